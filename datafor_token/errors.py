@@ -1,0 +1,128 @@
+"""The errors of this service: what went wrong, as which HTTP status, in which public words.
+
+The bottom of the import ladder: nothing of ours is imported here. Domain code raises these;
+``responses`` alone turns them into answers. A message is a sentence that anyone may read: it
+never holds a secret, a password, a token, or the text of another exception.
+"""
+
+from collections.abc import Mapping, Sequence
+
+
+class StartError(SystemExit):
+    """The service cannot start; being a ``SystemExit``, its sentence is printed without a traceback."""
+
+
+class RuleError(ValueError):
+    """A value breaks a rule. The text is a predicate ("must be ...") that follows the field's name."""
+
+
+class DataforTokenError(Exception):
+    """An answer that is no success.
+
+    ``status`` is the HTTP status, ``message`` the public sentence, ``reason`` what only the log
+    may know (never a secret), ``retry_after`` seconds after which trying again makes sense.
+    """
+
+    status = 500
+    message = "internal error"
+    retry_after: int | None = None
+
+    def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
+        if message is not None:
+            self.message = message
+        self.reason = reason
+        super().__init__(self.message)
+
+
+class InvalidInput(DataforTokenError):
+    """400: the request breaks rules. ``errors`` maps each field to its sentences, in field order."""
+
+    status = 400
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        self.errors = {field: list(sentences) for field, sentences in errors.items()}
+        super().__init__(next(iter(self.errors.values()))[0])
+
+    @classmethod
+    def of(cls, field: str, predicate: str) -> "InvalidInput":
+        """One broken rule of one field: the sentence is the field's name and ``predicate``."""
+        return cls({field: [f"{field} {predicate}"]})
+
+
+class MalformedRequest(DataforTokenError):
+    """400: the body cannot be read as an object at all, so that no field is to blame."""
+
+    status = 400
+    message = "the request body cannot be read"
+
+
+class NotAuthenticated(DataforTokenError):
+    """401: no credential, or one that is wrong. The message is one of the contract's three."""
+
+    status = 401
+    message = "not logged in"
+
+
+class Forbidden(DataforTokenError):
+    """403: the caller is known, or does not matter, and may not do this."""
+
+    status = 403
+    message = "no permission"
+
+
+class NotFound(DataforTokenError):
+    """404: there is no record of that name."""
+
+    status = 404
+    message = "name does not exist"
+
+
+class Conflict(DataforTokenError):
+    """409: the record is there, under a name that differs by case or spelling only."""
+
+    status = 409
+
+
+class BodyTooLarge(DataforTokenError):
+    """413: the body is larger than ``MAX_CONTENT_LENGTH``."""
+
+    status = 413
+    message = "the request body is too large"
+
+
+class UnsupportedMediaType(DataforTokenError):
+    """415: the body's type is none of those that the contract names in its section 2."""
+
+    status = 415
+    message = (
+        "the content type must be application/x-www-form-urlencoded, application/json or multipart/form-data, in UTF-8"
+    )
+
+
+class Overloaded(DataforTokenError):
+    """503: too many passwords are being checked at this moment."""
+
+    status = 503
+    message = "too many sign-ins at once"
+    retry_after = 1
+
+
+class StoreUnavailable(DataforTokenError):
+    """503: the store cannot be read or written; nothing was stored."""
+
+    status = 503
+    message = "storage is unavailable"
+
+
+class LockTimeout(StoreUnavailable):
+    """503: another process held the store's lock for longer than ``LOCK_TIMEOUT``; nothing was stored."""
+
+
+class RecordDamaged(StoreUnavailable):
+    """503: a record is there but cannot be read as what it should be. It is left untouched."""
+
+
+class MaybeStored(StoreUnavailable):
+    """503: the failure came after the record was renamed into place, so that its fate is not known."""
+
+    message = "storage is unavailable: the change may or may not have been stored"

@@ -1,0 +1,94 @@
+"""The rules for names, each in one place: applications, users, roles, and what counts as the same name.
+
+Every rule takes the text as it was given and returns it as it is kept, or raises ``RuleError``
+with a predicate ("must be ...").
+"""
+
+import re
+import unicodedata
+
+from datafor_token.errors import RuleError
+
+USER_TYPES = ("Administrator", "SYS_Creator", "SYS_Reader")
+DEFAULT_USER_TYPE = "SYS_Reader"
+
+# Words that our own calls use in a URL: a token under one of these could not be told from them.
+# fmt: off
+_RESERVED_TOKEN_NAMES = frozenset([
+    "name", "username", "next", "ticket", "role", "type", "application",
+    "limit", "since", "until", "event", "user", "page",
+])
+# fmt: on
+_TOKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def fold(name: str) -> str:
+    """What two spellings of the same name have in common: NFKC and casefold (Unicode 3.13, D145 ff.).
+
+    NFKC once more at the end, since folding can leave a text that is no longer normalised.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def application_name(text: str) -> str:
+    """The name of an application: 1 to 64 letters, marks, digits, ``_`` and ``-``; answered in NFC."""
+    name = unicodedata.normalize("NFC", text)
+    if not name:
+        raise RuleError("can not be empty")
+    if len(name) > 64:
+        raise RuleError("must be at most 64 characters long")
+    categories = [unicodedata.category(character) for character in name]
+    legal = all(
+        character in "_-" or category[0] in "LM" or category == "Nd"
+        for character, category in zip(name, categories, strict=True)
+    )
+    if not legal:
+        raise RuleError("may only contain letters, digits, '_' and '-'")
+    if not (categories[0][0] == "L" or categories[0] == "Nd"):
+        raise RuleError("must begin with a letter or a digit")
+    return name
+
+
+def token_name(text: str) -> str:
+    """The URL parameter that carries an application's tokens."""
+    if not text:
+        raise RuleError("can not be empty")
+    if not _TOKEN_NAME.fullmatch(text):
+        raise RuleError("must be 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'")
+    if text in _RESERVED_TOKEN_NAMES:
+        raise RuleError(f"can not be '{text}': calls of this service use that parameter themselves")
+    return text
+
+
+def user_name(text: str) -> str:
+    """The name of a user, the same rule wherever one is given (contract section 6); answered in NFC."""
+    name = unicodedata.normalize("NFC", text)
+    if not name:
+        raise RuleError("can not be empty")
+    if len(name) > 128:
+        raise RuleError("must be at most 128 characters long")
+    if has_control_characters(name, also=("Cn", "Zl", "Zp")):
+        raise RuleError("can not contain control, format or unassigned characters or line separators")
+    if ":" in name:
+        raise RuleError("can not contain ':'")
+    if name != name.strip():
+        raise RuleError("can not begin or end with a space")
+    return name
+
+
+def role_name(text: str) -> str:
+    """One role: 1 to 64 characters, no comma (roles are joined by commas in headers)."""
+    if not text:
+        raise RuleError("can not contain an empty name")
+    if len(text) > 64:
+        raise RuleError("must be names of at most 64 characters")
+    if "," in text:
+        raise RuleError("can not contain a comma within a name")
+    if has_control_characters(text):
+        raise RuleError("can not contain control or format characters")
+    return text
+
+
+def has_control_characters(text: str, also: tuple[str, ...] = ()) -> bool:
+    """Whether ``text`` holds a control, format or surrogate character, or one of the categories ``also``."""
+    return any(unicodedata.category(character) in ("Cc", "Cf", "Cs", *also) for character in text)

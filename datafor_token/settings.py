@@ -1,0 +1,175 @@
+"""The settings: one table, read from ``config/settings.toml`` and the environment.
+
+The fields of ``Settings`` are the table: name, type, default, unit, help. A setting ``NAME`` of the file
+is overridden by the environment variable ``DATAFOR_TOKEN_NAME``. All faults are reported at once.
+"""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datafor_token.errors import RuleError, StartError
+
+ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
+# Read elsewhere: the two folders below, the address by config/gunicorn.conf.py, the password at the first start.
+ENVIRONMENT_ONLY = {
+    "CONFIG_DIR": "the folder of settings.toml; default: config/ beside the code",
+    "DATA_DIR": "the folder of all records; default: data/ beside the code",
+    "BIND": "where gunicorn listens; default: 127.0.0.1:28080",
+    "ADMIN_PASSWORD": "the password of the user admin, made at the first start; default: a random one, printed once",
+}
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _between(low: float, high: float) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if not low <= value <= high:
+            raise RuleError(f"must be from {low} to {high}")
+
+    return check
+
+
+def _one_of(*choices: str) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if value not in choices:
+            raise RuleError(f"must be one of {', '.join(choices)}")
+
+    return check
+
+
+def _url_prefix(value: Any) -> None:
+    if value and not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", value):
+        raise RuleError("must be empty or a path such as /datafor, without a slash at its end")
+
+
+def _setting(default: Any, *, unit: str, text: str, check: Callable[[Any], None] | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"unit": unit, "help": text, "check": check})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings with their values. Field ``url_prefix`` is the setting ``URL_PREFIX``, and so on."""
+
+    url_prefix: str = _setting(
+        "", unit="path", text="Stands before every path of the service, such as /datafor.", check=_url_prefix
+    )
+    max_content_length: int = _setting(
+        65536,
+        unit="bytes",
+        text="A request body larger than this is refused with 413.",
+        check=_between(1024, 16 * 1024 * 1024),
+    )
+    require_strong_secrets: bool = _setting(
+        default=False,
+        unit="true or false",
+        text="Refuse short or easily guessed shared secrets instead of warning about them.",
+    )
+    lock_timeout: float = _setting(
+        5.0,
+        unit="seconds",
+        text="How long a write waits for another one before it answers 503.",
+        check=_between(0.1, 60),
+    )
+    log_level: str = _setting(
+        "INFO",
+        unit="level",
+        text="What is logged at least: DEBUG, INFO, WARNING or ERROR. Each request is one line at INFO.",
+        check=_one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+    )
+    config_dir: Path = _ROOT / "config"
+    data_dir: Path = _ROOT / "data"
+
+
+def table() -> list[dataclasses.Field[Any]]:
+    """The rows of the settings table, in the order of the documentation."""
+    return [field for field in dataclasses.fields(Settings) if field.metadata]
+
+
+def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read the settings of ``config_dir`` (``None``: as ``environ`` or the default says).
+
+    Raises ``StartError`` with one sentence for every fault there is.
+    """
+    faults: list[str] = []
+    folder = config_dir or Path(environ.get(f"{ENVIRONMENT_PREFIX}CONFIG_DIR") or Settings.config_dir)
+    file = folder / "settings.toml"
+    values = _from_file(file, faults) | _from_environment(environ, faults)
+    known = {field.name.upper(): field for field in table()}
+    accepted: dict[str, Any] = {}
+    for name, (value, origin) in values.items():
+        field = known.get(name)
+        if field is None:
+            faults.append(f"{name} ({origin}) is not a setting of this service")
+            continue
+        try:
+            accepted[field.name] = _checked(field, value)
+        except RuleError as error:
+            faults.append(f"{name} ({origin}) {error}")
+    if faults:
+        raise StartError("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in faults))
+    data_dir = Path(environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR") or Settings.data_dir)
+    return Settings(**accepted, config_dir=folder, data_dir=data_dir)
+
+
+def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:
+    try:
+        text = file.read_bytes().decode("utf-8")
+        return {name: (value, str(file)) for name, value in tomllib.loads(text).items()}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        faults.append(f"{file} cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        faults.append(f"{file} is not UTF-8 text")
+    except tomllib.TOMLDecodeError as error:
+        # Only where the fault is: the parser's full words can repeat a value.
+        place = re.search(r"\(at [a-z0-9 ,]+\)", str(error))
+        faults.append(f"{file} is not valid TOML {place.group() if place else ''}".rstrip())
+    return {}
+
+
+def _from_environment(environ: Mapping[str, str], faults: list[str]) -> dict[str, tuple[Any, str]]:
+    kinds = {field.name.upper(): field.type for field in table()}
+    values: dict[str, tuple[Any, str]] = {}
+    for variable, text in environ.items():
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name == variable or name in ENVIRONMENT_ONLY:
+            continue
+        try:
+            values[name] = (_from_text(kinds.get(name), text), f"environment variable {variable}")
+        except RuleError as error:
+            faults.append(f"{name} (environment variable {variable}) {error}")
+    return values
+
+
+def _from_text(kind: Any, text: str) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise RuleError("must be true or false")
+        return text.lower() == "true"
+    if kind is int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text):
+            raise RuleError("must be a whole number")
+        return int(text)
+    if kind is float:
+        if not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", text):
+            raise RuleError("must be a number")
+        return float(text)
+    return text
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
+    kind = field.type
+    assert isinstance(kind, type)  # noqa: S101 - holds for every row: annotations are not postponed in this module
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise RuleError(f"must be {names[kind]}")
+    check = field.metadata["check"]
+    if check is not None:
+        check(value)
+    return value
