@@ -1,0 +1,53 @@
+"""What a store is: named JSON documents in collections. Nothing in it knows what a token is.
+
+Every document carries its own ``name``; two names that ``names.fold`` makes equal are one record.
+``tests/store/contract.py`` states what every store keeps.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
+
+Document = dict[str, Any]
+Change = Callable[[Document | None], Document]
+
+
+class AlreadyThere(Exception):
+    """``create`` found a record of that name and left it as it is."""
+
+
+class Store(Protocol):
+    """Named JSON documents in collections.
+
+    Every method raises ``StoreUnavailable`` when the store cannot be read or written (nothing was
+    stored then), its child ``LockTimeout`` when a writer waited too long, ``RecordDamaged`` when the
+    record is there but is no document of that name, and ``MaybeStored`` when a write failed after
+    the point where it may count. A write that returns is durable and seen by every process.
+    """
+
+    def get(self, collection: str, name: str) -> Document | None:
+        """The document, or ``None`` where there is none."""
+
+    def names(self, collection: str) -> list[str]:
+        """The names of all records, damaged ones too, in no promised order and spelling (folded or not)."""
+
+    def put(self, collection: str, document: Document) -> None:
+        """Write the document, in place of the one of that name if there is one."""
+
+    def create(self, collection: str, document: Document) -> None:
+        """Write the document; raise ``AlreadyThere`` where there is one of that name, even a damaged one."""
+
+    def update(self, collection: str, name: str, change: Change) -> Document:
+        """Read, change and write under one lock; answer what was written.
+
+        ``change`` gets the present document or ``None`` and returns the whole new one. What it
+        raises goes to the caller, and nothing is written.
+        """
+
+    def delete(self, collection: str, name: str) -> bool:
+        """Remove the record, damaged or not; answer whether there was one."""
+
+    def version(self, collection: str, name: str) -> Hashable | None:
+        """A cheap value that differs whenever the document may have changed; ``None`` where there is none."""
+
+    def writable(self) -> bool:
+        """Whether a write would go through now; raises ``StoreUnavailable`` when not even reading does."""

@@ -1,0 +1,100 @@
+"""Files and folders that survive a crash, and what the disk's refusals mean: every ``OSError`` gets its error here."""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
+
+_LARGEST_RECORD = 4 * 1024 * 1024  # bytes; far more than a request can hold by default
+# The file is there and is no readable record: its own fault, while the rest of the folder is fine.
+_DAMAGED = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.EIO, errno.ENODEV})
+
+
+@contextlib.contextmanager
+def outage(action: str) -> Iterator[None]:
+    """Turn every ``OSError`` within into ``StoreUnavailable``; ``action`` is for the log."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(reason=f"cannot {action}: {os.strerror(error.errno or 0)}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder, and those above it, for its owner alone (mode 0700); one that is there stays as it is."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    _sync(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Make the file and have its bytes on the disk, or raise ``StoreUnavailable``."""
+    with outage(f"write in {path.parent.name}"):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            # Once: after a failed fsync the kernel may call the same pages clean (Rebello et al., ATC 2020).
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a temp file if it can be: what is left is swept at the next start."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the folder's renames and removals on the disk, or raise ``MaybeStored``."""
+    try:
+        with outage(f"sync the folder {folder.name}"):
+            _sync(folder)
+    except StoreUnavailable as error:
+        raise MaybeStored(reason=error.reason) from error.__cause__
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> bytes | None:
+    """The bytes of a record's file, ``None`` where there is none; never hangs, never follows a link."""
+    try:
+        # O_NONBLOCK: opening a pipe that somebody left there would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise RecordDamaged(reason=f"{shown(path)} is no regular file")
+            if status.st_size > _LARGEST_RECORD:
+                raise RecordDamaged(reason=f"{shown(path)} is larger than any record")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(_LARGEST_RECORD + 1)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        kind = RecordDamaged if error.errno in _DAMAGED else StoreUnavailable
+        raise kind(reason=f"cannot read {shown(path)}: {os.strerror(error.errno or 0)}") from error
+
+
+def shown(path: Path) -> str:
+    """A file as the log names it: its folder and itself."""
+    return f"{path.parent.name}/{path.name}"

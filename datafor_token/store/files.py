@@ -1,0 +1,190 @@
+"""The file store: one readable JSON file per record, one lock per collection, writes that survive a crash.
+
+A write builds the whole record in a temp file of the same folder, syncs it, renames it into place
+and syncs the folder (Pillai et al., OSDI 2014); only then it returns. Readers take no lock: a rename
+is atomic, so they see the old record or the new one. A record edited by hand counts at the next call.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import unicodedata
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from datafor_token import strict_json
+from datafor_token.errors import RecordDamaged, StoreUnavailable
+from datafor_token.names import fold
+from datafor_token.store.base import AlreadyThere, Change, Document
+from datafor_token.store.disk import make_folder, outage, read, remove, shown, sync_folder, write_new
+from datafor_token.store.locking import exclusive
+
+_SUFFIX = ".json"
+_TEMP_PREFIX = ".temp-"
+_LOCK = ".lock"
+_HASH_MARK = "~"
+_LONGEST_STEM = 200  # bytes; a file name may have 255
+
+
+class FileStore:
+    """A ``Store`` (see ``store.base``) in a folder: ``<folder>/<collection>/<record>.json``."""
+
+    def __init__(self, folder: Path, collections: tuple[str, ...], lock_timeout: float) -> None:
+        """Make the folders (mode 0700) where they are missing; ``lock_timeout`` is in seconds."""
+        self._folder = folder
+        self._collections = collections
+        self._lock_timeout = lock_timeout
+        with outage("make the folders"):
+            for path in (folder, *(folder / collection for collection in collections)):
+                make_folder(path)
+
+    def sweep(self) -> None:
+        """Remove the temp files of writers that were killed; to be called at start."""
+        for collection in self._collections:
+            with self._locked(collection), outage(f"sweep {collection}"):
+                for path in list((self._folder / collection).iterdir()):
+                    # Under the lock no writer is at work: every temp file is a dead one's.
+                    if path.name.startswith(_TEMP_PREFIX):
+                        path.unlink(missing_ok=True)
+
+    def get(self, collection: str, name: str) -> Document | None:
+        path = self._path(collection, name)
+        document = _read(path)
+        if document is not None and fold(document["name"]) != fold(name):
+            raise RecordDamaged(reason=f"{shown(path)} holds the record of another name")
+        return document
+
+    def names(self, collection: str) -> list[str]:
+        with outage(f"list {collection}"), os.scandir(self._folder / collection) as entries:
+            stems = [entry.name.removesuffix(_SUFFIX) for entry in entries if entry.name.endswith(_SUFFIX)]
+        return [name for stem in stems if (name := self._name(collection, stem)) is not None]
+
+    def put(self, collection: str, document: Document) -> None:
+        with self._locked(collection):
+            self._write(self._path(collection, document["name"]), document)
+
+    def create(self, collection: str, document: Document) -> None:
+        path = self._path(collection, document["name"])
+        with self._locked(collection):
+            with outage(f"look for {shown(path)}"):
+                if os.path.lexists(path):
+                    raise AlreadyThere
+            self._write(path, document)
+
+    def update(self, collection: str, name: str, change: Change) -> Document:
+        with self._locked(collection):
+            document = change(self.get(collection, name))
+            if fold(document["name"]) != fold(name):
+                raise ValueError("an update cannot rename a record")
+            self._write(self._path(collection, name), document)
+        return document
+
+    def delete(self, collection: str, name: str) -> bool:
+        path = self._path(collection, name)
+        with self._locked(collection):
+            try:
+                with outage(f"delete {shown(path)}"):
+                    path.unlink()
+            except StoreUnavailable as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    return False
+                raise
+            sync_folder(path.parent)
+        return True
+
+    def version(self, collection: str, name: str) -> Hashable | None:
+        # All four: a new file can get the number, size or time of the one that it replaced.
+        path = self._path(collection, name)
+        try:
+            with outage(f"look at {shown(path)}"):
+                status = path.lstat()
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def writable(self) -> bool:
+        for collection in self._collections:
+            with outage(f"list {collection}"):
+                os.scandir(self._folder / collection).close()
+        for collection in self._collections:
+            temp = self._temp(collection)
+            try:
+                # A full disk shows at the first written block, not when the file is made.
+                write_new(temp, b" " * 4096)
+            except StoreUnavailable:
+                return False
+            finally:
+                remove(temp)
+        return True
+
+    def _path(self, collection: str, name: str) -> Path:
+        """The one place where a name becomes a path; no name leaves the folder, no two names collide."""
+        if collection not in self._collections:
+            raise ValueError(f"no collection {collection!r}")
+        key = fold(name)
+        stem = "".join(map(_encoded, key))
+        if len(stem.encode()) > _LONGEST_STEM:
+            digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+            # The mark is no letter: it cannot stand in a name that is not hashed.
+            beginning = stem.encode()[: _LONGEST_STEM - len(digest) - 1].decode(errors="ignore")
+            stem = f"{beginning}{_HASH_MARK}{digest}"
+        return self._folder / collection / f"{stem}{_SUFFIX}"
+
+    def _name(self, collection: str, stem: str) -> str | None:
+        if _HASH_MARK not in stem:
+            return unquote(stem)
+        # The name was too long for a file name: only the record itself has it.
+        try:
+            document = _read(self._folder / collection / f"{stem}{_SUFFIX}")
+        except RecordDamaged:
+            return stem
+        return None if document is None else str(document["name"])
+
+    def _temp(self, collection: str) -> Path:
+        return self._folder / collection / f"{_TEMP_PREFIX}{secrets.token_hex(8)}"
+
+    @contextlib.contextmanager
+    def _locked(self, collection: str) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            # Only taking the lock: what goes wrong inside has its own words.
+            with outage(f"lock {collection}"):
+                stack.enter_context(exclusive(self._folder / collection / _LOCK, self._lock_timeout))
+            yield
+
+    def _write(self, path: Path, document: Document) -> None:
+        data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+        temp = self._temp(path.parent.name)
+        try:
+            write_new(temp, data)
+            with outage(f"rename to {shown(path)}"):
+                temp.rename(path)
+        except BaseException:
+            remove(temp)
+            raise
+        sync_folder(path.parent)
+
+
+def _read(path: Path) -> Document | None:
+    """The document of the file, ``None`` where there is none."""
+    data = read(path)
+    if data is None:
+        return None
+    try:
+        document = strict_json.loads(data)
+    except strict_json.JSONError as error:
+        raise RecordDamaged(reason=f"{shown(path)} {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("name"), str):
+        raise RecordDamaged(reason=f"{shown(path)} is no JSON object with a name")
+    return document
+
+
+def _encoded(character: str) -> str:
+    """The character where it can do no harm in a file name, else its UTF-8 bytes as ``%XX``."""
+    if character in "_-" or unicodedata.category(character) in ("Ll", "Lo", "Lm", "Lt", "Lu", "Nd", "Mn", "Mc"):
+        return character
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,87 @@
+"""Fixtures: an application in a temp folder for most tests, a real server for those that a user would see."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import argon2
+import argon2.profiles
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from werkzeug.test import TestResponse
+
+from datafor_token import create_app
+from datafor_token.settings import Settings
+from tests.support import ADMIN_PASSWORD, API, Clock, Server, basic
+
+# For tests only: a password check that costs nothing is worth nothing.
+CHEAP_FOR_TESTS_ONLY = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST)
+
+# No deadline: speed is measured in tests/bench. A fixed seed: a run on one machine can be had on another.
+hypothesis_settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200")),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("DATAFOR_TOKEN_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    config = tmp_path / "config"
+    config.mkdir()
+    return Settings(config_dir=config, data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    return create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
+
+
+class Caller:
+    """Calls the token API as the administrator."""
+
+    def __init__(self, client: FlaskClient) -> None:
+        self.client = client
+
+    def post(self, call: str, body: Any = None, headers: dict[str, str] | None = None, **options: Any) -> TestResponse:
+        """A dict or list goes as JSON, text and bytes as the form's body."""
+        if isinstance(body, dict | list):
+            options["json"] = body
+        elif body is not None:
+            options["data"] = body
+            options.setdefault("content_type", "application/x-www-form-urlencoded")
+        return self.client.post(f"{API}/{call}", headers=basic() if headers is None else headers, **options)
+
+
+@pytest.fixture
+def caller(app: Flask) -> Caller:
+    return Caller(app.test_client())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One real server for all tests that only call it."""
+    running = Server(tmp_path_factory.mktemp("server")).start()
+    yield running
+    running.stop()

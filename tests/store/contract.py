@@ -1,0 +1,194 @@
+"""What every store keeps. A store's own tests subclass ``StoreContract`` and say how one is made."""
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datafor_token.names import fold
+from datafor_token.store.base import AlreadyThere, Document, Store
+
+Factory = Callable[[], Store]
+COLLECTIONS = ("applications", "users")
+ANY_NAME = st.text(min_size=0, max_size=200)
+
+
+def count_up(factory: Factory, times: int) -> None:
+    """In a process of its own: add one to a shared counter, so often."""
+
+    def change(document: Document | None) -> Document:
+        return {"name": "counter", "value": (document or {"value": 0})["value"] + 1}
+
+    store = factory()
+    for _ in range(times):
+        store.update("applications", "counter", change)
+
+
+def create_own(factory: Factory, mark: int, results: "multiprocessing.SimpleQueue[int]") -> None:
+    try:
+        factory().create("users", {"name": "Lena", "mark": mark})
+        results.put(mark)
+    except AlreadyThere:
+        results.put(-1)
+
+
+def in_processes(number: int, target: Callable[..., None], arguments: Callable[[int], tuple[object, ...]]) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=target, args=arguments(index)) for index in range(number)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * number
+
+
+def check_no_update_is_lost(factory: Factory) -> None:
+    """Eight processes add to one counter: every addition is there at the end."""
+    in_processes(8, count_up, lambda _: (factory, 25))
+    assert factory().get("applications", "counter") == {"name": "counter", "value": 200}
+
+
+class StoreContract:
+    """The contract; ``factory`` makes stores that share their records, and can be sent to another process."""
+
+    @pytest.fixture
+    def store(self, factory: Factory) -> Store:
+        return factory()
+
+    def test_what_was_put_is_there(self, store: Store, factory: Factory) -> None:
+        """A document that was put is read as it was, by every store on the same records."""
+        document = {"name": "ERP", "number": 1, "nested": {"list": [1, "zwei", None]}, "text": "名前 é\u2028"}
+        store.put("applications", document)
+        assert store.get("applications", "ERP") == document
+        assert factory().get("applications", "ERP") == document
+
+    def test_members_keep_their_order(self, store: Store) -> None:
+        """The members of a document come back in the order in which they were put."""
+        store.put("applications", {"zeta": 1, "name": "ERP", "alpha": 2})
+        assert json.dumps(store.get("applications", "ERP")) == '{"zeta": 1, "name": "ERP", "alpha": 2}'
+
+    def test_what_is_not_there(self, store: Store) -> None:
+        """A name without a record is None, has no version, and is deleted without an error."""
+        assert store.get("applications", "ERP") is None
+        assert store.version("applications", "ERP") is None
+        assert store.delete("applications", "ERP") is False
+        assert store.names("applications") == []
+
+    def test_collections_are_apart(self, store: Store) -> None:
+        """The same name in two collections is two records."""
+        store.put("applications", {"name": "x", "kind": "application"})
+        store.put("users", {"name": "x", "kind": "user"})
+        store.delete("users", "x")
+        assert store.get("applications", "x") == {"name": "x", "kind": "application"}
+
+    def test_spellings_of_one_name_are_one_record(self, store: Store) -> None:
+        """Names that are equal by NFKC and casefold find the same record."""
+        store.put("users", {"name": "Straße"})
+        for spelling in ("STRASSE", "strasse", "\uff33tra\xdfe"):
+            assert store.get("users", spelling) == {"name": "Straße"}
+        store.put("users", {"name": "STRASSE"})
+        assert len(store.names("users")) == 1
+
+    def test_put_replaces_the_whole_document(self, store: Store) -> None:
+        """No member of the old document is left after a put."""
+        store.put("users", {"name": "lena", "old": 1})
+        store.put("users", {"name": "lena", "new": 2})
+        assert store.get("users", "lena") == {"name": "lena", "new": 2}
+
+    def test_create_never_replaces(self, store: Store) -> None:
+        """Creating a record that is there fails and leaves it as it is."""
+        store.create("users", {"name": "lena", "first": True})
+        with pytest.raises(AlreadyThere):
+            store.create("users", {"name": "LENA", "first": False})
+        assert store.get("users", "lena") == {"name": "lena", "first": True}
+
+    def test_update_gets_the_present_document(self, store: Store) -> None:
+        """The change gets None for a new record and the present document for one that is there."""
+        seen: list[Document | None] = []
+
+        def change(document: Document | None) -> Document:
+            seen.append(document)
+            return {"name": "lena", "times": len(seen)}
+
+        assert store.update("users", "lena", change) == {"name": "lena", "times": 1}
+        store.update("users", "LENA", change)
+        assert seen == [None, {"name": "lena", "times": 1}]
+
+    def test_a_change_that_raises_changes_nothing(self, store: Store) -> None:
+        """What the change raises reaches the caller, the record stays, and the next write works."""
+
+        def change(document: Document | None) -> Document:
+            assert document is not None
+            document["value"] = "half done"
+            raise KeyError("no")
+
+        store.put("users", {"name": "lena", "value": "whole"})
+        with pytest.raises(KeyError):
+            store.update("users", "lena", change)
+        assert store.get("users", "lena") == {"name": "lena", "value": "whole"}
+        store.put("users", {"name": "lena", "value": "next"})
+
+    def test_an_update_cannot_rename(self, store: Store) -> None:
+        """A change that answers a document of another name is refused, and neither record is written."""
+        store.put("users", {"name": "lena"})
+        with pytest.raises(ValueError, match="rename"):
+            store.update("users", "lena", lambda _: {"name": "other"})
+        assert store.names("users") == ["lena"]
+
+    def test_delete_removes(self, store: Store) -> None:
+        """A deleted record is gone, and its name can be created again."""
+        store.put("users", {"name": "lena"})
+        assert store.delete("users", "LENA") is True
+        assert store.get("users", "lena") is None
+        store.create("users", {"name": "lena"})
+
+    def test_version_tells_a_change(self, store: Store, factory: Factory) -> None:
+        """The version stays while nothing is written, and differs after each write, in every store."""
+        store.put("users", {"name": "lena", "value": 1})
+        first = store.version("users", "lena")
+        assert first is not None
+        assert factory().version("users", "LENA") == first
+        store.put("users", {"name": "lena", "value": 2})
+        assert factory().version("users", "lena") != first
+
+    def test_a_store_that_works_is_writable(self, store: Store) -> None:
+        """Whether a write would go through is answered without leaving anything behind."""
+        assert store.writable() is True
+        assert store.names("users") == []
+
+    @given(first=ANY_NAME, second=ANY_NAME)
+    def test_no_two_names_collide(self, factory: Factory, first: str, second: str) -> None:
+        """Whatever the names: each finds its own record, is listed, and two that differ are two records."""
+        store = factory()
+        store.put("users", {"name": first, "mark": 1})
+        store.put("users", {"name": second, "mark": 2})
+        same = fold(first) == fold(second)
+        found, other = store.get("users", first), store.get("users", second)
+        assert found is not None
+        assert found["mark"] == (2 if same else 1)
+        assert other == {"name": second, "mark": 2}
+        assert {fold(name) for name in store.names("users")} >= {fold(first), fold(second)}
+        assert store.delete("users", first) is True
+        assert store.delete("users", second) is not same
+
+    def test_processes_that_update_lose_nothing(self, factory: Factory) -> None:
+        """Updates by several processes happen one after the other."""
+        check_no_update_is_lost(factory)
+
+    def test_threads_that_update_lose_nothing(self, factory: Factory) -> None:
+        """Updates by several threads of one process happen one after the other."""
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: count_up(factory, 10), range(4)))
+        assert factory().get("applications", "counter") == {"name": "counter", "value": 40}
+
+    def test_one_of_several_creators_wins(self, factory: Factory) -> None:
+        """Of processes that create the same record at once, one does, and its document stays."""
+        results: multiprocessing.SimpleQueue[int] = multiprocessing.get_context("spawn").SimpleQueue()
+        in_processes(4, create_own, lambda index: (factory, index, results))
+        marks = sorted(results.get() for _ in range(4))
+        assert marks[:3] == [-1, -1, -1]
+        assert factory().get("users", "lena") == {"name": "Lena", "mark": marks[3]}

@@ -1,0 +1,200 @@
+"""What tests share: a clock that they advance, a request that is right, keys, a real server."""
+
+import base64
+import functools
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+ROOT = Path(__file__).resolve().parent.parent
+API = "/plugin/datafor-modeler/api/token"
+ADMIN_PASSWORD = "the-Password-of-the-tests"
+# The seed's request example, as it stands there.
+SEED_APPLICATION: dict[str, Any] = {
+    "name": "ERP",
+    "token_name": "token",
+    "secret": "abcd",
+    "expire": 86400,
+    "fieldmap": {"username": "loginname", "name": "name", "email": "email"},
+    "algorithm": "HS256",
+    "enable": "1",
+    "inituser": "1",
+    "initroles": ["SYS_Reader"],
+}
+STRONG_SECRET = "Vx7_q2LkfP9-sT4mZ0aWcY8nB1eRgHjU3oKiD6tQyXw"
+
+
+class Clock:
+    """A clock that stands still until a test advances it."""
+
+    def __init__(self, now: float = 1722929516) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def application(**changes: Any) -> dict[str, Any]:
+    """The seed's request example with changes; a change to ``None`` leaves the field out."""
+    wanted = {**SEED_APPLICATION, **changes}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def basic(name: str = "admin", password: str = ADMIN_PASSWORD) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+@functools.cache
+def private_key(kind: str) -> Any:
+    """A private key, made once per run: ``rsa``, ``rsa-other``, ``ES256`` and so on, ``EdDSA``."""
+    match kind.removesuffix("-other"):
+        case "rsa":
+            return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        case "ES256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "ES384":
+            return ec.generate_private_key(ec.SECP384R1())
+        case "ES512":
+            return ec.generate_private_key(ec.SECP521R1())
+        case "EdDSA":
+            return ed25519.Ed25519PrivateKey.generate()
+    raise ValueError(kind)
+
+
+def key_for(algorithm: str, other: str = "") -> Any:
+    return private_key(("rsa" if algorithm[0] in "RP" else algorithm) + other)
+
+
+def private_pem(key: Any, password: bytes | None = None) -> str:
+    protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    pem: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+    return pem.decode()
+
+
+def public_pem(key: Any) -> str:
+    public = key.public_key()
+    pem: bytes = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode()
+
+
+def public_base64(key: Any) -> str:
+    public = key.public_key()
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(der).decode()
+
+
+def token_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of a token, its signature unseen."""
+
+    def read(part: str) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return value
+
+    header, claims, _ = token.split(".")
+    return read(header), read(claims)
+
+
+class Answer:
+    """An answer of a real server."""
+
+    def __init__(self, status: int, headers: http.client.HTTPMessage, body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Server:
+    """The service as its users run it: gunicorn with the shipped configuration, on a free port, in its own folders."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.config_dir, self.data_dir = folder / "config", folder / "data"
+        self.config_dir.mkdir(exist_ok=True)
+        self._environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DATAFOR_TOKEN_")},
+            "DATAFOR_TOKEN_CONFIG_DIR": str(self.config_dir),
+            "DATAFOR_TOKEN_DATA_DIR": str(self.data_dir),
+            "DATAFOR_TOKEN_BIND": "127.0.0.1:0",
+            "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "PYTHONWARNINGS": "error",
+            **environ,
+        }
+        self.output = ""
+        self.port = 0
+
+    def start(self) -> "Server":
+        """Start it and wait until it listens or is gone."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "wsgi:app"],
+            cwd=ROOT,
+            env={name: value for name, value in self._environ.items() if value},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._listening = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._listening.wait(60), self.output
+        return self
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            found = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", line)
+            if found:
+                self.port = int(found.group(1))
+                self._listening.set()
+        self._listening.set()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it; answer its exit status. All its output is in ``output`` then."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, how) if how == signal.SIGKILL else self.process.send_signal(how)
+        status = self.process.wait(60)
+        self._reader.join(60)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return status
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: str | bytes | Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request as the administrator, unless ``headers`` say who; a mapping is sent as JSON."""
+        sent = dict(basic() if headers is None else headers)
+        if isinstance(body, Mapping):
+            body = json.dumps(body)
+            sent["Content-Type"] = "application/json"
+        elif body is not None:
+            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body=body, headers=sent)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def post(self, call: str, body: str | bytes | Mapping[str, Any] | None = None, **headers: str) -> Answer:
+        return self.request("POST", f"{API}/{call}", body, {**basic(), **headers})
