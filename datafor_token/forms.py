@@ -1,0 +1,125 @@
+"""A request body, in any of the shapes of contract section 2, becomes one plain dict.
+
+Nested form fields are put together by ``qs-codec``, within limits; forms in several parts are taken
+apart by Werkzeug's decoder. Both get only text that was decoded strictly here: each by itself would
+replace bytes that are not UTF-8, and ``qs-codec`` reads ``secret=x]=y`` as a field ``secret=x]``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import qs_codec
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
+
+from datafor_token import strict_json
+from datafor_token.errors import InvalidInput, MalformedRequest, UnsupportedMediaType
+
+MAX_FIELDS = 512
+MAX_KEY_LENGTH = 512  # characters of one field's whole name, brackets included
+_URLENCODED, _MULTIPART, _JSON = "application/x-www-form-urlencoded", "multipart/form-data", "application/json"
+_NESTING = qs_codec.DecodeOptions(
+    allow_dots=True,
+    depth=8,
+    strict_depth=True,
+    parameter_limit=MAX_FIELDS,
+    list_limit=MAX_FIELDS,
+    raise_on_limit_exceeded=True,
+)
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request sent. ``is_form``: every scalar is text, and nested values may be JSON text."""
+
+    values: Any
+    is_form: bool
+
+
+def decode(content_type: str | None, data: bytes) -> Body:
+    """Read a request body.
+
+    Raises ``UnsupportedMediaType`` for another type, ``MalformedRequest`` or ``InvalidInput`` for
+    what cannot be read. The values are not checked: that is for ``schemas``.
+    """
+    if not data and content_type is None:
+        return Body({}, is_form=True)
+    mimetype, options = parse_options_header(content_type)
+    if mimetype.lower() not in (_URLENCODED, _MULTIPART, _JSON) or options.get("charset", "utf-8").lower() not in (
+        "utf-8",
+        "utf8",
+    ):
+        raise UnsupportedMediaType
+    # The seed's own example: `curl -d '{...}'` says urlencoded and sends JSON.
+    if mimetype.lower() == _JSON or (mimetype.lower() == _URLENCODED and data.lstrip()[:1] in (b"{", b"[")):
+        return Body(_json(data), is_form=False)
+    pairs = _multipart(data, options) if mimetype.lower() == _MULTIPART else _urlencoded(data)
+    return Body(_nested(pairs), is_form=True)
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return strict_json.loads(data)
+    except strict_json.JSONError as error:
+        raise MalformedRequest(f"the request body {error}") from None
+
+
+def _urlencoded(data: bytes) -> list[tuple[str, str]]:
+    try:
+        text = data.decode("utf-8")
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except UnicodeDecodeError:
+        raise MalformedRequest("the request body is not UTF-8 text") from None
+    except ValueError:
+        raise MalformedRequest(f"the request body has more than {MAX_FIELDS} fields") from None
+
+
+def _multipart(data: bytes, options: dict[str, str]) -> Iterable[tuple[str, str]]:
+    boundary = options.get("boundary", "")
+    if not boundary:
+        raise MalformedRequest("the multipart body has no boundary in its content type")
+    decoder = MultipartDecoder(boundary.encode(), max_parts=MAX_FIELDS)
+    pairs: list[tuple[str, str]] = []
+    name, content = "", b""
+    try:
+        decoder.receive_data(data)
+        decoder.receive_data(None)
+        while not isinstance(event := decoder.next_event(), Epilogue):
+            if isinstance(event, File):
+                raise MalformedRequest("files are not accepted")
+            if isinstance(event, Field):
+                name, content = event.name or "", b""
+            elif isinstance(event, Data):
+                content += event.data
+                if not event.more_data:
+                    pairs.append((name, content.decode("utf-8")))
+    except UnicodeDecodeError:
+        raise MalformedRequest("the request body is not UTF-8 text") from None
+    except RequestEntityTooLarge:
+        raise MalformedRequest(f"the request body has more than {MAX_FIELDS} fields") from None
+    except (ValueError, AttributeError):
+        # AttributeError: Werkzeug's decoder where a part's headers are not followed by a line break.
+        raise MalformedRequest("the multipart body is not complete") from None
+    return pairs
+
+
+def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if not key:
+            raise MalformedRequest("the request body has a field without a name")
+        if len(key) > MAX_KEY_LENGTH:
+            raise MalformedRequest(f"the request body has a field name of more than {MAX_KEY_LENGTH} characters")
+        # A list of all values: a scalar that is given twice must be seen to be.
+        fields.setdefault(key, []).append(value)
+    single = {key: values[0] if len(values) == 1 else values for key, values in fields.items()}
+    try:
+        return qs_codec.decode(single, _NESTING)
+    except IndexError:
+        deepest = max(single, key=lambda key: key.count("[") + key.count("."))
+        raise InvalidInput.of(deepest[:64], "is nested too deep") from None
+    except ValueError:
+        raise MalformedRequest(f"the request body has a list of more than {MAX_FIELDS} values") from None

@@ -1,0 +1,92 @@
+"""Issue a token: which claims it has, and its exact bytes (RFC 7515 compact serialisation, RFC 7519)."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from datafor_token.applications import TIME_CLAIMS, Application, FieldMap
+from datafor_token.errors import Forbidden, InvalidInput, RuleError
+from datafor_token.keys import Key, signing_key
+from datafor_token.names import user_name
+
+LONGEST_TOKEN = 4096  # characters: what proxies still carry in a URL or a header
+
+
+def issue(application: Application, private_key: str | None, claims: Mapping[str, Any], now: float) -> str:
+    """A token of ``application`` with ``claims`` and an ``exp``; ``now`` is in seconds since 1970.
+
+    ``private_key`` may be ``None`` for a shared key only: the stored secret signs. Raises ``Forbidden``
+    for a disabled application and for a key that is not the application's, before anything is signed.
+    """
+    if not application.enable:
+        raise Forbidden(f"application {application.name} is not enabled")
+    try:
+        key = signing_key(application.algorithm, application.secret, private_key)
+    except RuleError as error:
+        raise InvalidInput.of("privateKey", str(error)) from None
+    if key is None:
+        raise Forbidden(f"privateKey does not belong to application {application.name}")
+    token = _signed(key, {**claims, "exp": int(now) + application.expire})
+    if len(token) > LONGEST_TOKEN:
+        raise InvalidInput.of(
+            "payload", f"makes a token of {len(token)} characters; at most {LONGEST_TOKEN} are issued"
+        )
+    return token
+
+
+def user_in(username: str | None, payload: Mapping[str, Any], caller: str) -> str:
+    """Who a token is for: ``username``, else the payload's, else the caller."""
+    if "username" not in payload:
+        return caller if username is None else username
+    try:
+        named = user_name(_claim(payload["username"], "payload.username"))
+    except RuleError as error:
+        if not payload["username"]:
+            raise InvalidInput.of("username", "can not be empty") from None
+        raise InvalidInput.of("payload.username", str(error)) from None
+    if username is not None and username != named:
+        raise InvalidInput.of("username", "differs from payload.username")
+    return named
+
+
+def claims_for(fieldmap: FieldMap, username: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The claims of a token: the mapped user name first, then the payload's in their order.
+
+    A payload's key named in ``fieldmap`` is renamed to its claim; lists stay lists, everything else
+    becomes text. Raises ``InvalidInput`` for a time claim and for two keys that meet in one claim.
+    """
+    renamed = {"name": fieldmap.name, "email": fieldmap.email}
+    claims: dict[str, Any] = {fieldmap.username: username}
+    for field, value in payload.items():
+        if field == "username":
+            continue
+        path, claim = f"payload.{field[:64]}", renamed.get(field, field)
+        if claim in TIME_CLAIMS:
+            raise InvalidInput.of(path, "can not be given: the service sets that claim itself")
+        if claim in claims:
+            raise InvalidInput.of(path, f"meets another value in the claim {claim[:64]}")
+        claims[claim] = value if isinstance(value, list) else _text(value)
+    return claims
+
+
+def _claim(value: Any, path: str) -> str:
+    if isinstance(value, list):
+        raise InvalidInput.of(path, "must be one text value")
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """A claim's value as text: what is no text already, in the words of JSON (``true``, ``1.5``)."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _signed(key: Key, claims: Mapping[str, Any]) -> str:
+    # In this order: the seed's token has `typ` first, and only public keys have an identifier to show.
+    header = {"typ": "JWT", "alg": key.algorithm} | ({"kid": key.kid} if key.kid else {})
+    signing_input = b".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
+    return (signing_input + b"." + _base64url(key.sign(signing_input))).decode("ascii")
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")

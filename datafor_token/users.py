@@ -1,0 +1,228 @@
+"""A user: a named account with a user type and roles; passwords; the administrator of the first start."""
+
+import dataclasses
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import argon2
+
+from datafor_token import names
+from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError
+from datafor_token.store.base import Document, Store
+
+log = logging.getLogger(__name__)
+
+COLLECTION = "users"
+FORMAT = 1
+ADMINISTRATOR = "Administrator"
+FIRST_USER = "admin"
+PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
+
+_REMEMBERED_SECONDS = 60
+_MOST_REMEMBERED = 1024
+# Each hash takes 64 MiB and a core: two at once in a worker, and nobody waits longer than this for one.
+_HASHES_AT_ONCE = 2
+_LONGEST_WAIT = 10.0  # seconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class User:
+    """One account. ``password`` is its argon2id hash, empty where no password signs in.
+
+    ``format`` and ``extra`` are kept for other versions of this service, as in ``Application``.
+    """
+
+    name: str
+    full_name: str = ""
+    email: str = ""
+    type: str = names.DEFAULT_USER_TYPE
+    roles: tuple[str, ...] = ()
+    enabled: bool = True
+    password: str = dataclasses.field(default="", repr=False)
+    format: int = FORMAT
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def to_document(self) -> Document:
+        """The record, in a stable order, unknown members last."""
+        known = dataclasses.asdict(self)
+        del known["extra"]
+        return {"format": known.pop("format"), **known, "roles": list(self.roles), **self.extra}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "User":
+        """Read a record, which may have been edited by hand; ``RecordDamaged`` names the member that is wrong."""
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.name != "extra" and field.name in document:
+                value = document[field.name]
+                values[field.name] = tuple(value) if field.name == "roles" and isinstance(value, list) else value
+        extra = {name: value for name, value in document.items() if name not in values}
+        user = cls(**values, extra=extra)
+        wrong = next(user._wrong_members(), None)
+        if wrong is not None:
+            raise RecordDamaged(reason=f"user {user.name!r}: {wrong} is not what it should be")
+        return user
+
+    def _wrong_members(self) -> Iterator[str]:
+        # A record edited by hand can hold anything, whatever the annotations say.
+        members: dict[str, Any] = vars(self)
+        try:
+            names.user_name(members["name"])
+        except RuleError:
+            yield "name"
+        yield from (member for member in ("full_name", "email", "password") if not isinstance(members[member], str))
+        if members["type"] not in names.USER_TYPES:
+            yield "type"
+        if not isinstance(members["roles"], tuple) or not all(isinstance(role, str) for role in members["roles"]):
+            yield "roles"
+        if not isinstance(members["enabled"], bool):
+            yield "enabled"
+        if type(members["format"]) is not int:
+            yield "format"
+
+
+class Users:
+    """The users in the store, and whose password is whose."""
+
+    def __init__(self, store: Store, passwords: "Passwords") -> None:
+        self._store = store
+        self._passwords = passwords
+
+    def get(self, name: str) -> User | None:
+        """The user of that name, in whatever case; ``None`` where there is none."""
+        document = self._store.get(COLLECTION, name)
+        return None if document is None else User.from_document(document)
+
+    def with_password(self, name: str, password: str) -> User | None:
+        """The enabled user whose name and password these are, else ``None``.
+
+        Unknown name, wrong password and disabled user cost the same: one hash.
+        """
+        try:
+            user = self.get(names.user_name(name))
+        except RuleError:
+            user = None
+        usable = user is not None and user.enabled
+        if self._passwords.match(user.password if user is not None and usable else "", password):
+            return user
+        return None
+
+    def make_first(self, config_dir: Path, password: str | None) -> str | None:
+        """Make the administrator when there are no users; answer its password if it was made up here.
+
+        ``password`` is the one that was asked for. A made-up one is kept in ``PASSWORD_FILE`` of
+        ``config_dir`` before the user exists: whatever fails between, it can still be read.
+        """
+        made_up: list[str] = []
+
+        def change(document: Document | None) -> Document:
+            if document is not None:
+                raise _ThereAreUsers
+            if password is None:
+                made_up.append(secrets.token_urlsafe(18))
+                _keep_password(config_dir / PASSWORD_FILE, made_up[0])
+            hashed = self._passwords.hash(made_up[0] if password is None else password)
+            return User(name=FIRST_USER, type=ADMINISTRATOR, password=hashed).to_document()
+
+        if self._store.names(COLLECTION):
+            return None
+        if password == "":
+            raise StartError("datafor_token cannot start: DATAFOR_TOKEN_ADMIN_PASSWORD is empty")
+        try:
+            # Under the lock: of two services that start at once, one makes the user.
+            self._store.update(COLLECTION, FIRST_USER, change)
+        except _ThereAreUsers:
+            return None
+        return made_up[0] if made_up else None
+
+
+class Passwords:
+    """Hashes passwords with argon2id (RFC 9106) and checks them.
+
+    A right password is remembered for a minute as an HMAC under a key of this process alone, bound
+    to the stored hash: any change of the password forgets it. ``clock`` answers seconds.
+    """
+
+    def __init__(self, hasher: argon2.PasswordHasher, clock: Callable[[], float]) -> None:
+        self._hasher = hasher
+        self._clock = clock
+        self._key = os.urandom(32)
+        self._remembered: dict[bytes, float] = {}
+        self._slots = threading.BoundedSemaphore(_HASHES_AT_ONCE)
+        # What a password of nobody is compared with, so that nobody costs as much as somebody.
+        self._nobody = hasher.hash(secrets.token_urlsafe(32))
+
+    def hash(self, password: str) -> str:
+        """The argon2id hash of a new password, in its standard text form."""
+        with self._slot():
+            return self._hasher.hash(password)
+
+    def match(self, stored: str, password: str) -> bool:
+        """Whether ``password`` is the one of the hash ``stored``; an empty ``stored`` takes as long and is no."""
+        # The length in front: no two pairs of hash and password run together to the same bytes.
+        mark = hmac.digest(self._key, f"{len(stored)}:{stored}{password}".encode(errors="replace"), hashlib.sha256)
+        if self._is_remembered(mark):
+            return True
+        with self._slot():
+            # Of several calls with the same password that waited here, the first one hashed it for all.
+            if self._is_remembered(mark):
+                return True
+            try:
+                self._hasher.verify(stored or self._nobody, password.encode(errors="replace"))
+            except argon2.exceptions.VerifyMismatchError:
+                return False
+            except argon2.exceptions.InvalidHashError:
+                raise RecordDamaged(reason="a user's password hash is not readable") from None
+            except argon2.exceptions.VerificationError:
+                # No memory for the hash, as far as argon2 says anything.
+                raise Overloaded from None
+        if not stored:
+            return False
+        self._remember(mark)
+        return True
+
+    def _is_remembered(self, mark: bytes) -> bool:
+        since = self._remembered.get(mark)
+        return since is not None and 0 <= self._clock() - since < _REMEMBERED_SECONDS
+
+    def _remember(self, mark: bytes) -> None:
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            # All at once: rare, and each comes back with its next call.
+            self._remembered.clear()
+        self._remembered[mark] = self._clock()
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if not self._slots.acquire(timeout=_LONGEST_WAIT):
+            raise Overloaded
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+class _ThereAreUsers(Exception):
+    """Another process made the first user in the meantime."""
+
+
+def _keep_password(path: Path, password: str) -> None:
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(password + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StartError(
+            f"datafor_token cannot start: {path} cannot be written ({error.strerror}); make its folder"
+            " writable for this first start, or give a password in DATAFOR_TOKEN_ADMIN_PASSWORD"
+        ) from None
