@@ -1,0 +1,6 @@
+"""A local run without gunicorn, for trying things: ``.venv/bin/python app.py``."""
+
+from datafor_token import create_app
+
+if __name__ == "__main__":
+    create_app().run(host="127.0.0.1", port=28080)

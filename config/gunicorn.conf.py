@@ -1,0 +1,24 @@
+"""gunicorn's settings: `.venv/bin/gunicorn -c config/gunicorn.conf.py wsgi:app`, or just `make run`."""
+
+import os
+
+bind = os.environ.get("DATAFOR_TOKEN_BIND") or "127.0.0.1:28080"
+
+workers = 2
+worker_class = "gthread"
+threads = 4
+# Loaded once, before the workers: a fault in the settings is one sentence, and the start is stopped.
+# Safe with the store: its locks are opened for each write, none is held across the fork.
+preload_app = True
+
+# Our own log has one line per request; gunicorn's would contain the query string, and with it tokens.
+accesslog = None
+logger_class = "datafor_token.logs.ServerLogger"
+
+# gunicorn by itself believes X-Forwarded-Proto from loopback; who is believed is the service's to say.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+
+# A socket in the home folder that takes commands: nobody here uses it.
+control_socket_disable = True
+umask = 0o077

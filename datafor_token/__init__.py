@@ -1,0 +1,66 @@
+"""datafor_token: keeps applications whose signed tokens are trusted, and issues such tokens."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import argon2
+from flask import Flask
+
+from datafor_token import applications, auth, logs, responses, routes, services, users
+from datafor_token.errors import StartError, StoreUnavailable
+from datafor_token.registry import Registry
+from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+from datafor_token.store.files import FileStore
+
+__version__ = "0.1.0"
+log = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    clock: Callable[[], float] = time.time,
+    hasher: argon2.PasswordHasher | None = None,
+) -> Flask:
+    """The WSGI application.
+
+    ``settings``: as the configuration folder and the environment say when left out. ``clock``
+    answers seconds since 1970. ``hasher``: argon2id with its library's defaults when left out.
+    Raises ``StartError``, whose sentence says what to mend.
+    """
+    settings = settings or load_settings(None, os.environ)
+    logs.configure(settings.log_level)
+    app = Flask(__name__, static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_content_length, PROVIDE_AUTOMATIC_OPTIONS=False)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider, which answers in our order
+    app.url_map.merge_slashes = False
+    services.attach(app, _assemble(settings, clock, hasher or argon2.PasswordHasher()))
+    responses.init_app(app)
+    auth.init_app(app)
+    routes.register(app, settings.url_prefix)
+    return app
+
+
+def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher) -> services.Services:
+    try:
+        store = FileStore(
+            settings.data_dir, (applications.COLLECTION, users.COLLECTION), lock_timeout=settings.lock_timeout
+        )
+        accounts = users.Users(store, users.Passwords(hasher, clock))
+        made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
+    except StoreUnavailable as error:
+        raise StartError(f"datafor_token cannot start: {settings.data_dir}: {error.reason}") from None
+    if made_up is not None:
+        file = settings.config_dir / users.PASSWORD_FILE
+        sys.stdout.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
+        sys.stdout.flush()
+    try:
+        store.sweep()
+    except StoreUnavailable as error:
+        # A disk that can only be read still serves.
+        log.warning(logs.event(event="sweep failed", reason=error.reason))
+    registry = Registry(store, clock, require_strong_secrets=settings.require_strong_secrets)
+    return services.Services(settings=settings, clock=clock, store=store, registry=registry, users=accounts)

@@ -1,0 +1,85 @@
+"""Logging: one line per event on standard error, and nothing secret in any of them.
+
+Exceptions are logged by their type and where they happened, without their text: a text such as
+``KeyError: 'abcd'`` or gunicorn's "Invalid HTTP Header: ..." repeats what a client sent.
+"""
+
+import json
+import logging
+import re
+import time
+import traceback
+from types import TracebackType
+from typing import Any
+
+from gunicorn.glogging import Logger as GunicornLogger
+
+_BARE = re.compile(r"[!#-<>-~]+")  # ASCII to be seen, no space, no '"', no '='
+
+
+def configure(level: str) -> None:
+    """Send the package's log to standard error; called again it only changes the level."""
+    logger = logging.getLogger("datafor_token")
+    logger.setLevel(level)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(SafeFormatter())
+        logger.addHandler(handler)
+
+
+def event(**values: object) -> str:
+    """The values as ``name=value``, quoted and escaped where needed: always one line of ASCII."""
+    return " ".join(f"{name}={_shown(value)}" for name, value in values.items() if value is not None)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if _BARE.fullmatch(text) else json.dumps(text)
+
+
+class SafeFormatter(logging.Formatter):
+    """Time (RFC 3339, UTC), level, logger, message; exceptions without their text."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")
+
+    def formatException(  # noqa: N802 - the standard library's name
+        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+    ) -> str:
+        """The frames and the types of the exception and of those that led to it."""
+        lines: list[str] = []
+        exception = ei[1]
+        while exception is not None:
+            kind = type(exception)
+            lines = [
+                *traceback.format_tb(exception.__traceback__),
+                f"{kind.__module__}.{kind.__qualname__} (its text is not logged)",
+                *lines,
+            ]
+            exception = exception.__cause__ or exception.__context__
+        return "\n".join(line.rstrip("\n") for line in lines)
+
+
+class ServerLogger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's log in the same form, without the parts of requests that it repeats."""
+
+    def setup(self, cfg: Any) -> None:
+        """As gunicorn does it, then our formatter and filter on every handler."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(SafeFormatter())
+            handler.addFilter(_without_request)
+
+
+def _without_request(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    # These two repeat a request line, a header or a URL, and with it a token.
+    for beginning in (r"Invalid request from ip=\S+", r"Error handling request"):
+        match = re.match(beginning, message)
+        if match:
+            record.msg, record.args = match.group(), ()
+    return True

@@ -1,0 +1,113 @@
+"""The envelope: ``success()``, and the one place where errors become answers."""
+
+import logging
+import time
+import uuid
+from typing import Any
+
+from flask import Flask, Response, g, jsonify, request
+from gunicorn.http.errors import NoMoreData, ParseException
+from werkzeug.exceptions import HTTPException
+
+from datafor_token import logs
+from datafor_token.errors import BodyTooLarge, DataforTokenError, InvalidInput, NotAuthenticated
+from datafor_token.services import services
+
+log = logging.getLogger(__name__)
+
+# The public words for what Flask and Werkzeug refuse by themselves.
+_HTTP_MESSAGES = {404: "not found", 405: "method not allowed", 413: BodyTooLarge.message}
+
+
+def success(**members: Any) -> Response:
+    """The answer to a call that went well: ``success`` and exactly these members."""
+    return jsonify({"success": True, **members})
+
+
+def init_app(app: Flask) -> None:
+    """Let every request begin with an identifier and end in the envelope, with the common headers and one log line."""
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.register_error_handler(DataforTokenError, _refused)
+    app.register_error_handler(HTTPException, _refused_by_flask)
+    app.register_error_handler(ParseException, _broken_body)
+    app.register_error_handler(NoMoreData, _broken_body)
+    app.register_error_handler(Exception, _bug)
+
+
+def _begin() -> None:
+    g.request_id = uuid.uuid4().hex
+    g.begun = time.monotonic()
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-ID"] = g.request_id
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    log.info(
+        logs.event(
+            request_id=g.request_id,
+            method=request.method,
+            # The path alone: a token can stand in the query string.
+            path=request.path,
+            status=response.status_code,
+            ms=round((time.monotonic() - g.begun) * 1000),
+            address=request.remote_addr,
+            user=g.get("user"),
+        )
+    )
+    return response
+
+
+def _envelope(status: int, message: str, **members: Any) -> Response:
+    response = jsonify({"success": False, "code": str(status), "msg": message, **members})
+    response.status_code = status
+    return response
+
+
+def _refused(error: DataforTokenError) -> Response:
+    members = {"errors": error.errors} if isinstance(error, InvalidInput) else {}
+    response = _envelope(error.status, error.message, **members)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, NotAuthenticated):
+        _challenge(response)
+    if error.reason is not None or error.status >= 500:
+        level = logging.ERROR if error.status >= 500 else logging.WARNING
+        reason = logs.event(request_id=g.request_id, error=type(error).__name__, reason=error.reason)
+        log.log(level, reason)
+    return response
+
+
+def _challenge(response: Response) -> None:
+    """RFC 7235. Basic only where no browser asks, which would put a password box over the page."""
+    response.headers.add("WWW-Authenticate", 'Bearer realm="datafor_token"')
+    if not any(name.lower().startswith("sec-fetch-") for name, _ in request.headers):
+        response.headers.add("WWW-Authenticate", 'Basic realm="datafor_token", charset="UTF-8"')
+
+
+def _refused_by_flask(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status == 413:
+        message = f"the request body is larger than {services().settings.max_content_length} bytes"
+    else:
+        message = _HTTP_MESSAGES.get(status, "the request cannot be read")
+    response = _envelope(status, message)
+    # RFC 9110 section 15.5.6: a 405 says which methods are allowed.
+    allow = error.get_response().headers.get("Allow")
+    if allow is not None:
+        response.headers["Allow"] = allow
+    return response
+
+
+def _broken_body(_: Exception) -> Response:
+    response = _envelope(400, "the request body cannot be read")
+    # What follows on this connection would be read from the middle of the broken body.
+    response.headers["Connection"] = "close"
+    return response
+
+
+def _bug(error: Exception) -> Response:
+    log.error(logs.event(request_id=g.request_id, error="bug"), exc_info=error)
+    return _envelope(500, "internal error", request_id=g.request_id)

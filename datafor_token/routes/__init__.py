@@ -1,0 +1,11 @@
+"""The calls: one file for each family. A view reads its body, calls one service and answers."""
+
+from flask import Flask
+
+from datafor_token.routes import operations, tokens
+
+
+def register(app: Flask, url_prefix: str) -> None:
+    """Put every call under the prefix."""
+    for family in (tokens.blueprint, operations.blueprint):
+        app.register_blueprint(family, url_prefix=url_prefix or None)

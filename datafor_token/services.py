@@ -1,0 +1,36 @@
+"""What a request needs, in one typed bundle, made once per application and reached by ``services()``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from datafor_token.registry import Registry
+from datafor_token.settings import Settings
+from datafor_token.store.base import Store
+from datafor_token.users import Users
+
+_NAME = "datafor_token"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The bundle. ``clock`` answers seconds since 1970; tests give one that they can advance."""
+
+    settings: Settings
+    clock: Callable[[], float]
+    store: Store
+    registry: Registry
+    users: Users
+
+
+def attach(app: Flask, bundle: Services) -> None:
+    """Give an application its services."""
+    app.extensions[_NAME] = bundle
+
+
+def services() -> Services:
+    """The services of the application that answers the present request."""
+    bundle = current_app.extensions[_NAME]
+    assert isinstance(bundle, Services)  # noqa: S101 - tells mypy what attach() put there
+    return bundle

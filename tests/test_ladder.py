@@ -1,0 +1,93 @@
+"""Imports run one way only: down the ladder of the design; and every library has its one home."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+# From the top down. A module imports from lower rungs only.
+LADDER = [
+    {"wsgi", "app"},
+    {"datafor_token"},
+    {"routes"},
+    {"routes.operations", "routes.tokens"},
+    {"routes.bodies"},
+    {"auth", "responses"},
+    {"services"},
+    {"schemas", "issuer", "registry", "users", "store.files"},
+    {"applications", "forms", "store.locking"},
+    {"keys", "store.base", "store.disk", "logs"},
+    {"names", "settings", "strict_json"},
+    {"errors"},
+]
+HOMES = {
+    "jwt": {"keys"},
+    "cryptography": {"keys"},
+    "zxcvbn": {"keys"},
+    "marshmallow": {"schemas"},
+    "qs_codec": {"forms"},
+    "fcntl": {"store.locking"},
+    "argon2": {"users", "datafor_token"},
+    "gunicorn": {"logs", "responses"},
+    "flask": {"datafor_token", "auth", "responses", "services"} | LADDER[2] | LADDER[3] | LADDER[4],
+}
+MODULES = [
+    path for path in [ROOT / "app.py", ROOT / "wsgi.py", *(ROOT / "datafor_token").rglob("*.py")] if path.read_text()
+]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    inside = [part for part in parts if part not in ("datafor_token", "__init__")]
+    return ".".join(inside) or "datafor_token"
+
+
+def rung(name: str) -> int:
+    return next(number for number, modules in enumerate(LADDER) if name in modules)
+
+
+def imports_of(path: Path) -> set[str]:
+    """The full dotted names that the module imports; ``from a import b`` counts as ``a`` and as ``a.b``."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def ours(imported: set[str], known: set[str]) -> set[str]:
+    inside = {name.removeprefix("datafor_token.") for name in imported if name.startswith("datafor_token.")}
+    return inside & known
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_from_lower_rungs_only(path: Path) -> None:
+    """No module imports from its own rung or from one above it."""
+    known = set().union(*LADDER)
+    here = rung(name_of(path)) if name_of(path) != "store" else len(LADDER)
+    above = {name for name in ours(imports_of(path), known - {name_of(path)}) if rung(name) <= here}
+    assert not above
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_library_is_imported_in_its_home_only(path: Path) -> None:
+    """One third-party library, one home."""
+    libraries = {name.split(".")[0] for name in imports_of(path)} & HOMES.keys()
+    assert {library for library in libraries if name_of(path) not in HOMES[library]} == set()
+
+
+def test_every_module_has_a_rung() -> None:
+    """A new module is put on the ladder, not beside it."""
+    assert {name_of(path) for path in MODULES} == set().union(*LADDER) | {"store"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_module_is_longer_than_250_lines(path: Path) -> None:
+    """A module that grows over 250 lines says why at its top, beside the words 'longer than 250 lines'."""
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 250 or "longer than 250 lines" in path.read_text()

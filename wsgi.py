@@ -1,0 +1,5 @@
+"""For gunicorn and the flask command: ``wsgi:app``."""
+
+from datafor_token import create_app
+
+app = create_app()
