@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -148,7 +148,7 @@ def make_hard_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_pipe, make_link, make_hard_link, Path.mkdir])
-def test_what_is_no_plain_file_neither_hangs_nor_misleads(store: FileStore, make: "type") -> None:
+def test_what_is_no_plain_file_neither_hangs_nor_misleads(store: FileStore, make: Callable[[Path], None]) -> None:
     """A pipe, a link, a folder in a record's place is a damaged record; the others are served."""
     make(record(store))
     store.put("users", {"name": "other"})

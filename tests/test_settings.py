@@ -1,0 +1,103 @@
+"""The settings: file, environment, and all faults at once."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from datafor_token.errors import StartError
+from datafor_token.settings import Settings, load_settings, table
+from tests.support import ROOT
+
+
+def test_without_a_file_all_defaults_hold(tmp_path: Path) -> None:
+    """A configuration folder without settings.toml gives the defaults."""
+    assert load_settings(tmp_path, {}) == Settings(config_dir=tmp_path)
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
+    """A variable DATAFOR_TOKEN_NAME overrides NAME of the file, which overrides the default."""
+    (tmp_path / "settings.toml").write_text('LOCK_TIMEOUT = 2\nURL_PREFIX = "/datafor"\n')
+    settings = load_settings(None, {"DATAFOR_TOKEN_CONFIG_DIR": str(tmp_path), "DATAFOR_TOKEN_LOCK_TIMEOUT": "7.5"})
+    assert (settings.lock_timeout, settings.url_prefix) == (7.5, "/datafor")
+
+
+def test_folders_come_from_the_environment(tmp_path: Path) -> None:
+    """The two folders are moved by DATAFOR_TOKEN_CONFIG_DIR and DATAFOR_TOKEN_DATA_DIR."""
+    settings = load_settings(None, {"DATAFOR_TOKEN_CONFIG_DIR": "/c", "DATAFOR_TOKEN_DATA_DIR": "/d"})
+    assert (settings.config_dir, settings.data_dir) == (Path("/c"), Path("/d"))
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    """Every unknown or ill-typed setting is named, with where it stands, in one message."""
+    (tmp_path / "settings.toml").write_text(
+        'LOCK_TIMEOUT = "5"\nMAX_CONTENT_LENGTH = 65536.0\nREQUIRE_STRONG_SECRETS = 1\n'
+        'COLOUR = "red"\nlog_level = "INFO"\n'
+    )
+    environ = {
+        "DATAFOR_TOKEN_URL_PREFIX": "datafor/",
+        "DATAFOR_TOKEN_LOG_LEVEL": "LOUD",
+        "DATAFOR_TOKEN_SHAPE": "round",
+        "HOME": "/root",
+    }
+    with pytest.raises(StartError) as caught:
+        load_settings(tmp_path, environ)
+    faults = str(caught.value).splitlines()[1:]
+    named = {fault.split()[1] for fault in faults}
+    assert named == {
+        "LOCK_TIMEOUT", "MAX_CONTENT_LENGTH", "REQUIRE_STRONG_SECRETS", "COLOUR", "log_level",
+        "URL_PREFIX", "LOG_LEVEL", "SHAPE",
+    }  # fmt: skip
+    assert all("settings.toml" in fault or "environment variable DATAFOR_TOKEN_" in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REQUIRE_STRONG_SECRETS", "no"),
+        ("REQUIRE_STRONG_SECRETS", ""),
+        ("MAX_CONTENT_LENGTH", "64k"),
+        ("MAX_CONTENT_LENGTH", "1_000"),
+        ("MAX_CONTENT_LENGTH", "0"),
+        ("LOCK_TIMEOUT", "nan"),
+        ("LOCK_TIMEOUT", "0"),
+        ("LOCK_TIMEOUT", "1e1"),
+        ("URL_PREFIX", "/"),
+        ("URL_PREFIX", "/a/"),
+        ("URL_PREFIX", "/a\n"),
+    ],
+)
+def test_values_that_are_refused(tmp_path: Path, name: str, value: str) -> None:
+    """A variable that is not exactly a value of its setting's type stops the start."""
+    with pytest.raises(StartError, match=name):
+        load_settings(tmp_path, {f"DATAFOR_TOKEN_{name}": value})
+
+
+@pytest.mark.parametrize("content", [b"LOCK_TIMEOUT = \n", b"\xff", b'A = "secret-value'])
+def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes) -> None:
+    """A file that cannot be read is named, and none of its values is repeated."""
+    (tmp_path / "settings.toml").write_bytes(content)
+    with pytest.raises(StartError, match=r"settings\.toml is not") as caught:
+        load_settings(tmp_path, {})
+    assert "secret-value" not in str(caught.value)
+
+
+def test_the_shipped_file_shows_every_setting() -> None:
+    """config/settings.toml holds every setting of the table, commented out with its default and its help."""
+    text = (ROOT / "config" / "settings.toml").read_text()
+    uncommented = "\n".join(line.removeprefix("#") for line in text.splitlines() if not line.startswith("# "))
+    defaults = {field.name.upper(): field.default for field in table()}
+    assert tomllib.loads(uncommented) == defaults
+    assert tomllib.loads(text) == {}
+    for field in table():
+        assert f"# {field.metadata['help'].rstrip('.')} ({field.metadata['unit']})." in text
+
+
+def test_every_row_is_complete() -> None:
+    """Every setting has a type, a default, a unit and a help sentence."""
+    for field in dataclasses.fields(Settings):
+        if field.name not in ("config_dir", "data_dir"):
+            assert field.metadata["unit"]
+            assert field.metadata["help"].endswith(".")
+            assert isinstance(field.default, field.type)  # type: ignore[arg-type]

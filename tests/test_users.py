@@ -1,0 +1,180 @@
+"""Users: their records, their passwords, the administrator of the first start."""
+
+import stat
+from pathlib import Path
+
+import argon2
+import pytest
+
+from datafor_token import users
+from datafor_token.errors import Overloaded, RecordDamaged, StartError
+from datafor_token.store.files import FileStore
+from datafor_token.users import Passwords, User, Users
+from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.support import Clock
+
+
+class CountingHasher(argon2.PasswordHasher):
+    """A cheap hasher that counts how often it is asked to verify."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.verified = 0
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:  # type: ignore[override]  # noqa: A002
+        self.verified += 1
+        return super().verify(hash, password)
+
+
+@pytest.fixture
+def hasher() -> CountingHasher:
+    return CountingHasher()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "data", (users.COLLECTION,), lock_timeout=5)
+
+
+@pytest.fixture
+def accounts(store: FileStore, hasher: CountingHasher, clock: Clock) -> Users:
+    passwords = Passwords(hasher, clock)
+    store.put("users", User(name="Lena", password=passwords.hash("right")).to_document())
+    store.put("users", User(name="off", password=passwords.hash("right"), enabled=False).to_document())
+    store.put("users", User(name="none").to_document())
+    return Users(store, passwords)
+
+
+def test_the_right_password_is_the_users(accounts: Users) -> None:
+    """Name (in whatever case) and password give the user."""
+    for name in ("Lena", "LENA", "lena"):
+        user = accounts.with_password(name, "right")
+        assert user is not None
+        assert user.name == "Lena"
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("Lena", "wrong"), ("Lena", ""), ("nobody", "right"), ("off", "right"), ("none", ""), ("a:b", "x"), ("", "")],
+)
+def test_every_refusal_costs_one_hash(accounts: Users, hasher: CountingHasher, name: str, password: str) -> None:
+    """Unknown, wrong, disabled, without a password, no name at all: each is one hash and None, every time."""
+    for times in (1, 2):
+        assert accounts.with_password(name, password) is None
+        assert hasher.verified == times
+
+
+def test_a_right_password_is_remembered_for_a_minute(accounts: Users, hasher: CountingHasher, clock: Clock) -> None:
+    """Within 60 seconds the same password costs no hash; after that it does; a wrong one always does."""
+    accounts.with_password("lena", "right")
+    clock.advance(59)
+    assert accounts.with_password("lena", "right") is not None
+    assert hasher.verified == 1
+    clock.advance(1)
+    assert accounts.with_password("lena", "right") is not None
+    assert hasher.verified == 2
+    assert accounts.with_password("lena", "right ") is None
+    assert hasher.verified == 3
+
+
+def test_a_changed_user_is_not_remembered(accounts: Users, store: FileStore, hasher: CountingHasher) -> None:
+    """A new password makes the old one wrong at once, and a disabled user is refused at once."""
+    accounts.with_password("lena", "right")
+    store.put("users", User(name="Lena", password=hasher.hash("new")).to_document())
+    assert accounts.with_password("lena", "right") is None
+    assert accounts.with_password("lena", "new") is not None
+    store.put("users", User(name="Lena", password=hasher.hash("new"), enabled=False).to_document())
+    assert accounts.with_password("lena", "new") is None
+
+
+def test_memory_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many passwords were right, only so many are remembered."""
+    monkeypatch.setattr(users, "_MOST_REMEMBERED", 3)
+    passwords = accounts._passwords
+    for number in range(10):
+        assert passwords.match(passwords.hash(str(number)), str(number))
+        assert len(passwords._remembered) <= 3
+
+
+def test_waiting_for_a_hash_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all places for hashing are taken for too long, the answer is 'too many sign-ins at once'."""
+    monkeypatch.setattr(users, "_LONGEST_WAIT", 0.01)
+    for _ in range(users._HASHES_AT_ONCE):
+        accounts._passwords._slots.acquire()
+    with pytest.raises(Overloaded):
+        accounts.with_password("lena", "right")
+    accounts._passwords._slots.release()
+    assert accounts.with_password("lena", "right") is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "a:b"}, {"full_name": 1}, {"email": None}, {"type": "Boss"}, {"roles": "x"}, {"roles": [1]},
+        {"enabled": "yes"}, {"enabled": 1}, {"password": None}, {"format": "1"}, {"roles": None},
+    ],
+)  # fmt: skip
+def test_damaged_users_are_said_to_be(change: dict[str, object]) -> None:
+    """A record edited by hand into something that is no user is damaged, and the log learns which member."""
+    with pytest.raises(RecordDamaged) as caught:
+        User.from_document({**User(name="lena").to_document(), **change})
+    assert next(iter(change)) in str(caught.value.reason)
+
+
+def test_an_unreadable_hash_is_damage(accounts: Users, store: FileStore) -> None:
+    """A password member that is no argon2 hash is a damaged record, not a wrong password."""
+    store.put("users", {**User(name="lena").to_document(), "password": "plain text"})
+    with pytest.raises(RecordDamaged):
+        accounts.with_password("lena", "plain text")
+
+
+def test_unknown_members_are_kept() -> None:
+    """Members and the format of another version come back as they were."""
+    document = {**User(name="lena").to_document(), "format": 7, "colour": "red", "extra": 1}
+    assert User.from_document(document).to_document() == document
+
+
+def test_a_user_does_not_show_the_hash() -> None:
+    """Not even the hash of a password stands in a repr."""
+    assert "argon2" not in repr(User(name="lena", password="$argon2id$..."))
+
+
+def test_the_first_start_makes_the_administrator(store: FileStore, tmp_path: Path, clock: Clock) -> None:
+    """With no users, admin is made with a random password, which is kept in a file of mode 0600."""
+    accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock))
+    password = accounts.make_first(tmp_path, None)
+    file = tmp_path / "initial_admin_password"
+    assert password
+    assert len(password) >= 20
+    assert file.read_text() == f"{password}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    user = accounts.with_password("admin", password)
+    assert user is not None
+    assert user.type == "Administrator"
+    assert accounts.make_first(tmp_path, None) is None
+    assert file.read_text() == f"{password}\n"
+
+
+def test_the_first_password_can_be_given(store: FileStore, tmp_path: Path, clock: Clock) -> None:
+    """A given password is neither printed nor kept in a file; an empty one stops the start."""
+    accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock))
+    with pytest.raises(StartError, match="DATAFOR_TOKEN_ADMIN_PASSWORD"):
+        accounts.make_first(tmp_path, "")
+    assert accounts.make_first(tmp_path, "given") is None
+    assert not (tmp_path / "initial_admin_password").exists()
+    assert accounts.with_password("admin", "given") is not None
+
+
+def test_a_first_start_that_cannot_keep_the_password_makes_nobody(store: FileStore, tmp_path: Path) -> None:
+    """When the password's file cannot be written, there is no user whose password nobody knows."""
+    accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, Clock()))
+    with pytest.raises(StartError, match="initial_admin_password"):
+        accounts.make_first(tmp_path / "missing", None)
+    assert store.names("users") == []
+
+
+def test_other_users_are_no_first_start(store: FileStore, tmp_path: Path, clock: Clock) -> None:
+    """Where there is any user, damaged or not, no administrator is made."""
+    store.put("users", {"name": "lena", "broken": True})
+    assert Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock)).make_first(tmp_path, None) is None
+    assert store.names("users") == ["lena"]
