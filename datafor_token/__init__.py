@@ -34,7 +34,7 @@ def create_app(
     settings = settings or load_settings(None, os.environ)
     logs.configure(settings.log_level)
     app = Flask(__name__, static_folder=None)
-    app.config.update(MAX_CONTENT_LENGTH=settings.max_content_length, PROVIDE_AUTOMATIC_OPTIONS=False)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider, which answers in our order
     app.url_map.merge_slashes = False
     services.attach(app, _assemble(settings, clock, hasher or argon2.PasswordHasher()))

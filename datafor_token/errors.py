@@ -87,7 +87,7 @@ class BodyTooLarge(DataforTokenError):
     """413: the body is larger than ``MAX_CONTENT_LENGTH``."""
 
     status = 413
-    message = "the request body is too large"
+    message = "the request body is too large (setting MAX_CONTENT_LENGTH)"
 
 
 class UnsupportedMediaType(DataforTokenError):

@@ -78,7 +78,7 @@ class ServerLogger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no typ
 def _without_request(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     # These two repeat a request line, a header or a URL, and with it a token.
-    for beginning in (r"Invalid request from ip=\S+", r"Error handling request"):
+    for beginning in (r"Invalid request from ip=\S+?(?=: |$)", r"Error handling request"):
         match = re.match(beginning, message)
         if match:
             record.msg, record.args = match.group(), ()

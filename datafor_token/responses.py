@@ -11,7 +11,6 @@ from werkzeug.exceptions import HTTPException
 
 from datafor_token import logs
 from datafor_token.errors import BodyTooLarge, DataforTokenError, InvalidInput, NotAuthenticated
-from datafor_token.services import services
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +88,7 @@ def _challenge(response: Response) -> None:
 
 def _refused_by_flask(error: HTTPException) -> Response:
     status = error.code or 500
-    if status == 413:
-        message = f"the request body is larger than {services().settings.max_content_length} bytes"
-    else:
-        message = _HTTP_MESSAGES.get(status, "the request cannot be read")
-    response = _envelope(status, message)
+    response = _envelope(status, _HTTP_MESSAGES.get(status, "the request cannot be read"))
     # RFC 9110 section 15.5.6: a 405 says which methods are allowed.
     allow = error.get_response().headers.get("Allow")
     if allow is not None:

@@ -1,5 +1,7 @@
 """Fixtures: an application in a temp folder for most tests, a real server for those that a user would see."""
 
+import io
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,17 @@ def settings(tmp_path: Path) -> Settings:
 def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Flask:
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     return create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
+
+
+@pytest.fixture
+def log(app: Flask) -> Iterator[io.StringIO]:
+    """What the service logs, in its own form."""
+    (handler,) = logging.getLogger("datafor_token").handlers
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
+    before = handler.setStream(stream)
+    yield stream
+    handler.setStream(before)
 
 
 class Reply:

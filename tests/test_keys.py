@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from datafor_token import keys
 from datafor_token.errors import RuleError
-from tests.support import STRONG_SECRET, key_for, private_pem, public_base64, public_pem
+from tests.support import STRONG_SECRET, key_for, need, private_pem, public_base64, public_pem
 
 ASYMMETRIC = [name for name in keys.ALGORITHMS if not keys.is_shared(name)]
 
@@ -73,6 +73,7 @@ def odd_exponent() -> str:
 
 
 def openssl(tmp_path: Path, *arguments: str) -> str:
+    need("openssl")
     return subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
 

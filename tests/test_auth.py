@@ -1,0 +1,139 @@
+"""Who may call: Basic sign-in, Administrators, and nothing from other sites."""
+
+import base64
+
+import pytest
+from flask import Flask
+
+from datafor_token.services import services
+from datafor_token.users import User
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.support import API, SEED_APPLICATION, basic
+
+
+@pytest.fixture(autouse=True)
+def _users(app: Flask) -> None:
+    hashed = CHEAP_FOR_TESTS_ONLY.hash("p:ä w ")
+    with app.app_context():
+        for user in (
+            User(name="lena", type="SYS_Creator", password=hashed),
+            User(name="off", type="Administrator", password=hashed, enabled=False),
+            User(name="Jürgen Ö", type="Administrator", password=hashed),
+        ):
+            services().store.put("users", user.to_document())
+
+
+def challenges(answer: object) -> list[str]:
+    headers = getattr(answer, "headers")  # noqa: B009 - a Reply or a TestResponse
+    return [value.partition(" ")[0] for value in headers.getlist("WWW-Authenticate")]
+
+
+@pytest.mark.parametrize("call", ["update", "generate"])
+def test_no_credential(caller: Caller, call: str) -> None:
+    """Without a credential it is 401 'not logged in', with both challenges."""
+    answer = caller.post(call, SEED_APPLICATION, headers={})
+    assert (answer.status_code, answer.json["msg"]) == (401, "not logged in")
+    assert challenges(answer) == ["Bearer", "Basic"]
+
+
+def test_no_password_box_in_a_browser(caller: Caller) -> None:
+    """A request of a browser's page is not challenged to Basic."""
+    answer = caller.post("update", SEED_APPLICATION, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 401
+    assert challenges(answer) == ["Bearer"]
+
+
+def credential(text: str | bytes) -> str:
+    return "Basic " + base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        credential("admin:wrong"), credential("admin:"), credential("nobody:x"), credential("off:p:ä w "),
+        credential("admin"), credential(""), credential(":"), credential("a" * 500 + ":x"), credential("\0:\0"),
+        credential(b"admin:\xff"), credential("Jürgen Ö:p:ä w ".encode("latin-1")), "Basic", "Basic ", "Basic !!!!",
+        "Basic YWRtaW4", "basic " + "A" * 4001, credential("admin:x") + "," + credential("admin:y"),
+    ],
+)  # fmt: skip
+def test_wrong_passwords_are_one_answer(caller: Caller, header: str) -> None:
+    """Unknown, wrong, disabled and unreadable are the same 401 'wrong password'."""
+    answer = caller.post("generate", {}, headers={"Authorization": header})
+    assert (answer.status_code, answer.json) == (401, {"success": False, "code": "401", "msg": "wrong password"})
+    assert challenges(answer) == ["Bearer", "Basic"]
+
+
+def test_a_bearer_token_is_not_accepted_yet(caller: Caller) -> None:
+    """A token that is present and not accepted is 401 'invalid token', never a fall-back."""
+    answer = caller.post("generate", {}, headers={"Authorization": "Bearer x"})
+    assert (answer.status_code, answer.json["msg"]) == (401, "invalid token")
+
+
+@pytest.mark.parametrize("name", ["Jürgen Ö", "JÜRGEN Ö", "Ju\u0308rgen o\u0308"])
+def test_names_and_passwords_of_any_script(caller: Caller, name: str) -> None:
+    """Basic carries UTF-8; the name is found in any spelling; the password may hold a colon and outer spaces."""
+    caller.post("update", SEED_APPLICATION)
+    assert caller.post("generate", {}, headers=basic(name, "p:ä w ")).status_code == 200
+
+
+@pytest.mark.parametrize("call", ["update", "generate"])
+def test_administrators_only(caller: Caller, call: str) -> None:
+    """Signed in and not Administrator is 403 'no permission', before the body is looked at."""
+    for body in (SEED_APPLICATION, "%ff", {"name": 5}):
+        answer = caller.post(call, body, headers=basic("lena", "p:ä w "))
+        assert (answer.status_code, answer.json["msg"]) == (403, "no permission")
+
+
+ELSEWHERE = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": ""},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "http://localhost.evil.example"},
+    {"Origin": "http://localhost:1"},
+    {"Origin": "http://["},
+]
+HERE: list[dict[str, str]] = [
+    {},
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
+    {"Origin": "http://localhost"},
+    {"Origin": "https://LOCALHOST"},
+]
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE)
+def test_a_post_from_another_site_changes_nothing(app: Flask, caller: Caller, headers: dict[str, str]) -> None:
+    """What a browser sends from elsewhere is 403 although the password is right."""
+    answer = caller.post("update", SEED_APPLICATION, headers={**basic(), **headers})
+    assert answer.status_code == 403
+    assert "another site" in answer.json["msg"]
+    with app.app_context():
+        assert services().store.names("applications") == []
+
+
+@pytest.mark.parametrize("headers", HERE)
+def test_a_post_from_here_or_from_curl_works(caller: Caller, headers: dict[str, str]) -> None:
+    """The page's own origin, and clients that send neither header, are served."""
+    assert caller.post("update", SEED_APPLICATION, headers={**basic(), **headers}).status_code == 200
+
+
+def test_bearer_is_exempt_from_the_cross_site_rule(caller: Caller) -> None:
+    """No browser adds a Bearer token by itself: such a call is judged by its token alone."""
+    answer = caller.post("update", {}, headers={"Authorization": "Bearer x", "Origin": "https://app.example"})
+    assert answer.status_code == 401
+
+
+def test_open_calls_look_at_no_credential(app: Flask) -> None:
+    """/healthz and /readyz answer whoever asks, whatever credential is sent."""
+    for path in ("/healthz", "/readyz"):
+        assert app.test_client().get(path, headers={"Authorization": "Basic !!!"}).status_code == 200
+
+
+def test_calls_without_a_path_of_their_own_keep_their_404(app: Flask) -> None:
+    """An unknown path is 404 for whoever asks, also with a wrong password."""
+    assert app.test_client().post(f"{API}/nothing", headers=basic("admin", "wrong")).status_code == 404

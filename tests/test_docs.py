@@ -1,0 +1,122 @@
+"""The README is true: its lines are run, its tables are held against the code."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from datafor_token import errors, issuer
+from datafor_token.keys import ALGORITHMS
+from datafor_token.schemas import GenerateSchema, UpdateSchema
+from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
+from tests.support import ROOT, Server, need, token_parts
+from tests.test_issuer import ERP, NOW
+
+README = (ROOT / "README.md").read_text()
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The rows of the tables under a heading, by what stands in backticks in their first cell."""
+    section = re.split(r"^##+ ", README.split(f"# {heading}\n")[1], flags=re.MULTILINE)[0]
+    found = {}
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `"):
+            found[cells[0].strip("`")] = cells[1:]
+    return found
+
+
+def test_the_settings_table() -> None:
+    """README's settings are exactly the table of the code: name, default, unit and help."""
+    shown = {name: cells for name, cells in rows("Settings").items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    expected = {
+        field.name.upper(): [f"`{json.dumps(field.default)}`", field.metadata["unit"], field.metadata["help"]]
+        for field in table()
+    }
+    assert shown == expected
+
+
+def test_the_environment_table() -> None:
+    """README names every variable that is no setting, with what it means."""
+    shown = {name: cells[0] for name, cells in rows("Settings").items() if name.startswith(ENVIRONMENT_PREFIX)}
+    assert shown == {f"{ENVIRONMENT_PREFIX}{name}": meaning for name, meaning in ENVIRONMENT_ONLY.items()}
+
+
+def test_the_calls_table(app: Flask) -> None:
+    """README's calls are exactly the rules of the URL map."""
+    rules = {
+        f"{method} {rule.rule}" for rule in app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD"}
+    }
+    assert rows("Calls").keys() == rules
+
+
+@pytest.mark.parametrize(
+    ("heading", "schema"), [("`token/update`", UpdateSchema()), ("`token/generate`", GenerateSchema())]
+)
+def test_the_tables_of_fields(heading: str, schema: UpdateSchema | GenerateSchema) -> None:
+    """README describes exactly the fields that a call takes."""
+    assert rows(heading).keys() == schema.fields.keys()
+
+
+def test_every_error_is_described() -> None:
+    """Every status and every fixed message of the errors stands in README's table of errors."""
+    section = README.split("## Errors")[1].split("\n## ")[0]
+    kinds: list[type[errors.DataforTokenError]] = [errors.DataforTokenError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        assert f"| {kind.status} |" in section
+        message = vars(kind).get("message", "")
+        if kind not in (errors.UnsupportedMediaType, errors.MalformedRequest):
+            assert message.removeprefix("storage is unavailable: ") in section
+
+
+def test_every_algorithm_is_named() -> None:
+    """README's list of algorithms is the code's."""
+    assert re.findall(r"`(\w+)`", rows("`token/update`")["algorithm"][1]) == list(ALGORITHMS)
+
+
+def test_the_layout_table() -> None:
+    """README names every module of the package."""
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "datafor_token").rglob("*.py")}
+    small = {"datafor_token/store/__init__.py", *(name for name in modules if "/routes/" in name)}
+    assert modules - small <= rows("For those who change it").keys()
+    assert all(name.rpartition("/")[2] in README for name in modules)
+
+
+def test_the_readme_lines_work(tmp_path: Path) -> None:
+    """Every curl line of README, run by a shell against a real server, gives the answer that stands below it."""
+    need("curl")
+    server = Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="").start()
+    examples = re.findall(r"```sh\n(curl .*?)```\n\n```json\n(.*?)\n```", README, flags=re.DOTALL)
+    assert len(examples) == README.count("\ncurl ")
+    for command, answer in examples:
+        line = command.replace("127.0.0.1:28080", f"127.0.0.1:{server.port}").replace("curl ", "curl -s ")
+        done = subprocess.run(["bash", "-ec", line], cwd=tmp_path, check=True, capture_output=True, text=True)
+        got, shown = json.loads(done.stdout), json.loads(answer)
+        if "token" in shown:
+            (header, claims), (shown_header, shown_claims) = (
+                token_parts(got.pop("token")),
+                token_parts(shown.pop("token")),
+            )
+            assert header == shown_header
+            assert claims.keys() == shown_claims.keys()
+            assert claims["loginname"] == shown_claims["loginname"]
+        assert list(got.items()) == list(shown.items())
+    server.stop()
+
+
+def test_the_make_targets() -> None:
+    """The make targets that README names are the Makefile's."""
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert {
+        name for pair in re.findall(r"^make (\w+)|`make (\w+)`", README, flags=re.MULTILINE) for name in pair if name
+    } == targets
+
+
+def test_the_token_shown_is_real() -> None:
+    """The token in README is one that the service gave, at the seed's own second."""
+    claims = {"loginname": "admin"}
+    assert issuer.issue(ERP, "abcd", claims, NOW) in README

@@ -1,0 +1,179 @@
+"""The service as its users run it: gunicorn with the shipped configuration."""
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, SEED_APPLICATION, Server, application, basic, need
+
+
+def test_the_first_start_prints_the_password_once(tmp_path: Path) -> None:
+    """With no users the password is printed once and kept in its file; at the next start nothing is printed."""
+    server = Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="").start()
+    file = server.config_dir / "initial_admin_password"
+    password = file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert server.post("update", SEED_APPLICATION, basic("admin", password)).status == 200
+    assert server.stop() == 0
+    assert server.output.count(password) == 1
+    server.output = ""
+    server.start()
+    answer = server.post("generate", {}, basic("admin", password))
+    assert answer.status == 200
+    server.stop()
+    assert password not in server.output
+
+
+def test_two_starts_at_once_make_one_administrator(tmp_path: Path) -> None:
+    """Of two services that start at once on the same folders, one makes the user, and the file has its password."""
+    servers = [Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="") for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(Server.start, servers))
+    password = (servers[0].config_dir / "initial_admin_password").read_text().strip()
+    for server in servers:
+        answer = server.post("update", SEED_APPLICATION, basic("admin", password))
+        assert answer.status == 200
+        server.stop()
+    assert sum("First start" in server.output for server in servers) == 1
+
+
+def test_there_are_several_workers(server: Server) -> None:
+    """At least two worker processes answer."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: server.request("GET", "/healthz"), range(60)))
+    assert len(set(re.findall(r"Booting worker with pid: (\d+)", server.output))) >= 2
+
+
+def test_nothing_is_lost_over_a_restart(tmp_path: Path) -> None:
+    """What was acknowledged is there after a stop, and after a kill of everything."""
+    server = Server(tmp_path).start()
+    assert server.post("update", SEED_APPLICATION).status == 200
+    server.stop()
+    server.start()
+    assert server.post("update", application(name="CRM")).status == 200
+    server.stop(signal.SIGKILL)
+    server.start()
+    for name in ("ERP", "CRM"):
+        assert server.post("generate", {"name": name}).status == 200
+    server.stop()
+
+
+def test_files_are_for_their_owner_only(server: Server) -> None:
+    """Every file under the data folder has mode 0600, every folder 0700."""
+    server.post("update", SEED_APPLICATION)
+    paths = [server.data_dir, *server.data_dir.rglob("*")]
+    assert len(paths) > 5
+    for path in paths:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_eight_clients_write_one_record(server: Server) -> None:
+    """Eight clients that write one record at once are all served, and the record is one of theirs, whole."""
+
+    def write(client: int) -> list[int]:
+        body = application(name="Shared", secret=f"{client}" * 40, expire=client + 1)
+        return [server.post("update", body).status for _ in range(10)]
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(write, range(8)))
+    assert statuses == [[200] * 10] * 8
+    record = json.loads((server.data_dir / "applications" / "shared.json").read_text())
+    assert record["secret"] == f"{record['expire'] - 1}" * 40
+
+
+def test_an_edit_by_hand_counts_in_every_worker(server: Server) -> None:
+    """A record edited on disk is what the next call of each worker sees."""
+    server.post("update", application(name="Hand"))
+    path = server.data_dir / "applications" / "hand.json"
+    for enable, status in (("0", 403), ("1", 200)):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "enable": enable}))
+        with ThreadPoolExecutor(8) as pool:
+            found = set(pool.map(lambda _: server.post("generate", {"name": "Hand"}).status, range(24)))
+        assert found == {status}
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_is_quiet(tmp_path: Path, how: signal.Signals) -> None:
+    """Ctrl-C and a stop end with status 0 and without a traceback."""
+    server = Server(tmp_path).start()
+    server.request("GET", "/healthz")
+    assert server.stop(how) == 0
+    assert "Traceback" not in server.output
+    assert "ERROR" not in server.output
+
+
+def start_output(tmp_path: Path, **environ: str) -> str:
+    server = Server(tmp_path, **environ)
+    server.start()
+    assert server.stop() != 0
+    return server.output
+
+
+def test_faulty_settings_stop_the_start_with_a_sentence(tmp_path: Path) -> None:
+    """Every fault is one line, there is no traceback, and nothing was made on the disk."""
+    output = start_output(tmp_path, DATAFOR_TOKEN_LOCK_TIMEOUT="soon", DATAFOR_TOKEN_COLOUR="red")
+    assert "LOCK_TIMEOUT (environment variable DATAFOR_TOKEN_LOCK_TIMEOUT) must be a number" in output
+    assert "COLOUR" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """A data folder in the place of a file stops the start with a sentence."""
+    (tmp_path / "data").write_text("a file")
+    output = start_output(tmp_path)
+    assert "datafor_token cannot start" in output
+    assert "Traceback" not in output
+
+
+def test_forwarded_headers_are_not_believed(server: Server) -> None:
+    """No header of a client changes the address that is logged."""
+    headers = {
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Forwarded-Proto": "https",
+        "Forwarded": "for=6.6.6.6",
+        "X-Real-IP": "6.6.6.6",
+    }
+    assert server.request("GET", "/healthz", headers=headers).status == 200
+    assert "6.6.6.6" not in server.output
+
+
+def test_the_server_header_and_keep_alive(server: Server) -> None:
+    """An answer has exactly the headers that are meant."""
+    names = {name.lower() for name in server.request("GET", "/healthz").headers}
+    assert names == {
+        "server", "date", "connection", "content-type", "content-length",
+        "x-request-id", "cache-control", "x-content-type-options", "referrer-policy",
+    }  # fmt: skip
+
+
+def test_nothing_generated_is_in_git() -> None:
+    """Nothing under data/, no environment, no generated file is tracked or would be."""
+    need("git")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    assert not [name for name in tracked if name.startswith(("data/", ".venv/")) or "__pycache__" in name]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "data/x", ".venv/x", "config/initial_admin_password"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert len(ignored) == 3
+
+
+def test_gunicorn_listens_where_it_is_told() -> None:
+    """Without DATAFOR_TOKEN_BIND it is 127.0.0.1:28080."""
+    values: dict[str, object] = {}
+    os.environ.pop("DATAFOR_TOKEN_BIND", None)
+    exec((ROOT / "config" / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
+    assert values["bind"] == "127.0.0.1:28080"
+    assert isinstance(values["workers"], int)
+    assert values["workers"] >= 2
