@@ -4,15 +4,15 @@ BIN := .venv/bin
 .PHONY: run test check
 
 run: .venv/run-installed
-	@exec $(BIN)/gunicorn -c config/gunicorn.conf.py wsgi:app
+	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
 
 test: .venv/test-installed
 	$(BIN)/python -m pytest
 
 check: .venv/test-installed
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
