@@ -44,7 +44,7 @@ class Store(Protocol):
         """
 
     def delete(self, collection: str, name: str) -> bool:
-        """Remove the record, damaged or not; answer whether there was one."""
+        """Remove the record; answer whether there was one."""
 
     def version(self, collection: str, name: str) -> Hashable | None:
         """A cheap value that differs whenever the document may have changed; ``None`` where there is none."""

@@ -63,8 +63,7 @@ class FileStore:
         return [name for stem in stems if (name := self._name(collection, stem)) is not None]
 
     def put(self, collection: str, document: Document) -> None:
-        with self._locked(collection):
-            self._write(self._path(collection, document["name"]), document)
+        self.update(collection, document["name"], lambda _: document)
 
     def create(self, collection: str, document: Document) -> None:
         path = self._path(collection, document["name"])
@@ -85,13 +84,10 @@ class FileStore:
     def delete(self, collection: str, name: str) -> bool:
         path = self._path(collection, name)
         with self._locked(collection):
-            try:
-                with outage(f"delete {shown(path)}"):
-                    path.unlink()
-            except StoreUnavailable as error:
-                if isinstance(error.__cause__, FileNotFoundError):
-                    return False
-                raise
+            if self.get(collection, name) is None:
+                return False
+            with outage(f"delete {shown(path)}"):
+                path.unlink(missing_ok=True)
             sync_folder(path.parent)
         return True
 

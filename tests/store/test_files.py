@@ -126,6 +126,10 @@ def test_a_damaged_record_is_said_to_be_and_left_alone(store: FileStore, content
         store.get("users", "lena")
     with pytest.raises(RecordDamaged):
         store.update("users", "lena", lambda _: {"name": "lena"})
+    with pytest.raises(RecordDamaged):
+        store.put("users", {"name": "lena"})
+    with pytest.raises(RecordDamaged):
+        store.delete("users", "lena")
     with pytest.raises(AlreadyThere):
         store.create("users", {"name": "lena"})
     assert record(store).read_bytes() == content
