@@ -1,20 +1,16 @@
 """An application: a named external system whose tokens are trusted; its record and the rules of its fields."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token import names
+from datafor_token import names, rules
 from datafor_token.errors import RecordDamaged, RuleError
-from datafor_token.keys import ALGORITHMS, is_shared, verification_key
+from datafor_token.keys import verification_key
 
 COLLECTION = "applications"
 FORMAT = 1
 MASK = "************"  # stands for a stored secret in answers; sent back, it keeps the stored one
-LONGEST_EXPIRE = 315_360_000  # seconds: ten years
-# Claims that the service itself sets or checks: no field can be mapped to one of them.
-TIME_CLAIMS = ("exp", "nbf", "iat")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +20,19 @@ class FieldMap:
     username: str
     name: str
     email: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Previous:
+    """The secret before the last rotation: accepted ``until``, last used at ``last_used`` (milliseconds since 1970)."""
+
+    secret: str = dataclasses.field(repr=False)
+    until: int
+    last_used: int | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """As the record has it."""
+        return {"secret": self.secret, "until": self.until, "lastUsed": self.last_used}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +58,7 @@ class Application:
     created_date: int = 0
     last_modified_date: int = 0
     creator_id: str = ""
+    previous: Previous | None = None
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -70,8 +80,22 @@ class Application:
             "createdDate": self.created_date,
             "lastModifiedDate": self.last_modified_date,
             "creatorId": self.creator_id,
+            **({"previous": self.previous.to_document()} if self.previous else {}),
             **self.extra,
         }
+
+    def previous_secret(self, now: float) -> str | None:
+        """The secret before the last rotation while its grace time runs; ``now`` is in seconds since 1970."""
+        return self.previous.secret if self.previous and now * 1000 < self.previous.until else None
+
+    def to_answer(self, now: float) -> dict[str, Any]:
+        """The fields as calls answer them: secrets masked, ``previous`` while its grace time runs."""
+        known = {name: value for name, value in self.to_document().items() if name not in ("format", *self.extra)}
+        known |= {"secret": MASK, "initpwd": MASK if self.initpwd else ""}
+        known.pop("previous", None)
+        if self.previous and self.previous_secret(now) is not None:
+            known["previous"] = {"until": self.previous.until, "lastUsed": self.previous.last_used}
+        return known
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Application":
@@ -79,15 +103,17 @@ class Application:
         known = {"format": FORMAT, "token_name": "token", "initpwd": "", "self_service": "0", **document}
         member = "format"
         try:
-            values: dict[str, Any] = {member: _natural(known.pop(member))}
+            values: dict[str, Any] = {member: rules.natural(known.pop(member))}
             for member, rule in RULES.items():
                 values[member] = rule(known.pop(member))
             for member, attribute in _BOOKKEEPING.items():
-                values[attribute] = (_text if attribute == "creator_id" else _natural)(known.pop(member, None))
+                values[attribute] = (_text if attribute == "creator_id" else rules.natural)(known.pop(member, None))
+            member = "previous"
+            values[member] = _previous(values["algorithm"], known.pop(member, None))
             member = "secret"
             verification_key(values["algorithm"], values["secret"])
             member = "self_service"
-            check_self_service(values["algorithm"], self_service=values["self_service"])
+            rules.check_self_service(values["algorithm"], self_service=values["self_service"])
         except KeyError:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} is missing") from None
         except RuleError as error:
@@ -95,70 +121,11 @@ class Application:
         return cls(**values, extra=known)
 
 
-def check_self_service(algorithm: str, *, self_service: bool) -> None:
-    """Users can make their own tokens only where the service itself holds the key that signs."""
-    if self_service and not is_shared(algorithm):
-        raise RuleError("can only be 1 with HS256, HS384 or HS512")
-
-
-# The rules of the fields: each takes a value as JSON has it and returns it as ``Application`` keeps it.
-
-
-def text(value: object) -> str:
-    """Text as it is; what is no text is refused."""
-    if not isinstance(value, str):
-        raise RuleError("must be one text value")
-    return value
-
-
-def seconds(value: object) -> int:
-    """A lifetime in whole seconds."""
-    if type(value) is not int or not 1 <= value <= LONGEST_EXPIRE:
-        raise RuleError(f"must be a whole number of seconds from 1 to {LONGEST_EXPIRE}")
-    return value
-
-
-def flag(value: object) -> bool:
-    """``"1"`` or ``"0"``; JSON ``true``, ``false``, ``1`` and ``0`` are taken as those."""
-    # By type as well: in Python 1.0 equals 1, and both equal True.
-    if type(value) in (str, bool, int) and value in ("1", "0", 1, 0):
-        return value in ("1", 1)
-    raise RuleError('must be "1" or "0"')
-
-
-def algorithm(value: object) -> str:
-    """One of the supported signature algorithms, spelled exactly (RFC 7518 section 3.1, RFC 8037)."""
-    if not isinstance(value, str) or value not in ALGORITHMS:
-        raise RuleError(f"must be one of {', '.join(ALGORITHMS)}")
-    return value
-
-
-def secret(value: object) -> str:
-    """The secret as it was sent; whether it fits the algorithm is ``keys.verification_key``'s to say."""
-    if not text(value):
-        raise RuleError("can not be empty")
-    return text(value)
-
-
-def claim_name(value: object) -> str:
-    """The name of a claim that a user's field is mapped to."""
-    claim = text(value)
-    if not claim:
-        raise RuleError("can not be empty")
-    if len(claim) > 128:
-        raise RuleError("must be at most 128 characters long")
-    if names.has_control_characters(claim):
-        raise RuleError("can not contain control or format characters")
-    if claim in TIME_CLAIMS:
-        raise RuleError(f"can not be {claim}: the service sets that claim itself")
-    return claim
-
-
 def field_map(value: object) -> FieldMap:
     """A whole field map, as a record has it; a request's goes through its own schema, field by field."""
     if not isinstance(value, Mapping) or value.keys() != {"username", "name", "email"}:
         raise RuleError("must be an object with username, name and email")
-    fieldmap = FieldMap(**{field: claim_name(claim) for field, claim in value.items()})
+    fieldmap = FieldMap(**{field: rules.claim_name(claim) for field, claim in value.items()})
     check_different_claims(fieldmap)
     return fieldmap
 
@@ -169,54 +136,39 @@ def check_different_claims(fieldmap: FieldMap) -> None:
         raise RuleError("must map username, name and email to three different claims")
 
 
-def roles(value: object) -> tuple[str, ...]:
-    """The roles of a new user, at most one user type among them (none means ``SYS_Reader``)."""
-    if not isinstance(value, list) or not 1 <= len(value) <= 64:
-        raise RuleError("must be a list of 1 to 64 names")
-    found = tuple(names.role_name(text(role)) for role in value)
-    if sum(role in names.USER_TYPES for role in found) > 1:
-        raise RuleError(f"can contain at most one of the user types {', '.join(names.USER_TYPES)}")
-    return found
-
-
-def initial_password(value: object) -> str:
-    """The password of users made by their first sign-in; empty means that they get none."""
-    password = text(value)
-    if len(password) > 1024:
-        raise RuleError("must be at most 1024 characters long")
-    # RFC 7617 section 2: a password with a control character could never be used for Basic.
-    if re.search(r"[\x00-\x1f\x7f]", password):
-        raise RuleError("can not contain control characters")
-    return password
+def _previous(algorithm: str, value: object) -> Previous | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or "until" not in value:
+        raise RuleError("must be an object with secret and until")
+    verification_key(algorithm, rules.secret(value.get("secret")))
+    last_used = value.get("lastUsed")
+    return Previous(
+        secret=value["secret"],
+        until=rules.natural(value["until"]),
+        last_used=None if last_used is None else rules.natural(last_used),
+    )
 
 
 def _text_rule(rule: Any) -> Any:
-    return lambda value: rule(text(value))
-
-
-def _natural(value: object) -> int:
-    if value is None:
-        return 0
-    if type(value) is not int or value < 0:
-        raise RuleError("must be a whole number")
-    return value
+    return lambda value: rule(rules.text(value))
 
 
 def _text(value: object) -> str:
-    return "" if value is None else text(value)
+    return "" if value is None else rules.text(value)
 
 
 RULES: dict[str, Any] = {
     "name": _text_rule(names.application_name),
     "token_name": _text_rule(names.token_name),
-    "secret": secret,
-    "expire": seconds,
+    "secret": rules.secret,
+    "expire": rules.seconds,
     "fieldmap": field_map,
-    "algorithm": algorithm,
-    "enable": flag,
-    "inituser": flag,
-    "initroles": roles,
-    "initpwd": initial_password,
-    "self_service": flag,
+    "algorithm": rules.algorithm,
+    "enable": rules.flag,
+    "inituser": rules.flag,
+    "initroles": rules.roles,
+    "initpwd": rules.initial_password,
+    "self_service": rules.flag,
 }
 _BOOKKEEPING = {"createdDate": "created_date", "lastModifiedDate": "last_modified_date", "creatorId": "creator_id"}

@@ -6,6 +6,7 @@ never holds a secret, a password, a token, or the text of another exception.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 
 class StartError(SystemExit):
@@ -19,12 +20,14 @@ class RuleError(ValueError):
 class DataforTokenError(Exception):
     """An answer that is no success.
 
-    ``status`` is the HTTP status, ``message`` the public sentence, ``reason`` what only the log
-    may know (never a secret), ``retry_after`` seconds after which trying again makes sense.
+    ``status`` is the HTTP status, ``message`` the public sentence, ``members`` what the answer says
+    beside it, ``reason`` what only the log may know (never a secret), ``retry_after`` seconds after
+    which trying again makes sense.
     """
 
     status = 500
     message = "internal error"
+    members: Mapping[str, object] = MappingProxyType({})
     retry_after: int | None = None
 
     def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
@@ -41,6 +44,7 @@ class InvalidInput(DataforTokenError):
 
     def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
         self.errors = {field: list(sentences) for field, sentences in errors.items()}
+        self.members = {"errors": self.errors}
         super().__init__(next(iter(self.errors.values()))[0])
 
     @classmethod
@@ -61,6 +65,18 @@ class NotAuthenticated(DataforTokenError):
 
     status = 401
     message = "not logged in"
+
+
+class WrongPassword(NotAuthenticated):
+    """401: unknown user, wrong password, disabled user, or a credential that cannot be read: one answer for all."""
+
+    message = "wrong password"
+
+
+class InvalidToken(NotAuthenticated):
+    """401: a token is there and not accepted. Why, only the log and ``explain`` say."""
+
+    message = "invalid token"
 
 
 class Forbidden(DataforTokenError):

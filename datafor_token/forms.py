@@ -60,6 +60,11 @@ def decode(content_type: str | None, data: bytes) -> Body:
     return Body(_nested(pairs), is_form=True)
 
 
+def decode_query(query: bytes) -> Body:
+    """Read a query string as the form that it is."""
+    return Body(_nested(_urlencoded(query)), is_form=True)
+
+
 def _json(data: bytes) -> Any:
     try:
         return strict_json.loads(data)
@@ -72,9 +77,9 @@ def _urlencoded(data: bytes) -> list[tuple[str, str]]:
         text = data.decode("utf-8")
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except UnicodeDecodeError:
-        raise MalformedRequest("the request body is not UTF-8 text") from None
+        raise MalformedRequest("the request is not UTF-8 text") from None
     except ValueError:
-        raise MalformedRequest(f"the request body has more than {MAX_FIELDS} fields") from None
+        raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields") from None
 
 
 def _multipart(data: bytes, options: dict[str, str]) -> Iterable[tuple[str, str]]:
@@ -97,9 +102,9 @@ def _multipart(data: bytes, options: dict[str, str]) -> Iterable[tuple[str, str]
                 if not event.more_data:
                     pairs.append((name, content.decode("utf-8")))
     except UnicodeDecodeError:
-        raise MalformedRequest("the request body is not UTF-8 text") from None
+        raise MalformedRequest("the request is not UTF-8 text") from None
     except RequestEntityTooLarge:
-        raise MalformedRequest(f"the request body has more than {MAX_FIELDS} fields") from None
+        raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields") from None
     except (ValueError, AttributeError):
         # AttributeError: Werkzeug's decoder where a part's headers are not followed by a line break.
         raise MalformedRequest("the multipart body is not complete") from None
@@ -110,9 +115,9 @@ def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in pairs:
         if not key:
-            raise MalformedRequest("the request body has a field without a name")
+            raise MalformedRequest("the request has a field without a name")
         if len(key) > MAX_KEY_LENGTH:
-            raise MalformedRequest(f"the request body has a field name of more than {MAX_KEY_LENGTH} characters")
+            raise MalformedRequest(f"the request has a field name of more than {MAX_KEY_LENGTH} characters")
         # A list of all values: a scalar that is given twice must be seen to be.
         fields.setdefault(key, []).append(value)
     single = {key: values[0] if len(values) == 1 else values for key, values in fields.items()}
@@ -122,4 +127,4 @@ def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         deepest = max(single, key=lambda key: key.count("[") + key.count("."))
         raise InvalidInput.of(deepest[:64], "is nested too deep") from None
     except ValueError:
-        raise MalformedRequest(f"the request body has a list of more than {MAX_FIELDS} values") from None
+        raise MalformedRequest(f"the request has a list of more than {MAX_FIELDS} values") from None

@@ -1,19 +1,29 @@
 """Issue a token: which claims it has, and its exact bytes (RFC 7515 compact serialisation, RFC 7519)."""
 
 import base64
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token.applications import TIME_CLAIMS, Application, FieldMap
+from datafor_token.applications import Application, FieldMap
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
 from datafor_token.keys import Key, signing_key
 from datafor_token.names import user_name
+from datafor_token.rules import TIME_CLAIMS
 
 LONGEST_TOKEN = 4096  # characters: what proxies still carry in a URL or a header
 
 
-def issue(application: Application, private_key: str | None, claims: Mapping[str, Any], now: float) -> str:
+@dataclasses.dataclass(frozen=True)
+class Issued:
+    """A token, and whether it was asked for with the secret before the last rotation."""
+
+    token: str
+    with_previous: bool
+
+
+def issue(application: Application, private_key: str | None, claims: Mapping[str, Any], now: float) -> Issued:
     """A token of ``application`` with ``claims`` and an ``exp``; ``now`` is in seconds since 1970.
 
     ``private_key`` may be ``None`` for a shared key only: the stored secret signs. Raises ``Forbidden``
@@ -21,18 +31,21 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
     """
     if not application.enable:
         raise Forbidden(f"application {application.name} is not enabled")
+    previous = application.previous_secret(now)
+    accepted = [application.secret, *([previous] if previous is not None else [])]
     try:
-        key = signing_key(application.algorithm, application.secret, private_key)
+        found = signing_key(application.algorithm, accepted, private_key)
     except RuleError as error:
         raise InvalidInput.of("privateKey", str(error)) from None
-    if key is None:
+    if found is None:
         raise Forbidden(f"privateKey does not belong to application {application.name}")
+    key, number = found
     token = _signed(key, {**claims, "exp": int(now) + application.expire})
     if len(token) > LONGEST_TOKEN:
         raise InvalidInput.of(
             "payload", f"makes a token of {len(token)} characters; at most {LONGEST_TOKEN} are issued"
         )
-    return token
+    return Issued(token, with_previous=number > 0)
 
 
 def user_in(username: str | None, payload: Mapping[str, Any], caller: str) -> str:

@@ -12,6 +12,8 @@ import hashlib
 import hmac
 import json
 import re
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
-from zxcvbn import zxcvbn
 
 from datafor_token.errors import RuleError
 
@@ -34,13 +35,12 @@ _CURVES: dict[str, type[ec.EllipticCurve]] = {
 }
 ALGORITHMS = (*HMAC_LENGTHS, *_RSA, *_CURVES, "EdDSA")
 
-# Below 10**20 guesses a shared key is found from one of its tokens by whoever can afford some
-# graphics cards for some months (10**13 HMACs a second).
-_ENOUGH_GUESSES_LOG10 = 20
-_ESTIMATED_CHARACTERS = 72  # what zxcvbn takes at most; the time that it needs grows with the square
 _LONGEST_PEM = 16 * 1024  # characters; a private RSA key of 8,192 bits has 6,400
 _ENCRYPTED_PEM = re.compile("-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED")
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
+
+# Small primes of which few residues are powers of 65537.
+_ROCA_PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
 
 _BY_NAME: dict[str, Algorithm] = get_default_algorithms()
 
@@ -84,45 +84,41 @@ def verification_key(algorithm: str, secret: str) -> Key:
     return _public_key(algorithm, secret)
 
 
-def signing_key(algorithm: str, secret: str, private_key: str | None) -> Key | None:
-    """The key that signs an application's tokens, or ``None`` when ``private_key`` is not the one of ``secret``.
+def signing_key(algorithm: str, accepted: Sequence[str], private_key: str | None) -> tuple[Key, int] | None:
+    """The key that signs an application's tokens, and which of ``accepted`` ``private_key`` belongs to.
 
-    ``private_key`` may be ``None`` for a shared key only: then ``secret`` itself signs. Raises
-    ``RuleError`` when ``private_key`` is no unencrypted private key in PEM.
+    ``accepted`` are the present one and, in a grace time, the previous one. A shared key that is one
+    of them is taken, and the present one signs; a private key signs itself. ``None`` when it belongs
+    to neither. ``private_key`` may be ``None`` for a shared key only. Raises ``RuleError`` when it is
+    no unencrypted private key in PEM.
     """
-    expected = verification_key(algorithm, secret)
+    expected = [verification_key(algorithm, secret) for secret in accepted]
     if is_shared(algorithm):
-        # Bytes: compare_digest raises on text that is not ASCII.
-        if private_key is None or hmac.compare_digest(private_key.encode(), expected.material):
-            return expected
+        for number, key in enumerate(expected):
+            # Bytes: compare_digest raises on text that is not ASCII.
+            if private_key is None or hmac.compare_digest(private_key.encode(), key.material):
+                return expected[0], number
         return None
     if private_key is None:
         raise RuleError(f"is missing: {algorithm} tokens are signed with it, and only its public key is stored")
     private = _private_key(private_key)
-    if private.public_key() != expected.material:
-        return None
-    return Key(algorithm, private, expected.kid)
-
-
-def weakness(algorithm: str, secret: str) -> str | None:
-    """Why a shared secret is weak, as one sentence, or ``None`` when it is not.
-
-    Weak is what is shorter than RFC 7518 section 3.2 asks, or easily guessed by the estimate of zxcvbn.
-    """
-    if not is_shared(algorithm):
-        return None
-    length, least = len(secret.encode()), HMAC_LENGTHS[algorithm]
-    if length < least:
-        return f"secret is weak: {length} bytes, where {algorithm} asks for at least {least} (RFC 7518 section 3.2)"
-    if _guesses_log10(secret) < _ENOUGH_GUESSES_LOG10:
-        return "secret is weak: it can be guessed; use a random one"
+    for number, key in enumerate(expected):
+        if private.public_key() == key.material:
+            return Key(algorithm, private, key.kid), number
     return None
 
 
-@functools.lru_cache(maxsize=256)
-def _guesses_log10(secret: str) -> float:
-    # A pure function of its argument: remembering it can never be wrong.
-    return float(zxcvbn(secret[:_ESTIMATED_CHARACTERS], max_length=_ESTIMATED_CHARACTERS)["guesses_log10"])
+def new_secret(algorithm: str) -> str:
+    """A random shared secret of the algorithm's full length, as base64url."""
+    return secrets.token_urlsafe(HMAC_LENGTHS[algorithm])
+
+
+def jwk(algorithm: str, secret: str) -> dict[str, str]:
+    """A public key as RFC 7517 shows it; only for an algorithm whose secret is public."""
+    key = _public_key(algorithm, secret)
+    members: dict[str, Any] = json.loads(_BY_NAME[algorithm].to_jwk(key.material))
+    members.pop("key_ops", None)
+    return {**members, "kid": str(key.kid), "alg": algorithm, "use": "sig"}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -136,6 +132,8 @@ def _public_key(algorithm: str, text: str) -> Key:
             raise RuleError(f"must be an RSA key of 2048 to 8192 bits, not {key.key_size}")
         if key.public_numbers().e != 65537:
             raise RuleError("must be an RSA key with the public exponent 65537")
+        if _is_roca(key.public_numbers().n):
+            raise RuleError("must not be an RSA key of the broken kind ROCA (CVE-2017-15361): make a new one")
         return Key(algorithm, key, _thumbprint(algorithm, key))
     if algorithm in _CURVES:
         curve = _CURVES[algorithm]
@@ -145,6 +143,18 @@ def _public_key(algorithm: str, text: str) -> Key:
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise RuleError(f"must be an Ed25519 public key for {algorithm}")
     return Key(algorithm, key, _thumbprint(algorithm, key))
+
+
+def _is_roca(modulus: int) -> bool:
+    """Whether the modulus has the fingerprint of Infineon's generator (Nemec et al., CCS 2017).
+
+    Its primes are powers of 65537 modulo many small primes; one of 2**27 other moduli looks like that.
+    """
+    return all(modulus % prime in powers for prime, powers in _ROCA_MARKS)
+
+
+def _powers_of_65537(prime: int) -> frozenset[int]:
+    return frozenset(pow(65537, exponent, prime) for exponent in range(prime - 1))
 
 
 def _load_public(text: str) -> Any:
@@ -217,3 +227,6 @@ def _thumbprint(algorithm: str, key: PublicKey) -> str:
     required = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
     digest = hashlib.sha256(json.dumps(required, sort_keys=True, separators=(",", ":")).encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+_ROCA_MARKS = tuple((prime, _powers_of_65537(prime)) for prime in _ROCA_PRIMES)

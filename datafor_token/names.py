@@ -6,6 +6,7 @@ with a predicate ("must be ...").
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from datafor_token.errors import RuleError
 
@@ -87,6 +88,17 @@ def role_name(text: str) -> str:
     if has_control_characters(text):
         raise RuleError("can not contain control or format characters")
     return text
+
+
+def user_type_and_roles(initroles: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The user type among an application's initial roles (none means ``SYS_Reader``), and the other roles."""
+    kinds = [role for role in initroles if role in USER_TYPES]
+    return kinds[0] if kinds else DEFAULT_USER_TYPE, tuple(role for role in initroles if role not in USER_TYPES)
+
+
+def display_text(text: str) -> str:
+    """A display name or address out of a token, fit for a header: no control characters, at most 256 others."""
+    return "".join(character for character in text if not has_control_characters(character))[:256].strip()
 
 
 def has_control_characters(text: str, also: tuple[str, ...] = ()) -> bool:

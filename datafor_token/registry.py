@@ -1,13 +1,39 @@
 """The applications in the store: save one as a request wants it, find one by name."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from datafor_token.applications import COLLECTION, MASK, Application
-from datafor_token.errors import Conflict, InvalidInput, NotFound, RuleError
-from datafor_token.keys import verification_key, weakness
+from datafor_token import logs
+from datafor_token.applications import COLLECTION, MASK, Application, Previous
+from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable
+from datafor_token.keys import is_shared, new_secret, verification_key
+from datafor_token.names import fold
 from datafor_token.store.base import Document, Store
+from datafor_token.strength import weakness
+
+log = logging.getLogger(__name__)
+
+_NOTED_MILLISECONDS = 60_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """All applications that can be read, sorted by name, and the names of the records that cannot."""
+
+    applications: Sequence[Application]
+    damaged: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotation:
+    """What a rotation did: the secret that the service made (else ``None``), until when the old one counts (ms)."""
+
+    secret: str | None = dataclasses.field(repr=False)
+    until: int
+    warnings: Sequence[str]
 
 
 class Registry:
@@ -36,6 +62,78 @@ class Registry:
             raise InvalidInput.of("name", "can not be empty")
         return self.get(names[0] if names else "")
 
+    def all(self) -> Listing:
+        """Every application; one that cannot be read is named and stops no other."""
+        applications, damaged = [], []
+        for name in self._store.names(COLLECTION):
+            try:
+                applications.append(self.get(name))
+            except NotFound:
+                # Deleted since the names were listed.
+                continue
+            except RecordDamaged as error:
+                damaged.append(name)
+                log.warning(logs.event(event="record damaged", reason=error.reason))
+        return Listing(sorted(applications, key=lambda one: fold(one.name)), sorted(damaged))
+
+    def delete(self, name: str) -> None:
+        """Remove the application; a name without one is no error, a damaged record is left alone."""
+        with contextlib.suppress(NotFound):
+            self.get(name)
+            self._store.delete(COLLECTION, name)
+
+    def rotate(self, name: str, secret: str | None, grace: int) -> Rotation:
+        """Give the application a new secret; for ``grace`` seconds the present one goes on being accepted.
+
+        ``secret`` may be ``None`` for a shared one: a random one is made. Raises ``NotFound``, and
+        ``InvalidInput`` for a secret that does not fit the algorithm or is the present one.
+        """
+        made = None if secret is not None else ""
+        until = int(self._clock() * 1000) + grace * 1000
+        warnings: list[str] = []
+
+        def change(document: Document | None) -> Document:
+            nonlocal made
+            if document is None:
+                raise NotFound
+            stored = Application.from_document(document)
+            if made is not None:
+                if not is_shared(stored.algorithm):
+                    raise InvalidInput.of("secret", f"is missing: the service makes none for {stored.algorithm}")
+                made = new_secret(stored.algorithm)
+            new = made or secret or ""
+            _check_new_secret(stored, new)
+            warnings.extend(self._warnings(stored.algorithm, new))
+            previous = Previous(stored.secret, until) if grace else None
+            now = int(self._clock() * 1000)
+            return dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now).to_document()
+
+        self._store.update(COLLECTION, name, change)
+        return Rotation(made, until, warnings)
+
+    def note_previous_use(self, application: Application) -> None:
+        """Keep that the previous secret was used just now, to within a minute; what fails here is only logged."""
+        now = int(self._clock() * 1000)
+        previous = application.previous
+        if previous is None or (previous.last_used is not None and now - previous.last_used < _NOTED_MILLISECONDS):
+            return
+
+        def change(document: Document | None) -> Document:
+            stored = None if document is None else Application.from_document(document)
+            if stored is None or stored.previous is None or stored.previous.secret != previous.secret:
+                raise NotFound
+            noted = dataclasses.replace(stored.previous, last_used=now)
+            return dataclasses.replace(stored, previous=noted).to_document()
+
+        try:
+            self._store.update(COLLECTION, application.name, change)
+        except NotFound:
+            # Rotated again, or deleted, in the meantime: there is nothing to note.
+            return
+        except StoreUnavailable as error:
+            # A token is good on a disk that cannot be written, too.
+            log.warning(logs.event(event="last use not kept", application=application.name, reason=error.reason))
+
     def save(self, wanted: Mapping[str, Any], creator: str) -> list[str]:
         """Create the application, or replace the one of that name; answer the warnings about it.
 
@@ -48,14 +146,28 @@ class Registry:
         def change(document: Document | None) -> Document:
             stored = None if document is None else Application.from_document(document)
             application = _merged(stored, wanted, creator, int(self._clock() * 1000))
-            weak = weakness(application.algorithm, application.secret)
-            if weak and self._require_strong_secrets:
-                raise InvalidInput({"secret": [weak]})
-            warnings.extend([weak] if weak else [])
+            warnings.extend(self._warnings(application.algorithm, application.secret))
             return application.to_document()
 
         self._store.update(COLLECTION, wanted["name"], change)
         return warnings
+
+    def _warnings(self, algorithm: str, secret: str) -> list[str]:
+        weak = weakness(algorithm, secret)
+        if weak and self._require_strong_secrets:
+            raise InvalidInput({"secret": [weak]})
+        return [weak] if weak else []
+
+
+def _check_new_secret(stored: Application, secret: str) -> None:
+    try:
+        if secret == MASK:
+            raise RuleError(f"can not be {MASK}")
+        if secret == stored.secret:
+            raise RuleError("is the present one already")
+        verification_key(stored.algorithm, secret)
+    except RuleError as error:
+        raise InvalidInput.of("secret", str(error)) from None
 
 
 def _merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, now: int) -> Application:
@@ -77,4 +189,7 @@ def _merged(stored: Application | None, wanted: Mapping[str, Any], creator: str,
             raise InvalidInput.of("secret", f"that is stored {error}") from None
     if values["initpwd"] == MASK:
         values["initpwd"] = stored.initpwd
+    if (values["secret"], values["algorithm"]) != (stored.secret, stored.algorithm):
+        # Whoever changes a secret by hand means it at once; a gentle change is what rotate is for.
+        values["previous"] = None
     return dataclasses.replace(stored, **values, last_modified_date=now)

@@ -1,23 +1,19 @@
 """The Marshmallow schemas: one for each call's fields. A checked request comes out, or ``InvalidInput``.
 
-The rules themselves stand in ``applications`` and ``names``, where records are held to them too. A
-form's text is first read as what its field says (``from_form``); from there on a form and a JSON
-body go the same way.
+The rules themselves stand in ``rules`` and ``names``, where records are held to them too.
 """
 
-import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow import RAISE, Schema, ValidationError, validates_schema
 
-from datafor_token import applications, names, strict_json
+from datafor_token import applications, names, rules
 from datafor_token.applications import MASK
-from datafor_token.errors import InvalidInput, MalformedRequest, RuleError
+from datafor_token.errors import RuleError
+from datafor_token.fields import CallSchema, Flag, Names, Seconds, Structure, Text
 from datafor_token.forms import Body
 from datafor_token.keys import verification_key
-
-T = TypeVar("T")
 
 # What answers carry beside an application's own fields, so that a listed one can be sent back whole.
 _IGNORED_ON_UPDATE = (
@@ -25,75 +21,12 @@ _IGNORED_ON_UPDATE = (
 )  # fmt: skip
 
 
-class Ruled(fields.Field[T]):
-    """A field whose value is what a rule of the domain makes of it."""
-
-    def __init__(self, rule: Callable[[object], T], **options: Any) -> None:
-        super().__init__(**options)
-        self.rule = rule
-
-    def from_form(self, value: Any) -> Any:
-        """Read a form's text as the kind of value that the rule takes; left as it is where it cannot be."""
-        return value
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> T:
-        try:
-            return self.rule(value)
-        except RuleError as error:
-            raise ValidationError(str(error)) from None
-
-
-class Text(Ruled[str]):
-    """Text that keeps a rule of its own."""
-
-    def __init__(self, rule: Callable[[str], str] = str, **options: Any) -> None:
-        super().__init__(lambda value: rule(applications.text(value)), **options)
-
-
-class Seconds(Ruled[int]):
-    """A number of seconds; in a form a plain decimal number."""
-
-    def from_form(self, value: Any) -> Any:
-        """Read the digits; whatever else stays text, which the rule refuses."""
-        # ASCII only, and nothing around it: int() takes "1_000", " 12 ", "+5" and digits of any script.
-        return int(value) if isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,9}|0", value) else value
-
-
-class Flag(Ruled[bool]):
-    """``"1"`` or ``"0"``."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(applications.flag, **options)
-
-
-class Structure(Ruled[T]):
-    """An object or a list; in a form it may come as JSON text."""
-
-    def from_form(self, value: Any) -> Any:
-        """Read JSON text; raise ``RuleError`` for text that begins as JSON and is none."""
-        if not isinstance(value, str) or not value.strip().startswith(("{", "[")):
-            return value
-        try:
-            return strict_json.loads(value)
-        except strict_json.JSONError as error:
-            raise RuleError(str(error)) from None
-
-
-class Names(Structure[tuple[str, ...]]):
-    """A list of names; in a form a single one may come alone."""
-
-    def from_form(self, value: Any) -> Any:
-        """Read JSON text, or take a single name for a list of one."""
-        found = super().from_form(value)
-        return [found] if isinstance(found, str) else found
-
-
 class FieldMapSchema(Schema):
     """The members of ``fieldmap``."""
 
-    username = Text(applications.claim_name, required=True)
-    name = Text(applications.claim_name, required=True)
-    email = Text(applications.claim_name, required=True)
+    username = Text(rules.claim_name, required=True)
+    name = Text(rules.claim_name, required=True)
+    email = Text(rules.claim_name, required=True)
 
 
 class FieldMapField(Structure[applications.FieldMap]):
@@ -112,40 +45,6 @@ class FieldMapField(Structure[applications.FieldMap]):
         return fieldmap
 
 
-class CallSchema(Schema):
-    """What every call's schema does: forms and ``null`` evened out, all faults as one ``InvalidInput``."""
-
-    ignored: tuple[str, ...] = ()
-
-    class Meta:
-        """No field that the call does not know."""
-
-        unknown = RAISE
-
-    @pre_load
-    def _drop_what_counts_as_left_out(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if value is not None and name not in self.ignored}
-
-    def read(self, body: Body) -> dict[str, Any]:
-        """The checked fields of a request body; raises ``InvalidInput`` with every fault there is."""
-        if not isinstance(body.values, dict):
-            raise MalformedRequest("the request body must be an object with the fields of this call")
-        values, faults = dict(body.values), {}
-        for name, field in self.fields.items() if body.is_form else ():
-            if name in values and isinstance(field, Ruled):
-                try:
-                    values[name] = field.from_form(values[name])
-                except RuleError as error:
-                    faults[name] = [str(error)]
-        try:
-            loaded: dict[str, Any] = self.load(values)
-        except ValidationError as error:
-            raise InvalidInput(_sentences({**error.messages_dict, **faults})) from None
-        if faults:
-            raise InvalidInput(_sentences(faults))
-        return loaded
-
-
 class UpdateSchema(CallSchema):
     """``token/update``: an application. ``secret`` and ``initpwd`` may be ``MASK``: what is stored is kept."""
 
@@ -153,14 +52,14 @@ class UpdateSchema(CallSchema):
 
     name = Text(names.application_name, required=True)
     token_name = Text(names.token_name, load_default="token")
-    secret = Text(applications.secret)
-    expire = Seconds(applications.seconds, required=True)
+    secret = Text(rules.secret)
+    expire = Seconds(rules.seconds, required=True)
     fieldmap = FieldMapField(required=True)
-    algorithm = Text(applications.algorithm, required=True)
+    algorithm = Text(rules.algorithm, required=True)
     enable = Flag(required=True)
     inituser = Flag(required=True)
-    initroles = Names(applications.roles, required=True)
-    initpwd = Text(applications.initial_password, load_default="")
+    initroles = Names(rules.roles, required=True)
+    initpwd = Text(rules.initial_password, load_default="")
     self_service = Flag(load_default=False)
 
     @validates_schema(skip_on_field_errors=False)
@@ -168,7 +67,7 @@ class UpdateSchema(CallSchema):
         if "algorithm" not in values:
             return
         checks: dict[str, Callable[[], object]] = {
-            "self_service": lambda: applications.check_self_service(
+            "self_service": lambda: rules.check_self_service(
                 values["algorithm"], self_service=values.get("self_service", False)
             )
         }
@@ -195,28 +94,63 @@ class GenerateSchema(CallSchema):
     """``token/generate``: which application signs, with which key, for whom, with which further claims."""
 
     name = Text(names.application_name)
-    privateKey = Text(applications.secret)  # noqa: N815 - the seed's name
+    privateKey = Text(rules.secret)  # noqa: N815 - the seed's name
     username = Text(names.user_name)
     payload = Structure[dict[str, Any]](_payload)
 
 
-_WORDS = {
-    "Missing data for required field.": "is missing",
-    "Unknown field.": "is not a field of this call",
-}
-# The documented product's own words, which name the record's field.
-_DOCUMENTED = {"privateKey can not be empty": "secret can not be empty"}
+class NameSchema(CallSchema):
+    """An application that must be named: ``content``, ``delete``."""
+
+    name = Text(names.application_name, required=True)
 
 
-def _sentences(messages: Mapping[str, Any], parent: str = "") -> dict[str, list[str]]:
-    """Marshmallow's nested messages as sentences by dotted field name."""
-    found: dict[str, list[str]] = {}
-    for name, inner in messages.items():
-        # A name that a client made up can be as long as a body.
-        path = f"{parent}{str(name)[:64]}"
-        if isinstance(inner, Mapping):
-            found.update(_sentences(inner, f"{path}."))
-        else:
-            sentences = [f"{path} {_WORDS.get(text, text)}" for text in inner]
-            found[path] = [_DOCUMENTED.get(sentence, sentence) for sentence in sentences]
-    return found
+class OptionalNameSchema(CallSchema):
+    """An application that may be named: ``personal`` and its ``config``."""
+
+    name = Text(names.application_name)
+
+
+class NamesSchema(CallSchema):
+    """Applications to delete at once. A JSON array of names is taken for ``{"name": [...]}``."""
+
+    name = Names(rules.application_names, required=True)
+
+    def read(self, body: Body) -> dict[str, Any]:
+        """As for every call, and for a bare array."""
+        return super().read(Body({"name": body.values}, is_form=False) if isinstance(body.values, list) else body)
+
+
+class RotateSchema(NameSchema):
+    """``token/rotate``: a new secret, and for how long the present one goes on being accepted."""
+
+    secret = Text(rules.secret)
+    grace = Seconds(rules.grace, load_default=rules.DEFAULT_GRACE)
+
+
+class TokenSchema(CallSchema):
+    """``token/revoke`` and ``token/introspect``. RFC 7009 and 7662 allow a hint, which helps nothing here."""
+
+    ignored = ("token_type_hint",)
+
+    token = Text(required=True)
+
+
+class ExplainSchema(CallSchema):
+    """``token/explain``: a token, and the application that should have accepted it."""
+
+    token = Text(required=True)
+    name = Text(names.application_name)
+
+
+class LoginSchema(CallSchema):
+    """``auth/login``. No rules: what breaks them is a wrong password like any other."""
+
+    username = Text(required=True)
+    password = Text(required=True)
+
+
+class UserSchema(CallSchema):
+    """``user/detail``: which user; left out, the caller."""
+
+    username = Text(names.user_name)

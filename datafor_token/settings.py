@@ -73,6 +73,29 @@ class Settings:
         text="How long a write waits for another one before it answers 503.",
         check=_between(0.1, 60),
     )
+    leeway: float = _setting(
+        30.0,
+        unit="seconds",
+        text="How far the clock of whoever signs tokens may be off.",
+        check=_between(0, 300),
+    )
+    tokens_may_administer: bool = _setting(
+        default=True,
+        unit="true or false",
+        text="Whether a token may sign an Administrator in, or make one.",
+    )
+    session_hours: float = _setting(
+        12.0,
+        unit="hours",
+        text="How long a session lasts at most.",
+        check=_between(0.001, 8760),
+    )
+    session_idle_minutes: float = _setting(
+        60.0,
+        unit="minutes",
+        text="How long a session lasts without a request.",
+        check=_between(0.01, 43200),
+    )
     log_level: str = _setting(
         "INFO",
         unit="level",

@@ -81,19 +81,26 @@ class Reply:
 
 
 class Caller:
-    """Calls the token API as the administrator."""
+    """Calls the service as the administrator, unless ``headers`` say who."""
 
     def __init__(self, client: FlaskClient) -> None:
         self.client = client
 
     def post(self, call: str, body: Any = None, headers: dict[str, str] | None = None, **options: Any) -> Reply:
-        """A dict or list goes as JSON unless a type is given, text and bytes as the form's body."""
+        """A call of the token API, or of a whole path. A dict or list goes as JSON unless a type is given."""
         if isinstance(body, dict | list) and "content_type" not in options:
             options["json"] = body
         elif body is not None:
             options["data"] = body
             options.setdefault("content_type", "application/x-www-form-urlencoded")
-        return Reply(self.client.post(f"{API}/{call}", headers=basic() if headers is None else headers, **options))
+        return self.open("POST", call, headers, **options)
+
+    def get(self, call: str, headers: dict[str, str] | None = None, **options: Any) -> Reply:
+        return self.open("GET", call, headers, **options)
+
+    def open(self, method: str, call: str, headers: dict[str, str] | None, **options: Any) -> Reply:
+        path = call if call.startswith("/") else f"{API}/{call}"
+        return Reply(self.client.open(path, method=method, headers=basic() if headers is None else headers, **options))
 
 
 @pytest.fixture

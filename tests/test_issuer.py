@@ -36,7 +36,7 @@ ERP = Application(
 
 def issue(application: Application, private_key: str | None, payload: dict[str, Any] | None = None) -> str:
     claims = issuer.claims_for(application.fieldmap, "admin", payload or {})
-    return issuer.issue(application, private_key, claims, NOW + 0.9)
+    return issuer.issue(application, private_key, claims, NOW + 0.9).token
 
 
 def test_the_golden_token() -> None:

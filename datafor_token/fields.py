@@ -1,0 +1,136 @@
+"""How the fields of a request are read: Marshmallow fields for each kind of value, and the schema that all calls share.
+
+A form's text is first read as what its field says (``from_form``); from there on a form and a JSON
+body go the same way, through a rule of ``rules`` or ``names``.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
+
+from datafor_token import rules, strict_json
+from datafor_token.errors import InvalidInput, MalformedRequest, RuleError
+from datafor_token.forms import Body
+
+T = TypeVar("T")
+
+
+class Ruled(fields.Field[T]):
+    """A field whose value is what a rule of the domain makes of it."""
+
+    def __init__(self, rule: Callable[[object], T], **options: Any) -> None:
+        super().__init__(**options)
+        self.rule = rule
+
+    def from_form(self, value: Any) -> Any:
+        """Read a form's text as the kind of value that the rule takes; left as it is where it cannot be."""
+        return value
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> T:
+        try:
+            return self.rule(value)
+        except RuleError as error:
+            raise ValidationError(str(error)) from None
+
+
+class Text(Ruled[str]):
+    """Text that keeps a rule of its own."""
+
+    def __init__(self, rule: Callable[[str], str] = str, **options: Any) -> None:
+        super().__init__(lambda value: rule(rules.text(value)), **options)
+
+
+class Seconds(Ruled[int]):
+    """A number of seconds; in a form a plain decimal number."""
+
+    def from_form(self, value: Any) -> Any:
+        """Read the digits; whatever else stays text, which the rule refuses."""
+        # ASCII only, and nothing around it: int() takes "1_000", " 12 ", "+5" and digits of any script.
+        return int(value) if isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,9}|0", value) else value
+
+
+class Flag(Ruled[bool]):
+    """``"1"`` or ``"0"``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(rules.flag, **options)
+
+
+class Structure(Ruled[T]):
+    """An object or a list; in a form it may come as JSON text."""
+
+    def from_form(self, value: Any) -> Any:
+        """Read JSON text; raise ``RuleError`` for text that begins as JSON and is none."""
+        if not isinstance(value, str) or not value.strip().startswith(("{", "[")):
+            return value
+        try:
+            return strict_json.loads(value)
+        except strict_json.JSONError as error:
+            raise RuleError(str(error)) from None
+
+
+class Names(Structure[tuple[str, ...]]):
+    """A list of names; in a form a single one may come alone."""
+
+    def from_form(self, value: Any) -> Any:
+        """Read JSON text, or take a single name for a list of one."""
+        found = super().from_form(value)
+        return [found] if isinstance(found, str) else found
+
+
+class CallSchema(Schema):
+    """What every call's schema does: forms and ``null`` evened out, all faults as one ``InvalidInput``."""
+
+    ignored: tuple[str, ...] = ()
+
+    class Meta:
+        """No field that the call does not know."""
+
+        unknown = RAISE
+
+    @pre_load
+    def _drop_what_counts_as_left_out(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value is not None and name not in self.ignored}
+
+    def read(self, body: Body) -> dict[str, Any]:
+        """The checked fields of a request body; raises ``InvalidInput`` with every fault there is."""
+        if not isinstance(body.values, dict):
+            raise MalformedRequest("the request body must be an object with the fields of this call")
+        values, faults = dict(body.values), {}
+        for name, field in self.fields.items() if body.is_form else ():
+            if name in values and isinstance(field, Ruled):
+                try:
+                    values[name] = field.from_form(values[name])
+                except RuleError as error:
+                    faults[name] = [str(error)]
+        try:
+            loaded: dict[str, Any] = self.load(values)
+        except ValidationError as error:
+            raise InvalidInput(_sentences({**error.messages_dict, **faults})) from None
+        if faults:
+            raise InvalidInput(_sentences(faults))
+        return loaded
+
+
+_WORDS = {
+    "Missing data for required field.": "is missing",
+    "Unknown field.": "is not a field of this call",
+}
+# The documented product's own words, which name the record's field.
+_DOCUMENTED = {"privateKey can not be empty": "secret can not be empty"}
+
+
+def _sentences(messages: Mapping[str, Any], parent: str = "") -> dict[str, list[str]]:
+    """Marshmallow's nested messages as sentences by dotted field name."""
+    found: dict[str, list[str]] = {}
+    for name, inner in messages.items():
+        # A name that a client made up can be as long as a body.
+        path = f"{parent}{str(name)[:64]}"
+        if isinstance(inner, Mapping):
+            found.update(_sentences(inner, f"{path}."))
+        else:
+            sentences = [f"{path} {_WORDS.get(text, text)}" for text in inner]
+            found[path] = [_DOCUMENTED.get(sentence, sentence) for sentence in sentences]
+    return found

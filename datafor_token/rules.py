@@ -1,0 +1,116 @@
+"""The rules of an application's fields: each takes a value as JSON has it and returns it as it is kept.
+
+One rule for a request and for a record that was edited by hand. What breaks a rule raises
+``RuleError`` with a predicate ("must be ...").
+"""
+
+import re
+
+from datafor_token import names
+from datafor_token.errors import RuleError
+from datafor_token.keys import ALGORITHMS, is_shared
+
+LONGEST_EXPIRE = 315_360_000  # seconds: ten years
+DEFAULT_GRACE, LONGEST_GRACE = 3600, 2_592_000  # seconds: an hour, thirty days
+# Claims that the service itself sets or checks: no field can be mapped to one of them.
+TIME_CLAIMS = ("exp", "nbf", "iat")
+
+
+def check_self_service(algorithm: str, *, self_service: bool) -> None:
+    """Users can make their own tokens only where the service itself holds the key that signs."""
+    if self_service and not is_shared(algorithm):
+        raise RuleError("can only be 1 with HS256, HS384 or HS512")
+
+
+def text(value: object) -> str:
+    """Text as it is; what is no text is refused."""
+    if not isinstance(value, str):
+        raise RuleError("must be one text value")
+    return value
+
+
+def seconds(value: object) -> int:
+    """A lifetime in whole seconds."""
+    if type(value) is not int or not 1 <= value <= LONGEST_EXPIRE:
+        raise RuleError(f"must be a whole number of seconds from 1 to {LONGEST_EXPIRE}")
+    return value
+
+
+def grace(value: object) -> int:
+    """For how many whole seconds a secret goes on being accepted after its rotation."""
+    if type(value) is not int or not 0 <= value <= LONGEST_GRACE:
+        raise RuleError(f"must be a whole number of seconds from 0 to {LONGEST_GRACE}")
+    return value
+
+
+def application_names(value: object) -> tuple[str, ...]:
+    """A list of names of applications."""
+    if not isinstance(value, list):
+        raise RuleError("must be a list of names")
+    return tuple(names.application_name(text(name)) for name in value)
+
+
+def flag(value: object) -> bool:
+    """``"1"`` or ``"0"``; JSON ``true``, ``false``, ``1`` and ``0`` are taken as those."""
+    # By type as well: in Python 1.0 equals 1, and both equal True.
+    if type(value) in (str, bool, int) and value in ("1", "0", 1, 0):
+        return value in ("1", 1)
+    raise RuleError('must be "1" or "0"')
+
+
+def algorithm(value: object) -> str:
+    """One of the supported signature algorithms, spelled exactly (RFC 7518 section 3.1, RFC 8037)."""
+    if not isinstance(value, str) or value not in ALGORITHMS:
+        raise RuleError(f"must be one of {', '.join(ALGORITHMS)}")
+    return value
+
+
+def secret(value: object) -> str:
+    """The secret as it was sent; whether it fits the algorithm is ``keys.verification_key``'s to say."""
+    if not text(value):
+        raise RuleError("can not be empty")
+    return text(value)
+
+
+def claim_name(value: object) -> str:
+    """The name of a claim that a user's field is mapped to."""
+    claim = text(value)
+    if not claim:
+        raise RuleError("can not be empty")
+    if len(claim) > 128:
+        raise RuleError("must be at most 128 characters long")
+    if names.has_control_characters(claim):
+        raise RuleError("can not contain control or format characters")
+    if claim in TIME_CLAIMS:
+        raise RuleError(f"can not be {claim}: the service sets that claim itself")
+    return claim
+
+
+def roles(value: object) -> tuple[str, ...]:
+    """The roles of a new user, at most one user type among them (none means ``SYS_Reader``)."""
+    if not isinstance(value, list) or not 1 <= len(value) <= 64:
+        raise RuleError("must be a list of 1 to 64 names")
+    found = tuple(names.role_name(text(role)) for role in value)
+    if sum(role in names.USER_TYPES for role in found) > 1:
+        raise RuleError(f"can contain at most one of the user types {', '.join(names.USER_TYPES)}")
+    return found
+
+
+def initial_password(value: object) -> str:
+    """The password of users made by their first sign-in; empty means that they get none."""
+    password = text(value)
+    if len(password) > 1024:
+        raise RuleError("must be at most 1024 characters long")
+    # RFC 7617 section 2: a password with a control character could never be used for Basic.
+    if re.search(r"[\x00-\x1f\x7f]", password):
+        raise RuleError("can not contain control characters")
+    return password
+
+
+def natural(value: object) -> int:
+    """A whole number that is not negative; ``None`` counts as 0."""
+    if value is None:
+        return 0
+    if type(value) is not int or value < 0:
+        raise RuleError("must be a whole number")
+    return value

@@ -1,0 +1,33 @@
+"""How strong a shared secret is: whether its owner should be warned, and what its tokens may do."""
+
+import functools
+
+from zxcvbn import zxcvbn
+
+from datafor_token.keys import HMAC_LENGTHS, is_shared
+
+# Below 10**20 guesses a shared key is found from one of its tokens by whoever can afford some
+# graphics cards for some months (10**13 HMACs a second).
+_ENOUGH_GUESSES_LOG10 = 20
+_ESTIMATED_CHARACTERS = 72  # what zxcvbn takes at most; the time that it needs grows with the square
+
+
+def weakness(algorithm: str, secret: str) -> str | None:
+    """Why a shared secret is weak, as one sentence, or ``None`` when it is not.
+
+    Weak is what is shorter than RFC 7518 section 3.2 asks, or easily guessed by the estimate of zxcvbn.
+    """
+    if not is_shared(algorithm):
+        return None
+    length, least = len(secret.encode()), HMAC_LENGTHS[algorithm]
+    if length < least:
+        return f"secret is weak: {length} bytes, where {algorithm} asks for at least {least} (RFC 7518 section 3.2)"
+    if _guesses_log10(secret) < _ENOUGH_GUESSES_LOG10:
+        return "secret is weak: it can be guessed; use a random one"
+    return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _guesses_log10(secret: str) -> float:
+    # A pure function of its argument: remembering it can never be wrong.
+    return float(zxcvbn(secret[:_ESTIMATED_CHARACTERS], max_length=_ESTIMATED_CHARACTERS)["guesses_log10"])
