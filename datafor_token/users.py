@@ -115,6 +115,13 @@ class Users:
             return user
         return None
 
+    def create(self, user: User, password: str) -> User:
+        """Keep a new user, with that password if there is one; raise ``AlreadyThere`` where the name is taken."""
+        if password:
+            user = dataclasses.replace(user, password=self._passwords.hash(password))
+        self._store.create(COLLECTION, user.to_document())
+        return user
+
     def make_first(self, config_dir: Path, password: str | None) -> str | None:
         """Make the administrator when there are no users; answer its password if it was made up here.
 

@@ -1,0 +1,212 @@
+"""A token becomes a user, or the reason why not: the accept rule of contract section 6, whole."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from datafor_token import logs, names, verifier
+from datafor_token.applications import Application
+from datafor_token.errors import Forbidden
+from datafor_token.registry import Registry
+from datafor_token.revocations import Revocations
+from datafor_token.settings import Settings
+from datafor_token.store.base import AlreadyThere
+from datafor_token.strength import weakness
+from datafor_token.users import ADMINISTRATOR, User, Users
+from datafor_token.verifier import Moment, Refused, Step, Token, Vouched
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What became of a token. ``reason`` is ``None`` when it is accepted, else one of contract section 7.
+
+    ``application`` is the one that accepts it, or that came furthest; ``user`` is ``None`` where the
+    token would make one and was only asked about.
+    """
+
+    reason: str | None
+    steps: Sequence[Step]
+    application: Application | None = None
+    vouched: Vouched | None = None
+    user: User | None = None
+
+
+class SignIn:
+    """Judges tokens. ``clock`` answers seconds since 1970.
+
+    Every method raises ``StoreUnavailable`` in an outage.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        users: Users,
+        revocations: Revocations,
+        clock: Callable[[], float],
+        settings: Settings,
+    ) -> None:
+        self._registry = registry
+        self._users = users
+        self._revocations = revocations
+        self._clock = clock
+        self._settings = settings
+
+    def by_token(self, text: str, applications: Sequence[Application] | None = None) -> Verdict:
+        """Sign in: an unknown user is made where the application says so. ``None``: all applications."""
+        if applications is None:
+            applications = self._registry.all().applications
+        return self._judge(text, applications, create=True)
+
+    def explain(self, text: str, application: Application | None) -> Verdict:
+        """The same judgement without any effect; for one application, or for all."""
+        candidates = self._registry.all().applications if application is None else [application]
+        return self._judge(text, candidates, create=False)
+
+    def revoke(self, text: str, owner: str | None) -> None:
+        """Revoke a token, if it is one that an application signed and that has not expired (RFC 7009).
+
+        ``owner``: the user whose token it must be, else ``Forbidden``; ``None`` for anybody's.
+        """
+        try:
+            token = verifier.read(text)
+        except Refused:
+            return
+        readings = list(self._readings(token))
+        for vouched in readings:
+            if owner is None or names.fold(vouched.username) == names.fold(owner):
+                self._revocations.add(token, vouched.expires, vouched.application.name, vouched.username)
+                return
+        if readings:
+            raise Forbidden
+
+    def _readings(self, token: Token) -> Iterator[Vouched]:
+        """Whom the token names, by each application that signed it, enabled or not."""
+        now = self._clock()
+        for application in self._registry.all().applications:
+            secret = self._secret(token, application, now)
+            if secret is not None:
+                with contextlib.suppress(Refused):
+                    moment = self._moment()
+                    yield verifier.check_claims(token, application, secret, moment, must_have_begun=False)[0]
+
+    def _judge(self, text: str, applications: Sequence[Application], *, create: bool) -> Verdict:
+        try:
+            token = verifier.read(text)
+        except Refused as refused:
+            return Verdict(refused.reason, [refused.step])
+        steps = [Step("read", ok=True, detail=f"the token can be read; its alg is {token.algorithm[:16]}")]
+        fitting = [application for application in applications if application.algorithm == token.algorithm]
+        if not fitting:
+            return _unexpected_algorithm(token, applications, steps)
+        now = self._clock()
+        signers = [
+            (application, secret)
+            for application in fitting
+            if (secret := self._secret(token, application, now)) is not None
+        ]
+        if not signers:
+            return _unknown_signature(fitting, steps)
+        verdicts = []
+        for application, secret in signers:
+            verdict = self._of_signer(token, application, secret, steps, create=create)
+            if verdict.reason is None:
+                return verdict
+            verdicts.append(verdict)
+        # The first by name of those that came furthest.
+        return max(verdicts, key=lambda verdict: len(verdict.steps))
+
+    def _moment(self) -> Moment:
+        return Moment(self._clock(), self._settings.leeway)
+
+    def _secret(self, token: Token, application: Application, now: float) -> str | None:
+        if application.algorithm != token.algorithm:
+            return None
+        return verifier.signing_secret(token, application, now)
+
+    def _of_signer(
+        self, token: Token, application: Application, secret: str, before: Sequence[Step], *, create: bool
+    ) -> Verdict:
+        which = "secret" if secret == application.secret else "previous secret, whose grace time is running"
+        steps = [
+            *before,
+            Step("algorithm", ok=True, detail=f"{application.name} expects {application.algorithm}"),
+            Step("signature", ok=True, detail=f"signed with the {which} of {application.name}"),
+        ]
+        try:
+            vouched, passed = verifier.check_claims(token, application, secret, self._moment())
+            steps += passed
+            if token in self._revocations:
+                raise Refused("revocation", "revoked", "the token was revoked")
+            steps.append(Step("revocation", ok=True, detail="the token was not revoked"))
+            if not application.enable:
+                detail = f"{application.name} is not enabled: set enable to 1 to accept its tokens"
+                raise Refused("application", "disabled_application", detail)
+            steps.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
+            user, passed = self._user(vouched, create=create)
+        except Refused as refused:
+            return Verdict(refused.reason, [*steps, refused.step], application)
+        if create and vouched.by_previous:
+            self._registry.note_previous_use(application)
+        return Verdict(None, [*steps, *passed], application, vouched, user)
+
+    def _user(self, vouched: Vouched, *, create: bool) -> tuple[User | None, list[Step]]:
+        """The user that the token names, made where that is meant; a user that is there is never changed."""
+        user = self._users.get(vouched.username)
+        if user is not None:
+            if not user.enabled:
+                raise Refused("user", "disabled_user", f"the user {user.name} is disabled")
+            found = Step("user", ok=True, detail=f"the user {user.name} is known and enabled")
+            return user, [found, self._check_administrator(user.type, vouched)]
+        application = vouched.application
+        if not application.inituser:
+            detail = f"there is no user {vouched.username}, and {application.name} makes none: inituser is 0"
+            raise Refused("user", "unknown_user", detail)
+        kind, roles = names.user_type_and_roles(application.initroles)
+        made = Step("user", ok=True, detail=f"the user {vouched.username} is made at the first sign-in, as {kind}")
+        administrator = self._check_administrator(kind, vouched)
+        if not create:
+            return None, [made, administrator]
+        fieldmap = application.fieldmap
+        newcomer = User(
+            name=vouched.username,
+            full_name=names.display_text(vouched.text(fieldmap.name)),
+            email=names.display_text(vouched.text(fieldmap.email)),
+            type=kind,
+            roles=roles,
+        )
+        try:
+            user = self._users.create(newcomer, application.initpwd)
+        except AlreadyThere:
+            # Another request made it in the meantime: from here on it is a known user, with whatever it has.
+            return self._user(vouched, create=create)
+        log.info(logs.event(event="user made", user=user.name, type=kind, application=application.name))
+        return user, [made, administrator]
+
+    def _check_administrator(self, user_type: str, vouched: Vouched) -> Step:
+        if user_type != ADMINISTRATOR:
+            return Step("administrator", ok=True, detail="the user is no Administrator: nothing more is asked")
+        if not self._settings.tokens_may_administer:
+            detail = "no token signs an Administrator in: TOKENS_MAY_ADMINISTER is false"
+            raise Refused("administrator", "administrator_refused", detail)
+        if weakness(vouched.application.algorithm, vouched.secret) is not None:
+            detail = f"the secret of {vouched.application.name} is weak: it never signs an Administrator in"
+            raise Refused("administrator", "administrator_refused", detail)
+        return Step("administrator", ok=True, detail="tokens of this application may sign an Administrator in")
+
+
+def _unexpected_algorithm(token: Token, applications: Sequence[Application], steps: list[Step]) -> Verdict:
+    expected = "; ".join(f"{one.name} expects {one.algorithm}" for one in applications[:5])
+    detail = f"{expected or 'there is no application'}, the token says {token.algorithm[:16]}"
+    only = applications[0] if len(applications) == 1 else None
+    return Verdict("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
+
+
+def _unknown_signature(fitting: Sequence[Application], steps: list[Step]) -> Verdict:
+    shown = ", ".join(application.name for application in fitting[:5]) + (", ..." if len(fitting) > 5 else "")
+    algorithm = Step("algorithm", ok=True, detail=f"expected by {shown}")
+    detail = f"not signed with the secret of {shown}: it was changed, or the token is another's"
+    only = fitting[0] if len(fitting) == 1 else None
+    return Verdict("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)

@@ -1,0 +1,210 @@
+"""Verify a token: read it strictly, then check it against one application (contract section 6).
+
+Nothing reaches the signature check that can be read in two ways, and the token chooses neither key
+nor algorithm (RFC 8725). Each step leaves a sentence, so that ``explain`` can show the way.
+"""
+
+import base64
+import binascii
+import dataclasses
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from datafor_token import strict_json
+from datafor_token.applications import Application
+from datafor_token.errors import RuleError
+from datafor_token.keys import verification_key
+from datafor_token.names import user_name
+from datafor_token.rules import TIME_CLAIMS
+
+LONGEST_TOKEN = 8192  # characters; twice what is issued here
+LATEST_TIME = 253_402_300_799  # seconds since 1970: the end of the year 9999
+_PARTS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+# Header members that would change how the token is to be read (RFC 7515 4.1.11, RFC 7797, RFC 7516, 4.1.10).
+_REFUSED_HEADERS = ("crit", "b64", "enc", "zip", "cty")
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """When a token is judged: ``now`` in seconds since 1970, and how many seconds of a wrong clock are forgiven."""
+
+    now: float
+    leeway: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step on the way: its name, whether the token passed it, and a sentence about it."""
+
+    step: str
+    ok: bool
+    detail: str
+
+
+class Refused(Exception):
+    """The token is not accepted. ``reason`` is one of contract section 7; ``step`` is the last one of the way."""
+
+    def __init__(self, step: str, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.step = Step(step, ok=False, detail=detail)
+        super().__init__(reason)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Token:
+    """A token that could be read: header and claims are unproven until a signature fits.
+
+    ``identifier`` is the SHA-256 of the signed part in hex: no other spelling of the signature changes it.
+    """
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    signing_input: bytes
+    signature: bytes
+
+    @property
+    def algorithm(self) -> str:
+        """What the header says, to be compared with what an application expects."""
+        return str(self.header["alg"])
+
+    @property
+    def identifier(self) -> str:
+        """What a revocation is kept under."""
+        return hashlib.sha256(self.signing_input).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Vouched:
+    """What an application vouches for: who the token names, until when (seconds since 1970), by which secret."""
+
+    application: Application
+    username: str
+    expires: float
+    claims: Mapping[str, Any]
+    secret: str = dataclasses.field(repr=False)
+
+    @property
+    def by_previous(self) -> bool:
+        """Whether the secret before the last rotation signed it."""
+        return self.secret != self.application.secret
+
+    def text(self, claim: str) -> str:
+        """A claim's value where it is text, else nothing."""
+        value = self.claims.get(claim)
+        return value if isinstance(value, str) else ""
+
+
+def read(text: str) -> Token:
+    """Take a token apart; raise ``Refused`` (``malformed``, ``header``) for what is not exactly one.
+
+    A good token has one spelling: no padding, no stray bits in a part's last character (RFC 4648 3.5).
+    """
+    if len(text) > LONGEST_TOKEN:
+        raise Refused("read", "malformed", f"the token has {len(text)} characters; at most {LONGEST_TOKEN} are read")
+    if not _PARTS.fullmatch(text):
+        raise Refused("read", "malformed", "a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between")
+    header_part, payload_part, signature_part = text.split(".")
+    header = _object("header", header_part)
+    claims = _object("payload", payload_part)
+    signature = _decoded("signature", signature_part)
+    _check_header(header)
+    return Token(header, claims, f"{header_part}.{payload_part}".encode(), signature)
+
+
+def signing_secret(token: Token, application: Application, now: float) -> str | None:
+    """Which of the application's secrets signed the token, the present one first; ``None``: neither did.
+
+    Only for an application whose algorithm is the token's.
+    """
+    for secret in (application.secret, application.previous_secret(now)):
+        if secret is not None:
+            key = verification_key(application.algorithm, secret)
+            if key.verify(token.signing_input, token.signature):
+                return secret
+    return None
+
+
+def check_claims(
+    token: Token, application: Application, secret: str, moment: Moment, *, must_have_begun: bool = True
+) -> tuple[Vouched, list[Step]]:
+    """What a token with a good signature says, with the steps it passed; raises ``Refused``.
+
+    What is neither a time nor the user name (``aud``, ``iss`` and the like) is not looked at.
+    """
+    expires, time_step = _check_times(token.claims, moment, must_have_begun=must_have_begun)
+    username, name_step = _check_username(token.claims, application.fieldmap.username)
+    return Vouched(application, username, expires, token.claims, secret), [time_step, name_step]
+
+
+def _decoded(part: str, text: str) -> bytes:
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        raise Refused("read", "malformed", f"the {part} is not base64url") from None
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != text.encode():
+        raise Refused("read", "malformed", f"the {part} is not spelled as base64url spells it")
+    return data
+
+
+def _object(part: str, text: str) -> dict[str, Any]:
+    try:
+        value = strict_json.loads(_decoded(part, text))
+    except strict_json.JSONError as error:
+        raise Refused("read", "malformed", f"the {part} {error}") from None
+    if not isinstance(value, dict):
+        raise Refused("read", "malformed", f"the {part} is not a JSON object")
+    return value
+
+
+def _check_header(header: Mapping[str, Any]) -> None:
+    if not isinstance(header.get("alg"), str):
+        raise Refused("header", "header", "the header has no alg")
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.upper() != "JWT":
+        raise Refused("header", "header", "the header's typ is not JWT")
+    for name in _REFUSED_HEADERS:
+        if name in header:
+            raise Refused("header", "header", f"the header has {name}, which no token for this service may have")
+
+
+def _check_times(claims: Mapping[str, Any], moment: Moment, *, must_have_begun: bool) -> tuple[float, Step]:
+    now, leeway = moment.now, moment.leeway
+    for claim in TIME_CLAIMS:
+        value = claims.get(claim, 0)
+        # By type: JSON true is a number in Python.
+        if type(value) not in (int, float) or not 0 <= value <= LATEST_TIME:
+            detail = f"{claim} must be a number of seconds from 0 to {LATEST_TIME}, as a JSON number"
+            raise Refused("time", "invalid_time", detail)
+    if "exp" not in claims:
+        raise Refused("time", "no_expiry", "the token has no exp: every token must say when it expires")
+    clock = f"this server's clock says {_moment(now)}"
+    expires = float(claims["exp"])
+    if now >= expires + leeway:
+        detail = f"expired {now - expires:.0f} s ago; {clock}, and {leeway:g} s are forgiven"
+        raise Refused("time", "expired", detail)
+    for claim in ("nbf", "iat"):
+        if must_have_begun and now + leeway < claims.get(claim, 0):
+            detail = f"{claim} is {claims[claim] - now:.0f} s ahead; {clock}, and {leeway:g} s are forgiven"
+            raise Refused("time", "not_yet_valid", detail)
+    return expires, Step("time", ok=True, detail=f"expires in {expires - now:.0f} s; {clock}")
+
+
+def _check_username(claims: Mapping[str, Any], claim: str) -> tuple[str, Step]:
+    value = claims.get(claim)
+    if value is None:
+        others = ", ".join(sorted(name[:64] for name in claims)[:10]) or "no claim at all"
+        raise Refused("username", "no_username", f"the claim is called {claim}, the token has {others}")
+    try:
+        if not isinstance(value, str):
+            raise RuleError("must be text")
+        name = user_name(value)
+    except RuleError as error:
+        raise Refused("username", "invalid_username", f"the user name in {claim} {error}") from None
+    return name, Step("username", ok=True, detail=f"{claim} names the user {name}")
+
+
+def _moment(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

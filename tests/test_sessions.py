@@ -1,0 +1,151 @@
+"""Sessions end when they must."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datafor_token import sessions as module
+from datafor_token.errors import StoreUnavailable
+from datafor_token.sessions import Sessions
+from datafor_token.store.files import FileStore
+from datafor_token.users import Passwords, User, Users
+from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.support import Clock
+
+LENA = User(name="lena", password="$argon2id$first")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    store = FileStore(tmp_path / "data", ("users", "sessions"), lock_timeout=5)
+    store.put("users", LENA.to_document())
+    return store
+
+
+@pytest.fixture
+def sessions(store: FileStore, clock: Clock) -> Sessions:
+    return Sessions(store, Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock)), clock, lifetime=43200, idle=3600)
+
+
+def test_a_session_is_its_users(sessions: Sessions) -> None:
+    """The cookie gives the user; any other text gives nobody."""
+    cookie = sessions.open(LENA)
+    assert sessions.user_of(cookie) == LENA
+    for other in ("", "x", cookie[:-1], cookie + "x", "../" + cookie, "\0", cookie[:-1] + "é", "x" * 43):
+        assert sessions.user_of(other) is None
+        sessions.close(other)
+    assert sessions.user_of(cookie) == LENA
+
+
+def test_the_store_does_not_open_a_session(sessions: Sessions, store: FileStore, tmp_path: Path) -> None:
+    """Neither the cookie nor the password's hash can be read from the record."""
+    cookie = sessions.open(LENA)
+    (path,) = (tmp_path / "data" / "sessions").glob("*.json")
+    text = path.read_text() + path.name
+    assert cookie not in text
+    assert "argon2" not in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.delete("users", "lena"),
+        lambda store: store.put("users", User(name="lena", password="$argon2id$second").to_document()),
+        lambda store: store.put("users", User(name="lena", password=LENA.password, enabled=False).to_document()),
+    ],
+    ids=["deleted", "new password", "disabled"],
+)
+def test_a_session_ends_with_its_user(
+    sessions: Sessions, store: FileStore, change: Callable[[FileStore], None]
+) -> None:
+    """Deletion, disabling and a new password end the user's sessions at once."""
+    cookie = sessions.open(LENA)
+    change(store)
+    assert sessions.user_of(cookie) is None
+
+
+def test_a_session_ends_with_its_time(sessions: Sessions, clock: Clock) -> None:
+    """An hour without a request ends it, and twelve hours end it whatever happened."""
+    cookie = sessions.open(LENA)
+    clock.advance(3600)
+    assert sessions.user_of(cookie) is None
+    cookie = sessions.open(LENA)
+    for _ in range(12):
+        assert sessions.user_of(cookie) == LENA
+        clock.advance(3599)
+    assert sessions.user_of(cookie) == LENA
+    clock.advance(12)
+    assert sessions.user_of(cookie) is None
+
+
+def test_the_last_use_is_not_written_each_time(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
+    """Within a minute a session costs no write."""
+    cookie = sessions.open(LENA)
+    (path,) = (tmp_path / "data" / "sessions").glob("*.json")
+    before = path.stat().st_mtime_ns
+    clock.advance(59)
+    assert sessions.user_of(cookie) == LENA
+    assert path.stat().st_mtime_ns == before
+    clock.advance(1)
+    assert sessions.user_of(cookie) == LENA
+    assert path.stat().st_mtime_ns != before
+
+
+def test_a_closed_session_does_not_come_back(
+    sessions: Sessions, store: FileStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that is under way while the session is closed does not bring it back by keeping its last use."""
+    cookie = sessions.open(LENA)
+    clock.advance(120)
+    whole = sessions._is_live
+
+    def closed_just_then(document: dict[str, object]) -> bool:
+        sessions.close(cookie)
+        return whole(document)
+
+    monkeypatch.setattr(sessions, "_is_live", closed_just_then)
+    sessions.user_of(cookie)
+    assert store.names("sessions") == []
+
+
+def test_sessions_work_on_a_disk_that_cannot_be_written(
+    sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the last use cannot be kept, the session goes on."""
+    cookie = sessions.open(LENA)
+    clock.advance(120)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert sessions.user_of(cookie) == LENA
+    with pytest.raises(StoreUnavailable):
+        sessions.open(LENA)
+
+
+def test_old_sessions_are_swept(sessions: Sessions, store: FileStore, clock: Clock, tmp_path: Path) -> None:
+    """Sessions whose time is over are removed when others are opened; damaged records stay."""
+    for _ in range(3):
+        sessions.open(LENA)
+    (tmp_path / "data" / "sessions" / "bad.json").write_text("{")
+    clock.advance(module._SWEEP_SECONDS + 3600)
+    cookie = sessions.open(LENA)
+    assert len(store.names("sessions")) == 2
+    assert sessions.user_of(cookie) == LENA
+
+
+def test_a_session_record_of_another_kind(sessions: Sessions, tmp_path: Path) -> None:
+    """A session whose record was mutilated by hand is no session."""
+    cookie = sessions.open(LENA)
+    (path,) = (tmp_path / "data" / "sessions").glob("*.json")
+    record = json.loads(path.read_text())
+    for member in ("opened", "used", "user", "password"):
+        values: tuple[object, ...] = (None, "x", True, [])
+        for value in values:
+            path.write_text(json.dumps({**record, member: value}))
+            assert sessions.user_of(cookie) is None
+        path.write_text(json.dumps({name: value for name, value in record.items() if name != member}))
+        assert sessions.user_of(cookie) is None
