@@ -9,14 +9,16 @@ from collections.abc import Callable
 import argon2
 from flask import Flask
 
-from datafor_token import applications, auth, logs, responses, routes, services, users
+from datafor_token import applications, auth, logs, responses, revocations, routes, services, sessions, users
 from datafor_token.errors import StartError, StoreUnavailable
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+from datafor_token.signin import SignIn
 from datafor_token.store.files import FileStore
 
 __version__ = "0.1.0"
 log = logging.getLogger(__name__)
+_COLLECTIONS = (applications.COLLECTION, users.COLLECTION, sessions.COLLECTION, revocations.COLLECTION)
 
 
 def create_app(
@@ -46,9 +48,7 @@ def create_app(
 
 def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher) -> services.Services:
     try:
-        store = FileStore(
-            settings.data_dir, (applications.COLLECTION, users.COLLECTION), lock_timeout=settings.lock_timeout
-        )
+        store = FileStore(settings.data_dir, _COLLECTIONS, lock_timeout=settings.lock_timeout)
         accounts = users.Users(store, users.Passwords(hasher, clock))
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:
@@ -57,10 +57,28 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         file = settings.config_dir / users.PASSWORD_FILE
         sys.stdout.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
         sys.stdout.flush()
+    registry = Registry(store, clock, require_strong_secrets=settings.require_strong_secrets)
+    revoked = revocations.Revocations(store, clock, settings.leeway)
+    bundle = services.Services(
+        settings=settings,
+        clock=clock,
+        store=store,
+        registry=registry,
+        users=accounts,
+        revocations=revoked,
+        sessions=sessions.Sessions(
+            store,
+            accounts,
+            clock,
+            lifetime=settings.session_hours * 3600,
+            idle=settings.session_idle_minutes * 60,
+        ),
+        signin=SignIn(registry, accounts, revoked, clock, settings),
+    )
     try:
-        store.sweep()
+        for keeper in (store, bundle.revocations, bundle.sessions):
+            keeper.sweep()
     except StoreUnavailable as error:
         # A disk that can only be read still serves.
         log.warning(logs.event(event="sweep failed", reason=error.reason))
-    registry = Registry(store, clock, require_strong_secrets=settings.require_strong_secrets)
-    return services.Services(settings=settings, clock=clock, store=store, registry=registry, users=accounts)
+    return bundle

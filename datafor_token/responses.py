@@ -10,7 +10,7 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
 from datafor_token import logs
-from datafor_token.errors import BodyTooLarge, DataforTokenError, InvalidInput, NotAuthenticated
+from datafor_token.errors import BodyTooLarge, DataforTokenError, NotAuthenticated
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def _end(response: Response) -> Response:
             ms=round((time.monotonic() - g.begun) * 1000),
             address=request.remote_addr,
             user=g.get("user"),
+            way=g.get("way"),
         )
     )
     return response
@@ -66,8 +67,7 @@ def _envelope(status: int, message: str, **members: Any) -> Response:
 
 
 def _refused(error: DataforTokenError) -> Response:
-    members = {"errors": error.errors} if isinstance(error, InvalidInput) else {}
-    response = _envelope(error.status, error.message, **members)
+    response = _envelope(error.status, error.message, **error.members)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, NotAuthenticated):

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from datafor_token.registry import Registry
+from datafor_token.revocations import Revocations
+from datafor_token.sessions import Sessions
 from datafor_token.settings import Settings
+from datafor_token.signin import SignIn
 from datafor_token.store.base import Store
 from datafor_token.users import Users
 
@@ -22,6 +25,9 @@ class Services:
     store: Store
     registry: Registry
     users: Users
+    revocations: Revocations
+    sessions: Sessions
+    signin: SignIn
 
 
 def attach(app: Flask, bundle: Services) -> None:

@@ -10,7 +10,7 @@ from flask import Flask
 
 from datafor_token import errors, issuer
 from datafor_token.keys import ALGORITHMS
-from datafor_token.schemas import GenerateSchema, UpdateSchema
+from datafor_token.schemas import ExplainSchema, GenerateSchema, RotateSchema, UpdateSchema
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
 from tests.support import ROOT, Server, need, token_parts
 from tests.test_issuer import ERP, NOW
@@ -54,7 +54,13 @@ def test_the_calls_table(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heading", "schema"), [("`token/update`", UpdateSchema()), ("`token/generate`", GenerateSchema())]
+    ("heading", "schema"),
+    [
+        ("`token/update`", UpdateSchema()),
+        ("`token/generate`", GenerateSchema()),
+        ("`token/rotate`", RotateSchema()),
+        ("`token/explain`", ExplainSchema()),
+    ],
 )
 def test_the_tables_of_fields(heading: str, schema: UpdateSchema | GenerateSchema) -> None:
     """README describes exactly the fields that a call takes."""
@@ -119,4 +125,4 @@ def test_the_make_targets() -> None:
 def test_the_token_shown_is_real() -> None:
     """The token in README is one that the service gave, at the seed's own second."""
     claims = {"loginname": "admin"}
-    assert issuer.issue(ERP, "abcd", claims, NOW) in README
+    assert issuer.issue(ERP, "abcd", claims, NOW).token in README

@@ -11,6 +11,7 @@ from flask import Flask
 
 from datafor_token import logs
 from tests.support import API, Server, application, basic, key_for, private_pem, public_pem
+from tests.tokens import token
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ [\w.]+\[\d+\] .+")
 
@@ -22,7 +23,7 @@ def test_one_line_per_request(app: Flask, log: io.StringIO) -> None:
     assert len(lines) == 1
     assert LINE.fullmatch(lines[0])
     assert f"request_id={response.headers['X-Request-ID']} method=POST path={API}/generate status=404 ms=" in lines[0]
-    assert lines[0].endswith("address=127.0.0.1 user=admin")
+    assert lines[0].endswith("address=127.0.0.1 user=admin way=basic")
     assert "marked-token" not in lines[0]
 
 
@@ -54,6 +55,9 @@ def test_gunicorns_lines_lose_what_a_client_sent(message: str, kept: str) -> Non
     assert record.getMessage() == kept
 
 
+MARKED_TOKEN = token({"loginname": "lena", "exp": 4_000_000_000}, "marked-secret")
+
+
 def test_nothing_secret_is_logged(tmp_path: Path) -> None:
     """Every call is driven with marked values, right and wrong; no output, even at DEBUG, holds one of them."""
     server = Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="marked-admin", DATAFOR_TOKEN_LOG_LEVEL="DEBUG").start()
@@ -81,11 +85,23 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
             ("generate", {"name": "P", "privateKey": private_pem(key)}),
             ("generate", {"name": "P", "privateKey": private_pem(key)[:200]}),
             ("generate?token=marked-query", b"\xffmarked-body"),
+            ("rotate", {"name": "P", "secret": private_pem(key)}),
+            ("rotate", {"name": "ERP", "secret": "marked-secret-2"}),
+            ("rotate", {"name": "ERP", "secret": "marked-secret"}),
+            ("explain", {"token": MARKED_TOKEN}),
+            ("revoke", {"token": MARKED_TOKEN + "x"}),
+            ("introspect", {"token": MARKED_TOKEN}),
+            (f"personal?token={MARKED_TOKEN}", {}),
+            ("/plugin/datafor/api/extension/auth/login", {"username": "admin", "password": "marked-admin"}),
+            ("/plugin/datafor/api/extension/auth/login", {"username": "admin", "password": "marked-wrong"}),
             ("marked=?x=marked-nowhere", "secret=marked-form"),
         ):
-            answer = server.request("POST", f"{API}/{path}", body, headers)
+            answer = server.request("POST", path if path.startswith("/") else f"{API}/{path}", body, headers)
             assert answer.status < 500
-            made += f"{answer.json.get('token', '')}\n"
+            made += f"{answer.json.get('token', '')}\n{answer.json.get('jsessionid', '')}\n"
+    for sent in (MARKED_TOKEN, MARKED_TOKEN[:-1]):
+        for path, headers in ((f"{API}/list?token={sent}", {}), (f"{API}/list", {"Authorization": f"Bearer {sent}"})):
+            assert server.request("GET", path, headers=headers).status in (401, 403)
     for head in (b"GET /?token=marked-line HTTP/9", b"GET / HTTP/1.1\r\nHost: x\r\nBad Header marked: x", b"marked"):
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(head + b"\r\n\r\n")
@@ -94,7 +110,8 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
     assert server.request("POST", f"{API}/generate", {"name": "ERP"}, right).status == 503
     server.stop()
     tokens = [line for line in made.split("\n") if line]
-    assert len(tokens) == 2
+    # Two tokens, and a session for each of the five callers, since login looks at no credential.
+    assert len(tokens) == 7
     output = server.output
     assert output.count("status=") >= 55
     assert "erp.json" in output or "ERP" in output
@@ -102,5 +119,6 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
     assert "marked" not in output.replace("path=/plugin/datafor-modeler/api/token/marked=", "").replace(
         'path="/plugin/datafor-modeler/api/token/marked="', ""
     )
-    for secret in (*tokens, *(token.split(".")[2] for token in tokens), "PRIVATE KEY", private_pem(key).split("\n")[1]):
+    signatures = [one.split(".")[2] for one in (*tokens, MARKED_TOKEN) if "." in one]
+    for secret in (*tokens, *signatures, MARKED_TOKEN.split(".")[1], "PRIVATE KEY", private_pem(key).split("\n")[1]):
         assert secret not in output

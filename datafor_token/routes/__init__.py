@@ -2,10 +2,10 @@
 
 from flask import Flask
 
-from datafor_token.routes import operations, tokens
+from datafor_token.routes import applications, operations, sessions, tokens, users
 
 
 def register(app: Flask, url_prefix: str) -> None:
     """Put every call under the prefix."""
-    for family in (tokens.blueprint, operations.blueprint):
-        app.register_blueprint(family, url_prefix=url_prefix or None)
+    for family in (applications, tokens, sessions, users, operations):
+        app.register_blueprint(family.blueprint, url_prefix=url_prefix or None)

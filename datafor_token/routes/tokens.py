@@ -1,37 +1,121 @@
-"""Calls about applications and their tokens: the seed's two."""
+"""Calls about tokens: issue them, say why one is refused, revoke them."""
+
+import dataclasses
 
 from flask import Blueprint, Response, g
 
 from datafor_token import issuer
-from datafor_token.auth import administrator_required
+from datafor_token.applications import Application
+from datafor_token.auth import administrator_required, signed_in
+from datafor_token.errors import Forbidden
+from datafor_token.keys import is_shared, jwk
 from datafor_token.responses import success
-from datafor_token.routes.bodies import fields_of_request
-from datafor_token.schemas import GenerateSchema, UpdateSchema
+from datafor_token.routes.inputs import fields_of_body, fields_of_query
+from datafor_token.routes.paths import MODELER
+from datafor_token.schemas import ExplainSchema, GenerateSchema, OptionalNameSchema, TokenSchema
 from datafor_token.services import services
 
-API = "/plugin/datafor-modeler/api"
 blueprint = Blueprint("tokens", __name__)
-_update, _generate = UpdateSchema(), GenerateSchema()
+_generate, _name, _token, _explain = GenerateSchema(), OptionalNameSchema(), TokenSchema(), ExplainSchema()
 
 
-@blueprint.post(f"{API}/token/update")
-@administrator_required
-def update() -> Response:
-    """Create an application, or replace the one of that name (seed page "Add or modify a token")."""
-    wanted = fields_of_request(_update)
-    warnings = services().registry.save(wanted, creator=g.caller.name)
-    return success(msg="success", **({"warnings": warnings} if warnings else {}))
-
-
-@blueprint.post(f"{API}/token/generate")
+@blueprint.post(f"{MODELER}/token/generate")
 @administrator_required
 def generate() -> Response:
     """Issue a token of an application for a user (seed page "Generate a token")."""
-    wanted = fields_of_request(_generate)
+    wanted = fields_of_body(_generate)
     registry = services().registry
     application = registry.get(wanted["name"]) if "name" in wanted else registry.the_only_one()
     payload = wanted.get("payload", {})
-    username = issuer.user_in(wanted.get("username"), payload, g.caller.name)
+    username = issuer.user_in(wanted.get("username"), payload, g.caller.user.name)
     claims = issuer.claims_for(application.fieldmap, username, payload)
-    token = issuer.issue(application, wanted.get("privateKey"), claims, services().clock())
-    return success(expire=application.expire, token=token)
+    issued = issuer.issue(application, wanted.get("privateKey"), claims, services().clock())
+    if issued.with_previous:
+        registry.note_previous_use(application)
+    return success(expire=application.expire, token=issued.token)
+
+
+@blueprint.get(f"{MODELER}/token/personal/config")
+@signed_in
+def personal_config() -> Response:
+    """Whether users may make tokens of their own, and of which application."""
+    application = _self_service(fields_of_query(_name).get("name"))
+    if application is None:
+        return success(enabled=False)
+    return success(enabled=True, name=application.name, expire=application.expire)
+
+
+@blueprint.post(f"{MODELER}/token/personal")
+@signed_in
+def personal() -> Response:
+    """A token for the caller, with their name and its expiry and nothing else."""
+    if g.caller.by_token:
+        # Else a token could be made to live for ever.
+        raise Forbidden("a session opened with a token cannot issue tokens")
+    application = _self_service(fields_of_body(_name).get("name"))
+    if application is None:
+        raise Forbidden("self-service token is not enabled")
+    username = g.caller.user.name
+    claims = issuer.claims_for(application.fieldmap, username, {})
+    issued = issuer.issue(application, None, claims, services().clock())
+    return success(token=issued.token, expire=application.expire, username=username, name=application.name)
+
+
+@blueprint.post(f"{MODELER}/token/explain")
+@administrator_required
+def explain() -> Response:
+    """Why a token is refused, step by step, without any effect."""
+    wanted = fields_of_body(_explain)
+    application = services().registry.get(wanted["name"]) if "name" in wanted else None
+    verdict = services().signin.explain(wanted["token"], application)
+    return success(
+        accepted=verdict.reason is None,
+        reason=verdict.reason,
+        application=verdict.application.name if verdict.application else None,
+        steps=[dataclasses.asdict(step) for step in verdict.steps],
+    )
+
+
+@blueprint.post(f"{MODELER}/token/revoke")
+@signed_in
+def revoke() -> Response:
+    """Let a token count no longer (RFC 7009); one that is unknown or counts anyway no longer is no error."""
+    owner = None if g.caller.is_administrator else g.caller.user.name
+    services().signin.revoke(fields_of_body(_token)["token"], owner)
+    return success(msg="success")
+
+
+@blueprint.post(f"{MODELER}/token/introspect")
+@administrator_required
+def introspect() -> Response:
+    """Whether a token would be accepted now, and for whom (RFC 7662)."""
+    vouched = services().signin.explain(fields_of_body(_token)["token"], None).vouched
+    if vouched is None:
+        return success(active=False)
+    return success(
+        active=True,
+        username=vouched.username,
+        client_id=vouched.application.name,
+        exp=int(vouched.expires),
+        token_type="Bearer",  # noqa: S106 - RFC 6749 section 7.1
+    )
+
+
+@blueprint.get("/.well-known/jwks.json")
+def jwks() -> Response:
+    """The public keys of enabled applications (RFC 7517), those in their grace time too; nothing of shared secrets."""
+    keys: dict[tuple[str, str], dict[str, str]] = {}
+    for application in services().registry.all().applications:
+        if application.enable and not is_shared(application.algorithm):
+            for secret in (application.secret, application.previous_secret(services().clock())):
+                if secret is not None:
+                    key = jwk(application.algorithm, secret)
+                    keys[key["kid"], key["alg"]] = key
+    return success(keys=list(keys.values()))
+
+
+def _self_service(name: str | None) -> Application | None:
+    """The application of that name, or the first by name, if users may make their own tokens of it."""
+    registry = services().registry
+    candidates = registry.all().applications if name is None else [registry.get(name)]
+    return next((one for one in candidates if one.enable and one.self_service), None)

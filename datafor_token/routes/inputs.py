@@ -1,18 +1,24 @@
-"""A request's body through its two rooms: ``forms`` reads it, a schema checks it."""
+"""What a request asks for, through its two rooms: ``forms`` reads it, a schema checks it."""
 
 from typing import Any
 
 from flask import request
 
 from datafor_token.errors import BodyTooLarge
-from datafor_token.forms import decode
-from datafor_token.schemas import CallSchema
+from datafor_token.fields import CallSchema
+from datafor_token.forms import Body, decode, decode_query
 from datafor_token.services import services
 
 
-def fields_of_request(schema: CallSchema) -> dict[str, Any]:
+def fields_of_body(schema: CallSchema) -> dict[str, Any]:
     """The checked fields that the request's body holds, in whichever shape it came."""
     return schema.read(decode(request.headers.get("Content-Type"), _data()))
+
+
+def fields_of_query(schema: CallSchema) -> dict[str, Any]:
+    """The checked fields of the query string; others are left alone there, since one may be a token."""
+    values = decode_query(request.query_string).values
+    return schema.read(Body({name: values[name] for name in schema.fields if name in values}, is_form=True))
 
 
 def _data() -> bytes:

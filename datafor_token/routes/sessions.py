@@ -1,0 +1,46 @@
+"""Sign in for a session, and sign out."""
+
+from flask import Blueprint, Response, request
+
+from datafor_token.auth import SESSION_COOKIE, session_cookie
+from datafor_token.errors import WrongPassword
+from datafor_token.responses import success
+from datafor_token.routes.inputs import fields_of_body
+from datafor_token.routes.paths import EXTENSION
+from datafor_token.schemas import LoginSchema
+from datafor_token.services import services
+
+blueprint = Blueprint("sessions", __name__)
+_login = LoginSchema()
+
+
+@blueprint.post(f"{EXTENSION}/auth/login")
+def login() -> Response:
+    """Open a session for a name and password; the cookie is always a new one."""
+    wanted = fields_of_body(_login)
+    user = services().users.with_password(wanted["username"], wanted["password"])
+    if user is None:
+        refusal = WrongPassword()
+        refusal.members = {"data": "0"}
+        raise refusal
+    sessions = services().sessions
+    before = sessions.user_of(session_cookie())
+    cookie = sessions.open(user)
+    sessions.close(session_cookie())
+    again = before is not None and before.name == user.name
+    response = success(msg="login success", data="2" if again else "1", jsessionid=cookie)
+    response.set_cookie(SESSION_COOKIE, cookie, path=_path(), httponly=True, samesite="Lax", secure=request.is_secure)
+    return response
+
+
+@blueprint.route(f"{EXTENSION}/auth/logout", methods=["GET", "POST"])
+def logout() -> Response:
+    """End the session, if there is one; its cookie counts nowhere any more."""
+    services().sessions.close(session_cookie())
+    response = success(code="200")
+    response.delete_cookie(SESSION_COOKIE, path=_path(), httponly=True, samesite="Lax", secure=request.is_secure)
+    return response
+
+
+def _path() -> str:
+    return services().settings.url_prefix or "/"

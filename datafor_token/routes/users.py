@@ -1,0 +1,39 @@
+"""Calls about users."""
+
+from flask import Blueprint, Response, g
+
+from datafor_token.auth import signed_in
+from datafor_token.errors import Forbidden, NotFound
+from datafor_token.names import fold
+from datafor_token.responses import success
+from datafor_token.routes.inputs import fields_of_query
+from datafor_token.routes.paths import MODELER
+from datafor_token.schemas import UserSchema
+from datafor_token.services import services
+
+blueprint = Blueprint("users", __name__)
+_user = UserSchema()
+
+
+@blueprint.get(f"{MODELER}/user/detail")
+@signed_in
+def detail() -> Response:
+    """The caller, or another user for an Administrator; never a password."""
+    user = g.caller.user
+    name = fields_of_query(_user).get("username", user.name)
+    if fold(name) != fold(user.name):
+        if not g.caller.is_administrator:
+            raise Forbidden
+        user = services().users.get(name)
+        if user is None:
+            raise NotFound
+    answer = {
+        "userid": fold(user.name),
+        "username": user.name,
+        "name": user.full_name,
+        "email": user.email,
+        "type": user.type,
+        "roles": list(user.roles),
+        "enabled": user.enabled,
+    }
+    return success(data={"user": answer})

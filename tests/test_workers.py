@@ -1,0 +1,88 @@
+"""A change counts in every worker before it is acknowledged; a first sign-in makes one user."""
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tests.support import ADMIN_PASSWORD, Server, application, basic
+from tests.tokens import token
+
+DETAIL = "/plugin/datafor-modeler/api/user/detail"
+LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api/extension/auth/logout"
+
+
+def statuses(call: Callable[[], int], times: int = 30) -> set[int]:
+    """The statuses of so many calls, eight at once, so that every worker answers some."""
+    with ThreadPoolExecutor(8) as pool:
+        return set(pool.map(lambda _: call(), range(times)))
+
+
+def claims(name: str, **more: Any) -> dict[str, Any]:
+    return {"loginname": name, "exp": int(time.time()) + 3600, **more}
+
+
+def test_sixteen_first_sign_ins_make_one_user(server: Server) -> None:
+    """Sixteen requests with a token of an unknown user, all at once: all signed in, one user made."""
+    server.post("update", application(name="First", secret="first", initpwd="start"))
+    for number in range(3):
+        name = f"newcomer{number}"
+        headers = {"Authorization": f"Bearer {token(claims(name), 'first')}"}
+        before = server.output.count(f"user={name} type=")
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda sent: server.request("GET", DETAIL, headers=sent), [headers] * 16))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.body for answer in answers}) == 1
+        assert server.request("GET", DETAIL, headers=basic(name, "start")).status == 200
+        assert server.output.count(f"user={name} type=") - before <= 1
+
+
+def test_each_change_counts_in_every_worker(server: Server) -> None:
+    """Enable, secret, rotate, revoke, delete: thirty calls right after each change agree with it."""
+    headers = {"Authorization": f"Bearer {token(claims('worker'), 'shared')}"}
+
+    def status() -> int:
+        return server.request("GET", DETAIL, headers=headers).status
+
+    def change(call: str, body: dict[str, Any], expected: int) -> None:
+        assert server.post(call, body).status == 200
+        assert statuses(status) == {expected}
+
+    app = application(name="Everywhere", secret="shared")
+    change("update", app, 200)
+    change("update", {**app, "enable": "0"}, 401)
+    change("update", app, 200)
+    change("update", {**app, "secret": "another"}, 401)
+    change("update", app, 200)
+    change("rotate", {"name": "Everywhere", "grace": 60}, 200)
+    change("rotate", {"name": "Everywhere", "grace": 0}, 401)
+    change("update", app, 200)
+    change("delete", {"name": "Everywhere"}, 401)
+    change("update", app, 200)
+    change("revoke", {"token": token(claims("other"), "shared")}, 200)
+    change("revoke", {"token": headers["Authorization"].removeprefix("Bearer ")}, 401)
+
+
+def test_a_disabled_user_is_out_in_every_worker(server: Server) -> None:
+    """A user disabled by hand is refused everywhere at once, by token, password and session."""
+    server.post("update", application(name="Out", secret="out", initpwd="start"))
+    by_token = {"Authorization": f"Bearer {token(claims('leaver'), 'out')}"}
+    assert server.request("GET", DETAIL, headers=by_token).status == 200
+    login = server.request("POST", LOGIN, {"username": "leaver", "password": "start"}, {})
+    by_session = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
+    path = server.data_dir / "users" / "leaver.json"
+    for enabled, expected in ((True, 200), (False, 401), (True, 200)):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "enabled": enabled}))
+        for headers in (by_token, by_session, basic("leaver", "start")):
+            found = statuses(lambda sent=headers: server.request("GET", DETAIL, headers=sent).status)  # type: ignore[misc]
+            assert found == {expected}
+
+
+def test_a_logout_counts_in_every_worker(server: Server) -> None:
+    """A cookie replayed after the logout is 401 everywhere."""
+    login = server.request("POST", LOGIN, f"username=admin&password={ADMIN_PASSWORD}", {})
+    cookie = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
+    assert statuses(lambda: server.request("GET", DETAIL, headers=cookie).status) == {200}
+    assert server.request("GET", LOGOUT, headers=cookie).status == 200
+    assert statuses(lambda: server.request("GET", DETAIL, headers=cookie).status) == {401}
