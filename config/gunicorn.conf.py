@@ -2,7 +2,9 @@
 
 import os
 
-bind = os.environ.get("DATAFOR_TOKEN_BIND") or "127.0.0.1:28080"
+from datafor_token.settings import bind_address
+
+bind = bind_address(os.environ)
 
 workers = 2
 worker_class = "gthread"
@@ -10,6 +12,9 @@ threads = 4
 # Loaded once, before the workers: a fault in the settings is one sentence, and the start is stopped.
 # Safe with the store: its locks are opened for each write, none is held across the fork.
 preload_app = True
+
+# Long enough for every answer; a client that never finishes its request does not hold a stop for longer.
+graceful_timeout = 10
 
 # Our own log has one line per request; gunicorn's would contain the query string, and with it tokens.
 accesslog = None

@@ -15,11 +15,19 @@ MASK = "************"  # stands for a stored secret in answers; sent back, it ke
 
 @dataclasses.dataclass(frozen=True)
 class FieldMap:
-    """Which claims of a token hold the user's name, display name and email address."""
+    """Which claims of a token hold the user's name, display name and email address.
+
+    ``extra`` holds the members of its record that this version does not know.
+    """
 
     username: str
     name: str
     email: str
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_document(self) -> dict[str, Any]:
+        """As the record has it."""
+        return {"username": self.username, "name": self.name, "email": self.email, **self.extra}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Application:
             "token_name": self.token_name,
             "secret": self.secret,
             "expire": self.expire,
-            "fieldmap": dataclasses.asdict(self.fieldmap),
+            "fieldmap": self.fieldmap.to_document(),
             "algorithm": self.algorithm,
             "enable": "1" if self.enable else "0",
             "inituser": "1" if self.inituser else "0",
@@ -92,6 +100,7 @@ class Application:
         """The fields as calls answer them: secrets masked, ``previous`` while its grace time runs."""
         known = {name: value for name, value in self.to_document().items() if name not in ("format", *self.extra)}
         known |= {"secret": MASK, "initpwd": MASK if self.initpwd else ""}
+        known["fieldmap"] = dataclasses.replace(self.fieldmap, extra={}).to_document()
         known.pop("previous", None)
         if self.previous and self.previous_secret(now) is not None:
             known["previous"] = {"until": self.previous.until, "lastUsed": self.previous.last_used}
@@ -123,16 +132,18 @@ class Application:
 
 def field_map(value: object) -> FieldMap:
     """A whole field map, as a record has it; a request's goes through its own schema, field by field."""
-    if not isinstance(value, Mapping) or value.keys() != {"username", "name", "email"}:
+    if not isinstance(value, Mapping) or not value.keys() >= {"username", "name", "email"}:
         raise RuleError("must be an object with username, name and email")
-    fieldmap = FieldMap(**{field: rules.claim_name(claim) for field, claim in value.items()})
+    extra = dict(value)
+    claims = {field: rules.claim_name(extra.pop(field)) for field in ("username", "name", "email")}
+    fieldmap = FieldMap(**claims, extra=extra)
     check_different_claims(fieldmap)
     return fieldmap
 
 
 def check_different_claims(fieldmap: FieldMap) -> None:
     """Two fields in one claim would make one of them lose its value."""
-    if len(set(dataclasses.astuple(fieldmap))) != 3:
+    if len({fieldmap.username, fieldmap.name, fieldmap.email}) != 3:
         raise RuleError("must map username, name and email to three different claims")
 
 

@@ -6,6 +6,7 @@ body go the same way, through a rule of ``rules`` or ``names``.
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
@@ -108,12 +109,19 @@ class CallSchema(Schema):
         try:
             loaded: dict[str, Any] = self.load(values)
         except ValidationError as error:
-            raise InvalidInput(_sentences({**error.messages_dict, **faults})) from None
+            raise InvalidInput(self._ordered({**error.messages_dict, **faults}, values)) from None
         if faults:
-            raise InvalidInput(_sentences(faults))
+            raise InvalidInput(self._ordered(faults, values))
         return loaded
 
+    def _ordered(self, messages: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, list[str]]:
+        # The call's own fields first, then the others as they were sent: Marshmallow has those in no order.
+        names = [name for name in (*self.fields, *values) if name in messages]
+        sentences = _sentences({name: messages[name] for name in (*names, *messages)})
+        return dict(islice(sentences.items(), _MOST_FAULTS))
 
+
+_MOST_FAULTS = 100  # named in one answer: a body can hold thousands of unknown fields
 _WORDS = {
     "Missing data for required field.": "is missing",
     "Unknown field.": "is not a field of this call",

@@ -94,7 +94,7 @@ def _multipart(data: bytes, options: dict[str, str]) -> Iterable[tuple[str, str]
         decoder.receive_data(None)
         while not isinstance(event := decoder.next_event(), Epilogue):
             if isinstance(event, File):
-                raise MalformedRequest("files are not accepted")
+                raise InvalidInput.of((event.name or "a part")[:64], "can not be a file")
             if isinstance(event, Field):
                 name, content = event.name or "", b""
             elif isinstance(event, Data):

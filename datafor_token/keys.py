@@ -1,28 +1,24 @@
 """A secret or private key as text becomes a usable, checked key for one algorithm.
 
-The only module that imports PyJWT and ``cryptography``. PyJWT's algorithm objects sign and verify
-bytes here; its token functions are not used, since they accept keys, headers and claims that this
-service refuses (RFC 8725; ``issuer`` and ``verifier`` do that part).
+The only module that imports PyJWT. Its algorithm objects sign and verify bytes here; its token
+functions are not used, since they accept keys, headers and claims that this service refuses
+(RFC 8725; ``issuer`` and ``verifier`` do that part).
 """
 
 import base64
-import binascii
 import functools
 import hashlib
 import hmac
 import json
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
+from datafor_token import key_text
 from datafor_token.errors import RuleError
 
 # The shared key's least length in bytes (RFC 7518 section 3.2: as long as the hash).
@@ -34,10 +30,6 @@ _CURVES: dict[str, type[ec.EllipticCurve]] = {
     "ES512": ec.SECP521R1,
 }
 ALGORITHMS = (*HMAC_LENGTHS, *_RSA, *_CURVES, "EdDSA")
-
-_LONGEST_PEM = 16 * 1024  # characters; a private RSA key of 8,192 bits has 6,400
-_ENCRYPTED_PEM = re.compile("-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED")
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 # Small primes of which few residues are powers of 65537.
 _ROCA_PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
@@ -75,13 +67,14 @@ def is_shared(algorithm: str) -> bool:
 
 def verification_key(algorithm: str, secret: str) -> Key:
     """The key that verifies an application's tokens; ``RuleError`` says why ``secret`` cannot be one."""
-    if is_shared(algorithm):
-        if not secret:
-            raise RuleError("can not be empty")
-        if "-----BEGIN " in secret:
-            raise RuleError(f"must be a shared key for {algorithm}, not a PEM key or certificate")
-        return Key(algorithm, secret.encode())
-    return _public_key(algorithm, secret)
+    if not is_shared(algorithm):
+        return _public_key(algorithm, secret)
+    if not secret:
+        raise RuleError("can not be empty")
+    if key_text.is_key(secret):
+        # Everybody may know a public key, and could sign with it then.
+        raise RuleError(f"must be a shared key for {algorithm}, not a PEM or DER key or certificate")
+    return Key(algorithm, secret.encode())
 
 
 def signing_key(algorithm: str, accepted: Sequence[str], private_key: str | None) -> tuple[Key, int] | None:
@@ -101,7 +94,7 @@ def signing_key(algorithm: str, accepted: Sequence[str], private_key: str | None
         return None
     if private_key is None:
         raise RuleError(f"is missing: {algorithm} tokens are signed with it, and only its public key is stored")
-    private = _private_key(private_key)
+    private = key_text.private_key(private_key)
     for number, key in enumerate(expected):
         if private.public_key() == key.material:
             return Key(algorithm, private, key.kid), number
@@ -124,7 +117,7 @@ def jwk(algorithm: str, secret: str) -> dict[str, str]:
 @functools.lru_cache(maxsize=1024)
 def _public_key(algorithm: str, text: str) -> Key:
     # A pure function of its arguments too. Parsing an RSA key costs more than using it.
-    key = _load_public(text)
+    key = key_text.public_key(algorithm, text)
     if algorithm in _RSA:
         if not isinstance(key, rsa.RSAPublicKey):
             raise RuleError(f"must be an RSA public key for {algorithm}")
@@ -155,70 +148,6 @@ def _is_roca(modulus: int) -> bool:
 
 def _powers_of_65537(prime: int) -> frozenset[int]:
     return frozenset(pow(65537, exponent, prime) for exponent in range(prime - 1))
-
-
-def _load_public(text: str) -> Any:
-    """The public key of a PEM text or of the bare Base64 of its DER (SubjectPublicKeyInfo)."""
-    if len(text) > _LONGEST_PEM:
-        raise RuleError(f"must be a public key of at most {_LONGEST_PEM} characters")
-    if "-----BEGIN " in text:
-        _refuse_other_pem(text)
-        try:
-            return serialization.load_pem_public_key(text.encode())
-        except _UNREADABLE:
-            raise RuleError("is not a readable public key in PEM; in a form, '+' must be sent as %2B") from None
-    try:
-        data = base64.b64decode("".join(text.splitlines()), validate=True)
-    except (binascii.Error, ValueError):
-        raise RuleError(
-            "must be a public key, as PEM or as the Base64 of its DER; in a form, '+' must be sent as %2B"
-        ) from None
-    try:
-        return serialization.load_der_public_key(data)
-    except _UNREADABLE:
-        raise RuleError(_der_fault(data)) from None
-
-
-def _refuse_other_pem(text: str) -> None:
-    if _ENCRYPTED_PEM.search(text):
-        raise RuleError("must be a public key: this is an encrypted private one")
-    if "PRIVATE KEY-----" in text:
-        raise RuleError("must be a public key: this is a private one, which this service never stores")
-    if "-----BEGIN CERTIFICATE" in text:
-        raise RuleError("must be a public key: this is a certificate")
-
-
-def _der_fault(data: bytes) -> str:
-    """What is wrong with bytes that are no public key, as a predicate."""
-    for load, fault in (
-        (
-            lambda: serialization.load_der_private_key(data, None),
-            "this is a private one, which this service never stores",
-        ),
-        (lambda: x509.load_der_x509_certificate(data), "this is a certificate"),
-    ):
-        try:
-            load()
-        except TypeError:
-            # What cryptography says of a private key whose password is missing.
-            return "must be a public key: this is an encrypted private one"
-        except _UNREADABLE:
-            continue
-        return f"must be a public key: {fault}"
-    return "is not a readable public key in DER"
-
-
-def _private_key(text: str) -> Any:
-    if "-----BEGIN " not in text or len(text) > _LONGEST_PEM:
-        raise RuleError("must be a private key in PEM")
-    if _ENCRYPTED_PEM.search(text):
-        raise RuleError("must be an unencrypted private key: this one is encrypted")
-    if not re.search("-----BEGIN [A-Z ]*PRIVATE KEY-----", text):
-        raise RuleError("must be a private key: this is none")
-    try:
-        return serialization.load_pem_private_key(text.encode(), None)
-    except _UNREADABLE:
-        raise RuleError("is not a readable private key; in a form, '+' must be sent as %2B") from None
 
 
 def _thumbprint(algorithm: str, key: PublicKey) -> str:

@@ -57,20 +57,23 @@ class Registry:
 
     def the_only_one(self) -> Application:
         """The application where there is just one; with several ``InvalidInput``, with none ``NotFound``."""
-        names = self._store.names(COLLECTION)
-        if len(names) > 1:
+        found = [document for _, document in self._store.documents(COLLECTION)]
+        if len(found) > 1:
             raise InvalidInput.of("name", "can not be empty")
-        return self.get(names[0] if names else "")
+        if not found:
+            raise NotFound
+        if isinstance(found[0], RecordDamaged):
+            raise found[0]
+        return Application.from_document(found[0])
 
     def all(self) -> Listing:
         """Every application; one that cannot be read is named and stops no other."""
         applications, damaged = [], []
-        for name in self._store.names(COLLECTION):
+        for name, found in self._store.documents(COLLECTION):
             try:
-                applications.append(self.get(name))
-            except NotFound:
-                # Deleted since the names were listed.
-                continue
+                if isinstance(found, RecordDamaged):
+                    raise found
+                applications.append(Application.from_document(found))
             except RecordDamaged as error:
                 damaged.append(name)
                 log.warning(logs.event(event="record damaged", reason=error.reason))
@@ -103,7 +106,7 @@ class Registry:
                 made = new_secret(stored.algorithm)
             new = made or secret or ""
             _check_new_secret(stored, new)
-            warnings.extend(self._warnings(stored.algorithm, new))
+            warnings.extend(self._warnings(stored.name, stored.algorithm, new))
             previous = Previous(stored.secret, until) if grace else None
             now = int(self._clock() * 1000)
             return dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now).to_document()
@@ -146,17 +149,20 @@ class Registry:
         def change(document: Document | None) -> Document:
             stored = None if document is None else Application.from_document(document)
             application = _merged(stored, wanted, creator, int(self._clock() * 1000))
-            warnings.extend(self._warnings(application.algorithm, application.secret))
+            warnings.extend(self._warnings(application.name, application.algorithm, application.secret))
             return application.to_document()
 
         self._store.update(COLLECTION, wanted["name"], change)
         return warnings
 
-    def _warnings(self, algorithm: str, secret: str) -> list[str]:
+    def _warnings(self, name: str, algorithm: str, secret: str) -> list[str]:
         weak = weakness(algorithm, secret)
-        if weak and self._require_strong_secrets:
+        if weak is None:
+            return []
+        if self._require_strong_secrets:
             raise InvalidInput({"secret": [weak]})
-        return [weak] if weak else []
+        log.warning(logs.event(event="weak secret", application=name, reason=weak))
+        return [weak]
 
 
 def _check_new_secret(stored: Application, secret: str) -> None:
@@ -182,6 +188,10 @@ def _merged(stored: Application | None, wanted: Mapping[str, Any], creator: str,
     if stored.name != values["name"]:
         raise Conflict(f"name already exists as '{stored.name}'")
     if values.get("secret", MASK) == MASK:
+        if is_shared(values["algorithm"]) and not is_shared(stored.algorithm):
+            raise InvalidInput.of(
+                "secret", f"is missing: the stored one is public, and {values['algorithm']} needs a secret"
+            )
         values["secret"] = stored.secret
         try:
             verification_key(values["algorithm"], stored.secret)
@@ -189,6 +199,7 @@ def _merged(stored: Application | None, wanted: Mapping[str, Any], creator: str,
             raise InvalidInput.of("secret", f"that is stored {error}") from None
     if values["initpwd"] == MASK:
         values["initpwd"] = stored.initpwd
+    values["fieldmap"] = dataclasses.replace(values["fieldmap"], extra=stored.fieldmap.extra)
     if (values["secret"], values["algorithm"]) != (stored.secret, stored.algorithm):
         # Whoever changes a secret by hand means it at once; a gentle change is what rotate is for.
         values["previous"] = None

@@ -90,6 +90,8 @@ def roles(value: object) -> tuple[str, ...]:
     """The roles of a new user, at most one user type among them (none means ``SYS_Reader``)."""
     if not isinstance(value, list) or not 1 <= len(value) <= 64:
         raise RuleError("must be a list of 1 to 64 names")
+    if not all(isinstance(role, str) for role in value):
+        raise RuleError("must be a list of names, each of them text")
     found = tuple(names.role_name(text(role)) for role in value)
     if sum(role in names.USER_TYPES for role in found) > 1:
         raise RuleError(f"can contain at most one of the user types {', '.join(names.USER_TYPES)}")

@@ -60,7 +60,7 @@ class Settings:
         65536,
         unit="bytes",
         text="A request body larger than this is refused with 413.",
-        check=_between(1024, 16 * 1024 * 1024),
+        check=_between(1024, 1024 * 1024),
     )
     require_strong_secrets: bool = _setting(
         default=False,
@@ -106,6 +106,15 @@ class Settings:
     data_dir: Path = _ROOT / "data"
 
 
+def bind_address(environ: Mapping[str, str]) -> str:
+    """Where gunicorn listens; raises ``StartError`` for what is no address."""
+    text = environ.get(f"{ENVIRONMENT_PREFIX}BIND") or "127.0.0.1:28080"
+    place = re.fullmatch(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})|unix:.+", text)
+    if place is None or int(place["port"] or 0) > 65535:
+        raise _start_error([f"{ENVIRONMENT_PREFIX}BIND must be host:port, [IPv6 address]:port or unix:path"])
+    return text
+
+
 def table() -> list[dataclasses.Field[Any]]:
     """The rows of the settings table, in the order of the documentation."""
     return [field for field in dataclasses.fields(Settings) if field.metadata]
@@ -132,9 +141,13 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
         except RuleError as error:
             faults.append(f"{name} ({origin}) {error}")
     if faults:
-        raise StartError("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        raise _start_error(faults)
     data_dir = Path(environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR") or Settings.data_dir)
     return Settings(**accepted, config_dir=folder, data_dir=data_dir)
+
+
+def _start_error(faults: list[str]) -> StartError:
+    return StartError("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
 def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:

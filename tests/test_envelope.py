@@ -160,10 +160,18 @@ def raw(server: Server, data: bytes) -> bytes:
         return answer
 
 
+# A form that would be stored, cut off in the middle of its secret.
+COMPLETE_SO_FAR = (
+    b"name=Cut&expire=60&fieldmap.username=u&fieldmap.name=n&fieldmap.email=e&algorithm=HS256"
+    b"&enable=1&inituser=1&initroles=SYS_Reader&secret=kkkkkkkkkk"
+)
+
+
 @pytest.mark.parametrize(
     "body",
     [b"Transfer-Encoding: chunked\r\n\r\nZZ\r\nx\r\n0\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
-     b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", b"Content-Length: 50\r\n\r\nname=E"],
+     b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", b"Content-Length: 50\r\n\r\nname=E",
+     b"Content-Length: 400\r\n\r\n" + COMPLETE_SO_FAR],
 )  # fmt: skip
 def test_broken_bodies_on_the_wire(server: Server, body: bytes) -> None:
     """A body that breaks off or breaks HTTP's rules while it is read is 400, never 500."""

@@ -165,7 +165,7 @@ CLAIM_NAMES = st.text(min_size=1, max_size=20).filter(lambda name: name not in (
 )
 def test_all_legal_payloads_are_issued(claims: list[str], payload: dict[str, Any], expire: int) -> None:
     """Whatever legal field map, payload and lifetime: a token whose claims are text, lists and exp, or a 400."""
-    application = dataclasses.replace(ERP, fieldmap=FieldMap(*claims), expire=expire)
+    application = dataclasses.replace(ERP, fieldmap=FieldMap(claims[0], claims[1], claims[2]), expire=expire)
     try:
         token = issue(application, "abcd", payload)
     except DataforTokenError as error:

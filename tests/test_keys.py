@@ -118,6 +118,53 @@ def test_a_private_key_in_der_is_never_stored(encrypted: bool) -> None:
         keys.verification_key("ES256", base64.b64encode(der).decode())
 
 
+def hidden(text: str) -> str:
+    """The private key of a PEM text in a form that a careless search overlooks."""
+    return text.replace("-----", "----")
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda public, private: public + "".join(private.splitlines()[1:-1]),
+        lambda public, private: "".join(private.splitlines()[1:-1]) + "\n" + public,
+        lambda public, private: public + hidden(private),
+        lambda public, private: public + private.replace("PRIVATE", "private"),
+        lambda public, _: public + public,
+        lambda public, _: public + "hello",
+        lambda public, _: public + "\0",
+        lambda public, _: public.replace("BEGIN PUBLIC", "BEGIN RSA PUBLIC"),
+    ],
+)
+def test_a_public_key_stands_alone(around: Callable[[str, str], str]) -> None:
+    """What has more in it than one public key is refused: a private key could be stored with it."""
+    key = key_for("RS256")
+    with pytest.raises(RuleError):
+        keys.verification_key("RS256", around(public_pem(key), private_pem(key)))
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_a_public_key_is_no_shared_secret(algorithm: str) -> None:
+    """The Base64 of a public key, which everybody may know, is refused as a shared secret; other Base64 is not."""
+    text = public_base64(key_for(algorithm))
+    for secret in (text, text[:40] + "\n" + text[40:]):
+        with pytest.raises(RuleError, match="shared key"):
+            keys.verification_key("HS256", secret)
+    assert keys.verification_key("HS256", "MIIB" + text[:40])
+
+
+def test_a_pss_key_signs_pss_only(tmp_path: Path) -> None:
+    """A key that says it is for RSASSA-PSS is refused for RS*, whose tokens others would not accept."""
+    (tmp_path / "key.pem").write_text(
+        openssl(tmp_path, "genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048")
+    )
+    public = openssl(tmp_path, "pkey", "-in", "key.pem", "-pubout")
+    for secret in (public, "".join(public.splitlines()[1:-1])):
+        assert keys.verification_key("PS256", secret)
+        with pytest.raises(RuleError, match="RSASSA-PSS"):
+            keys.verification_key("RS256", secret)
+
+
 def test_a_certificate_is_refused_in_both_forms(tmp_path: Path) -> None:
     """A certificate is not taken for its key."""
     openssl(

@@ -22,12 +22,12 @@ LADDER = [
     {"applications", "forms", "store.locking"},
     {"rules", "strength"},
     {"keys", "store.base", "store.disk", "logs"},
-    {"names", "settings", "strict_json"},
+    {"names", "settings", "strict_json", "key_text"},
     {"errors"},
 ]
 HOMES = {
     "jwt": {"keys"},
-    "cryptography": {"keys"},
+    "cryptography": {"keys", "key_text"},
     "zxcvbn": {"strength"},
     "marshmallow": {"fields", "schemas"},
     "qs_codec": {"forms"},

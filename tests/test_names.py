@@ -113,3 +113,19 @@ def test_roles_that_are_refused(role: str) -> None:
     """A role with a comma or a control character could not be told from two in a header."""
     with pytest.raises(RuleError):
         names.role_name(role)
+
+
+@pytest.mark.parametrize("rule", [names.application_name, names.user_name])
+def test_what_is_far_too_long_is_not_normalised(rule: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of thousands of combining marks is refused without the time that sorting them would take."""
+    seen: list[int] = []
+    whole = unicodedata.normalize
+
+    def counting(form: str, text: str) -> str:
+        seen.append(len(text))
+        return whole(form, text)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(unicodedata, "normalize", counting)
+    with pytest.raises(RuleError, match="at most"):
+        rule("a" + "\u0301\u0316" * 100_000)
+    assert max(seen) <= 2048

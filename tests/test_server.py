@@ -1,7 +1,6 @@
 """The service as its users run it: gunicorn with the shipped configuration."""
 
 import json
-import os
 import re
 import signal
 import stat
@@ -125,6 +124,13 @@ def test_faulty_settings_stop_the_start_with_a_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_a_faulty_address_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    """An address that is none is named, without a traceback."""
+    output = start_output(tmp_path, DATAFOR_TOKEN_BIND="127.0.0.1:99999")
+    assert "DATAFOR_TOKEN_BIND must be host:port" in output
+    assert "Traceback" not in output
+
+
 def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """A data folder in the place of a file stops the start with a sentence."""
     (tmp_path / "data").write_text("a file")
@@ -172,7 +178,6 @@ def test_nothing_generated_is_in_git() -> None:
 def test_gunicorn_listens_where_it_is_told() -> None:
     """Without DATAFOR_TOKEN_BIND it is 127.0.0.1:28080."""
     values: dict[str, object] = {}
-    os.environ.pop("DATAFOR_TOKEN_BIND", None)
     exec((ROOT / "config" / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
     assert values["bind"] == "127.0.0.1:28080"
     assert isinstance(values["workers"], int)

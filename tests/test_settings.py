@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datafor_token.errors import StartError
-from datafor_token.settings import Settings, load_settings, table
+from datafor_token.settings import Settings, bind_address, load_settings, table
 from tests.support import ROOT
 
 
@@ -101,3 +101,18 @@ def test_every_row_is_complete() -> None:
             assert field.metadata["unit"]
             assert field.metadata["help"].endswith(".")
             assert isinstance(field.default, field.type)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:28080", "0.0.0.0:0", "localhost:65535", "[::1]:8000", "unix:/run/datafor_token.sock"]
+)
+def test_addresses_to_listen_on(address: str) -> None:
+    """A host or IPv6 address with a port, or a socket's path, is where gunicorn listens."""
+    assert bind_address({"DATAFOR_TOKEN_BIND": address}) == address
+
+
+@pytest.mark.parametrize("address", ["foo", "127.0.0.1", "127.0.0.1:99999", ":80", "::1:80", "a b:80", "unix:", "x:y"])
+def test_what_is_no_address(address: str) -> None:
+    """Anything else stops the start with a sentence that names the variable."""
+    with pytest.raises(StartError, match="DATAFOR_TOKEN_BIND"):
+        bind_address({"DATAFOR_TOKEN_BIND": address})

@@ -169,8 +169,15 @@ def test_a_first_start_that_cannot_keep_the_password_makes_nobody(store: FileSto
     """When the password's file cannot be written, there is no user whose password nobody knows."""
     accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, Clock()))
     with pytest.raises(StartError, match="initial_admin_password"):
-        accounts.make_first(tmp_path / "missing", None)
+        accounts.make_first(tmp_path / "data" / "users" / ".lock", None)
     assert store.names("users") == []
+
+
+def test_the_config_folder_is_made_for_the_password(store: FileStore, tmp_path: Path, clock: Clock) -> None:
+    """A configuration folder that is not there yet is made, for its owner alone."""
+    accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock))
+    assert accounts.make_first(tmp_path / "new" / "config", None)
+    assert stat.S_IMODE((tmp_path / "new" / "config").stat().st_mode) == 0o700
 
 
 def test_other_users_are_no_first_start(store: FileStore, tmp_path: Path, clock: Clock) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import request
 
-from datafor_token.errors import BodyTooLarge
+from datafor_token.errors import BodyTooLarge, MalformedRequest
 from datafor_token.fields import CallSchema
 from datafor_token.forms import Body, decode, decode_query
 from datafor_token.services import services
@@ -28,4 +28,7 @@ def _data() -> bytes:
     data = request.get_data(cache=False)
     if len(data) > limit:
         raise BodyTooLarge
+    # gunicorn ends a body where its client stops; half a form would be a form with a shorter last value.
+    if request.content_length is not None and len(data) != request.content_length:
+        raise MalformedRequest("the request body is not complete")
     return data

@@ -4,8 +4,10 @@ Every document carries its own ``name``; two names that ``names.fold`` makes equ
 ``tests/store/contract.py`` states what every store keeps.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Protocol
+
+from datafor_token.errors import RecordDamaged
 
 Document = dict[str, Any]
 Change = Callable[[Document | None], Document]
@@ -29,6 +31,9 @@ class Store(Protocol):
 
     def names(self, collection: str) -> list[str]:
         """The names of all records, damaged ones too, in no promised order and spelling (folded or not)."""
+
+    def documents(self, collection: str) -> Iterator[tuple[str, Document | RecordDamaged]]:
+        """Every record with its name, as its document or as the error that reading it gives."""
 
     def put(self, collection: str, document: Document) -> None:
         """Write the document, in place of the one of that name if there is one."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
 
-_LARGEST_RECORD = 4 * 1024 * 1024  # bytes; far more than a request can hold by default
+_LARGEST_RECORD = 16 * 1024 * 1024  # bytes; the largest body (MAX_CONTENT_LENGTH) of characters that JSON escapes
 # The file is there and is no readable record: its own fault, while the rest of the folder is fine.
 _DAMAGED = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.EIO, errno.ENODEV})
 
@@ -89,10 +89,28 @@ def read(path: Path) -> bytes | None:
         finally:
             os.close(descriptor)
     except FileNotFoundError:
+        _check_folder(path)
         return None
     except OSError as error:
         kind = RecordDamaged if error.errno in _DAMAGED else StoreUnavailable
         raise kind(reason=f"cannot read {shown(path)}: {os.strerror(error.errno or 0)}") from error
+
+
+def status(path: Path) -> os.stat_result | None:
+    """What the file system says of a record's file itself, ``None`` where there is none."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        _check_folder(path)
+        return None
+    except OSError as error:
+        raise StoreUnavailable(reason=f"cannot look at {shown(path)}: {os.strerror(error.errno or 0)}") from error
+
+
+def _check_folder(path: Path) -> None:
+    """A missing file is no record as long as its folder is there: one that was moved or not mounted is an outage."""
+    with outage(f"find the folder {path.parent.name}"):
+        path.parent.stat()
 
 
 def shown(path: Path) -> str:

@@ -19,7 +19,7 @@ from datafor_token import strict_json
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.names import fold
 from datafor_token.store.base import AlreadyThere, Change, Document
-from datafor_token.store.disk import make_folder, outage, read, remove, shown, sync_folder, write_new
+from datafor_token.store.disk import make_folder, outage, read, remove, shown, status, sync_folder, write_new
 from datafor_token.store.locking import exclusive
 
 _SUFFIX = ".json"
@@ -58,9 +58,19 @@ class FileStore:
         return document
 
     def names(self, collection: str) -> list[str]:
-        with outage(f"list {collection}"), os.scandir(self._folder / collection) as entries:
-            stems = [entry.name.removesuffix(_SUFFIX) for entry in entries if entry.name.endswith(_SUFFIX)]
-        return [name for stem in stems if (name := self._name(collection, stem)) is not None]
+        found = []
+        for stem in self._stems(collection):
+            # A name that was too long for a file name stands in the record alone.
+            name = self._read_stem(collection, stem)[0] if _HASH_MARK in stem else unquote(stem)
+            if name is not None:
+                found.append(name)
+        return found
+
+    def documents(self, collection: str) -> Iterator[tuple[str, Document | RecordDamaged]]:
+        for stem in self._stems(collection):
+            name, found = self._read_stem(collection, stem)
+            if name is not None and found is not None:
+                yield name, found
 
     def put(self, collection: str, document: Document) -> None:
         self.update(collection, document["name"], lambda _: document)
@@ -92,16 +102,9 @@ class FileStore:
         return True
 
     def version(self, collection: str, name: str) -> Hashable | None:
+        found = status(self._path(collection, name))
         # All four: a new file can get the number, size or time of the one that it replaced.
-        path = self._path(collection, name)
-        try:
-            with outage(f"look at {shown(path)}"):
-                status = path.lstat()
-        except StoreUnavailable as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
-        return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def writable(self) -> bool:
         for collection in self._collections:
@@ -131,15 +134,22 @@ class FileStore:
             stem = f"{beginning}{_HASH_MARK}{digest}"
         return self._folder / collection / f"{stem}{_SUFFIX}"
 
-    def _name(self, collection: str, stem: str) -> str | None:
-        if _HASH_MARK not in stem:
-            return unquote(stem)
-        # The name was too long for a file name: only the record itself has it.
+    def _stems(self, collection: str) -> list[str]:
+        with outage(f"list {collection}"), os.scandir(self._folder / collection) as entries:
+            return [entry.name.removesuffix(_SUFFIX) for entry in entries if entry.name.endswith(_SUFFIX)]
+
+    def _read_stem(self, collection: str, stem: str) -> tuple[str | None, Document | RecordDamaged | None]:
+        """The record of a file: its name and itself; nothing where it is gone since the folder was listed."""
+        path = self._folder / collection / f"{stem}{_SUFFIX}"
         try:
-            document = _read(self._folder / collection / f"{stem}{_SUFFIX}")
-        except RecordDamaged:
-            return stem
-        return None if document is None else str(document["name"])
+            document = _read(path)
+            if document is None:
+                return None, None
+            if self._path(collection, document["name"]) != path:
+                raise RecordDamaged(reason=f"{shown(path)} holds the record of another name")
+        except RecordDamaged as error:
+            return unquote(stem), error
+        return document["name"], document
 
     def _temp(self, collection: str) -> Path:
         return self._folder / collection / f"{_TEMP_PREFIX}{secrets.token_hex(8)}"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datafor_token.settings import Settings
 from tests.conftest import Caller
 from tests.support import Clock, application, key_for, private_pem, public_pem, token_parts
 from tests.test_issuer import SEED_TOKEN
@@ -106,6 +107,23 @@ def test_which_application(caller: Caller) -> None:
     caller.post("update", application(name="CRM"))
     answer = caller.post("generate", {})
     assert (answer.status_code, answer.json["msg"]) == (400, "name can not be empty")
+
+
+def test_the_only_application_is_damaged(caller: Caller, settings: Settings) -> None:
+    """When the only application cannot be read, leaving the name out is an outage like naming it."""
+    (path,) = (settings.data_dir / "applications").glob("*.json")
+    path.write_text("x")
+    for body in ({}, {"name": "ERP"}):
+        assert caller.post("generate", body).status_code == 503
+
+
+def test_a_store_that_is_gone_is_no_wrong_password(caller: Caller, settings: Settings) -> None:
+    """With a folder moved away, calls are 503 and not 'name does not exist' or 'wrong password'."""
+    for folder in ("applications", "users"):
+        (settings.data_dir / folder).rename(settings.data_dir / "elsewhere")
+        answer = caller.post("generate", {"name": "ERP"})
+        assert (answer.status_code, answer.json["msg"]) == (503, "storage is unavailable")
+        (settings.data_dir / "elsewhere").rename(settings.data_dir / folder)
 
 
 def test_a_wrong_key_is_403(caller: Caller) -> None:

@@ -1,5 +1,6 @@
 """``token/update``: every body shape, every field rule, and what is kept from the stored application."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -280,6 +281,38 @@ def test_a_kept_secret_must_fit_the_new_algorithm(caller: Caller, settings: Sett
     assert stored(settings) == before
 
 
+def test_a_stored_public_key_never_becomes_a_secret(caller: Caller, settings: Settings) -> None:
+    """From a public key to a shared one the secret must be sent, or whoever knows the public key could sign."""
+    caller.post("update", application(algorithm="RS256", secret=public_base64(key_for("RS256"))))
+    before = stored(settings)
+    for secret in (None, "************"):
+        answer = caller.post("update", application(secret=secret))
+        assert (answer.status_code, answer.json["msg"].split()[0]) == (400, "secret")
+    assert stored(settings) == before
+
+
+def test_a_weak_secret_is_logged(caller: Caller, log: io.StringIO) -> None:
+    """A weak secret that is accepted stands in the log, by its application, without itself."""
+    caller.post("update", SEED_APPLICATION)
+    assert 'event="weak secret" application=ERP' in log.getvalue()
+    assert "abcd" not in log.getvalue()
+
+
+def test_faults_come_in_order(caller: Caller) -> None:
+    """Unknown fields are named in the order in which they were sent, after the call's own; a hundred at most."""
+    answer = caller.post("update", application(zeta=1, alpha=1, mid=2, expire=0))
+    assert list(answer.json["errors"]) == ["expire", "zeta", "alpha", "mid"]
+    answer = caller.post("update", {f"field{number}": 1 for number in range(2000)})
+    assert len(answer.json["errors"]) == 100
+
+
+def test_a_file_in_the_place_of_a_field(caller: Caller) -> None:
+    """A file upload is refused, and the field is named."""
+    files = {"name": "ERP", "secret": (io.BytesIO(b"x"), "key.pem")}
+    answer = caller.post("update", files, content_type="multipart/form-data")
+    assert (answer.status_code, answer.json["msg"]) == (400, "secret can not be a file")
+
+
 def test_a_name_in_another_case_is_a_conflict(caller: Caller, settings: Settings) -> None:
     """'erp' beside 'ERP' is 409 and says which name is there."""
     caller.post("update", SEED_APPLICATION)
@@ -302,10 +335,16 @@ def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings
     """What another version or a hand wrote into the record survives an update."""
     caller.post("update", SEED_APPLICATION)
     path = settings.data_dir / "applications" / "erp.json"
-    path.write_text(json.dumps({**stored(settings), "format": 2, "colour": {"red": 1}}))
+    fieldmap = {**FIELDMAP, "phone": "tel"}
+    path.write_text(json.dumps({**stored(settings), "format": 2, "colour": {"red": 1}, "fieldmap": fieldmap}))
+    caller.post("generate", {"name": "ERP"})
+    caller.post("rotate", {"name": "ERP"})
+    assert stored(settings)["fieldmap"] == fieldmap
+    assert caller.get("content?name=ERP").json["fieldmap"] == FIELDMAP
     caller.post("update", application(expire=60))
     assert stored(settings)["colour"] == {"red": 1}
     assert (stored(settings)["format"], stored(settings)["expire"]) == (2, 60)
+    assert stored(settings)["fieldmap"] == fieldmap
 
 
 def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

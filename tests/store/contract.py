@@ -99,6 +99,16 @@ class StoreContract:
         store.put("users", {"name": "lena", "new": 2})
         assert store.get("users", "lena") == {"name": "lena", "new": 2}
 
+    def test_documents_are_all_there(self, store: Store) -> None:
+        """All documents come with their names, long ones too, and those of other collections do not."""
+        names = ["Lena", "a/b", "\u540d" * 128]
+        for name in names:
+            store.put("users", {"name": name})
+        store.put("applications", {"name": "ERP"})
+        found = dict(store.documents("users"))
+        assert sorted(map(fold, found)) == sorted(map(fold, names))
+        assert sorted(str(one) for one in found.values()) == sorted(str({"name": name}) for name in names)
+
     def test_create_never_replaces(self, store: Store) -> None:
         """Creating a record that is there fails and leaves it as it is."""
         store.create("users", {"name": "lena", "first": True})

@@ -113,7 +113,7 @@ DAMAGED = {
     "another's": b'{"name": "paul"}',
     "twice": b'{"name": "lena", "name": "lena"}',
     "deep": b'{"name": "lena", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "huge": b'{"name": "lena", "x": "' + b"x" * 5_000_000 + b'"}',
+    "huge": b'{"name": "lena", "x": "' + b"x" * 17_000_000 + b'"}',
 }
 
 
@@ -296,6 +296,27 @@ def test_a_store_that_cannot_be_written_says_so(store: FileStore, monkeypatch: p
         store.writable()
     with pytest.raises(StoreUnavailable):
         store.names("users")
+
+
+def test_a_folder_that_is_gone_is_an_outage(store: FileStore) -> None:
+    """A record in a folder that was moved, or not mounted, is not 'not found': nobody can know."""
+    store.put("users", {"name": "lena"})
+    record(store).parent.rename(record(store).parent.parent / "elsewhere")
+    for call in (store.get, store.version, store.delete):
+        with pytest.raises(StoreUnavailable):
+            call("users", "lena")
+    with pytest.raises(StoreUnavailable):
+        list(store.documents("users"))
+
+
+def test_a_damaged_record_of_a_long_name_is_listed(store: FileStore) -> None:
+    """A record whose name only itself could tell is listed although it cannot be read."""
+    store.put("users", {"name": "\ufdfa" * 64})
+    (path,) = record(store).parent.glob("*.json")
+    path.write_text("x")
+    ((name, found),) = store.documents("users")
+    assert isinstance(found, RecordDamaged)
+    assert store.names("users") == [name]
 
 
 def test_only_known_collections(store: FileStore) -> None:
