@@ -16,6 +16,10 @@ preload_app = True
 # Long enough for every answer; a client that never finishes its request does not hold a stop for longer.
 graceful_timeout = 10
 
+# Room for the longest token in a URL, and for that URL in the header in which a proxy passes it on.
+limit_request_line = 8190
+limit_request_field_size = 16380
+
 # Our own log has one line per request; gunicorn's would contain the query string, and with it tokens.
 accesslog = None
 logger_class = "datafor_token.logs.ServerLogger"

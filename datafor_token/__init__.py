@@ -9,7 +9,19 @@ from collections.abc import Callable
 import argon2
 from flask import Flask
 
-from datafor_token import applications, auth, logs, responses, revocations, routes, services, sessions, users
+from datafor_token import (
+    applications,
+    auth,
+    gate,
+    logs,
+    proxies,
+    responses,
+    revocations,
+    routes,
+    services,
+    sessions,
+    users,
+)
 from datafor_token.errors import StartError, StoreUnavailable
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
@@ -18,7 +30,13 @@ from datafor_token.store.files import FileStore
 
 __version__ = "0.1.0"
 log = logging.getLogger(__name__)
-_COLLECTIONS = (applications.COLLECTION, users.COLLECTION, sessions.COLLECTION, revocations.COLLECTION)
+_COLLECTIONS = (
+    applications.COLLECTION,
+    users.COLLECTION,
+    sessions.COLLECTION,
+    revocations.COLLECTION,
+    gate.TICKETS,
+)
 
 
 def create_app(
@@ -41,6 +59,7 @@ def create_app(
     app.url_map.merge_slashes = False
     services.attach(app, _assemble(settings, clock, hasher or argon2.PasswordHasher()))
     responses.init_app(app)
+    proxies.init_app(app)
     auth.init_app(app)
     routes.register(app, settings.url_prefix)
     return app
@@ -59,6 +78,8 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         sys.stdout.flush()
     registry = Registry(store, clock, require_strong_secrets=settings.require_strong_secrets)
     revoked = revocations.Revocations(store, clock, settings.leeway)
+    times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
+    judge = SignIn(registry, accounts, revoked, clock, settings)
     bundle = services.Services(
         settings=settings,
         clock=clock,
@@ -66,17 +87,12 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         registry=registry,
         users=accounts,
         revocations=revoked,
-        sessions=sessions.Sessions(
-            store,
-            accounts,
-            clock,
-            lifetime=settings.session_hours * 3600,
-            idle=settings.session_idle_minutes * 60,
-        ),
-        signin=SignIn(registry, accounts, revoked, clock, settings),
+        sessions=sessions.Sessions("api", store, accounts, clock, times),
+        signin=judge,
+        gate=gate.Gate(store, sessions.Sessions("gate", store, accounts, clock, times), registry, judge, clock),
     )
     try:
-        for keeper in (store, bundle.revocations, bundle.sessions):
+        for keeper in (store, bundle.revocations, bundle.sessions, bundle.gate):
             keeper.sweep()
     except StoreUnavailable as error:
         # A disk that can only be read still serves.

@@ -10,28 +10,37 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar
+from urllib.parse import parse_qsl
 
 from flask import Flask, g, request
 
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
 from datafor_token.services import services
+from datafor_token.signin import Verdict
 from datafor_token.users import ADMINISTRATOR, User
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 SESSION_COOKIE = "JSESSIONID"
+GATE_COOKIE = "datafor_gate"
 # The one call that changes something by GET: from another site it would sign people out.
 _COUNTS_AS_POST = "sessions.logout"
+# What it is asked about is another application's request, and that application's to judge.
+_NEVER_CROSS_SITE = "gate.check"
+# In this order: nginx sets the first or the second, Traefik and Caddy the third.
+_ORIGINAL_URI_HEADERS = ("X-Original-URI", "X-Original-URL", "X-Forwarded-Uri")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """A signed-in user and how they signed in."""
+    """A signed-in user and how they signed in: ``application`` is the one that vouches for them, if any."""
 
     user: User
-    way: Literal["basic", "bearer", "url", "session"]
+    way: Literal["basic", "bearer", "url", "session", "gate"]
+    application: Application | None = None
+    verdict: Verdict | None = None
 
     @property
     def is_administrator(self) -> bool:
@@ -54,8 +63,7 @@ def signed_in(view: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        g.caller = _caller()
-        g.user, g.way = g.caller.user.name, g.caller.way
+        g.caller = _noted(_by_header() or _by_url(list(request.args.items(multi=True))) or _by_session())
         return view(*args, **kwargs)
 
     return guarded
@@ -74,25 +82,61 @@ def administrator_required(view: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
+def gate_caller() -> Caller:
+    """Who sent the request that a proxy asks about, from what the proxy passes on of it."""
+    uri = next((request.headers[name] for name in _ORIGINAL_URI_HEADERS if name in request.headers), "")
+    query = uri.partition("#")[0].partition("?")[2]
+    # Leniently: whatever cannot be read is another application's parameter, not a token.
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
+    return _noted(_by_header() or _by_url(pairs) or _by_gate())
+
+
+def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
+    """Who a URL's own token signs in; raises ``NotAuthenticated`` where there is none."""
+    caller = _by_url(pairs)
+    if caller is None:
+        raise NotAuthenticated
+    return _noted(caller)
+
+
 def session_cookie() -> str:
     """The session cookie of the request, empty where there is none."""
     return request.cookies.get(SESSION_COOKIE, "")
 
 
-def _caller() -> Caller:
-    """The signed-in user of this request; raises ``NotAuthenticated``. The header is parsed here only."""
+def gate_cookie() -> str:
+    """The gate's cookie of the request, empty where there is none."""
+    return request.cookies.get(GATE_COOKIE, "")
+
+
+def _noted(caller: Caller) -> Caller:
+    """The same caller, kept for the log."""
+    g.user, g.way = caller.user.name, caller.way
+    return caller
+
+
+def _by_header() -> Caller | None:
+    """The credential of the ``Authorization`` header, which is parsed here only; ``None`` for another scheme's."""
     scheme, _, credential = request.headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() == "basic":
         return Caller(_by_password(credential), "basic")
     if scheme.lower() == "bearer":
-        return Caller(_by_token(credential.strip(), None), "bearer")
-    found = _token_in_url()
-    if found is not None:
-        return Caller(_by_token(*found), "url")
-    user = services().sessions.user_of(session_cookie())
-    if user is None:
+        return _by_token(credential.strip(), None, "bearer")
+    return None
+
+
+def _by_session() -> Caller:
+    session = services().sessions.find(session_cookie())
+    if session is None:
         raise NotAuthenticated
-    return Caller(user, "session")
+    return Caller(session.user, "session")
+
+
+def _by_gate() -> Caller:
+    admitted = services().gate.find(gate_cookie())
+    if admitted is None:
+        raise NotAuthenticated
+    return Caller(admitted.user, "gate", admitted.application)
 
 
 def _by_password(credential: str) -> User:
@@ -107,27 +151,27 @@ def _by_password(credential: str) -> User:
     return user
 
 
-def _by_token(token: str, applications: Sequence[Application] | None) -> User:
+def _by_token(token: str, applications: Sequence[Application] | None, way: Literal["bearer", "url"]) -> Caller:
     verdict = services().signin.by_token(token, applications)
     if verdict.user is None:
         name = verdict.application.name if verdict.application else None
         raise InvalidToken(reason=f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})")
-    return verdict.user
+    return Caller(verdict.user, way, verdict.application, verdict)
 
 
-def _token_in_url() -> tuple[str, Sequence[Application]] | None:
-    """A token under the ``token_name`` of enabled applications, with those applications."""
-    if not request.args:
+def _by_url(pairs: Sequence[tuple[str, str]]) -> Caller | None:
+    """A token under the ``token_name`` of enabled applications, judged by those applications alone."""
+    if not pairs:
         return None
     enabled = [application for application in services().registry.all().applications if application.enable]
-    names = {application.token_name for application in enabled} & request.args.keys()
-    tokens = [(name, token) for name in names for token in request.args.getlist(name)]
+    names = {application.token_name for application in enabled}
+    tokens = [(name, token) for name, token in pairs if name in names]
     if not tokens:
         return None
     if len(tokens) > 1:
         raise InvalidToken(reason="several tokens in one URL")
     name, token = tokens[0]
-    return token, [application for application in enabled if application.token_name == name]
+    return _by_token(token, [application for application in enabled if application.token_name == name], "url")
 
 
 def _refuse_cross_site() -> None:
@@ -135,11 +179,13 @@ def _refuse_cross_site() -> None:
 
     Whoever sends a Bearer token did so on purpose: no browser adds one by itself.
     """
-    if request.method != "POST" and request.endpoint != _COUNTS_AS_POST:
+    if (request.method != "POST" and request.endpoint != _COUNTS_AS_POST) or request.endpoint == _NEVER_CROSS_SITE:
         return
     if request.headers.get("Authorization", "").lower().startswith("bearer "):
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if origin in services().settings.cors_origins:
+        return
     if site is not None:
         refused = site not in ("same-origin", "none")
     else:

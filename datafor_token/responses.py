@@ -82,7 +82,7 @@ def _refused(error: DataforTokenError) -> Response:
 def _challenge(response: Response) -> None:
     """RFC 7235. Basic only where no browser asks, which would put a password box over the page."""
     response.headers.add("WWW-Authenticate", 'Bearer realm="datafor_token"')
-    if not any(name.lower().startswith("sec-fetch-") for name, _ in request.headers):
+    if request.blueprint != "gate" and not any(name.lower().startswith("sec-fetch-") for name, _ in request.headers):
         response.headers.add("WWW-Authenticate", 'Basic realm="datafor_token", charset="UTF-8"')
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from datafor_token.errors import StoreUnavailable
-from datafor_token.store.base import Store
-from datafor_token.verifier import Token
+from datafor_token.store.base import Document, Store
+from datafor_token.store.sweeping import Sweeper
+from datafor_token.verifier import Vouched
 
 COLLECTION = "revocations"
-_SWEEP_SECONDS = 3600
 
 
 class Revocations:
@@ -20,34 +19,31 @@ class Revocations:
         self._store = store
         self._clock = clock
         self._leeway = leeway
-        self._swept = 0.0
+        self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
 
-    def __contains__(self, token: Token) -> bool:
-        return self._store.get(COLLECTION, token.identifier) is not None
+    def __contains__(self, identifier: str) -> bool:
+        return self._store.get(COLLECTION, identifier) is not None
 
-    def add(self, token: Token, expires: float, application: str, username: str) -> None:
-        """Revoke a token whose ``exp`` is ``expires``; from the return on it counts in no process."""
+    def add(self, identifier: str, vouched: Vouched) -> None:
+        """Revoke a token; from the return on it counts in no process."""
         self._store.put(
             COLLECTION,
             {
                 "format": 1,
-                "name": token.identifier,
-                "expires": expires,
-                "application": application,
-                "username": username,
+                "name": identifier,
+                "expires": vouched.expires,
+                "application": vouched.application.name,
+                "username": vouched.username,
                 "revokedDate": int(self._clock() * 1000),
             },
         )
-        if self._clock() - self._swept >= _SWEEP_SECONDS:
-            self.sweep()
+        self._sweeper.sweep_now_and_then()
 
     def sweep(self) -> None:
-        """Forget the revocations of tokens that have expired; a record that cannot be read stays."""
-        self._swept = now = self._clock()
-        for name in self._store.names(COLLECTION):
-            try:
-                document = self._store.get(COLLECTION, name)
-                if document is not None and now >= document["expires"] + self._leeway:
-                    self._store.delete(COLLECTION, name)
-            except (StoreUnavailable, KeyError, TypeError):
-                continue
+        """Forget the revocations of tokens that have expired."""
+        self._sweeper.sweep()
+
+    def _is_over(self, document: Document) -> bool:
+        expires = document.get("expires")
+        # What was mutilated by hand still revokes.
+        return isinstance(expires, int | float) and self._clock() >= expires + self._leeway

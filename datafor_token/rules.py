@@ -5,6 +5,8 @@ One rule for a request and for a record that was edited by hand. What breaks a r
 """
 
 import re
+import unicodedata
+from urllib.parse import unquote
 
 from datafor_token import names
 from datafor_token.errors import RuleError
@@ -12,6 +14,7 @@ from datafor_token.keys import ALGORITHMS, is_shared
 
 LONGEST_EXPIRE = 315_360_000  # seconds: ten years
 DEFAULT_GRACE, LONGEST_GRACE = 3600, 2_592_000  # seconds: an hour, thirty days
+DEFAULT_TICKET, LONGEST_TICKET = 60, 86_400  # seconds: a minute, a day
 # Claims that the service itself sets or checks: no field can be mapped to one of them.
 TIME_CLAIMS = ("exp", "nbf", "iat")
 
@@ -41,6 +44,32 @@ def grace(value: object) -> int:
     if type(value) is not int or not 0 <= value <= LONGEST_GRACE:
         raise RuleError(f"must be a whole number of seconds from 0 to {LONGEST_GRACE}")
     return value
+
+
+def ticket_lifetime(value: object) -> int:
+    """How many whole seconds a one-time link waits to be used."""
+    if type(value) is not int or not 1 <= value <= LONGEST_TICKET:
+        raise RuleError(f"must be a whole number of seconds from 1 to {LONGEST_TICKET}")
+    return value
+
+
+def next_path(text: str) -> str:
+    """Where to go after signing in: a path of this host, however it is spelled, and never another host."""
+    if len(text) > 2048:
+        raise RuleError("must be at most 2048 characters long")
+    if any(names.has_control_characters(spelling, also=("Zl", "Zp")) for spelling in (text, unquote(text))):
+        raise RuleError("can not contain control characters")
+    # As often as a browser and the servers behind it together might decode it; and what looks like a slash is one.
+    spellings = [re.split("[?#]", text, maxsplit=1)[0]]
+    for _ in range(3):
+        spellings.append(unquote(spellings[-1]))
+    spellings += [unicodedata.normalize("NFKC", spelling) for spelling in spellings]
+    for spelling in spellings:
+        if not spelling.startswith("/") or "//" in spelling or "\\" in spelling:
+            raise RuleError("must be a path of this host, such as /reports/1")
+        if "@" in spelling or ":" in spelling or names.has_control_characters(spelling):
+            raise RuleError("can not contain '@', ':' or control characters in its path")
+    return text
 
 
 def application_names(value: object) -> tuple[str, ...]:

@@ -154,3 +154,20 @@ class UserSchema(CallSchema):
     """``user/detail``: which user; left out, the caller."""
 
     username = Text(names.user_name)
+
+
+class LinkSchema(CallSchema):
+    """``token/link``: whom a one-time link signs in, by which application, where it leads, how long it waits."""
+
+    name = Text(names.application_name)
+    username = Text(names.user_name)
+    payload = Structure[dict[str, Any]](_payload)
+    next = Text(rules.next_path, load_default="/")
+    ttl = Seconds(rules.ticket_lifetime, load_default=rules.DEFAULT_TICKET)
+
+
+class NextSchema(CallSchema):
+    """``auth/enter``: where to go after signing in with a token, or a ticket, which knows it itself."""
+
+    next = Text(rules.next_path, load_default="/")
+    ticket = Text()

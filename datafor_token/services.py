@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
+from datafor_token.gate import Gate
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.sessions import Sessions
@@ -28,6 +29,7 @@ class Services:
     revocations: Revocations
     sessions: Sessions
     signin: SignIn
+    gate: Gate
 
 
 def attach(app: Flask, bundle: Services) -> None:

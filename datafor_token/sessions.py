@@ -1,96 +1,123 @@
 """Sessions: a signed-in browser's cookie, as a record that every worker sees and that ends at once when it must.
 
-The cookie is a random text; the record's name is its SHA-256, so that a copy of the store opens no session.
+The cookie is a random text; the record's name is its SHA-256, and what must not have changed since
+is kept as an HMAC under the cookie: a copy of the store opens no session and shows no secret.
 """
 
+import dataclasses
 import hashlib
+import hmac
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.base import Document, Store
+from datafor_token.store.sweeping import Sweeper
 from datafor_token.users import User, Users
 
 COLLECTION = "sessions"
-_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
-_SWEEP_SECONDS = 3600
+_RANDOM_TEXT = re.compile(r"[A-Za-z0-9_-]{43}")
 _TOUCH_SECONDS = 60  # how exactly the last use is kept at most; each is a write
 
 
-class Sessions:
-    """The open sessions. ``clock`` answers seconds since 1970; ``lifetime`` and ``idle`` are in seconds.
+def name_of(random_text: str) -> str | None:
+    """The record's name for a cookie or a ticket; ``None`` for what can be neither."""
+    return hashlib.sha256(random_text.encode()).hexdigest() if _RANDOM_TEXT.fullmatch(random_text) else None
 
-    Raises ``StoreUnavailable`` in an outage.
+
+def seal(random_text: str, value: str) -> str:
+    """Differs whenever ``value`` was changed, and shows nothing of it to who has not the cookie or ticket."""
+    return hmac.digest(random_text.encode(), value.encode(), hashlib.sha256).hex()
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """A live session: whose it is, and the ``grant`` that it was opened with."""
+
+    user: User
+    grant: Mapping[str, Any]
+
+
+class Sessions:
+    """The open sessions of one ``kind``, such as those of the API; a cookie of another kind opens none.
+
+    ``clock`` answers seconds since 1970; ``lifetime`` and ``idle`` are in seconds. Raises
+    ``StoreUnavailable`` in an outage.
     """
 
-    def __init__(self, store: Store, users: Users, clock: Callable[[], float], *, lifetime: float, idle: float) -> None:
+    def __init__(
+        self, kind: str, store: Store, users: Users, clock: Callable[[], float], lifetime_and_idle: tuple[float, float]
+    ) -> None:
+        self._kind = kind
         self._store = store
         self._users = users
         self._clock = clock
-        self._lifetime = lifetime
-        self._idle = idle
-        self._swept = 0.0
+        self._lifetime, self._idle = lifetime_and_idle
+        self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
 
-    def open(self, user: User) -> str:
-        """A new session of the user, always under a new cookie; answer the cookie's value."""
+    def open(self, user: User, **grant: Any) -> str:
+        """A new session of the user, always under a new cookie; answer the cookie's value.
+
+        A member of ``grant`` whose name ends in ``_sealed`` is kept as a seal of its value.
+        """
         cookie = secrets.token_urlsafe(32)
         now = self._clock()
+        kept = {name: seal(cookie, value) if name.endswith("_sealed") else value for name, value in grant.items()}
         self._store.create(
             COLLECTION,
             {
                 "format": 1,
-                "name": _name(cookie),
+                "name": name_of(cookie),
+                "kind": self._kind,
                 "user": user.name,
-                "password": _fingerprint(user),
+                "password_sealed": seal(cookie, user.password),
                 "opened": now,
                 "used": now,
+                "grant": kept,
             },
         )
-        if now - self._swept >= _SWEEP_SECONDS:
-            self.sweep()
+        self._sweeper.sweep_now_and_then()
         return cookie
 
-    def user_of(self, cookie: str) -> User | None:
-        """The user whose live session the cookie is, else ``None``.
+    def find(self, cookie: str) -> Session | None:
+        """The live session of the cookie, else ``None``.
 
         A session ends with its time, with a logout, and with its user's disabling, deletion or
         changed password, at once and for every process.
         """
-        document = self._store.get(COLLECTION, _name(cookie)) if _COOKIE.fullmatch(cookie) else None
-        if document is None or not self._is_live(document):
+        name = name_of(cookie)
+        document = None if name is None else self._store.get(COLLECTION, name)
+        if document is None or self._is_over(document) or document["kind"] != self._kind:
             return None
         user = self._users.get(document["user"])
-        if user is None or not user.enabled or _fingerprint(user) != document["password"]:
+        if user is None or not user.enabled or seal(cookie, user.password) != document["password_sealed"]:
             return None
         if self._clock() - document["used"] >= min(_TOUCH_SECONDS, self._idle / 10):
             self._touch(document["name"])
-        return user
+        return Session(user, document["grant"])
 
     def close(self, cookie: str) -> None:
         """End the session, if there is one."""
-        if _COOKIE.fullmatch(cookie):
-            self._store.delete(COLLECTION, _name(cookie))
+        name = name_of(cookie)
+        if name is not None:
+            self._store.delete(COLLECTION, name)
 
     def sweep(self) -> None:
-        """Remove the sessions whose time is over; a record that cannot be read stays."""
-        self._swept = self._clock()
-        for name in self._store.names(COLLECTION):
-            try:
-                document = self._store.get(COLLECTION, name)
-                if document is not None and not self._is_live(document):
-                    self._store.delete(COLLECTION, name)
-            except StoreUnavailable:
-                continue
+        """Remove the sessions whose time is over."""
+        self._sweeper.sweep()
 
-    def _is_live(self, document: Document) -> bool:
+    def _is_over(self, document: Document) -> bool:
         # A record edited by hand into something else is no session.
-        if not all(isinstance(document.get(member), str) for member in ("user", "password")):
-            return False
+        if not all(isinstance(document.get(member), str) for member in ("kind", "user", "password_sealed")):
+            return True
         if not all(type(document.get(member)) in (int, float) for member in ("opened", "used")):
-            return False
+            return True
+        if not isinstance(document.get("grant"), dict):
+            return True
         now = self._clock()
-        return bool(now < document["opened"] + self._lifetime and now < document["used"] + self._idle)
+        return bool(now >= document["opened"] + self._lifetime or now >= document["used"] + self._idle)
 
     def _touch(self, name: str) -> None:
         def change(document: Document | None) -> Document:
@@ -108,12 +135,3 @@ class Sessions:
 
 class _Closed(Exception):
     """The session was closed by another process."""
-
-
-def _name(cookie: str) -> str:
-    return hashlib.sha256(cookie.encode()).hexdigest()
-
-
-def _fingerprint(user: User) -> str:
-    """Differs whenever the password was changed, and shows nothing of its hash."""
-    return hashlib.sha256(user.password.encode()).hexdigest()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from datafor_token import setting_rules
 from datafor_token.errors import RuleError, StartError
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
@@ -24,27 +25,6 @@ ENVIRONMENT_ONLY = {
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def _between(low: float, high: float) -> Callable[[Any], None]:
-    def check(value: Any) -> None:
-        if not low <= value <= high:
-            raise RuleError(f"must be from {low} to {high}")
-
-    return check
-
-
-def _one_of(*choices: str) -> Callable[[Any], None]:
-    def check(value: Any) -> None:
-        if value not in choices:
-            raise RuleError(f"must be one of {', '.join(choices)}")
-
-    return check
-
-
-def _url_prefix(value: Any) -> None:
-    if value and not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", value):
-        raise RuleError("must be empty or a path such as /datafor, without a slash at its end")
-
-
 def _setting(default: Any, *, unit: str, text: str, check: Callable[[Any], None] | None = None) -> Any:
     return dataclasses.field(default=default, metadata={"unit": unit, "help": text, "check": check})
 
@@ -54,13 +34,16 @@ class Settings:
     """All settings with their values. Field ``url_prefix`` is the setting ``URL_PREFIX``, and so on."""
 
     url_prefix: str = _setting(
-        "", unit="path", text="Stands before every path of the service, such as /datafor.", check=_url_prefix
+        "",
+        unit="path",
+        text="Stands before every path of the service, such as /datafor.",
+        check=setting_rules.url_prefix,
     )
     max_content_length: int = _setting(
         65536,
         unit="bytes",
         text="A request body larger than this is refused with 413.",
-        check=_between(1024, 1024 * 1024),
+        check=setting_rules.between(1024, 1024 * 1024),
     )
     require_strong_secrets: bool = _setting(
         default=False,
@@ -71,13 +54,13 @@ class Settings:
         5.0,
         unit="seconds",
         text="How long a write waits for another one before it answers 503.",
-        check=_between(0.1, 60),
+        check=setting_rules.between(0.1, 60),
     )
     leeway: float = _setting(
         30.0,
         unit="seconds",
         text="How far the clock of whoever signs tokens may be off.",
-        check=_between(0, 300),
+        check=setting_rules.between(0, 300),
     )
     tokens_may_administer: bool = _setting(
         default=True,
@@ -88,19 +71,43 @@ class Settings:
         12.0,
         unit="hours",
         text="How long a session lasts at most.",
-        check=_between(0.001, 8760),
+        check=setting_rules.between(0.001, 8760),
     )
     session_idle_minutes: float = _setting(
         60.0,
         unit="minutes",
         text="How long a session lasts without a request.",
-        check=_between(0.01, 43200),
+        check=setting_rules.between(0.01, 43200),
+    )
+    public_url: str = _setting(
+        "",
+        unit="URL",
+        text="What browsers call this host, such as https://intra.example; one-time links begin with it.",
+        check=setting_rules.public_url,
+    )
+    gate_samesite: str = _setting(
+        "Lax",
+        unit="SameSite value",
+        text="SameSite of the cookie datafor_gate; None is for pages in a frame of another site, over https only.",
+        check=setting_rules.one_of("Lax", "Strict", "None"),
+    )
+    trusted_proxies: int = _setting(
+        0,
+        unit="proxies",
+        text="How many proxies stand in front whose X-Forwarded-For, -Proto, -Host and -Prefix are believed.",
+        check=setting_rules.between(0, 10),
+    )
+    cors_origins: tuple[str, ...] = _setting(
+        (),
+        unit="list of origins",
+        text="Origins whose pages may call, such as https://portal.example; in the environment with commas between.",
+        check=setting_rules.origins,
     )
     log_level: str = _setting(
         "INFO",
         unit="level",
         text="What is logged at least: DEBUG, INFO, WARNING or ERROR. Each request is one line at INFO.",
-        check=_one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        check=setting_rules.one_of("DEBUG", "INFO", "WARNING", "ERROR"),
     )
     config_dir: Path = _ROOT / "config"
     data_dir: Path = _ROOT / "data"
@@ -194,18 +201,29 @@ def _from_text(kind: Any, text: str) -> Any:
         if not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", text):
             raise RuleError("must be a number")
         return float(text)
+    if kind == tuple[str, ...]:
+        return [part.strip() for part in text.split(",") if part.strip()]
     return text
 
 
 def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
-    kind = field.type
-    assert isinstance(kind, type)  # noqa: S101 - holds for every row: annotations are not postponed in this module
-    if kind is float and type(value) is int:
+    if field.type is float and type(value) is int:
         value = float(value)
-    if type(value) is not kind:
-        raise RuleError(f"must be {names[kind]}")
+    if field.type == tuple[str, ...] and type(value) is list:
+        value = tuple(value)
+    expected, name = _KINDS[field.type]
+    if type(value) is not expected:
+        raise RuleError(f"must be {name}")
     check = field.metadata["check"]
     if check is not None:
         check(value)
     return value
+
+
+_KINDS: dict[Any, tuple[type, str]] = {
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    str: (str, "text in quotes"),
+    tuple[str, ...]: (tuple, "a list of texts"),
+}

@@ -77,7 +77,7 @@ class SignIn:
         readings = list(self._readings(token))
         for vouched in readings:
             if owner is None or names.fold(vouched.username) == names.fold(owner):
-                self._revocations.add(token, vouched.expires, vouched.application.name, vouched.username)
+                self._revocations.add(token.identifier, vouched)
                 return
         if readings:
             raise Forbidden
@@ -137,20 +137,30 @@ class SignIn:
         ]
         try:
             vouched, passed = verifier.check_claims(token, application, secret, self._moment())
-            steps += passed
-            if token in self._revocations:
+        except Refused as refused:
+            return Verdict(refused.reason, [*steps, refused.step], application)
+        return self.admit(vouched, [*steps, *passed], create=create)
+
+    def admit(self, vouched: Vouched, steps: Sequence[Step] = (), *, create: bool = True) -> Verdict:
+        """What becomes of who an application vouches for; ``steps`` are those that led here.
+
+        ``create``: whether an unknown user is made where the application says so.
+        """
+        application, passed = vouched.application, list(steps)
+        try:
+            if vouched.identifier is not None and vouched.identifier in self._revocations:
                 raise Refused("revocation", "revoked", "the token was revoked")
-            steps.append(Step("revocation", ok=True, detail="the token was not revoked"))
+            passed.append(Step("revocation", ok=True, detail="the token was not revoked"))
             if not application.enable:
                 detail = f"{application.name} is not enabled: set enable to 1 to accept its tokens"
                 raise Refused("application", "disabled_application", detail)
-            steps.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
-            user, passed = self._user(vouched, create=create)
+            passed.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
+            user, last = self._user(vouched, create=create)
         except Refused as refused:
-            return Verdict(refused.reason, [*steps, refused.step], application)
+            return Verdict(refused.reason, [*passed, refused.step], application)
         if create and vouched.by_previous:
             self._registry.note_previous_use(application)
-        return Verdict(None, [*steps, *passed], application, vouched, user)
+        return Verdict(None, [*passed, *last], application, vouched, user)
 
     def _user(self, vouched: Vouched, *, create: bool) -> tuple[User | None, list[Step]]:
         """The user that the token names, made where that is meant; a user that is there is never changed."""

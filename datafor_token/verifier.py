@@ -78,13 +78,17 @@ class Token:
 
 @dataclasses.dataclass(frozen=True)
 class Vouched:
-    """What an application vouches for: who the token names, until when (seconds since 1970), by which secret."""
+    """What an application vouches for: who is named, until when (seconds since 1970), by which secret.
+
+    ``identifier`` is the token's; ``None`` where a ticket stood for one.
+    """
 
     application: Application
     username: str
     expires: float
     claims: Mapping[str, Any]
     secret: str = dataclasses.field(repr=False)
+    identifier: str | None
 
     @property
     def by_previous(self) -> bool:
@@ -136,7 +140,8 @@ def check_claims(
     """
     expires, time_step = _check_times(token.claims, moment, must_have_begun=must_have_begun)
     username, name_step = _check_username(token.claims, application.fieldmap.username)
-    return Vouched(application, username, expires, token.claims, secret), [time_step, name_step]
+    vouched = Vouched(application, username, expires, token.claims, secret, token.identifier)
+    return vouched, [time_step, name_step]
 
 
 def _decoded(part: str, text: str) -> bytes:

@@ -146,6 +146,7 @@ class Server:
         }
         self.output = ""
         self.port = 0
+        self.client_address = "127.0.0.1"
 
     def start(self) -> "Server":
         """Start it and wait until it listens or is gone."""
@@ -198,7 +199,8 @@ class Server:
             sent["Content-Type"] = "application/json"
         elif body is not None:
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        source = (self.client_address, 0)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60, source_address=source)
         try:
             connection.request(method, path, body=body, headers=sent)
             response = connection.getresponse()

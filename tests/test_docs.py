@@ -10,7 +10,7 @@ from flask import Flask
 
 from datafor_token import errors, issuer
 from datafor_token.keys import ALGORITHMS
-from datafor_token.schemas import ExplainSchema, GenerateSchema, RotateSchema, UpdateSchema
+from datafor_token.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
 from tests.support import ROOT, Server, need, token_parts
 from tests.test_issuer import ERP, NOW
@@ -48,7 +48,7 @@ def test_the_environment_table() -> None:
 def test_the_calls_table(app: Flask) -> None:
     """README's calls are exactly the rules of the URL map."""
     rules = {
-        f"{method} {rule.rule}" for rule in app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD"}
+        f"{method} {rule.rule}" for rule in app.url_map.iter_rules() for method in (rule.methods or {"ANY"}) - {"HEAD"}
     }
     assert rows("Calls").keys() == rules
 
@@ -59,6 +59,7 @@ def test_the_calls_table(app: Flask) -> None:
         ("`token/update`", UpdateSchema()),
         ("`token/generate`", GenerateSchema()),
         ("`token/rotate`", RotateSchema()),
+        ("`token/link`", LinkSchema()),
         ("`token/explain`", ExplainSchema()),
     ],
 )
@@ -102,6 +103,10 @@ def test_the_readme_lines_work(tmp_path: Path) -> None:
         line = command.replace("127.0.0.1:28080", f"127.0.0.1:{server.port}").replace("curl ", "curl -s ")
         done = subprocess.run(["bash", "-ec", line], cwd=tmp_path, check=True, capture_output=True, text=True)
         got, shown = json.loads(done.stdout), json.loads(answer)
+        if "url" in shown:
+            # A ticket is random.
+            (begin, _, ticket), (shown_begin, _, shown_ticket) = (one.pop("url").partition("=") for one in (got, shown))
+            assert (begin, len(ticket)) == (shown_begin, len(shown_ticket))
         if "token" in shown:
             (header, claims), (shown_header, shown_claims) = (
                 token_parts(got.pop("token")),

@@ -46,6 +46,7 @@ def test_every_rule_and_method_gives_the_envelope(app: Flask, method: str) -> No
     for rule in app.url_map.iter_rules():
         for headers in ({}, basic()):
             response = client.open(rule.rule, method=method, headers=headers)
+            assert rule.endpoint != "gate.check" or response.status_code in (200, 401)
             assert response.status_code < 500
             if method != "HEAD":
                 check_envelope(response)

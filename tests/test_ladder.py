@@ -12,17 +12,19 @@ LADDER = [
     {"wsgi", "app"},
     {"datafor_token"},
     {"routes"},
-    {"routes.applications", "routes.operations", "routes.sessions", "routes.tokens", "routes.users"},
+    {f"routes.{family}" for family in ("applications", "gate", "operations", "sessions", "tokens", "users")},
     {"routes.inputs", "routes.paths"},
-    {"auth", "responses"},
+    {"auth", "proxies", "responses"},
     {"services"},
-    {"signin", "sessions"},
+    {"gate"},
+    {"sessions", "signin"},
     {"schemas", "issuer", "registry", "users", "revocations", "store.files"},
     {"fields", "verifier"},
-    {"applications", "forms", "store.locking"},
+    {"applications", "forms", "store.locking", "store.sweeping"},
     {"rules", "strength"},
     {"keys", "store.base", "store.disk", "logs"},
     {"names", "settings", "strict_json", "key_text"},
+    {"setting_rules"},
     {"errors"},
 ]
 HOMES = {
@@ -34,7 +36,7 @@ HOMES = {
     "fcntl": {"store.locking"},
     "argon2": {"users", "datafor_token"},
     "gunicorn": {"logs", "responses"},
-    "flask": {"datafor_token", "auth", "responses", "services"} | LADDER[2] | LADDER[3] | LADDER[4],
+    "flask": {"datafor_token", "auth", "proxies", "responses", "services"} | LADDER[2] | LADDER[3] | LADDER[4],
 }
 MODULES = [
     path for path in [ROOT / "app.py", ROOT / "wsgi.py", *(ROOT / "datafor_token").rglob("*.py")] if path.read_text()

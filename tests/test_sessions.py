@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from datafor_token import sessions as module
 from datafor_token.errors import StoreUnavailable
 from datafor_token.sessions import Sessions
 from datafor_token.store.files import FileStore
@@ -26,17 +25,33 @@ def store(tmp_path: Path) -> FileStore:
 
 @pytest.fixture
 def sessions(store: FileStore, clock: Clock) -> Sessions:
-    return Sessions(store, Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock)), clock, lifetime=43200, idle=3600)
+    return Sessions("api", store, Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock)), clock, (43200, 3600))
+
+
+def user_of(sessions: Sessions, cookie: str) -> User | None:
+    session = sessions.find(cookie)
+    return session.user if session else None
 
 
 def test_a_session_is_its_users(sessions: Sessions) -> None:
     """The cookie gives the user; any other text gives nobody."""
     cookie = sessions.open(LENA)
-    assert sessions.user_of(cookie) == LENA
+    assert user_of(sessions, cookie) == LENA
     for other in ("", "x", cookie[:-1], cookie + "x", "../" + cookie, "\0", cookie[:-1] + "é", "x" * 43):
-        assert sessions.user_of(other) is None
+        assert user_of(sessions, other) is None
         sessions.close(other)
-    assert sessions.user_of(cookie) == LENA
+    assert user_of(sessions, cookie) == LENA
+
+
+def test_a_cookie_of_another_kind_opens_nothing(sessions: Sessions, store: FileStore, clock: Clock) -> None:
+    """The gate's cookie is no session of the API, nor the other way round."""
+    other = Sessions("gate", store, Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock)), clock, (43200, 3600))
+    cookie = other.open(LENA, secret_sealed="marked", application="ERP")
+    assert user_of(sessions, cookie) is None
+    session = other.find(cookie)
+    assert session is not None
+    assert session.grant["application"] == "ERP"
+    assert session.grant["secret_sealed"] != "marked"
 
 
 def test_the_store_does_not_open_a_session(sessions: Sessions, store: FileStore, tmp_path: Path) -> None:
@@ -63,21 +78,21 @@ def test_a_session_ends_with_its_user(
     """Deletion, disabling and a new password end the user's sessions at once."""
     cookie = sessions.open(LENA)
     change(store)
-    assert sessions.user_of(cookie) is None
+    assert user_of(sessions, cookie) is None
 
 
 def test_a_session_ends_with_its_time(sessions: Sessions, clock: Clock) -> None:
     """An hour without a request ends it, and twelve hours end it whatever happened."""
     cookie = sessions.open(LENA)
     clock.advance(3600)
-    assert sessions.user_of(cookie) is None
+    assert user_of(sessions, cookie) is None
     cookie = sessions.open(LENA)
     for _ in range(12):
-        assert sessions.user_of(cookie) == LENA
+        assert user_of(sessions, cookie) == LENA
         clock.advance(3599)
-    assert sessions.user_of(cookie) == LENA
+    assert user_of(sessions, cookie) == LENA
     clock.advance(12)
-    assert sessions.user_of(cookie) is None
+    assert user_of(sessions, cookie) is None
 
 
 def test_the_last_use_is_not_written_each_time(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
@@ -86,10 +101,10 @@ def test_the_last_use_is_not_written_each_time(sessions: Sessions, clock: Clock,
     (path,) = (tmp_path / "data" / "sessions").glob("*.json")
     before = path.stat().st_mtime_ns
     clock.advance(59)
-    assert sessions.user_of(cookie) == LENA
+    assert user_of(sessions, cookie) == LENA
     assert path.stat().st_mtime_ns == before
     clock.advance(1)
-    assert sessions.user_of(cookie) == LENA
+    assert user_of(sessions, cookie) == LENA
     assert path.stat().st_mtime_ns != before
 
 
@@ -99,14 +114,14 @@ def test_a_closed_session_does_not_come_back(
     """A request that is under way while the session is closed does not bring it back by keeping its last use."""
     cookie = sessions.open(LENA)
     clock.advance(120)
-    whole = sessions._is_live
+    whole = sessions._is_over
 
     def closed_just_then(document: dict[str, object]) -> bool:
         sessions.close(cookie)
         return whole(document)
 
-    monkeypatch.setattr(sessions, "_is_live", closed_just_then)
-    sessions.user_of(cookie)
+    monkeypatch.setattr(sessions, "_is_over", closed_just_then)
+    user_of(sessions, cookie)
     assert store.names("sessions") == []
 
 
@@ -121,7 +136,7 @@ def test_sessions_work_on_a_disk_that_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    assert sessions.user_of(cookie) == LENA
+    assert user_of(sessions, cookie) == LENA
     with pytest.raises(StoreUnavailable):
         sessions.open(LENA)
 
@@ -131,10 +146,10 @@ def test_old_sessions_are_swept(sessions: Sessions, store: FileStore, clock: Clo
     for _ in range(3):
         sessions.open(LENA)
     (tmp_path / "data" / "sessions" / "bad.json").write_text("{")
-    clock.advance(module._SWEEP_SECONDS + 3600)
+    clock.advance(7200)
     cookie = sessions.open(LENA)
     assert len(store.names("sessions")) == 2
-    assert sessions.user_of(cookie) == LENA
+    assert user_of(sessions, cookie) == LENA
 
 
 def test_a_session_record_of_another_kind(sessions: Sessions, tmp_path: Path) -> None:
@@ -142,10 +157,10 @@ def test_a_session_record_of_another_kind(sessions: Sessions, tmp_path: Path) ->
     cookie = sessions.open(LENA)
     (path,) = (tmp_path / "data" / "sessions").glob("*.json")
     record = json.loads(path.read_text())
-    for member in ("opened", "used", "user", "password"):
+    for member in ("opened", "used", "user", "password_sealed", "kind", "grant"):
         values: tuple[object, ...] = (None, "x", True, [])
         for value in values:
             path.write_text(json.dumps({**record, member: value}))
-            assert sessions.user_of(cookie) is None
+            assert user_of(sessions, cookie) is None
         path.write_text(json.dumps({name: value for name, value in record.items() if name != member}))
-        assert sessions.user_of(cookie) is None
+        assert user_of(sessions, cookie) is None

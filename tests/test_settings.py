@@ -3,6 +3,7 @@
 import dataclasses
 import tomllib
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 
@@ -21,6 +22,14 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('LOCK_TIMEOUT = 2\nURL_PREFIX = "/datafor"\n')
     settings = load_settings(None, {"DATAFOR_TOKEN_CONFIG_DIR": str(tmp_path), "DATAFOR_TOKEN_LOCK_TIMEOUT": "7.5"})
     assert (settings.lock_timeout, settings.url_prefix) == (7.5, "/datafor")
+
+
+@pytest.mark.parametrize("text", ['CORS_ORIGINS = ["https://a.example", "http://b:8080"]', ""])
+def test_a_list(tmp_path: Path, text: str) -> None:
+    """A list is one in the file, and texts with commas between in the environment."""
+    (tmp_path / "settings.toml").write_text(text)
+    environ = {} if text else {"DATAFOR_TOKEN_CORS_ORIGINS": "https://a.example, http://b:8080"}
+    assert load_settings(tmp_path, environ).cors_origins == ("https://a.example", "http://b:8080")
 
 
 def test_folders_come_from_the_environment(tmp_path: Path) -> None:
@@ -66,6 +75,14 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         ("URL_PREFIX", "/"),
         ("URL_PREFIX", "/a/"),
         ("URL_PREFIX", "/a\n"),
+        ("PUBLIC_URL", "intra.example"),
+        ("PUBLIC_URL", "https://intra.example/"),
+        ("PUBLIC_URL", "https://a@b"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "all"),
+        ("GATE_SAMESITE", "none"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://a.example/,https://b.example"),
     ],
 )
 def test_values_that_are_refused(tmp_path: Path, name: str, value: str) -> None:
@@ -88,7 +105,7 @@ def test_the_shipped_file_shows_every_setting() -> None:
     text = (ROOT / "config" / "settings.toml").read_text()
     uncommented = "\n".join(line.removeprefix("#") for line in text.splitlines() if not line.startswith("# "))
     defaults = {field.name.upper(): field.default for field in table()}
-    assert tomllib.loads(uncommented) == defaults
+    assert {**tomllib.loads(uncommented), "CORS_ORIGINS": ()} == defaults
     assert tomllib.loads(text) == {}
     for field in table():
         assert f"# {field.metadata['help'].rstrip('.')} ({field.metadata['unit']})." in text
@@ -100,7 +117,8 @@ def test_every_row_is_complete() -> None:
         if field.name not in ("config_dir", "data_dir"):
             assert field.metadata["unit"]
             assert field.metadata["help"].endswith(".")
-            assert isinstance(field.default, field.type)  # type: ignore[arg-type]
+            kind = get_origin(field.type) or field.type
+            assert isinstance(field.default, kind)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

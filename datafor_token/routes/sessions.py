@@ -1,12 +1,14 @@
 """Sign in for a session, and sign out."""
 
+from typing import Any
+
 from flask import Blueprint, Response, request
 
 from datafor_token.auth import SESSION_COOKIE, session_cookie
 from datafor_token.errors import WrongPassword
 from datafor_token.responses import success
 from datafor_token.routes.inputs import fields_of_body
-from datafor_token.routes.paths import EXTENSION
+from datafor_token.routes.paths import EXTENSION, root_path
 from datafor_token.schemas import LoginSchema
 from datafor_token.services import services
 
@@ -24,12 +26,14 @@ def login() -> Response:
         refusal.members = {"data": "0"}
         raise refusal
     sessions = services().sessions
-    before = sessions.user_of(session_cookie())
+    before = sessions.find(session_cookie())
     cookie = sessions.open(user)
     sessions.close(session_cookie())
-    again = before is not None and before.name == user.name
+    again = before is not None and before.user.name == user.name
     response = success(msg="login success", data="2" if again else "1", jsessionid=cookie)
-    response.set_cookie(SESSION_COOKIE, cookie, path=_path(), httponly=True, samesite="Lax", secure=request.is_secure)
+    response.set_cookie(
+        SESSION_COOKIE, cookie, path=root_path() or "/", httponly=True, samesite="Lax", secure=request.is_secure
+    )
     return response
 
 
@@ -38,9 +42,11 @@ def logout() -> Response:
     """End the session, if there is one; its cookie counts nowhere any more."""
     services().sessions.close(session_cookie())
     response = success(code="200")
-    response.delete_cookie(SESSION_COOKIE, path=_path(), httponly=True, samesite="Lax", secure=request.is_secure)
+    response.delete_cookie(
+        SESSION_COOKIE, path=root_path() or "/", httponly=True, samesite="Lax", secure=request.is_secure
+    )
     return response
 
 
-def _path() -> str:
-    return services().settings.url_prefix or "/"
+def _attributes() -> dict[str, Any]:
+    return {"path": root_path() or "/", "httponly": True, "samesite": "Lax", "secure": request.is_secure}

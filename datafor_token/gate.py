@@ -1,0 +1,144 @@
+"""The gate: sessions and one-time tickets for pages behind a reverse proxy, each as good as the token it stands for.
+
+What opened a session is asked again at each use: it ends with the token's ``exp``, with its
+revocation, with its application, and after a rotation with the grace time.
+"""
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from datafor_token.applications import Application
+from datafor_token.errors import Forbidden, NotFound
+from datafor_token.registry import Registry
+from datafor_token.sessions import Sessions, name_of, seal
+from datafor_token.signin import SignIn, Verdict
+from datafor_token.store.base import Document, Store
+from datafor_token.store.sweeping import Sweeper
+from datafor_token.users import User
+from datafor_token.verifier import Vouched
+
+TICKETS = "tickets"
+
+
+@dataclasses.dataclass(frozen=True)
+class Admitted:
+    """Whom the gate lets through, by which application, and by which token (``None``: a ticket)."""
+
+    user: User
+    application: Application
+    token: str | None
+
+
+class Gate:
+    """Opens and asks gate sessions; makes and redeems tickets. ``clock`` answers seconds since 1970.
+
+    Raises ``StoreUnavailable`` in an outage.
+    """
+
+    def __init__(
+        self, store: Store, sessions: Sessions, registry: Registry, signin: SignIn, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._registry = registry
+        self._signin = signin
+        self._clock = clock
+        self._sweeper = Sweeper(store, TICKETS, clock, self._is_over)
+
+    def open(self, verdict: Verdict, instead_of: str = "") -> str:
+        """A session for an accepted token or ticket; answer its cookie. ``instead_of`` is a cookie that ends."""
+        if verdict.user is None or verdict.vouched is None:
+            raise ValueError("only an accepted token opens a session")
+        vouched = verdict.vouched
+        cookie = self._sessions.open(
+            verdict.user,
+            application=vouched.application.name,
+            token=vouched.identifier,
+            expires=vouched.expires,
+            secret_sealed=vouched.secret,
+        )
+        self._sessions.close(instead_of)
+        return cookie
+
+    def find(self, cookie: str) -> Admitted | None:
+        """Who the cookie lets through now, else ``None``."""
+        session = self._sessions.find(cookie)
+        if session is None:
+            return None
+        vouched = self._vouched(cookie, session.grant, session.user.name, session.grant.get("expires"))
+        if vouched is None or self._signin.admit(vouched, create=False).reason is not None:
+            return None
+        return Admitted(session.user, vouched.application, vouched.identifier)
+
+    def make_ticket(self, application: Application, claims: Mapping[str, Any], next_path: str, ttl: int) -> str:
+        """A random text that signs in once, within ``ttl`` seconds, whom ``claims`` name. Only its SHA-256 is kept."""
+        # Kept apart from the claims: the field map may be another one when the ticket is used.
+        username = claims[application.fieldmap.username]
+        if not application.enable:
+            raise Forbidden(f"application {application.name} is not enabled")
+        ticket = secrets.token_urlsafe(32)
+        self._store.create(
+            TICKETS,
+            {
+                "format": 1,
+                "name": name_of(ticket),
+                "application": application.name,
+                "secret_sealed": seal(ticket, application.secret),
+                "username": username,
+                "claims": dict(claims),
+                "next": next_path,
+                "expires": self._clock() + ttl,
+            },
+        )
+        self._sweeper.sweep_now_and_then()
+        return ticket
+
+    def redeem(self, ticket: str) -> tuple[Verdict, str] | None:
+        """Sign in with a ticket, once in all workers: who, and where to. ``None`` for one that counts no more."""
+        name = name_of(ticket)
+        document = None if name is None else self._store.get(TICKETS, name)
+        # Of two that come at once, only one removes the record.
+        if name is None or document is None or not self._store.delete(TICKETS, name) or self._is_over(document):
+            return None
+        username, target = document.get("username"), document.get("next")
+        if not isinstance(username, str) or not isinstance(target, str):
+            return None
+        # As long as a token that was issued now would last.
+        vouched = self._vouched(ticket, document, username, None)
+        return None if vouched is None else (self._signin.admit(vouched), target)
+
+    def sweep(self) -> None:
+        """Remove the tickets that nobody redeemed in time."""
+        self._sweeper.sweep()
+
+    def _vouched(self, random_text: str, grant: Mapping[str, Any], username: str, expires: object) -> Vouched | None:
+        """What a session or ticket was made for, if its application and secret are still there and its time runs.
+
+        ``expires`` is in seconds since 1970; ``None`` for what begins now. A record that was edited by
+        hand into something else vouches for nobody.
+        """
+        now = self._clock()
+        name, sealed = grant.get("application"), grant.get("secret_sealed")
+        token, claims = grant.get("token"), grant.get("claims")
+        if not isinstance(name, str) or not (token is None or isinstance(token, str)):
+            return None
+        try:
+            application = self._registry.get(name)
+        except NotFound:
+            return None
+        if expires is None:
+            expires = now + application.expire
+        if not isinstance(expires, int | float) or now >= expires:
+            return None
+        for secret in (application.secret, application.previous_secret(now)):
+            if secret is not None and seal(random_text, secret) == sealed:
+                return Vouched(
+                    application, username, expires, claims if isinstance(claims, dict) else {}, secret, token
+                )
+        return None
+
+    def _is_over(self, document: Document) -> bool:
+        expires = document.get("expires")
+        return not isinstance(expires, int | float) or self._clock() >= expires

@@ -1,0 +1,81 @@
+"""What stands between a client and this service: believed proxies, and pages of other origins (CORS)."""
+
+import logging
+
+from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from datafor_token import logs
+from datafor_token.services import services
+
+log = logging.getLogger(__name__)
+
+_FORWARDING = (
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "X-Forwarded-Prefix",
+    "X-Real-IP",
+)
+_METHODS, _HEADERS = "GET, POST", "Authorization, Content-Type"
+_PREFLIGHT_SECONDS = 600
+
+
+def init_app(app: Flask) -> None:
+    """Believe as many proxies as the settings say, and answer the pages of the origins that they name."""
+    with app.app_context():
+        trusted = services().settings.trusted_proxies
+    if trusted:
+        # Our own reading of these headers would be one more way to get the counting wrong.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=trusted, x_prefix=trusted
+        )
+    else:
+        app.before_request(_Warning())
+    app.before_request(_preflight)
+    app.after_request(_allow_origin)
+
+
+def is_forwarded() -> bool:
+    """Whether the request says that a proxy sent it on; such a one is never local, believed or not."""
+    return any(name in request.headers for name in _FORWARDING)
+
+
+class _Warning:
+    """Says once that a proxy is there and not believed."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self) -> None:
+        if not self._said and is_forwarded():
+            self._said = True
+            advice = "set TRUSTED_PROXIES if a proxy of yours sends these headers"
+            log.warning(logs.event(event="forwarding headers are not believed", advice=advice))
+
+
+def _preflight() -> Response | None:
+    """What a browser asks before it lets another origin's page call (Fetch standard, CORS-preflight fetch)."""
+    if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers or not _origin():
+        return None
+    response = Response(status=204)
+    response.headers["Access-Control-Allow-Methods"] = _METHODS
+    response.headers["Access-Control-Allow-Headers"] = _HEADERS
+    response.headers["Access-Control-Max-Age"] = str(_PREFLIGHT_SECONDS)
+    return response
+
+
+def _allow_origin(response: Response) -> Response:
+    if services().settings.cors_origins:
+        response.headers.add("Vary", "Origin")
+        if _origin():
+            response.headers["Access-Control-Allow-Origin"] = _origin()
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Expose-Headers"] = "X-Request-ID, Retry-After"
+    return response
+
+
+def _origin() -> str:
+    origin = request.headers.get("Origin", "")
+    return origin if origin in services().settings.cors_origins else ""

@@ -1,0 +1,146 @@
+"""In front of other applications: a proxy asks who is calling, a link becomes a cookie.
+
+None of these answers tells a browser to ask for a password.
+"""
+
+import logging
+
+from flask import Blueprint, Response, g, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import Rule
+
+from datafor_token import issuer, logs
+from datafor_token.auth import GATE_COOKIE, Caller, administrator_required, gate_caller, gate_cookie, url_caller
+from datafor_token.errors import Forbidden, InvalidToken, StoreUnavailable
+from datafor_token.names import display_text, fold
+from datafor_token.responses import success
+from datafor_token.routes.inputs import fields_of_body, fields_of_query
+from datafor_token.routes.paths import MODELER, root_path
+from datafor_token.schemas import LinkSchema, NextSchema
+from datafor_token.services import services
+from datafor_token.signin import Verdict
+
+log = logging.getLogger(__name__)
+blueprint = Blueprint("gate", __name__)
+links = Blueprint("links", __name__)
+_link, _next = LinkSchema(), NextSchema()
+
+
+@links.post(f"{MODELER}/token/link")
+@administrator_required
+def link() -> Response:
+    """A link that signs somebody in once: a random ticket instead of a token."""
+    wanted = fields_of_body(_link)
+    registry = services().registry
+    application = registry.get(wanted["name"]) if "name" in wanted else registry.the_only_one()
+    payload = wanted.get("payload", {})
+    username = issuer.user_in(wanted.get("username"), payload, g.caller.user.name)
+    claims = issuer.claims_for(application.fieldmap, username, payload)
+    ticket = services().gate.make_ticket(application, claims, wanted["next"], wanted["ttl"])
+    # Never from the Host header, which the caller chooses.
+    url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"
+    return success(url=url, expire=wanted["ttl"])
+
+
+def check() -> Response:
+    """Forward authentication: who sent the request that a proxy asks about, in headers for the application behind.
+
+    200, 401, 403, or 503 in an outage: a proxy takes anything else for a fault.
+    """
+    caller = gate_caller()
+    if not _is_wanted(caller):
+        raise Forbidden
+    user = caller.user
+    response = success()
+    # All four, even empty, so that none that a client sends survives. No control characters: a record may be edited.
+    for name, value in (
+        ("Remote-User", user.name),
+        ("Remote-Name", display_text(user.full_name)),
+        ("Remote-Email", display_text(user.email)),
+        ("Remote-Groups", ",".join(display_text(group) for group in (user.type, *user.roles))),
+    ):
+        # WSGI's headers are bytes in the clothes of Latin-1 (PEP 3333); gunicorn fails on any other text.
+        response.headers[name] = value.encode("utf-8").decode("latin-1")
+    if caller.way == "url" and caller.verdict is not None and _may_replace_session(caller.verdict):
+        try:
+            _set_cookie(response, services().gate.open(caller.verdict, instead_of=gate_cookie()))
+        except StoreUnavailable as error:
+            # The page itself is good; on a disk that cannot be written its images are not.
+            log.warning(logs.event(event="gate session not kept", reason=error.reason))
+    return response
+
+
+@blueprint.get("/auth/enter")
+def enter() -> Response:
+    """A token or ticket in the URL becomes a cookie, and the browser goes on to a clean address."""
+    wanted = fields_of_query(_next)
+    if "ticket" not in wanted:
+        caller = url_caller([(name, value) for name, value in request.args.items(multi=True) if name != "next"])
+        verdict, target = caller.verdict, wanted["next"]
+    else:
+        _refuse_previews()
+        redeemed = services().gate.redeem(wanted["ticket"])
+        if redeemed is None or redeemed[0].reason is not None:
+            raise InvalidToken(reason=f"ticket: {redeemed[0].reason if redeemed else 'unknown, used or too old'}")
+        verdict, target = redeemed
+    if verdict is None:
+        raise InvalidToken
+    response = success()
+    response.status_code = 303
+    response.headers["Location"] = target
+    _set_cookie(response, services().gate.open(verdict, instead_of=gate_cookie()))
+    return response
+
+
+def _refuse_previews() -> None:
+    """Whoever only looks at a link, for a preview or ahead of a click, must not use it up."""
+    purposes = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
+    if request.method == "HEAD" or any(word in purposes.lower() for word in ("prefetch", "prerender", "preview")):
+        raise Forbidden("a one-time link is not used up by a preview")
+
+
+def _is_wanted(caller: Caller) -> bool:
+    """Whether the caller has one of the roles, types and applications that the check's own URL asks for, if any."""
+    roles, types = request.args.getlist("role"), request.args.getlist("type")
+    applications = {fold(name) for name in request.args.getlist("application")}
+    by = fold(caller.application.name) if caller.application else None
+    return (
+        (not roles or not {caller.user.type, *caller.user.roles}.isdisjoint(roles))
+        and (not types or caller.user.type in types)
+        and (not applications or by in applications)
+    )
+
+
+def _may_replace_session(verdict: Verdict) -> bool:
+    """Whether a token in the URL becomes the browser's session: not again for the same token, and not another's.
+
+    An image with a foreign token must not swap users; only somebody who goes to a page does.
+    """
+    present = services().gate.find(gate_cookie())
+    if present is None or verdict.user is None or verdict.vouched is None:
+        return True
+    if fold(present.user.name) != fold(verdict.user.name):
+        return request.headers.get("Sec-Fetch-Mode") == "navigate"
+    return present.token != verdict.vouched.identifier
+
+
+def _set_cookie(response: Response, cookie: str) -> None:
+    samesite = services().settings.gate_samesite
+    across_sites = samesite == "None"
+    response.set_cookie(
+        GATE_COOKIE,
+        cookie,
+        path="/",
+        httponly=True,
+        samesite=samesite,
+        # Browsers take such a cookie over https only, and keep it for each embedding site apart.
+        secure=across_sites or request.is_secure,
+        partitioned=across_sites,
+    )
+
+
+@blueprint.record
+def _add_check(state: BlueprintSetupState) -> None:
+    # By hand: a route of Flask's always has a list of methods, and a proxy may ask with any.
+    state.app.url_map.add(Rule(f"{state.url_prefix or ''}/auth/check", endpoint="gate.check"))
+    state.app.view_functions["gate.check"] = check

@@ -1,0 +1,48 @@
+"""What the values of settings must keep; each raises ``RuleError`` with a predicate."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from datafor_token.errors import RuleError
+
+
+def between(low: float, high: float) -> Callable[[Any], None]:
+    """A number within two others."""
+
+    def check(value: Any) -> None:
+        if not low <= value <= high:
+            raise RuleError(f"must be from {low} to {high}")
+
+    return check
+
+
+def one_of(*choices: str) -> Callable[[Any], None]:
+    """One of some words."""
+
+    def check(value: Any) -> None:
+        if value not in choices:
+            raise RuleError(f"must be one of {', '.join(choices)}")
+
+    return check
+
+
+def url_prefix(value: Any) -> None:
+    """What can stand before every path."""
+    if value and not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", value):
+        raise RuleError("must be empty or a path such as /datafor, without a slash at its end")
+
+
+def public_url(value: Any) -> None:
+    """What a link can begin with."""
+    if value and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", value):
+        raise RuleError("must be empty or a scheme and host such as https://intra.example, without a path")
+
+
+def origins(value: Any) -> None:
+    """Origins as browsers send them (RFC 6454 section 6.2)."""
+    for origin in value:
+        if not isinstance(origin, str) or not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+            raise RuleError(
+                "must be a list of origins such as https://portal.example, in lower case and without a path"
+            )

@@ -1,0 +1,96 @@
+"""What stands between a client and the service: believed proxies, and pages of other origins."""
+
+import io
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from datafor_token import create_app
+from datafor_token.settings import Settings
+from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, basic
+
+LOGIN = "/plugin/datafor/api/extension/auth/login"
+ORIGIN = "https://portal.example"
+
+
+@pytest.fixture
+def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def make(**changes: Any) -> Flask:
+        monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+        changed = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, **changes)
+        return create_app(changed, hasher=CHEAP_FOR_TESTS_ONLY)
+
+    return make
+
+
+FORWARDED = {
+    "X-Forwarded-For": "6.6.6.6, 7.7.7.7",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "intra.example",
+    "X-Forwarded-Prefix": "/base",
+}
+
+
+@pytest.mark.parametrize(("trusted", "address"), [(0, "127.0.0.1"), (1, "7.7.7.7"), (2, "6.6.6.6")])
+def test_as_many_proxies_as_are_trusted(make: Any, log: io.StringIO, trusted: int, address: str) -> None:
+    """The client's address is that of as many hops as are trusted, and none by default."""
+    make(trusted_proxies=trusted).test_client().get("/healthz", headers=FORWARDED)
+    assert f"address={address} " in log.getvalue().replace("\n", " ")
+
+
+def test_scheme_host_and_prefix(make: Any) -> None:
+    """From a believed proxy come the scheme of the cookie, its path, and the host that an Origin must name."""
+    body = {"username": "admin", "password": ADMIN_PASSWORD}
+    believed = make(trusted_proxies=1, url_prefix="/datafor").test_client()
+    response = believed.post(f"/datafor{LOGIN}", json=body, headers={**FORWARDED, "Origin": "https://intra.example"})
+    assert "; Secure; HttpOnly; Path=/base/datafor; SameSite=Lax" in response.headers["Set-Cookie"]
+    unbelieved = make(url_prefix="/datafor").test_client()
+    response = unbelieved.post(f"/datafor{LOGIN}", json=body, headers=FORWARDED)
+    assert response.headers["Set-Cookie"].endswith("; HttpOnly; Path=/datafor; SameSite=Lax")
+    response = unbelieved.post(f"/datafor{LOGIN}", json=body, headers={**FORWARDED, "Origin": "https://intra.example"})
+    assert response.status_code == 403
+
+
+def test_an_unbelieved_proxy_is_warned_about_once(make: Any, log: io.StringIO) -> None:
+    """Forwarding headers while none is trusted are worth one line, not one for each request."""
+    client = make().test_client()
+    client.get("/healthz")
+    assert "TRUSTED_PROXIES" not in log.getvalue()
+    for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
+        client.get("/healthz", headers={header: "1.2.3.4"})
+    assert log.getvalue().count("TRUSTED_PROXIES") == 1
+
+
+def test_no_origin_by_default(make: Any) -> None:
+    """Without CORS_ORIGINS no answer invites another origin's page, and its POST is refused."""
+    client = make().test_client()
+    response = client.get("/healthz", headers={"Origin": ORIGIN})
+    assert not [name for name, _ in response.headers if name.startswith("Access-Control") or name == "Vary"]
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    assert client.options(f"{API}/update", headers=preflight).status_code == 405
+    refused = client.post(f"{API}/update", json=SEED_APPLICATION, headers={**basic(), "Origin": ORIGIN})
+    assert refused.status_code == 403
+
+
+def test_named_origins_may_call(make: Any) -> None:
+    """A page of a named origin gets its preflight answered and its call served; another's does not."""
+    client = make(cors_origins=(ORIGIN,)).test_client()
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    response = client.options(f"{API}/update", headers=preflight)
+    assert response.status_code == 204
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+    headers = {**basic(), "Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"}
+    response = client.post(f"{API}/update", json=SEED_APPLICATION, headers=headers)
+    assert response.status_code == 200
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert response.headers["Access-Control-Allow-Credentials"] == "true"
+    for origin in ("https://evil.example", "null", f"{ORIGIN}.evil.example", "http://portal.example", ""):
+        other = {**headers, "Origin": origin}
+        refused = client.post(f"{API}/update", json=SEED_APPLICATION, headers=other)
+        assert refused.status_code == 403
+        assert "Access-Control-Allow-Origin" not in refused.headers
+        assert refused.headers["Vary"] == "Origin"
+        assert client.options(f"{API}/update", headers={**preflight, "Origin": origin}).status_code == 405
