@@ -7,6 +7,7 @@ first that is present decides; one that is present and wrong is never passed ove
 import base64
 import binascii
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar
@@ -29,6 +30,8 @@ GATE_COOKIE = "datafor_gate"
 _COUNTS_AS_POST = "sessions.logout"
 # What it is asked about is another application's request, and that application's to judge.
 _NEVER_CROSS_SITE = "gate.check"
+# The scheme ends where its name does: what is no space behind it makes the credential wrong, not another scheme.
+_SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential>.*)", re.IGNORECASE | re.DOTALL)
 # In this order: nginx sets the first or the second, Traefik and Caddy the third.
 _ORIGINAL_URI_HEADERS = ("X-Original-URI", "X-Original-URL", "X-Forwarded-Uri")
 
@@ -117,12 +120,13 @@ def _noted(caller: Caller) -> Caller:
 
 def _by_header() -> Caller | None:
     """The credential of the ``Authorization`` header, which is parsed here only; ``None`` for another scheme's."""
-    scheme, _, credential = request.headers.get("Authorization", "").strip().partition(" ")
-    if scheme.lower() == "basic":
+    found = _SCHEME.match(request.headers.get("Authorization", ""))
+    if found is None:
+        return None
+    credential = found["credential"].strip()
+    if found["scheme"].lower() == "basic":
         return Caller(_by_password(credential), "basic")
-    if scheme.lower() == "bearer":
-        return _by_token(credential.strip(), None, "bearer")
-    return None
+    return _by_token(credential, None, "bearer")
 
 
 def _by_session() -> Caller:
@@ -142,7 +146,7 @@ def _by_gate() -> Caller:
 def _by_password(credential: str) -> User:
     """RFC 7617: Base64 of name, colon and password, in UTF-8."""
     try:
-        name, colon, password = base64.b64decode(credential.strip(), validate=True).decode("utf-8").partition(":")
+        name, colon, password = base64.b64decode(credential, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, ValueError):
         raise WrongPassword from None
     user = services().users.with_password(name, password) if colon else None
@@ -181,7 +185,8 @@ def _refuse_cross_site() -> None:
     """
     if (request.method != "POST" and request.endpoint != _COUNTS_AS_POST) or request.endpoint == _NEVER_CROSS_SITE:
         return
-    if request.headers.get("Authorization", "").lower().startswith("bearer "):
+    found = _SCHEME.match(request.headers.get("Authorization", ""))
+    if found is not None and found["scheme"].lower() == "bearer":
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if origin in services().settings.cors_origins:
@@ -190,6 +195,6 @@ def _refuse_cross_site() -> None:
         refused = site not in ("same-origin", "none")
     else:
         # Cut by hand: an Origin is a scheme and a host (RFC 6454), and urlsplit raises on some that are neither.
-        refused = origin is not None and origin.partition("://")[2].lower() != request.host.lower()
+        refused = origin is not None and origin.partition("://")[2].lower() not in {request.host.lower()} - {""}
     if refused:
         raise Forbidden("a request from another site is not accepted")

@@ -69,6 +69,7 @@ class Gate:
             return None
         vouched = self._vouched(cookie, session.grant, session.user.name, session.grant.get("expires"))
         if vouched is None or self._signin.admit(vouched, create=False).reason is not None:
+            self._sessions.end(cookie)
             return None
         return Admitted(session.user, vouched.application, vouched.identifier)
 

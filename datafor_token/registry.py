@@ -17,6 +17,7 @@ from datafor_token.strength import weakness
 log = logging.getLogger(__name__)
 
 _NOTED_MILLISECONDS = 60_000
+_NOTE_WAIT = 0.05  # seconds; a stuck writer must not hold up who signs in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Registry:
             return dataclasses.replace(stored, previous=noted).to_document()
 
         try:
-            self._store.update(COLLECTION, application.name, change)
+            self._store.update(COLLECTION, application.name, change, wait=_NOTE_WAIT)
         except NotFound:
             # Rotated again, or deleted, in the meantime: there is nothing to note.
             return

@@ -133,7 +133,8 @@ class TokenSchema(CallSchema):
 
     ignored = ("token_type_hint",)
 
-    token = Text(required=True)
+    # What a file or a clipboard adds: who revokes a token with a line break behind it means the token.
+    token = Text(str.strip, required=True)
 
 
 class ExplainSchema(CallSchema):

@@ -4,22 +4,28 @@ The cookie is a random text; the record's name is its SHA-256, and what must not
 is kept as an HMAC under the cookie: a copy of the store opens no session and shows no secret.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from datafor_token.errors import StoreUnavailable
+from datafor_token import logs
+from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.users import User, Users
 
+log = logging.getLogger(__name__)
+
 COLLECTION = "sessions"
 _RANDOM_TEXT = re.compile(r"[A-Za-z0-9_-]{43}")
 _TOUCH_SECONDS = 60  # how exactly the last use is kept at most; each is a write
+_TOUCH_WAIT = 0.05  # seconds; a stuck writer must not hold up who is signed in
 
 
 def name_of(random_text: str) -> str | None:
@@ -88,11 +94,12 @@ class Sessions:
         changed password, at once and for every process.
         """
         name = name_of(cookie)
-        document = None if name is None else self._store.get(COLLECTION, name)
+        document = None if name is None else self._read(name)
         if document is None or self._is_over(document) or document["kind"] != self._kind:
             return None
         user = self._users.get(document["user"])
         if user is None or not user.enabled or seal(cookie, user.password) != document["password_sealed"]:
+            self.end(cookie)
             return None
         if self._clock() - document["used"] >= min(_TOUCH_SECONDS, self._idle / 10):
             self._touch(document["name"])
@@ -101,8 +108,21 @@ class Sessions:
     def close(self, cookie: str) -> None:
         """End the session, if there is one."""
         name = name_of(cookie)
-        if name is not None:
+        if name is not None and self._read(name) is not None:
             self._store.delete(COLLECTION, name)
+
+    def end(self, cookie: str) -> None:
+        """Let a session that was found dead stay dead: whatever comes back must not bring back a stolen cookie."""
+        with contextlib.suppress(StoreUnavailable):
+            self.close(cookie)
+
+    def _read(self, name: str) -> Document | None:
+        try:
+            return self._store.get(COLLECTION, name)
+        except RecordDamaged as error:
+            # It opens nothing, and must not keep its browser from signing in anew.
+            log.warning(logs.event(event="record damaged", reason=error.reason))
+            return None
 
     def sweep(self) -> None:
         """Remove the sessions whose time is over."""
@@ -127,7 +147,7 @@ class Sessions:
             return {**document, "used": self._clock()}
 
         try:
-            self._store.update(COLLECTION, name, change)
+            self._store.update(COLLECTION, name, change, wait=_TOUCH_WAIT)
         except (_Closed, StoreUnavailable):
             # On a disk that cannot be written, sessions last as long as their last kept use allows.
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from datafor_token import logs, names, verifier
 from datafor_token.applications import Application
-from datafor_token.errors import Forbidden
+from datafor_token.errors import Forbidden, RecordDamaged
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.settings import Settings
@@ -62,8 +62,14 @@ class SignIn:
 
     def explain(self, text: str, application: Application | None) -> Verdict:
         """The same judgement without any effect; for one application, or for all."""
-        candidates = self._registry.all().applications if application is None else [application]
-        return self._judge(text, candidates, create=False)
+        if application is not None:
+            return self._judge(text, [application], create=False)
+        listing = self._registry.all()
+        verdict = self._judge(text, listing.applications, create=False)
+        if verdict.reason is None or not listing.damaged:
+            return verdict
+        left_out = f"not asked, since their records cannot be read: {_shown(listing.damaged)}"
+        return dataclasses.replace(verdict, steps=[*verdict.steps, Step("damaged", ok=False, detail=left_out)])
 
     def revoke(self, text: str, owner: str | None) -> None:
         """Revoke a token, if it is one that an application signed and that has not expired (RFC 7009).
@@ -74,18 +80,22 @@ class SignIn:
             token = verifier.read(text)
         except Refused:
             return
-        readings = list(self._readings(token))
-        for vouched in readings:
-            if owner is None or names.fold(vouched.username) == names.fold(owner):
-                self._revocations.add(token.identifier, vouched)
-                return
-        if readings:
+        listing = self._registry.all()
+        readings = list(self._readings(token, listing.applications))
+        mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
+        for vouched in mine:
+            if vouched.identifier is not None:
+                self._revocations.add(vouched.identifier, vouched)
+        if readings and not mine:
             raise Forbidden
+        if listing.damaged and not readings:
+            # It may be the damaged application's: nobody may believe that it is dead.
+            raise RecordDamaged(reason=f"whether a token can be revoked is not known without {listing.damaged[0]}")
 
-    def _readings(self, token: Token) -> Iterator[Vouched]:
+    def _readings(self, token: Token, applications: Sequence[Application]) -> Iterator[Vouched]:
         """Whom the token names, by each application that signed it, enabled or not."""
         now = self._clock()
-        for application in self._registry.all().applications:
+        for application in applications:
             secret = self._secret(token, application, now)
             if secret is not None:
                 with contextlib.suppress(Refused):
@@ -201,22 +211,29 @@ class SignIn:
         if not self._settings.tokens_may_administer:
             detail = "no token signs an Administrator in: TOKENS_MAY_ADMINISTER is false"
             raise Refused("administrator", "administrator_refused", detail)
-        if weakness(vouched.application.algorithm, vouched.secret) is not None:
+        # The present secret too: in a grace time it is the one that whoever guesses it would sign with.
+        secrets = {vouched.secret, vouched.application.secret}
+        if any(weakness(vouched.application.algorithm, secret) for secret in secrets):
             detail = f"the secret of {vouched.application.name} is weak: it never signs an Administrator in"
             raise Refused("administrator", "administrator_refused", detail)
         return Step("administrator", ok=True, detail="tokens of this application may sign an Administrator in")
 
 
 def _unexpected_algorithm(token: Token, applications: Sequence[Application], steps: list[Step]) -> Verdict:
-    expected = "; ".join(f"{one.name} expects {one.algorithm}" for one in applications[:5])
+    expected = _shown([f"{one.name} expects {one.algorithm}" for one in applications], "; ")
     detail = f"{expected or 'there is no application'}, the token says {token.algorithm[:16]}"
     only = applications[0] if len(applications) == 1 else None
     return Verdict("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
 
 
 def _unknown_signature(fitting: Sequence[Application], steps: list[Step]) -> Verdict:
-    shown = ", ".join(application.name for application in fitting[:5]) + (", ..." if len(fitting) > 5 else "")
+    shown = _shown([application.name for application in fitting])
     algorithm = Step("algorithm", ok=True, detail=f"expected by {shown}")
     detail = f"not signed with the secret of {shown}: it was changed, or the token is another's"
     only = fitting[0] if len(fitting) == 1 else None
     return Verdict("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)
+
+
+def _shown(texts: Sequence[str], separator: str = ", ") -> str:
+    """The first few of many."""
+    return separator.join(texts[:5]) + (f"{separator}and {len(texts) - 5} more" if len(texts) > 5 else "")

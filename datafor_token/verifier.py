@@ -16,7 +16,7 @@ from typing import Any
 from datafor_token import strict_json
 from datafor_token.applications import Application
 from datafor_token.errors import RuleError
-from datafor_token.keys import verification_key
+from datafor_token.keys import Key, verification_key
 from datafor_token.names import user_name
 from datafor_token.rules import TIME_CLAIMS
 
@@ -55,10 +55,7 @@ class Refused(Exception):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Token:
-    """A token that could be read: header and claims are unproven until a signature fits.
-
-    ``identifier`` is the SHA-256 of the signed part in hex: no other spelling of the signature changes it.
-    """
+    """A token that could be read: header and claims are unproven until a signature fits."""
 
     header: Mapping[str, Any]
     claims: Mapping[str, Any]
@@ -70,10 +67,12 @@ class Token:
         """What the header says, to be compared with what an application expects."""
         return str(self.header["alg"])
 
-    @property
-    def identifier(self) -> str:
-        """What a revocation is kept under."""
-        return hashlib.sha256(self.signing_input).hexdigest()
+    def identifier(self, key: Key) -> str:
+        """What a revocation is kept under: the SHA-256, in hex, of the signed part and the key that signed it.
+
+        No other spelling of the signature changes it, and no other key's token has it.
+        """
+        return hashlib.sha256(self.signing_input + b"\0" + (key.kid or key.material.decode()).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +108,8 @@ def read(text: str) -> Token:
     if len(text) > LONGEST_TOKEN:
         raise Refused("read", "malformed", f"the token has {len(text)} characters; at most {LONGEST_TOKEN} are read")
     if not _PARTS.fullmatch(text):
-        raise Refused("read", "malformed", "a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between")
+        detail = "a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between"
+        raise Refused("read", "malformed", detail + _hint(text))
     header_part, payload_part, signature_part = text.split(".")
     header = _object("header", header_part)
     claims = _object("payload", payload_part)
@@ -140,8 +140,19 @@ def check_claims(
     """
     expires, time_step = _check_times(token.claims, moment, must_have_begun=must_have_begun)
     username, name_step = _check_username(token.claims, application.fieldmap.username)
-    vouched = Vouched(application, username, expires, token.claims, secret, token.identifier)
+    identifier = token.identifier(verification_key(application.algorithm, secret))
+    vouched = Vouched(application, username, expires, token.claims, secret, identifier)
     return vouched, [time_step, name_step]
+
+
+def _hint(text: str) -> str:
+    """What most often makes a good token a malformed one."""
+    inside = text.strip().removeprefix("Bearer ").strip().strip("\"'").strip()
+    if inside != text and _PARTS.fullmatch(inside):
+        return "; this one has white space, quotes or the word Bearer around it"
+    if text.endswith("."):
+        return "; this one has no signature"
+    return ""
 
 
 def _decoded(part: str, text: str) -> bytes:
@@ -198,10 +209,10 @@ def _check_times(claims: Mapping[str, Any], moment: Moment, *, must_have_begun: 
 
 
 def _check_username(claims: Mapping[str, Any], claim: str) -> tuple[str, Step]:
-    value = claims.get(claim)
-    if value is None:
+    if claim not in claims:
         others = ", ".join(sorted(name[:64] for name in claims)[:10]) or "no claim at all"
         raise Refused("username", "no_username", f"the claim is called {claim}, the token has {others}")
+    value = claims[claim]
     try:
         if not isinstance(value, str):
             raise RuleError("must be text")

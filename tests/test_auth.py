@@ -116,6 +116,12 @@ def test_a_post_from_here_or_from_curl_works(caller: Caller, headers: dict[str, 
     assert caller.post("update", SEED_APPLICATION, headers={**basic(), **headers}).status_code == 200
 
 
+def test_no_origin_is_a_request_without_a_host(app: Flask) -> None:
+    """Origin null is another site, also where the request names no host."""
+    headers = {**basic(), "Origin": "null", "Host": ""}
+    assert app.test_client().post(f"{API}/update", json=SEED_APPLICATION, headers=headers).status_code == 403
+
+
 def test_bearer_is_exempt_from_the_cross_site_rule(caller: Caller) -> None:
     """No browser adds a Bearer token by itself: such a call is judged by its token alone."""
     answer = caller.post("update", {}, headers={"Authorization": "Bearer x", "Origin": "https://app.example"})

@@ -79,6 +79,9 @@ def test_a_session_ends_with_its_user(
     cookie = sessions.open(LENA)
     change(store)
     assert user_of(sessions, cookie) is None
+    # For good: a stolen cookie must not come back with the user.
+    store.put("users", LENA.to_document())
+    assert user_of(sessions, cookie) is None
 
 
 def test_a_session_ends_with_its_time(sessions: Sessions, clock: Clock) -> None:
@@ -139,6 +142,26 @@ def test_sessions_work_on_a_disk_that_cannot_be_written(
     assert user_of(sessions, cookie) == LENA
     with pytest.raises(StoreUnavailable):
         sessions.open(LENA)
+
+
+def test_a_stuck_lock_holds_nobody_up(sessions: Sessions, store: FileStore, clock: Clock) -> None:
+    """While another process sits on the lock, who is signed in goes on without waiting for it."""
+    cookie = sessions.open(LENA)
+    clock.advance(120)
+    store._lock_timeout = 600
+    with store._locked("sessions"):
+        assert user_of(sessions, cookie) == LENA
+
+
+def test_a_damaged_session_is_none(sessions: Sessions, tmp_path: Path) -> None:
+    """A session record that cannot be read opens nothing, can be left, and does not stop a new one."""
+    cookie = sessions.open(LENA)
+    (path,) = (tmp_path / "data" / "sessions").glob("*.json")
+    path.write_text("{")
+    assert user_of(sessions, cookie) is None
+    sessions.close(cookie)
+    assert path.read_text() == "{"
+    assert user_of(sessions, sessions.open(LENA)) == LENA
 
 
 def test_old_sessions_are_swept(sessions: Sessions, store: FileStore, clock: Clock, tmp_path: Path) -> None:

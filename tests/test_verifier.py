@@ -179,6 +179,11 @@ def test_user_names(change: dict[str, Any], expected: str | None) -> None:
     assert reason(token(claims(**change))) == expected
 
 
+def test_a_name_that_is_null_is_no_name() -> None:
+    """A null in the place of a user name is not taken for its absence."""
+    assert reason(token({**claims(), "loginname": None})) == "invalid_username"
+
+
 def test_every_alteration_of_a_good_token_is_refused() -> None:
     """Each change, insertion and deletion of one character, at each place, makes a token that is refused."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ \n"

@@ -72,11 +72,16 @@ def test_a_disabled_user_is_out_in_every_worker(server: Server) -> None:
     login = server.request("POST", LOGIN, {"username": "leaver", "password": "start"}, {})
     by_session = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
     path = server.data_dir / "users" / "leaver.json"
-    for enabled, expected in ((True, 200), (False, 401), (True, 200)):
+    # A session that ended stays ended; the others are refused while the disabling lasts.
+    for enabled, expected, session in ((True, 200, 200), (False, 401, 401), (True, 200, 401)):
         path.write_text(json.dumps({**json.loads(path.read_text()), "enabled": enabled}))
-        for headers in (by_token, by_session, basic("leaver", "start")):
+        for headers, status in (
+            (by_token, expected),
+            (by_session, session),
+            (basic("leaver", "start"), expected),
+        ):
             found = statuses(lambda sent=headers: server.request("GET", DETAIL, headers=sent).status)  # type: ignore[misc]
-            assert found == {expected}
+            assert found == {status}
 
 
 def test_a_logout_counts_in_every_worker(server: Server) -> None:

@@ -41,8 +41,10 @@ class Store(Protocol):
     def create(self, collection: str, document: Document) -> None:
         """Write the document; raise ``AlreadyThere`` where there is one of that name, even a damaged one."""
 
-    def update(self, collection: str, name: str, change: Change) -> Document:
+    def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
         """Read, change and write under one lock; answer what was written.
+
+        ``wait`` is for how many seconds another writer is waited for, when it is not worth the usual time.
 
         ``change`` gets the present document or ``None`` and returns the whole new one. What it
         raises goes to the caller, and nothing is written.

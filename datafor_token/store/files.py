@@ -83,8 +83,8 @@ class FileStore:
                     raise AlreadyThere
             self._write(path, document)
 
-    def update(self, collection: str, name: str, change: Change) -> Document:
-        with self._locked(collection):
+    def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
+        with self._locked(collection, wait):
             document = change(self.get(collection, name))
             if fold(document["name"]) != fold(name):
                 raise ValueError("an update cannot rename a record")
@@ -155,11 +155,12 @@ class FileStore:
         return self._folder / collection / f"{_TEMP_PREFIX}{secrets.token_hex(8)}"
 
     @contextlib.contextmanager
-    def _locked(self, collection: str) -> Iterator[None]:
+    def _locked(self, collection: str, wait: float | None = None) -> Iterator[None]:
+        timeout = self._lock_timeout if wait is None else wait
         with contextlib.ExitStack() as stack:
             # Only taking the lock: what goes wrong inside has its own words.
             with outage(f"lock {collection}"):
-                stack.enter_context(exclusive(self._folder / collection / _LOCK, self._lock_timeout))
+                stack.enter_context(exclusive(self._folder / collection / _LOCK, timeout))
             yield
 
     def _write(self, path: Path, document: Document) -> None:

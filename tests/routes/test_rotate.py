@@ -141,6 +141,16 @@ class TestRotate:
         monkeypatch.setattr("os.fsync", full)
         assert accepted(caller, token(claims()))
 
+    def test_a_stuck_lock_holds_nobody_up(self, caller: Caller, app: Flask) -> None:
+        """While another process sits on the lock, a token of the old secret is accepted without waiting for it."""
+        assert accepted(caller, token(claims()))
+        caller.post("rotate", {"name": "ERP", "secret": "new-one"})
+        with app.app_context():
+            store: Any = services().store
+        store._lock_timeout = 600
+        with store._locked("applications"):
+            assert accepted(caller, token(claims()))
+
     def test_update_ends_the_grace_time(self, caller: Caller) -> None:
         """A secret or algorithm that is changed by update ends a grace time; other changes leave it running."""
         caller.post("rotate", {"name": "ERP", "secret": "new-one"})
@@ -249,6 +259,50 @@ class TestRevoke:
         assert texts[0] != texts[1]
         caller.post("revoke", {"token": texts[0]})
         assert not accepted(caller, texts[1])
+
+    def test_another_applications_token_is_not_hit(self, caller: Caller) -> None:
+        """Of two tokens with the same claims only the revoked one is refused; with the same secret they are one."""
+        caller.post("update", application(name="Other", secret="other"))
+        caller.post("update", application(name="Twin"))
+        caller.post("revoke", {"token": token(claims())})
+        assert not accepted(caller, token(claims()))
+        assert accepted(caller, token(claims(), "other"))
+        caller.post("delete", {"name": "ERP"})
+        assert not accepted(caller, token(claims()))
+
+    def test_another_spelling_of_a_public_key_revives_nothing(self, caller: Caller) -> None:
+        """A token stays revoked when the same public key is stored in its other form."""
+        key = key_for("ES256")
+        caller.post("update", application(algorithm="ES256", secret=public_pem(key)))
+        text = jwt.encode(claims(), key, algorithm="ES256")
+        caller.post("revoke", {"token": text})
+        caller.post("update", application(algorithm="ES256", secret=public_base64(key)))
+        assert not accepted(caller, text)
+
+    def test_a_damaged_application_may_be_the_tokens(self, caller: Caller, settings: Settings) -> None:
+        """When the token can be the one of a record that cannot be read, revoking it is 503, and explain says so."""
+        text = token(claims())
+        path = settings.data_dir / "applications" / "erp.json"
+        whole = path.read_text()
+        caller.post("update", application(name="Other", secret="other"))
+        path.write_text("{")
+        assert caller.post("revoke", {"token": text}).status_code == 503
+        assert caller.post("revoke", {"token": token(claims(), "other")}).status_code == 200
+        answer = caller.post("explain", {"token": text}).json
+        assert answer["reason"] == "signature"
+        assert "erp" in answer["steps"][-1]["detail"]
+        path.write_text(whole)
+        assert accepted(caller, text)
+
+    def test_what_a_clipboard_adds(self, caller: Caller) -> None:
+        """A line break behind a token does not save it from being revoked; explain says what is around it."""
+        text = token(claims())
+        for around in (f"{text}\n", f'"{text}"', f"Bearer {text}"):
+            detail = caller.post("explain", {"token": around}).json["steps"][-1]["detail"]
+            assert "white space, quotes or the word Bearer" in detail
+        assert caller.post("introspect", {"token": f" {text}\n"}).json["active"]
+        caller.post("revoke", {"token": f"{text}\n"})
+        assert not accepted(caller, text)
 
     def test_who_may_revoke(self, caller: Caller) -> None:
         """An Administrator any token, a user their own, by any way of signing in; a stranger none."""

@@ -84,7 +84,12 @@ def test_a_wrong_credential_is_never_passed_over(caller: Caller) -> None:
     check_refused(caller.get(f"{DETAIL}?token=x", {}))
     check_refused(caller.get(f"{DETAIL}?token=", {}))
     check_refused(caller.get(f"{DETAIL}?token={good}", bearer("x")))
-    check_refused(caller.get(f"{DETAIL}?token={good}", {"Authorization": "Bearer"}))
+    for odd in ("Bearer", "bearer\tx", "Bearer,x", "BEARER=x"):
+        check_refused(caller.get(f"{DETAIL}?token={good}", {"Authorization": odd}))
+    for odd in ("Basic\tx", "basic,x", "Basic"):
+        assert caller.get(DETAIL, {"Authorization": odd}).json["msg"] == "wrong password"
+    for other in ("Digest x", "Negotiate y", "Basics x", ""):
+        assert caller.get(DETAIL, {"Authorization": other}).status_code == 200
     answer = caller.get(f"{DETAIL}?token={good}", basic("admin", "wrong"))
     assert (answer.status_code, answer.json["msg"]) == (401, "wrong password")
     assert caller.get(f"{DETAIL}?token=x", basic()).status_code == 200
@@ -277,6 +282,15 @@ def test_a_weak_previous_secret_stays_weak(caller: Caller) -> None:
     caller.post("rotate", {"name": "ERP"})
     explained(caller, token(claims(loginname="admin")), "administrator_refused", "weak")
     explained(caller, token(claims()), None, "no Administrator")
+
+
+def test_a_weak_present_secret_is_weak(caller: Caller) -> None:
+    """In a grace time a token of the strong previous secret signs no Administrator in while the present one is weak."""
+    caller.post("update", application(secret=STRONG_SECRET))
+    text = token(claims(loginname="admin"), STRONG_SECRET)
+    explained(caller, text, None, "may sign an Administrator in")
+    caller.post("rotate", {"name": "ERP", "secret": "weak"})
+    explained(caller, text, "administrator_refused", "weak")
 
 
 def test_tokens_that_may_not_administer(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ class UnlockedStore(FileStore):
     """Broken on purpose: its lock locks nothing."""
 
     @contextlib.contextmanager
-    def _locked(self, _: str) -> Iterator[None]:
+    def _locked(self, *_: object) -> Iterator[None]:
         yield
 
 
@@ -186,6 +186,9 @@ def test_a_stuck_lock_is_an_outage_for_writers_only(store: FileStore) -> None:
         with pytest.raises(LockTimeout):
             store.put("users", {"name": "lena", "value": 2})
         assert store.get("users", "lena") == {"name": "lena", "value": 1}
+        patient = make_factory(record(store).parent.parent, lock_timeout=600)()
+        with pytest.raises(LockTimeout):
+            patient.update("users", "lena", lambda _: {"name": "lena"}, wait=0.01)
         holder.kill()
     store.put("users", {"name": "lena", "value": 3})
     assert store.get("users", "lena") == {"name": "lena", "value": 3}
