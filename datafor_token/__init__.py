@@ -12,12 +12,14 @@ from flask import Flask
 from datafor_token import (
     applications,
     auth,
+    cli,
     gate,
     logs,
     proxies,
     responses,
     revocations,
     routes,
+    secrecy,
     services,
     sessions,
     users,
@@ -27,6 +29,7 @@ from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.signin import SignIn
 from datafor_token.store.files import FileStore
+from datafor_token.throttle import Throttle
 
 __version__ = "0.1.0"
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ _COLLECTIONS = (
     sessions.COLLECTION,
     revocations.COLLECTION,
     gate.TICKETS,
+    secrecy.COLLECTION,
 )
 
 
@@ -62,21 +66,23 @@ def create_app(
     proxies.init_app(app)
     auth.init_app(app)
     routes.register(app, settings.url_prefix)
+    cli.init_app(app)
     return app
 
 
 def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher) -> services.Services:
     try:
         store = FileStore(settings.data_dir, _COLLECTIONS, lock_timeout=settings.lock_timeout)
-        accounts = users.Users(store, users.Passwords(hasher, clock))
+        keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
+        accounts = users.Users(store, users.Passwords(hasher, clock), Throttle(settings.data_dir, clock))
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:
-        raise StartError(f"datafor_token cannot start: {settings.data_dir}: {error.reason}") from None
+        raise StartError(f"{settings.data_dir}: {error.reason}") from None
     if made_up is not None:
         file = settings.config_dir / users.PASSWORD_FILE
         sys.stdout.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
         sys.stdout.flush()
-    registry = Registry(store, clock, require_strong_secrets=settings.require_strong_secrets)
+    registry = Registry(store, keys, clock, require_strong_secrets=settings.require_strong_secrets)
     revoked = revocations.Revocations(store, clock, settings.leeway)
     times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     judge = SignIn(registry, accounts, revoked, clock, settings)
@@ -85,6 +91,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         clock=clock,
         store=store,
         registry=registry,
+        secrecy=keys,
         users=accounts,
         revocations=revoked,
         sessions=sessions.Sessions("api", store, accounts, clock, times),

@@ -102,6 +102,11 @@ def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
     return _noted(caller)
 
 
+def client_address() -> str:
+    """Where the request came from, as far as proxies are believed."""
+    return request.remote_addr or ""
+
+
 def session_cookie() -> str:
     """The session cookie of the request, empty where there is none."""
     return request.cookies.get(SESSION_COOKIE, "")
@@ -149,7 +154,7 @@ def _by_password(credential: str) -> User:
         name, colon, password = base64.b64decode(credential, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, ValueError):
         raise WrongPassword from None
-    user = services().users.with_password(name, password) if colon else None
+    user = services().users.with_password(name, password, client_address()) if colon else None
     if user is None:
         raise WrongPassword
     return user

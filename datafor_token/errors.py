@@ -10,7 +10,10 @@ from types import MappingProxyType
 
 
 class StartError(SystemExit):
-    """The service cannot start; being a ``SystemExit``, its sentence is printed without a traceback."""
+    """The service cannot start; being a ``SystemExit``, its faults are printed, one a line, without a traceback."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
 class RuleError(ValueError):
@@ -113,6 +116,17 @@ class UnsupportedMediaType(DataforTokenError):
     message = (
         "the content type must be application/x-www-form-urlencoded, application/json or multipart/form-data, in UTF-8"
     )
+
+
+class TooManyAttempts(DataforTokenError):
+    """429: too many failed passwords for this user name from this address; no hash was computed."""
+
+    status = 429
+    message = "too many failed passwords: try again later"
+
+    def __init__(self, seconds: int = 1) -> None:
+        super().__init__()
+        self.retry_after = seconds
 
 
 class Overloaded(DataforTokenError):

@@ -4,8 +4,10 @@ import logging
 
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.sansio.utils import host_is_trusted
 
 from datafor_token import logs
+from datafor_token.errors import Forbidden
 from datafor_token.services import services
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ def init_app(app: Flask) -> None:
         )
     else:
         app.before_request(_Warning())
+    app.before_request(_check_host)
     app.before_request(_preflight)
     app.after_request(_allow_origin)
 
@@ -53,6 +56,13 @@ class _Warning:
             self._said = True
             advice = "set TRUSTED_PROXIES if a proxy of yours sends these headers"
             log.warning(logs.event(event="forwarding headers are not believed", advice=advice))
+
+
+def _check_host() -> None:
+    """Refuse requests for another host (``TRUSTED_HOSTS``): 403, which the check may answer too."""
+    trusted = services().settings.trusted_hosts
+    if trusted and not host_is_trusted(request.host, trusted):
+        raise Forbidden("this host is none of TRUSTED_HOSTS")
 
 
 def _preflight() -> Response | None:

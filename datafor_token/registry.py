@@ -11,6 +11,7 @@ from datafor_token.applications import COLLECTION, MASK, Application, Previous
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable
 from datafor_token.keys import is_shared, new_secret, verification_key
 from datafor_token.names import fold
+from datafor_token.secrecy import Secrecy
 from datafor_token.store.base import Document, Store
 from datafor_token.strength import weakness
 
@@ -44,8 +45,11 @@ class Registry:
     ``RecordDamaged`` where a record is no application.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float], *, require_strong_secrets: bool) -> None:
+    def __init__(
+        self, store: Store, secrecy: Secrecy, clock: Callable[[], float], *, require_strong_secrets: bool
+    ) -> None:
         self._store = store
+        self._secrecy = secrecy
         self._clock = clock
         self._require_strong_secrets = require_strong_secrets
 
@@ -54,7 +58,7 @@ class Registry:
         document = self._store.get(COLLECTION, name)
         if document is None:
             raise NotFound
-        return Application.from_document(document)
+        return self._opened(document)
 
     def the_only_one(self) -> Application:
         """The application where there is just one; with several ``InvalidInput``, with none ``NotFound``."""
@@ -65,7 +69,7 @@ class Registry:
             raise NotFound
         if isinstance(found[0], RecordDamaged):
             raise found[0]
-        return Application.from_document(found[0])
+        return self._opened(found[0])
 
     def all(self) -> Listing:
         """Every application; one that cannot be read is named and stops no other."""
@@ -74,7 +78,7 @@ class Registry:
             try:
                 if isinstance(found, RecordDamaged):
                     raise found
-                applications.append(Application.from_document(found))
+                applications.append(self._opened(found))
             except RecordDamaged as error:
                 damaged.append(name)
                 log.warning(logs.event(event="record damaged", reason=error.reason))
@@ -100,7 +104,7 @@ class Registry:
             nonlocal made
             if document is None:
                 raise NotFound
-            stored = Application.from_document(document)
+            stored = self._opened(document)
             if made is not None:
                 if not is_shared(stored.algorithm):
                     raise InvalidInput.of("secret", f"is missing: the service makes none for {stored.algorithm}")
@@ -110,7 +114,7 @@ class Registry:
             warnings.extend(self._warnings(stored.name, stored.algorithm, new))
             previous = Previous(stored.secret, until) if grace else None
             now = int(self._clock() * 1000)
-            return dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now).to_document()
+            return self._sealed(dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now))
 
         self._store.update(COLLECTION, name, change)
         return Rotation(made, until, warnings)
@@ -123,11 +127,11 @@ class Registry:
             return
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else Application.from_document(document)
+            stored = None if document is None else self._opened(document)
             if stored is None or stored.previous is None or stored.previous.secret != previous.secret:
                 raise NotFound
             noted = dataclasses.replace(stored.previous, last_used=now)
-            return dataclasses.replace(stored, previous=noted).to_document()
+            return self._sealed(dataclasses.replace(stored, previous=noted))
 
         try:
             self._store.update(COLLECTION, application.name, change, wait=_NOTE_WAIT)
@@ -148,13 +152,46 @@ class Registry:
         warnings: list[str] = []
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else Application.from_document(document)
+            stored = None if document is None else self._opened(document)
             application = _merged(stored, wanted, creator, int(self._clock() * 1000))
             warnings.extend(self._warnings(application.name, application.algorithm, application.secret))
-            return application.to_document()
+            return self._sealed(application)
 
         self._store.update(COLLECTION, wanted["name"], change)
         return warnings
+
+    def reseal(self, name: str) -> None:
+        """Write the application's record anew, so that its secrets are encrypted with the present key."""
+
+        def change(document: Document | None) -> Document:
+            if document is None:
+                raise NotFound
+            return self._sealed(self._opened(document))
+
+        self._store.update(COLLECTION, name, change)
+
+    def _opened(self, document: Document) -> Application:
+        """The application of a record, whose secrets may be encrypted or, written by hand, plain."""
+        name, previous = str(document.get("name")), document.get("previous")
+        opened = dict(document)
+        for field in ("secret", "initpwd"):
+            if field in document:
+                opened[field] = self._secrecy.open(name, field, document[field])
+        if isinstance(previous, dict):
+            secret = self._secrecy.open(name, "previous", previous.get("secret"))
+            opened["previous"] = {**previous, "secret": secret}
+        return Application.from_document(opened)
+
+    def _sealed(self, application: Application) -> Document:
+        """The record of an application, its secrets encrypted."""
+        document = application.to_document()
+        for field in ("secret", "initpwd"):
+            document[field] = self._secrecy.seal(application.name, field, document[field])
+        if application.previous is not None:
+            document["previous"]["secret"] = self._secrecy.seal(
+                application.name, "previous", application.previous.secret
+            )
+        return document
 
     def _warnings(self, name: str, algorithm: str, secret: str) -> list[str]:
         weak = weakness(algorithm, secret)

@@ -8,6 +8,7 @@ from flask import Flask, current_app
 from datafor_token.gate import Gate
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
+from datafor_token.secrecy import Secrecy
 from datafor_token.sessions import Sessions
 from datafor_token.settings import Settings
 from datafor_token.signin import SignIn
@@ -25,6 +26,7 @@ class Services:
     clock: Callable[[], float]
     store: Store
     registry: Registry
+    secrecy: Secrecy
     users: Users
     revocations: Revocations
     sessions: Sessions

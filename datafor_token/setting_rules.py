@@ -46,3 +46,10 @@ def origins(value: Any) -> None:
             raise RuleError(
                 "must be a list of origins such as https://portal.example, in lower case and without a path"
             )
+
+
+def hosts(value: Any) -> None:
+    """Host names without a port; one that begins with a dot stands for all within it."""
+    for host in value:
+        if not isinstance(host, str) or not re.fullmatch(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*", host):
+            raise RuleError("must be host names such as intra.example, in lower case and without a port")

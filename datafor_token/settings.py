@@ -20,6 +20,8 @@ ENVIRONMENT_ONLY = {
     "CONFIG_DIR": "the folder of settings.toml; default: config/ beside the code",
     "DATA_DIR": "the folder of all records; default: data/ beside the code",
     "BIND": "where gunicorn listens; default: 127.0.0.1:28080",
+    "SECRET_KEY": "the key that encrypts secrets, 32 random bytes as Base64, and former ones behind commas;"
+    " default: config/secret_key",
     "ADMIN_PASSWORD": "the password of the user admin, made at the first start; default: a random one, printed once",
 }
 _ROOT = Path(__file__).resolve().parent.parent
@@ -97,6 +99,12 @@ class Settings:
         text="How many proxies stand in front whose X-Forwarded-For, -Proto, -Host and -Prefix are believed.",
         check=setting_rules.between(0, 10),
     )
+    trusted_hosts: tuple[str, ...] = _setting(
+        (),
+        unit="list of hosts",
+        text="Host names that requests may be for, such as intra.example or .example; none: any.",
+        check=setting_rules.hosts,
+    )
     cors_origins: tuple[str, ...] = _setting(
         (),
         unit="list of origins",
@@ -118,7 +126,7 @@ def bind_address(environ: Mapping[str, str]) -> str:
     text = environ.get(f"{ENVIRONMENT_PREFIX}BIND") or "127.0.0.1:28080"
     place = re.fullmatch(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})|unix:.+", text)
     if place is None or int(place["port"] or 0) > 65535:
-        raise _start_error([f"{ENVIRONMENT_PREFIX}BIND must be host:port, [IPv6 address]:port or unix:path"])
+        raise StartError(f"{ENVIRONMENT_PREFIX}BIND must be host:port, [IPv6 address]:port or unix:path")
     return text
 
 
@@ -148,13 +156,9 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
         except RuleError as error:
             faults.append(f"{name} ({origin}) {error}")
     if faults:
-        raise _start_error(faults)
+        raise StartError(*faults)
     data_dir = Path(environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR") or Settings.data_dir)
     return Settings(**accepted, config_dir=folder, data_dir=data_dir)
-
-
-def _start_error(faults: list[str]) -> StartError:
-    return StartError("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
 def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:

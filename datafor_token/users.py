@@ -17,6 +17,7 @@ import argon2
 from datafor_token import names
 from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError
 from datafor_token.store.base import Document, Store
+from datafor_token.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -92,28 +93,39 @@ class User:
 class Users:
     """The users in the store, and whose password is whose."""
 
-    def __init__(self, store: Store, passwords: "Passwords") -> None:
+    def __init__(self, store: Store, passwords: "Passwords", throttle: Throttle) -> None:
         self._store = store
         self._passwords = passwords
+        self._throttle = throttle
 
     def get(self, name: str) -> User | None:
         """The user of that name, in whatever case; ``None`` where there is none."""
         document = self._store.get(COLLECTION, name)
         return None if document is None else User.from_document(document)
 
-    def with_password(self, name: str, password: str) -> User | None:
-        """The enabled user whose name and password these are, else ``None``.
+    def with_password(self, name: str, password: str, address: str) -> User | None:
+        """The enabled user whose name and password these are, else ``None``; ``address`` is the client's.
 
-        Unknown name, wrong password and disabled user cost the same: one hash.
+        Unknown name, wrong password and disabled user cost the same: one hash. Raises
+        ``TooManyAttempts`` without any hash when this name failed too often from this address.
         """
         try:
             user = self.get(names.user_name(name))
         except RuleError:
             user = None
-        usable = user is not None and user.enabled
-        if self._passwords.match(user.password if user is not None and usable else "", password):
+        stored = user.password if user is not None and user.enabled else ""
+        if self._passwords.remembers(stored, password):
             return user
-        return None
+        self._throttle.check(name, address)
+        with self._passwords.slot():
+            # Of several calls with the same password that waited here, the first one hashed it for all.
+            if self._passwords.remembers(stored, password):
+                return user
+            forgive = self._throttle.count(name, address)
+            if not self._passwords.match(stored, password):
+                return None
+            forgive()
+        return user
 
     def create(self, user: User, password: str) -> User:
         """Keep a new user, with that password if there is one; raise ``AlreadyThere`` where the name is taken."""
@@ -142,7 +154,7 @@ class Users:
         if self._store.names(COLLECTION):
             return None
         if password == "":
-            raise StartError("datafor_token cannot start: DATAFOR_TOKEN_ADMIN_PASSWORD is empty")
+            raise StartError("DATAFOR_TOKEN_ADMIN_PASSWORD is empty")
         try:
             # Under the lock: of two services that start at once, one makes the user.
             self._store.update(COLLECTION, FIRST_USER, change)
@@ -169,36 +181,36 @@ class Passwords:
 
     def hash(self, password: str) -> str:
         """The argon2id hash of a new password, in its standard text form."""
-        with self._slot():
+        with self.slot():
             return self._hasher.hash(password)
 
+    def remembers(self, stored: str, password: str) -> bool:
+        """Whether ``password`` was right for the hash ``stored`` within the last minute."""
+        since = self._remembered.get(self._mark(stored, password))
+        return since is not None and 0 <= self._clock() - since < _REMEMBERED_SECONDS
+
     def match(self, stored: str, password: str) -> bool:
-        """Whether ``password`` is the one of the hash ``stored``; an empty ``stored`` takes as long and is no."""
-        # The length in front: no two pairs of hash and password run together to the same bytes.
-        mark = hmac.digest(self._key, f"{len(stored)}:{stored}{password}".encode(errors="replace"), hashlib.sha256)
-        if self._is_remembered(mark):
-            return True
-        with self._slot():
-            # Of several calls with the same password that waited here, the first one hashed it for all.
-            if self._is_remembered(mark):
-                return True
-            try:
-                self._hasher.verify(stored or self._nobody, password.encode(errors="replace"))
-            except argon2.exceptions.VerifyMismatchError:
-                return False
-            except argon2.exceptions.InvalidHashError:
-                raise RecordDamaged(reason="a user's password hash is not readable") from None
-            except argon2.exceptions.VerificationError:
-                # No memory for the hash, as far as argon2 says anything.
-                raise Overloaded from None
+        """Whether ``password`` is the one of the hash ``stored``; an empty ``stored`` takes as long and is no.
+
+        To be called within a ``slot``.
+        """
+        try:
+            self._hasher.verify(stored or self._nobody, password.encode(errors="replace"))
+        except argon2.exceptions.VerifyMismatchError:
+            return False
+        except argon2.exceptions.InvalidHashError:
+            raise RecordDamaged(reason="a user's password hash is not readable") from None
+        except argon2.exceptions.VerificationError:
+            # No memory for the hash, as far as argon2 says anything.
+            raise Overloaded from None
         if not stored:
             return False
-        self._remember(mark)
+        self._remember(self._mark(stored, password))
         return True
 
-    def _is_remembered(self, mark: bytes) -> bool:
-        since = self._remembered.get(mark)
-        return since is not None and 0 <= self._clock() - since < _REMEMBERED_SECONDS
+    def _mark(self, stored: str, password: str) -> bytes:
+        # The length in front: no two pairs of hash and password run together to the same bytes.
+        return hmac.digest(self._key, f"{len(stored)}:{stored}{password}".encode(errors="replace"), hashlib.sha256)
 
     def _remember(self, mark: bytes) -> None:
         if len(self._remembered) >= _MOST_REMEMBERED:
@@ -207,7 +219,8 @@ class Passwords:
         self._remembered[mark] = self._clock()
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
+        """A place to hash in, of which there are few; raises ``Overloaded`` after too long a wait."""
         if not self._slots.acquire(timeout=_LONGEST_WAIT):
             raise Overloaded
         try:
@@ -231,6 +244,6 @@ def _keep_password(path: Path, password: str) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise StartError(
-            f"datafor_token cannot start: {path} cannot be written ({error.strerror}); make its folder"
+            f"{path} cannot be written ({error.strerror}); make its folder"
             " writable for this first start, or give a password in DATAFOR_TOKEN_ADMIN_PASSWORD"
         ) from None

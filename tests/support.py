@@ -19,6 +19,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from datafor_token.secrecy import Secrecy
+
 ROOT = Path(__file__).resolve().parent.parent
 API = "/plugin/datafor-modeler/api/token"
 ADMIN_PASSWORD = "the-Password-of-the-tests"
@@ -116,6 +118,18 @@ def token_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
     header, claims, _ = token.split(".")
     return read(header), read(claims)
+
+
+def record_of(config_dir: Path, data_dir: Path, name: str) -> dict[str, Any]:
+    """An application's record as it lies on the disk, its secrets decrypted."""
+    record: dict[str, Any] = json.loads((data_dir / "applications" / f"{name}.json").read_text())
+    keys = [base64.urlsafe_b64decode(text) for text in (config_dir / "secret_key").read_text().split()]
+    secrecy = Secrecy(keys)
+    for field in ("secret", "initpwd"):
+        record[field] = secrecy.open(record["name"], field, record[field])
+    if "previous" in record:
+        record["previous"]["secret"] = secrecy.open(record["name"], "previous", record["previous"]["secret"])
+    return record
 
 
 class Answer:

@@ -138,14 +138,16 @@ def test_413(caller: Caller) -> None:
     assert (answer.status_code, answer.json["msg"]) == (413, errors.BodyTooLarge.message)
 
 
-@pytest.mark.parametrize(("length", "status"), [(65536, 200), (65537, 413), (300_000, 413)])
+@pytest.mark.parametrize(("length", "status"), [(65536, 200), (65537, 413), (100_000, 413)])
 def test_413_without_a_length(server: Server, length: int, status: int) -> None:
     """A chunked body without an announced length has the same limit: it is never cut and then read."""
     body = json.dumps(SEED_APPLICATION).encode().ljust(length)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     with contextlib.closing(connection):
         parts = [body[start : start + 9_999] for start in range(0, length, 9_999)]
-        connection.request("POST", f"{API}/update", body=iter(parts), headers={**basic(), "Content-Type": FORM})
+        # The server may answer before it has read all, and close.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", f"{API}/update", body=iter(parts), headers={**basic(), "Content-Type": FORM})
         response = connection.getresponse()
         answer = json.loads(response.read())
     assert (response.status, answer["success"]) == (status, status == 200)

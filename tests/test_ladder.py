@@ -11,7 +11,7 @@ from tests.support import ROOT
 LADDER = [
     {"wsgi", "app"},
     {"datafor_token"},
-    {"routes"},
+    {"routes", "cli"},
     {f"routes.{family}" for family in ("applications", "gate", "operations", "sessions", "tokens", "users")},
     {"routes.inputs", "routes.paths"},
     {"auth", "proxies", "responses"},
@@ -19,7 +19,9 @@ LADDER = [
     {"gate"},
     {"sessions", "signin"},
     {"schemas", "issuer", "registry", "users", "revocations", "store.files"},
+    {"throttle"},
     {"fields", "verifier"},
+    {"secrecy"},
     {"applications", "forms", "store.locking", "store.sweeping"},
     {"rules", "strength"},
     {"keys", "store.base", "store.disk", "logs"},
@@ -29,14 +31,16 @@ LADDER = [
 ]
 HOMES = {
     "jwt": {"keys"},
-    "cryptography": {"keys", "key_text"},
+    "cryptography": {"keys", "key_text", "secrecy"},
+    "click": {"cli"},
     "zxcvbn": {"strength"},
     "marshmallow": {"fields", "schemas"},
     "qs_codec": {"forms"},
+    "limits": {"throttle"},
     "fcntl": {"store.locking"},
     "argon2": {"users", "datafor_token"},
     "gunicorn": {"logs", "responses"},
-    "flask": {"datafor_token", "auth", "proxies", "responses", "services"} | LADDER[2] | LADDER[3] | LADDER[4],
+    "flask": {"datafor_token", "cli", "auth", "proxies", "responses", "services"} | LADDER[2] | LADDER[3] | LADDER[4],
 }
 MODULES = [
     path for path in [ROOT / "app.py", ROOT / "wsgi.py", *(ROOT / "datafor_token").rglob("*.py")] if path.read_text()

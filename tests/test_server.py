@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, SEED_APPLICATION, Server, application, basic, need
+from tests.support import ROOT, SEED_APPLICATION, Server, application, basic, need, record_of
 
 
 def test_the_first_start_prints_the_password_once(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_eight_clients_write_one_record(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(write, range(8)))
     assert statuses == [[200] * 10] * 8
-    record = json.loads((server.data_dir / "applications" / "shared.json").read_text())
+    record = record_of(server.config_dir, server.data_dir, "shared")
     assert record["secret"] == f"{record['expire'] - 1}" * 40
 
 

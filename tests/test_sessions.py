@@ -9,6 +9,7 @@ import pytest
 from datafor_token.errors import StoreUnavailable
 from datafor_token.sessions import Sessions
 from datafor_token.store.files import FileStore
+from datafor_token.throttle import Throttle
 from datafor_token.users import Passwords, User, Users
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
 from tests.support import Clock
@@ -23,9 +24,19 @@ def store(tmp_path: Path) -> FileStore:
     return store
 
 
+def accounts(store: FileStore, clock: Clock) -> Users:
+    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store._folder, clock))
+
+
 @pytest.fixture
 def sessions(store: FileStore, clock: Clock) -> Sessions:
-    return Sessions("api", store, Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock)), clock, (43200, 3600))
+    return Sessions(
+        "api",
+        store,
+        accounts(store, clock),
+        clock,
+        (43200, 3600),
+    )
 
 
 def user_of(sessions: Sessions, cookie: str) -> User | None:
@@ -45,7 +56,13 @@ def test_a_session_is_its_users(sessions: Sessions) -> None:
 
 def test_a_cookie_of_another_kind_opens_nothing(sessions: Sessions, store: FileStore, clock: Clock) -> None:
     """The gate's cookie is no session of the API, nor the other way round."""
-    other = Sessions("gate", store, Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock)), clock, (43200, 3600))
+    other = Sessions(
+        "gate",
+        store,
+        accounts(store, clock),
+        clock,
+        (43200, 3600),
+    )
     cookie = other.open(LENA, secret_sealed="marked", application="ERP")
     assert user_of(sessions, cookie) is None
     session = other.find(cookie)

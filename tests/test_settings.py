@@ -82,6 +82,8 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         ("TRUSTED_PROXIES", "all"),
         ("GATE_SAMESITE", "none"),
         ("CORS_ORIGINS", "*"),
+        ("TRUSTED_HOSTS", "intra.example:80"),
+        ("TRUSTED_HOSTS", "*"),
         ("CORS_ORIGINS", "https://a.example/,https://b.example"),
     ],
 )
@@ -105,7 +107,7 @@ def test_the_shipped_file_shows_every_setting() -> None:
     text = (ROOT / "config" / "settings.toml").read_text()
     uncommented = "\n".join(line.removeprefix("#") for line in text.splitlines() if not line.startswith("# "))
     defaults = {field.name.upper(): field.default for field in table()}
-    assert {**tomllib.loads(uncommented), "CORS_ORIGINS": ()} == defaults
+    assert {**tomllib.loads(uncommented), "CORS_ORIGINS": (), "TRUSTED_HOSTS": ()} == defaults
     assert tomllib.loads(text) == {}
     for field in table():
         assert f"# {field.metadata['help'].rstrip('.')} ({field.metadata['unit']})." in text

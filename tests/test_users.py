@@ -9,6 +9,7 @@ import pytest
 from datafor_token import users
 from datafor_token.errors import Overloaded, RecordDamaged, StartError
 from datafor_token.store.files import FileStore
+from datafor_token.throttle import Throttle
 from datafor_token.users import Passwords, User, Users
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
 from tests.support import Clock
@@ -36,19 +37,23 @@ def store(tmp_path: Path) -> FileStore:
     return FileStore(tmp_path / "data", (users.COLLECTION,), lock_timeout=5)
 
 
+def cheap(store: FileStore, clock: Clock) -> Users:
+    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store._folder, clock))
+
+
 @pytest.fixture
 def accounts(store: FileStore, hasher: CountingHasher, clock: Clock) -> Users:
     passwords = Passwords(hasher, clock)
     store.put("users", User(name="Lena", password=passwords.hash("right")).to_document())
     store.put("users", User(name="off", password=passwords.hash("right"), enabled=False).to_document())
     store.put("users", User(name="none").to_document())
-    return Users(store, passwords)
+    return Users(store, passwords, Throttle(store._folder, clock))
 
 
 def test_the_right_password_is_the_users(accounts: Users) -> None:
     """Name (in whatever case) and password give the user."""
     for name in ("Lena", "LENA", "lena"):
-        user = accounts.with_password(name, "right")
+        user = accounts.with_password(name, "right", "10.0.0.1")
         assert user is not None
         assert user.name == "Lena"
 
@@ -60,31 +65,31 @@ def test_the_right_password_is_the_users(accounts: Users) -> None:
 def test_every_refusal_costs_one_hash(accounts: Users, hasher: CountingHasher, name: str, password: str) -> None:
     """Unknown, wrong, disabled, without a password, no name at all: each is one hash and None, every time."""
     for times in (1, 2):
-        assert accounts.with_password(name, password) is None
+        assert accounts.with_password(name, password, "10.0.0.1") is None
         assert hasher.verified == times
 
 
 def test_a_right_password_is_remembered_for_a_minute(accounts: Users, hasher: CountingHasher, clock: Clock) -> None:
     """Within 60 seconds the same password costs no hash; after that it does; a wrong one always does."""
-    accounts.with_password("lena", "right")
+    accounts.with_password("lena", "right", "10.0.0.1")
     clock.advance(59)
-    assert accounts.with_password("lena", "right") is not None
+    assert accounts.with_password("lena", "right", "10.0.0.1") is not None
     assert hasher.verified == 1
     clock.advance(1)
-    assert accounts.with_password("lena", "right") is not None
+    assert accounts.with_password("lena", "right", "10.0.0.1") is not None
     assert hasher.verified == 2
-    assert accounts.with_password("lena", "right ") is None
+    assert accounts.with_password("lena", "right ", "10.0.0.1") is None
     assert hasher.verified == 3
 
 
 def test_a_changed_user_is_not_remembered(accounts: Users, store: FileStore, hasher: CountingHasher) -> None:
     """A new password makes the old one wrong at once, and a disabled user is refused at once."""
-    accounts.with_password("lena", "right")
+    accounts.with_password("lena", "right", "10.0.0.1")
     store.put("users", User(name="Lena", password=hasher.hash("new")).to_document())
-    assert accounts.with_password("lena", "right") is None
-    assert accounts.with_password("lena", "new") is not None
+    assert accounts.with_password("lena", "right", "10.0.0.1") is None
+    assert accounts.with_password("lena", "new", "10.0.0.1") is not None
     store.put("users", User(name="Lena", password=hasher.hash("new"), enabled=False).to_document())
-    assert accounts.with_password("lena", "new") is None
+    assert accounts.with_password("lena", "new", "10.0.0.1") is None
 
 
 def test_memory_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,9 +107,9 @@ def test_waiting_for_a_hash_is_bounded(accounts: Users, monkeypatch: pytest.Monk
     for _ in range(users._HASHES_AT_ONCE):
         accounts._passwords._slots.acquire()
     with pytest.raises(Overloaded):
-        accounts.with_password("lena", "right")
+        accounts.with_password("lena", "right", "10.0.0.1")
     accounts._passwords._slots.release()
-    assert accounts.with_password("lena", "right") is not None
+    assert accounts.with_password("lena", "right", "10.0.0.1") is not None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_an_unreadable_hash_is_damage(accounts: Users, store: FileStore) -> None
     """A password member that is no argon2 hash is a damaged record, not a wrong password."""
     store.put("users", {**User(name="lena").to_document(), "password": "plain text"})
     with pytest.raises(RecordDamaged):
-        accounts.with_password("lena", "plain text")
+        accounts.with_password("lena", "plain text", "10.0.0.1")
 
 
 def test_unknown_members_are_kept() -> None:
@@ -141,14 +146,14 @@ def test_a_user_does_not_show_the_hash() -> None:
 
 def test_the_first_start_makes_the_administrator(store: FileStore, tmp_path: Path, clock: Clock) -> None:
     """With no users, admin is made with a random password, which is kept in a file of mode 0600."""
-    accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock))
+    accounts = cheap(store, clock)
     password = accounts.make_first(tmp_path, None)
     file = tmp_path / "initial_admin_password"
     assert password
     assert len(password) >= 20
     assert file.read_text() == f"{password}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    user = accounts.with_password("admin", password)
+    user = accounts.with_password("admin", password, "10.0.0.1")
     assert user is not None
     assert user.type == "Administrator"
     assert accounts.make_first(tmp_path, None) is None
@@ -157,17 +162,17 @@ def test_the_first_start_makes_the_administrator(store: FileStore, tmp_path: Pat
 
 def test_the_first_password_can_be_given(store: FileStore, tmp_path: Path, clock: Clock) -> None:
     """A given password is neither printed nor kept in a file; an empty one stops the start."""
-    accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock))
+    accounts = cheap(store, clock)
     with pytest.raises(StartError, match="DATAFOR_TOKEN_ADMIN_PASSWORD"):
         accounts.make_first(tmp_path, "")
     assert accounts.make_first(tmp_path, "given") is None
     assert not (tmp_path / "initial_admin_password").exists()
-    assert accounts.with_password("admin", "given") is not None
+    assert accounts.with_password("admin", "given", "10.0.0.1") is not None
 
 
 def test_a_first_start_that_cannot_keep_the_password_makes_nobody(store: FileStore, tmp_path: Path) -> None:
     """When the password's file cannot be written, there is no user whose password nobody knows."""
-    accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, Clock()))
+    accounts = cheap(store, Clock())
     with pytest.raises(StartError, match="initial_admin_password"):
         accounts.make_first(tmp_path / "data" / "users" / ".lock", None)
     assert store.names("users") == []
@@ -175,7 +180,7 @@ def test_a_first_start_that_cannot_keep_the_password_makes_nobody(store: FileSto
 
 def test_the_config_folder_is_made_for_the_password(store: FileStore, tmp_path: Path, clock: Clock) -> None:
     """A configuration folder that is not there yet is made, for its owner alone."""
-    accounts = Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock))
+    accounts = cheap(store, clock)
     assert accounts.make_first(tmp_path / "new" / "config", None)
     assert stat.S_IMODE((tmp_path / "new" / "config").stat().st_mode) == 0o700
 
@@ -183,5 +188,5 @@ def test_the_config_folder_is_made_for_the_password(store: FileStore, tmp_path: 
 def test_other_users_are_no_first_start(store: FileStore, tmp_path: Path, clock: Clock) -> None:
     """Where there is any user, damaged or not, no administrator is made."""
     store.put("users", {"name": "lena", "broken": True})
-    assert Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock)).make_first(tmp_path, None) is None
+    assert cheap(store, clock).make_first(tmp_path, None) is None
     assert store.names("users") == ["lena"]

@@ -11,7 +11,7 @@ from werkzeug.routing import Rule
 
 from datafor_token import issuer, logs
 from datafor_token.auth import GATE_COOKIE, Caller, administrator_required, gate_caller, gate_cookie, url_caller
-from datafor_token.errors import Forbidden, InvalidToken, StoreUnavailable
+from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, StoreUnavailable, TooManyAttempts
 from datafor_token.names import display_text, fold
 from datafor_token.responses import success
 from datafor_token.routes.inputs import fields_of_body, fields_of_query
@@ -47,7 +47,12 @@ def check() -> Response:
 
     200, 401, 403, or 503 in an outage: a proxy takes anything else for a fault.
     """
-    caller = gate_caller()
+    try:
+        caller = gate_caller()
+    except TooManyAttempts as error:
+        refusal = NotAuthenticated(error.message)
+        refusal.retry_after = error.retry_after
+        raise refusal from None
     if not _is_wanted(caller):
         raise Forbidden
     user = caller.user

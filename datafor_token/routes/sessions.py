@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from datafor_token.auth import SESSION_COOKIE, session_cookie
+from datafor_token.auth import SESSION_COOKIE, client_address, session_cookie
 from datafor_token.errors import WrongPassword
 from datafor_token.responses import success
 from datafor_token.routes.inputs import fields_of_body
@@ -20,7 +20,7 @@ _login = LoginSchema()
 def login() -> Response:
     """Open a session for a name and password; the cookie is always a new one."""
     wanted = fields_of_body(_login)
-    user = services().users.with_password(wanted["username"], wanted["password"])
+    user = services().users.with_password(wanted["username"], wanted["password"], client_address())
     if user is None:
         refusal = WrongPassword()
         refusal.members = {"data": "0"}

@@ -18,8 +18,10 @@ from datafor_token.errors import LockTimeout
 
 
 @contextmanager
-def exclusive(path: Path, timeout: float) -> Iterator[None]:
+def exclusive(path: Path, timeout: float) -> Iterator[int]:
     """Hold the lock ``path``; raise ``LockTimeout`` after ``timeout`` seconds, ``OSError`` as it comes.
+
+    Gives the open file's descriptor, for a file that is its own lock.
 
     The file is opened anew each time: a ``flock`` belongs to the open file, so that threads exclude
     each other as processes do, and the kernel drops it when its holder dies.
@@ -34,7 +36,7 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
             # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md).
             time.sleep(random.uniform(0.001, 0.004))  # noqa: S311 - no secret is made of it
         try:
-            yield
+            yield descriptor
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:

@@ -81,7 +81,7 @@ def test_a_listed_application_can_be_sent_back_whole(caller: Caller, settings: S
     caller.post("rotate", {"name": "ERP", "secret": "new-secret"})
     for sent in (caller.get("content?name=ERP").json, caller.get("list").json["data"][0]):
         assert caller.post("update", {**sent, "expire": 60}).status_code == 200
-        record = json.loads((settings.data_dir / "applications" / "erp.json").read_text())
+        record = record_of(settings.config_dir, settings.data_dir, "erp")
         assert (record["secret"], record["initpwd"], record["expire"]) == ("new-secret", "start", 60)
         assert record["previous"]["secret"] == "abcd"
 

@@ -26,13 +26,13 @@ from tests.support import (
     private_pem,
     public_base64,
     public_pem,
+    record_of,
 )
 from tests.test_strict_json import JSON_VALUES
 
 
 def stored(settings: Settings, name: str = "erp") -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((settings.data_dir / "applications" / f"{name}.json").read_text())
-    return record
+    return record_of(settings.config_dir, settings.data_dir, name)
 
 
 def records(settings: Settings) -> list[Path]:

@@ -1,0 +1,158 @@
+"""Encryption of secrets at rest, under a key that lies in the configuration folder, not in the data folder.
+
+AES-256-GCM (NIST SP 800-38D) of ``cryptography``. A value names its key, and is bound to its record
+and field: one that is copied to another record, or to another field, cannot be opened there.
+"""
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from datafor_token.errors import RecordDamaged, StartError
+from datafor_token.names import fold
+from datafor_token.store.base import AlreadyThere, Store
+
+KEY_FILE = "secret_key"
+COLLECTION = "instance"
+_RECORD = "key"
+_MARK = "enc1:"
+_NONCE = 12  # bytes
+_KEY = 32  # bytes
+
+
+class Secrecy:
+    """Seals and opens secrets: with the first key it seals, each of them opens."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._ciphers = {_identifier(key): AESGCM(key) for key in keys}
+        self.identifier = _identifier(keys[0])
+
+    @property
+    def identifiers(self) -> Sequence[str]:
+        """The names of all keys, which show nothing of them."""
+        return list(self._ciphers)
+
+    def seal(self, record: str, field: str, text: str) -> str:
+        """The text, encrypted for one field of one record; an empty one stays empty."""
+        if not text:
+            return text
+        nonce = secrets.token_bytes(_NONCE)
+        sealed = self._ciphers[self.identifier].encrypt(nonce, text.encode(), _bound_to(record, field))
+        return f"{_MARK}{self.identifier}:{base64.urlsafe_b64encode(nonce + sealed).decode()}"
+
+    def open(self, record: str, field: str, value: object) -> object:
+        """What was sealed; whatever is not sealed is as it is, since a record may be written by hand.
+
+        Raises ``RecordDamaged`` for what no key opens here.
+        """
+        if not isinstance(value, str) or not value.startswith(_MARK):
+            return value
+        identifier, _, text = value.removeprefix(_MARK).partition(":")
+        if identifier not in self._ciphers:
+            raise RecordDamaged(
+                reason=f"{record}: {field} is encrypted with the key {identifier[:16]}, not a known one"
+            )
+        try:
+            data = base64.b64decode(text, altchars=b"-_", validate=True)
+            opened = self._ciphers[identifier].decrypt(data[:_NONCE], data[_NONCE:], _bound_to(record, field))
+            return opened.decode()
+        except (InvalidTag, binascii.Error, ValueError):
+            raise RecordDamaged(reason=f"{record}: {field} was encrypted for another place, or was changed") from None
+
+
+def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store) -> Secrecy:
+    """The keys of this installation, made at the first start; nothing is touched when they are not its own.
+
+    The environment variable goes before the file; both hold the key and then former ones. Raises
+    ``StartError`` for keys that are none, and for those of another installation.
+    """
+    record = store.get(COLLECTION, _RECORD)
+    used = None if record is None else record.get("identifier")
+    path = config_dir / KEY_FILE
+    given = environ.get("DATAFOR_TOKEN_SECRET_KEY")
+    if given is not None:
+        keys, origin = _parsed(given.split(","), "DATAFOR_TOKEN_SECRET_KEY"), "DATAFOR_TOKEN_SECRET_KEY"
+    else:
+        keys, origin = _from_file(path, may_make=record is None), str(path)
+    secrecy = Secrecy(keys)
+    if used is not None and used not in secrecy.identifiers:
+        raise StartError(
+            f"{origin} is not the key of these records: they are encrypted with the key {used}, this one is"
+            f" {secrecy.identifier}; put the right one there (nothing was changed)"
+        )
+    if record is None:
+        # Another worker may have been faster, with the same key.
+        with contextlib.suppress(AlreadyThere):
+            note_key(store, secrecy, first=True)
+    return secrecy
+
+
+def note_key(store: Store, secrecy: Secrecy, *, first: bool = False) -> None:
+    """Keep which key the records are encrypted with, to be compared at the next start."""
+    document = {"format": 1, "name": _RECORD, "identifier": secrecy.identifier}
+    if first:
+        store.create(COLLECTION, document)
+    else:
+        store.put(COLLECTION, document)
+
+
+def _from_file(path: Path, *, may_make: bool) -> list[bytes]:
+    try:
+        if may_make and not path.exists():
+            _make(path)
+        return _parsed(path.read_text("utf-8").split(), str(path))
+    except FileNotFoundError:
+        raise StartError(
+            f"{path} is missing, and the records are encrypted with the key that was in it; put it back from a backup"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise StartError(f"{path} cannot be read or made: {reason}") from None
+
+
+def _make(path: Path) -> None:
+    """Make the file with a new key; whoever is first of several does."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temp = path.with_name(f".{KEY_FILE}-{secrets.token_hex(8)}")
+    descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.urlsafe_b64encode(secrets.token_bytes(_KEY)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, never replaces a key that another process has put there meanwhile.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(temp)
+    finally:
+        temp.unlink()
+
+
+def _parsed(texts: Sequence[str], origin: str) -> list[bytes]:
+    keys = []
+    for text in texts:
+        try:
+            key = base64.b64decode(text.strip(), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if len(key) != _KEY or len(set(key)) < _KEY // 4:
+            raise StartError(f"{origin} must hold 32 random bytes as Base64")
+        keys.append(key)
+    if not keys:
+        raise StartError(f"{origin} is empty: it must hold 32 random bytes as Base64")
+    return keys
+
+
+def _identifier(key: bytes) -> str:
+    return hashlib.sha256(b"datafor_token key identifier\0" + key).hexdigest()[:16]
+
+
+def _bound_to(record: str, field: str) -> bytes:
+    return f"{fold(record)}\0{field}".encode()

@@ -1,0 +1,149 @@
+"""Failed passwords: ten in five minutes for a name and an address, over all workers."""
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from datafor_token import throttle
+from datafor_token.errors import TooManyAttempts
+from datafor_token.throttle import Throttle
+from tests.conftest import Caller
+from tests.support import ADMIN_PASSWORD, Clock, Server, basic
+
+LOGIN = "/plugin/datafor/api/extension/auth/login"
+
+
+@pytest.fixture
+def counter(tmp_path: Path, clock: Clock) -> Throttle:
+    return Throttle(tmp_path, clock)
+
+
+def fail(counter: Throttle, times: int, name: str = "lena", address: str = "10.0.0.1") -> None:
+    for _ in range(times):
+        counter.check(name, address)
+        counter.count(name, address)
+
+
+def test_ten_in_five_minutes(counter: Throttle, clock: Clock) -> None:
+    """The eleventh within five minutes is one too many; each counts until its own five minutes are over."""
+    fail(counter, 5)
+    clock.advance(100)
+    fail(counter, 5)
+    for refused in (counter.check, counter.count):
+        with pytest.raises(TooManyAttempts) as caught:
+            refused("lena", "10.0.0.1")
+        assert caught.value.retry_after == 200
+    clock.advance(200)
+    fail(counter, 5)
+    with pytest.raises(TooManyAttempts):
+        counter.check("lena", "10.0.0.1")
+
+
+def test_nobody_is_locked_out_from_elsewhere(counter: Throttle) -> None:
+    """Other addresses and other names are not concerned; other spellings of the name are."""
+    fail(counter, 10)
+    counter.check("lena", "10.0.0.2")
+    counter.check("paul", "10.0.0.1")
+    with pytest.raises(TooManyAttempts):
+        counter.check("LENA", "10.0.0.1")
+
+
+def test_a_whole_network_of_ipv6_is_one_address(counter: Throttle) -> None:
+    """Somebody who has a /64 has one address."""
+    fail(counter, 10, address="2001:db8:1:2::1")
+    with pytest.raises(TooManyAttempts):
+        counter.check("lena", "2001:db8:1:2:ffff::9")
+    counter.check("lena", "2001:db8:1:3::1")
+
+
+def test_a_right_password_is_no_failure_and_forgives_none(counter: Throttle) -> None:
+    """What was taken back does not count; the wrong ones before it do."""
+    fail(counter, 9)
+    for _ in range(20):
+        counter.count("lena", "10.0.0.1")()
+    fail(counter, 1)
+    with pytest.raises(TooManyAttempts):
+        counter.check("lena", "10.0.0.1")
+
+
+def test_it_is_shared(tmp_path: Path, clock: Clock) -> None:
+    """Two workers count together."""
+    fail(Throttle(tmp_path, clock), 6)
+    fail(Throttle(tmp_path, clock), 4)
+    with pytest.raises(TooManyAttempts):
+        Throttle(tmp_path, clock).check("lena", "10.0.0.1")
+
+
+def test_it_fills_no_disk(counter: Throttle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many names are tried, there are so many files with so many names each."""
+    monkeypatch.setattr(throttle, "_FILES", 2)
+    monkeypatch.setattr(throttle, "_MOST_KEYS", 5)
+    for number in range(60):
+        counter.count(f"user{number}", "10.0.0.1")
+    files = list((tmp_path / "throttle").iterdir())
+    assert len(files) <= 2
+    assert all(len(json.loads(path.read_text())) <= 5 for path in files)
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in files)
+    assert "user59" not in "".join(path.read_text() for path in files)
+
+
+def test_without_a_disk_it_is_counted_in_memory(
+    counter: Throttle, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be written the worker counts by itself, says so, and never lets one more pass."""
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    fail(counter, 4)
+    monkeypatch.setattr("os.pwrite", full)
+    fail(counter, 10)
+    with pytest.raises(TooManyAttempts):
+        counter.check("lena", "10.0.0.1")
+    assert "counted by this worker alone" in log.getvalue()
+
+
+def test_a_mutilated_file_begins_anew(counter: Throttle, tmp_path: Path) -> None:
+    """A file that was damaged by hand or by a crash stops nobody."""
+    fail(counter, 1)
+    (path,) = (tmp_path / "throttle").iterdir()
+    for content in ("{", "[]", '{"x": 5}', '{"x": ["y", null, true]}', ""):
+        path.write_text(content)
+        fail(counter, 1)
+
+
+def test_what_the_calls_answer(caller: Caller, app: Flask) -> None:
+    """Ten wrong passwords are 401, the next is 429 with Retry-After, right or wrong; a remembered one passes."""
+    elsewhere = {"environ_base": {"REMOTE_ADDR": "10.9.9.9"}}
+    wrong = basic("admin", "wrong")
+    for _ in range(10):
+        assert caller.get("list", wrong, **elsewhere).status_code == 401
+    for headers in (wrong, basic()):
+        answer = caller.get("list", headers, **elsewhere)
+        assert (answer.status_code, answer.json["code"]) == (429, "429")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 300
+    body = {"username": "admin", "password": ADMIN_PASSWORD}
+    assert caller.post(LOGIN, body, {}, **elsewhere).status_code == 429
+    answer = caller.get("/auth/check", basic(), **elsewhere)
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (401, True)
+    assert answer.headers.getlist("WWW-Authenticate") == ['Bearer realm="datafor_token"']
+    assert caller.get("list").status_code == 200
+    assert caller.get("list", **elsewhere).status_code == 200
+
+
+def test_two_hundred_at_once(tmp_path: Path) -> None:
+    """Of 200 parallel wrong sign-ins at most ten are judged, and the right password from elsewhere works."""
+    server = Server(tmp_path).start()
+    with ThreadPoolExecutor(32) as pool:
+        wrong = basic("admin", "wrong")
+        statuses = list(pool.map(lambda _: server.request("GET", "/auth/check", headers=wrong), range(200)))
+        judged = [answer for answer in statuses if answer.json["msg"] == "wrong password"]
+        assert len(judged) == 10
+        assert {answer.status for answer in statuses} == {401}
+    server.client_address = "127.0.0.7"
+    assert server.request("GET", "/auth/check").status == 200
+    server.stop()
