@@ -18,6 +18,7 @@ from tests.support import (
     Clock,
     application,
     basic,
+    record_of,
     token_parts,
 )
 from tests.tokens import claims, token
