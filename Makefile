@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: run test check
+.PHONY: run test check faults
 
 run: .venv/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
@@ -13,6 +13,10 @@ check: .venv/test-installed
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+
+# Faults on purpose, about three minutes; as root all of them. FAULTS=--short is what CI runs.
+faults: .venv/test-installed
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'

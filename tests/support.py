@@ -161,11 +161,12 @@ class Server:
         self.output = ""
         self.port = 0
         self.client_address = "127.0.0.1"
+        self.application = "wsgi:app"
 
     def start(self) -> "Server":
         """Start it and wait until it listens or is gone."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "wsgi:app"],
+            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", self.application],
             cwd=ROOT,
             env={name: value for name, value in self._environ.items() if value},
             stdout=subprocess.PIPE,

@@ -6,18 +6,18 @@ blocks for ever), keeps re-entrant state per object and costs thirty times as mu
 polls at a fixed interval, which starves writers.
 """
 
+import contextlib
 import fcntl
 import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from datafor_token.errors import LockTimeout
 
 
-@contextmanager
+@contextlib.contextmanager
 def exclusive(path: Path, timeout: float) -> Iterator[int]:
     """Hold the lock ``path``; raise ``LockTimeout`` after ``timeout`` seconds, ``OSError`` as it comes.
 
@@ -35,12 +35,13 @@ def exclusive(path: Path, timeout: float) -> Iterator[int]:
                 raise LockTimeout(reason=f"waited {timeout} s for {path.name} of {path.parent.name}")
             # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md).
             time.sleep(random.uniform(0.001, 0.004))  # noqa: S311 - no secret is made of it
-        try:
-            yield descriptor
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        yield descriptor
     finally:
-        os.close(descriptor)
+        # What was done under the lock is done, whatever the release says; the kernel has dropped it with the close.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 def _taken(descriptor: int) -> bool:
