@@ -25,6 +25,7 @@ from datafor_token import (
     users,
 )
 from datafor_token.errors import StartError, StoreUnavailable
+from datafor_token.passwords import Passwords
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.signin import SignIn
@@ -74,7 +75,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
     try:
         store = FileStore(settings.data_dir, _COLLECTIONS, lock_timeout=settings.lock_timeout)
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
-        accounts = users.Users(store, users.Passwords(hasher, clock), Throttle(settings.data_dir, clock))
+        accounts = users.Users(store, Passwords(hasher, clock), Throttle(settings.data_dir, clock))
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:
         raise StartError(f"{settings.data_dir}: {error.reason}") from None

@@ -47,7 +47,8 @@ class Previous:
 class Application:
     """One application, checked. The members are those of the seed's table and of contract section 3.
 
-    ``expire`` is in seconds; ``created_date`` and ``last_modified_date`` are milliseconds since 1970;
+    ``expire`` is in seconds; ``created_date``, ``last_modified_date`` and ``disabled_date`` (when it was last
+    disabled by a call) are milliseconds since 1970;
     ``format`` is the version of its record, and ``extra`` the members there that this version does not know:
     both are written back as they were. Secrets are kept out of ``repr``.
     """
@@ -66,6 +67,7 @@ class Application:
     created_date: int = 0
     last_modified_date: int = 0
     creator_id: str = ""
+    disabled_date: int = 0
     previous: Previous | None = None
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -88,6 +90,7 @@ class Application:
             "createdDate": self.created_date,
             "lastModifiedDate": self.last_modified_date,
             "creatorId": self.creator_id,
+            **({"disabledDate": self.disabled_date} if self.disabled_date else {}),
             **({"previous": self.previous.to_document()} if self.previous else {}),
             **self.extra,
         }
@@ -96,12 +99,17 @@ class Application:
         """The secret before the last rotation while its grace time runs; ``now`` is in seconds since 1970."""
         return self.previous.secret if self.previous and now * 1000 < self.previous.until else None
 
+    def ended_after(self, moment: float) -> bool:
+        """Whether the application was disabled, or deleted and made anew, since ``moment`` (seconds since 1970)."""
+        return max(self.created_date, self.disabled_date) > moment * 1000
+
     def to_answer(self, now: float) -> dict[str, Any]:
         """The fields as calls answer them: secrets masked, ``previous`` while its grace time runs."""
         known = {name: value for name, value in self.to_document().items() if name not in ("format", *self.extra)}
         known |= {"secret": MASK, "initpwd": MASK if self.initpwd else ""}
         known["fieldmap"] = dataclasses.replace(self.fieldmap, extra={}).to_document()
         known.pop("previous", None)
+        known.pop("disabledDate", None)
         if self.previous and self.previous_secret(now) is not None:
             known["previous"] = {"until": self.previous.until, "lastUsed": self.previous.last_used}
         return known
@@ -182,4 +190,9 @@ RULES: dict[str, Any] = {
     "initpwd": rules.initial_password,
     "self_service": rules.flag,
 }
-_BOOKKEEPING = {"createdDate": "created_date", "lastModifiedDate": "last_modified_date", "creatorId": "creator_id"}
+_BOOKKEEPING = {
+    "createdDate": "created_date",
+    "lastModifiedDate": "last_modified_date",
+    "creatorId": "creator_id",
+    "disabledDate": "disabled_date",
+}

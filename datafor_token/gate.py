@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from datafor_token.applications import Application
-from datafor_token.errors import Forbidden, NotFound
+from datafor_token.errors import Forbidden, NotFound, StoreUnavailable
 from datafor_token.registry import Registry
 from datafor_token.sessions import Sessions, name_of, seal
 from datafor_token.signin import SignIn, Verdict
@@ -24,11 +24,12 @@ TICKETS = "tickets"
 
 @dataclasses.dataclass(frozen=True)
 class Admitted:
-    """Whom the gate lets through, by which application, and by which token (``None``: a ticket)."""
+    """Whom the gate lets through, by which application, by which token (``None``: a ticket), until when (seconds)."""
 
     user: User
     application: Application
     token: str | None
+    expires: float
 
 
 class Gate:
@@ -68,10 +69,12 @@ class Gate:
         if session is None:
             return None
         vouched = self._vouched(cookie, session.grant, session.user.name, session.grant.get("expires"))
+        if vouched is not None and vouched.application.ended_after(session.opened):
+            vouched = None
         if vouched is None or self._signin.admit(vouched, create=False).reason is not None:
             self._sessions.end(cookie)
             return None
-        return Admitted(session.user, vouched.application, vouched.identifier)
+        return Admitted(session.user, vouched.application, vouched.identifier, vouched.expires)
 
     def make_ticket(self, application: Application, claims: Mapping[str, Any], next_path: str, ttl: int) -> str:
         """A random text that signs in once, within ``ttl`` seconds, whom ``claims`` name. Only its SHA-256 is kept."""
@@ -90,25 +93,40 @@ class Gate:
                 "username": username,
                 "claims": dict(claims),
                 "next": next_path,
+                "made": self._clock(),
                 "expires": self._clock() + ttl,
             },
         )
         self._sweeper.sweep_now_and_then()
         return ticket
 
-    def redeem(self, ticket: str) -> tuple[Verdict, str] | None:
-        """Sign in with a ticket, once in all workers: who, and where to. ``None`` for one that counts no more."""
+    def redeem(self, ticket: str, instead_of: str = "") -> tuple[str, str] | None:
+        """Sign in with a ticket, once in all workers: the new cookie, and where to go. ``None``: it counts no more."""
         name = name_of(ticket)
         document = None if name is None else self._store.get(TICKETS, name)
-        # Of two that come at once, only one removes the record.
-        if name is None or document is None or not self._store.delete(TICKETS, name) or self._is_over(document):
+        if name is None or document is None or self._is_over(document):
             return None
-        username, target = document.get("username"), document.get("next")
-        if not isinstance(username, str) or not isinstance(target, str):
+        username, target, made = document.get("username"), document.get("next"), document.get("made")
+        if not isinstance(username, str) or not isinstance(target, str) or not isinstance(made, int | float):
             return None
         # As long as a token that was issued now would last.
         vouched = self._vouched(ticket, document, username, None)
-        return None if vouched is None else (self._signin.admit(vouched), target)
+        if vouched is None or vouched.application.ended_after(made):
+            return None
+        verdict = self._signin.admit(vouched)
+        if verdict.reason is not None:
+            return None
+        cookie = self.open(verdict, instead_of)
+        # Last, so that an outage before it loses no ticket. Of two that come at once, only one removes the record.
+        try:
+            won = self._store.delete(TICKETS, name)
+        except StoreUnavailable:
+            self._sessions.end(cookie)
+            raise
+        if not won:
+            self._sessions.end(cookie)
+            return None
+        return cookie, target
 
     def sweep(self) -> None:
         """Remove the tickets that nobody redeemed in time."""

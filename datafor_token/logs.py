@@ -14,6 +14,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger
 
+_LONGEST_NAME = 40  # characters; a ticket has 43, a token more
 _BARE = re.compile(r"[!#-<>-~]+")  # ASCII to be seen, no space, no '"', no '='
 
 
@@ -35,6 +36,15 @@ def event(**values: object) -> str:
 def _shown(value: object) -> str:
     text = str(value)
     return text if _BARE.fullmatch(text) else json.dumps(text)
+
+
+def shown_path(path: str) -> str:
+    """A request's path without what may be a token in it: nothing behind a sign of a query, no long name.
+
+    Links are mangled on their way: ``/auth/enter%3Ftoken=...`` is a path. No path of ours has such names.
+    """
+    path = re.split("[?&;=]", path, maxsplit=1)[0]
+    return "/".join(name if len(name) <= _LONGEST_NAME else f"({len(name)} characters)" for name in path.split("/"))
 
 
 class SafeFormatter(logging.Formatter):

@@ -1,6 +1,8 @@
 """What stands between a client and this service: believed proxies, and pages of other origins (CORS)."""
 
 import logging
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -12,14 +14,7 @@ from datafor_token.services import services
 
 log = logging.getLogger(__name__)
 
-_FORWARDING = (
-    "Forwarded",
-    "X-Forwarded-For",
-    "X-Forwarded-Proto",
-    "X-Forwarded-Host",
-    "X-Forwarded-Prefix",
-    "X-Real-IP",
-)
+_FORWARDING = ("forwarded", "x-real-ip", "via")
 _METHODS, _HEADERS = "GET, POST", "Authorization, Content-Type"
 _PREFLIGHT_SECONDS = 600
 
@@ -28,6 +23,7 @@ def init_app(app: Flask) -> None:
     """Believe as many proxies as the settings say, and answer the pages of the origins that they name."""
     with app.app_context():
         trusted = services().settings.trusted_proxies
+    app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign, assignment]
     if trusted:
         # Our own reading of these headers would be one more way to get the counting wrong.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -42,11 +38,22 @@ def init_app(app: Flask) -> None:
 
 def is_forwarded() -> bool:
     """Whether the request says that a proxy sent it on; such a one is never local, believed or not."""
-    return any(name in request.headers for name in _FORWARDING)
+    names = [name.lower() for name, _ in request.headers]
+    return any(name in _FORWARDING or name.startswith("x-forwarded-") for name in names)
+
+
+def _without_upgrade(application: WSGIApplication) -> WSGIApplication:
+    """Answer a WebSocket handshake like any request: a proxy may ask about one, and no call here speaks it."""
+
+    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ.pop("HTTP_UPGRADE", None)
+        return application(environ, start_response)
+
+    return wrapped
 
 
 class _Warning:
-    """Says once that a proxy is there and not believed."""
+    """Says once, in each worker, that a proxy is there and not believed."""
 
     def __init__(self) -> None:
         self._said = False
@@ -61,13 +68,16 @@ class _Warning:
 def _check_host() -> None:
     """Refuse requests for another host (``TRUSTED_HOSTS``): 403, which the check may answer too."""
     trusted = services().settings.trusted_hosts
-    if trusted and not host_is_trusted(request.host, trusted):
+    if trusted and not host_is_trusted(request.host.lower(), trusted):
         raise Forbidden("this host is none of TRUSTED_HOSTS")
 
 
 def _preflight() -> Response | None:
     """What a browser asks before it lets another origin's page call (Fetch standard, CORS-preflight fetch)."""
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers or not _origin():
+        return None
+    if request.endpoint == "gate.check":
+        # That is a question about another application's preflight: a 204 would let it in.
         return None
     response = Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = _METHODS

@@ -226,19 +226,25 @@ def _merged(stored: Application | None, wanted: Mapping[str, Any], creator: str,
     if stored.name != values["name"]:
         raise Conflict(f"name already exists as '{stored.name}'")
     if values.get("secret", MASK) == MASK:
-        if is_shared(values["algorithm"]) and not is_shared(stored.algorithm):
-            raise InvalidInput.of(
-                "secret", f"is missing: the stored one is public, and {values['algorithm']} needs a secret"
-            )
-        values["secret"] = stored.secret
-        try:
-            verification_key(values["algorithm"], stored.secret)
-        except RuleError as error:
-            raise InvalidInput.of("secret", f"that is stored {error}") from None
+        values["secret"] = _kept_secret(stored, values["algorithm"])
     if values["initpwd"] == MASK:
         values["initpwd"] = stored.initpwd
     values["fieldmap"] = dataclasses.replace(values["fieldmap"], extra=stored.fieldmap.extra)
     if (values["secret"], values["algorithm"]) != (stored.secret, stored.algorithm):
         # Whoever changes a secret by hand means it at once; a gentle change is what rotate is for.
         values["previous"] = None
+    if stored.enable and not values["enable"]:
+        # What its tokens opened ends with this, also where nobody asks before it is enabled again.
+        values["disabled_date"] = now
     return dataclasses.replace(stored, **values, last_modified_date=now)
+
+
+def _kept_secret(stored: Application, algorithm: str) -> str:
+    """The stored secret, if it can be one for the algorithm that is wanted."""
+    if is_shared(algorithm) and not is_shared(stored.algorithm):
+        raise InvalidInput.of("secret", f"is missing: the stored one is public, no secret for {algorithm}")
+    try:
+        verification_key(algorithm, stored.secret)
+    except RuleError as error:
+        raise InvalidInput.of("secret", f"that is stored {error}") from None
+    return stored.secret

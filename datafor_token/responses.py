@@ -49,7 +49,7 @@ def _end(response: Response) -> Response:
             request_id=g.request_id,
             method=request.method,
             # The path alone: a token can stand in the query string.
-            path=request.path,
+            path=logs.shown_path(request.path),
             status=response.status_code,
             ms=round((time.monotonic() - g.begun) * 1000),
             address=request.remote_addr,

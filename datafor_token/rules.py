@@ -67,8 +67,8 @@ def next_path(text: str) -> str:
     for spelling in spellings:
         if not spelling.startswith("/") or "//" in spelling or "\\" in spelling:
             raise RuleError("must be a path of this host, such as /reports/1")
-        if "@" in spelling or ":" in spelling or names.has_control_characters(spelling):
-            raise RuleError("can not contain '@', ':' or control characters in its path")
+        if "@" in spelling or names.has_control_characters(spelling):
+            raise RuleError("can not contain '@' or control characters in its path")
     return text
 
 

@@ -40,9 +40,10 @@ def seal(random_text: str, value: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """A live session: whose it is, and the ``grant`` that it was opened with."""
+    """A live session: whose it is, when it was opened (seconds since 1970), and the ``grant`` it was opened with."""
 
     user: User
+    opened: float
     grant: Mapping[str, Any]
 
 
@@ -98,12 +99,16 @@ class Sessions:
         if document is None or self._is_over(document) or document["kind"] != self._kind:
             return None
         user = self._users.get(document["user"])
-        if user is None or not user.enabled or seal(cookie, user.password) != document["password_sealed"]:
+        if (
+            user is None
+            or not user.is_since(document["opened"])
+            or seal(cookie, user.password) != document["password_sealed"]
+        ):
             self.end(cookie)
             return None
         if self._clock() - document["used"] >= min(_TOUCH_SECONDS, self._idle / 10):
             self._touch(document["name"])
-        return Session(user, document["grant"])
+        return Session(user, document["opened"], document["grant"])
 
     def close(self, cookie: str) -> None:
         """End the session, if there is one."""

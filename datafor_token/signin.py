@@ -196,6 +196,7 @@ class SignIn:
             email=names.display_text(vouched.text(fieldmap.email)),
             type=kind,
             roles=roles,
+            created_date=int(self._clock() * 1000),
         )
         try:
             user = self._users.create(newcomer, application.initpwd)

@@ -1,21 +1,16 @@
-"""A user: a named account with a user type and roles; passwords; the administrator of the first start."""
+"""A user: a named account with a user type and roles; who has which password; the administrator of the first start."""
 
 import dataclasses
-import hashlib
-import hmac
 import logging
 import os
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import argon2
-
 from datafor_token import names
-from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError
+from datafor_token.errors import RecordDamaged, RuleError, StartError
+from datafor_token.passwords import Passwords
 from datafor_token.store.base import Document, Store
 from datafor_token.throttle import Throttle
 
@@ -27,17 +22,12 @@ ADMINISTRATOR = "Administrator"
 FIRST_USER = "admin"
 PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
 
-_REMEMBERED_SECONDS = 60
-_MOST_REMEMBERED = 1024
-# Each hash takes 64 MiB and a core: two at once in a worker, and nobody waits longer than this for one.
-_HASHES_AT_ONCE = 2
-_LONGEST_WAIT = 10.0  # seconds
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class User:
     """One account. ``password`` is its argon2id hash, empty where no password signs in.
 
+    ``created_date`` is in milliseconds since 1970, 0 where it is not known.
     ``format`` and ``extra`` are kept for other versions of this service, as in ``Application``.
     """
 
@@ -48,8 +38,13 @@ class User:
     roles: tuple[str, ...] = ()
     enabled: bool = True
     password: str = dataclasses.field(default="", repr=False)
+    created_date: int = 0
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def is_since(self, moment: float) -> bool:
+        """Whether the user is enabled, and was there already at ``moment`` (seconds since 1970)."""
+        return self.enabled and self.created_date <= moment * 1000
 
     def to_document(self) -> Document:
         """The record, in a stable order, unknown members last."""
@@ -86,14 +81,13 @@ class User:
             yield "roles"
         if not isinstance(members["enabled"], bool):
             yield "enabled"
-        if type(members["format"]) is not int:
-            yield "format"
+        yield from (member for member in ("format", "created_date") if type(members[member]) is not int)
 
 
 class Users:
     """The users in the store, and whose password is whose."""
 
-    def __init__(self, store: Store, passwords: "Passwords", throttle: Throttle) -> None:
+    def __init__(self, store: Store, passwords: Passwords, throttle: Throttle) -> None:
         self._store = store
         self._passwords = passwords
         self._throttle = throttle
@@ -161,72 +155,6 @@ class Users:
         except _ThereAreUsers:
             return None
         return made_up[0] if made_up else None
-
-
-class Passwords:
-    """Hashes passwords with argon2id (RFC 9106) and checks them.
-
-    A right password is remembered for a minute as an HMAC under a key of this process alone, bound
-    to the stored hash: any change of the password forgets it. ``clock`` answers seconds.
-    """
-
-    def __init__(self, hasher: argon2.PasswordHasher, clock: Callable[[], float]) -> None:
-        self._hasher = hasher
-        self._clock = clock
-        self._key = os.urandom(32)
-        self._remembered: dict[bytes, float] = {}
-        self._slots = threading.BoundedSemaphore(_HASHES_AT_ONCE)
-        # What a password of nobody is compared with, so that nobody costs as much as somebody.
-        self._nobody = hasher.hash(secrets.token_urlsafe(32))
-
-    def hash(self, password: str) -> str:
-        """The argon2id hash of a new password, in its standard text form."""
-        with self.slot():
-            return self._hasher.hash(password)
-
-    def remembers(self, stored: str, password: str) -> bool:
-        """Whether ``password`` was right for the hash ``stored`` within the last minute."""
-        since = self._remembered.get(self._mark(stored, password))
-        return since is not None and 0 <= self._clock() - since < _REMEMBERED_SECONDS
-
-    def match(self, stored: str, password: str) -> bool:
-        """Whether ``password`` is the one of the hash ``stored``; an empty ``stored`` takes as long and is no.
-
-        To be called within a ``slot``.
-        """
-        try:
-            self._hasher.verify(stored or self._nobody, password.encode(errors="replace"))
-        except argon2.exceptions.VerifyMismatchError:
-            return False
-        except argon2.exceptions.InvalidHashError:
-            raise RecordDamaged(reason="a user's password hash is not readable") from None
-        except argon2.exceptions.VerificationError:
-            # No memory for the hash, as far as argon2 says anything.
-            raise Overloaded from None
-        if not stored:
-            return False
-        self._remember(self._mark(stored, password))
-        return True
-
-    def _mark(self, stored: str, password: str) -> bytes:
-        # The length in front: no two pairs of hash and password run together to the same bytes.
-        return hmac.digest(self._key, f"{len(stored)}:{stored}{password}".encode(errors="replace"), hashlib.sha256)
-
-    def _remember(self, mark: bytes) -> None:
-        if len(self._remembered) >= _MOST_REMEMBERED:
-            # All at once: rare, and each comes back with its next call.
-            self._remembered.clear()
-        self._remembered[mark] = self._clock()
-
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """A place to hash in, of which there are few; raises ``Overloaded`` after too long a wait."""
-        if not self._slots.acquire(timeout=_LONGEST_WAIT):
-            raise Overloaded
-        try:
-            yield
-        finally:
-            self._slots.release()
 
 
 class _ThereAreUsers(Exception):

@@ -19,7 +19,7 @@ LADDER = [
     {"gate"},
     {"sessions", "signin"},
     {"schemas", "issuer", "registry", "users", "revocations", "store.files"},
-    {"throttle"},
+    {"passwords", "throttle"},
     {"fields", "verifier"},
     {"secrecy"},
     {"applications", "forms", "store.locking", "store.sweeping"},
@@ -38,7 +38,7 @@ HOMES = {
     "qs_codec": {"forms"},
     "limits": {"throttle"},
     "fcntl": {"store.locking"},
-    "argon2": {"users", "datafor_token"},
+    "argon2": {"passwords", "datafor_token"},
     "gunicorn": {"logs", "responses"},
     "flask": {"datafor_token", "cli", "auth", "proxies", "responses", "services"} | LADDER[2] | LADDER[3] | LADDER[4],
 }

@@ -146,7 +146,8 @@ def test_a_token_in_the_pages_url_and_its_cookie_afterwards(site: Site) -> None:
     assert seen(page, "Remote-User") == ["lena"]
     assert seen(page, "Remote-Groups") == ["SYS_Creator,Sales"]
     assert str(page.headers["Set-Cookie"]).endswith("; HttpOnly; Path=/; SameSite=Lax")
-    image = get(site, "/i.png", cookie_of(page))
+    image = get(site, "/i.png", {"Cookie": f"a=1; {cookie_of(page)['Cookie']}; b=2"})
+    assert seen(image, "Cookie") == ["a=1; b=2"]
     assert seen(image, "Remote-User") == ["lena"]
     assert image.headers["Set-Cookie"] is None
     assert page.headers["Referrer-Policy"] == "no-referrer"
@@ -164,6 +165,16 @@ def test_what_a_client_makes_up_does_not_survive(site: Site) -> None:
     for name in ("Remote-Name", "Remote-Email"):
         assert seen(answer, name) in ([], [""])
     assert seen(answer, "Authorization") == []
+
+
+def test_odd_requests_do_not_fail_at_the_check(site: Site) -> None:
+    """Many headers, control characters, a very long URL or credential: what is too much is the client's fault."""
+    cookie = cookie_of(get(site, f"/?token={signed()}"))
+    many = {f"X-{number}": "1" for number in range(60)}
+    assert get(site, "/", {**cookie, **many, "User-Agent": "\x1b[31m"}).status == 200
+    assert get(site, "/" + "x" * 14_900, cookie).status == 200
+    for path, headers in (("/" + "x" * 15_900, cookie), ("/", {"Authorization": f"Bearer {'x' * 15_900}"})):
+        assert get(site, path, headers).status in (400, 414)
 
 
 def test_basic_and_methods(site: Site) -> None:
@@ -264,6 +275,14 @@ def test_no_token_in_any_log(site: Site) -> None:
     for path in ("/", "/datafor/auth/enter", f"/datafor{API}/list", "/datafor/nothing", "/%ff"):
         for text in (good, f"{good}x"):
             get(site, f"{path}?token={text}", {"Referer": f"http://x/?token={text}"})
+    for mangled in (
+        "/x%3Ftoken={}",
+        "/datafor/auth/enter%3fticket={}",
+        "/x;token={}",
+        "/x&token={}",
+        "/datafor/auth/check/{}",
+    ):
+        get(site, mangled.format(good))
     ticket = site.front.request("POST", f"/datafor{API}/link", {"name": "ERP"}).json["url"].partition("=")[2]
     flood = Server(site.logs)
     # From an address of its own: the limit on sign-ins is the other tests' too.

@@ -94,3 +94,23 @@ def test_named_origins_may_call(make: Any) -> None:
         assert "Access-Control-Allow-Origin" not in refused.headers
         assert refused.headers["Vary"] == "Origin"
         assert client.options(f"{API}/update", headers={**preflight, "Origin": origin}).status_code == 405
+
+
+@pytest.mark.parametrize("prefix", ["http://evil", "//evil", "p", "/a b", "/a//b", "/<x>"])
+def test_a_prefix_that_is_no_path(make: Any, prefix: str) -> None:
+    """What a believed proxy hands on as a prefix is a path or nothing, in cookies and in links."""
+    client = make(trusted_proxies=1).test_client()
+    body = {"username": "admin", "password": ADMIN_PASSWORD}
+    response = client.post(LOGIN, json=body, headers={"X-Forwarded-Prefix": prefix})
+    assert "; Path=/;" in response.headers["Set-Cookie"]
+
+
+def test_other_hosts(make: Any) -> None:
+    """With TRUSTED_HOSTS only requests for those hosts are answered, 403 for the rest, at the check too."""
+    client = make(trusted_hosts=("intra.example", ".sub.example")).test_client()
+    for host, status in (
+        ("intra.example", 200), ("INTRA.example:8080", 200), ("a.sub.example", 200),
+        ("evil.example", 403), ("intra.example.evil", 403), ("localhost", 403),
+    ):  # fmt: skip
+        assert client.get("/healthz", headers={"Host": host}).status_code == status
+    assert client.get("/auth/check", headers={"Host": "evil.example"}).status_code == 403

@@ -1,6 +1,7 @@
 """Secrets at rest: encrypted, bound to their place, under a key that is looked after."""
 
 import base64
+import contextlib
 import json
 import os
 import stat
@@ -49,8 +50,10 @@ def test_every_change_of_a_sealed_value_is_seen() -> None:
         ):
             if changed == sealed or not changed.startswith("enc1:"):
                 continue
-            with pytest.raises(RecordDamaged):
-                Secrecy(KEYS).open("ERP", "secret", changed)
+            # Stray bits of the last Base64 character mean nothing: then it is the same value.
+            with contextlib.suppress(RecordDamaged):
+                assert Secrecy(KEYS).open("ERP", "secret", changed) == "abcd"
+                assert base64.urlsafe_b64decode(changed[22:]) == base64.urlsafe_b64decode(sealed[22:])
 
 
 def test_the_same_secret_is_never_sealed_alike() -> None:

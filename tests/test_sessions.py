@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from datafor_token.errors import StoreUnavailable
+from datafor_token.passwords import Passwords
 from datafor_token.sessions import Sessions
 from datafor_token.store.files import FileStore
 from datafor_token.throttle import Throttle
-from datafor_token.users import Passwords, User, Users
+from datafor_token.users import User, Users
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
 from tests.support import Clock
 

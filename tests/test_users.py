@@ -6,11 +6,13 @@ from pathlib import Path
 import argon2
 import pytest
 
+from datafor_token import passwords as passwords_module
 from datafor_token import users
 from datafor_token.errors import Overloaded, RecordDamaged, StartError
+from datafor_token.passwords import Passwords
 from datafor_token.store.files import FileStore
 from datafor_token.throttle import Throttle
-from datafor_token.users import Passwords, User, Users
+from datafor_token.users import User, Users
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
 from tests.support import Clock
 
@@ -94,7 +96,7 @@ def test_a_changed_user_is_not_remembered(accounts: Users, store: FileStore, has
 
 def test_memory_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many passwords were right, only so many are remembered."""
-    monkeypatch.setattr(users, "_MOST_REMEMBERED", 3)
+    monkeypatch.setattr(passwords_module, "_MOST_REMEMBERED", 3)
     passwords = accounts._passwords
     for number in range(10):
         assert passwords.match(passwords.hash(str(number)), str(number))
@@ -103,8 +105,8 @@ def test_memory_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_waiting_for_a_hash_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     """When all places for hashing are taken for too long, the answer is 'too many sign-ins at once'."""
-    monkeypatch.setattr(users, "_LONGEST_WAIT", 0.01)
-    for _ in range(users._HASHES_AT_ONCE):
+    monkeypatch.setattr(passwords_module, "_LONGEST_WAIT", 0.01)
+    for _ in range(passwords_module._HASHES_AT_ONCE):
         accounts._passwords._slots.acquire()
     with pytest.raises(Overloaded):
         accounts.with_password("lena", "right", "10.0.0.1")

@@ -79,33 +79,40 @@ def check() -> Response:
 def enter() -> Response:
     """A token or ticket in the URL becomes a cookie, and the browser goes on to a clean address."""
     wanted = fields_of_query(_next)
-    if "ticket" not in wanted:
-        caller = url_caller([(name, value) for name, value in request.args.items(multi=True) if name != "next"])
-        verdict, target = caller.verdict, wanted["next"]
+    _refuse_previews(with_ticket="ticket" in wanted)
+    if "ticket" in wanted:
+        redeemed = services().gate.redeem(wanted["ticket"], instead_of=gate_cookie())
+        if redeemed is None:
+            raise InvalidToken(reason="ticket: unknown, used, too old, or its application or user is gone")
+        cookie, target = redeemed
     else:
-        _refuse_previews()
-        redeemed = services().gate.redeem(wanted["ticket"])
-        if redeemed is None or redeemed[0].reason is not None:
-            raise InvalidToken(reason=f"ticket: {redeemed[0].reason if redeemed else 'unknown, used or too old'}")
-        verdict, target = redeemed
-    if verdict is None:
-        raise InvalidToken
+        caller = url_caller([(name, value) for name, value in request.args.items(multi=True) if name != "next"])
+        if caller.verdict is None or not _outlives(caller.verdict, services().clock()):
+            raise InvalidToken(reason="expired: a session of it would be over at once")
+        cookie, target = services().gate.open(caller.verdict, instead_of=gate_cookie()), wanted["next"]
     response = success()
     response.status_code = 303
     response.headers["Location"] = target
-    _set_cookie(response, services().gate.open(verdict, instead_of=gate_cookie()))
+    _set_cookie(response, cookie)
     return response
 
 
-def _refuse_previews() -> None:
-    """Whoever only looks at a link, for a preview or ahead of a click, must not use it up."""
+def _refuse_previews(*, with_ticket: bool) -> None:
+    """Whoever only looks at a link, for a preview or ahead of a click, must not use it up; an image is no page."""
+    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+        raise Forbidden("only going to a page signs in here")
     purposes = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
-    if request.method == "HEAD" or any(word in purposes.lower() for word in ("prefetch", "prerender", "preview")):
+    looks_ahead = any(word in purposes.lower() for word in ("prefetch", "prerender", "preview"))
+    if with_ticket and (request.method == "HEAD" or looks_ahead):
         raise Forbidden("a one-time link is not used up by a preview")
 
 
 def _is_wanted(caller: Caller) -> bool:
     """Whether the caller has one of the roles, types and applications that the check's own URL asks for, if any."""
+    if unknown := request.args.keys() - {"role", "type", "application"}:
+        # A misspelled condition must not let everybody in.
+        log.error(logs.event(event="the check's URL asks for what it does not know", parameters=sorted(unknown)))
+        return False
     roles, types = request.args.getlist("role"), request.args.getlist("type")
     applications = {fold(name) for name in request.args.getlist("application")}
     by = fold(caller.application.name) if caller.application else None
@@ -117,16 +124,21 @@ def _is_wanted(caller: Caller) -> bool:
 
 
 def _may_replace_session(verdict: Verdict) -> bool:
-    """Whether a token in the URL becomes the browser's session: not again for the same token, and not another's.
+    """Whether a token in the URL becomes the browser's session: only if it lasts longer, and not another's.
 
     An image with a foreign token must not swap users; only somebody who goes to a page does.
     """
     present = services().gate.find(gate_cookie())
-    if present is None or verdict.user is None or verdict.vouched is None:
-        return True
-    if fold(present.user.name) != fold(verdict.user.name):
-        return request.headers.get("Sec-Fetch-Mode") == "navigate"
-    return present.token != verdict.vouched.identifier
+    if present is None:
+        return _outlives(verdict, services().clock())
+    if verdict.user is not None and fold(present.user.name) != fold(verdict.user.name):
+        return request.headers.get("Sec-Fetch-Mode") == "navigate" and _outlives(verdict, services().clock())
+    return _outlives(verdict, present.expires)
+
+
+def _outlives(verdict: Verdict, moment: float) -> bool:
+    """Whether what an application vouches for lasts beyond ``moment``: a token may live on in the leeway only."""
+    return verdict.vouched is not None and verdict.vouched.expires > moment
 
 
 def _set_cookie(response: Response, cookie: str) -> None:
