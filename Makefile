@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: run test check faults
+.PHONY: run test check faults figures
 
 run: .venv/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
@@ -17,6 +17,10 @@ check: .venv/test-installed
 # Faults on purpose, about three minutes; as root all of them. FAULTS=--short is what CI runs.
 faults: .venv/test-installed
 	$(BIN)/python -m tests.faults $(FAULTS)
+
+# What refusing costs on this machine; needs nginx.
+figures: .venv/test-installed
+	$(BIN)/python -m tests.bench.security_figures
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'

@@ -134,8 +134,8 @@ def _sentences(messages: Mapping[str, Any], parent: str = "") -> dict[str, list[
     """Marshmallow's nested messages as sentences by dotted field name."""
     found: dict[str, list[str]] = {}
     for name, inner in messages.items():
-        # A name that a client made up can be as long as a body.
-        path = f"{parent}{str(name)[:64]}"
+        # A name that a client made up can be as long as a body, and hold line breaks.
+        path = parent + "".join(letter if letter.isprintable() else "?" for letter in str(name)[:64])
         if isinstance(inner, Mapping):
             found.update(_sentences(inner, f"{path}."))
         else:

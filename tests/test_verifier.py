@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import random
 import re
 import sys
 import time
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token import keys, verifier
+from datafor_token import issuer, keys, verifier
 from datafor_token.applications import Application
-from datafor_token.errors import RuleError
+from datafor_token.errors import InvalidInput, RuleError
 from tests.support import ROOT, SEED_APPLICATION, application, key_for, private_pem, public_pem
 from tests.test_strict_json import REFUSED as REFUSED_JSON
 from tests.tokens import NOW, SHARED_HEADER, base64url, claims, part, token
@@ -272,10 +273,42 @@ def test_a_huge_token_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None
     assert reason("A" * 1_000_000 + "." + "B" * 40_000 + ".C") == "malformed"
 
 
+def test_ten_thousand_legal_combinations() -> None:
+    """Whatever legal field map, payload, lifetime, algorithm: what is issued is accepted, by a clock 25 s off too."""
+    chance = random.Random(7)  # noqa: S311 - to be repeated
+    words = ["loginname", "名", "a b", "é", "x" * 128, "sub", "aud", "iss", "jti", "https://x/y", '"', "\\", "0"]
+    values: list[Any] = ["", "x", 5, -1.5, True, [], ["a", {"b": [1]}], {"a": None}, "\ud83d\ude00", "\u2028"]
+    secrets = {
+        algorithm: "abcd" if keys.is_shared(algorithm) else public_pem(key_for(algorithm))
+        for algorithm in keys.ALGORITHMS
+    }
+    private = {
+        name: None if keys.is_shared(name) else private_pem(key_for(name)) for name in ("RS256", "ES256", "EdDSA")
+    }
+    for number in range(10_000):
+        algorithm = chance.choice(["HS256", "HS384", "HS512"] * 10 + list(private)) if number % 10 else "HS256"
+        username, name, email = chance.sample(words, 3)
+        fieldmap = {"username": username, "name": name, "email": email}
+        lifetime = chance.choice([1, 60, 86400, 315360000])
+        body = application(
+            algorithm=algorithm, secret=secrets.get(algorithm, "abcd"), fieldmap=fieldmap, expire=lifetime
+        )
+        app = Application.from_document(body)
+        payload = {key: chance.choice(values) for key in chance.sample(["name", "email", *words], 3)}
+        try:
+            made = issuer.claims_for(app.fieldmap, chance.choice(["lena", "名前", "a b", "x" * 128]), payload)
+        except InvalidInput:
+            made = issuer.claims_for(app.fieldmap, "lena", {})
+        issued = issuer.issue(app, private.get(algorithm), made, NOW)
+        token_read = verifier.read(issued.token)
+        assert verifier.signing_secret(token_read, app, NOW) == app.secret
+        moment = verifier.Moment(NOW + chance.choice([-25, 0, 25]), 30)
+        vouched, _ = verifier.check_claims(token_read, app, app.secret, moment)
+        assert vouched.username == made[username]
+
+
 def test_ours_is_theirs() -> None:
     """Our own tokens pass, with every algorithm."""
-    from datafor_token import issuer
-
     for algorithm in keys.ALGORITHMS:
         shared = keys.is_shared(algorithm)
         secret = "abcd" if shared else public_pem(key_for(algorithm))
