@@ -60,9 +60,8 @@ def sign_in(folder: Path) -> None:
         return call
 
     wrong, unknown, disabled = median_ms(attempt("admin"), attempt("nobody"), attempt("off"))
-    say(
-        f"W2 wrong password {wrong:.1f} ms; unknown user x {unknown / wrong:.3f}; disabled user x {disabled / wrong:.3f}"
-    )
+    ratios = f"unknown user x {unknown / wrong:.3f}; disabled user x {disabled / wrong:.3f}"
+    say(f"W2 wrong password {wrong:.1f} ms; {ratios}")
     server.stop()
 
 
