@@ -9,12 +9,12 @@ from flask import Blueprint, Response, g, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import Rule
 
-from datafor_token import issuer, logs
+from datafor_token import logs
 from datafor_token.auth import GATE_COOKIE, Caller, administrator_required, gate_caller, gate_cookie, url_caller
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, StoreUnavailable, TooManyAttempts
 from datafor_token.names import display_text, fold
 from datafor_token.responses import success
-from datafor_token.routes.inputs import fields_of_body, fields_of_query
+from datafor_token.routes.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
 from datafor_token.routes.paths import MODELER, root_path
 from datafor_token.schemas import LinkSchema, NextSchema
 from datafor_token.services import services
@@ -31,11 +31,7 @@ _link, _next = LinkSchema(), NextSchema()
 def link() -> Response:
     """A link that signs somebody in once: a random ticket instead of a token."""
     wanted = fields_of_body(_link)
-    registry = services().registry
-    application = registry.get(wanted["name"]) if "name" in wanted else registry.the_only_one()
-    payload = wanted.get("payload", {})
-    username = issuer.user_in(wanted.get("username"), payload, g.caller.user.name)
-    claims = issuer.claims_for(application.fieldmap, username, payload)
+    application, claims = whom_to_vouch_for(wanted, g.caller.user.name)
     ticket = services().gate.make_ticket(application, claims, wanted["next"], wanted["ttl"])
     # Never from the Host header, which the caller chooses.
     url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"

@@ -1,9 +1,12 @@
 """What a request asks for, through its two rooms: ``forms`` reads it, a schema checks it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import request
 
+from datafor_token import issuer
+from datafor_token.applications import Application
 from datafor_token.errors import BodyTooLarge, MalformedRequest
 from datafor_token.fields import CallSchema
 from datafor_token.forms import Body, decode, decode_query
@@ -19,6 +22,15 @@ def fields_of_query(schema: CallSchema) -> dict[str, Any]:
     """The checked fields of the query string; others are left alone there, since one may be a token."""
     values = decode_query(request.query_string).values
     return schema.read(Body({name: values[name] for name in schema.fields if name in values}, is_form=True))
+
+
+def whom_to_vouch_for(wanted: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
+    """The application that is asked for (the only one where none is), and the claims about whom it is asked."""
+    registry = services().registry
+    application = registry.get(wanted["name"]) if "name" in wanted else registry.the_only_one()
+    payload = wanted.get("payload", {})
+    username = issuer.user_in(wanted.get("username"), payload, caller)
+    return application, issuer.claims_for(application.fieldmap, username, payload)
 
 
 def _data() -> bytes:

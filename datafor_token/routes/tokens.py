@@ -10,7 +10,7 @@ from datafor_token.auth import administrator_required, signed_in
 from datafor_token.errors import Forbidden
 from datafor_token.keys import is_shared, jwk
 from datafor_token.responses import success
-from datafor_token.routes.inputs import fields_of_body, fields_of_query
+from datafor_token.routes.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
 from datafor_token.routes.paths import MODELER
 from datafor_token.schemas import ExplainSchema, GenerateSchema, OptionalNameSchema, TokenSchema
 from datafor_token.services import services
@@ -24,14 +24,10 @@ _generate, _name, _token, _explain = GenerateSchema(), OptionalNameSchema(), Tok
 def generate() -> Response:
     """Issue a token of an application for a user (seed page "Generate a token")."""
     wanted = fields_of_body(_generate)
-    registry = services().registry
-    application = registry.get(wanted["name"]) if "name" in wanted else registry.the_only_one()
-    payload = wanted.get("payload", {})
-    username = issuer.user_in(wanted.get("username"), payload, g.caller.user.name)
-    claims = issuer.claims_for(application.fieldmap, username, payload)
+    application, claims = whom_to_vouch_for(wanted, g.caller.user.name)
     issued = issuer.issue(application, wanted.get("privateKey"), claims, services().clock())
     if issued.with_previous:
-        registry.note_previous_use(application)
+        services().registry.note_previous_use(application)
     return success(expire=application.expire, token=issued.token)
 
 
