@@ -24,12 +24,14 @@ from datafor_token import (
     sessions,
     users,
 )
+from datafor_token.accounts import Accounts
 from datafor_token.errors import StartError, StoreUnavailable
 from datafor_token.passwords import Passwords
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.signin import SignIn
 from datafor_token.store.files import FileStore
+from datafor_token.store.snapshots import finish_restore
 from datafor_token.throttle import Throttle
 
 __version__ = "0.1.0"
@@ -73,9 +75,11 @@ def create_app(
 
 def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher) -> services.Services:
     try:
+        finish_restore(settings.data_dir, _COLLECTIONS)
         store = FileStore(settings.data_dir, _COLLECTIONS, lock_timeout=settings.lock_timeout)
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
-        accounts = users.Users(store, Passwords(hasher, clock), Throttle(settings.data_dir, clock))
+        passwords = Passwords(hasher, clock)
+        accounts = users.Users(store, passwords, Throttle(settings.data_dir, clock))
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:
         raise StartError(f"{settings.data_dir}: {error.reason}") from None
@@ -94,6 +98,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         registry=registry,
         secrecy=keys,
         users=accounts,
+        accounts=Accounts(store, accounts, passwords, clock, settings.config_dir),
         revocations=revoked,
         sessions=sessions.Sessions("api", store, accounts, clock, times),
         signin=judge,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datafor_token import logs
-from datafor_token.applications import COLLECTION, MASK, Application, Previous
-from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable
-from datafor_token.keys import is_shared, new_secret, verification_key
+from datafor_token.applications import COLLECTION, Application, Previous
+from datafor_token.errors import InvalidInput, NotFound, RecordDamaged, StoreUnavailable
+from datafor_token.keys import is_shared, new_secret
+from datafor_token.merging import check_new_secret, merged
 from datafor_token.names import fold
 from datafor_token.secrecy import Secrecy
 from datafor_token.store.base import Document, Store
@@ -58,7 +59,7 @@ class Registry:
         document = self._store.get(COLLECTION, name)
         if document is None:
             raise NotFound
-        return self._opened(document)
+        return self.opened(document)
 
     def the_only_one(self) -> Application:
         """The application where there is just one; with several ``InvalidInput``, with none ``NotFound``."""
@@ -69,7 +70,7 @@ class Registry:
             raise NotFound
         if isinstance(found[0], RecordDamaged):
             raise found[0]
-        return self._opened(found[0])
+        return self.opened(found[0])
 
     def all(self) -> Listing:
         """Every application; one that cannot be read is named and stops no other."""
@@ -78,7 +79,7 @@ class Registry:
             try:
                 if isinstance(found, RecordDamaged):
                     raise found
-                applications.append(self._opened(found))
+                applications.append(self.opened(found))
             except RecordDamaged as error:
                 damaged.append(name)
                 log.warning(logs.event(event="record damaged", reason=error.reason))
@@ -104,13 +105,13 @@ class Registry:
             nonlocal made
             if document is None:
                 raise NotFound
-            stored = self._opened(document)
+            stored = self.opened(document)
             if made is not None:
                 if not is_shared(stored.algorithm):
                     raise InvalidInput.of("secret", f"is missing: the service makes none for {stored.algorithm}")
                 made = new_secret(stored.algorithm)
             new = made or secret or ""
-            _check_new_secret(stored, new)
+            check_new_secret(stored, new)
             warnings.extend(self._warnings(stored.name, stored.algorithm, new))
             previous = Previous(stored.secret, until) if grace else None
             now = int(self._clock() * 1000)
@@ -127,7 +128,7 @@ class Registry:
             return
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else self._opened(document)
+            stored = None if document is None else self.opened(document)
             if stored is None or stored.previous is None or stored.previous.secret != previous.secret:
                 raise NotFound
             noted = dataclasses.replace(stored.previous, last_used=now)
@@ -152,13 +153,23 @@ class Registry:
         warnings: list[str] = []
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else self._opened(document)
-            application = _merged(stored, wanted, creator, int(self._clock() * 1000))
+            stored = None if document is None else self.opened(document)
+            application = merged(stored, wanted, creator, int(self._clock() * 1000))
             warnings.extend(self._warnings(application.name, application.algorithm, application.secret))
             return self._sealed(application)
 
         self._store.update(COLLECTION, wanted["name"], change)
         return warnings
+
+    def preview(self, wanted: Mapping[str, Any]) -> Application:
+        """What ``save`` would store, with its refusals, storing nothing."""
+        document = self._store.get(COLLECTION, wanted["name"])
+        stored = None if document is None else self.opened(document)
+        application = merged(stored, wanted, "", int(self._clock() * 1000))
+        weak = weakness(application.algorithm, application.secret)
+        if weak and self._require_strong_secrets:
+            raise InvalidInput({"secret": [weak]})
+        return application
 
     def reseal(self, name: str) -> None:
         """Write the application's record anew, so that its secrets are encrypted with the present key."""
@@ -166,11 +177,11 @@ class Registry:
         def change(document: Document | None) -> Document:
             if document is None:
                 raise NotFound
-            return self._sealed(self._opened(document))
+            return self._sealed(self.opened(document))
 
         self._store.update(COLLECTION, name, change)
 
-    def _opened(self, document: Document) -> Application:
+    def opened(self, document: Document) -> Application:
         """The application of a record, whose secrets may be encrypted or, written by hand, plain."""
         name, previous = str(document.get("name")), document.get("previous")
         opened = dict(document)
@@ -201,50 +212,3 @@ class Registry:
             raise InvalidInput({"secret": [weak]})
         log.warning(logs.event(event="weak secret", application=name, reason=weak))
         return [weak]
-
-
-def _check_new_secret(stored: Application, secret: str) -> None:
-    try:
-        if secret == MASK:
-            raise RuleError(f"can not be {MASK}")
-        if secret == stored.secret:
-            raise RuleError("is the present one already")
-        verification_key(stored.algorithm, secret)
-    except RuleError as error:
-        raise InvalidInput.of("secret", str(error)) from None
-
-
-def _merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, now: int) -> Application:
-    """The application to store; ``now`` is in milliseconds since 1970."""
-    values = dict(wanted)
-    if stored is None:
-        if values.get("secret", MASK) == MASK:
-            raise InvalidInput.of("secret", "is missing: there is no stored one to keep")
-        if values["initpwd"] == MASK:
-            raise InvalidInput.of("initpwd", f"can not be {MASK}: there is no stored one to keep")
-        return Application(**values, created_date=now, last_modified_date=now, creator_id=creator)
-    if stored.name != values["name"]:
-        raise Conflict(f"name already exists as '{stored.name}'")
-    if values.get("secret", MASK) == MASK:
-        values["secret"] = _kept_secret(stored, values["algorithm"])
-    if values["initpwd"] == MASK:
-        values["initpwd"] = stored.initpwd
-    values["fieldmap"] = dataclasses.replace(values["fieldmap"], extra=stored.fieldmap.extra)
-    if (values["secret"], values["algorithm"]) != (stored.secret, stored.algorithm):
-        # Whoever changes a secret by hand means it at once; a gentle change is what rotate is for.
-        values["previous"] = None
-    if stored.enable and not values["enable"]:
-        # What its tokens opened ends with this, also where nobody asks before it is enabled again.
-        values["disabled_date"] = now
-    return dataclasses.replace(stored, **values, last_modified_date=now)
-
-
-def _kept_secret(stored: Application, algorithm: str) -> str:
-    """The stored secret, if it can be one for the algorithm that is wanted."""
-    if is_shared(algorithm) and not is_shared(stored.algorithm):
-        raise InvalidInput.of("secret", f"is missing: the stored one is public, no secret for {algorithm}")
-    try:
-        verification_key(algorithm, stored.secret)
-    except RuleError as error:
-        raise InvalidInput.of("secret", f"that is stored {error}") from None
-    return stored.secret

@@ -138,6 +138,13 @@ def initial_password(value: object) -> str:
     return password
 
 
+def new_password(value: object) -> str:
+    """The password that a user is to have from now on."""
+    if not text(value):
+        raise RuleError("can not be empty")
+    return initial_password(value)
+
+
 def natural(value: object) -> int:
     """A whole number that is not negative; ``None`` counts as 0."""
     if value is None:

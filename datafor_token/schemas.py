@@ -172,3 +172,10 @@ class NextSchema(CallSchema):
 
     next = Text(rules.next_path, load_default="/")
     ticket = Text()
+
+
+class PasswordSchema(CallSchema):
+    """``user/password``: the present password and the new one."""
+
+    old = Text(required=True)
+    new = Text(rules.new_password, required=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
+from datafor_token.accounts import Accounts
 from datafor_token.gate import Gate
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
@@ -28,6 +29,7 @@ class Services:
     registry: Registry
     secrecy: Secrecy
     users: Users
+    accounts: Accounts
     revocations: Revocations
     sessions: Sessions
     signin: SignIn

@@ -119,6 +119,7 @@ class Settings:
     )
     config_dir: Path = _ROOT / "config"
     data_dir: Path = _ROOT / "data"
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
 
 def bind_address(environ: Mapping[str, str]) -> str:
@@ -146,6 +147,7 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
     values = _from_file(file, faults) | _from_environment(environ, faults)
     known = {field.name.upper(): field for field in table()}
     accepted: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     for name, (value, origin) in values.items():
         field = known.get(name)
         if field is None:
@@ -153,12 +155,13 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
             continue
         try:
             accepted[field.name] = _checked(field, value)
+            origins[name] = origin
         except RuleError as error:
             faults.append(f"{name} ({origin}) {error}")
     if faults:
         raise StartError(*faults)
     data_dir = Path(environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR") or Settings.data_dir)
-    return Settings(**accepted, config_dir=folder, data_dir=data_dir)
+    return Settings(**accepted, config_dir=folder, data_dir=data_dir, origins=origins)
 
 
 def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from datafor_token import errors, issuer
+from datafor_token.cli.output import Commands
 from datafor_token.keys import ALGORITHMS
 from datafor_token.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
@@ -80,6 +81,17 @@ def test_every_error_is_described() -> None:
             assert message.removeprefix("storage is unavailable: ") in section
 
 
+def test_the_table_of_commands(app: Flask) -> None:
+    """README's commands are exactly those of the code."""
+    found = {
+        f"{group} {name}"
+        for group, commands in app.cli.commands.items()
+        if isinstance(commands, Commands)
+        for name in commands.commands
+    }
+    assert rows("Commands").keys() == found
+
+
 def test_every_algorithm_is_named() -> None:
     """README's list of algorithms is the code's."""
     assert re.findall(r"`(\w+)`", rows("`token/update`")["algorithm"][1]) == list(ALGORITHMS)
@@ -88,7 +100,8 @@ def test_every_algorithm_is_named() -> None:
 def test_the_layout_table() -> None:
     """README names every module of the package."""
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "datafor_token").rglob("*.py")}
-    small = {"datafor_token/store/__init__.py", *(name for name in modules if "/routes/" in name)}
+    small = {"datafor_token/store/__init__.py"}
+    small |= {name for name in modules if "/routes/" in name or "/cli/" in name}
     assert modules - small <= rows("For those who change it").keys()
     assert all(name.rpartition("/")[2] in README for name in modules)
 

@@ -12,16 +12,20 @@ LADDER = [
     {"wsgi", "app"},
     {"datafor_token"},
     {"routes", "cli"},
+    {f"cli.{group}" for group in ("applications", "settings", "store", "tokens", "users")},
+    {"cli.output"},
     {f"routes.{family}" for family in ("applications", "gate", "operations", "sessions", "tokens", "users")},
     {"routes.inputs", "routes.paths"},
     {"auth", "proxies", "responses"},
     {"services"},
     {"gate"},
+    {"accounts", "backup", "declared"},
     {"sessions", "signin"},
+    {"store.snapshots"},
     {"schemas", "issuer", "registry", "users", "revocations", "store.files"},
     {"passwords", "throttle"},
     {"fields", "verifier"},
-    {"secrecy"},
+    {"merging", "secrecy"},
     {"applications", "forms", "store.locking", "store.sweeping"},
     {"rules", "strength"},
     {"keys", "store.base", "store.disk", "logs"},
@@ -29,10 +33,13 @@ LADDER = [
     {"setting_rules"},
     {"errors"},
 ]
+WEB = {name for rung in LADDER for name in rung if name.split(".")[0] in ("routes", "cli")}
 HOMES = {
     "jwt": {"keys"},
     "cryptography": {"keys", "key_text", "secrecy"},
-    "click": {"cli"},
+    "click": {name for name in WEB if name.startswith("cli.")},
+    "tabulate": {"cli.output"},
+    "tomli_w": {"cli.applications"},
     "zxcvbn": {"strength"},
     "marshmallow": {"fields", "schemas"},
     "qs_codec": {"forms"},
@@ -40,7 +47,7 @@ HOMES = {
     "fcntl": {"store.locking"},
     "argon2": {"passwords", "datafor_token"},
     "gunicorn": {"logs", "responses"},
-    "flask": {"datafor_token", "cli", "auth", "proxies", "responses", "services"} | LADDER[2] | LADDER[3] | LADDER[4],
+    "flask": {"datafor_token", "auth", "proxies", "responses", "services", *WEB},
 }
 MODULES = [
     path for path in [ROOT / "app.py", ROOT / "wsgi.py", *(ROOT / "datafor_token").rglob("*.py")] if path.read_text()

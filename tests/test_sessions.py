@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def accounts(store: FileStore, clock: Clock) -> Users:
-    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store._folder, clock))
+    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store.folder, clock))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_stuck_lock_holds_nobody_up(sessions: Sessions, store: FileStore, cloc
     cookie = sessions.open(LENA)
     clock.advance(120)
     store._lock_timeout = 600
-    with store._locked("sessions"):
+    with store.locked("sessions"):
         assert user_of(sessions, cookie) == LENA
 
 

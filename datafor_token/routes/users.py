@@ -2,17 +2,17 @@
 
 from flask import Blueprint, Response, g
 
-from datafor_token.auth import signed_in
+from datafor_token.auth import client_address, signed_in
 from datafor_token.errors import Forbidden, NotFound
 from datafor_token.names import fold
 from datafor_token.responses import success
-from datafor_token.routes.inputs import fields_of_query
+from datafor_token.routes.inputs import fields_of_body, fields_of_query
 from datafor_token.routes.paths import MODELER
-from datafor_token.schemas import UserSchema
+from datafor_token.schemas import PasswordSchema, UserSchema
 from datafor_token.services import services
 
 blueprint = Blueprint("users", __name__)
-_user = UserSchema()
+_user, _password = UserSchema(), PasswordSchema()
 
 
 @blueprint.get(f"{MODELER}/user/detail")
@@ -37,3 +37,14 @@ def detail() -> Response:
         "enabled": user.enabled,
     }
     return success(data={"user": answer})
+
+
+@blueprint.post(f"{MODELER}/user/password")
+@signed_in
+def password() -> Response:
+    """Change one's own password; every session of the user ends."""
+    if g.caller.by_token:
+        raise Forbidden("a session opened with a token cannot change the password")
+    wanted = fields_of_body(_password)
+    services().accounts.change_own_password(g.caller.user, wanted["old"], wanted["new"], client_address())
+    return success(msg="success")

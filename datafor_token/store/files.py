@@ -34,8 +34,8 @@ class FileStore:
 
     def __init__(self, folder: Path, collections: tuple[str, ...], lock_timeout: float) -> None:
         """Make the folders (mode 0700) where they are missing; ``lock_timeout`` is in seconds."""
-        self._folder = folder
-        self._collections = collections
+        self.folder = folder
+        self.collections = collections
         self._lock_timeout = lock_timeout
         with outage("make the folders"):
             for path in (folder, *(folder / collection for collection in collections)):
@@ -43,12 +43,11 @@ class FileStore:
 
     def sweep(self) -> None:
         """Remove the temp files of writers that were killed; to be called at start."""
-        for collection in self._collections:
-            with self._locked(collection), outage(f"sweep {collection}"):
-                for path in list((self._folder / collection).iterdir()):
-                    # Under the lock no writer is at work: every temp file is a dead one's.
-                    if path.name.startswith(_TEMP_PREFIX):
-                        path.unlink(missing_ok=True)
+        for collection in self.collections:
+            with self.locked(collection), outage(f"sweep {collection}"):
+                # Under the lock no writer is at work: every temp file is a dead one's.
+                for path in self.temp_files(collection):
+                    path.unlink(missing_ok=True)
 
     def get(self, collection: str, name: str) -> Document | None:
         path = self._path(collection, name)
@@ -67,24 +66,34 @@ class FileStore:
         return found
 
     def documents(self, collection: str) -> Iterator[tuple[str, Document | RecordDamaged]]:
+        for _, name, found in self.files(collection):
+            yield name, found
+
+    def files(self, collection: str) -> Iterator[tuple[Path, str, Document | RecordDamaged]]:
+        """Every record with its file: what a file store can tell and other stores cannot."""
         for stem in self._stems(collection):
             name, found = self._read_stem(collection, stem)
             if name is not None and found is not None:
-                yield name, found
+                yield self.folder / collection / f"{stem}{_SUFFIX}", name, found
+
+    def temp_files(self, collection: str) -> list[Path]:
+        """What writers left that were killed, and what they write at this moment."""
+        with outage(f"list {collection}"):
+            return [path for path in (self.folder / collection).iterdir() if path.name.startswith(_TEMP_PREFIX)]
 
     def put(self, collection: str, document: Document) -> None:
         self.update(collection, document["name"], lambda _: document)
 
     def create(self, collection: str, document: Document) -> None:
         path = self._path(collection, document["name"])
-        with self._locked(collection):
+        with self.locked(collection):
             with outage(f"look for {shown(path)}"):
                 if os.path.lexists(path):
                     raise AlreadyThere
             self._write(path, document)
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
-        with self._locked(collection, wait):
+        with self.locked(collection, wait):
             document = change(self.get(collection, name))
             if fold(document["name"]) != fold(name):
                 raise ValueError("an update cannot rename a record")
@@ -93,7 +102,7 @@ class FileStore:
 
     def delete(self, collection: str, name: str) -> bool:
         path = self._path(collection, name)
-        with self._locked(collection):
+        with self.locked(collection):
             if self.get(collection, name) is None:
                 return False
             with outage(f"delete {shown(path)}"):
@@ -107,10 +116,10 @@ class FileStore:
         return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def writable(self) -> bool:
-        for collection in self._collections:
+        for collection in self.collections:
             with outage(f"list {collection}"):
-                os.scandir(self._folder / collection).close()
-        for collection in self._collections:
+                os.scandir(self.folder / collection).close()
+        for collection in self.collections:
             temp = self._temp(collection)
             try:
                 # A full disk shows at the first written block, not when the file is made.
@@ -123,7 +132,7 @@ class FileStore:
 
     def _path(self, collection: str, name: str) -> Path:
         """The one place where a name becomes a path; no name leaves the folder, no two names collide."""
-        if collection not in self._collections:
+        if collection not in self.collections:
             raise ValueError(f"no collection {collection!r}")
         key = fold(name)
         stem = "".join(map(_encoded, key))
@@ -132,15 +141,15 @@ class FileStore:
             # The mark is no letter: it cannot stand in a name that is not hashed.
             beginning = stem.encode()[: _LONGEST_STEM - len(digest) - 1].decode(errors="ignore")
             stem = f"{beginning}{_HASH_MARK}{digest}"
-        return self._folder / collection / f"{stem}{_SUFFIX}"
+        return self.folder / collection / f"{stem}{_SUFFIX}"
 
     def _stems(self, collection: str) -> list[str]:
-        with outage(f"list {collection}"), os.scandir(self._folder / collection) as entries:
+        with outage(f"list {collection}"), os.scandir(self.folder / collection) as entries:
             return [entry.name.removesuffix(_SUFFIX) for entry in entries if entry.name.endswith(_SUFFIX)]
 
     def _read_stem(self, collection: str, stem: str) -> tuple[str | None, Document | RecordDamaged | None]:
         """The record of a file: its name and itself; nothing where it is gone since the folder was listed."""
-        path = self._folder / collection / f"{stem}{_SUFFIX}"
+        path = self.folder / collection / f"{stem}{_SUFFIX}"
         try:
             document = _read(path)
             if document is None:
@@ -152,15 +161,15 @@ class FileStore:
         return document["name"], document
 
     def _temp(self, collection: str) -> Path:
-        return self._folder / collection / f"{_TEMP_PREFIX}{secrets.token_hex(8)}"
+        return self.folder / collection / f"{_TEMP_PREFIX}{secrets.token_hex(8)}"
 
     @contextlib.contextmanager
-    def _locked(self, collection: str, wait: float | None = None) -> Iterator[None]:
+    def locked(self, collection: str, wait: float | None = None) -> Iterator[None]:
         timeout = self._lock_timeout if wait is None else wait
         with contextlib.ExitStack() as stack:
             # Only taking the lock: what goes wrong inside has its own words.
             with outage(f"lock {collection}"):
-                stack.enter_context(exclusive(self._folder / collection / _LOCK, timeout))
+                stack.enter_context(exclusive(self.folder / collection / _LOCK, timeout))
             yield
 
     def _write(self, path: Path, document: Document) -> None:

@@ -114,7 +114,7 @@ def check_stopped_holder(variant: str = "whole", runs: int = 3) -> Outcome:
         reading, writing = os.pipe()
         holder = os.fork()
         if holder == 0:
-            with Whole(folder, ("records",), 5)._locked("records"):
+            with Whole(folder, ("records",), 5).locked("records"):
                 os.write(writing, b"held")
                 time.sleep(600)
             os._exit(0)

@@ -79,7 +79,7 @@ class NoLock(FileStore):
     """Writers do not exclude each other."""
 
     @contextlib.contextmanager
-    def _locked(self, *_: object) -> Iterator[None]:
+    def locked(self, *_: object) -> Iterator[None]:
         yield
 
 

@@ -148,7 +148,7 @@ class TestRotate:
         with app.app_context():
             store: Any = services().store
         store._lock_timeout = 600
-        with store._locked("applications"):
+        with store.locked("applications"):
             assert accepted(caller, token(claims()))
 
     def test_update_ends_the_grace_time(self, caller: Caller) -> None:

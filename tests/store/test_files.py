@@ -38,7 +38,7 @@ class UnlockedStore(FileStore):
     """Broken on purpose: its lock locks nothing."""
 
     @contextlib.contextmanager
-    def _locked(self, *_: object) -> Iterator[None]:
+    def locked(self, *_: object) -> Iterator[None]:
         yield
 
 

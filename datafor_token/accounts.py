@@ -1,0 +1,120 @@
+"""What administrators do with users: add, change and remove them, set passwords; an Administrator is always left."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound, RecordDamaged, RuleError, WrongPassword
+from datafor_token.names import fold, role_name, user_name
+from datafor_token.passwords import Passwords
+from datafor_token.rules import new_password
+from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.users import ADMINISTRATOR, COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
+
+
+class Accounts:
+    """The users, as administrators look after them. ``clock`` answers seconds since 1970.
+
+    Every method raises ``StoreUnavailable`` in an outage.
+    """
+
+    def __init__(
+        self, store: Store, users: Users, passwords: Passwords, clock: Callable[[], float], config_dir: Path
+    ) -> None:
+        self._store = store
+        self._users = users
+        self._passwords = passwords
+        self._clock = clock
+        self._config_dir = config_dir
+
+    def add(self, name: str, password: str, **members: Any) -> User:
+        """Make a user; ``members`` are those of ``User``. Raises ``Conflict``, and ``InvalidInput`` for a bad name."""
+        try:
+            user = User(name=user_name(name), created_date=int(self._clock() * 1000), **members)
+            _check_roles(user)
+        except RuleError as error:
+            raise InvalidInput.of("username", str(error)) from None
+        try:
+            return self._users.create(user, _checked_password(password))
+        except AlreadyThere:
+            found = self._users.get(user.name)
+            raise Conflict(f"name already exists as '{found.name if found else user.name}'") from None
+
+    def all(self) -> tuple[list[User], list[str]]:
+        """Every user, sorted by name, and the names of the records that cannot be read."""
+        users, damaged = [], []
+        for name, found in self._store.documents(COLLECTION):
+            try:
+                if isinstance(found, RecordDamaged):
+                    raise found
+                users.append(User.from_document(found))
+            except RecordDamaged:
+                damaged.append(name)
+        return sorted(users, key=lambda user: fold(user.name)), sorted(damaged)
+
+    def get(self, name: str) -> User:
+        """The user of that name; raises ``NotFound``."""
+        user = self._users.get(name)
+        if user is None:
+            raise NotFound
+        return user
+
+    def change(self, name: str, **members: Any) -> User:
+        """Change members of a user; refused where no enabled Administrator would be left."""
+
+        def change(document: Document | None) -> Document:
+            if document is None:
+                raise NotFound
+            before = User.from_document(document)
+            after = dataclasses.replace(before, **members)
+            try:
+                _check_roles(after)
+            except RuleError as error:
+                raise InvalidInput.of("roles", str(error)) from None
+            # Under the lock that every change of a user takes: no two can each think that the other one stays.
+            if _administers(before) and not _administers(after) and not self._another_than(before):
+                raise Forbidden(f"{before.name} is the last enabled Administrator")
+            return after.to_document()
+
+        return User.from_document(self._store.update(COLLECTION, name, change))
+
+    def remove(self, name: str) -> None:
+        """Remove a user for good; the last enabled Administrator cannot be."""
+        # Disabled first: whatever happens between, what is left is a user that can be removed again.
+        self.change(name, enabled=False)
+        self._store.delete(COLLECTION, name)
+
+    def set_password(self, name: str, password: str) -> None:
+        """Give a user a new password; all of their sessions end."""
+        hashed = self._passwords.hash(_checked_password(password))
+        user = self.change(name, password=hashed)
+        if fold(user.name) == fold(FIRST_USER):
+            with contextlib.suppress(OSError):
+                (self._config_dir / PASSWORD_FILE).unlink(missing_ok=True)
+
+    def change_own_password(self, user: User, old: str, new: str, address: str) -> None:
+        """The same by the user; raises ``WrongPassword`` when ``old`` is not the present one."""
+        if self._users.with_password(user.name, old, address) is None:
+            raise WrongPassword
+        self.set_password(user.name, new)
+
+    def _another_than(self, user: User) -> bool:
+        return any(_administers(other) and fold(other.name) != fold(user.name) for other in self.all()[0])
+
+
+def _administers(user: User) -> bool:
+    return user.enabled and user.type == ADMINISTRATOR
+
+
+def _check_roles(user: User) -> None:
+    for role in user.roles:
+        role_name(role)
+
+
+def _checked_password(password: str) -> str:
+    try:
+        return new_password(password)
+    except RuleError as error:
+        raise InvalidInput.of("password", str(error)) from None

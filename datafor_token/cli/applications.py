@@ -1,0 +1,238 @@
+"""``flask application``: whose tokens are trusted; and the applications as files in git."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import tomli_w
+
+from datafor_token import declared
+from datafor_token.applications import Application
+from datafor_token.cli.output import (
+    Commands,
+    confirm,
+    json_option,
+    read_secret,
+    secret_options,
+    show,
+    show_one,
+    yes_option,
+)
+from datafor_token.forms import Body
+from datafor_token.keys import ALGORITHMS, is_shared, new_secret
+from datafor_token.rules import DEFAULT_GRACE
+from datafor_token.schemas import RotateSchema, UpdateSchema
+from datafor_token.services import services
+
+application = Commands("application", help="Look after applications. Example: flask application apply applications/")
+_CREATOR = "command line"
+
+
+def _options(command: Any) -> Any:
+    """The fields of an application that add and set have in common."""
+    for option in reversed((
+        click.option("--algorithm", type=click.Choice(ALGORITHMS), help="How its tokens are signed."),
+        click.option("--token-name", help="The URL parameter that carries its tokens."),
+        click.option("--expire", type=int, help="How many seconds a token lasts."),
+        click.option("--claim-username", help="The claim that holds the user name."),
+        click.option("--claim-name", help="The claim that holds the display name."),
+        click.option("--claim-email", help="The claim that holds the address."),
+        click.option("--inituser", type=click.Choice(["1", "0"]), help="Whether unknown users are made."),
+        click.option("--initrole", "initroles", multiple=True, help="A role of those users; several times."),
+        click.option("--self-service", type=click.Choice(["1", "0"]), help="Whether users may make their own tokens."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _save(values: dict[str, Any]) -> None:
+    for warning in services().registry.save(UpdateSchema().read(Body(values, is_form=False)), _CREATOR):
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _changed(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The fields to save: what was there, with what was given."""
+    claims = {name: given.pop(f"claim_{name}") or before["fieldmap"][name] for name in ("username", "name", "email")}
+    after = {name: value for name, value in given.items() if value not in (None, ())}
+    return {**before, **after, "fieldmap": claims, "initroles": list(after.get("initroles", before["initroles"]))}
+
+
+def _fields(one: Application) -> dict[str, Any]:
+    return one.to_answer(services().clock())
+
+
+@application.command("list")
+@json_option
+def list_all(*, as_json: bool) -> None:
+    """Show all applications.
+
+    Example: flask application list
+    """
+    listing = services().registry.all()
+    rows = [_fields(one) for one in listing.applications]
+    columns = ("name", "algorithm", "enable", "token_name", "expire", "inituser", "initroles")
+    show(rows if as_json else [{name: row[name] for name in columns} for row in rows], as_json=as_json)
+    for name in listing.damaged:
+        click.echo(f"{name}: the record cannot be read", err=True)
+
+
+@application.command("show")
+@click.argument("name")
+@json_option
+def show_application(name: str, *, as_json: bool) -> None:
+    """Show one application, its secrets as stars.
+
+    Example: flask application show ERP
+    """
+    show_one(_fields(services().registry.get(name)), as_json=as_json)
+
+
+@application.command("add")
+@click.argument("name")
+@_options
+@click.option("--random-secret", is_flag=True, help="Make a random shared secret and print it, this once.")
+@secret_options("secret")
+def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
+    """Register an application; its secret comes from a prompt, standard input or a file, or is made.
+
+    Example: flask application add ERP --algorithm HS256 --random-secret
+    """
+    algorithm = given["algorithm"] or "HS256"
+    if random_secret and not is_shared(algorithm):
+        raise click.UsageError(f"{algorithm} needs a public key: --secret-file")
+    if name.casefold() in {one.name.casefold() for one in services().registry.all().applications}:
+        click.echo("name already exists: use application set", err=True)
+        sys.exit(1)
+    secret = new_secret(algorithm) if random_secret else read_secret("secret", file)
+    before = {
+        "name": name, "token_name": "token", "secret": secret, "expire": 86400, "algorithm": "HS256", "enable": "1",
+        "fieldmap": {"username": "username", "name": "name", "email": "email"}, "inituser": "0",
+        "initroles": ["SYS_Reader"],
+    }  # fmt: skip
+    _save(_changed(before, given))
+    click.echo(secret if random_secret else f"{name} was added")
+
+
+@application.command("set")
+@click.argument("name")
+@_options
+@click.option("--new-secret", is_flag=True, help="Read a new secret; the old one ends at once (see rotate).")
+@secret_options("secret")
+def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
+    """Change fields of an application; the others stay.
+
+    Example: flask application set ERP --expire 3600 --initrole Sales
+    """
+    if not new_secret and file is None and all(value in (None, ()) for value in given.values()):
+        raise click.UsageError("give at least one change")
+    before = _fields(services().registry.get(name))
+    if new_secret or file is not None:
+        before["secret"] = read_secret("secret", file)
+    _save(_changed(before, given))
+    click.echo(f"{before['name']} was changed")
+
+
+def _set_enable(name: str, value: str) -> None:
+    before = _fields(services().registry.get(name))
+    _save({**before, "enable": value})
+    click.echo(f"{before['name']} is {'enabled' if value == '1' else 'disabled'}")
+
+
+@application.command("enable")
+@click.argument("name")
+def enable(name: str) -> None:
+    """Accept an application's tokens.
+
+    Example: flask application enable ERP
+    """
+    _set_enable(name, "1")
+
+
+@application.command("disable")
+@click.argument("name")
+def disable(name: str) -> None:
+    """Refuse an application's tokens, and end the sessions that they opened.
+
+    Example: flask application disable ERP
+    """
+    _set_enable(name, "0")
+
+
+@application.command("rotate")
+@click.argument("name")
+@click.option(
+    "--grace", type=int, default=DEFAULT_GRACE, show_default=True, help="Seconds that the old secret goes on."
+)
+@secret_options("secret")
+def rotate(name: str, grace: int, file: Any) -> None:
+    """Give an application a new secret; without a file a random one is made and printed, this once.
+
+    Example: flask application rotate ERP --grace 86400
+    """
+    secret = None if file is None else read_secret("secret", file)
+    sent = {"name": name, "grace": grace, **({"secret": secret} if secret is not None else {})}
+    wanted = RotateSchema().read(Body(sent, is_form=False))
+    rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
+    for warning in rotation.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(rotation.secret if rotation.secret is not None else f"{name} has its new secret")
+
+
+@application.command("delete")
+@click.argument("name")
+@yes_option
+def delete(name: str, *, yes: bool) -> None:
+    """Remove an application; its tokens count no longer.
+
+    Example: flask application delete ERP --yes
+    """
+    found = services().registry.get(name)
+    confirm(f"Delete the application {found.name}?", yes=yes)
+    services().registry.delete(name)
+    click.echo(f"{found.name} was deleted")
+
+
+@application.command("export")
+@click.argument("names", nargs=-1)
+@click.option(
+    "--format", "form", type=click.Choice(["toml", "json"]), default="toml", show_default=True, help="The form."
+)
+@click.option("--secrets", is_flag=True, help="With secrets and initial passwords: not for git.")
+def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
+    """Print applications as a file for apply.
+
+    Example: flask application export > applications.toml
+    """
+    registry = services().registry
+    found = [registry.get(name) for name in names] if names else registry.all().applications
+    entries = [declared.declaration(one, services().clock(), with_secrets=secrets) for one in found]
+    click.echo(tomli_w.dumps({"application": entries}) if form == "toml" else declared.as_json(entries), nl=False)
+
+
+@application.command("apply")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--prune", is_flag=True, help="Delete the applications that are not declared.")
+@yes_option
+def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
+    """Make the applications those of a file, or of the files of a folder. With a fault in one, nothing is changed.
+
+    Example: flask application apply applications/ --dry-run
+    """
+    steps = declared.plan(services().registry, declared.read(path, os.environ), prune=prune)
+    for step in steps:
+        if step.action == "same":
+            continue
+        click.echo(f"{step.action} {step.name}")
+        for field, (old, new) in step.changes.items():
+            click.echo(f"    {field}: {old} -> {new}")
+    doing = [step for step in steps if step.action != "same"]
+    if dry_run or not doing:
+        click.echo(f"{len(doing)} would be changed" if dry_run else "nothing to change")
+        return
+    if any(step.action == "delete" for step in doing):
+        confirm("Delete what is not declared?", yes=yes)
+    declared.apply(services().registry, steps, _CREATOR)
+    click.echo(f"{len(doing)} changed")

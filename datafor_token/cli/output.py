@@ -1,0 +1,107 @@
+"""What commands have in common: exit codes, secrets from where nobody sees them, tables for people, JSON for scripts.
+
+Exit codes: 0 done, 1 refused, 2 wrong usage (click's own), 3 store unavailable.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+from tabulate import tabulate
+
+from datafor_token.errors import DataforTokenError, InvalidInput, StoreUnavailable
+
+REFUSED, UNAVAILABLE = 1, 3
+
+
+class Commands(AppGroup):
+    """A group whose commands end in one sentence and an exit code when something is refused."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except StoreUnavailable as error:
+            click.echo(f"{error.message}: {error.reason}", err=True)
+            ctx.exit(UNAVAILABLE)
+        except InvalidInput as error:
+            for sentences in error.errors.values():
+                for sentence in sentences:
+                    click.echo(sentence, err=True)
+            ctx.exit(REFUSED)
+        except DataforTokenError as error:
+            click.echo(error.message, err=True)
+            ctx.exit(REFUSED)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print rows: as JSON, or as a table without colours, the same in a pipe."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        click.echo(tabulate([{name: _cell(value) for name, value in row.items()} for row in rows], headers="keys"))
+
+
+def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one thing, a line for each of its members."""
+    if as_json:
+        click.echo(json.dumps(members, indent=2, ensure_ascii=False))
+    else:
+        click.echo(tabulate([(name, _cell(value)) for name, value in members.items()], tablefmt="plain"))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={one}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is destroyed; without a terminal nothing is, unless ``--yes`` was given."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        click.echo("Not done: nobody can be asked here; give --yes", err=True)
+        sys.exit(REFUSED)
+    if not click.confirm(question):
+        click.echo("Not done", err=True)
+        sys.exit(REFUSED)
+
+
+def secret_options(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option for a file with a secret; without it, a prompt on a terminal, else standard input."""
+    return click.option(
+        f"--{what}-file",
+        "file",
+        type=click.File("r", encoding="utf-8"),
+        help=f"Read the {what} from a file; - is standard input.",
+    )
+
+
+def read_secret(what: str, file: Any) -> str:
+    """A secret from a file, standard input or a prompt; never from the command line, where everybody sees it."""
+    if file is not None:
+        return str(file.read()).removesuffix("\n")
+    if sys.stdin.isatty():
+        return str(click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True))
+    return sys.stdin.read().removesuffix("\n")
+
+
+def read_token(token: str | None) -> str:
+    """A token from the command line or, so that it stands in no history, from standard input."""
+    if token is not None and token != "-":  # noqa: S105 - the usual sign for standard input
+        return token.strip()
+    if sys.stdin.isatty():
+        return str(click.prompt("Token", hide_input=True)).strip()
+    return sys.stdin.read().strip()

@@ -1,0 +1,48 @@
+"""``flask settings``: what is set, and where it comes from."""
+
+import os
+
+import click
+
+from datafor_token.cli.output import Commands, json_option, show
+from datafor_token.services import services
+from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
+
+settings = Commands("settings", help="Look at the settings. Example: flask settings show")
+_SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
+
+
+@settings.command("show")
+@json_option
+def show_settings(*, as_json: bool) -> None:
+    """Show every setting, its value and where that comes from; secrets as stars.
+
+    Example: flask settings show
+    """
+    present = services().settings
+    rows = [
+        {
+            "name": field.name.upper(),
+            "value": getattr(present, field.name),
+            "unit": field.metadata["unit"],
+            "from": present.origins.get(field.name.upper(), "default"),
+        }
+        for field in table()
+    ]
+    for name in ENVIRONMENT_ONLY:
+        value = os.environ.get(f"{ENVIRONMENT_PREFIX}{name}")
+        if value is not None:
+            shown = "************" if name in _SECRET else value
+            origin = f"environment variable {ENVIRONMENT_PREFIX}{name}"
+            rows.append({"name": name, "value": shown, "unit": "", "from": origin})
+    show(rows, as_json=as_json)
+
+
+@settings.command("check")
+def check() -> None:
+    """Say whether the service can start with these settings; if not, every fault is named and the exit code is 1.
+
+    Example: flask settings check
+    """
+    # Whoever comes here has them loaded already: a fault ends every command with all faults named.
+    click.echo(f"The settings of {services().settings.config_dir} are in order")

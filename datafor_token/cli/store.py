@@ -1,0 +1,148 @@
+"""``flask store``: look after the stored records."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from datafor_token import applications, backup, users
+from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, yes_option
+from datafor_token.errors import NotFound, RecordDamaged, StoreUnavailable
+from datafor_token.secrecy import note_key
+from datafor_token.services import services
+from datafor_token.store import snapshots
+from datafor_token.store.files import FileStore
+
+store = Commands("store", help="Look after the stored records. Example: flask store check")
+
+_ASIDE = "damaged"
+_MANY = 1000  # records, from which on progress is shown
+
+
+@store.command("check")
+@click.option("--repair", is_flag=True, help="Move damaged files to data/damaged, and remove what killed writers left.")
+def check(*, repair: bool) -> None:
+    """Read and check every record, and say what is wrong, file by file; exit code 1 when something is.
+
+    Example: flask store check --repair
+    """
+    files = _files()
+    faults = list(_faults(files))
+    for path, reason in faults:
+        click.echo(f"{path}: {reason}")
+    left = [path for collection in files.collections for path in files.temp_files(collection)]
+    for path in left:
+        click.echo(f"{path}: left by a writer, or being written")
+    if repair:
+        for path, _ in faults:
+            _move_aside(files, path)
+        files.sweep()
+        click.echo(f"{len(faults)} files were moved to {files.folder / _ASIDE}")
+    elif faults:
+        sys.exit(1)
+    else:
+        click.echo("All records are whole")
+
+
+@store.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def make_backup(file: Path) -> None:
+    """Write all records of one moment into a file, while the service runs. Keep config/secret_key apart from it.
+
+    Example: flask store backup /backup/datafor_token.gz
+    """
+    number = backup.write(file, snapshots.take(_files()), services().secrecy)
+    click.echo(f"{number} records are in {file}; without config/secret_key the secrets in it cannot be read")
+
+
+@store.command("restore")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@yes_option
+def restore(file: Path, *, dry_run: bool, yes: bool) -> None:
+    """Put a backup back, all or nothing. All sessions and one-time links end; revoked tokens stay revoked.
+
+    Example: flask store restore /backup/datafor_token.gz --dry-run
+    """
+    files = _files()
+    kept = backup.read(file, services().secrecy)
+    present = snapshots.take(files)
+    after = backup.merged(present, kept)
+    _check_all(kept)
+    counts = backup.differences(present, after)
+    said = ", ".join(f"{number} {what}" for what, number in counts.items())
+    if dry_run:
+        click.echo(f"would be: {said}")
+        return
+    confirm(f"Replace all records ({said})?", yes=yes)
+    snapshots.put_back(files, after)
+    click.echo(said)
+
+
+@store.command("rekey")
+def rekey() -> None:
+    """Encrypt every secret with the present key.
+
+    To change the key: put the new one in front of the old one (in config/secret_key on a line of its own), restart the
+    service, run this, then take the old one away. It can be run again after a break.
+
+    Example: flask store rekey
+    """
+    listing = services().registry.all()
+    if listing.damaged:
+        click.echo(f"Nothing was changed: these records cannot be read: {', '.join(listing.damaged)}", err=True)
+        sys.exit(1)
+    try:
+        for application in listing.applications:
+            try:
+                services().registry.reseal(application.name)
+            except NotFound:
+                # Deleted in the meantime.
+                continue
+        # Last: until here, the old key is the one that a start must know.
+        note_key(services().store, services().secrecy)
+    except StoreUnavailable as error:
+        click.echo(f"{error.message}: {error.reason}; run it again", err=True)
+        sys.exit(UNAVAILABLE)
+    click.echo(f"{len(listing.applications)} applications are encrypted with the key {services().secrecy.identifier}")
+
+
+def _files() -> FileStore:
+    found = services().store
+    if not isinstance(found, FileStore):
+        raise click.UsageError("this is for the file store; a database has tools of its own")
+    return found
+
+
+def _faults(files: FileStore) -> Iterator[tuple[Path, str]]:
+    """Every file that is no record of its collection, and why."""
+    for collection in files.collections:
+        for path, _, found in files.files(collection):
+            try:
+                if isinstance(found, RecordDamaged):
+                    raise found
+                if collection == applications.COLLECTION:
+                    services().registry.opened(found)
+                elif collection == users.COLLECTION:
+                    users.User.from_document(found)
+            except RecordDamaged as error:
+                yield path, str(error.reason)
+
+
+def _check_all(kept: backup.Records) -> None:
+    """Refuse a backup with a record that is none, before anything is touched."""
+    with click.progressbar(kept, label="Checking", file=sys.stderr, hidden=len(kept) < _MANY) as progress:
+        for collection, document in progress:
+            if collection == applications.COLLECTION:
+                services().registry.opened(document)
+            elif collection == users.COLLECTION:
+                users.User.from_document(document)
+
+
+def _move_aside(files: FileStore, path: Path) -> None:
+    aside = files.folder / _ASIDE
+    aside.mkdir(mode=0o700, exist_ok=True)
+    number = sum(1 for _ in aside.iterdir())
+    with files.locked(path.parent.name):
+        path.rename(aside / f"{number}-{path.parent.name}-{path.name}")

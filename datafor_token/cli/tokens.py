@@ -1,0 +1,117 @@
+"""``flask token``: issue tokens, look into them, say why one is refused, revoke them."""
+
+import datetime as dt
+import json
+import sys
+from typing import Any
+
+import click
+
+from datafor_token import issuer, verifier
+from datafor_token.cli.output import Commands, json_option, read_token, show, show_one
+from datafor_token.errors import InvalidInput
+from datafor_token.forms import Body
+from datafor_token.rules import TIME_CLAIMS
+from datafor_token.schemas import GenerateSchema
+from datafor_token.services import services
+
+token = Commands("token", help="Look after tokens. Example: flask token explain < token.txt")
+
+
+@token.command("generate")
+@click.argument("application")
+@click.option("--username", required=True, help="Who the token is for.")
+@click.option("--payload", help="Further claims, as JSON.")
+@click.option(
+    "--private-key-file", "file", type=click.File("r", encoding="utf-8"), help="The private key, but for HS*."
+)
+def generate(application: str, username: str, payload: str | None, file: Any) -> None:
+    """Issue a token and print it.
+
+    Example: flask token generate ERP --username lena
+    """
+    try:
+        claims = json.loads(payload or "{}")
+    except ValueError:
+        raise InvalidInput.of("payload", "is not valid JSON") from None
+    sent = {"name": application, "username": username, "payload": claims}
+    wanted = GenerateSchema().read(Body({**sent, **({"privateKey": file.read()} if file else {})}, is_form=False))
+    found = services().registry.get(wanted["name"])
+    name = issuer.user_in(wanted["username"], wanted["payload"], wanted["username"])
+    issued = issuer.issue(
+        found, wanted.get("privateKey"), issuer.claims_for(found.fieldmap, name, wanted["payload"]), services().clock()
+    )
+    click.echo(issued.token)
+
+
+@token.command("explain")
+@click.argument("text", metavar="[TOKEN]", required=False)
+@click.option("--application", "name", help="The application that should accept it.")
+@json_option
+def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
+    """Say step by step whether a token is accepted; exit code 1 when it is not.
+
+    Example: flask token explain < token.txt
+    """
+    application = services().registry.get(name) if name else None
+    verdict = services().signin.explain(read_token(text), application)
+    steps = [{"step": step.step, "ok": step.ok, "detail": step.detail} for step in verdict.steps]
+    if as_json:
+        found = verdict.application.name if verdict.application else None
+        show_one(
+            {"accepted": verdict.reason is None, "reason": verdict.reason, "application": found, "steps": steps},
+            as_json=True,
+        )
+    else:
+        show(steps, as_json=False)
+        click.echo("accepted" if verdict.reason is None else f"refused: {verdict.reason}")
+    if verdict.reason is not None:
+        sys.exit(1)
+
+
+@token.command("decode")
+@click.argument("text", metavar="[TOKEN]", required=False)
+@json_option
+def decode(text: str | None, *, as_json: bool) -> None:
+    """Show the header and claims of any token, with times in words; nothing is verified.
+
+    Example: flask token decode < token.txt
+    """
+    try:
+        found = verifier.read(read_token(text))
+    except verifier.Refused as refused:
+        click.echo(refused.step.detail, err=True)
+        sys.exit(1)
+    if as_json:
+        show_one({"header": found.header, "claims": found.claims}, as_json=True)
+        return
+    show_one({f"header {name}": value for name, value in found.header.items()}, as_json=False)
+    now = services().clock()
+    show_one(
+        {name: in_words(value, now) if name in TIME_CLAIMS else value for name, value in found.claims.items()},
+        as_json=False,
+    )
+
+
+@token.command("revoke")
+@click.argument("text", metavar="[TOKEN]", required=False)
+def revoke(text: str | None) -> None:
+    """Let a token count no longer; an unknown one is no error.
+
+    Example: flask token revoke < token.txt
+    """
+    services().signin.revoke(read_token(text), None)
+    click.echo("The token counts no longer")
+
+
+def in_words(value: object, now: float) -> object:
+    """A time claim as a moment and how far away it is; what is none stays as it is."""
+    if type(value) not in (int, float) or not 0 <= float(str(value)) <= verifier.LATEST_TIME:
+        return value
+    seconds = float(str(value))
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    away = abs(seconds - now)
+    units = (("d", 86400), ("h", 3600), ("min", 60))
+    unit, size = next((one for one in units if away >= one[1]), ("s", 1))
+    distance = f"{away / size:.0f} {unit}"
+    return f"{value} ({moment}, {f'in {distance}' if seconds > now else f'{distance} ago'})"

@@ -1,0 +1,148 @@
+"""``flask user``: who may sign in."""
+
+from typing import Any
+
+import click
+
+from datafor_token.cli.output import (
+    Commands,
+    confirm,
+    json_option,
+    read_secret,
+    secret_options,
+    show,
+    show_one,
+    yes_option,
+)
+from datafor_token.names import USER_TYPES
+from datafor_token.services import services
+from datafor_token.users import User
+
+user = Commands("user", help="Look after users. Example: flask user add lena --type SYS_Reader --role Sales")
+
+_type = click.option("--type", "type", type=click.Choice(USER_TYPES), help="What the user may do.")
+_roles = click.option("--role", "roles", multiple=True, help="A role; can be given several times.")
+_full_name = click.option("--full-name", help="The name to show.")
+_email = click.option("--email", help="The address.")
+
+
+def _shown(one: User) -> dict[str, Any]:
+    return {
+        "username": one.name,
+        "name": one.full_name,
+        "email": one.email,
+        "type": one.type,
+        "roles": list(one.roles),
+        "enabled": one.enabled,
+    }
+
+
+def _given(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None and value != ()}
+
+
+@user.command("add")
+@click.argument("name")
+@_type
+@_roles
+@_full_name
+@_email
+@secret_options("password")
+def add(name: str, file: Any, **members: Any) -> None:
+    """Make a user, with a password from a prompt, standard input or a file.
+
+    Example: flask user add lena --type SYS_Creator --role Sales < password.txt
+    """
+    password = read_secret("password", file)
+    made = services().accounts.add(name, password, **_given(members))
+    click.echo(f"{made.name} was added as {made.type}")
+
+
+@user.command("list")
+@json_option
+def list_all(*, as_json: bool) -> None:
+    """Show all users.
+
+    Example: flask user list --json
+    """
+    users, damaged = services().accounts.all()
+    show([_shown(one) for one in users], as_json=as_json)
+    for name in damaged:
+        click.echo(f"{name}: the record cannot be read", err=True)
+
+
+@user.command("show")
+@click.argument("name")
+@json_option
+def show_user(name: str, *, as_json: bool) -> None:
+    """Show one user.
+
+    Example: flask user show lena
+    """
+    show_one(_shown(services().accounts.get(name)), as_json=as_json)
+
+
+@user.command("passwd")
+@click.argument("name")
+@secret_options("password")
+def passwd(name: str, file: Any) -> None:
+    """Give a user a new password; their sessions end.
+
+    Example: flask user passwd admin
+    """
+    services().accounts.get(name)
+    services().accounts.set_password(name, read_secret("password", file))
+    click.echo("The password was changed")
+
+
+@user.command("enable")
+@click.argument("name")
+def enable(name: str) -> None:
+    """Let a user sign in again.
+
+    Example: flask user enable lena
+    """
+    click.echo(f"{services().accounts.change(name, enabled=True).name} is enabled")
+
+
+@user.command("disable")
+@click.argument("name")
+def disable(name: str) -> None:
+    """Let a user sign in no longer; the last Administrator cannot be disabled.
+
+    Example: flask user disable lena
+    """
+    click.echo(f"{services().accounts.change(name, enabled=False).name} is disabled")
+
+
+@user.command("set")
+@click.argument("name")
+@_type
+@_roles
+@click.option("--no-roles", is_flag=True, help="Take all roles away.")
+@_full_name
+@_email
+def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
+    """Change a user's type, roles, name or address; roles replace those that were there.
+
+    Example: flask user set lena --type SYS_Reader --role Sales --role North
+    """
+    given = _given(members)
+    if no_roles == ("roles" in given) and (no_roles or not given):
+        raise click.UsageError("give at least one change, and either --role or --no-roles")
+    changes = given | ({"roles": ()} if no_roles else {})
+    click.echo(f"{services().accounts.change(name, **changes).name} was changed")
+
+
+@user.command("delete")
+@click.argument("name")
+@yes_option
+def delete(name: str, *, yes: bool) -> None:
+    """Remove a user for good; the last Administrator cannot be removed.
+
+    Example: flask user delete lena --yes
+    """
+    found = services().accounts.get(name)
+    confirm(f"Delete the user {found.name}?", yes=yes)
+    services().accounts.remove(name)
+    click.echo(f"{found.name} was deleted")

@@ -1,0 +1,57 @@
+"""What is stored and what is wanted become one application."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from datafor_token.applications import MASK, Application
+from datafor_token.errors import Conflict, InvalidInput, RuleError
+from datafor_token.keys import is_shared, verification_key
+
+
+def check_new_secret(stored: Application, secret: str) -> None:
+    """Whether an application can be rotated to the secret; raises ``InvalidInput``."""
+    try:
+        if secret == MASK:
+            raise RuleError(f"can not be {MASK}")
+        if secret == stored.secret:
+            raise RuleError("is the present one already")
+        verification_key(stored.algorithm, secret)
+    except RuleError as error:
+        raise InvalidInput.of("secret", str(error)) from None
+
+
+def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, now: int) -> Application:
+    """The application to store; ``now`` is in milliseconds since 1970."""
+    values = dict(wanted)
+    if stored is None:
+        if values.get("secret", MASK) == MASK:
+            raise InvalidInput.of("secret", "is missing: there is no stored one to keep")
+        if values["initpwd"] == MASK:
+            raise InvalidInput.of("initpwd", f"can not be {MASK}: there is no stored one to keep")
+        return Application(**values, created_date=now, last_modified_date=now, creator_id=creator)
+    if stored.name != values["name"]:
+        raise Conflict(f"name already exists as '{stored.name}'")
+    if values.get("secret", MASK) == MASK:
+        values["secret"] = _kept_secret(stored, values["algorithm"])
+    if values["initpwd"] == MASK:
+        values["initpwd"] = stored.initpwd
+    values["fieldmap"] = dataclasses.replace(values["fieldmap"], extra=stored.fieldmap.extra)
+    if (values["secret"], values["algorithm"]) != (stored.secret, stored.algorithm):
+        # Whoever changes a secret by hand means it at once; a gentle change is what rotate is for.
+        values["previous"] = None
+    if stored.enable and not values["enable"]:
+        # What its tokens opened ends with this, also where nobody asks before it is enabled again.
+        values["disabled_date"] = now
+    return dataclasses.replace(stored, **values, last_modified_date=now)
+
+
+def _kept_secret(stored: Application, algorithm: str) -> str:
+    """The stored secret, if it can be one for the algorithm that is wanted."""
+    if is_shared(algorithm) and not is_shared(stored.algorithm):
+        raise InvalidInput.of("secret", f"is missing: the stored one is public, no secret for {algorithm}")
+    try:
+        verification_key(algorithm, stored.secret)
+    except RuleError as error:
+        raise InvalidInput.of("secret", f"that is stored {error}") from None
+    return stored.secret

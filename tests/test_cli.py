@@ -1,0 +1,695 @@
+"""Every command, once right and once wrong, in a pipe and on a terminal."""
+
+import gzip
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from datafor_token.services import services
+from datafor_token.settings import Settings
+from tests.conftest import Caller
+from tests.support import (
+    ADMIN_PASSWORD,
+    ROOT,
+    SEED_APPLICATION,
+    STRONG_SECRET,
+    Server,
+    application,
+    basic,
+    key_for,
+    private_pem,
+    public_pem,
+    record_of,
+)
+from tests.tokens import NOW, claims, token
+
+PASSWORD = "/plugin/datafor-modeler/api/user/password"
+DETAIL = "/plugin/datafor-modeler/api/user/detail"
+
+
+class Shell:
+    """Runs commands in a pipe."""
+
+    def __init__(self, app: Flask) -> None:
+        self.runner = app.test_cli_runner()
+
+    def __call__(self, *arguments: str, put: str = "") -> Result:
+        return self.runner.invoke(args=list(arguments), input=put)
+
+    def done(self, *arguments: str, put: str = "") -> str:
+        result = self(*arguments, put=put)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def refused(self, *arguments: str, put: str = "", code: int = 1) -> str:
+        result = self(*arguments, put=put)
+        assert result.exit_code == code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result.output
+
+
+@pytest.fixture
+def shell(app: Flask) -> Shell:
+    return Shell(app)
+
+
+def commands(app: Flask) -> Iterator[tuple[str, Any]]:
+    for group in ("user", "application", "token", "store", "settings"):
+        found: Any = app.cli.commands[group]
+        for name, command in found.commands.items():
+            yield f"{group} {name}", command
+
+
+def test_every_command_has_help_and_an_example(app: Flask, shell: Shell) -> None:
+    """The help of each command says what it does and shows an example that names it."""
+    assert len(list(commands(app))) >= 25
+    for name, command in commands(app):
+        text = shell.done(*name.split(), "--help")
+        assert f"Example: flask {name}" in " ".join(text.split()), name
+        assert all(option.help for option in command.params if isinstance(option, click.Option)), name
+
+
+@pytest.mark.parametrize(
+    "arguments", [("user", "add"), ("user", "nothing"), ("token", "generate", "ERP"), ("user", "set", "x")]
+)
+def test_wrong_usage_is_2(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """A command without what it needs ends with exit code 2."""
+    shell.refused(*arguments, code=2)
+
+
+def test_no_secret_is_asked_for_as_an_argument(app: Flask) -> None:
+    """No command has an option or argument that takes a secret or a password itself."""
+    for name, command in commands(app):
+        for parameter in command.params:
+            assert parameter.name not in ("password", "secret", "private_key"), name
+
+
+class TestUsers:
+    """``flask user``."""
+
+    def test_add_list_show(self, shell: Shell, caller: Caller) -> None:
+        """A user is made with a password from standard input or a file, and shown without it."""
+        said = shell.done(
+            "user", "add", "Lena", "--type", "SYS_Creator", "--role", "A", "--role", "B", put="pass word\n"
+        )
+        assert said == "Lena was added as SYS_Creator\n"
+        assert caller.get(DETAIL, basic("lena", "pass word")).json["data"]["user"]["roles"] == ["A", "B"]
+        rows = json.loads(shell.done("user", "list", "--json"))
+        assert [row["username"] for row in rows] == ["admin", "Lena"]
+        assert json.loads(shell.done("user", "show", "LENA", "--json"))["type"] == "SYS_Creator"
+        assert "argon2" not in shell.done("user", "show", "lena")
+        table = shell.done("user", "list")
+        assert "\x1b" not in table
+        assert re.search(r"^Lena +.*SYS_Creator +A, B +yes$", table, flags=re.MULTILINE)
+
+    @pytest.mark.parametrize(
+        ("arguments", "put", "says"),
+        [
+            (("add", "ADMIN"), "x", "name already exists as 'admin'"),
+            (("add", "a:b"), "x", "username can not contain ':'"),
+            (("add", "lena"), "", "password can not be empty"),
+            (("add", "lena", "--role", "a,b"), "x", "comma"),
+            (("show", "nobody"), "", "name does not exist"),
+            (("passwd", "nobody"), "x", "name does not exist"),
+            (("passwd", "admin"), "", "password can not be empty"),
+            (("disable", "admin"), "", "admin is the last enabled Administrator"),
+            (("set", "admin", "--type", "SYS_Reader"), "", "admin is the last enabled Administrator"),
+            (("delete", "admin", "--yes"), "", "admin is the last enabled Administrator"),
+            (("delete", "nobody", "--yes"), "", "name does not exist"),
+            (("delete", "admin"), "", "give --yes"),
+            (("enable", "nobody"), "", "name does not exist"),
+        ],
+    )
+    def test_refused(self, shell: Shell, settings: Settings, arguments: tuple[str, ...], put: str, says: str) -> None:
+        """What is refused is said in one line, with exit code 1, and changes nothing."""
+        path = settings.data_dir / "users" / "admin.json"
+        before = path.read_bytes()
+        assert says in shell.refused("user", *arguments, put=put)
+        assert path.read_bytes() == before
+
+    def test_change(self, shell: Shell, caller: Caller) -> None:
+        """Type, roles, name, address, enabled and password are changed, and count at once."""
+        shell.done("user", "add", "lena", put="one")
+        shell.done(
+            "user", "set", "lena", "--type", "Administrator", "--role", "X", "--full-name", "Lena Li", "--email", "l@x"
+        )
+        found = json.loads(shell.done("user", "show", "lena", "--json"))
+        assert (found["type"], found["roles"], found["name"], found["email"]) == (
+            "Administrator",
+            ["X"],
+            "Lena Li",
+            "l@x",
+        )
+        shell.done("user", "set", "lena", "--no-roles")
+        assert json.loads(shell.done("user", "show", "lena", "--json"))["roles"] == []
+        shell.done("user", "disable", "admin")
+        assert caller.get(DETAIL).status_code == 401
+        shell.refused("user", "delete", "lena", "--yes")
+        shell.done("user", "enable", "admin")
+        shell.done("user", "passwd", "lena", put="two\n")
+        assert caller.get(DETAIL, basic("lena", "one")).status_code == 401
+        assert caller.get(DETAIL, basic("lena", "two")).status_code == 200
+        shell.done("user", "delete", "lena", "--yes")
+        assert caller.get(DETAIL, basic("lena", "two")).status_code == 401
+
+    def test_a_password_from_a_file(self, shell: Shell, caller: Caller, tmp_path: Path) -> None:
+        """A file's last line break is no part of the password."""
+        (tmp_path / "pw").write_text("päss\n")
+        shell.done("user", "add", "lena", "--password-file", str(tmp_path / "pw"))
+        assert caller.get(DETAIL, basic("lena", "päss")).status_code == 200
+
+    def test_the_first_password_goes(self, shell: Shell, settings: Settings, caller: Caller) -> None:
+        """When the password of admin is changed, the file with the first one is removed."""
+        file = settings.config_dir / "initial_admin_password"
+        for change in ("command", "call"):
+            file.write_text("x")
+            if change == "command":
+                shell.done("user", "passwd", "admin", put="next")
+            else:
+                caller.post(PASSWORD, {"old": "next", "new": "last"}, basic("admin", "next"))
+            assert not file.exists()
+
+    def test_one_of_two_administrators_stays(self, shell: Shell, app: Flask) -> None:
+        """Two Administrators who disable each other at the same moment: one stays."""
+        shell.done("user", "add", "boss", "--type", "Administrator", put="x")
+        results: list[int] = []
+
+        def disable(name: str) -> None:
+            with app.app_context():
+                try:
+                    services().accounts.change(name, enabled=False)
+                    results.append(0)
+                except Exception:  # noqa: BLE001 - whatever it is, it is not done
+                    results.append(1)
+
+        threads = [threading.Thread(target=disable, args=(name,)) for name in ("boss", "admin")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(results) == [0, 1]
+
+
+class TestOwnPassword:
+    """``user/password``."""
+
+    def test_one_changes_ones_own(self, caller: Caller, shell: Shell) -> None:
+        """By password or session, with the present password; the sessions end."""
+        shell.done("user", "add", "lena", put="one")
+        client = caller.client
+        client.post("/plugin/datafor/api/extension/auth/login", json={"username": "lena", "password": "one"})
+        answer = client.post(PASSWORD, json={"old": "one", "new": "two"})
+        assert answer.get_json() == {"success": True, "msg": "success"}
+        assert client.get(DETAIL).status_code == 401
+        assert caller.post(PASSWORD, "old=two&new=three", basic("lena", "two")).status_code == 200
+        assert caller.get(DETAIL, basic("lena", "three")).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("body", "status", "says"),
+        [
+            ({"old": "wrong", "new": "x"}, 401, "wrong password"),
+            ({"old": ADMIN_PASSWORD, "new": ""}, 400, "new can not be empty"),
+            ({"old": ADMIN_PASSWORD, "new": "a\nb"}, 400, "new can not contain control characters"),
+            ({"old": ADMIN_PASSWORD}, 400, "new is missing"),
+            ({"new": "x"}, 400, "old is missing"),
+            ({"old": ADMIN_PASSWORD, "new": "x", "username": "lena"}, 400, "username is not a field of this call"),
+        ],
+    )
+    def test_refused(self, caller: Caller, body: dict[str, str], status: int, says: str) -> None:
+        """A wrong present password and a bad new one change nothing."""
+        answer = caller.post(PASSWORD, body)
+        assert (answer.status_code, answer.json["msg"]) == (status, says)
+        assert caller.get(DETAIL).status_code == 200
+
+    def test_not_with_a_token(self, caller: Caller) -> None:
+        """A token changes no password."""
+        caller.post("update", application())
+        answer = caller.post(PASSWORD, {"old": "x", "new": "y"}, {"Authorization": f"Bearer {token(claims())}"})
+        assert answer.status_code == 403
+        assert caller.post(PASSWORD, {"old": "x", "new": "y"}, {}).status_code == 401
+
+
+class TestApplications:
+    """``flask application``."""
+
+    def test_add_and_change(self, shell: Shell, settings: Settings, caller: Caller) -> None:
+        """An application is added with a secret from standard input or a random one, and changed field by field."""
+        secret = shell.done("application", "add", "ERP", "--random-secret", "--claim-username", "loginname").strip()
+        assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == secret
+        said = shell("application", "add", "CRM", "--algorithm", "HS512", put="weak\n")
+        assert (said.exit_code, "warning: secret is weak" in said.output) == (0, True)
+        key = key_for("ES256")
+        shell.done("application", "add", "P", "--algorithm", "ES256", put=public_pem(key))
+        shell.done(
+            "application", "set", "ERP", "--expire", "60", "--initrole", "A", "--initrole", "B", "--inituser", "1"
+        )
+        found = json.loads(shell.done("application", "show", "erp", "--json"))
+        assert (found["expire"], found["initroles"], found["inituser"]) == (60, ["A", "B"], "1")
+        assert found["fieldmap"]["username"] == "loginname"
+        assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == secret
+        shell.done("application", "disable", "ERP")
+        assert caller.post("generate", {"name": "ERP"}).status_code == 403
+        shell.done("application", "enable", "ERP")
+        assert caller.post("generate", {"name": "ERP"}).status_code == 200
+        new = shell.done("application", "rotate", "ERP", "--grace", "60").strip()
+        record = record_of(settings.config_dir, settings.data_dir, "erp")
+        assert (record["secret"], record["previous"]["secret"]) == (new, secret)
+        shell.done("application", "set", "ERP", "--new-secret", put=STRONG_SECRET)
+        assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == STRONG_SECRET
+        rows = json.loads(shell.done("application", "list", "--json"))
+        assert [row["name"] for row in rows] == ["CRM", "ERP", "P"]
+        assert secret not in shell.done("application", "list")
+        shell.done("application", "delete", "CRM", "--yes")
+        assert len(json.loads(shell.done("application", "list", "--json"))) == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "put", "says", "code"),
+        [
+            (("add", "a/b"), "x", "name may only contain", 1),
+            (("add", "erp"), "x", "name already exists", 1),
+            (("add", "X", "--algorithm", "RS256"), "x", "secret ", 1),
+            (("add", "X", "--expire", "0"), "x", "expire must be", 1),
+            (("add", "X"), "", "secret can not be empty", 1),
+            (("add", "X", "--algorithm", "RS256", "--random-secret"), "", "public key", 2),
+            (("set", "nobody", "--expire", "5"), "", "name does not exist", 1),
+            (("set", "ERP", "--algorithm", "RS256"), "", "secret ", 1),
+            (("show", "nobody"), "", "name does not exist", 1),
+            (("enable", "nobody"), "", "name does not exist", 1),
+            (("disable", "nobody"), "", "name does not exist", 1),
+            (("rotate", "nobody"), "", "name does not exist", 1),
+            (("rotate", "ERP", "--grace", "-1"), "", "grace must be", 1),
+            (("delete", "nobody", "--yes"), "", "name does not exist", 1),
+            (("delete", "ERP"), "", "give --yes", 1),
+            (("export", "nobody"), "", "name does not exist", 1),
+        ],
+    )
+    def test_refused(
+        self,
+        shell: Shell,
+        caller: Caller,
+        settings: Settings,
+        arguments: tuple[str, ...],
+        put: str,
+        says: str,
+        code: int,
+    ) -> None:
+        """What is refused is said in one line and changes nothing."""
+        caller.post("update", SEED_APPLICATION)
+        path = settings.data_dir / "applications" / "erp.json"
+        before = path.read_bytes()
+        assert says in shell.refused("application", *arguments, put=put, code=code)
+        assert path.read_bytes() == before
+        assert len(list(path.parent.glob("*.json"))) == 1
+
+    @pytest.mark.parametrize("form", ["toml", "json"])
+    def test_export_wipe_apply(
+        self, shell: Shell, caller: Caller, settings: Settings, tmp_path: Path, form: str
+    ) -> None:
+        """What was exported with secrets, deleted and applied is the same; applying again changes nothing."""
+        key = public_pem(key_for("RS256"))
+        caller.post("update", application(initpwd="start", secret='a"b\\c\n\u540d'))
+        caller.post("update", application(name="客户", algorithm="RS256", secret=key, self_service="0"))
+        before = {name: record_of(settings.config_dir, settings.data_dir, name) for name in ("erp", "客户")}
+        file = tmp_path / f"all.{form}"
+        file.write_text(shell.done("application", "export", "--format", form, "--secrets"))
+        for name in ("ERP", "客户"):
+            shell.done("application", "delete", name, "--yes")
+        assert "create ERP" in shell.done("application", "apply", str(file))
+        for name, old in before.items():
+            new = record_of(settings.config_dir, settings.data_dir, name)
+            assert {field for field in {**old, **new} if old.get(field) != new.get(field)} <= {"creatorId"}
+        assert shell.done("application", "apply", str(file)) == "nothing to change\n"
+
+    def test_export_for_git(self, shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
+        """Without --secrets no secret is exported, and applying the file keeps those that are stored."""
+        caller.post("update", application(initpwd="marked-initial", secret="marked-secret"))
+        caller.post("rotate", {"name": "ERP", "secret": "marked-next"})
+        text = shell.done("application", "export", "ERP")
+        assert "marked" not in text
+        file = tmp_path / "erp.toml"
+        file.write_text(text.replace("expire = 86400", "expire = 60"))
+        said = shell.done("application", "apply", str(file))
+        assert said == "change ERP\n    expire: 86400 -> 60\n1 changed\n"
+        record = record_of(settings.config_dir, settings.data_dir, "erp")
+        assert (record["secret"], record["initpwd"], record["previous"]["secret"]) == (
+            "marked-next", "marked-initial", "marked-secret",
+        )  # fmt: skip
+
+    def test_dry_run_and_prune(self, shell: Shell, caller: Caller, tmp_path: Path) -> None:
+        """A dry run says what would be made, changed (secrets as stars) and deleted, and does nothing of it."""
+        caller.post("update", application())
+        caller.post("update", application(name="Old"))
+        file = tmp_path / "all.json"
+        new = application(name="New", secret="marked-new")
+        file.write_text(json.dumps({"application": [application(secret="marked-erp", expire=60), new]}))
+        said = shell.done("application", "apply", str(file), "--prune", "--dry-run")
+        assert said.splitlines() == [
+            "change ERP", "    secret: ************ -> ************", "    expire: 86400 -> 60",
+            "create New", "delete Old", "3 would be changed",
+        ]  # fmt: skip
+        assert [one["name"] for one in caller.get("list").json["data"]] == ["ERP", "Old"]
+        assert "give --yes" in shell.refused("application", "apply", str(file), "--prune")
+        assert [one["name"] for one in caller.get("list").json["data"]] == ["ERP", "Old"]
+        shell.done("application", "apply", str(file), "--prune", "--yes")
+        assert [one["name"] for one in caller.get("list").json["data"]] == ["ERP", "New"]
+
+    def test_secrets_from_elsewhere(
+        self, shell: Shell, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """secret_file (beside the file that names it) and secret_env say where a secret lies."""
+        (tmp_path / "apps").mkdir()
+        (tmp_path / "apps" / "erp.secret").write_text("from-file\n")
+        monkeypatch.setenv("CRM_SECRET", "from-environment")
+        body = {name: value for name, value in SEED_APPLICATION.items() if name != "secret"}
+        for name, more in (("ERP", {"secret_file": "erp.secret"}), ("CRM", {"secret_env": "CRM_SECRET"})):
+            entry = {**body, **more, "name": name}
+            (tmp_path / "apps" / f"{name}.json").write_text(json.dumps({"application": [entry]}))
+        shell.done("application", "apply", str(tmp_path / "apps"))
+        assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == "from-file"
+        assert record_of(settings.config_dir, settings.data_dir, "crm")["secret"] == "from-environment"
+
+    def test_one_faulty_file(self, shell: Shell, caller: Caller, tmp_path: Path) -> None:
+        """With a fault in one file of a folder nothing is applied, and every fault of every file is named."""
+        good = {"application": [application(name="Good")]}
+        bad = {"application": [application(name="Bad", expire=0, enable="x"), application(name="B2", secret=None)]}
+        for name, content in {
+            "1.json": json.dumps(good),
+            "2.json": json.dumps(bad),
+            "3.toml": 'secret = "marked',
+            "4.json": "{}",
+            "5.json": json.dumps({"application": [application(name="good")]}),
+            "6.json": json.dumps({"application": [application(name="S", secret_file="nowhere")]}),
+        }.items():
+            (tmp_path / name).write_text(content)
+        said = shell.refused("application", "apply", str(tmp_path))
+        for fault in ("2.json, Bad: expire must", "2.json, Bad: enable must", "3.toml is not valid TOML",
+                      "4.json: a list", "5.json, good: the same application",
+                      "6.json, S: secret is given more than once"):  # fmt: skip
+            assert fault in said, said
+        assert "marked" not in said
+        assert caller.get("list").json["data"] == []
+        (tmp_path / "one").mkdir()
+        (tmp_path / "one" / "new.json").write_text(json.dumps({"application": [application(secret=None)]}))
+        assert "ERP: secret is missing" in shell.refused("application", "apply", str(tmp_path / "one"))
+
+
+class TestTokens:
+    """``flask token``."""
+
+    @pytest.fixture(autouse=True)
+    def _erp(self, caller: Caller) -> None:
+        caller.post("update", application())
+
+    def test_generate(self, shell: Shell, caller: Caller, tmp_path: Path) -> None:
+        """A token is printed alone, as the call would issue it; with a private key from a file."""
+        text = shell.done("token", "generate", "erp", "--username", "lena", "--payload", '{"email": "l@x"}').strip()
+        body = {"name": "ERP", "username": "lena", "payload": {"email": "l@x"}}
+        assert text == caller.post("generate", body).json["token"]
+        key = key_for("ES256")
+        caller.post("update", application(name="P", algorithm="ES256", secret=public_pem(key)))
+        (tmp_path / "key.pem").write_text(private_pem(key))
+        shell.done("token", "generate", "P", "--username", "x", "--private-key-file", str(tmp_path / "key.pem"))
+        for arguments, says in (
+            (("generate", "P", "--username", "x"), "privateKey is missing"),
+            (("generate", "nobody", "--username", "x"), "name does not exist"),
+            (("generate", "ERP", "--username", "a:b"), "username can not contain ':'"),
+            (("generate", "ERP", "--username", "a", "--payload", "{"), "payload is not valid JSON"),
+            (("generate", "ERP", "--username", "a", "--payload", "[]"), "payload must be an object"),
+        ):
+            assert says in shell.refused("token", *arguments)
+
+    def test_explain(self, shell: Shell, caller: Caller) -> None:
+        """The same steps as the call; exit code 0 for an accepted token and 1 for a refused one."""
+        for text, code in ((token(claims()), 0), (token(claims(exp=1)), 1), ("x", 1)):
+            result = shell("token", "explain", "--json", put=text + "\n")
+            assert result.exit_code == code
+            answer = caller.post("explain", {"token": text}).json
+            del answer["success"]
+            assert json.loads(result.stdout) == answer
+        assert "refused: expired" in shell.refused("token", "explain", token(claims(exp=1)))
+        assert "name does not exist" in shell.refused("token", "explain", "x", "--application", "nobody")
+
+    def test_decode(self, shell: Shell) -> None:
+        """Header and claims of any token, with times in words."""
+        said = shell.done("token", "decode", put=token(claims(exp=NOW + 7200, nbf=NOW - 86400, iat="x"), "foreign"))
+        assert "header alg" in said
+        assert f"{NOW + 7200} (2024-08-06 09:31:56 UTC, in 2 h)" in said
+        assert f"{NOW - 86400} (2024-08-05 07:31:56 UTC, 1 d ago)" in said
+        assert json.loads(shell.done("token", "decode", "--json", token(claims())))["claims"]["loginname"] == "lena"
+        assert "three parts" in shell.refused("token", "decode", put="x")
+
+    def test_revoke(self, shell: Shell, caller: Caller) -> None:
+        """A revoked token counts no longer; an unknown one is no error."""
+        shell.done("token", "revoke", put=token(claims()) + "\n")
+        assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 401
+        shell.done("token", "revoke", "x")
+
+
+class TestStore:
+    """``flask store``."""
+
+    def fill(self, caller: Caller) -> None:
+        for name in ("ERP", "CRM"):
+            caller.post("update", application(name=name))
+
+    def test_check(self, shell: Shell, caller: Caller, settings: Settings) -> None:
+        """Five kinds of damage are named file by file; repair moves those files aside and touches nothing else."""
+        self.fill(caller)
+        assert shell.done("store", "check") == "All records are whole\n"
+        data = settings.data_dir
+        whole = (data / "applications" / "erp.json").read_bytes()
+        damaged = {
+            "applications/cut.json": whole[:50],
+            "applications/schema.json": b'{"name": "schema", "expire": 5}',
+            "applications/other.json": whole,
+            "users/binary.json": b"\xff\x00",
+            "users/kind.json": b'{"name": "kind", "type": "Boss"}',
+        }
+        for name, content in damaged.items():
+            (data / name).write_bytes(content)
+        (data / "users" / ".temp-dead").write_bytes(b"x")
+        said = shell.refused("store", "check")
+        assert all(name in said for name in (*damaged, ".temp-dead"))
+        assert len(said.splitlines()) == 6
+        shell.done("store", "check", "--repair")
+        assert shell.done("store", "check") == "All records are whole\n"
+        assert sorted(path.read_bytes() for path in (data / "damaged").iterdir()) == sorted(damaged.values())
+        assert len(caller.get("list").json["data"]) == 2
+
+    def test_backup_and_restore(self, shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
+        """What was backed up is what is there after a restore; sessions end, revoked tokens stay revoked."""
+        self.fill(caller)
+        file = tmp_path / "backup.gz"
+        assert shell.done("store", "backup", str(file)).startswith("3 records are in")
+        assert file.stat().st_mode & 0o777 == 0o600
+        before = {path.name: path.read_bytes() for path in (settings.data_dir / "applications").glob("*.json")}
+        caller.client.post(
+            "/plugin/datafor/api/extension/auth/login", json={"username": "admin", "password": ADMIN_PASSWORD}
+        )
+        caller.post("delete", {"name": "ERP"})
+        caller.post("update", application(name="CRM", expire=5))
+        caller.post("update", application(name="New"))
+        caller.post("revoke", {"token": token(claims())})
+        said = shell.done("store", "restore", str(file), "--dry-run")
+        assert said == "would be: 1 created, 1 changed, 2 deleted\n"
+        assert len(caller.get("list").json["data"]) == 2
+        assert "give --yes" in shell.refused("store", "restore", str(file))
+        shell.done("store", "restore", str(file), "--yes")
+        after = {path.name: path.read_bytes() for path in (settings.data_dir / "applications").glob("*.json")}
+        assert after == before
+        assert caller.get(DETAIL, {}).status_code == 401
+        assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 401
+        caller.post("update", application(name="Later"))
+        assert not [path for path in settings.data_dir.iterdir() if path.name.startswith(".restore")]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda data: data[:-20],
+            lambda _: b"nonsense",
+            lambda _: b"",
+            lambda data: gzip.compress(gzip.decompress(data).replace(b'"records": 3', b'"records": 4')),
+            lambda data: gzip.compress(
+                gzip.decompress(data).replace(b'"format": 1, "key": "', b'"format": 1, "key": "0')
+            ),
+            lambda data: gzip.compress(gzip.decompress(data).replace(b'"expire": 86400', b'"expire": 0')),
+        ],
+        ids=["cut", "nonsense", "empty", "one missing", "other key", "no record"],
+    )
+    def test_a_bad_backup_touches_nothing(self, shell: Shell, caller: Caller, tmp_path: Path, change: Any) -> None:
+        """A backup that is cut, foreign or not valid is refused as a whole."""
+        self.fill(caller)
+        file = tmp_path / "backup.gz"
+        shell.done("store", "backup", str(file))
+        file.write_bytes(change(file.read_bytes()))
+        caller.post("update", application(name="New"))
+        for options in (("--dry-run",), ("--yes",)):
+            result = shell("store", "restore", str(file), *options)
+            assert result.exit_code in (1, 3)
+        assert len(caller.get("list").json["data"]) == 3
+
+    def test_an_unavailable_store_is_3(self, shell: Shell, settings: Settings, tmp_path: Path) -> None:
+        """When the store is gone, commands end with exit code 3 and a sentence."""
+        (settings.data_dir / "users").rename(settings.data_dir / "gone")
+        for arguments in (("user", "list"), ("store", "backup", str(tmp_path / "b")), ("store", "check")):
+            assert "storage is unavailable" in shell.refused(*arguments, code=3)
+
+
+def test_settings(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting with its value and origin; secrets as stars."""
+    monkeypatch.setenv("DATAFOR_TOKEN_SECRET_KEY", "marked-key")
+    monkeypatch.setenv("DATAFOR_TOKEN_BIND", "127.0.0.1:1")
+    rows = {row["name"]: row for row in json.loads(shell.done("settings", "show", "--json"))}
+    assert rows["LOCK_TIMEOUT"]["from"] == "default"
+    assert rows["SECRET_KEY"]["value"] == "************"
+    assert rows["BIND"]["value"] == "127.0.0.1:1"
+    assert "marked" not in shell.done("settings", "show")
+    assert "in order" in shell.done("settings", "check")
+
+
+def flask(folder: Path, *arguments: str, put: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    """A command as its users run it."""
+    return subprocess.run(
+        [sys.executable, "-m", "flask", *arguments],
+        cwd=ROOT, env=environment(folder, **environ), input=put, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def environment(folder: Path, **environ: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DATAFOR_TOKEN_CONFIG_DIR": str(folder / "config"),
+        "DATAFOR_TOKEN_DATA_DIR": str(folder / "data"),
+        "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        **environ,
+    }
+
+
+def test_from_a_real_shell(tmp_path: Path) -> None:
+    """Without further options `flask` finds the service; where a setting comes from is said; faults end with 1."""
+    done = flask(tmp_path, "user", "list", "--json")
+    assert (done.returncode, json.loads(done.stdout)[0]["username"]) == (0, "admin")
+    (tmp_path / "config" / "settings.toml").write_text("LOCK_TIMEOUT = 2\n")
+    done = flask(tmp_path, "settings", "show", DATAFOR_TOKEN_LEEWAY="7")
+    assert re.search(r"LOCK_TIMEOUT +2\.0 +seconds +.*settings.toml", done.stdout)
+    assert re.search(r"LEEWAY +7\.0 +seconds +environment variable DATAFOR_TOKEN_LEEWAY", done.stdout)
+    done = flask(tmp_path, "settings", "check", DATAFOR_TOKEN_LEEWAY="x", DATAFOR_TOKEN_COLOUR="red")
+    assert done.returncode == 1
+    assert "LEEWAY" in done.stderr
+    assert "COLOUR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def on_a_terminal(folder: Path, *arguments: str, answers: list[tuple[str, str]]) -> tuple[int, str]:
+    """Run a command on a terminal, answer its questions; what it said, and its exit code."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(ROOT)
+        os.execve(sys.executable, [sys.executable, "-m", "flask", *arguments], environment(folder))  # noqa: S606 - a test
+    said, asked = "", 0
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                data = os.read(terminal, 65536)
+            except OSError:
+                break
+            said += data.decode()
+        if answers[asked:] and answers[asked][0] in said[-200:]:
+            os.write(terminal, f"{answers[asked][1]}\n".encode())
+            asked += 1
+            said += "\n"
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), said
+
+
+def test_on_a_terminal(tmp_path: Path) -> None:
+    """A password is asked for twice and not shown; deleting asks, and no is no."""
+    code, said = on_a_terminal(
+        tmp_path, "user", "add", "lena", answers=[("Password: ", "hidden-one"), ("confirmation: ", "hidden-one")]
+    )
+    assert code == 0, said
+    assert "hidden-one" not in said
+    code, said = on_a_terminal(tmp_path, "user", "delete", "lena", answers=[("Delete the user lena?", "n")])
+    assert code == 1
+    code, said = on_a_terminal(tmp_path, "user", "delete", "lena", answers=[("Delete the user lena?", "y")])
+    assert code == 0
+    assert [row["username"] for row in json.loads(flask(tmp_path, "user", "list", "--json").stdout)] == ["admin"]
+
+
+def test_backup_under_load(tmp_path: Path) -> None:
+    """A backup while the service is written to is whole, and restored in an empty folder gives the same records."""
+    server = Server(tmp_path).start()
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            # Always both, one after the other: a backup has the same number in both, or one less in the second.
+            for name in ("First", "Second"):
+                server.post("update", application(name=name, expire=number))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    time.sleep(1)
+    for number in range(3):
+        assert flask(tmp_path, "store", "backup", str(tmp_path / f"{number}.gz")).returncode == 0
+    stop.set()
+    writer.join()
+    server.stop()
+    for number in range(3):
+        lines = [json.loads(line) for line in gzip.decompress((tmp_path / f"{number}.gz").read_bytes()).splitlines()]
+        found = {line["document"]["name"]: line["document"].get("expire") for line in lines[1:]}
+        assert found["First"] - found["Second"] in (0, 1)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config").mkdir()
+    (other / "config" / "secret_key").write_text((tmp_path / "config" / "secret_key").read_text())
+    done = flask(other, "store", "restore", str(tmp_path / "2.gz"), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "whole" in flask(other, "store", "check").stdout
+    assert record_of(other / "config", other / "data", "first")["secret"] == SEED_APPLICATION["secret"]
+
+
+def test_a_restore_that_is_killed(tmp_path: Path) -> None:
+    """Killed at any moment, a restore has happened whole or not at all once the next command has run."""
+    for name in ("A", "B", "C", "D"):
+        flask(tmp_path, "application", "add", name, put=STRONG_SECRET)
+    backup = tmp_path / "backup.gz"
+    flask(tmp_path, "store", "backup", str(backup))
+    for name in ("A", "B", "C", "D"):
+        flask(tmp_path, "application", "set", name, "--expire", "7")
+    outcomes = set()
+    # From well before the restore begins to well after its end.
+    for wait in (0.3, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flask", "store", "restore", str(backup), "--yes"],
+            cwd=ROOT, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        rows = json.loads(flask(tmp_path, "application", "list", "--json").stdout)
+        assert len(rows) == 4
+        assert len({row["expire"] for row in rows}) == 1
+        outcomes |= {row["expire"] for row in rows}
+        for name in ("A", "B", "C", "D"):
+            flask(tmp_path, "application", "set", name, "--expire", "7")
+    assert 7 in outcomes or 86400 in outcomes
