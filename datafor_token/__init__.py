@@ -79,7 +79,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         store = FileStore(settings.data_dir, _COLLECTIONS, lock_timeout=settings.lock_timeout)
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
         passwords = Passwords(hasher, clock)
-        accounts = users.Users(store, passwords, Throttle(settings.data_dir, clock))
+        accounts = users.Users(store, passwords, Throttle(settings.data_dir, clock, keys.derived("throttle")))
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:
         raise StartError(f"{settings.data_dir}: {error.reason}") from None

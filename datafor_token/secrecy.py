@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,14 +19,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from datafor_token.errors import RecordDamaged, StartError
 from datafor_token.names import fold
-from datafor_token.store.base import AlreadyThere, Store
+from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.store.disk import sync
 
 KEY_FILE = "secret_key"
 COLLECTION = "instance"
 _RECORD = "key"
+_APPLICATIONS = "applications"
 _MARK = "enc1:"
 _NONCE = 12  # bytes
 _KEY = 32  # bytes
+_LONGEST_START = 60  # seconds
 
 
 class Secrecy:
@@ -33,7 +37,12 @@ class Secrecy:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._ciphers = {_identifier(key): AESGCM(key) for key in keys}
+        self._first = keys[0]
         self.identifier = _identifier(keys[0])
+
+    def derived(self, purpose: str) -> bytes:
+        """A key of this installation for something else, which shows nothing of the first one."""
+        return hashlib.sha256(b"datafor_token " + purpose.encode() + b"\0" + self._first).digest()
 
     @property
     def identifiers(self) -> Sequence[str]:
@@ -75,17 +84,18 @@ def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store) -> 
     ``StartError`` for keys that are none, and for those of another installation.
     """
     record = store.get(COLLECTION, _RECORD)
-    used = None if record is None else record.get("identifier")
+    used = _used(store, record)
     path = config_dir / KEY_FILE
     given = environ.get("DATAFOR_TOKEN_SECRET_KEY")
     if given is not None:
         keys, origin = _parsed(given.split(","), "DATAFOR_TOKEN_SECRET_KEY"), "DATAFOR_TOKEN_SECRET_KEY"
     else:
-        keys, origin = _from_file(path, may_make=record is None), str(path)
+        keys, origin = _from_file(path, may_make=not used), str(path)
+    _sweep(config_dir)
     secrecy = Secrecy(keys)
-    if used is not None and used not in secrecy.identifiers:
+    if unknown := used - set(secrecy.identifiers):
         raise StartError(
-            f"{origin} is not the key of these records: they are encrypted with the key {used}, this one is"
+            f"{origin} is not the key of these records: they are encrypted with the key {min(unknown)}, this one is"
             f" {secrecy.identifier}; put the right one there (nothing was changed)"
         )
     if record is None:
@@ -93,6 +103,20 @@ def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store) -> 
         with contextlib.suppress(AlreadyThere):
             note_key(store, secrecy, first=True)
     return secrecy
+
+
+def _used(store: Store, record: Document | None) -> set[str]:
+    """The names of the keys that the records are encrypted with, as far as they say."""
+    if record is not None and isinstance(record.get("identifier"), str):
+        return {record["identifier"]}
+    # The record is missing, as at the first start, or mutilated: then the applications' own words count.
+    found = set()
+    for _, document in store.documents(_APPLICATIONS):
+        if isinstance(document, dict):
+            for value in (document.get("secret"), document.get("initpwd")):
+                if isinstance(value, str) and value.startswith(_MARK):
+                    found.add(value.removeprefix(_MARK).partition(":")[0])
+    return found
 
 
 def note_key(store: Store, secrecy: Secrecy, *, first: bool = False) -> None:
@@ -131,8 +155,18 @@ def _make(path: Path) -> None:
         # A link, unlike a rename, never replaces a key that another process has put there meanwhile.
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(temp)
+        # Before any record is encrypted with it: a key that a power cut takes away takes all secrets with it.
+        sync(path.parent)
     finally:
         temp.unlink()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed first start left; not what another one is making at this moment."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f".{KEY_FILE}-*"):
+            if time.time() - path.stat().st_mtime > _LONGEST_START:
+                path.unlink(missing_ok=True)
 
 
 def _parsed(texts: Sequence[str], origin: str) -> list[bytes]:

@@ -6,7 +6,9 @@ counted is not worth an fsync. Where the disk cannot be written, each worker cou
 """
 
 import contextlib
+import errno
 import hashlib
+import hmac
 import ipaddress
 import json
 import logging
@@ -19,7 +21,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
-from datafor_token import logs
+from datafor_token import logs, strict_json
 from datafor_token.errors import StoreUnavailable, TooManyAttempts
 from datafor_token.names import fold
 from datafor_token.store.disk import make_folder
@@ -38,16 +40,20 @@ Table = dict[str, list[float]]
 
 
 class Throttle:
-    """Who tried too often. ``clock`` answers seconds since 1970."""
+    """Who tried too often. ``clock`` answers seconds since 1970.
 
-    def __init__(self, data_dir: Path, clock: Callable[[], float]) -> None:
+    ``key`` is this installation's own: nobody can compute ahead whose counts lie in one file.
+    """
+
+    def __init__(self, data_dir: Path, clock: Callable[[], float], key: bytes) -> None:
         self._clock = clock
+        self._key = key
         self._shared = MovingWindowRateLimiter(_Files(data_dir / FOLDER, clock))
         self._own = MovingWindowRateLimiter(_Windows(clock))
 
     def check(self, name: str, address: str) -> None:
         """Raise ``TooManyAttempts`` when the next attempt would be one too many."""
-        key = _key(name, address)
+        key = self._named(name, address)
         for limiter in (self._shared, self._own):
             # Unreadable: then the worker's own count is the one that counts.
             with contextlib.suppress(OSError, StoreUnavailable):
@@ -60,7 +66,7 @@ class Throttle:
 
         Answers what takes it back, for the attempt that is no failure; raises ``TooManyAttempts``.
         """
-        key = _key(name, address)
+        key = self._named(name, address)
         limiter = self._shared
         try:
             counted = limiter.hit(_FAILED_PASSWORDS, key)
@@ -74,20 +80,20 @@ class Throttle:
             raise TooManyAttempts(1)
         return lambda: _release(limiter, key)
 
+    def _named(self, name: str, address: str) -> str:
+        """What one attacker has in common: the name in any spelling, and the host or, for IPv6, its network."""
+        with contextlib.suppress(ValueError):
+            if ipaddress.ip_address(address).version == 6:
+                # One customer of a provider has a whole /64.
+                address = str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
+        text = f"{fold(name[:2048])}\0{address}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._key, text, hashlib.sha256).hex()
+
 
 def _release(limiter: MovingWindowRateLimiter, key: str) -> None:
     # A count too many is the smaller evil where the disk broke in between.
     with contextlib.suppress(OSError, StoreUnavailable):
         limiter.clear(_FAILED_PASSWORDS, key)
-
-
-def _key(name: str, address: str) -> str:
-    """What one attacker has in common: the name in any spelling, and the host or, for IPv6, its network."""
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(address).version == 6:
-            # One customer of a provider has a whole /64.
-            address = str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
-    return hashlib.sha256(f"{fold(name[:2048])}\0{address}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _Windows(Storage, MovingWindowSupport):
@@ -177,13 +183,17 @@ class _Files(_Windows):
             yield table
             after = json.dumps(table, separators=(",", ":")).encode()
             if after != before:
-                os.ftruncate(descriptor, os.pwrite(descriptor, after, 0))
+                # First the room, so that a full disk is an error and not half a table.
+                os.posix_fallocate(descriptor, 0, len(after))
+                if os.pwrite(descriptor, after, 0) != len(after):
+                    raise OSError(errno.ENOSPC, "short write")
+                os.ftruncate(descriptor, len(after))
 
 
 def _read(data: bytes) -> Table:
     """The counts of a file; one that was mutilated by hand, or by a crash, begins anew."""
     with contextlib.suppress(ValueError):
-        table = json.loads(data)
+        table = strict_json.loads(data)
         if isinstance(table, dict) and all(isinstance(moments, list) for moments in table.values()):
             return {
                 key: [moment for moment in moments if type(moment) in (int, float)] for key, moments in table.items()

@@ -12,6 +12,7 @@ from datafor_token import names
 from datafor_token.errors import RecordDamaged, RuleError, StartError
 from datafor_token.passwords import Passwords
 from datafor_token.store.base import Document, Store
+from datafor_token.store.disk import sync
 from datafor_token.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -170,6 +171,7 @@ def _keep_password(path: Path, password: str) -> None:
             file.write(password + "\n")
             file.flush()
             os.fsync(file.fileno())
+        sync(path.parent)
     except OSError as error:
         raise StartError(
             f"{path} cannot be written ({error.strerror}); make its folder"

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token import create_app
+from datafor_token import secrecy as secrecy_module
 from datafor_token.errors import RecordDamaged, StartError
-from datafor_token.secrecy import Secrecy
+from datafor_token.secrecy import Secrecy, load_secrecy
 from datafor_token.settings import Settings
+from datafor_token.store.files import FileStore
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.support import ADMIN_PASSWORD, ROOT, SEED_APPLICATION, application, record_of
 
@@ -126,6 +129,57 @@ def test_the_wrong_key_touches_nothing(make: Any, settings: Settings) -> None:
     assert everything(settings.data_dir) == before
     assert not (settings.config_dir / "secret_key").exists()
     assert Caller(make(OLD).test_client()).post("generate", {}).status_code == 200
+
+
+@pytest.mark.parametrize("record", [None, '{"name": "key"}'])
+def test_the_wrong_key_without_the_record_of_the_right_one(make: Any, settings: Settings, record: str | None) -> None:
+    """Also where the record of the key was lost or mutilated, a foreign key, or none, does not start."""
+    Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
+    path = settings.data_dir / "instance" / "key.json"
+    path.unlink() if record is None else path.write_text(record)
+    before = everything(settings.data_dir)
+    for key in (NEW, None):
+        with pytest.raises(StartError):
+            make(key)
+    assert everything(settings.data_dir) == before
+    assert not (settings.config_dir / "secret_key").exists()
+    assert Caller(make(OLD).test_client()).post("generate", {}).status_code == 200
+
+
+def test_the_key_is_on_the_disk_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key's file is synced before it gets its name, and its folder before any record is made."""
+    seen: list[str] = []
+    whole_fsync, whole_link = os.fsync, Path.hardlink_to
+
+    def fsync(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        seen.append("key file" if name.startswith(".secret_key") else name)
+        whole_fsync(descriptor)
+
+    def link(self: Path, target: Path) -> None:
+        seen.append("link")
+        whole_link(self, target)
+
+    store = FileStore(settings.data_dir, ("applications", "instance"), lock_timeout=1)
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr(Path, "hardlink_to", link)
+    load_secrecy(settings.config_dir, {}, store)
+    assert seen[:3] == ["key file", "link", "config"]
+    assert len(seen) > 3
+
+
+def test_a_key_that_is_there_is_never_replaced(settings: Settings) -> None:
+    """Of several first starts at once, the key of the first is the key of all; what a killed one left goes later."""
+    path = settings.config_dir / "secret_key"
+    secrecy_module._make(path)
+    before = path.read_bytes()
+    secrecy_module._make(path)
+    assert path.read_bytes() == before
+    for name, age in ((".secret_key-old", 100), (".secret_key-new", 0)):
+        (settings.config_dir / name).write_text("x")
+        os.utime(settings.config_dir / name, (time.time() - age, time.time() - age))
+    secrecy_module._sweep(settings.config_dir)
+    assert sorted(one.name for one in settings.config_dir.iterdir()) == [".secret_key-new", "secret_key"]
 
 
 def test_former_keys_and_rekey(make: Any, settings: Settings) -> None:

@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def accounts(store: FileStore, clock: Clock) -> Users:
-    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store.folder, clock))
+    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store.folder, clock, b"key"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ LOGIN = "/plugin/datafor/api/extension/auth/login"
 
 @pytest.fixture
 def counter(tmp_path: Path, clock: Clock) -> Throttle:
-    return Throttle(tmp_path, clock)
+    return Throttle(tmp_path, clock, b"key")
 
 
 def fail(counter: Throttle, times: int, name: str = "lena", address: str = "10.0.0.1") -> None:
@@ -72,10 +72,10 @@ def test_a_right_password_is_no_failure_and_forgives_none(counter: Throttle) -> 
 
 def test_it_is_shared(tmp_path: Path, clock: Clock) -> None:
     """Two workers count together."""
-    fail(Throttle(tmp_path, clock), 6)
-    fail(Throttle(tmp_path, clock), 4)
+    fail(Throttle(tmp_path, clock, b"key"), 6)
+    fail(Throttle(tmp_path, clock, b"key"), 4)
     with pytest.raises(TooManyAttempts):
-        Throttle(tmp_path, clock).check("lena", "10.0.0.1")
+        Throttle(tmp_path, clock, b"key").check("lena", "10.0.0.1")
 
 
 def test_it_fills_no_disk(counter: Throttle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,18 +100,38 @@ def test_without_a_disk_it_is_counted_in_memory(
         raise OSError(28, "No space left on device")
 
     fail(counter, 4)
-    monkeypatch.setattr("os.pwrite", full)
+    monkeypatch.setattr("os.posix_fallocate", full)
     fail(counter, 10)
     with pytest.raises(TooManyAttempts):
         counter.check("lena", "10.0.0.1")
     assert "counted by this worker alone" in log.getvalue()
 
 
+def test_a_full_disk_tears_no_file(counter: Throttle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that is cut short is no write: what was counted before stays counted."""
+    fail(counter, 10)
+    (path,) = (tmp_path / "throttle").iterdir()
+    before = path.read_bytes()
+    monkeypatch.setattr(throttle, "_FILES", 1)
+    monkeypatch.setattr("os.posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    for number in range(5):
+        counter.count(f"other{number}", "10.0.0.9")
+    assert path.read_bytes() == before
+
+
+def test_files_cannot_be_aimed_at(tmp_path: Path, clock: Clock) -> None:
+    """Which file a name's counts lie in depends on the installation: nobody can push another's out on purpose."""
+    for key in (b"one", b"two"):
+        Throttle(tmp_path / key.decode(), clock, key).count("lena", "10.0.0.1")
+    names = [next((tmp_path / key / "throttle").iterdir()).read_text().split('"')[1] for key in ("one", "two")]
+    assert names[0] != names[1]
+
+
 def test_a_mutilated_file_begins_anew(counter: Throttle, tmp_path: Path) -> None:
     """A file that was damaged by hand or by a crash stops nobody."""
     fail(counter, 1)
     (path,) = (tmp_path / "throttle").iterdir()
-    for content in ("{", "[]", '{"x": 5}', '{"x": ["y", null, true]}', ""):
+    for content in ("{", "[]", '{"x": 5}', '{"x": ["y", null, true]}', "", "[" * 100_000, '{"a":' * 50_000):
         path.write_text(content)
         fail(counter, 1)
 
@@ -138,12 +158,14 @@ def test_what_the_calls_answer(caller: Caller, app: Flask) -> None:
 def test_two_hundred_at_once(tmp_path: Path) -> None:
     """Of 200 parallel wrong sign-ins at most ten are judged, and the right password from elsewhere works."""
     server = Server(tmp_path).start()
-    with ThreadPoolExecutor(32) as pool:
-        wrong = basic("admin", "wrong")
-        statuses = list(pool.map(lambda _: server.request("GET", "/auth/check", headers=wrong), range(200)))
+    try:
+        with ThreadPoolExecutor(32) as pool:
+            wrong = basic("admin", "wrong")
+            statuses = list(pool.map(lambda _: server.request("GET", "/auth/check", headers=wrong), range(200)))
         judged = [answer for answer in statuses if answer.json["msg"] == "wrong password"]
         assert len(judged) == 10
         assert {answer.status for answer in statuses} == {401}
-    server.client_address = "127.0.0.7"
-    assert server.request("GET", "/auth/check").status == 200
-    server.stop()
+        server.client_address = "127.0.0.7"
+        assert server.request("GET", "/auth/check").status == 200
+    finally:
+        server.stop()

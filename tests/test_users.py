@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def cheap(store: FileStore, clock: Clock) -> Users:
-    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store.folder, clock))
+    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store.folder, clock, b"key"))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def accounts(store: FileStore, hasher: CountingHasher, clock: Clock) -> Users:
     store.put("users", User(name="Lena", password=passwords.hash("right")).to_document())
     store.put("users", User(name="off", password=passwords.hash("right"), enabled=False).to_document())
     store.put("users", User(name="none").to_document())
-    return Users(store, passwords, Throttle(store.folder, clock))
+    return Users(store, passwords, Throttle(store.folder, clock, b"key"))
 
 
 def test_the_right_password_is_the_users(accounts: Users) -> None:

@@ -32,7 +32,8 @@ def make_folder(path: Path) -> None:
     except FileNotFoundError:
         make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-    _sync(path.parent)
+    hand_over(path)
+    sync(path.parent)
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -44,10 +45,19 @@ def write_new(path: Path, data: bytes) -> None:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+            hand_over(path)
             # Once: after a failed fsync the kernel may call the same pages clean (Rebello et al., ATC 2020).
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def hand_over(path: Path) -> None:
+    """What root makes beside the service's records belongs to the service, or it could not read them any more."""
+    if os.geteuid() == 0:
+        owner, present = path.parent.stat(), path.lstat()
+        if (owner.st_uid, owner.st_gid) != (present.st_uid, present.st_gid):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def remove(path: Path) -> None:
@@ -60,12 +70,13 @@ def sync_folder(folder: Path) -> None:
     """Have the folder's renames and removals on the disk, or raise ``MaybeStored``."""
     try:
         with outage(f"sync the folder {folder.name}"):
-            _sync(folder)
+            sync(folder)
     except StoreUnavailable as error:
         raise MaybeStored(reason=error.reason) from error.__cause__
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Have the folder's renames and removals on the disk; raises ``OSError`` as it comes."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

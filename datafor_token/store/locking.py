@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datafor_token.errors import LockTimeout
+from datafor_token.store.disk import hand_over
 
 
 @contextlib.contextmanager
@@ -28,6 +29,7 @@ def exclusive(path: Path, timeout: float) -> Iterator[int]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
+        hand_over(path)
         # Monotonic: a corrected wall clock must neither shorten nor prolong the wait.
         deadline = time.monotonic() + timeout
         while not _taken(descriptor):

@@ -179,7 +179,9 @@ def test_a_stuck_lock_is_an_outage_for_writers_only(store: FileStore) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    with holder:
+    with holder, contextlib.ExitStack() as stack:
+        # Also when something here fails: a stopped process would wait for ever.
+        stack.callback(holder.kill)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         holder.send_signal(signal.SIGSTOP)
@@ -242,7 +244,7 @@ def test_a_write_that_fails_stores_nothing(store: FileStore, monkeypatch: pytest
 
 def test_a_failure_after_the_rename_says_that_nobody_knows(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the folder cannot be synced, the answer is 'may or may not have been stored'."""
-    monkeypatch.setattr("datafor_token.store.disk._sync", broken)
+    monkeypatch.setattr("datafor_token.store.disk.sync", broken)
     with pytest.raises(MaybeStored):
         store.put("users", {"name": "lena"})
     with pytest.raises(MaybeStored):
@@ -320,6 +322,25 @@ def test_a_damaged_record_of_a_long_name_is_listed(store: FileStore) -> None:
     ((name, found),) = store.documents("users")
     assert isinstance(found, RecordDamaged)
     assert store.names("users") == [name]
+
+
+def test_a_new_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that the store makes is on the disk before anything in it is acknowledged."""
+    synced: list[Path] = []
+    monkeypatch.setattr("datafor_token.store.disk.sync", synced.append)
+    FileStore(tmp_path / "a" / "b", COLLECTIONS, lock_timeout=1)
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: not run")
+def test_what_root_writes_belongs_to_the_service(tmp_path: Path) -> None:
+    """A command run as root leaves records that the service's own user can read."""
+    (tmp_path / "data").mkdir()
+    os.chown(tmp_path / "data", 65534, 65534)
+    store = FileStore(tmp_path / "data", COLLECTIONS, lock_timeout=1)
+    store.put("users", {"name": "lena"})
+    for path in (tmp_path / "data").rglob("*"):
+        assert path.stat().st_uid == 65534, path
 
 
 def test_only_known_collections(store: FileStore) -> None:
