@@ -150,6 +150,10 @@ def check_workers(variant: str = "whole", kills: int = 60) -> Outcome:
     clients = [threading.Thread(target=load, args=one) for one in arguments]
     for client in clients:
         client.start()
+    # Not before each client was answered once: on a busy machine that takes a while.
+    until = time.monotonic() + 120
+    while len(acknowledged) < len(clients) and time.monotonic() < until:
+        time.sleep(0.05)
     chance = random.Random(7)  # noqa: S311 - to be repeated
     for _ in range(kills):
         time.sleep(chance.uniform(0.05, 0.3))
