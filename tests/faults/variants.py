@@ -14,6 +14,7 @@ from datafor_token.store import disk, files
 from datafor_token.store.base import Change, Document
 from datafor_token.store.files import FileStore
 
+_WHOLE_WRITE = FileStore._write  # also where another one was put in its place
 COLLECTIONS = ("records",)
 LOCK_TIMEOUT = 2.0
 
@@ -107,7 +108,7 @@ class Late(FileStore):
     def _write(self, path: Path, document: Document) -> None:
         def later() -> None:
             time.sleep(0.05)
-            super(Late, self)._write(path, document)
+            _WHOLE_WRITE(self, path, document)
 
         threading.Thread(target=later).start()
 
