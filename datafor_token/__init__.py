@@ -31,7 +31,7 @@ from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.signin import SignIn
 from datafor_token.store.files import FileStore
-from datafor_token.store.snapshots import finish_restore
+from datafor_token.store.restoring import finish_at_start
 from datafor_token.throttle import Throttle
 
 __version__ = "0.1.0"
@@ -75,7 +75,7 @@ def create_app(
 
 def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher) -> services.Services:
     try:
-        finish_restore(settings.data_dir, _COLLECTIONS)
+        finish_at_start(settings.data_dir, _COLLECTIONS)
         store = FileStore(settings.data_dir, _COLLECTIONS, lock_timeout=settings.lock_timeout)
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
         passwords = Passwords(hasher, clock)
@@ -85,8 +85,8 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         raise StartError(f"{settings.data_dir}: {error.reason}") from None
     if made_up is not None:
         file = settings.config_dir / users.PASSWORD_FILE
-        sys.stdout.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
-        sys.stdout.flush()
+        # Not on standard output, which may be on its way into a file.
+        sys.stderr.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
     registry = Registry(store, keys, clock, require_strong_secrets=settings.require_strong_secrets)
     revoked = revocations.Revocations(store, clock, settings.leeway)
     times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound, RecordDamaged, RuleError, WrongPassword
-from datafor_token.names import fold, role_name, user_name
+from datafor_token.names import USER_TYPES, fold, has_control_characters, role_name, user_name
 from datafor_token.passwords import Passwords
 from datafor_token.rules import new_password
 from datafor_token.store.base import AlreadyThere, Document, Store
@@ -33,9 +33,9 @@ class Accounts:
         """Make a user; ``members`` are those of ``User``. Raises ``Conflict``, and ``InvalidInput`` for a bad name."""
         try:
             user = User(name=user_name(name), created_date=int(self._clock() * 1000), **members)
-            _check_roles(user)
         except RuleError as error:
             raise InvalidInput.of("username", str(error)) from None
+        _check_members(user)
         try:
             return self._users.create(user, _checked_password(password))
         except AlreadyThere:
@@ -69,10 +69,7 @@ class Accounts:
                 raise NotFound
             before = User.from_document(document)
             after = dataclasses.replace(before, **members)
-            try:
-                _check_roles(after)
-            except RuleError as error:
-                raise InvalidInput.of("roles", str(error)) from None
+            _check_members(after)
             # Under the lock that every change of a user takes: no two can each think that the other one stays.
             if _administers(before) and not _administers(after) and not self._another_than(before):
                 raise Forbidden(f"{before.name} is the last enabled Administrator")
@@ -108,9 +105,18 @@ def _administers(user: User) -> bool:
     return user.enabled and user.type == ADMINISTRATOR
 
 
-def _check_roles(user: User) -> None:
+def _check_members(user: User) -> None:
     for role in user.roles:
-        role_name(role)
+        try:
+            role_name(role)
+        except RuleError as error:
+            raise InvalidInput.of("roles", str(error)) from None
+        if role in USER_TYPES:
+            raise InvalidInput.of("roles", f"can not contain {role}, which is a user type")
+    # They go into headers at the gate, and onto terminals.
+    for field, text in (("full-name", user.full_name), ("email", user.email)):
+        if has_control_characters(text):
+            raise InvalidInput.of(field, "has control characters")
 
 
 def _checked_password(password: str) -> str:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token import strict_json
-from datafor_token.errors import Forbidden
+from datafor_token.errors import Forbidden, StoreUnavailable
 from datafor_token.names import fold
 from datafor_token.revocations import COLLECTION as REVOCATIONS
 from datafor_token.secrecy import COLLECTION as INSTANCE
 from datafor_token.secrecy import Secrecy
 from datafor_token.store.base import Document
-from datafor_token.store.disk import sync_folder, write_new
+from datafor_token.store.disk import remove, sync_folder, write_new
 
 _FORMAT = 1
 _KEPT = ("applications", "users", REVOCATIONS)
@@ -33,9 +33,15 @@ def write(path: Path, records: Records, secrecy: Secrecy) -> int:
     header = {"datafor_token": "backup", "format": _FORMAT, "key": secrecy.identifier, "records": len(kept)}
     lines = [header, *({"collection": collection, "document": document} for collection, document in kept)]
     data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    if path.exists() and not path.is_file():
+        raise Forbidden(f"{path} is no regular file")
     temp = path.with_name(f".{path.name}-{os.getpid()}")
-    write_new(temp, gzip.compress(data))
-    temp.rename(path)
+    try:
+        write_new(temp, gzip.compress(data))
+        temp.rename(path)
+    except (OSError, StoreUnavailable) as error:
+        remove(temp)
+        raise Forbidden(f"{path} cannot be written") from error
     sync_folder(path.parent)
     return len(kept)
 
@@ -50,6 +56,8 @@ def read(path: Path, secrecy: Secrecy) -> Records:
         raise Forbidden(f"{path} is not a whole backup of this service") from None
     if not isinstance(header, dict) or header.get("datafor_token") != "backup" or header.get("format") != _FORMAT:
         raise Forbidden(f"{path} is not a backup that this version knows")
+    if not all(isinstance(document, dict) and isinstance(document.get("name"), str) for _, document in found):
+        raise Forbidden(f"{path} is not a whole backup of this service")
     if header.get("records") != len(found) or any(collection not in _KEPT for collection, _ in found):
         raise Forbidden(f"{path} is not a whole backup of this service")
     if header.get("key") not in secrecy.identifiers:

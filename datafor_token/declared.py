@@ -13,7 +13,7 @@ from typing import Any
 
 from datafor_token import strict_json
 from datafor_token.applications import MASK, Application
-from datafor_token.errors import DataforTokenError, InvalidInput, NotFound
+from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound
 from datafor_token.forms import Body
 from datafor_token.keys import is_shared
 from datafor_token.names import fold
@@ -76,7 +76,7 @@ def plan(registry: Registry, declared: Sequence[Mapping[str, Any]], *, prune: bo
         except InvalidInput as error:
             name = one["name"]
             faults[name] = [f"{name}: {sentence}" for sentences in error.errors.values() for sentence in sentences]
-        except DataforTokenError as error:
+        except Conflict as error:
             faults[one["name"]] = [f"{one['name']}: {error.message}"]
     if faults:
         raise InvalidInput(faults)
@@ -116,7 +116,7 @@ def _entries(file: Path, faults: dict[str, list[str]]) -> list[dict[str, Any]]:
     except OSError as error:
         faults[str(file)] = [f"{file} cannot be read: {error.strerror}"]
         return []
-    except (ValueError, strict_json.JSONError):
+    except (ValueError, RecursionError):
         # Without the parser's words, which can repeat a secret.
         faults[str(file)] = [f"{file} is not valid {'JSON' if file.suffix == '.json' else 'TOML'}"]
         return []
@@ -150,8 +150,11 @@ def _checked(declared: Mapping[str, Any], folder: Path, environ: Mapping[str, st
 
 def _from_file(field: str, path: Path) -> str:
     try:
+        # Not a pipe, which would wait for ever.
+        if not path.is_file():
+            raise OSError
         return path.read_text("utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         raise InvalidInput.of(f"{field}_file", "names a file that cannot be read") from None
 
 

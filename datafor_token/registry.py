@@ -8,7 +8,7 @@ from typing import Any
 
 from datafor_token import logs
 from datafor_token.applications import COLLECTION, Application, Previous
-from datafor_token.errors import InvalidInput, NotFound, RecordDamaged, StoreUnavailable
+from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.keys import is_shared, new_secret
 from datafor_token.merging import check_new_secret, merged
 from datafor_token.names import fold
@@ -143,23 +143,42 @@ class Registry:
             # A token is good on a disk that cannot be written, too.
             log.warning(logs.event(event="last use not kept", application=application.name, reason=error.reason))
 
-    def save(self, wanted: Mapping[str, Any], creator: str) -> list[str]:
+    def save(self, wanted: Mapping[str, Any], creator: str, *, new: bool = False) -> list[str]:
         """Create the application, or replace the one of that name; answer the warnings about it.
 
         ``wanted`` is what ``schemas.UpdateSchema`` makes of a request. A secret that is left out or
         masked, and a masked initial password, keep what is stored. Raises ``Conflict`` where a name
-        differs by case only, and ``InvalidInput`` for what only the stored record can tell.
+        differs by case only (``new``: where there is one at all), and ``InvalidInput`` for what only
+        the stored record can tell.
         """
         warnings: list[str] = []
 
         def change(document: Document | None) -> Document:
             stored = None if document is None else self.opened(document)
+            if new and stored is not None:
+                raise Conflict(f"name already exists as '{stored.name}'")
             application = merged(stored, wanted, creator, int(self._clock() * 1000))
             warnings.extend(self._warnings(application.name, application.algorithm, application.secret))
             return self._sealed(application)
 
         self._store.update(COLLECTION, wanted["name"], change)
         return warnings
+
+    def modify(self, name: str, build: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Application:
+        """Change an application: ``build`` makes of its fields, as calls answer them, what ``save`` takes.
+
+        Under one lock, so that of two who change different fields neither undoes the other.
+        """
+
+        def change(document: Document | None) -> Document:
+            if document is None:
+                raise NotFound
+            stored = self.opened(document)
+            application = merged(stored, build(stored.to_answer(self._clock())), "", int(self._clock() * 1000))
+            self._warnings(application.name, application.algorithm, application.secret)
+            return self._sealed(application)
+
+        return self.opened(self._store.update(COLLECTION, name, change))
 
     def preview(self, wanted: Mapping[str, Any]) -> Application:
         """What ``save`` would store, with its refusals, storing nothing."""

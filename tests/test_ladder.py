@@ -25,7 +25,7 @@ LADDER = [
     {"schemas", "issuer", "registry", "users", "revocations", "store.files"},
     {"passwords", "throttle"},
     {"fields", "verifier"},
-    {"merging", "secrecy"},
+    {"merging", "secrecy", "store.restoring"},
     {"applications", "forms", "store.locking", "store.sweeping"},
     {"rules", "strength"},
     {"keys", "store.base", "store.disk", "logs"},

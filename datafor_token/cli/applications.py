@@ -1,7 +1,7 @@
 """``flask application``: whose tokens are trusted; and the applications as files in git."""
 
+import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from datafor_token.cli.output import (
     show_one,
     yes_option,
 )
+from datafor_token.errors import Conflict, NotFound
 from datafor_token.forms import Body
 from datafor_token.keys import ALGORITHMS, is_shared, new_secret
 from datafor_token.rules import DEFAULT_GRACE
@@ -47,14 +48,16 @@ def _options(command: Any) -> Any:
     return command
 
 
-def _save(values: dict[str, Any]) -> None:
-    for warning in services().registry.save(UpdateSchema().read(Body(values, is_form=False)), _CREATOR):
-        click.echo(f"warning: {warning}", err=True)
+def _wanted(values: dict[str, Any]) -> dict[str, Any]:
+    return UpdateSchema().read(Body(values, is_form=False))
 
 
 def _changed(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The fields to save: what was there, with what was given."""
-    claims = {name: given.pop(f"claim_{name}") or before["fieldmap"][name] for name in ("username", "name", "email")}
+    claims = {}
+    for name, claim in before["fieldmap"].items():
+        other = given.pop(f"claim_{name}")
+        claims[name] = claim if other is None else other
     after = {name: value for name, value in given.items() if value not in (None, ())}
     return {**before, **after, "fieldmap": claims, "initroles": list(after.get("initroles", before["initroles"]))}
 
@@ -102,16 +105,17 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
     algorithm = given["algorithm"] or "HS256"
     if random_secret and not is_shared(algorithm):
         raise click.UsageError(f"{algorithm} needs a public key: --secret-file")
-    if name.casefold() in {one.name.casefold() for one in services().registry.all().applications}:
-        click.echo("name already exists: use application set", err=True)
-        sys.exit(1)
+    with contextlib.suppress(NotFound):
+        # Before a secret is asked for; whether it is still so is seen when it is stored.
+        raise Conflict(f"name already exists as '{services().registry.get(name).name}'")
     secret = new_secret(algorithm) if random_secret else read_secret("secret", file)
     before = {
         "name": name, "token_name": "token", "secret": secret, "expire": 86400, "algorithm": "HS256", "enable": "1",
         "fieldmap": {"username": "username", "name": "name", "email": "email"}, "inituser": "0",
         "initroles": ["SYS_Reader"],
     }  # fmt: skip
-    _save(_changed(before, given))
+    for warning in services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True):
+        click.echo(f"warning: {warning}", err=True)
     click.echo(secret if random_secret else f"{name} was added")
 
 
@@ -127,17 +131,15 @@ def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
     """
     if not new_secret and file is None and all(value in (None, ()) for value in given.values()):
         raise click.UsageError("give at least one change")
-    before = _fields(services().registry.get(name))
-    if new_secret or file is not None:
-        before["secret"] = read_secret("secret", file)
-    _save(_changed(before, given))
-    click.echo(f"{before['name']} was changed")
+    services().registry.get(name)
+    secret = {"secret": read_secret("secret", file)} if new_secret or file is not None else {}
+    changed = services().registry.modify(name, lambda before: _wanted(_changed({**before, **secret}, dict(given))))
+    click.echo(f"{changed.name} was changed")
 
 
 def _set_enable(name: str, value: str) -> None:
-    before = _fields(services().registry.get(name))
-    _save({**before, "enable": value})
-    click.echo(f"{before['name']} is {'enabled' if value == '1' else 'disabled'}")
+    changed = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
+    click.echo(f"{changed.name} is {'enabled' if value == '1' else 'disabled'}")
 
 
 @application.command("enable")

@@ -46,7 +46,8 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif rows:
-        click.echo(tabulate([{name: _cell(value) for name, value in row.items()} for row in rows], headers="keys"))
+        cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
+        click.echo(tabulate(cells, headers="keys", disable_numparse=True))
 
 
 def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
@@ -54,17 +55,19 @@ def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(members, indent=2, ensure_ascii=False))
     else:
-        click.echo(tabulate([(name, _cell(value)) for name, value in members.items()], tablefmt="plain"))
+        cells = [(name, _cell(value)) for name, value in members.items()]
+        click.echo(tabulate(cells, tablefmt="plain", disable_numparse=True))
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={one}" for name, one in value.items())
+        return _cell(", ".join(f"{name}={one}" for name, one in value.items()))
     if isinstance(value, list | tuple):
-        return ", ".join(str(one) for one in value)
+        return _cell(", ".join(str(one) for one in value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value
+    # Out of a token anything can come: nothing of it may be a command to the terminal, or a row of its own.
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -84,7 +87,7 @@ def secret_options(what: str) -> Callable[[Callable[..., Any]], Callable[..., An
     return click.option(
         f"--{what}-file",
         "file",
-        type=click.File("r", encoding="utf-8"),
+        type=click.File("rb"),
         help=f"Read the {what} from a file; - is standard input.",
     )
 
@@ -92,10 +95,18 @@ def secret_options(what: str) -> Callable[[Callable[..., Any]], Callable[..., An
 def read_secret(what: str, file: Any) -> str:
     """A secret from a file, standard input or a prompt; never from the command line, where everybody sees it."""
     if file is not None:
-        return str(file.read()).removesuffix("\n")
+        return text_of(what, file.read())
     if sys.stdin.isatty():
         return str(click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True))
-    return sys.stdin.read().removesuffix("\n")
+    return text_of(what, sys.stdin.buffer.read())
+
+
+def text_of(what: str, data: bytes) -> str:
+    """What a file or standard input gives, without a last line end; raises ``InvalidInput`` naming ``what``."""
+    try:
+        return data.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        raise InvalidInput.of(what, "is not UTF-8 text") from None
 
 
 def read_token(token: str | None) -> str:
@@ -104,4 +115,4 @@ def read_token(token: str | None) -> str:
         return token.strip()
     if sys.stdin.isatty():
         return str(click.prompt("Token", hide_input=True)).strip()
-    return sys.stdin.read().strip()
+    return sys.stdin.buffer.read().decode("utf-8", "replace").strip()

@@ -1,5 +1,6 @@
 """``flask store``: look after the stored records."""
 
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,12 @@ import click
 
 from datafor_token import applications, backup, users
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, yes_option
-from datafor_token.errors import NotFound, RecordDamaged, StoreUnavailable
+from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.secrecy import note_key
 from datafor_token.services import services
 from datafor_token.store import snapshots
+from datafor_token.store.base import Document
+from datafor_token.store.disk import outage
 from datafor_token.store.files import FileStore
 
 store = Commands("store", help="Look after the stored records. Example: flask store check")
@@ -38,7 +41,7 @@ def check(*, repair: bool) -> None:
         for path, _ in faults:
             _move_aside(files, path)
         files.sweep()
-        click.echo(f"{len(faults)} files were moved to {files.folder / _ASIDE}")
+        click.echo(f"Damaged files moved to {files.folder / _ASIDE}: {len(faults)}")
     elif faults:
         sys.exit(1)
     else:
@@ -52,7 +55,11 @@ def make_backup(file: Path) -> None:
 
     Example: flask store backup /backup/datafor_token.gz
     """
-    number = backup.write(file, snapshots.take(_files()), services().secrecy)
+    try:
+        records = snapshots.take(_files())
+    except RecordDamaged as error:
+        raise Forbidden(f"{error.reason}: move it aside with `flask store check --repair`, then try again") from None
+    number = backup.write(file, records, services().secrecy)
     click.echo(f"{number} records are in {file}; without config/secret_key the secrets in it cannot be read")
 
 
@@ -67,16 +74,16 @@ def restore(file: Path, *, dry_run: bool, yes: bool) -> None:
     """
     files = _files()
     kept = backup.read(file, services().secrecy)
-    present = snapshots.take(files)
-    after = backup.merged(present, kept)
     _check_all(kept)
-    counts = backup.differences(present, after)
+    present = snapshots.take(files, without_damaged=True)
+    counts = backup.differences(present, backup.merged(present, kept))
     said = ", ".join(f"{number} {what}" for what, number in counts.items())
     if dry_run:
         click.echo(f"would be: {said}")
         return
     confirm(f"Replace all records ({said})?", yes=yes)
-    snapshots.put_back(files, after)
+    # With the records of that moment: what was revoked while somebody thought it over stays revoked.
+    snapshots.put_back(files, lambda at_last: backup.merged(at_last, kept))
     click.echo(said)
 
 
@@ -133,16 +140,30 @@ def _faults(files: FileStore) -> Iterator[tuple[Path, str]]:
 def _check_all(kept: backup.Records) -> None:
     """Refuse a backup with a record that is none, before anything is touched."""
     with click.progressbar(kept, label="Checking", file=sys.stderr, hidden=len(kept) < _MANY) as progress:
-        for collection, document in progress:
-            if collection == applications.COLLECTION:
-                services().registry.opened(document)
-            elif collection == users.COLLECTION:
-                users.User.from_document(document)
+        try:
+            administrators = sum(_is_administrator(collection, document) for collection, document in progress)
+        except RecordDamaged as error:
+            raise Forbidden(f"there is a record in it that is none: {error.reason}") from None
+    if not administrators:
+        raise Forbidden("there is no enabled Administrator in it")
+
+
+def _is_administrator(collection: str, document: Document) -> bool:
+    """Whether a record is an Administrator who may sign in; ``RecordDamaged`` when it is no record at all."""
+    if collection == applications.COLLECTION:
+        services().registry.opened(document)
+    elif collection == users.COLLECTION:
+        user = users.User.from_document(document)
+        return user.enabled and user.type == users.ADMINISTRATOR
+    elif not isinstance(document.get("expires"), int | float):
+        raise RecordDamaged("a revocation without its end")
+    return False
 
 
 def _move_aside(files: FileStore, path: Path) -> None:
     aside = files.folder / _ASIDE
-    aside.mkdir(mode=0o700, exist_ok=True)
-    number = sum(1 for _ in aside.iterdir())
-    with files.locked(path.parent.name):
-        path.rename(aside / f"{number}-{path.parent.name}-{path.name}")
+    with outage(f"move {path.name} aside"):
+        aside.mkdir(mode=0o700, exist_ok=True)
+        with files.locked(path.parent.name):
+            # A name that no earlier one has: nothing that was moved aside is ever replaced.
+            path.rename(aside / f"{path.parent.name}-{secrets.token_hex(4)}-{path.name}")

@@ -1,14 +1,13 @@
 """``flask token``: issue tokens, look into them, say why one is refused, revoke them."""
 
 import datetime as dt
-import json
 import sys
 from typing import Any
 
 import click
 
-from datafor_token import issuer, verifier
-from datafor_token.cli.output import Commands, json_option, read_token, show, show_one
+from datafor_token import issuer, strict_json, verifier
+from datafor_token.cli.output import Commands, json_option, read_token, show, show_one, text_of
 from datafor_token.errors import InvalidInput
 from datafor_token.forms import Body
 from datafor_token.rules import TIME_CLAIMS
@@ -22,20 +21,20 @@ token = Commands("token", help="Look after tokens. Example: flask token explain 
 @click.argument("application")
 @click.option("--username", required=True, help="Who the token is for.")
 @click.option("--payload", help="Further claims, as JSON.")
-@click.option(
-    "--private-key-file", "file", type=click.File("r", encoding="utf-8"), help="The private key, but for HS*."
-)
+@click.option("--private-key-file", "file", type=click.File("rb"), help="The private key, but for HS*.")
 def generate(application: str, username: str, payload: str | None, file: Any) -> None:
     """Issue a token and print it.
 
     Example: flask token generate ERP --username lena
     """
     try:
-        claims = json.loads(payload or "{}")
-    except ValueError:
-        raise InvalidInput.of("payload", "is not valid JSON") from None
+        claims = strict_json.loads((payload or "{}").encode("utf-8", "surrogateescape"))
+    except strict_json.JSONError as error:
+        raise InvalidInput.of("payload", str(error)) from None
     sent = {"name": application, "username": username, "payload": claims}
-    wanted = GenerateSchema().read(Body({**sent, **({"privateKey": file.read()} if file else {})}, is_form=False))
+    if file:
+        sent["privateKey"] = text_of("privateKey", file.read())
+    wanted = GenerateSchema().read(Body(sent, is_form=False))
     found = services().registry.get(wanted["name"])
     name = issuer.user_in(wanted["username"], wanted["payload"], wanted["username"])
     issued = issuer.issue(

@@ -21,6 +21,7 @@ from datafor_token.names import fold
 from datafor_token.store.base import AlreadyThere, Change, Document
 from datafor_token.store.disk import make_folder, outage, read, remove, shown, status, sync_folder, write_new
 from datafor_token.store.locking import exclusive
+from datafor_token.store.restoring import finish_before_writing
 
 _SUFFIX = ".json"
 _TEMP_PREFIX = ".temp-"
@@ -170,6 +171,7 @@ class FileStore:
             # Only taking the lock: what goes wrong inside has its own words.
             with outage(f"lock {collection}"):
                 stack.enter_context(exclusive(self.folder / collection / _LOCK, timeout))
+            finish_before_writing(self.folder, self.collections)
             yield
 
     def _write(self, path: Path, document: Document) -> None:
