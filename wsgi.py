@@ -1,5 +1,13 @@
 """For gunicorn and the flask command: ``wsgi:app``."""
 
-from datafor_token import create_app
+import sys
 
-app = create_app()
+from datafor_token import create_app
+from datafor_token.errors import StoreNotReady
+
+try:
+    app = create_app()
+except StoreNotReady as error:
+    sys.stderr.write(f"{error}\n")
+    # As commands end in an outage.
+    sys.exit(3)

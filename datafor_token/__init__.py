@@ -25,7 +25,7 @@ from datafor_token import (
     users,
 )
 from datafor_token.accounts import Accounts
-from datafor_token.errors import StartError, StoreUnavailable
+from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.passwords import Passwords
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
@@ -82,7 +82,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         accounts = users.Users(store, passwords, Throttle(settings.data_dir, clock, keys.derived("throttle")))
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:
-        raise StartError(f"{settings.data_dir}: {error.reason}") from None
+        raise StoreNotReady(f"{settings.data_dir}: {error.reason}") from None
     if made_up is not None:
         file = settings.config_dir / users.PASSWORD_FILE
         # Not on standard output, which may be on its way into a file.

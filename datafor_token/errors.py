@@ -16,6 +16,10 @@ class StartError(SystemExit):
         super().__init__("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
+class StoreNotReady(StartError):
+    """It cannot start because of its store, which scripts tell apart by the exit code."""
+
+
 class RuleError(ValueError):
     """A value breaks a rule. The text is a predicate ("must be ...") that follows the field's name."""
 

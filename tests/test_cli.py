@@ -641,6 +641,9 @@ def test_from_a_real_shell(tmp_path: Path) -> None:
     done = flask(tmp_path, "settings", "show", DATAFOR_TOKEN_LEEWAY="7")
     assert re.search(r"LOCK_TIMEOUT +2\.0 +seconds +.*settings.toml", done.stdout)
     assert re.search(r"LEEWAY +7\.0 +seconds +environment variable DATAFOR_TOKEN_LEEWAY", done.stdout)
+    (tmp_path / "file").touch()
+    done = flask(tmp_path, "user", "list", DATAFOR_TOKEN_DATA_DIR=str(tmp_path / "file"))
+    assert (done.returncode, "cannot make the folders" in done.stderr, done.stdout) == (3, True, "")
     done = flask(tmp_path, "settings", "check", DATAFOR_TOKEN_LEEWAY="x", DATAFOR_TOKEN_COLOUR="red")
     assert done.returncode == 1
     assert "LEEWAY" in done.stderr
