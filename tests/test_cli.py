@@ -525,6 +525,8 @@ class TestStore:
         file = tmp_path / "backup.gz"
         shell.done("store", "backup", str(file))
         (settings.data_dir / "applications" / "erp.json").write_bytes(b"x")
+        assert "cannot be read: erp" in shell.refused("application", "export", code=3)
+        assert "CRM" in shell.done("application", "export", "CRM")
         assert "store check --repair" in shell.refused("store", "backup", str(tmp_path / "other.gz"))
         assert [path.name for path in tmp_path.glob("*.gz*")] == ["backup.gz"]
         shell.done("store", "restore", str(file), "--yes")

@@ -20,7 +20,7 @@ from datafor_token.cli.output import (
     show_one,
     yes_option,
 )
-from datafor_token.errors import Conflict, NotFound
+from datafor_token.errors import Conflict, NotFound, RecordDamaged
 from datafor_token.forms import Body
 from datafor_token.keys import ALGORITHMS, is_shared, new_secret
 from datafor_token.rules import DEFAULT_GRACE
@@ -208,7 +208,11 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
     Example: flask application export > applications.toml
     """
     registry = services().registry
-    found = [registry.get(name) for name in names] if names else registry.all().applications
+    listing = registry.all()
+    if listing.damaged and not names:
+        # A file without them would delete them where it is applied with --prune.
+        raise RecordDamaged(f"these records cannot be read: {', '.join(listing.damaged)}")
+    found = [registry.get(name) for name in names] if names else listing.applications
     entries = [declared.declaration(one, services().clock(), with_secrets=secrets) for one in found]
     click.echo(tomli_w.dumps({"application": entries}) if form == "toml" else declared.as_json(entries), nl=False)
 
