@@ -154,23 +154,32 @@ def check_workers(variant: str = "whole", kills: int = 60) -> Outcome:
     until = time.monotonic() + 60
     while len(acknowledged) < len(clients) and time.monotonic() < until:
         time.sleep(0.05)
+    violations = [] if len(acknowledged) == len(clients) else ["a client was never answered"]
     chance = random.Random(7)  # noqa: S311 - to be repeated
     for _ in range(kills):
         time.sleep(chance.uniform(0.05, 0.3))
         workers = children(server.process.pid)
         if workers:
             os.kill(chance.choice(workers), signal.SIGKILL)
+        # At once: the next write of the same client would hide that this one was lost.
+        violations += lost(folder, acknowledged)
     done.set()
     for client in clients:
         client.join()
     server.stop(signal.SIGKILL)
-    violations = [] if len(acknowledged) == len(clients) else ["a client was never answered"]
-    for number, value in acknowledged.items():
+    violations += lost(folder, acknowledged)
+    shutil.rmtree(folder)
+    return Outcome(kills, violations)
+
+
+def lost(folder: Path, acknowledged: dict[int, int]) -> list[str]:
+    """The acknowledged numbers that are not, or not yet, in their records."""
+    violations = []
+    for number, value in list(acknowledged.items()):
         found = expire_of(folder / "data" / "applications" / f"app{number}.json")
         if found < value:
             violations.append(f"app{number}: {value} was acknowledged, {found} is there")
-    shutil.rmtree(folder)
-    return Outcome(kills, violations)
+    return violations
 
 
 def load(server: Server, number: int, acknowledged: dict[int, int], done: threading.Event) -> None:
