@@ -532,6 +532,19 @@ class TestStore:
         shell.done("store", "restore", str(file), "--yes")
         assert len(caller.get("list").json["data"]) == 2
 
+    def test_progress(self, shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
+        """With more than a thousand records, checking and restoring say on standard error what they are at."""
+        self.fill(caller)
+        assert "Checking" not in shell("store", "check").stderr
+        for number in range(1000):
+            document = {"format": 1, "name": f"{number:064x}", "expires": NOW + 1000}
+            (settings.data_dir / "revocations" / f"{number:064x}.json").write_text(json.dumps(document))
+        result = shell("store", "check")
+        assert (result.stdout, result.stderr) == ("All records are whole\n", "Checking\n")
+        shell.done("store", "backup", str(tmp_path / "backup.gz"))
+        result = shell("store", "restore", str(tmp_path / "backup.gz"), "--yes")
+        assert (result.stdout, result.stderr) == ("0 created, 0 changed, 0 deleted\n", "Checking\nWriting\n")
+
     def test_a_backup_goes_into_a_file_only(self, shell: Shell, tmp_path: Path) -> None:
         """What is no regular file, or lies in no folder, is refused in one line."""
         os.mkfifo(tmp_path / "pipe")

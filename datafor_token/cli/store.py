@@ -2,8 +2,10 @@
 
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -19,8 +21,9 @@ from datafor_token.store.files import FileStore
 
 store = Commands("store", help="Look after the stored records. Example: flask store check")
 
+_One = TypeVar("_One")
 _ASIDE = "damaged"
-_MANY = 1000  # records, from which on progress is shown
+_MANY = 1000  # records, above which progress is shown
 
 
 @store.command("check")
@@ -31,7 +34,9 @@ def check(*, repair: bool) -> None:
     Example: flask store check --repair
     """
     files = _files()
-    faults = list(_faults(files))
+    number = sum(len(list((files.folder / collection).glob("*.json"))) for collection in files.collections)
+    with _progress(_judged(files), number, "Checking") as judged:
+        faults = [(path, reason) for path, reason in judged if reason]
     for path, reason in faults:
         click.echo(f"{path}: {reason}")
     left = [path for collection in files.collections for path in files.temp_files(collection)]
@@ -83,7 +88,11 @@ def restore(file: Path, *, dry_run: bool, yes: bool) -> None:
         return
     confirm(f"Replace all records ({said})?", yes=yes)
     # With the records of that moment: what was revoked while somebody thought it over stays revoked.
-    snapshots.put_back(files, lambda at_last: backup.merged(at_last, kept))
+    snapshots.put_back(
+        files,
+        lambda at_last: backup.merged(at_last, kept),
+        lambda records: _progress(records, len(records), "Writing"),
+    )
     click.echo(said)
 
 
@@ -122,10 +131,15 @@ def _files() -> FileStore:
     return found
 
 
-def _faults(files: FileStore) -> Iterator[tuple[Path, str]]:
-    """Every file that is no record of its collection, and why."""
+def _progress(found: Iterable[_One], number: int, label: str) -> AbstractContextManager[Iterable[_One]]:
+    return click.progressbar(found, length=number, label=label, file=sys.stderr, hidden=number <= _MANY)
+
+
+def _judged(files: FileStore) -> Iterator[tuple[Path, str]]:
+    """Every file, and why it is no record of its collection; the empty text where it is one."""
     for collection in files.collections:
         for path, _, found in files.files(collection):
+            reason = ""
             try:
                 if isinstance(found, RecordDamaged):
                     raise found
@@ -134,12 +148,13 @@ def _faults(files: FileStore) -> Iterator[tuple[Path, str]]:
                 elif collection == users.COLLECTION:
                     users.User.from_document(found)
             except RecordDamaged as error:
-                yield path, str(error.reason)
+                reason = str(error.reason)
+            yield path, reason
 
 
 def _check_all(kept: backup.Records) -> None:
     """Refuse a backup with a record that is none, before anything is touched."""
-    with click.progressbar(kept, label="Checking", file=sys.stderr, hidden=len(kept) < _MANY) as progress:
+    with _progress(kept, len(kept), "Checking") as progress:
         try:
             administrators = sum(_is_administrator(collection, document) for collection, document in progress)
         except RecordDamaged as error:

@@ -1,7 +1,7 @@
 """All records at one moment, and all of them put back at once."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from datafor_token.errors import RecordDamaged
 from datafor_token.store.base import Document
@@ -18,18 +18,24 @@ def take(store: FileStore, *, without_damaged: bool = False) -> Records:
         return _records(store, without_damaged=without_damaged)
 
 
-def put_back(store: FileStore, replacement: Callable[[Records], Records]) -> None:
+def put_back(
+    store: FileStore,
+    replacement: Callable[[Records], Records],
+    progress: Callable[[Records], contextlib.AbstractContextManager[Iterable[tuple[str, Document]]]],
+) -> None:
     """Replace everything, all or nothing, by what ``replacement`` makes of the records of this moment.
 
-    Damaged records are not among those, and are replaced like all others.
+    ``progress`` is given the records and hands them out one by one. Damaged records
+    are not among those, and are replaced like all others.
     """
     root = store.folder
     with outage("restore"), _all_locked(store), restoring(root):
         records = replacement(_records(store, without_damaged=True))
         clear(root)
         staged = FileStore(root / STAGED, store.collections, lock_timeout=5)
-        for collection, document in records:
-            staged.put(collection, document)
+        with progress(records) as each:
+            for collection, document in each:
+                staged.put(collection, document)
         for collection in store.collections:
             lock = root / STAGED / collection / ".lock"
             lock.unlink(missing_ok=True)
