@@ -115,8 +115,9 @@ class _Windows(Storage, MovingWindowSupport):
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count ``amount`` more unless that makes more than ``limit`` within ``expiry`` seconds."""
-        now = self._clock()
         with self._table(key) as table:
+            # Only now: what others counted while this one waited would lie in its future, and be dropped.
+            now = self._clock()
             recent = [moment for moment in table.get(key, []) if now - expiry < moment <= now]
             if len(recent) + amount > limit:
                 return False
@@ -129,8 +130,8 @@ class _Windows(Storage, MovingWindowSupport):
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """When the window's oldest count was, and how many there are in it."""
-        now = self._clock()
         with self._table(key) as table:
+            now = self._clock()
             recent = [moment for moment in table.get(key, []) if now - expiry < moment <= now][-limit:]
         return (recent[0] if recent else now), len(recent)
 
