@@ -11,7 +11,7 @@ from datafor_token.names import USER_TYPES, fold, has_control_characters, role_n
 from datafor_token.passwords import Passwords
 from datafor_token.rules import new_password
 from datafor_token.store.base import AlreadyThere, Document, Store
-from datafor_token.users import ADMINISTRATOR, COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
+from datafor_token.users import COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
 
 
 class Accounts:
@@ -71,7 +71,7 @@ class Accounts:
             after = dataclasses.replace(before, **members)
             _check_members(after)
             # Under the lock that every change of a user takes: no two can each think that the other one stays.
-            if _administers(before) and not _administers(after) and not self._another_than(before):
+            if before.administers and not after.administers and not self._another_than(before):
                 raise Forbidden(f"{before.name} is the last enabled Administrator")
             return after.to_document()
 
@@ -98,11 +98,7 @@ class Accounts:
         self.set_password(user.name, new)
 
     def _another_than(self, user: User) -> bool:
-        return any(_administers(other) and fold(other.name) != fold(user.name) for other in self.all()[0])
-
-
-def _administers(user: User) -> bool:
-    return user.enabled and user.type == ADMINISTRATOR
+        return any(other.administers and fold(other.name) != fold(user.name) for other in self.all()[0])
 
 
 def _check_members(user: User) -> None:

@@ -185,9 +185,7 @@ class Registry:
         document = self._store.get(COLLECTION, wanted["name"])
         stored = None if document is None else self.opened(document)
         application = merged(stored, wanted, "", int(self._clock() * 1000))
-        weak = weakness(application.algorithm, application.secret)
-        if weak and self._require_strong_secrets:
-            raise InvalidInput({"secret": [weak]})
+        self._weakness(application.algorithm, application.secret)
         return application
 
     def reseal(self, name: str) -> None:
@@ -224,10 +222,15 @@ class Registry:
         return document
 
     def _warnings(self, name: str, algorithm: str, secret: str) -> list[str]:
-        weak = weakness(algorithm, secret)
+        weak = self._weakness(algorithm, secret)
         if weak is None:
             return []
-        if self._require_strong_secrets:
-            raise InvalidInput({"secret": [weak]})
         log.warning(logs.event(event="weak secret", application=name, reason=weak))
         return [weak]
+
+    def _weakness(self, algorithm: str, secret: str) -> str | None:
+        """What is weak about a secret; raises ``InvalidInput`` with it where only strong ones are taken."""
+        weak = weakness(algorithm, secret)
+        if weak is not None and self._require_strong_secrets:
+            raise InvalidInput({"secret": [weak]})
+        return weak

@@ -34,22 +34,22 @@ def text(value: object) -> str:
 
 def seconds(value: object) -> int:
     """A lifetime in whole seconds."""
-    if type(value) is not int or not 1 <= value <= LONGEST_EXPIRE:
-        raise RuleError(f"must be a whole number of seconds from 1 to {LONGEST_EXPIRE}")
-    return value
+    return _seconds(value, 1, LONGEST_EXPIRE)
 
 
 def grace(value: object) -> int:
     """For how many whole seconds a secret goes on being accepted after its rotation."""
-    if type(value) is not int or not 0 <= value <= LONGEST_GRACE:
-        raise RuleError(f"must be a whole number of seconds from 0 to {LONGEST_GRACE}")
-    return value
+    return _seconds(value, 0, LONGEST_GRACE)
 
 
 def ticket_lifetime(value: object) -> int:
     """How many whole seconds a one-time link waits to be used."""
-    if type(value) is not int or not 1 <= value <= LONGEST_TICKET:
-        raise RuleError(f"must be a whole number of seconds from 1 to {LONGEST_TICKET}")
+    return _seconds(value, 1, LONGEST_TICKET)
+
+
+def _seconds(value: object, lowest: int, highest: int) -> int:
+    if type(value) is not int or not lowest <= value <= highest:
+        raise RuleError(f"must be a whole number of seconds from {lowest} to {highest}")
     return value
 
 

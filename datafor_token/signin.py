@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from datafor_token import logs, names, verifier
 from datafor_token.applications import Application
@@ -32,6 +33,15 @@ class Verdict:
     application: Application | None = None
     vouched: Vouched | None = None
     user: User | None = None
+
+    def to_answer(self) -> dict[str, Any]:
+        """The judgement step by step, as ``explain`` answers it."""
+        return {
+            "accepted": self.reason is None,
+            "reason": self.reason,
+            "application": self.application.name if self.application else None,
+            "steps": [dataclasses.asdict(step) for step in self.steps],
+        }
 
 
 class SignIn:

@@ -43,6 +43,22 @@ class User:
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
+    @property
+    def administers(self) -> bool:
+        """Whether the user is an enabled Administrator, of whom there must always be one."""
+        return self.enabled and self.type == ADMINISTRATOR
+
+    def to_answer(self) -> dict[str, Any]:
+        """The members that calls and commands show: never the password."""
+        return {
+            "username": self.name,
+            "name": self.full_name,
+            "email": self.email,
+            "type": self.type,
+            "roles": list(self.roles),
+            "enabled": self.enabled,
+        }
+
     def is_since(self, moment: float) -> bool:
         """Whether the user is enabled, and was there already at ``moment`` (seconds since 1970)."""
         return self.enabled and self.created_date <= moment * 1000

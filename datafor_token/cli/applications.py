@@ -14,6 +14,7 @@ from datafor_token.cli.output import (
     Commands,
     confirm,
     json_option,
+    name_damaged,
     read_secret,
     secret_options,
     show,
@@ -77,8 +78,7 @@ def list_all(*, as_json: bool) -> None:
     rows = [_fields(one) for one in listing.applications]
     columns = ("name", "algorithm", "enable", "token_name", "expire", "inituser", "initroles")
     show(rows if as_json else [{name: row[name] for name in columns} for row in rows], as_json=as_json)
-    for name in listing.damaged:
-        click.echo(f"{name}: the record cannot be read", err=True)
+    name_damaged(listing.damaged)
 
 
 @application.command("show")

@@ -59,6 +59,12 @@ def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(tabulate(cells, tablefmt="plain", disable_numparse=True))
 
 
+def name_damaged(names: Sequence[str]) -> None:
+    """Say beside a list, on standard error, what is missing in it."""
+    for name in names:
+        click.echo(f"{name}: the record cannot be read", err=True)
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _cell(", ".join(f"{name}={one}" for name, one in value.items()))

@@ -143,10 +143,7 @@ def _judged(files: FileStore) -> Iterator[tuple[Path, str]]:
             try:
                 if isinstance(found, RecordDamaged):
                     raise found
-                if collection == applications.COLLECTION:
-                    services().registry.opened(found)
-                elif collection == users.COLLECTION:
-                    users.User.from_document(found)
+                _read(collection, found)
             except RecordDamaged as error:
                 reason = str(error.reason)
             yield path, reason
@@ -156,21 +153,18 @@ def _check_all(kept: backup.Records) -> None:
     """Refuse a backup with a record that is none, before anything is touched."""
     with _progress(kept, len(kept), "Checking") as progress:
         try:
-            administrators = sum(_is_administrator(collection, document) for collection, document in progress)
+            found = [_read(collection, document) for collection, document in progress]
         except RecordDamaged as error:
             raise Forbidden(f"there is a record in it that is none: {error.reason}") from None
-    if not administrators:
+    if not any(isinstance(one, users.User) and one.administers for one in found):
         raise Forbidden("there is no enabled Administrator in it")
 
 
-def _is_administrator(collection: str, document: Document) -> bool:
-    """Whether a record is an Administrator who may sign in; ``RecordDamaged`` when it is no record at all."""
+def _read(collection: str, document: Document) -> applications.Application | users.User | None:
+    """The application or user of a record; ``RecordDamaged`` where it is none, ``None`` in other collections."""
     if collection == applications.COLLECTION:
-        services().registry.opened(document)
-    elif collection == users.COLLECTION:
-        user = users.User.from_document(document)
-        return user.enabled and user.type == users.ADMINISTRATOR
-    return False
+        return services().registry.opened(document)
+    return users.User.from_document(document) if collection == users.COLLECTION else None
 
 
 def _move_aside(files: FileStore, path: Path) -> None:

@@ -54,15 +54,11 @@ def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
     """
     application = services().registry.get(name) if name else None
     verdict = services().signin.explain(read_token(text), application)
-    steps = [{"step": step.step, "ok": step.ok, "detail": step.detail} for step in verdict.steps]
+    answer = verdict.to_answer()
     if as_json:
-        found = verdict.application.name if verdict.application else None
-        show_one(
-            {"accepted": verdict.reason is None, "reason": verdict.reason, "application": found, "steps": steps},
-            as_json=True,
-        )
+        show_one(answer, as_json=True)
     else:
-        show(steps, as_json=False)
+        show(answer["steps"], as_json=False)
         click.echo("accepted" if verdict.reason is None else f"refused: {verdict.reason}")
     if verdict.reason is not None:
         sys.exit(1)

@@ -8,6 +8,7 @@ from datafor_token.cli.output import (
     Commands,
     confirm,
     json_option,
+    name_damaged,
     read_secret,
     secret_options,
     show,
@@ -16,7 +17,6 @@ from datafor_token.cli.output import (
 )
 from datafor_token.names import USER_TYPES
 from datafor_token.services import services
-from datafor_token.users import User
 
 user = Commands("user", help="Look after users. Example: flask user add lena --type SYS_Reader --role Sales")
 
@@ -24,17 +24,6 @@ _type = click.option("--type", "type", type=click.Choice(USER_TYPES), help="What
 _roles = click.option("--role", "roles", multiple=True, help="A role; can be given several times.")
 _full_name = click.option("--full-name", help="The name to show.")
 _email = click.option("--email", help="The address.")
-
-
-def _shown(one: User) -> dict[str, Any]:
-    return {
-        "username": one.name,
-        "name": one.full_name,
-        "email": one.email,
-        "type": one.type,
-        "roles": list(one.roles),
-        "enabled": one.enabled,
-    }
 
 
 def _given(members: dict[str, Any]) -> dict[str, Any]:
@@ -66,9 +55,8 @@ def list_all(*, as_json: bool) -> None:
     Example: flask user list --json
     """
     users, damaged = services().accounts.all()
-    show([_shown(one) for one in users], as_json=as_json)
-    for name in damaged:
-        click.echo(f"{name}: the record cannot be read", err=True)
+    show([one.to_answer() for one in users], as_json=as_json)
+    name_damaged(damaged)
 
 
 @user.command("show")
@@ -79,7 +67,7 @@ def show_user(name: str, *, as_json: bool) -> None:
 
     Example: flask user show lena
     """
-    show_one(_shown(services().accounts.get(name)), as_json=as_json)
+    show_one(services().accounts.get(name).to_answer(), as_json=as_json)
 
 
 @user.command("passwd")

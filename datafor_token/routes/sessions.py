@@ -31,9 +31,7 @@ def login() -> Response:
     sessions.close(session_cookie())
     again = before is not None and before.user.name == user.name
     response = success(msg="login success", data="2" if again else "1", jsessionid=cookie)
-    response.set_cookie(
-        SESSION_COOKIE, cookie, path=root_path() or "/", httponly=True, samesite="Lax", secure=request.is_secure
-    )
+    response.set_cookie(SESSION_COOKIE, cookie, **_attributes())
     return response
 
 
@@ -42,9 +40,7 @@ def logout() -> Response:
     """End the session, if there is one; its cookie counts nowhere any more."""
     services().sessions.close(session_cookie())
     response = success(code="200")
-    response.delete_cookie(
-        SESSION_COOKIE, path=root_path() or "/", httponly=True, samesite="Lax", secure=request.is_secure
-    )
+    response.delete_cookie(SESSION_COOKIE, **_attributes())
     return response
 
 

@@ -1,7 +1,5 @@
 """Calls about tokens: issue them, say why one is refused, revoke them."""
 
-import dataclasses
-
 from flask import Blueprint, Response, g
 
 from datafor_token import issuer
@@ -64,12 +62,7 @@ def explain() -> Response:
     wanted = fields_of_body(_explain)
     application = services().registry.get(wanted["name"]) if "name" in wanted else None
     verdict = services().signin.explain(wanted["token"], application)
-    return success(
-        accepted=verdict.reason is None,
-        reason=verdict.reason,
-        application=verdict.application.name if verdict.application else None,
-        steps=[dataclasses.asdict(step) for step in verdict.steps],
-    )
+    return success(**verdict.to_answer())
 
 
 @blueprint.post(f"{MODELER}/token/revoke")

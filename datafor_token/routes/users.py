@@ -27,16 +27,7 @@ def detail() -> Response:
         user = services().users.get(name)
         if user is None:
             raise NotFound
-    answer = {
-        "userid": fold(user.name),
-        "username": user.name,
-        "name": user.full_name,
-        "email": user.email,
-        "type": user.type,
-        "roles": list(user.roles),
-        "enabled": user.enabled,
-    }
-    return success(data={"user": answer})
+    return success(data={"user": {"userid": fold(user.name), **user.to_answer()}})
 
 
 @blueprint.post(f"{MODELER}/user/password")
