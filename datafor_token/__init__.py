@@ -25,7 +25,10 @@ from datafor_token import (
     users,
 )
 from datafor_token.accounts import Accounts
+from datafor_token.audit import Audit
+from datafor_token.audit_log import AuditLog
 from datafor_token.errors import StoreNotReady, StoreUnavailable
+from datafor_token.issuing import Issuing
 from datafor_token.passwords import Passwords
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
@@ -79,7 +82,10 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         store = FileStore(settings.data_dir, _COLLECTIONS, lock_timeout=settings.lock_timeout)
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
         passwords = Passwords(hasher, clock)
-        accounts = users.Users(store, passwords, Throttle(settings.data_dir, clock, keys.derived("throttle")))
+        log_file = AuditLog(settings.data_dir)
+        trail = Audit(log_file, clock, auth.origin, lambda: None, keys.derived("audit"))
+        throttle = Throttle(settings.data_dir, clock, keys.derived("throttle"))
+        accounts = users.Users(store, passwords, throttle, trail)
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:
         raise StoreNotReady(f"{settings.data_dir}: {error.reason}") from None
@@ -87,8 +93,8 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         file = settings.config_dir / users.PASSWORD_FILE
         # Not on standard output, which may be on its way into a file.
         sys.stderr.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
-    registry = Registry(store, keys, clock, require_strong_secrets=settings.require_strong_secrets)
-    revoked = revocations.Revocations(store, clock, settings.leeway)
+    registry = Registry(store, keys, trail, clock, require_strong_secrets=settings.require_strong_secrets)
+    revoked = revocations.Revocations(store, trail, clock, settings.leeway)
     times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     judge = SignIn(registry, accounts, revoked, clock, settings)
     bundle = services.Services(
@@ -96,13 +102,15 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         clock=clock,
         store=store,
         registry=registry,
+        issuing=Issuing(registry, trail, clock),
         secrecy=keys,
+        audit=trail,
         users=accounts,
-        accounts=Accounts(store, accounts, passwords, clock, settings.config_dir),
+        accounts=Accounts(store, accounts, trail, clock, settings.config_dir),
         revocations=revoked,
         sessions=sessions.Sessions("api", store, accounts, clock, times),
         signin=judge,
-        gate=gate.Gate(store, sessions.Sessions("gate", store, accounts, clock, times), registry, judge, clock),
+        gate=gate.Gate(store, sessions.Sessions("gate", store, accounts, clock, times), judge, trail, clock),
     )
     try:
         for keeper in (store, bundle.revocations, bundle.sessions, bundle.gate):

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from datafor_token.audit import Audit
 from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound, RecordDamaged, RuleError, WrongPassword
+from datafor_token.events import Event, Kind
 from datafor_token.names import USER_TYPES, fold, has_control_characters, role_name, user_name
-from datafor_token.passwords import Passwords
 from datafor_token.rules import new_password
 from datafor_token.store.base import AlreadyThere, Document, Store
 from datafor_token.users import COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
@@ -21,11 +22,16 @@ class Accounts:
     """
 
     def __init__(
-        self, store: Store, users: Users, passwords: Passwords, clock: Callable[[], float], config_dir: Path
+        self,
+        store: Store,
+        users: Users,
+        audit: Audit,
+        clock: Callable[[], float],
+        config_dir: Path,
     ) -> None:
         self._store = store
+        self._audit = audit
         self._users = users
-        self._passwords = passwords
         self._clock = clock
         self._config_dir = config_dir
 
@@ -73,19 +79,23 @@ class Accounts:
             # Under the lock that every change of a user takes: no two can each think that the other one stays.
             if before.administers and not after.administers and not self._another_than(before):
                 raise Forbidden(f"{before.name} is the last enabled Administrator")
+            record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=_changed(before, after)))
             return after.to_document()
 
-        return User.from_document(self._store.update(COLLECTION, name, change))
+        with self._audit.change() as record:
+            return User.from_document(self._store.update(COLLECTION, name, change))
 
     def remove(self, name: str) -> None:
         """Remove a user for good; the last enabled Administrator cannot be."""
         # Disabled first: whatever happens between, what is left is a user that can be removed again.
-        self.change(name, enabled=False)
-        self._store.delete(COLLECTION, name)
+        user = self.change(name, enabled=False)
+        with self._audit.change() as record:
+            record(Event(kind=Kind.USER_DELETED, user=user.name))
+            self._store.delete(COLLECTION, name)
 
     def set_password(self, name: str, password: str) -> None:
         """Give a user a new password; all of their sessions end."""
-        hashed = self._passwords.hash(_checked_password(password))
+        hashed = self._users.hashed(_checked_password(password))
         user = self.change(name, password=hashed)
         if fold(user.name) == fold(FIRST_USER):
             with contextlib.suppress(OSError):
@@ -93,12 +103,18 @@ class Accounts:
 
     def change_own_password(self, user: User, old: str, new: str, address: str) -> None:
         """The same by the user; raises ``WrongPassword`` when ``old`` is not the present one."""
-        if self._users.with_password(user.name, old, address) is None:
+        if self._users.with_password(user.name, old, address, opens=True) is None:
             raise WrongPassword
         self.set_password(user.name, new)
 
     def _another_than(self, user: User) -> bool:
         return any(other.administers and fold(other.name) != fold(user.name) for other in self.all()[0])
+
+
+def _changed(before: User, after: User) -> list[str]:
+    """The names of the members that differ, as answers have them where they do: never their values."""
+    old, new = ({**user.to_answer(), "password": user.password} for user in (before, after))
+    return [name for name in old if old[name] != new[name]]
 
 
 def _check_members(user: User) -> None:

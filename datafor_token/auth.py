@@ -7,19 +7,22 @@ first that is present decides; one that is present and wrong is never passed ove
 import base64
 import binascii
 import functools
+import os
+import pwd
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
-from flask import Flask, g, request
+from flask import Flask, g, has_request_context, request
 
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
+from datafor_token.events import Event, Kind, Origin, fingerprint
 from datafor_token.services import services
-from datafor_token.signin import Verdict
 from datafor_token.users import ADMINISTRATOR, User
+from datafor_token.verdicts import Verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +69,7 @@ def signed_in(view: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        g.caller = _noted(_by_header() or _by_url(list(request.args.items(multi=True))) or _by_session())
+        g.caller = noted(_by_header() or _by_url(list(request.args.items(multi=True))) or _by_session())
         return view(*args, **kwargs)
 
     return guarded
@@ -91,15 +94,25 @@ def gate_caller() -> Caller:
     query = uri.partition("#")[0].partition("?")[2]
     # Leniently: whatever cannot be read is another application's parameter, not a token.
     pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
-    return _noted(_by_header() or _by_url(pairs) or _by_gate())
+    return noted(_by_header() or _by_url(pairs) or _by_gate())
 
 
 def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
-    """Who a URL's own token signs in; raises ``NotAuthenticated`` where there is none."""
-    caller = _by_url(pairs)
+    """Who a URL's own token signs in; raises ``NotAuthenticated`` where there is none.
+
+    The sign-in is left to be recorded with what it opens.
+    """
+    caller = _by_url(pairs, opens=True)
     if caller is None:
         raise NotAuthenticated
-    return _noted(caller)
+    return noted(caller)
+
+
+def origin() -> Origin:
+    """Who is acting, for the audit log: whoever sent the request, or who runs a command or starts the service."""
+    if has_request_context():
+        return Origin(g.get("user"), g.get("way"), request.remote_addr, g.get("request_id"))
+    return Origin(_system_user(), "command", None, None)
 
 
 def client_address() -> str:
@@ -117,10 +130,21 @@ def gate_cookie() -> str:
     return request.cookies.get(GATE_COOKIE, "")
 
 
-def _noted(caller: Caller) -> Caller:
-    """The same caller, kept for the log."""
+def noted(caller: Caller) -> Caller:
+    """The same caller, kept for the logs."""
     g.user, g.way = caller.user.name, caller.way
     return caller
+
+
+def _system_user() -> str:
+    """Who gave a command, as far as the system tells."""
+    user = os.geteuid()
+    if user == 0 and os.environ.get("SUDO_USER"):
+        return os.environ["SUDO_USER"]
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid {user}"
 
 
 def _by_header() -> Caller | None:
@@ -130,6 +154,7 @@ def _by_header() -> Caller | None:
         return None
     credential = found["credential"].strip()
     if found["scheme"].lower() == "basic":
+        g.way = "basic"
         return Caller(_by_password(credential), "basic")
     return _by_token(credential, None, "bearer")
 
@@ -153,22 +178,32 @@ def _by_password(credential: str) -> User:
     try:
         name, colon, password = base64.b64decode(credential, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, ValueError):
-        raise WrongPassword from None
-    user = services().users.with_password(name, password, client_address()) if colon else None
+        colon = ""
+    if not colon:
+        services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="malformed"))
+        raise WrongPassword
+    user = services().users.with_password(name, password, client_address())
     if user is None:
         raise WrongPassword
     return user
 
 
-def _by_token(token: str, applications: Sequence[Application] | None, way: Literal["bearer", "url"]) -> Caller:
+def _by_token(
+    token: str, applications: Sequence[Application] | None, way: Literal["bearer", "url"], *, opens: bool = False
+) -> Caller:
+    g.way = way
     verdict = services().signin.by_token(token, applications)
+    name = verdict.application.name if verdict.application else None
+    about = {"application": name, "user": verdict.username, "token": fingerprint(token)}
     if verdict.user is None:
-        name = verdict.application.name if verdict.application else None
+        services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
         raise InvalidToken(reason=f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})")
+    if not opens:
+        services().audit.note(Event(kind=Kind.SIGN_IN, **about))
     return Caller(verdict.user, way, verdict.application, verdict)
 
 
-def _by_url(pairs: Sequence[tuple[str, str]]) -> Caller | None:
+def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller | None:
     """A token under the ``token_name`` of enabled applications, judged by those applications alone."""
     if not pairs:
         return None
@@ -178,9 +213,12 @@ def _by_url(pairs: Sequence[tuple[str, str]]) -> Caller | None:
     if not tokens:
         return None
     if len(tokens) > 1:
+        g.way = "url"
+        services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
         raise InvalidToken(reason="several tokens in one URL")
     name, token = tokens[0]
-    return _by_token(token, [application for application in enabled if application.token_name == name], "url")
+    those = [application for application in enabled if application.token_name == name]
+    return _by_token(token, those, "url", opens=opens)
 
 
 def _refuse_cross_site() -> None:

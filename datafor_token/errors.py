@@ -152,6 +152,12 @@ class LockTimeout(StoreUnavailable):
     """503: another process held the store's lock for longer than ``LOCK_TIMEOUT``; nothing was stored."""
 
 
+class AuditUnavailable(StoreUnavailable):
+    """503: what was to be changed cannot be recorded in the audit log; nothing was stored."""
+
+    message = "storage is unavailable: the audit log cannot be written"
+
+
 class RecordDamaged(StoreUnavailable):
     """503: a record is there but cannot be read as what it should be. It is left untouched."""
 

@@ -4,19 +4,22 @@ What opened a session is asked again at each use: it ends with the token's ``exp
 revocation, with its application, and after a rotation with the grace time.
 """
 
+import contextlib
 import dataclasses
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from datafor_token.applications import Application
+from datafor_token.audit import Audit
 from datafor_token.errors import Forbidden, NotFound, StoreUnavailable
-from datafor_token.registry import Registry
+from datafor_token.events import Event, Kind, fingerprint
 from datafor_token.sessions import Sessions, name_of, seal
-from datafor_token.signin import SignIn, Verdict
+from datafor_token.signin import SignIn
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.users import User
+from datafor_token.verdicts import Verdict
 from datafor_token.verifier import Vouched
 
 TICKETS = "tickets"
@@ -39,11 +42,16 @@ class Gate:
     """
 
     def __init__(
-        self, store: Store, sessions: Sessions, registry: Registry, signin: SignIn, clock: Callable[[], float]
+        self,
+        store: Store,
+        sessions: Sessions,
+        signin: SignIn,
+        audit: Audit,
+        clock: Callable[[], float],
     ) -> None:
+        self._audit = audit
         self._store = store
         self._sessions = sessions
-        self._registry = registry
         self._signin = signin
         self._clock = clock
         self._sweeper = Sweeper(store, TICKETS, clock, self._is_over)
@@ -83,20 +91,20 @@ class Gate:
         if not application.enable:
             raise Forbidden(f"application {application.name} is not enabled")
         ticket = secrets.token_urlsafe(32)
-        self._store.create(
-            TICKETS,
-            {
-                "format": 1,
-                "name": name_of(ticket),
-                "application": application.name,
-                "secret_sealed": seal(ticket, application.secret),
-                "username": username,
-                "claims": dict(claims),
-                "next": next_path,
-                "made": self._clock(),
-                "expires": self._clock() + ttl,
-            },
-        )
+        document = {
+            "format": 1,
+            "name": name_of(ticket),
+            "application": application.name,
+            "secret_sealed": seal(ticket, application.secret),
+            "username": username,
+            "claims": dict(claims),
+            "next": next_path,
+            "made": self._clock(),
+            "expires": self._clock() + ttl,
+        }
+        with self._audit.change() as record:
+            record(_about(Kind.LINK_MADE, application, username, ticket))
+            self._store.create(TICKETS, document)
         self._sweeper.sweep_now_and_then()
         return ticket
 
@@ -116,21 +124,26 @@ class Gate:
         verdict = self._signin.admit(vouched)
         if verdict.reason is not None:
             return None
-        cookie = self.open(verdict, instead_of)
-        # Last, so that an outage before it loses no ticket. Of two that come at once, only one removes the record.
-        try:
-            won = self._store.delete(TICKETS, name)
-        except StoreUnavailable:
-            self._sessions.end(cookie)
-            raise
-        if not won:
-            self._sessions.end(cookie)
-            return None
-        return cookie, target
+        with contextlib.suppress(_Redeemed), self._audit.change() as record:
+            record(_about(Kind.LINK_REDEEMED, vouched.application, username, ticket))
+            return self._spend(name, verdict, instead_of), target
+        return None
 
     def sweep(self) -> None:
         """Remove the tickets that nobody redeemed in time."""
         self._sweeper.sweep()
+
+    def _spend(self, name: str, verdict: Verdict, instead_of: str) -> str:
+        """The cookie that a ticket becomes; ``_Redeemed`` where another one was faster."""
+        cookie = self.open(verdict, instead_of)
+        try:
+            # Last, so that an outage before it loses no ticket. Of two that come at once, only one removes the record.
+            if not self._store.delete(TICKETS, name):
+                raise _Redeemed
+        except (StoreUnavailable, _Redeemed):
+            self._sessions.end(cookie)
+            raise
+        return cookie
 
     def _vouched(self, random_text: str, grant: Mapping[str, Any], username: str, expires: object) -> Vouched | None:
         """What a session or ticket was made for, if its application and secret are still there and its time runs.
@@ -144,7 +157,7 @@ class Gate:
         if not isinstance(name, str) or not (token is None or isinstance(token, str)):
             return None
         try:
-            application = self._registry.get(name)
+            application = self._signin.registry.get(name)
         except NotFound:
             return None
         if expires is None:
@@ -161,3 +174,11 @@ class Gate:
     def _is_over(self, document: Document) -> bool:
         expires = document.get("expires")
         return not isinstance(expires, int | float) or self._clock() >= expires
+
+
+def _about(kind: Kind, application: Application, username: str, ticket: str) -> Event:
+    return Event(kind=kind, application=application.name, user=username, token=fingerprint(ticket))
+
+
+class _Redeemed(Exception):
+    """Another request redeemed the ticket in the meantime."""

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token.applications import MASK, Application
+from datafor_token.applications import MASK, RULES, Application
 from datafor_token.errors import Conflict, InvalidInput, RuleError
 from datafor_token.keys import is_shared, verification_key
 
@@ -44,6 +44,12 @@ def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, 
         # What its tokens opened ends with this, also where nobody asks before it is enabled again.
         values["disabled_date"] = now
     return dataclasses.replace(stored, **values, last_modified_date=now)
+
+
+def changed_fields(before: Application, after: Application) -> list[str]:
+    """The names of the fields that differ, as calls name them: never their values."""
+    old, new = before.to_document(), after.to_document()
+    return [name for name in RULES if old[name] != new[name]]
 
 
 def _kept_secret(stored: Application, algorithm: str) -> str:

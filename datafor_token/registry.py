@@ -8,9 +8,11 @@ from typing import Any
 
 from datafor_token import logs
 from datafor_token.applications import COLLECTION, Application, Previous
+from datafor_token.audit import Audit
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, StoreUnavailable
+from datafor_token.events import Event, Kind
 from datafor_token.keys import is_shared, new_secret
-from datafor_token.merging import check_new_secret, merged
+from datafor_token.merging import changed_fields, check_new_secret, merged
 from datafor_token.names import fold
 from datafor_token.secrecy import Secrecy
 from datafor_token.store.base import Document, Store
@@ -47,19 +49,17 @@ class Registry:
     """
 
     def __init__(
-        self, store: Store, secrecy: Secrecy, clock: Callable[[], float], *, require_strong_secrets: bool
+        self, store: Store, secrecy: Secrecy, audit: Audit, clock: Callable[[], float], *, require_strong_secrets: bool
     ) -> None:
         self._store = store
+        self._audit = audit
         self._secrecy = secrecy
         self._clock = clock
         self._require_strong_secrets = require_strong_secrets
 
     def get(self, name: str) -> Application:
         """The application of that name, in whatever case; raises ``NotFound``."""
-        document = self._store.get(COLLECTION, name)
-        if document is None:
-            raise NotFound
-        return self.opened(document)
+        return self._found(self._store.get(COLLECTION, name))
 
     def the_only_one(self) -> Application:
         """The application where there is just one; with several ``InvalidInput``, with none ``NotFound``."""
@@ -87,8 +87,8 @@ class Registry:
 
     def delete(self, name: str) -> None:
         """Remove the application; a name without one is no error, a damaged record is left alone."""
-        with contextlib.suppress(NotFound):
-            self.get(name)
+        with contextlib.suppress(NotFound), self._audit.change() as record:
+            record(Event(kind=Kind.APPLICATION_DELETED, application=self.get(name).name))
             self._store.delete(COLLECTION, name)
 
     def rotate(self, name: str, secret: str | None, grace: int) -> Rotation:
@@ -103,9 +103,7 @@ class Registry:
 
         def change(document: Document | None) -> Document:
             nonlocal made
-            if document is None:
-                raise NotFound
-            stored = self.opened(document)
+            stored = self._found(document)
             if made is not None:
                 if not is_shared(stored.algorithm):
                     raise InvalidInput.of("secret", f"is missing: the service makes none for {stored.algorithm}")
@@ -115,9 +113,11 @@ class Registry:
             warnings.extend(self._warnings(stored.name, stored.algorithm, new))
             previous = Previous(stored.secret, until) if grace else None
             now = int(self._clock() * 1000)
+            record(Event(kind=Kind.APPLICATION_ROTATED, application=stored.name))
             return self._sealed(dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now))
 
-        self._store.update(COLLECTION, name, change)
+        with self._audit.change() as record:
+            self._store.update(COLLECTION, name, change)
         return Rotation(made, until, warnings)
 
     def note_previous_use(self, application: Application) -> None:
@@ -159,9 +159,11 @@ class Registry:
                 raise Conflict(f"name already exists as '{stored.name}'")
             application = merged(stored, wanted, creator, int(self._clock() * 1000))
             warnings.extend(self._warnings(application.name, application.algorithm, application.secret))
+            record(_saved(stored, application))
             return self._sealed(application)
 
-        self._store.update(COLLECTION, wanted["name"], change)
+        with self._audit.change() as record:
+            self._store.update(COLLECTION, wanted["name"], change)
         return warnings
 
     def modify(self, name: str, build: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Application:
@@ -171,14 +173,14 @@ class Registry:
         """
 
         def change(document: Document | None) -> Document:
-            if document is None:
-                raise NotFound
-            stored = self.opened(document)
+            stored = self._found(document)
             application = merged(stored, build(stored.to_answer(self._clock())), "", int(self._clock() * 1000))
             self._warnings(application.name, application.algorithm, application.secret)
+            record(_saved(stored, application))
             return self._sealed(application)
 
-        return self.opened(self._store.update(COLLECTION, name, change))
+        with self._audit.change() as record:
+            return self.opened(self._store.update(COLLECTION, name, change))
 
     def preview(self, wanted: Mapping[str, Any]) -> Application:
         """What ``save`` would store, with its refusals, storing nothing."""
@@ -192,9 +194,7 @@ class Registry:
         """Write the application's record anew, so that its secrets are encrypted with the present key."""
 
         def change(document: Document | None) -> Document:
-            if document is None:
-                raise NotFound
-            return self._sealed(self.opened(document))
+            return self._sealed(self._found(document))
 
         self._store.update(COLLECTION, name, change)
 
@@ -209,6 +209,11 @@ class Registry:
             secret = self._secrecy.open(name, "previous", previous.get("secret"))
             opened["previous"] = {**previous, "secret": secret}
         return Application.from_document(opened)
+
+    def _found(self, document: Document | None) -> Application:
+        if document is None:
+            raise NotFound
+        return self.opened(document)
 
     def _sealed(self, application: Application) -> Document:
         """The record of an application, its secrets encrypted."""
@@ -234,3 +239,10 @@ class Registry:
         if weak is not None and self._require_strong_secrets:
             raise InvalidInput({"secret": [weak]})
         return weak
+
+
+def _saved(stored: Application | None, application: Application) -> Event:
+    if stored is None:
+        return Event(kind=Kind.APPLICATION_ADDED, application=application.name)
+    fields = changed_fields(stored, application)
+    return Event(kind=Kind.APPLICATION_CHANGED, application=application.name, fields=fields)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from datafor_token.audit import Audit
+from datafor_token.events import Event, Kind, fingerprint
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.verifier import Vouched
@@ -15,8 +17,9 @@ class Revocations:
     ``clock`` answers seconds since 1970; ``leeway`` is in seconds. Raises ``StoreUnavailable`` in an outage.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float], leeway: float) -> None:
+    def __init__(self, store: Store, audit: Audit, clock: Callable[[], float], leeway: float) -> None:
         self._store = store
+        self._audit = audit
         self._clock = clock
         self._leeway = leeway
         self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
@@ -24,19 +27,21 @@ class Revocations:
     def __contains__(self, identifier: str) -> bool:
         return self._store.get(COLLECTION, identifier) is not None
 
-    def add(self, identifier: str, vouched: Vouched) -> None:
+    def add(self, identifier: str, vouched: Vouched, token: str) -> None:
         """Revoke a token; from the return on it counts in no process."""
-        self._store.put(
-            COLLECTION,
-            {
-                "format": 1,
-                "name": identifier,
-                "expires": vouched.expires,
-                "application": vouched.application.name,
-                "username": vouched.username,
-                "revokedDate": int(self._clock() * 1000),
-            },
-        )
+        application, username = vouched.application.name, vouched.username
+        document = {
+            "format": 1,
+            "name": identifier,
+            "expires": vouched.expires,
+            "application": application,
+            "username": username,
+            "revokedDate": int(self._clock() * 1000),
+        }
+        with self._audit.change() as record:
+            about = {"application": application, "user": username, "token": fingerprint(token)}
+            record(Event(kind=Kind.TOKEN_REVOKED, **about))
+            self._store.put(COLLECTION, document)
         self._sweeper.sweep_now_and_then()
 
     def sweep(self) -> None:

@@ -1,9 +1,10 @@
-"""The rules of an application's fields: each takes a value as JSON has it and returns it as it is kept.
+"""The rules of the fields of applications and calls: each takes a value as JSON has it and returns it as it is kept.
 
 One rule for a request and for a record that was edited by hand. What breaks a rule raises
 ``RuleError`` with a predicate ("must be ...").
 """
 
+import datetime as dt
 import re
 import unicodedata
 from urllib.parse import unquote
@@ -51,6 +52,32 @@ def _seconds(value: object, lowest: int, highest: int) -> int:
     if type(value) is not int or not lowest <= value <= highest:
         raise RuleError(f"must be a whole number of seconds from {lowest} to {highest}")
     return value
+
+
+def page_size(value: object) -> int:
+    """How many events one answer has at most."""
+    if type(value) is not int or not 1 <= value <= 1000:
+        raise RuleError("must be a whole number from 1 to 1000")
+    return value
+
+
+def moment(text: str, now: float) -> float:
+    """Seconds since 1970 of a time (RFC 3339), a day (UTC), or how long ago it was: ``90m``, ``24h``, ``7d``."""
+    span = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if span is not None:
+        return now - int(span[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[span[2]]
+    try:
+        # A plus sign in a query string that was not written as %2B has become a space.
+        found = dt.datetime.fromisoformat(re.sub(r" (?=[0-9]{2}:[0-9]{2}$)", "+", text) if "T" in text else text)
+        return (found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise RuleError("must be a time such as 2026-11-21T09:30:00Z, a day, or how long ago: 90m, 24h, 7d") from None
+
+
+def moment_text(text: str) -> str:
+    """What ``moment`` reads, once it is known what time it is."""
+    moment(text, 0)
+    return text
 
 
 def next_path(text: str) -> str:

@@ -11,6 +11,7 @@ from marshmallow import RAISE, Schema, ValidationError, validates_schema
 from datafor_token import applications, names, rules
 from datafor_token.applications import MASK
 from datafor_token.errors import RuleError
+from datafor_token.events import Kind
 from datafor_token.fields import CallSchema, Flag, Names, Seconds, Structure, Text
 from datafor_token.forms import Body
 from datafor_token.keys import verification_key
@@ -172,6 +173,24 @@ class NextSchema(CallSchema):
 
     next = Text(rules.next_path, load_default="/")
     ticket = Text()
+
+
+def _event_kind(text: str) -> str:
+    if text not in list(Kind):
+        raise RuleError(f"must be one of {', '.join(Kind)}")
+    return text
+
+
+class AuditSchema(CallSchema):
+    """``token/audit``: which events; times as ``rules.moment`` reads them, ``page`` from an answer's ``next``."""
+
+    since = Text(rules.moment_text)
+    until = Text(rules.moment_text)
+    event = Text(_event_kind)
+    user = Text(names.user_name)
+    application = Text(names.application_name)
+    limit = Seconds(rules.page_size, load_default=100)
+    page = Text()
 
 
 class PasswordSchema(CallSchema):

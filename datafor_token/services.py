@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from datafor_token.accounts import Accounts
+from datafor_token.audit import Audit
 from datafor_token.gate import Gate
+from datafor_token.issuing import Issuing
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.secrecy import Secrecy
@@ -27,7 +29,9 @@ class Services:
     clock: Callable[[], float]
     store: Store
     registry: Registry
+    issuing: Issuing
     secrecy: Secrecy
+    audit: Audit
     users: Users
     accounts: Accounts
     revocations: Revocations

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from datafor_token import logs, names, verifier
 from datafor_token.applications import Application
@@ -15,33 +14,10 @@ from datafor_token.settings import Settings
 from datafor_token.store.base import AlreadyThere
 from datafor_token.strength import weakness
 from datafor_token.users import ADMINISTRATOR, User, Users
+from datafor_token.verdicts import Verdict, shown, unexpected_algorithm, unknown_signature
 from datafor_token.verifier import Moment, Refused, Step, Token, Vouched
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What became of a token. ``reason`` is ``None`` when it is accepted, else one of contract section 7.
-
-    ``application`` is the one that accepts it, or that came furthest; ``user`` is ``None`` where the
-    token would make one and was only asked about.
-    """
-
-    reason: str | None
-    steps: Sequence[Step]
-    application: Application | None = None
-    vouched: Vouched | None = None
-    user: User | None = None
-
-    def to_answer(self) -> dict[str, Any]:
-        """The judgement step by step, as ``explain`` answers it."""
-        return {
-            "accepted": self.reason is None,
-            "reason": self.reason,
-            "application": self.application.name if self.application else None,
-            "steps": [dataclasses.asdict(step) for step in self.steps],
-        }
 
 
 class SignIn:
@@ -58,7 +34,7 @@ class SignIn:
         clock: Callable[[], float],
         settings: Settings,
     ) -> None:
-        self._registry = registry
+        self.registry = registry
         self._users = users
         self._revocations = revocations
         self._clock = clock
@@ -67,18 +43,18 @@ class SignIn:
     def by_token(self, text: str, applications: Sequence[Application] | None = None) -> Verdict:
         """Sign in: an unknown user is made where the application says so. ``None``: all applications."""
         if applications is None:
-            applications = self._registry.all().applications
+            applications = self.registry.all().applications
         return self._judge(text, applications, create=True)
 
     def explain(self, text: str, application: Application | None) -> Verdict:
         """The same judgement without any effect; for one application, or for all."""
         if application is not None:
             return self._judge(text, [application], create=False)
-        listing = self._registry.all()
+        listing = self.registry.all()
         verdict = self._judge(text, listing.applications, create=False)
         if verdict.reason is None or not listing.damaged:
             return verdict
-        left_out = f"not asked, since their records cannot be read: {_shown(listing.damaged)}"
+        left_out = f"not asked, since their records cannot be read: {shown(listing.damaged)}"
         return dataclasses.replace(verdict, steps=[*verdict.steps, Step("damaged", ok=False, detail=left_out)])
 
     def revoke(self, text: str, owner: str | None) -> None:
@@ -90,12 +66,12 @@ class SignIn:
             token = verifier.read(text)
         except Refused:
             return
-        listing = self._registry.all()
+        listing = self.registry.all()
         readings = list(self._readings(token, listing.applications))
         mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
         for vouched in mine:
             if vouched.identifier is not None:
-                self._revocations.add(vouched.identifier, vouched)
+                self._revocations.add(vouched.identifier, vouched, text)
         if readings and not mine:
             raise Forbidden
         if listing.damaged and not readings:
@@ -120,7 +96,7 @@ class SignIn:
         steps = [Step("read", ok=True, detail=f"the token can be read; its alg is {token.algorithm[:16]}")]
         fitting = [application for application in applications if application.algorithm == token.algorithm]
         if not fitting:
-            return _unexpected_algorithm(token, applications, steps)
+            return unexpected_algorithm(token, applications, steps)
         now = self._clock()
         signers = [
             (application, secret)
@@ -128,7 +104,7 @@ class SignIn:
             if (secret := self._secret(token, application, now)) is not None
         ]
         if not signers:
-            return _unknown_signature(fitting, steps)
+            return unknown_signature(fitting, steps)
         verdicts = []
         for application, secret in signers:
             verdict = self._of_signer(token, application, secret, steps, create=create)
@@ -177,10 +153,10 @@ class SignIn:
             passed.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
             user, last = self._user(vouched, create=create)
         except Refused as refused:
-            return Verdict(refused.reason, [*passed, refused.step], application)
+            return Verdict(refused.reason, [*passed, refused.step], application, username=vouched.username)
         if create and vouched.by_previous:
-            self._registry.note_previous_use(application)
-        return Verdict(None, [*passed, *last], application, vouched, user)
+            self.registry.note_previous_use(application)
+        return Verdict(None, [*passed, *last], application, vouched, user, vouched.username)
 
     def _user(self, vouched: Vouched, *, create: bool) -> tuple[User | None, list[Step]]:
         """The user that the token names, made where that is meant; a user that is there is never changed."""
@@ -209,7 +185,7 @@ class SignIn:
             created_date=int(self._clock() * 1000),
         )
         try:
-            user = self._users.create(newcomer, application.initpwd)
+            user = self._users.create(newcomer, application.initpwd, application.name)
         except AlreadyThere:
             # Another request made it in the meantime: from here on it is a known user, with whatever it has.
             return self._user(vouched, create=create)
@@ -228,23 +204,3 @@ class SignIn:
             detail = f"the secret of {vouched.application.name} is weak: it never signs an Administrator in"
             raise Refused("administrator", "administrator_refused", detail)
         return Step("administrator", ok=True, detail="tokens of this application may sign an Administrator in")
-
-
-def _unexpected_algorithm(token: Token, applications: Sequence[Application], steps: list[Step]) -> Verdict:
-    expected = _shown([f"{one.name} expects {one.algorithm}" for one in applications], "; ")
-    detail = f"{expected or 'there is no application'}, the token says {token.algorithm[:16]}"
-    only = applications[0] if len(applications) == 1 else None
-    return Verdict("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
-
-
-def _unknown_signature(fitting: Sequence[Application], steps: list[Step]) -> Verdict:
-    shown = _shown([application.name for application in fitting])
-    algorithm = Step("algorithm", ok=True, detail=f"expected by {shown}")
-    detail = f"not signed with the secret of {shown}: it was changed, or the token is another's"
-    only = fitting[0] if len(fitting) == 1 else None
-    return Verdict("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)
-
-
-def _shown(texts: Sequence[str], separator: str = ", ") -> str:
-    """The first few of many."""
-    return separator.join(texts[:5]) + (f"{separator}and {len(texts) - 5} more" if len(texts) > 5 else "")

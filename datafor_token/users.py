@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token import names
-from datafor_token.errors import RecordDamaged, RuleError, StartError
+from datafor_token.audit import Audit
+from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts
+from datafor_token.events import Event, Kind
 from datafor_token.passwords import Passwords
-from datafor_token.store.base import Document, Store
+from datafor_token.store.base import AlreadyThere, Document, Store
 from datafor_token.store.disk import sync
 from datafor_token.throttle import Throttle
 
@@ -104,8 +106,9 @@ class User:
 class Users:
     """The users in the store, and whose password is whose."""
 
-    def __init__(self, store: Store, passwords: Passwords, throttle: Throttle) -> None:
+    def __init__(self, store: Store, passwords: Passwords, throttle: Throttle, audit: Audit) -> None:
         self._store = store
+        self._audit = audit
         self._passwords = passwords
         self._throttle = throttle
 
@@ -114,11 +117,13 @@ class Users:
         document = self._store.get(COLLECTION, name)
         return None if document is None else User.from_document(document)
 
-    def with_password(self, name: str, password: str, address: str) -> User | None:
+    def with_password(self, name: str, password: str, address: str, *, opens: bool = False) -> User | None:
         """The enabled user whose name and password these are, else ``None``; ``address`` is the client's.
 
         Unknown name, wrong password and disabled user cost the same: one hash. Raises
         ``TooManyAttempts`` without any hash when this name failed too often from this address.
+        A refusal is recorded, and so is a sign-in for which a password was hashed; ``opens``: the caller
+        records it, with what it opens.
         """
         try:
             user = self.get(names.user_name(name))
@@ -127,22 +132,53 @@ class Users:
         stored = user.password if user is not None and user.enabled else ""
         if self._passwords.remembers(stored, password):
             return user
+        try:
+            right = self._is_right(stored, password, name, address)
+        except TooManyAttempts:
+            self._audit.note(_refusal("throttled", user, name))
+            raise
+        except Overloaded:
+            self._audit.note(_refusal("overloaded", user, name))
+            raise
+        if user is None or not right:
+            self._audit.note(_refusal(_why_not(user), user, name))
+            return None
+        if not opens:
+            self._audit.note(Event(kind=Kind.SIGN_IN, user=user.name))
+        return user
+
+    def _is_right(self, stored: str, password: str, name: str, address: str) -> bool:
         self._throttle.check(name, address)
         with self._passwords.slot():
             # Of several calls with the same password that waited here, the first one hashed it for all.
             if self._passwords.remembers(stored, password):
-                return user
+                return True
             forgive = self._throttle.count(name, address)
             if not self._passwords.match(stored, password):
-                return None
+                return False
             forgive()
-        return user
+        return True
 
-    def create(self, user: User, password: str) -> User:
-        """Keep a new user, with that password if there is one; raise ``AlreadyThere`` where the name is taken."""
+    def hashed(self, password: str) -> str:
+        """What is kept of a password."""
+        return self._passwords.hash(password)
+
+    def create(self, user: User, password: str, application: str | None = None) -> User:
+        """Keep a new user, with that password if there is one; raise ``AlreadyThere`` where the name is taken.
+
+        ``application`` is the one whose token made the user.
+        """
         if password:
             user = dataclasses.replace(user, password=self._passwords.hash(password))
-        self._store.create(COLLECTION, user.to_document())
+
+        def change(document: Document | None) -> Document:
+            if document is not None:
+                raise AlreadyThere
+            record(Event(kind=Kind.USER_MADE, user=user.name, application=application))
+            return user.to_document()
+
+        with self._audit.change() as record:
+            self._store.update(COLLECTION, user.name, change)
         return user
 
     def make_first(self, config_dir: Path, password: str | None) -> str | None:
@@ -160,6 +196,7 @@ class Users:
                 made_up.append(secrets.token_urlsafe(18))
                 _keep_password(config_dir / PASSWORD_FILE, made_up[0])
             hashed = self._passwords.hash(made_up[0] if password is None else password)
+            record(Event(kind=Kind.USER_MADE, user=FIRST_USER))
             return User(name=FIRST_USER, type=ADMINISTRATOR, password=hashed).to_document()
 
         if self._store.names(COLLECTION):
@@ -168,10 +205,23 @@ class Users:
             raise StartError("DATAFOR_TOKEN_ADMIN_PASSWORD is empty")
         try:
             # Under the lock: of two services that start at once, one makes the user.
-            self._store.update(COLLECTION, FIRST_USER, change)
+            with self._audit.change() as record:
+                self._store.update(COLLECTION, FIRST_USER, change)
         except _ThereAreUsers:
             return None
         return made_up[0] if made_up else None
+
+
+def _refusal(reason: str, user: User | None, name: str) -> Event:
+    if user is None:
+        return Event(kind=Kind.SIGN_IN_REFUSED, unknown_user=name, reason=reason)
+    return Event(kind=Kind.SIGN_IN_REFUSED, user=user.name, reason=reason)
+
+
+def _why_not(user: User | None) -> str:
+    if user is None:
+        return "unknown_user"
+    return "wrong_password" if user.enabled else "disabled_user"
 
 
 class _ThereAreUsers(Exception):

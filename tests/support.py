@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from datafor_token.audit import Audit
+from datafor_token.audit_log import AuditLog
+from datafor_token.events import Origin
 from datafor_token.secrecy import Secrecy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +61,11 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+def audit_in(folder: Path, clock: Callable[[], float]) -> Audit:
+    """An audit log in a folder, for what needs one."""
+    return Audit(AuditLog(folder), clock, lambda: Origin(None, None, None, None), lambda: None, b"key")
 
 
 def application(**changes: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from flask import Flask
 
 from datafor_token import errors, issuer
 from datafor_token.cli.output import Commands
+from datafor_token.events import Kind
 from datafor_token.keys import ALGORITHMS
 from datafor_token.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
@@ -17,6 +18,7 @@ from tests.support import ROOT, Server, need, token_parts
 from tests.test_issuer import ERP, NOW
 
 README = (ROOT / "README.md").read_text()
+PACKAGE = list((ROOT / "datafor_token").rglob("*.py"))
 
 
 def rows(heading: str) -> dict[str, list[str]]:
@@ -90,6 +92,14 @@ def test_the_table_of_commands(app: Flask) -> None:
         for name in commands.commands
     }
     assert rows("Commands").keys() == found
+
+
+def test_the_table_of_events() -> None:
+    """README describes exactly the events of the code, and names every way and reason."""
+    section = README.split("\n## Audit\n")[1].split("\n## ")[0]
+    assert list(rows("Audit")) == list(Kind)
+    for word in re.findall(r'reason="(\w+)"|_refusal\("(\w+)"', "".join(path.read_text() for path in PACKAGE)):
+        assert f"`{''.join(word)}`" in section
 
 
 def test_every_algorithm_is_named() -> None:

@@ -13,7 +13,7 @@ from datafor_token.store.files import FileStore
 from datafor_token.throttle import Throttle
 from datafor_token.users import User, Users
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
-from tests.support import Clock
+from tests.support import Clock, audit_in
 
 LENA = User(name="lena", password="$argon2id$first")
 
@@ -26,7 +26,12 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def accounts(store: FileStore, clock: Clock) -> Users:
-    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store.folder, clock, b"key"))
+    return Users(
+        store,
+        Passwords(CHEAP_FOR_TESTS_ONLY, clock),
+        Throttle(store.folder, clock, b"key"),
+        audit_in(store.folder, clock),
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from datafor_token.store.files import FileStore
 from datafor_token.throttle import Throttle
 from datafor_token.users import User, Users
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
-from tests.support import Clock
+from tests.support import Clock, audit_in
 
 
 class CountingHasher(argon2.PasswordHasher):
@@ -40,7 +40,12 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def cheap(store: FileStore, clock: Clock) -> Users:
-    return Users(store, Passwords(CHEAP_FOR_TESTS_ONLY, clock), Throttle(store.folder, clock, b"key"))
+    return Users(
+        store,
+        Passwords(CHEAP_FOR_TESTS_ONLY, clock),
+        Throttle(store.folder, clock, b"key"),
+        audit_in(store.folder, clock),
+    )
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def accounts(store: FileStore, hasher: CountingHasher, clock: Clock) -> Users:
     store.put("users", User(name="Lena", password=passwords.hash("right")).to_document())
     store.put("users", User(name="off", password=passwords.hash("right"), enabled=False).to_document())
     store.put("users", User(name="none").to_document())
-    return Users(store, passwords, Throttle(store.folder, clock, b"key"))
+    return Users(store, passwords, Throttle(store.folder, clock, b"key"), audit_in(store.folder, clock))
 
 
 def test_the_right_password_is_the_users(accounts: Users) -> None:

@@ -12,6 +12,7 @@ import click
 from datafor_token import applications, backup, users
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, yes_option
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
+from datafor_token.events import Event, Kind
 from datafor_token.secrecy import note_key
 from datafor_token.services import services
 from datafor_token.store import snapshots
@@ -88,11 +89,13 @@ def restore(file: Path, *, dry_run: bool, yes: bool) -> None:
         return
     confirm(f"Replace all records ({said})?", yes=yes)
     # With the records of that moment: what was revoked while somebody thought it over stays revoked.
-    snapshots.put_back(
-        files,
-        lambda at_last: backup.merged(at_last, kept),
-        lambda records: _progress(records, len(records), "Writing"),
-    )
+    with services().audit.change() as record:
+        record(Event(kind=Kind.STORE_RESTORED))
+        snapshots.put_back(
+            files,
+            lambda at_last: backup.merged(at_last, kept),
+            lambda records: _progress(records, len(records), "Writing"),
+        )
     click.echo(said)
 
 

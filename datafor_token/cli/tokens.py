@@ -9,6 +9,7 @@ import click
 from datafor_token import issuer, strict_json, verifier
 from datafor_token.cli.output import Commands, json_option, read_token, show, show_one, text_of
 from datafor_token.errors import InvalidInput
+from datafor_token.events import Kind
 from datafor_token.forms import Body
 from datafor_token.rules import TIME_CLAIMS
 from datafor_token.schemas import GenerateSchema
@@ -37,10 +38,8 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
     wanted = GenerateSchema().read(Body(sent, is_form=False))
     found = services().registry.get(wanted["name"])
     name = issuer.user_in(wanted["username"], wanted["payload"], wanted["username"])
-    issued = issuer.issue(
-        found, wanted.get("privateKey"), issuer.claims_for(found.fieldmap, name, wanted["payload"]), services().clock()
-    )
-    click.echo(issued.token)
+    about = issuer.claims_for(found.fieldmap, name, wanted["payload"])
+    click.echo(services().issuing.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), about))
 
 
 @token.command("explain")

@@ -12,13 +12,14 @@ from werkzeug.routing import Rule
 from datafor_token import logs
 from datafor_token.auth import GATE_COOKIE, Caller, administrator_required, gate_caller, gate_cookie, url_caller
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, StoreUnavailable, TooManyAttempts
+from datafor_token.events import Event, Kind, fingerprint
 from datafor_token.names import display_text, fold
 from datafor_token.responses import success
 from datafor_token.routes.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
 from datafor_token.routes.paths import MODELER, root_path
 from datafor_token.schemas import LinkSchema, NextSchema
 from datafor_token.services import services
-from datafor_token.signin import Verdict
+from datafor_token.verdicts import Verdict
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("gate", __name__)
@@ -77,20 +78,32 @@ def enter() -> Response:
     wanted = fields_of_query(_next)
     _refuse_previews(with_ticket="ticket" in wanted)
     if "ticket" in wanted:
+        g.way = "ticket"
         redeemed = services().gate.redeem(wanted["ticket"], instead_of=gate_cookie())
         if redeemed is None:
+            refusal = Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=fingerprint(wanted["ticket"]))
+            services().audit.note(refusal)
             raise InvalidToken(reason="ticket: unknown, used, too old, or its application or user is gone")
         cookie, target = redeemed
     else:
         caller = url_caller([(name, value) for name, value in request.args.items(multi=True) if name != "next"])
-        if caller.verdict is None or not _outlives(caller.verdict, services().clock()):
-            raise InvalidToken(reason="expired: a session of it would be over at once")
-        cookie, target = services().gate.open(caller.verdict, instead_of=gate_cookie()), wanted["next"]
+        cookie, target = _entered(caller), wanted["next"]
     response = success()
     response.status_code = 303
     response.headers["Location"] = target
     _set_cookie(response, cookie)
     return response
+
+
+def _entered(caller: Caller) -> str:
+    """The cookie that the token in the URL becomes."""
+    verdict = caller.verdict
+    if verdict is None or not _outlives(verdict, services().clock()):
+        raise InvalidToken(reason="expired: a session of it would be over at once")
+    with services().audit.change() as record:
+        name = caller.application.name if caller.application else None
+        record(Event(kind=Kind.SIGN_IN, application=name, user=caller.user.name))
+        return services().gate.open(verdict, instead_of=gate_cookie())
 
 
 def _refuse_previews(*, with_ticket: bool) -> None:

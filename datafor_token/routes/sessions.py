@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from datafor_token.auth import SESSION_COOKIE, client_address, session_cookie
 from datafor_token.errors import WrongPassword
+from datafor_token.events import Event, Kind
 from datafor_token.responses import success
 from datafor_token.routes.inputs import fields_of_body
 from datafor_token.routes.paths import EXTENSION, root_path
@@ -20,14 +21,17 @@ _login = LoginSchema()
 def login() -> Response:
     """Open a session for a name and password; the cookie is always a new one."""
     wanted = fields_of_body(_login)
-    user = services().users.with_password(wanted["username"], wanted["password"], client_address())
+    g.way = "login"
+    user = services().users.with_password(wanted["username"], wanted["password"], client_address(), opens=True)
     if user is None:
         refusal = WrongPassword()
         refusal.members = {"data": "0"}
         raise refusal
     sessions = services().sessions
     before = sessions.find(session_cookie())
-    cookie = sessions.open(user)
+    with services().audit.change() as record:
+        record(Event(kind=Kind.SIGN_IN, user=user.name))
+        cookie = sessions.open(user)
     sessions.close(session_cookie())
     again = before is not None and before.user.name == user.name
     response = success(msg="login success", data="2" if again else "1", jsessionid=cookie)

@@ -6,6 +6,7 @@ from datafor_token import issuer
 from datafor_token.applications import Application
 from datafor_token.auth import administrator_required, signed_in
 from datafor_token.errors import Forbidden
+from datafor_token.events import Kind
 from datafor_token.keys import is_shared, jwk
 from datafor_token.responses import success
 from datafor_token.routes.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
@@ -23,10 +24,8 @@ def generate() -> Response:
     """Issue a token of an application for a user (seed page "Generate a token")."""
     wanted = fields_of_body(_generate)
     application, claims = whom_to_vouch_for(wanted, g.caller.user.name)
-    issued = issuer.issue(application, wanted.get("privateKey"), claims, services().clock())
-    if issued.with_previous:
-        services().registry.note_previous_use(application)
-    return success(expire=application.expire, token=issued.token)
+    token = services().issuing.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
+    return success(expire=application.expire, token=token)
 
 
 @blueprint.get(f"{MODELER}/token/personal/config")
@@ -51,8 +50,8 @@ def personal() -> Response:
         raise Forbidden("self-service token is not enabled")
     username = g.caller.user.name
     claims = issuer.claims_for(application.fieldmap, username, {})
-    issued = issuer.issue(application, None, claims, services().clock())
-    return success(token=issued.token, expire=application.expire, username=username, name=application.name)
+    token = services().issuing.issue(Kind.TOKEN_PERSONAL, application, None, claims)
+    return success(token=token, expire=application.expire, username=username, name=application.name)
 
 
 @blueprint.post(f"{MODELER}/token/explain")

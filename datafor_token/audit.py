@@ -1,0 +1,201 @@
+"""Who did what, when, from where: typed events, one JSON line each, in ``data/audit.log``.
+
+A change of the store is recorded before it is made, and refused where it cannot be recorded; when the
+store then fails, a second line with an ``outcome`` says so. So no change is without its line, whatever
+breaks. Issuing and checking go on without a line; that is logged and counted.
+No event holds a secret, a password or a token: a token appears by ``fingerprint``.
+"""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import hashlib
+import hmac
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from datafor_token import logs, strict_json
+from datafor_token.audit_log import AuditLog, Place
+from datafor_token.errors import AuditUnavailable, InvalidInput, MaybeStored, StoreUnavailable
+from datafor_token.events import Event, Kind, Origin
+from datafor_token.names import fold
+from datafor_token.rules import moment
+
+log = logging.getLogger(__name__)
+
+_MOST_LINES = 200_000  # looked at for one page
+_CLOCK_STEPS = 3600  # seconds that a clock may have been set back: a line older than that is really older
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which events are wanted; times in seconds since 1970. A user is found as the actor and as the target."""
+
+    since: float | None = None
+    until: float | None = None
+    event: str | None = None
+    user: str | None = None
+    application: str | None = None
+
+    @classmethod
+    def of(cls, wanted: Mapping[str, Any], now: float) -> "Filter":
+        """What ``schemas.AuditSchema`` makes of a request; ``now`` is in seconds since 1970."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        members = {name: value for name, value in wanted.items() if name in known}
+        members |= {name: moment(members[name], now) for name in ("since", "until") if name in members}
+        return cls(**members)
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Events, newest first, and what asks for the ones before them; ``None`` where there are no more."""
+
+    events: Sequence[dict[str, Any]]
+    next: str | None
+
+
+class Audit:
+    """Records events and finds them again.
+
+    ``clock`` answers seconds since 1970, ``origin`` who is acting now, ``unrecorded`` is called for each
+    event that was not recorded; ``key`` is this installation's own.
+    """
+
+    def __init__(
+        self,
+        log: AuditLog,
+        clock: Callable[[], float],
+        origin: Callable[[], Origin],
+        unrecorded: Callable[[], None],
+        key: bytes,
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._origin = origin
+        self._unrecorded = unrecorded
+        self._key = key
+
+    def note(self, event: Event, outcome: str | None = None) -> None:
+        """Record what changes nothing in the store; what cannot be recorded is logged and counted."""
+        try:
+            self._log.append(lambda: self._line(event, outcome), durable=False)
+        except StoreUnavailable as error:
+            self._unrecorded()
+            log.warning(logs.event(event="not recorded in the audit log", kind=event.kind, reason=error.reason))
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Callable[[Event], None]]:
+        """Around a change of the store: gives what records its event, to be called before anything is stored.
+
+        That raises ``AuditUnavailable``, and nothing is changed. When the change fails afterwards, the
+        log says of each of its events that it was not stored.
+        """
+        events: list[Event] = []
+
+        def record(event: Event) -> None:
+            events.append(event)
+            self._log.append(lambda: self._line(event), durable=True)
+
+        try:
+            yield record
+        except BaseException as error:
+            outcome = "may or may not have been stored" if isinstance(error, MaybeStored) else "not stored"
+            for event in events if not isinstance(error, AuditUnavailable) else ():
+                self.note(event, outcome)
+            raise
+
+    def page(self, wanted: Filter, limit: int = 100, page: str | None = None) -> Page:
+        """At most ``limit`` events, newest first; ``page`` is a former answer's ``next``.
+
+        There may be fewer although there are more: a search ends somewhere. Raises ``InvalidInput`` for
+        a ``page`` that is none (any more), and ``AuditUnavailable``.
+        """
+        events: list[dict[str, Any]] = []
+        place = None if page is None else _place(page)
+        try:
+            for looked_at, (here, line) in enumerate(self._log.newest_first(place), start=1):
+                event = _read(line)
+                if event is not None:
+                    if wanted.since is not None and event.moment < wanted.since - _CLOCK_STEPS:
+                        return Page(events, None)
+                    if self._fits(event, wanted):
+                        events.append(event.members)
+                if len(events) == limit or looked_at == _MOST_LINES:
+                    return Page(events, f"{here.file}-{here.offset}")
+        except LookupError:
+            raise _no_page() from None
+        return Page(events, None)
+
+    def _line(self, event: Event, outcome: str | None = None) -> bytes:
+        origin = self._origin()
+        if origin.actor is None and event.kind is not Kind.SIGN_IN_REFUSED:
+            # Whoever signs in acts for themselves.
+            origin = dataclasses.replace(origin, actor=event.user)
+        now = dt.datetime.fromtimestamp(self._clock(), dt.UTC).isoformat(timespec="milliseconds")
+        unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
+        target = {
+            "application": event.application,
+            "user": event.user,
+            "unknown_user": unknown,
+            "token": event.token,
+        }
+        details = {"fields": event.fields, "reason": event.reason, "outcome": outcome}
+        line = {
+            "time": now.replace("+00:00", "Z"),
+            "event": event.kind,
+            **dataclasses.asdict(origin),
+            "target": {name: value for name, value in target.items() if value is not None},
+            **{name: value for name, value in details.items() if value is not None},
+        }
+        return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+    def _hashed(self, name: str) -> str:
+        text = fold(name[:2048]).encode("utf-8", "surrogatepass")
+        return hmac.digest(self._key, text, hashlib.sha256).hex()[:12]
+
+    def _fits(self, event: "_Read", wanted: Filter) -> bool:
+        members, target = event.members, event.members["target"]
+        users = {fold(name) for name in (members.get("actor"), target.get("user")) if isinstance(name, str)}
+        return (
+            (wanted.since is None or event.moment >= wanted.since)
+            and (wanted.until is None or event.moment < wanted.until)
+            and (wanted.event is None or members["event"] == wanted.event)
+            and (wanted.application is None or fold(str(target.get("application"))) == fold(wanted.application))
+            and (
+                wanted.user is None
+                or fold(wanted.user) in users
+                or target.get("unknown_user") == self._hashed(wanted.user)
+            )
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """A line that was read again, and its time in seconds since 1970."""
+
+    members: dict[str, Any]
+    moment: float
+
+
+def _read(line: bytes) -> _Read | None:
+    """The event of a line; ``None`` for what somebody else wrote into the file."""
+    try:
+        members = strict_json.loads(line)
+        seconds = dt.datetime.fromisoformat(members["time"]).timestamp()
+        known = isinstance(members["target"], dict) and isinstance(members["event"], str)
+    except (strict_json.JSONError, KeyError, TypeError, ValueError):
+        return None
+    return _Read(members, seconds) if known else None
+
+
+def _place(page: str) -> Place:
+    file, _, offset = page.partition("-")
+    if not offset.isdecimal() or not offset.isascii() or len(offset) > 18:
+        raise _no_page()
+    return Place(file, int(offset))
+
+
+def _no_page() -> InvalidInput:
+    return InvalidInput.of("page", "is not what an answer before gave as next, or its part of the log is gone")

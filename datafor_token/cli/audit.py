@@ -1,0 +1,53 @@
+"""``flask audit``: who did what, when, from where."""
+
+from typing import Any
+
+import click
+
+from datafor_token.audit import Filter
+from datafor_token.cli.output import Commands, json_option, show
+from datafor_token.forms import Body
+from datafor_token.schemas import AuditSchema
+from datafor_token.services import services
+
+audit = Commands("audit", help="Look into the audit log. Example: flask audit show --since 24h --user lena")
+_PAGE = 1000
+
+
+@audit.command("show")
+@click.option("--since", help="A time (RFC 3339), a day, or how long ago: 90m, 24h, 7d.")
+@click.option("--until", help="The same; what happened before it.")
+@click.option("--event", help="One kind of event, such as sign_in_refused.")
+@click.option("--user", help="Who did it, or to whom it was done.")
+@click.option("--application", help="The application that it was about.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many events at most.")
+@json_option
+def show_events(*, limit: int, as_json: bool, **given: str | None) -> None:
+    """Show events, newest first, rotated files included.
+
+    Example: flask audit show --since 24h --event sign_in_refused
+    """
+    sent = {name: value for name, value in given.items() if value is not None}
+    wanted = Filter.of(AuditSchema().read(Body(sent, is_form=True)), services().clock())
+    events: list[dict[str, Any]] = []
+    page = None
+    while len(events) < limit:
+        found = services().audit.page(wanted, min(_PAGE, limit - len(events)), page)
+        events += found.events
+        page = found.next
+        if page is None:
+            break
+    show(events if as_json else [_row(event) for event in events], as_json=as_json)
+
+
+def _row(event: dict[str, Any]) -> dict[str, Any]:
+    details = {name: event[name] for name in ("fields", "reason", "outcome") if name in event}
+    return {
+        "time": event["time"],
+        "event": event["event"],
+        "actor": event.get("actor") or "",
+        "way": event.get("way") or "",
+        "address": event.get("address") or "",
+        "target": event["target"],
+        "details": {name: ", ".join(value) if isinstance(value, list) else value for name, value in details.items()},
+    }

@@ -1,0 +1,58 @@
+"""What can happen, for the audit log: typed events, who is acting, and what a token is called."""
+
+import dataclasses
+import enum
+import hashlib
+from collections.abc import Sequence
+
+
+class Kind(enum.StrEnum):
+    """What can happen. README's table of events says when each of them is recorded."""
+
+    APPLICATION_ADDED = "application_added"
+    APPLICATION_CHANGED = "application_changed"
+    APPLICATION_ROTATED = "application_rotated"
+    APPLICATION_DELETED = "application_deleted"
+    TOKEN_GENERATED = "token_generated"  # noqa: S105 - an event's name
+    TOKEN_PERSONAL = "token_personal"  # noqa: S105 - the same
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the same
+    LINK_MADE = "link_made"
+    LINK_REDEEMED = "link_redeemed"
+    SIGN_IN = "sign_in"
+    SIGN_IN_REFUSED = "sign_in_refused"
+    USER_MADE = "user_made"
+    USER_CHANGED = "user_changed"
+    USER_DELETED = "user_deleted"
+    STORE_RESTORED = "store_restored"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Event:
+    """What happened, and to what: names of an application and a user, the fingerprint of a token or ticket.
+
+    ``unknown_user`` is a name under which somebody tried to sign in and whose user there is not: it may
+    be a password that was typed into the wrong field, and is kept as a keyed hash.
+    """
+
+    kind: Kind
+    application: str | None = None
+    user: str | None = None
+    unknown_user: str | None = dataclasses.field(default=None, repr=False)
+    token: str | None = None
+    fields: Sequence[str] | None = None
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Who is acting: a user's name (``None``: nobody yet), how they signed in, from which address, in which request."""
+
+    actor: str | None
+    way: str | None
+    address: str | None
+    request_id: str | None
+
+
+def fingerprint(token: str) -> str:
+    """What a token is called where it must not stand itself: the first 12 hex digits of its SHA-256."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -1,0 +1,56 @@
+"""What became of a token, and the words for the refusals that concern no single application."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from datafor_token.applications import Application
+from datafor_token.users import User
+from datafor_token.verifier import Step, Token, Vouched
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What became of a token. ``reason`` is ``None`` when it is accepted, else one of contract section 7.
+
+    ``application`` accepts it, or came furthest; ``username`` is whom it names, as far as that was asked;
+    ``user`` is ``None`` where the token would make one and was only asked about.
+    """
+
+    reason: str | None
+    steps: Sequence[Step]
+    application: Application | None = None
+    vouched: Vouched | None = None
+    user: User | None = None
+    username: str | None = None
+
+    def to_answer(self) -> dict[str, Any]:
+        """The judgement step by step, as ``explain`` answers it."""
+        return {
+            "accepted": self.reason is None,
+            "reason": self.reason,
+            "application": self.application.name if self.application else None,
+            "steps": [dataclasses.asdict(step) for step in self.steps],
+        }
+
+
+def unexpected_algorithm(token: Token, applications: Sequence[Application], steps: list[Step]) -> Verdict:
+    """No application expects the token's algorithm."""
+    expected = shown([f"{one.name} expects {one.algorithm}" for one in applications], "; ")
+    detail = f"{expected or 'there is no application'}, the token says {token.algorithm[:16]}"
+    only = applications[0] if len(applications) == 1 else None
+    return Verdict("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
+
+
+def unknown_signature(fitting: Sequence[Application], steps: list[Step]) -> Verdict:
+    """None of those that expect the algorithm has the secret that signed the token."""
+    names = shown([application.name for application in fitting])
+    algorithm = Step("algorithm", ok=True, detail=f"expected by {names}")
+    detail = f"not signed with the secret of {names}: it was changed, or the token is another's"
+    only = fitting[0] if len(fitting) == 1 else None
+    return Verdict("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)
+
+
+def shown(texts: Sequence[str], separator: str = ", ") -> str:
+    """The first few of many."""
+    return separator.join(texts[:5]) + (f"{separator}and {len(texts) - 5} more" if len(texts) > 5 else "")
