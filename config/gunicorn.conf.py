@@ -2,6 +2,7 @@
 
 import os
 
+from datafor_token import metric_files
 from datafor_token.settings import bind_address
 
 bind = bind_address(os.environ)
@@ -31,3 +32,11 @@ secure_scheme_headers: dict[str, str] = {}
 # A socket in the home folder that takes commands: nobody here uses it.
 control_socket_disable = True
 umask = 0o077
+
+# The workers count in one folder, which is removed at the end of this process.
+metric_files.share(os.environ)
+
+
+def post_fork(server: object, worker: object) -> None:
+    """Let a new worker count on where a dead one stopped."""
+    metric_files.claim()

@@ -29,11 +29,13 @@ from datafor_token.audit import Audit
 from datafor_token.audit_log import AuditLog
 from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.issuing import Issuing
+from datafor_token.metrics import Metrics
 from datafor_token.passwords import Passwords
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.signin import SignIn
 from datafor_token.store.files import FileStore
+from datafor_token.store.metered import Metered
 from datafor_token.store.restoring import finish_at_start
 from datafor_token.throttle import Throttle
 
@@ -77,11 +79,13 @@ def create_app(
 
 
 def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher) -> services.Services:
+    metrics = Metrics(__version__, _COLLECTIONS)
     try:
         finish_at_start(settings.data_dir, _COLLECTIONS)
-        store = FileStore(settings.data_dir, _COLLECTIONS, lock_timeout=settings.lock_timeout)
+        files = FileStore(settings.data_dir, _COLLECTIONS, settings.lock_timeout, waited=metrics.lock_waited)
+        store = Metered(files, metrics.store_operation, metrics.store_failure)
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
-        passwords = Passwords(hasher, clock)
+        passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
         trail = Audit(log_file, clock, auth.origin, lambda: None, keys.derived("audit"))
         throttle = Throttle(settings.data_dir, clock, keys.derived("throttle"))
@@ -100,7 +104,8 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
     bundle = services.Services(
         settings=settings,
         clock=clock,
-        store=store,
+        metrics=metrics,
+        store=files,
         registry=registry,
         issuing=Issuing(registry, trail, clock),
         secrecy=keys,
@@ -113,7 +118,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         gate=gate.Gate(store, sessions.Sessions("gate", store, accounts, clock, times), judge, trail, clock),
     )
     try:
-        for keeper in (store, bundle.revocations, bundle.sessions, bundle.gate):
+        for keeper in (files, bundle.revocations, bundle.sessions, bundle.gate):
             keeper.sweep()
     except StoreUnavailable as error:
         # A disk that can only be read still serves.

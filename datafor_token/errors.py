@@ -141,6 +141,13 @@ class Overloaded(DataforTokenError):
     retry_after = 1
 
 
+class MetricsUnavailable(DataforTokenError):
+    """503: what the workers count cannot be read; all other calls go on."""
+
+    status = 503
+    message = "metrics are unavailable"
+
+
 class StoreUnavailable(DataforTokenError):
     """503: the store cannot be read or written; nothing was stored."""
 

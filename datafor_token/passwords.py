@@ -23,12 +23,19 @@ class Passwords:
     """Hashes passwords with argon2id (RFC 9106) and checks them.
 
     A right password is remembered for a minute as an HMAC under a key of this process alone, bound
-    to the stored hash: any change of the password forgets it. ``clock`` answers seconds.
+    to the stored hash: any change of the password forgets it. ``clock`` answers seconds; ``looked_up`` is
+    told whether a password was remembered.
     """
 
-    def __init__(self, hasher: argon2.PasswordHasher, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        hasher: argon2.PasswordHasher,
+        clock: Callable[[], float],
+        looked_up: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._hasher = hasher
         self._clock = clock
+        self._looked_up = looked_up
         self._key = os.urandom(32)
         self._remembered: dict[bytes, float] = {}
         self._slots = threading.BoundedSemaphore(_HASHES_AT_ONCE)
@@ -43,7 +50,9 @@ class Passwords:
     def remembers(self, stored: str, password: str) -> bool:
         """Whether ``password`` was right for the hash ``stored`` within the last minute."""
         since = self._remembered.get(self._mark(stored, password))
-        return since is not None and 0 <= self._clock() - since < _REMEMBERED_SECONDS
+        remembered = since is not None and 0 <= self._clock() - since < _REMEMBERED_SECONDS
+        self._looked_up(remembered)
+        return remembered
 
     def match(self, stored: str, password: str) -> bool:
         """Whether ``password`` is the one of the hash ``stored``; an empty ``stored`` takes as long and is no.

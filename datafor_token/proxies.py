@@ -1,7 +1,8 @@
 """What stands between a client and this service: believed proxies, and pages of other origins (CORS)."""
 
+import ipaddress
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, request
@@ -14,7 +15,8 @@ from datafor_token.services import services
 
 log = logging.getLogger(__name__)
 
-_FORWARDING = ("forwarded", "x-real-ip", "via")
+_FORWARDING = ("forwarded", "x-real-ip", "x-client-ip", "via")
+_FORWARDING_FAMILIES = ("x-forwarded-", "x-original-")
 _METHODS, _HEADERS = "GET, POST", "Authorization, Content-Type"
 _PREFLIGHT_SECONDS = 600
 
@@ -39,7 +41,23 @@ def init_app(app: Flask) -> None:
 def is_forwarded() -> bool:
     """Whether the request says that a proxy sent it on; such a one is never local, believed or not."""
     names = [name.lower() for name, _ in request.headers]
-    return any(name in _FORWARDING or name.startswith("x-forwarded-") for name in names)
+    return any(name in _FORWARDING or name.startswith(_FORWARDING_FAMILIES) for name in names)
+
+
+def is_directly_from(networks: Sequence[str]) -> bool:
+    """Whether the request comes from one of the networks (such as ``10.0.0.0/8``), and no proxy sent it on."""
+    if is_forwarded():
+        return False
+    # Who is at the other end, whatever a believed proxy says of others.
+    original = request.environ.get("werkzeug.proxy_fix.orig", {})
+    try:
+        address = ipaddress.ip_address(original.get("REMOTE_ADDR") or request.environ.get("REMOTE_ADDR", ""))
+    except ValueError:
+        # A socket in the file system has no address.
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in ipaddress.ip_network(network) for network in networks)
 
 
 def _without_upgrade(application: WSGIApplication) -> WSGIApplication:

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from datafor_token import logs
 from datafor_token.errors import BodyTooLarge, DataforTokenError, NotAuthenticated
+from datafor_token.services import services
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,10 @@ def _end(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
+    seconds = time.monotonic() - g.begun
+    # The template: in the path itself stands whatever a stranger wrote there.
+    route = request.url_rule.rule if request.url_rule else None
+    services().metrics.request(route, request.method, response.status_code, seconds)
     log.info(
         logs.event(
             request_id=g.request_id,
@@ -51,7 +56,7 @@ def _end(response: Response) -> Response:
             # The path alone: a token can stand in the query string.
             path=logs.shown_path(request.path),
             status=response.status_code,
-            ms=round((time.monotonic() - g.begun) * 1000),
+            ms=round(seconds * 1000),
             address=request.remote_addr,
             user=g.get("user"),
             way=g.get("way"),

@@ -9,6 +9,7 @@ from datafor_token.accounts import Accounts
 from datafor_token.audit import Audit
 from datafor_token.gate import Gate
 from datafor_token.issuing import Issuing
+from datafor_token.metrics import Metrics
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.secrecy import Secrecy
@@ -27,6 +28,7 @@ class Services:
 
     settings: Settings
     clock: Callable[[], float]
+    metrics: Metrics
     store: Store
     registry: Registry
     issuing: Issuing

@@ -1,5 +1,6 @@
 """What the values of settings must keep; each raises ``RuleError`` with a predicate."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
@@ -53,3 +54,12 @@ def hosts(value: Any) -> None:
     for host in value:
         if not isinstance(host, str) or not re.fullmatch(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*", host):
             raise RuleError("must be host names such as intra.example, in lower case and without a port")
+
+
+def networks(value: Any) -> None:
+    """Networks in CIDR notation, or addresses."""
+    for network in value:
+        try:
+            ipaddress.ip_network(network if isinstance(network, str) else "")
+        except ValueError:
+            raise RuleError("must be networks such as 10.0.0.0/8 or ::1/128, with no bit set behind the mask") from None

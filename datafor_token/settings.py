@@ -15,11 +15,14 @@ from datafor_token import setting_rules
 from datafor_token.errors import RuleError, StartError
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
-# Read elsewhere: the two folders below, the address by config/gunicorn.conf.py, the password at the first start.
+# Read elsewhere: the two folders below, the address and METRICS_DIR by config/gunicorn.conf.py, the password at the
+# first start.
 ENVIRONMENT_ONLY = {
     "CONFIG_DIR": "the folder of settings.toml; default: config/ beside the code",
     "DATA_DIR": "the folder of all records; default: data/ beside the code",
     "BIND": "where gunicorn listens; default: 127.0.0.1:28080",
+    "METRICS_DIR": "where gunicorn makes the folder of the metrics, and removes it at its end;"
+    " default: where temporary files are",
     "SECRET_KEY": "the key that encrypts secrets, 32 random bytes as Base64, and former ones behind commas;"
     " default: config/secret_key",
     "ADMIN_PASSWORD": "the password of the user admin, made at the first start; default: a random one, printed once",
@@ -110,6 +113,12 @@ class Settings:
         unit="list of origins",
         text="Origins whose pages may call, such as https://portal.example; in the environment with commas between.",
         check=setting_rules.origins,
+    )
+    metrics_allow: tuple[str, ...] = _setting(
+        ("127.0.0.0/8", "::1/128"),
+        unit="list of networks",
+        text="From where /metrics is answered; never what a proxy sent on.",
+        check=setting_rules.networks,
     )
     log_level: str = _setting(
         "INFO",

@@ -1,7 +1,9 @@
 """Calls for whoever watches the service."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
+from datafor_token.errors import Forbidden
+from datafor_token.proxies import is_directly_from
 from datafor_token.responses import success
 from datafor_token.services import services
 
@@ -18,3 +20,12 @@ def healthz() -> Response:
 def readyz() -> Response:
     """200 while the store can be read; the body says whether it can be written too."""
     return success(readable=True, writable=services().store.writable())
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """What is counted, in the text format of Prometheus or as OpenMetrics, for the networks of ``METRICS_ALLOW``."""
+    if not is_directly_from(services().settings.metrics_allow):
+        raise Forbidden
+    text, content_type = services().metrics.exposition(request.headers.get("Accept", ""))
+    return Response(text, content_type=content_type)

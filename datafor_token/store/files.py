@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import unicodedata
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -33,11 +33,21 @@ _LONGEST_STEM = 200  # bytes; a file name may have 255
 class FileStore:
     """A ``Store`` (see ``store.base``) in a folder: ``<folder>/<collection>/<record>.json``."""
 
-    def __init__(self, folder: Path, collections: tuple[str, ...], lock_timeout: float) -> None:
-        """Make the folders (mode 0700) where they are missing; ``lock_timeout`` is in seconds."""
+    def __init__(
+        self,
+        folder: Path,
+        collections: tuple[str, ...],
+        lock_timeout: float,
+        waited: Callable[[float], None] | None = None,
+    ) -> None:
+        """Make the folders (mode 0700) where they are missing; ``lock_timeout`` is in seconds.
+
+        ``waited`` is told for how many seconds each lock was waited for.
+        """
         self.folder = folder
         self.collections = collections
         self._lock_timeout = lock_timeout
+        self._waited = waited
         with outage("make the folders"):
             for path in (folder, *(folder / collection for collection in collections)):
                 make_folder(path)
@@ -170,7 +180,7 @@ class FileStore:
         with contextlib.ExitStack() as stack:
             # Only taking the lock: what goes wrong inside has its own words.
             with outage(f"lock {collection}"):
-                stack.enter_context(exclusive(self.folder / collection / _LOCK, timeout))
+                stack.enter_context(exclusive(self.folder / collection / _LOCK, timeout, self._waited))
             finish_before_writing(self.folder, self.collections)
             yield
 

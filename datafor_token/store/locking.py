@@ -11,7 +11,7 @@ import fcntl
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datafor_token.errors import LockTimeout
@@ -19,24 +19,29 @@ from datafor_token.store.disk import hand_over
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, timeout: float) -> Iterator[int]:
+def exclusive(path: Path, timeout: float, waited: Callable[[float], None] | None = None) -> Iterator[int]:
     """Hold the lock ``path``; raise ``LockTimeout`` after ``timeout`` seconds, ``OSError`` as it comes.
 
-    Gives the open file's descriptor, for a file that is its own lock.
+    Gives the open file's descriptor, for a file that is its own lock. ``waited`` is told for how many
+    seconds the lock was waited for, also in vain.
 
     The file is opened anew each time: a ``flock`` belongs to the open file, so that threads exclude
     each other as processes do, and the kernel drops it when its holder dies.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _opened(path)
     try:
         hand_over(path)
         # Monotonic: a corrected wall clock must neither shorten nor prolong the wait.
-        deadline = time.monotonic() + timeout
-        while not _taken(descriptor):
-            if time.monotonic() >= deadline:
-                raise LockTimeout(reason=f"waited {timeout} s for {path.name} of {path.parent.name}")
-            # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md).
-            time.sleep(random.uniform(0.001, 0.004))  # noqa: S311 - no secret is made of it
+        begun = time.monotonic()
+        try:
+            while not _taken(descriptor):
+                if time.monotonic() >= begun + timeout:
+                    raise LockTimeout(reason=f"waited {timeout} s for {path.name} of {path.parent.name}")
+                # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md).
+                time.sleep(random.uniform(0.001, 0.004))  # noqa: S311 - no secret is made of it
+        finally:
+            if waited is not None:
+                waited(time.monotonic() - begun)
         yield descriptor
     finally:
         # What was done under the lock is done, whatever the release says; the kernel has dropped it with the close.
@@ -44,6 +49,22 @@ def exclusive(path: Path, timeout: float) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         with contextlib.suppress(OSError):
             os.close(descriptor)
+
+
+def hold(path: Path) -> int | None:
+    """Hold the lock ``path`` until the descriptor that this gives is closed, as the process's end does.
+
+    ``None`` where another one has it; raises ``OSError`` as it comes.
+    """
+    descriptor = _opened(path)
+    if _taken(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _taken(descriptor: int) -> bool:
