@@ -57,9 +57,9 @@ class MetricFiles:
             return
         held = None
         try:
-            slot, held = _lowest(self.folder)
+            slot, held = _lowest(self.folder, 0 if os.getpid() == self._maker else 1)
             for kind, size in _SIZES.items():
-                _make(self.folder / f"{kind}_{slot}.db", size)
+                _make(self._file(kind, slot), size)
             self._slot, self.fault = slot, None
         except OSError as error:
             self.fault = _words(error)
@@ -78,16 +78,18 @@ class MetricFiles:
             if self._slot is None:
                 self.claim()
         for kind in _SIZES:
-            self._file(kind).stat()
+            # Also the maker's, which every run has: whoever cleans up does not stop at one worker's.
+            for slot in (0, self.slot()):
+                self._file(kind, slot).stat()
 
     def has_room(self, kind: str, needed: int) -> bool:
         """Whether a new value of so many bytes fits into this process's file; the client would make it larger."""
-        with self._file(kind).open("rb") as file:
+        with self._file(kind, self.slot()).open("rb") as file:
             (used,) = struct.unpack("i", file.read(4))
         return bool(used + needed <= _SIZES[kind] - _RESERVE)
 
-    def _file(self, kind: str) -> Path:
-        return (self.folder or Path()) / f"{kind}_{self.slot()}.db"
+    def _file(self, kind: str, slot: int) -> Path:
+        return (self.folder or Path()) / f"{kind}_{slot}.db"
 
     def _remove(self) -> None:
         # A fork of gunicorn's master ends like its master, and is not the one.
@@ -119,9 +121,9 @@ def claim() -> None:
         _Shared.files.claim()
 
 
-def _lowest(folder: Path) -> tuple[int, int]:
-    """The lowest free slot and the descriptor that holds it."""
-    for number in itertools.count():
+def _lowest(folder: Path, first: int) -> tuple[int, int]:
+    """The lowest free slot from ``first`` on, and the descriptor that holds it."""
+    for number in itertools.count(first):
         held = hold(folder / f"{number}.lock")
         if held is not None:
             return number, held
