@@ -4,6 +4,7 @@ No label holds what a stranger chose: routes, ways, outcomes, kinds and collecti
 applications are stored ones. Counting never fails a request, whatever is wrong with it.
 """
 
+import atexit
 import json
 import logging
 import platform
@@ -90,6 +91,8 @@ class Metrics:
         if files is not None:
             # The client's own hook; it is of the process, and so the folder is too.
             values.ValueClass = values.MultiProcessValue(files.slot)  # type: ignore[no-untyped-call]
+            # Else Python says at the end, where it is asked for such warnings, that files were left open.
+            atexit.register(values.close_all_multiprocess_files)
         self._registry = CollectorRegistry()
         self._registry.register(self._build)
         families = {
@@ -151,7 +154,11 @@ class Metrics:
 
         Raises ``MetricsUnavailable`` where the workers' counts cannot be read.
         """
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:
+            # The client cannot compare a version that is none, such as 1.x.
+            encode, content_type = choose_encoder("")
         try:
             return encode(self._all()), content_type
         except _UNREADABLE as error:

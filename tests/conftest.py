@@ -42,6 +42,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _no_gunicorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads gunicorn's settings in a test is not gunicorn, and must not count for its workers from then on."""
+    monkeypatch.setattr("datafor_token.metric_files.share", lambda _: None)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

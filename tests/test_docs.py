@@ -12,8 +12,10 @@ from datafor_token import errors, issuer
 from datafor_token.cli.output import Commands
 from datafor_token.events import Kind
 from datafor_token.keys import ALGORITHMS
+from datafor_token.metric_table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
 from datafor_token.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
+from datafor_token.store.metered import KINDS
 from tests.support import ROOT, Server, need, token_parts
 from tests.test_issuer import ERP, NOW
 
@@ -69,6 +71,23 @@ def test_the_calls_table(app: Flask) -> None:
 def test_the_tables_of_fields(heading: str, schema: UpdateSchema | GenerateSchema) -> None:
     """README describes exactly the fields that a call takes."""
     assert rows(heading).keys() == schema.fields.keys()
+
+
+def test_the_metrics_table() -> None:
+    """README's metrics are exactly the table of the code: name, type, labels and meaning."""
+    assert rows("Metrics") == {
+        f"{PREFIX}{row.name}": [row.kind, ", ".join(f"`{label}`" for label in row.labels), row.meaning]
+        for row in TABLE.values()
+    }
+
+
+def test_the_labels_table() -> None:
+    """README names every label, and every word of those whose words the code fixes."""
+    shown = rows("Labels")
+    named = {label for cell in shown for label in cell.split("`, `")}
+    assert named == {label for row in TABLE.values() for label in row.labels}
+    for label, words in (("method", METHODS), ("way", WAYS), ("outcome", OUTCOMES), ("kind", set(KINDS.values()))):
+        assert set(re.findall(r"`(\w+)`", shown[label][0])) == words
 
 
 def test_every_error_is_described() -> None:

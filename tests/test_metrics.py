@@ -358,6 +358,25 @@ def test_only_loopback_by_default(make: Any, address: str, allowed: bool) -> Non
         assert response.status_code == (200 if allowed else 403)
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=a.b", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;version=x", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
+    ],
+)
+def test_the_format_is_what_is_asked_for(app: Flask, accept: str, kind: str) -> None:
+    """Prometheus' own question gets OpenMetrics, any other one, however wrong, the plain text format."""
+    response = app.test_client().get("/metrics", headers={"Accept": accept})
+    assert (response.status_code, response.headers["Content-Type"]) == (200, kind)
+
+
 def test_other_networks_can_be_allowed(make: Any) -> None:
     """METRICS_ALLOW names who is answered, and nobody else is; a credential does not help."""
     client = make(metrics_allow=("10.0.0.0/8", "2001:db8::7/128"))

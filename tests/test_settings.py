@@ -84,6 +84,9 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         ("CORS_ORIGINS", "*"),
         ("TRUSTED_HOSTS", "intra.example:80"),
         ("TRUSTED_HOSTS", "*"),
+        ("METRICS_ALLOW", "10.0.0.1/8"),
+        ("METRICS_ALLOW", "127.0.0.1/8,everywhere"),
+        ("METRICS_ALLOW", "10.0.0.0/33"),
         ("CORS_ORIGINS", "https://a.example/,https://b.example"),
     ],
 )
