@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from tests.faults import disks, killing, tracing
+from tests.faults import counting, disks, killing, tracing
 from tests.faults.tracing import Outcome
 
 ROOT = os.geteuid() == 0
@@ -42,6 +42,7 @@ def checks(*, short: bool) -> list[Check]:
         Check("S6 too many open files", partial(disks.check_disk, disks.too_many_files), ("always done",)),
         Check("S7 holder of the lock stopped", killing.check_stopped_holder, ("no lock",)),
         Check("S8 records cut and flipped", disks.check_damage, ("lenient",)),
+        Check("metrics on a full disk", counting.check_full_metrics, ("sparse files",), ("root",)),
         Check("S9 workers killed under load", partial(killing.check_workers, kills=worker_kills), ("late",)),
     ]
     if not short:
