@@ -19,11 +19,15 @@ T = TypeVar("T")
 
 
 class Ruled(fields.Field[T]):
-    """A field whose value is what a rule of the domain makes of it."""
+    """A field whose value is what a rule of the domain makes of it.
 
-    def __init__(self, rule: Callable[[object], T], **options: Any) -> None:
-        super().__init__(**options)
+    ``says`` is what the API description says of it; ``stated`` is the rule by which it finds the JSON Schema.
+    """
+
+    def __init__(self, rule: Callable[[object], T], *, says: str = "", **options: Any) -> None:
+        super().__init__(metadata={"description": says} if says else {}, **options)
         self.rule = rule
+        self.stated: Callable[..., object] = rule
 
     def from_form(self, value: Any) -> Any:
         """Read a form's text as the kind of value that the rule takes; left as it is where it cannot be."""
@@ -41,6 +45,7 @@ class Text(Ruled[str]):
 
     def __init__(self, rule: Callable[[str], str] = str, **options: Any) -> None:
         super().__init__(lambda value: rule(rules.text(value)), **options)
+        self.stated = rule
 
 
 class Seconds(Ruled[int]):

@@ -15,7 +15,7 @@ DEFAULT_USER_TYPE = "SYS_Reader"
 
 # Words that our own calls use in a URL: a token under one of these could not be told from them.
 # fmt: off
-_RESERVED_TOKEN_NAMES = frozenset([
+RESERVED_TOKEN_NAMES = frozenset([
     "name", "username", "next", "ticket", "role", "type", "application",
     "limit", "since", "until", "event", "user", "page",
 ])
@@ -63,7 +63,7 @@ def token_name(text: str) -> str:
         raise RuleError("can not be empty")
     if not _TOKEN_NAME.fullmatch(text):
         raise RuleError("must be 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'")
-    if text in _RESERVED_TOKEN_NAMES:
+    if text in RESERVED_TOKEN_NAMES:
         raise RuleError(f"can not be '{text}': calls of this service use that parameter themselves")
     return text
 

@@ -33,6 +33,8 @@ class FieldMapSchema(Schema):
 class FieldMapField(Structure[applications.FieldMap]):
     """``fieldmap``, each of its members with an error of its own."""
 
+    members = FieldMapSchema
+
     def __init__(self, **options: Any) -> None:
         super().__init__(self._load, **options)
 
@@ -51,17 +53,17 @@ class UpdateSchema(CallSchema):
 
     ignored = _IGNORED_ON_UPDATE
 
-    name = Text(names.application_name, required=True)
-    token_name = Text(names.token_name, load_default="token")
-    secret = Text(rules.secret)
-    expire = Seconds(rules.seconds, required=True)
-    fieldmap = FieldMapField(required=True)
+    name = Text(names.application_name, required=True, says="unique, in whatever case")
+    token_name = Text(names.token_name, load_default="token", says="the URL parameter that carries its tokens")
+    secret = Text(rules.secret, says=f"shared key or public key; left out or {MASK}: the stored one stays")
+    expire = Seconds(rules.seconds, required=True, says="lifetime of a token in seconds")
+    fieldmap = FieldMapField(required=True, says="the claims that hold what; all different")
     algorithm = Text(rules.algorithm, required=True)
-    enable = Flag(required=True)
-    inituser = Flag(required=True)
-    initroles = Names(rules.roles, required=True)
-    initpwd = Text(rules.initial_password, load_default="")
-    self_service = Flag(load_default=False)
+    enable = Flag(required=True, says="whether its tokens are accepted and issued")
+    inituser = Flag(required=True, says="whether a token of an unknown user makes that user")
+    initroles = Names(rules.roles, required=True, says="the roles of such a user, at most one user type among them")
+    initpwd = Text(rules.initial_password, load_default="", says=f"the password of such a user; {MASK} keeps it")
+    self_service = Flag(load_default=False, says="whether users may make tokens of their own; with HS* only")
 
     @validates_schema(skip_on_field_errors=False)
     def _check_what_depends_on_the_algorithm(self, values: dict[str, Any], **_: Any) -> None:
@@ -85,7 +87,8 @@ class UpdateSchema(CallSchema):
             raise ValidationError(faults)
 
 
-def _payload(value: object) -> dict[str, Any]:
+def further_claims(value: object) -> dict[str, Any]:
+    """Further claims; what is ``null`` counts as left out."""
     if not isinstance(value, dict):
         raise RuleError("must be an object")
     return {name: claim for name, claim in value.items() if claim is not None}
@@ -94,10 +97,10 @@ def _payload(value: object) -> dict[str, Any]:
 class GenerateSchema(CallSchema):
     """``token/generate``: which application signs, with which key, for whom, with which further claims."""
 
-    name = Text(names.application_name)
-    privateKey = Text(rules.secret)  # noqa: N815 - the seed's name
-    username = Text(names.user_name)
-    payload = Structure[dict[str, Any]](_payload)
+    name = Text(names.application_name, says="left out: the only one there is")
+    privateKey = Text(rules.secret, says="the shared secret, or a private key in PEM")  # noqa: N815 - the seed's name
+    username = Text(names.user_name, says="who the token is for; left out: the caller")
+    payload = Structure[dict[str, Any]](further_claims, says="further claims; keys of the fieldmap are renamed")
 
 
 class NameSchema(CallSchema):
@@ -125,8 +128,8 @@ class NamesSchema(CallSchema):
 class RotateSchema(NameSchema):
     """``token/rotate``: a new secret, and for how long the present one goes on being accepted."""
 
-    secret = Text(rules.secret)
-    grace = Seconds(rules.grace, load_default=rules.DEFAULT_GRACE)
+    secret = Text(rules.secret, says="the new one; left out with HS*: a random one is made")
+    grace = Seconds(rules.grace, load_default=rules.DEFAULT_GRACE, says="seconds for which the old one is accepted")
 
 
 class TokenSchema(CallSchema):
@@ -161,11 +164,11 @@ class UserSchema(CallSchema):
 class LinkSchema(CallSchema):
     """``token/link``: whom a one-time link signs in, by which application, where it leads, how long it waits."""
 
-    name = Text(names.application_name)
-    username = Text(names.user_name)
-    payload = Structure[dict[str, Any]](_payload)
-    next = Text(rules.next_path, load_default="/")
-    ttl = Seconds(rules.ticket_lifetime, load_default=rules.DEFAULT_TICKET)
+    name = Text(names.application_name, says="left out: the only one there is")
+    username = Text(names.user_name, says="whom it signs in; left out: the caller")
+    payload = Structure[dict[str, Any]](further_claims, says="name and email for a first sign-in")
+    next = Text(rules.next_path, load_default="/", says="where it leads: a path of this host")
+    ttl = Seconds(rules.ticket_lifetime, load_default=rules.DEFAULT_TICKET, says="seconds until it is too old")
 
 
 class NextSchema(CallSchema):

@@ -2,11 +2,11 @@
 
 from flask import Flask
 
-from datafor_token.routes import applications, audit, gate, operations, sessions, tokens, users
+from datafor_token.routes import applications, audit, description, gate, operations, sessions, tokens, users
 
 
 def register(app: Flask, url_prefix: str) -> None:
     """Put every call under the prefix."""
-    for family in (applications, tokens, sessions, users, gate, audit, operations):
+    for family in (applications, tokens, sessions, users, gate, audit, operations, description):
         app.register_blueprint(family.blueprint, url_prefix=url_prefix or None)
     app.register_blueprint(gate.links, url_prefix=url_prefix or None)
