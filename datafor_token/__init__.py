@@ -87,7 +87,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
-        trail = Audit(log_file, clock, auth.origin, lambda: None, keys.derived("audit"))
+        trail = Audit(log_file, clock, auth.origin, metrics, keys.derived("audit"))
         throttle = Throttle(settings.data_dir, clock, keys.derived("throttle"))
         accounts = users.Users(store, passwords, throttle, trail)
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))

@@ -7,9 +7,10 @@ A member that stands in only some answers is not ``required``. No answer has a m
 from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields
-from marshmallow.validate import Equal, OneOf, Range
+from marshmallow.validate import Equal, OneOf, Range, Regexp
 
 from datafor_token.applications import MASK
+from datafor_token.events import Kind
 from datafor_token.keys import ALGORITHMS
 from datafor_token.names import USER_TYPES
 from datafor_token.rules import LONGEST_EXPIRE
@@ -211,6 +212,37 @@ class ExplainAnswer(Answer):
     reason = _text(*REASONS, allow_none=True)
     application = _text(allow_none=True)
     steps = fields.List(fields.Nested(StepMembers), required=True)
+
+
+class TargetMembers(Schema):
+    """What an event was about: names, a token's fingerprint, a hash where the user was not known."""
+
+    application = fields.String()
+    user = fields.String()
+    unknown_user = fields.String()
+    token = fields.String(validate=Regexp("^[0-9a-f]{12}$"))
+
+
+class EventMembers(Schema):
+    """Who did what, when, from where. What does not apply is null, or not there."""
+
+    time = _text(metadata={"description": "RFC 3339, UTC"})
+    event = _text(*Kind)
+    actor = _text(allow_none=True)
+    way = _text(allow_none=True)
+    address = _text(allow_none=True)
+    request_id = _text(allow_none=True)
+    target = fields.Nested(TargetMembers, required=True)
+    reason = fields.String()
+    outcome = fields.String()
+    changed = _texts(data_key="fields")
+
+
+class AuditAnswer(Answer):
+    """Events, newest first; ``next`` only where there are more: give it as ``page``."""
+
+    data = fields.List(fields.Nested(EventMembers), required=True)
+    next = fields.String()
 
 
 class KeyMembers(Schema):

@@ -14,7 +14,7 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from datafor_token import logs, strict_json
 from datafor_token.audit_log import AuditLog, Place
@@ -56,11 +56,21 @@ class Page:
     next: str | None
 
 
+class Watch(Protocol):
+    """Who counts what happens."""
+
+    def happened(self, event: Event, way: str | None) -> None:
+        """Something was noted, by somebody who signed in, or tried to, in this way."""
+
+    def unrecorded(self) -> None:
+        """An event could not be written."""
+
+
 class Audit:
     """Records events and finds them again.
 
-    ``clock`` answers seconds since 1970, ``origin`` who is acting now, ``unrecorded`` is called for each
-    event that was not recorded; ``key`` is this installation's own.
+    ``clock`` answers seconds since 1970, ``origin`` who is acting now; ``watch`` counts; ``key`` is this
+    installation's own.
     """
 
     def __init__(
@@ -68,21 +78,22 @@ class Audit:
         log: AuditLog,
         clock: Callable[[], float],
         origin: Callable[[], Origin],
-        unrecorded: Callable[[], None],
+        watch: Watch,
         key: bytes,
     ) -> None:
         self._log = log
         self._clock = clock
         self._origin = origin
-        self._unrecorded = unrecorded
+        self._watch = watch
         self._key = key
 
     def note(self, event: Event, outcome: str | None = None) -> None:
         """Record what changes nothing in the store; what cannot be recorded is logged and counted."""
+        self._watch.happened(event, self._origin().way)
         try:
             self._log.append(lambda: self._line(event, outcome), durable=False)
         except StoreUnavailable as error:
-            self._unrecorded()
+            self._watch.unrecorded()
             log.warning(logs.event(event="not recorded in the audit log", kind=event.kind, reason=error.reason))
 
     @contextlib.contextmanager

@@ -133,6 +133,7 @@ def gate_cookie() -> str:
 def noted(caller: Caller) -> Caller:
     """The same caller, kept for the logs."""
     g.user, g.way = caller.user.name, caller.way
+    services().metrics.signed_in(caller.way, "accepted")
     return caller
 
 

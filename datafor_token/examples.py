@@ -29,5 +29,15 @@ SHOWN_ERP = {
     "creatorId": "admin",
 }
 LENA = {"userid": "lena", "username": "lena", "name": "", "email": "", "type": "SYS_Reader", "roles": [], "enabled": True}  # fmt: skip  # noqa: E501
+EVENT = {
+    "time": "2024-08-06T07:31:56.000Z",
+    "event": "application_changed",
+    "actor": "admin",
+    "way": "basic",
+    "address": "10.0.0.7",
+    "request_id": "2c0f4cd2a3a94d0fb2a8c4f7ab12cd34",
+    "target": {"application": "ERP"},
+    "fields": ["expire"],
+}
 DONE = {"msg": "success"}
 TICKET_URL = "https://intra.example/auth/enter?ticket=7cgNvxmJ0ZaUW4Q3eSx0Zf0Wb1y8mHk2rTtLq5oPvEs"

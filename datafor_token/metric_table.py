@@ -8,8 +8,8 @@ WAYS = frozenset({"basic", "bearer", "url", "session", "gate", "login", "ticket"
 OUTCOMES = frozenset({
     "accepted", "malformed", "header", "algorithm", "signature", "no_expiry", "expired", "not_yet_valid",
     "invalid_time", "no_username", "invalid_username", "revoked", "disabled_application", "unknown_user",
-    "disabled_user", "administrator_refused", "wrong_password", "throttled", "overloaded", "not_accepted",
-    "several_tokens", "unavailable",
+    "disabled_user", "administrator_refused", "wrong_password", "throttled", "overloaded",
+    "several_tokens", "ticket",
 })  # fmt: skip
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Seconds: a call takes one millisecond, a password's hash a hundred, a lock at most LOCK_TIMEOUT.

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from datafor_token import logs, metric_files
 from datafor_token.errors import MetricsUnavailable
+from datafor_token.events import Event, Kind
 from datafor_token.metric_files import MetricFiles
 from datafor_token.metric_table import BUCKETS, METHODS, OUTCOMES, PREFIX, TABLE, WAYS, Row
 from datafor_token.store.metered import KINDS
@@ -145,7 +146,14 @@ class Metrics:
         """Something was looked up in a memory, which the code names."""
         self._lookups.count(name, "hit" if hit else "miss")
 
-    def audit_unrecorded(self) -> None:
+    def happened(self, event: Event, way: str | None) -> None:
+        """What of it has a metric of its own: a token was issued, a sign-in refused."""
+        if event.kind in (Kind.TOKEN_GENERATED, Kind.TOKEN_PERSONAL):
+            self.token_issued(event.application or OTHER)
+        elif event.kind is Kind.SIGN_IN_REFUSED:
+            self.signed_in(way or OTHER, event.reason or OTHER)
+
+    def unrecorded(self) -> None:
         """An event could not be written to the audit log."""
         self._unrecorded.count()
 

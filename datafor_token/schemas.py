@@ -178,7 +178,8 @@ class NextSchema(CallSchema):
     ticket = Text()
 
 
-def _event_kind(text: str) -> str:
+def event_kind(text: str) -> str:
+    """One of the kinds of events."""
     if text not in list(Kind):
         raise RuleError(f"must be one of {', '.join(Kind)}")
     return text
@@ -189,7 +190,7 @@ class AuditSchema(CallSchema):
 
     since = Text(rules.moment_text)
     until = Text(rules.moment_text)
-    event = Text(_event_kind)
+    event = Text(event_kind)
     user = Text(names.user_name)
     application = Text(names.application_name)
     limit = Seconds(rules.page_size, load_default=100)

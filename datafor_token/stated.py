@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from datafor_token import names, rules, schemas
+from datafor_token.events import Kind
 from datafor_token.keys import ALGORITHMS
 
 _TEXT = {"type": "string"}
@@ -79,6 +80,9 @@ STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.application_names: {"type": "array", "items": _APPLICATION},
     rules.initial_password: _PASSWORD,
     rules.new_password: {**_PASSWORD, "minLength": 1},
+    rules.moment_text: {"type": "string", "pattern": f"^({rules.MOMENT})$"},
+    rules.page_size: {"type": "integer", "minimum": 1, "maximum": 1000},
+    schemas.event_kind: {"type": "string", "enum": list(Kind)},
     rules.next_path: {
         "type": "string",
         "maxLength": 2048,

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from datafor_token.audit import Audit
 from datafor_token.audit_log import AuditLog
 from datafor_token.events import Origin
+from datafor_token.metrics import Metrics
 from datafor_token.secrecy import Secrecy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +66,7 @@ class Clock:
 
 def audit_in(folder: Path, clock: Callable[[], float]) -> Audit:
     """An audit log in a folder, for what needs one."""
-    return Audit(AuditLog(folder), clock, lambda: Origin(None, None, None, None), lambda: None, b"key")
+    return Audit(AuditLog(folder), clock, lambda: Origin(None, None, None, None), Metrics("test"), b"key")
 
 
 def application(**changes: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from datafor_token import create_app, openapi
 from datafor_token.calls import CALLS
 from datafor_token.errors import RuleError, StoreUnavailable, TooManyAttempts
 from datafor_token.fields import Ruled
+from datafor_token.schemas import AuditSchema
 from datafor_token.settings import Settings
 from datafor_token.stated import STATED
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
@@ -118,7 +119,7 @@ def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, desc
                 seen.add(name)
                 answer = caller.open(method, f"{path}?{name}={broken.get(name, '')}", None)
                 assert answer.status_code == (401 if name == "ticket" else 400), (path, name)
-    assert seen == {*broken, "ticket"}
+    assert seen == {*broken, "ticket", *AuditSchema().fields}
 
 
 def all_ruled_fields() -> list[Ruled[Any]]:

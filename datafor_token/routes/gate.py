@@ -85,6 +85,7 @@ def enter() -> Response:
             services().audit.note(refusal)
             raise InvalidToken(reason="ticket: unknown, used, too old, or its application or user is gone")
         cookie, target = redeemed
+        services().metrics.signed_in("ticket", "accepted")
     else:
         caller = url_caller([(name, value) for name, value in request.args.items(multi=True) if name != "next"])
         cookie, target = _entered(caller), wanted["next"]

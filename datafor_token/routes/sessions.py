@@ -32,6 +32,7 @@ def login() -> Response:
     with services().audit.change() as record:
         record(Event(kind=Kind.SIGN_IN, user=user.name))
         cookie = sessions.open(user)
+    services().metrics.signed_in("login", "accepted")
     sessions.close(session_cookie())
     again = before is not None and before.user.name == user.name
     response = success(msg="login success", data="2" if again else "1", jsessionid=cookie)
