@@ -82,15 +82,18 @@ def test_a_rule_without_words_is_noticed(app: Flask) -> None:
         openapi.described([openapi.Route("/other", {"GET"}, "tokens.other", "Other.")], CALLS)
 
 
-def fields_described(description: dict[str, Any], operation: dict[str, Any]) -> set[str]:
+def form_of(description: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
     name = operation["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]["$ref"].rpartition("/")[2]
-    return set(description["components"]["schemas"][name]["properties"])
+    found: dict[str, Any] = description["components"]["schemas"][name]
+    return found
 
 
 def test_the_bodies_are_those_that_the_views_read(caller: Caller, description: dict[str, Any]) -> None:
     """Of all fields of all calls, each call takes exactly those of its description and does not know the others."""
     bodies = {path: operation for (_, path), operation in operations(description).items() if "requestBody" in operation}
-    fields = set().union(*(fields_described(description, operation) for operation in bodies.values())) | {"unknown"}
+    fields = set().union(*(form_of(description, operation)["properties"] for operation in bodies.values())) | {
+        "unknown"
+    }
     assert len(bodies) > 10
     for path, operation in bodies.items():
         # A value that no field takes, so that nothing is changed and everything is looked at.
@@ -98,7 +101,10 @@ def test_the_bodies_are_those_that_the_views_read(caller: Caller, description: d
         assert answer.status_code == 400
         errors = answer.json["errors"]
         unknown = {field for field in fields if errors.get(field) == [f"{field} is not a field of this call"]}
-        assert fields - unknown == fields_described(description, operation), path
+        assert fields - unknown == set(form_of(description, operation)["properties"]), path
+        missing = caller.post(path, {}).json.get("errors", {})
+        must = form_of(description, operation).get("required", [])
+        assert {field for field in missing if missing[field] == [f"{field} is missing"]} == set(must), path
 
 
 def test_a_view_without_a_body_reads_none(caller: Caller, description: dict[str, Any]) -> None:
@@ -119,6 +125,8 @@ def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, desc
                 seen.add(name)
                 answer = caller.open(method, f"{path}?{name}={broken.get(name, '')}", None)
                 assert answer.status_code == (401 if name == "ticket" else 400), (path, name)
+                left_out = caller.open(method, path, None).status_code == 400
+                assert left_out is parameter["required"], (path, name)
     assert seen == {*broken, "ticket", *AuditSchema().fields}
 
 
