@@ -16,7 +16,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from datafor_token import errors, names, refusals, schemas
 from datafor_token.errors import DataforTokenError
 from datafor_token.fields import CallSchema, Flag, Names, Ruled, Structure
-from datafor_token.operation import SCHEMES, SECURITY, Call, Who
+from datafor_token.operation import HEADERS, HEADERS_OF, SCHEMES, SECURITY, Call, Who
 from datafor_token.stated import STATED
 
 # Of the API, not of the program: it grows when a client must change.
@@ -38,18 +38,6 @@ _FROM_A_PAGE = {
     "schema": {"type": "string", "enum": ["same-origin", "none"]},
 }
 _TOO_LONG = "address or headers over 8190 bytes: refused by the web server, before the service"
-_HEADERS = {
-    "X-Request-ID": "stands in the service's log line, too",
-    "WWW-Authenticate": "Bearer; Basic as well where no browser's page asks",
-    "Retry-After": "seconds after which trying again makes sense; not for every reason",
-    "Set-Cookie": "the session's cookie, begun or ended",
-    "Location": "where the browser goes on to",
-    "Remote-User": "the user's name, in UTF-8",
-    "Remote-Name": "the display name, in UTF-8; may be empty",
-    "Remote-Email": "the address; may be empty",
-    "Remote-Groups": "user type and roles with commas between",
-}
-_HEADERS_OF = {401: ("WWW-Authenticate", "Retry-After"), 429: ("Retry-After",), 503: ("Retry-After",)}
 _JSON, _FORM, _MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 # What a view that is routed for any method answers, as far as OpenAPI 3.1 has a word for it.
 ANY_METHOD = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
@@ -72,7 +60,7 @@ def described(routes: Iterable[Route], calls: Mapping[str, Call]) -> dict[str, A
     _converter(plugin).add_attribute_function(_ruled)  # type: ignore[no-untyped-call]  # apispec's
     for scheme, members in SECURITY.items():
         spec.components.security_scheme(scheme, members)
-    for header, says in _HEADERS.items():
+    for header, says in HEADERS.items():
         spec.components.header(header, {"description": says, "schema": {"type": "string"}})
     for status in refusals.KINDS:
         spec.components.response(f"Refused{status}", _refusal(status, refusals.schema_of(status)))
@@ -127,8 +115,8 @@ def _query(plugin: MarshmallowPlugin, call: Call) -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = _converter(plugin).schema2parameters(call.query(), location="query")
     for parameter in found:
-        # There is no null in a query string.
-        parameter["schema"]["type"] = "string"
+        # The words stand beside it, and there is no null in a query string.
+        parameter["schema"] = _without_null(parameter["schema"])
         parameter["schema"].pop("description", None)
     return found
 
@@ -162,9 +150,7 @@ def _add_form(schemas_of: dict[str, Any], schema: type[CallSchema]) -> None:
         found["properties"].setdefault(name, {"description": "ignored"})
     properties = {}
     for name, member in found["properties"].items():
-        properties[name] = {**member}
-        if isinstance(member.get("type"), list):
-            (properties[name]["type"],) = (kind for kind in member["type"] if kind != "null")
+        properties[name] = _without_null(member)
         if "oneOf" in member:
             properties[name] |= {"oneOf": [{"type": "string", "enum": ["1", "0"]}]}
         if member.get("type") == "array":
@@ -173,6 +159,11 @@ def _add_form(schemas_of: dict[str, Any], schema: type[CallSchema]) -> None:
             properties[name] = {"description": said, "anyOf": [{**member, "minItems": 1}, member["items"]]}
     for name in _forms(schema):
         schemas_of[name] = {**found, "properties": properties}
+
+
+def _without_null(member: dict[str, Any]) -> dict[str, Any]:
+    kinds = member.get("type")
+    return {**member, "type": kinds[0]} if isinstance(kinds, list) else {**member}
 
 
 def _forms(schema: type[CallSchema]) -> tuple[str, str]:
@@ -221,7 +212,7 @@ def _refusal(status: int, schema: type[refusals.Refusal]) -> dict[str, Any]:
     shown = refusals.examples(status)
     return {
         "description": "; ".join(example["value"]["msg"] for example in shown.values()),
-        "headers": _headers(*_HEADERS_OF.get(status, ())),
+        "headers": _headers(*HEADERS_OF.get(status, ())),
         "content": {_JSON: {"schema": schema, "examples": shown}},
     }
 

@@ -1,4 +1,4 @@
-"""One call as the API description has it, and who may call, in the words of OpenAPI."""
+"""One call as the API description has it; who may call, and the headers of answers, in the words of OpenAPI."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +23,19 @@ SECURITY = {
     "session": {"type": "apiKey", "in": "cookie", "name": "JSESSIONID", "description": "set by auth/login"},
     "gate": {"type": "apiKey", "in": "cookie", "name": "datafor_gate", "description": "set by auth/check, auth/enter"},
 }
+HEADERS = {
+    "X-Request-ID": "stands in the service's log line, too",
+    "WWW-Authenticate": "Bearer; Basic as well where no browser's page asks",
+    "Retry-After": "seconds after which trying again makes sense; not for every reason",
+    "Set-Cookie": "the session's cookie, begun or ended",
+    "Location": "where the browser goes on to",
+    "Remote-User": "the user's name, in UTF-8",
+    "Remote-Name": "the display name, in UTF-8; may be empty",
+    "Remote-Email": "the address; may be empty",
+    "Remote-Groups": "user type and roles with commas between",
+}
+# Of refusals, by status.
+HEADERS_OF = {401: ("WWW-Authenticate", "Retry-After"), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 class Who(Enum):
