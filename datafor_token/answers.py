@@ -113,17 +113,11 @@ class ContentAnswer(Answer, ApplicationMembers):
     """One application."""
 
 
-class UntilAnswer(Schema):
-    """Until when the secret before the rotation is accepted."""
-
-    until = _milliseconds()
-
-
 class RotateAnswer(Answer):
     """``secret`` only where the service made it, this once."""
 
     secret = fields.String()
-    previous = fields.Nested(UntilAnswer, required=True)
+    previous = fields.Nested(Schema.from_dict({"until": _milliseconds()}, name="UntilAnswer"), required=True)
     warnings = _texts()
 
 
@@ -154,16 +148,12 @@ class UserMembers(Schema):
     enabled = fields.Boolean(required=True)
 
 
-class UserData(Schema):
-    """The user, one level down, as the documented product has it."""
-
-    user = fields.Nested(UserMembers, required=True)
-
-
 class UserAnswer(Answer):
-    """One user."""
+    """One user, one level down, as the documented product has it."""
 
-    data = fields.Nested(UserData, required=True)
+    data = fields.Nested(
+        Schema.from_dict({"user": fields.Nested(UserMembers, required=True)}, name="UserData"), required=True
+    )
 
 
 class LoginAnswer(Answer):
