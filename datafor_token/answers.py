@@ -7,23 +7,16 @@ A member that stands in only some answers is not ``required``. No answer has a m
 from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields
-from marshmallow.validate import Equal, OneOf, Range, Regexp
+from marshmallow.validate import Equal, OneOf, Range
 
 from datafor_token.applications import MASK
-from datafor_token.events import Kind
+from datafor_token.events import REASONS
 from datafor_token.keys import ALGORITHMS
 from datafor_token.names import USER_TYPES
 from datafor_token.rules import LONGEST_EXPIRE
 
-# Why a token is refused (contract section 7).
-REASONS = (
-    "malformed", "header", "algorithm", "signature", "no_expiry", "expired", "not_yet_valid", "invalid_time",
-    "no_username", "invalid_username", "revoked", "disabled_application", "unknown_user", "disabled_user",
-    "administrator_refused",
-)  # fmt: skip
 
-
-def _text(*values: str, **options: Any) -> fields.String:
+def text(*values: str, **options: Any) -> fields.String:
     """A text that is always there; one of ``values``, if any."""
     return fields.String(required=True, validate=[OneOf(values)] if values else [], **options)
 
@@ -51,7 +44,7 @@ class Answer(Schema):
 class DoneAnswer(Answer):
     """A call that changed something, or found it as wanted already."""
 
-    msg = _text("success")
+    msg = text("success")
 
 
 class UpdateAnswer(DoneAnswer):
@@ -64,15 +57,15 @@ class TokenAnswer(Answer):
     """A new token, and for how many seconds it is good."""
 
     expire = _seconds()
-    token = _text()
+    token = text()
 
 
 class FieldMapAnswer(Schema):
     """Which claims hold what."""
 
-    username = _text()
-    name = _text()
-    email = _text()
+    username = text()
+    name = text()
+    email = text()
 
 
 class PreviousAnswer(Schema):
@@ -85,20 +78,20 @@ class PreviousAnswer(Schema):
 class ApplicationMembers(Schema):
     """One application; its secrets as stars."""
 
-    name = _text()
-    token_name = _text()
-    secret = _text(MASK)
+    name = text()
+    token_name = text()
+    secret = text(MASK)
     expire = _seconds()
     fieldmap = fields.Nested(FieldMapAnswer, required=True)
-    algorithm = _text(*ALGORITHMS)
-    enable = _text("0", "1")
-    inituser = _text("0", "1")
+    algorithm = text(*ALGORITHMS)
+    enable = text("0", "1")
+    inituser = text("0", "1")
     initroles = _texts(required=True)
-    initpwd = _text(MASK, "")
-    self_service = _text("0", "1")
+    initpwd = text(MASK, "")
+    self_service = text("0", "1")
     createdDate = _milliseconds()  # noqa: N815 - the record's names
     lastModifiedDate = _milliseconds()  # noqa: N815
-    creatorId = _text()  # noqa: N815
+    creatorId = text()  # noqa: N815
     previous = fields.Nested(PreviousAnswer)
 
 
@@ -132,18 +125,18 @@ class PersonalConfigAnswer(Answer):
 class PersonalAnswer(TokenAnswer):
     """A token of one's own, of which application."""
 
-    username = _text()
-    name = _text()
+    username = text()
+    name = text()
 
 
 class UserMembers(Schema):
     """One user, without the password."""
 
-    userid = _text()
-    username = _text()
-    name = _text()
-    email = _text()
-    type = _text(*USER_TYPES)
+    userid = text()
+    username = text()
+    name = text()
+    email = text()
+    type = text(*USER_TYPES)
     roles = _texts(required=True)
     enabled = fields.Boolean(required=True)
 
@@ -159,21 +152,21 @@ class UserAnswer(Answer):
 class LoginAnswer(Answer):
     """A new session. ``data`` is ``"2"`` for who was that user already."""
 
-    msg = _text("login success")
-    data = _text("1", "2")
-    jsessionid = _text()
+    msg = text("login success")
+    data = text("1", "2")
+    jsessionid = text()
 
 
 class LogoutAnswer(Answer):
     """The session has ended."""
 
-    code = _text("200")
+    code = text("200")
 
 
 class LinkAnswer(Answer):
     """A link, and for how many seconds it waits."""
 
-    url = _text()
+    url = text()
     expire = _seconds()
 
 
@@ -190,49 +183,18 @@ class IntrospectAnswer(Answer):
 class StepMembers(Schema):
     """One step of the judgement, passed or not, and a sentence about it."""
 
-    step = _text()
+    step = text()
     ok = fields.Boolean(required=True)
-    detail = _text()
+    detail = text()
 
 
 class ExplainAnswer(Answer):
     """``reason`` and perhaps ``application`` are null where there is none."""
 
     accepted = fields.Boolean(required=True)
-    reason = _text(*REASONS, allow_none=True)
-    application = _text(allow_none=True)
+    reason = text(*REASONS, allow_none=True)
+    application = text(allow_none=True)
     steps = fields.List(fields.Nested(StepMembers), required=True)
-
-
-class TargetMembers(Schema):
-    """What an event was about: names, a token's fingerprint, a hash where the user was not known."""
-
-    application = fields.String()
-    user = fields.String()
-    unknown_user = fields.String()
-    token = fields.String(validate=Regexp("^[0-9a-f]{12}$"))
-
-
-class EventMembers(Schema):
-    """Who did what, when, from where. What does not apply is null, or not there."""
-
-    time = _text(metadata={"description": "RFC 3339, UTC"})
-    event = _text(*Kind)
-    actor = _text(allow_none=True)
-    way = _text(allow_none=True)
-    address = _text(allow_none=True)
-    request_id = _text(allow_none=True)
-    target = fields.Nested(TargetMembers, required=True)
-    reason = fields.String()
-    outcome = fields.String()
-    changed = _texts(data_key="fields")
-
-
-class AuditAnswer(Answer):
-    """Events, newest first; ``next`` only where there are more: give it as ``page``."""
-
-    data = fields.List(fields.Nested(EventMembers), required=True)
-    next = fields.String()
 
 
 class KeyMembers(Schema):
@@ -243,10 +205,10 @@ class KeyMembers(Schema):
 
         unknown = INCLUDE
 
-    kty = _text("RSA", "EC", "OKP")
-    alg = _text(*ALGORITHMS)
-    kid = _text()
-    use = _text("sig")
+    kty = text("RSA", "EC", "OKP")
+    alg = text(*ALGORITHMS)
+    kid = text()
+    use = text("sig")
 
 
 class KeysAnswer(Answer):

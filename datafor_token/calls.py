@@ -13,6 +13,7 @@ from typing import Any
 
 from datafor_token import answers, examples, schemas
 from datafor_token.answers import DoneAnswer
+from datafor_token.audit_answers import AuditAnswer
 from datafor_token.errors import (
     Conflict,
     Forbidden,
@@ -221,7 +222,7 @@ CALLS: Mapping[str, Call] = {
     "audit.audit": Call(
         id="get_audit",
         query=schemas.AuditSchema,
-        answer=answers.AuditAnswer,
+        answer=AuditAnswer,
         shown={"data": [examples.EVENT]},
     ),
     "operations.metrics": Call(

@@ -5,6 +5,13 @@ import enum
 import hashlib
 from collections.abc import Sequence
 
+# Why a token is refused (contract section 7).
+REASONS = (
+    "malformed", "header", "algorithm", "signature", "no_expiry", "expired", "not_yet_valid", "invalid_time",
+    "no_username", "invalid_username", "revoked", "disabled_application", "unknown_user", "disabled_user",
+    "administrator_refused",
+)  # fmt: skip
+
 
 class Kind(enum.StrEnum):
     """What can happen. README's table of events says when each of them is recorded."""

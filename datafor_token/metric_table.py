@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
+from datafor_token.events import REASONS
+
 PREFIX = "datafor_token_"
 WAYS = frozenset({"basic", "bearer", "url", "session", "gate", "login", "ticket"})
 # ``accepted``; the reasons of contract section 7; what else becomes of a sign-in.
 OUTCOMES = frozenset({
-    "accepted", "malformed", "header", "algorithm", "signature", "no_expiry", "expired", "not_yet_valid",
-    "invalid_time", "no_username", "invalid_username", "revoked", "disabled_application", "unknown_user",
-    "disabled_user", "administrator_refused", "wrong_password", "throttled", "overloaded",
-    "several_tokens", "ticket",
+    "accepted", *REASONS, "wrong_password", "throttled", "overloaded", "several_tokens", "ticket",
 })  # fmt: skip
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Seconds: a call takes one millisecond, a password's hash a hundred, a lock at most LOCK_TIMEOUT.

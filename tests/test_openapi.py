@@ -230,6 +230,8 @@ def test_every_answer_keeps_its_description(app: Flask, clock: Clock, descriptio
     assert to.call("POST", f"{API}/rotate", json={"name": "ERP", "grace": 600})["secret"]
     to.call("POST", f"{API}/rotate", json={"name": "ERP", "secret": "easy", "grace": 0})
     to.call("GET", f"{API}/list")
+    assert "next" in to.call("GET", f"{API}/audit?limit=1")
+    assert {"fields", "reason"} <= {name for event in to.call("GET", f"{API}/audit")["data"] for name in event}
     to.call("POST", f"{API}/revoke", json={"token": lena})
     to.call("GET", f"{MODELER}/user/detail?username=lena")
     to.call("POST", LOGIN, json={"username": "admin", "password": ADMIN_PASSWORD})
@@ -243,7 +245,8 @@ def test_every_answer_keeps_its_description(app: Flask, clock: Clock, descriptio
     to.call("POST", f"{API}/deleteBatch", headers=there, json=["CRM"])
     for path in ("/healthz", "/readyz"):
         to.call("GET", path, headers={})
-    pages = {"get_description", "show_docs", "get_docs_file"}
+    # Documents and files, no objects.
+    pages = {"get_description", "get_metrics", "show_docs", "get_docs_file"}
     assert to.seen == {operation["operationId"] for operation in operations(description).values()} - pages
 
 

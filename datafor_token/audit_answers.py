@@ -1,0 +1,38 @@
+"""What ``token/audit`` answers, as Marshmallow schemas: see ``answers``."""
+
+from marshmallow import Schema, fields
+from marshmallow.validate import Regexp
+
+from datafor_token.answers import Answer, text
+from datafor_token.events import Kind
+
+
+class TargetMembers(Schema):
+    """What an event was about: names, a token's fingerprint, a hash where the user was not known."""
+
+    application = fields.String()
+    user = fields.String()
+    unknown_user = fields.String()
+    token = fields.String(validate=Regexp("^[0-9a-f]{12}$"))
+
+
+class EventMembers(Schema):
+    """Who did what, when, from where. What does not apply is null, or not there."""
+
+    time = text(metadata={"description": "RFC 3339, UTC"})
+    event = text(*Kind)
+    actor = text(allow_none=True)
+    way = text(allow_none=True)
+    address = text(allow_none=True)
+    request_id = text(allow_none=True)
+    target = fields.Nested(TargetMembers, required=True)
+    reason = fields.String()
+    outcome = fields.String()
+    changed = fields.List(fields.String(), data_key="fields")
+
+
+class AuditAnswer(Answer):
+    """Events, newest first; ``next`` only where there are more: give it as ``page``."""
+
+    data = fields.List(fields.Nested(EventMembers), required=True)
+    next = fields.String()
