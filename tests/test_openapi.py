@@ -15,13 +15,14 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from werkzeug.test import TestResponse
 
-from datafor_token import create_app, openapi
-from datafor_token.calls import CALLS
+from datafor_token import create_app
 from datafor_token.errors import RuleError, StoreUnavailable, TooManyAttempts
 from datafor_token.fields import Ruled
+from datafor_token.openapi import document
+from datafor_token.openapi.calls import CALLS
+from datafor_token.openapi.stated import STATED
 from datafor_token.schemas import AuditSchema
 from datafor_token.settings import Settings
-from datafor_token.stated import STATED
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.support import (
     ADMIN_PASSWORD,
@@ -65,7 +66,7 @@ def test_every_call_is_described_and_nothing_else(app: Flask, description: dict[
     expected = set()
     for rule in app.url_map.iter_rules():
         path = re.sub("<([a-z]+)>", r"{\1}", rule.rule)
-        expected |= {(method, path) for method in (rule.methods or set(openapi.ANY_METHOD)) - {"HEAD"}}
+        expected |= {(method, path) for method in (rule.methods or set(document.ANY_METHOD)) - {"HEAD"}}
         expected |= {("HEAD", path)} if rule.methods is None else set()
     found = operations(description)
     assert found.keys() == expected
@@ -79,7 +80,7 @@ def test_every_call_is_described_and_nothing_else(app: Flask, description: dict[
 def test_a_rule_without_words_is_noticed(app: Flask) -> None:
     """A call that nobody described fails the description, whoever adds it."""
     with pytest.raises(ValueError, match=r"'tokens\.other' is not in list"):
-        openapi.described([openapi.Route("/other", {"GET"}, "tokens.other", "Other.")], CALLS)
+        document.described([document.Route("/other", {"GET"}, "tokens.other", "Other.")], CALLS)
 
 
 def form_of(description: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +222,7 @@ def test_every_answer_keeps_its_description(app: Flask, clock: Clock, descriptio
     url = to.call("POST", f"{API}/link", json={"name": "ERP", "username": "lena"})["url"]
     to.call("GET", url, 303)
     to.call("GET", url, 401)
-    for method in openapi.ANY_METHOD:
+    for method in document.ANY_METHOD:
         if method != "HEAD":
             to.call(method, "/auth/check", headers={"Authorization": f"Bearer {lena}"})
             to.call(method, "/auth/check", 401, headers={})

@@ -11,13 +11,13 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, current_app
 from werkzeug.routing import Rule
 
-from datafor_token.calls import CALLS, DOCS_FILES
-from datafor_token.openapi import Route, described
+from datafor_token.openapi.calls import CALLS, DOCS_FILES
+from datafor_token.openapi.document import Route, described
 from datafor_token.routes.paths import root_path
 from datafor_token.services import services
 
 blueprint = Blueprint("description", __name__)
-_OURS = Path(__file__).parent.parent / "docs"
+_OURS = Path(__file__).parent.parent / "openapi" / "page"
 _SWAGGER_UI = importlib.resources.files("flask_swagger_ui") / "dist"
 # All that the page needs. Its pictures are data: URLs within its style sheet.
 _POLICY = (

@@ -13,11 +13,12 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
-from datafor_token import errors, names, refusals, schemas
+from datafor_token import errors, names, schemas
 from datafor_token.errors import DataforTokenError
 from datafor_token.fields import CallSchema, Flag, Names, Ruled, Structure
-from datafor_token.operation import HEADERS, HEADERS_OF, SCHEMES, SECURITY, Call, Who
-from datafor_token.stated import STATED
+from datafor_token.openapi import refusals
+from datafor_token.openapi.operation import HEADERS, HEADERS_OF, SCHEMES, SECURITY, Call, Who
+from datafor_token.openapi.stated import STATED
 
 # Of the API, not of the program: it grows when a client must change.
 _VERSION = "1"

@@ -3,8 +3,8 @@
 from marshmallow import Schema, fields
 from marshmallow.validate import Regexp
 
-from datafor_token.answers import Answer, text
 from datafor_token.events import Kind
+from datafor_token.openapi.answers import Answer, text
 
 
 class TargetMembers(Schema):

@@ -11,9 +11,7 @@ the answer is a schema of ``answers``. From ``who`` follow the security schemes 
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token import answers, examples, schemas
-from datafor_token.answers import DoneAnswer
-from datafor_token.audit_answers import AuditAnswer
+from datafor_token import schemas
 from datafor_token.errors import (
     Conflict,
     Forbidden,
@@ -25,8 +23,11 @@ from datafor_token.errors import (
     WrongPassword,
 )
 from datafor_token.names import USER_TYPES
-from datafor_token.operation import Call, Who
-from datafor_token.refusals import LoginRefusal
+from datafor_token.openapi import answers, examples
+from datafor_token.openapi.answers import DoneAnswer
+from datafor_token.openapi.audit_answers import AuditAnswer
+from datafor_token.openapi.operation import Call, Who
+from datafor_token.openapi.refusals import LoginRefusal
 
 # The files of the page /docs, with their types.
 DOCS_FILES = {

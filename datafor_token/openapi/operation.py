@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from datafor_token.answers import Answer
 from datafor_token.errors import DataforTokenError
 from datafor_token.fields import CallSchema
-from datafor_token.refusals import Refusal
+from datafor_token.openapi.answers import Answer
+from datafor_token.openapi.refusals import Refusal
 
 SECURITY = {
     "basic": {"type": "http", "scheme": "basic", "description": "a user's password"},
