@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import argon2
 from flask import Flask
@@ -15,6 +16,7 @@ from datafor_token import (
     cli,
     gate,
     logs,
+    origin,
     proxies,
     responses,
     revocations,
@@ -51,6 +53,16 @@ _COLLECTIONS = (
 )
 
 
+class Service(Flask):
+    """Flask with answers of our own, none of whose views is a coroutine."""
+
+    response_class = responses.Answer
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The view as it is: Flask would ask that of each function in each request."""
+        return func
+
+
 def create_app(
     settings: Settings | None = None,
     *,
@@ -65,9 +77,8 @@ def create_app(
     """
     settings = settings or load_settings(None, os.environ)
     logs.configure(settings.log_level)
-    app = Flask(__name__, static_folder=None)
+    app = Service(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider, which answers in our order
     app.url_map.merge_slashes = False
     services.attach(app, _assemble(settings, clock, hasher or argon2.PasswordHasher()))
     responses.init_app(app)
@@ -87,7 +98,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
-        trail = Audit(log_file, clock, auth.origin, metrics, keys.derived("audit"))
+        trail = Audit(log_file, clock, origin.origin, metrics, keys.derived("audit"))
         throttle = Throttle(settings.data_dir, clock, keys.derived("throttle"))
         accounts = users.Users(store, passwords, throttle, trail)
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
@@ -101,6 +112,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
     revoked = revocations.Revocations(store, trail, clock, settings.leeway)
     times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     judge = SignIn(registry, accounts, revoked, clock, settings)
+    judge.verified.looked_up = lambda hit: metrics.cache("tokens", hit=hit)
     bundle = services.Services(
         settings=settings,
         clock=clock,

@@ -79,7 +79,9 @@ class Accounts:
             # Under the lock that every change of a user takes: no two can each think that the other one stays.
             if before.administers and not after.administers and not self._another_than(before):
                 raise Forbidden(f"{before.name} is the last enabled Administrator")
-            record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=_changed(before, after)))
+            fields = _changed(before, after)
+            if fields:
+                record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))
             return after.to_document()
 
         with self._audit.change() as record:

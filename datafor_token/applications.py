@@ -1,12 +1,13 @@
 """An application: a named external system whose tokens are trusted; its record and the rules of its fields."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datafor_token import names, rules
 from datafor_token.errors import RecordDamaged, RuleError
-from datafor_token.keys import verification_key
+from datafor_token.keys import Key, verification_key
 
 COLLECTION = "applications"
 FORMAT = 1
@@ -94,6 +95,20 @@ class Application:
             **({"previous": self.previous.to_document()} if self.previous else {}),
             **self.extra,
         }
+
+    @functools.cached_property
+    def key(self) -> Key:
+        """What verifies its tokens, and with a shared secret signs them: read once, as the secret never changes."""
+        return verification_key(self.algorithm, self.secret)
+
+    @functools.cached_property
+    def _previous_key(self) -> Key | None:
+        return verification_key(self.algorithm, self.previous.secret) if self.previous else None
+
+    def keys(self, now: float) -> Sequence[Key]:
+        """The present key and, while a grace time runs, the one before; ``now`` is in seconds since 1970."""
+        previous = self._previous_key if self.previous is not None and self.previous_secret(now) is not None else None
+        return (self.key,) if previous is None else (self.key, previous)
 
     def previous_secret(self, now: float) -> str | None:
         """The secret before the last rotation while its grace time runs; ``now`` is in seconds since 1970."""

@@ -9,6 +9,7 @@ No event holds a secret, a password or a token: a token appears by ``fingerprint
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 import hmac
 import json
@@ -17,13 +18,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from datafor_token import logs, strict_json
-from datafor_token.audit_log import AuditLog, Place
+from datafor_token.audit_files import Place, newest_first
+from datafor_token.audit_log import AuditLog
 from datafor_token.errors import AuditUnavailable, InvalidInput, MaybeStored, StoreUnavailable
 from datafor_token.events import Event, Kind, Origin
 from datafor_token.names import fold
 from datafor_token.rules import moment
 
 log = logging.getLogger(__name__)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 _MOST_LINES = 200_000  # looked at for one page
 _CLOCK_STEPS = 3600  # seconds that a clock may have been set back: a line older than that is really older
@@ -117,6 +120,14 @@ class Audit:
                 self.note(event, outcome)
             raise
 
+    def writable(self) -> bool:
+        """Whether a change could be recorded now, as far as that can be told without writing."""
+        try:
+            self._log.check()
+        except AuditUnavailable:
+            return False
+        return True
+
     def page(self, wanted: Filter, limit: int = 100, page: str | None = None) -> Page:
         """At most ``limit`` events, newest first; ``page`` is a former answer's ``next``.
 
@@ -125,9 +136,11 @@ class Audit:
         """
         events: list[dict[str, Any]] = []
         place = None if page is None else _place(page)
+        # Most lines need not be read.
+        kind = b"" if wanted.event is None else f'"event":"{wanted.event}"'.encode()
         try:
-            for looked_at, (here, line) in enumerate(self._log.newest_first(place), start=1):
-                event = _read(line)
+            for looked_at, (here, line) in enumerate(newest_first(self._log.folder, place), start=1):
+                event = _read(line) if kind in line else None
                 if event is not None:
                     if wanted.since is not None and event.moment < wanted.since - _CLOCK_STEPS:
                         return Page(events, None)
@@ -144,7 +157,7 @@ class Audit:
         if origin.actor is None and event.kind is not Kind.SIGN_IN_REFUSED:
             # Whoever signs in acts for themselves.
             origin = dataclasses.replace(origin, actor=event.user)
-        now = dt.datetime.fromtimestamp(self._clock(), dt.UTC).isoformat(timespec="milliseconds")
+        now = self._clock()
         unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
         target = {
             "application": event.application,
@@ -154,13 +167,13 @@ class Audit:
         }
         details = {"fields": event.fields, "reason": event.reason, "outcome": outcome}
         line = {
-            "time": now.replace("+00:00", "Z"),
+            "time": f"{_second(int(now))}.{int(now % 1 * 1000):03}Z",
             "event": event.kind,
-            **dataclasses.asdict(origin),
+            **vars(origin),
             "target": {name: value for name, value in target.items() if value is not None},
             **{name: value for name, value in details.items() if value is not None},
         }
-        return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        return _encode(line).encode() + b"\n"
 
     def _hashed(self, name: str) -> str:
         text = fold(name[:2048]).encode("utf-8", "surrogatepass")
@@ -173,13 +186,23 @@ class Audit:
             (wanted.since is None or event.moment >= wanted.since)
             and (wanted.until is None or event.moment < wanted.until)
             and (wanted.event is None or members["event"] == wanted.event)
-            and (wanted.application is None or fold(str(target.get("application"))) == fold(wanted.application))
+            and (wanted.application is None or _folded(target.get("application")) == fold(wanted.application))
             and (
                 wanted.user is None
                 or fold(wanted.user) in users
                 or target.get("unknown_user") == self._hashed(wanted.user)
             )
         )
+
+
+def _folded(name: object) -> str | None:
+    return fold(name) if isinstance(name, str) else None
+
+
+@functools.lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    # In a busy second for all of its lines.
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,19 +7,17 @@ first that is present decides; one that is present and wrong is never passed ove
 import base64
 import binascii
 import functools
-import os
-import pwd
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
-from flask import Flask, g, has_request_context, request
+from flask import Flask, g, request
 
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
-from datafor_token.events import Event, Kind, Origin, fingerprint
+from datafor_token.events import Event, Kind, fingerprint
 from datafor_token.services import services
 from datafor_token.users import ADMINISTRATOR, User
 from datafor_token.verdicts import Verdict
@@ -36,7 +34,7 @@ _NEVER_CROSS_SITE = "gate.check"
 # The scheme ends where its name does: what is no space behind it makes the credential wrong, not another scheme.
 _SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential>.*)", re.IGNORECASE | re.DOTALL)
 # In this order: nginx sets the first or the second, Traefik and Caddy the third.
-_ORIGINAL_URI_HEADERS = ("X-Original-URI", "X-Original-URL", "X-Forwarded-Uri")
+_ORIGINAL_URI_HEADERS = ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_URI")
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class Caller:
     way: Literal["basic", "bearer", "url", "session", "gate"]
     application: Application | None = None
     verdict: Verdict | None = None
+    token: str | None = None  # its fingerprint
 
     @property
     def is_administrator(self) -> bool:
@@ -69,7 +68,7 @@ def signed_in(view: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        g.caller = noted(_by_header() or _by_url(list(request.args.items(multi=True))) or _by_session())
+        g.caller = noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
         return view(*args, **kwargs)
 
     return guarded
@@ -88,9 +87,14 @@ def administrator_required(view: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
+def _pairs_of_query() -> list[tuple[str, str]]:
+    return list(request.args.items(multi=True)) if request.environ.get("QUERY_STRING") else []
+
+
 def gate_caller() -> Caller:
     """Who sent the request that a proxy asks about, from what the proxy passes on of it."""
-    uri = next((request.headers[name] for name in _ORIGINAL_URI_HEADERS if name in request.headers), "")
+    environ = request.environ
+    uri = next((environ[name] for name in _ORIGINAL_URI_HEADERS if name in environ), "")
     query = uri.partition("#")[0].partition("?")[2]
     # Leniently: whatever cannot be read is another application's parameter, not a token.
     pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
@@ -106,13 +110,6 @@ def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
     if caller is None:
         raise NotAuthenticated
     return noted(caller)
-
-
-def origin() -> Origin:
-    """Who is acting, for the audit log: whoever sent the request, or who runs a command or starts the service."""
-    if has_request_context():
-        return Origin(g.get("user"), g.get("way"), request.remote_addr, g.get("request_id"))
-    return Origin(_system_user(), "command", None, None)
 
 
 def client_address() -> str:
@@ -137,20 +134,9 @@ def noted(caller: Caller) -> Caller:
     return caller
 
 
-def _system_user() -> str:
-    """Who gave a command, as far as the system tells."""
-    user = os.geteuid()
-    if user == 0 and os.environ.get("SUDO_USER"):
-        return os.environ["SUDO_USER"]
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"uid {user}"
-
-
 def _by_header() -> Caller | None:
     """The credential of the ``Authorization`` header, which is parsed here only; ``None`` for another scheme's."""
-    found = _SCHEME.match(request.headers.get("Authorization", ""))
+    found = _SCHEME.match(request.environ.get("HTTP_AUTHORIZATION", ""))
     if found is None:
         return None
     credential = found["credential"].strip()
@@ -189,11 +175,11 @@ def _by_password(credential: str) -> User:
     return user
 
 
-def _by_token(
-    token: str, applications: Sequence[Application] | None, way: Literal["bearer", "url"], *, opens: bool = False
-) -> Caller:
+def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"], *, opens: bool = False) -> Caller:
     g.way = way
-    verdict = services().signin.by_token(token, applications)
+    verdict = services().signin.by_token(token, token_name)
+    if verdict.remembered and verdict.user is not None and not opens:
+        return Caller(verdict.user, way, verdict.application, verdict)
     name = verdict.application.name if verdict.application else None
     about = {"application": name, "user": verdict.username, "token": fingerprint(token)}
     if verdict.user is None:
@@ -201,16 +187,20 @@ def _by_token(
         raise InvalidToken(reason=f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})")
     if not opens:
         services().audit.note(Event(kind=Kind.SIGN_IN, **about))
-    return Caller(verdict.user, way, verdict.application, verdict)
+    return Caller(verdict.user, way, verdict.application, verdict, about["token"])
 
 
 def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller | None:
     """A token under the ``token_name`` of enabled applications, judged by those applications alone."""
     if not pairs:
         return None
-    enabled = [application for application in services().registry.all().applications if application.enable]
-    names = {application.token_name for application in enabled}
-    tokens = [(name, token) for name, token in pairs if name in names]
+    registry = services().registry
+    tokens: list[tuple[str, str]] = []
+    for thorough in (False, True):
+        names = registry.all(thorough=thorough).by_token_name
+        tokens = [(name, token) for name, token in pairs if name in names]
+        if tokens:
+            break
     if not tokens:
         return None
     if len(tokens) > 1:
@@ -218,8 +208,7 @@ def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller 
         services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
         raise InvalidToken(reason="several tokens in one URL")
     name, token = tokens[0]
-    those = [application for application in enabled if application.token_name == name]
-    return _by_token(token, those, "url", opens=opens)
+    return _by_token(token, name, "url", opens=opens)
 
 
 def _refuse_cross_site() -> None:
@@ -227,12 +216,15 @@ def _refuse_cross_site() -> None:
 
     Whoever sends a Bearer token did so on purpose: no browser adds one by itself.
     """
-    if (request.method != "POST" and request.endpoint != _COUNTS_AS_POST) or request.endpoint == _NEVER_CROSS_SITE:
+    environ, endpoint = request.environ, request.endpoint
+    if (environ["REQUEST_METHOD"] != "POST" and endpoint != _COUNTS_AS_POST) or endpoint == _NEVER_CROSS_SITE:
         return
-    found = _SCHEME.match(request.headers.get("Authorization", ""))
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    if site is None and origin is None:
+        return
+    found = _SCHEME.match(environ.get("HTTP_AUTHORIZATION", ""))
     if found is not None and found["scheme"].lower() == "bearer":
         return
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if origin in services().settings.cors_origins:
         return
     if site is not None:

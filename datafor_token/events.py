@@ -31,6 +31,8 @@ class Kind(enum.StrEnum):
     USER_CHANGED = "user_changed"
     USER_DELETED = "user_deleted"
     STORE_RESTORED = "store_restored"
+    STORE_REPAIRED = "store_repaired"
+    STORE_REKEYED = "store_rekeyed"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
-from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
+from marshmallow import RAISE, Schema, ValidationError, fields
 
 from datafor_token import rules, strict_json
 from datafor_token.errors import InvalidInput, MalformedRequest, RuleError
@@ -96,10 +96,6 @@ class CallSchema(Schema):
 
         unknown = RAISE
 
-    @pre_load
-    def _drop_what_counts_as_left_out(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if value is not None and name not in self.ignored}
-
     def read(self, body: Body) -> dict[str, Any]:
         """The checked fields of a request body; raises ``InvalidInput`` with every fault there is."""
         if not isinstance(body.values, dict):
@@ -111,6 +107,8 @@ class CallSchema(Schema):
                     values[name] = field.from_form(values[name])
                 except RuleError as error:
                     faults[name] = [str(error)]
+        # Before and not as a hook of Marshmallow's, which looks for those of every kind each time.
+        values = {name: value for name, value in values.items() if value is not None and name not in self.ignored}
         try:
             loaded: dict[str, Any] = self.load(values)
         except ValidationError as error:

@@ -5,6 +5,7 @@ apart by Werkzeug's decoder. Both get only text that was decoded strictly here: 
 replace bytes that are not UTF-8, and ``qs-codec`` reads ``secret=x]=y`` as a field ``secret=x]``.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from datafor_token.errors import InvalidInput, MalformedRequest, UnsupportedMedi
 MAX_FIELDS = 512
 MAX_KEY_LENGTH = 512  # characters of one field's whole name, brackets included
 _URLENCODED, _MULTIPART, _JSON = "application/x-www-form-urlencoded", "multipart/form-data", "application/json"
+_BRACKETS_OR_DOTS = re.compile(r"[\[\].]")
 _NESTING = qs_codec.DecodeOptions(
     allow_dots=True,
     depth=8,
@@ -121,6 +123,9 @@ def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         # A list of all values: a scalar that is given twice must be seen to be.
         fields.setdefault(key, []).append(value)
     single = {key: values[0] if len(values) == 1 else values for key, values in fields.items()}
+    if not any(_BRACKETS_OR_DOTS.search(key) for key in single):
+        # Nothing nested: putting it together would leave it as it is.
+        return single
     try:
         return qs_codec.decode(single, _NESTING)
     except IndexError:

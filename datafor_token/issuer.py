@@ -1,7 +1,8 @@
 """Issue a token: which claims it has, and its exact bytes (RFC 7515 compact serialisation, RFC 7519)."""
 
-import base64
+import binascii
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -31,10 +32,8 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
     """
     if not application.enable:
         raise Forbidden(f"application {application.name} is not enabled")
-    previous = application.previous_secret(now)
-    accepted = [application.secret, *([previous] if previous is not None else [])]
     try:
-        found = signing_key(application.algorithm, accepted, private_key)
+        found = signing_key(application.algorithm, application.keys(now), private_key)
     except RuleError as error:
         raise InvalidInput.of("privateKey", str(error)) from None
     if found is None:
@@ -94,12 +93,22 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _signed(key: Key, claims: Mapping[str, Any]) -> str:
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@functools.lru_cache(maxsize=4096)
+def _header(algorithm: str, kid: str | None) -> bytes:
     # In this order: the seed's token has `typ` first, and only public keys have an identifier to show.
-    header = {"typ": "JWT", "alg": key.algorithm} | ({"kid": key.kid} if key.kid else {})
-    signing_input = b".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
+    return _base64url(_compact({"typ": "JWT", "alg": algorithm} | ({"kid": kid} if kid else {})).encode()) + b"."
+
+
+def _signed(key: Key, claims: Mapping[str, Any]) -> str:
+    signing_input = _header(key.algorithm, key.kid) + _base64url(_compact(claims).encode())
     return (signing_input + b"." + _base64url(key.sign(signing_input))).decode("ascii")
 
 
 def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
+
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")

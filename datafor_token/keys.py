@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ from datafor_token.errors import RuleError
 
 # The shared key's least length in bytes (RFC 7518 section 3.2: as long as the hash).
 HMAC_LENGTHS = {"HS256": 32, "HS384": 48, "HS512": 64}
+_HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
+# What each byte of a padded key becomes in the inner and the outer hash (RFC 2104 section 2).
+_INNER, _OUTER = bytes(byte ^ 0x36 for byte in range(256)), bytes(byte ^ 0x5C for byte in range(256))
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES: dict[str, type[ec.EllipticCurve]] = {
     "ES256": ec.SECP256R1,
@@ -60,6 +64,38 @@ class Key:
         return _BY_NAME[self.algorithm].verify(message, self.material, signature)
 
 
+class SharedKey(Key):
+    """A shared key whose HMAC (RFC 2104) is begun: both of its hashes have taken in their padded key.
+
+    To end it costs half of what a new one costs, and a token is tried with the keys of many applications.
+    """
+
+    def __init__(self, algorithm: str, material: bytes) -> None:
+        super().__init__(algorithm, material)
+        make = _HASHES[algorithm]
+        block = make().block_size
+        padded = (make(material).digest() if len(material) > block else material).ljust(block, b"\0")
+        # Past the dataclass, which is frozen: it is no field, and shown nowhere.
+        vars(self)["begun"] = make(padded.translate(_INNER)), make(padded.translate(_OUTER))
+
+    def sign(self, message: bytes) -> bytes:
+        """The HMAC of ``message``."""
+        inner, outer = (begun.copy() for begun in vars(self)["begun"])
+        inner.update(message)
+        outer.update(inner.digest())
+        mac: bytes = outer.digest()
+        return mac
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` is the HMAC of ``message``, in constant time."""
+        # As in ``sign``, once more: this is tried for each of a thousand applications.
+        inner, outer = vars(self)["begun"]
+        inner, outer = inner.copy(), outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return hmac.compare_digest(outer.digest(), signature)
+
+
 def is_shared(algorithm: str) -> bool:
     """Whether tokens of the algorithm are signed and verified with one shared key."""
     return algorithm in HMAC_LENGTHS
@@ -74,18 +110,17 @@ def verification_key(algorithm: str, secret: str) -> Key:
     if key_text.is_key(secret):
         # Everybody may know a public key, and could sign with it then.
         raise RuleError(f"must be a shared key for {algorithm}, not a PEM or DER key or certificate")
-    return Key(algorithm, secret.encode())
+    return SharedKey(algorithm, secret.encode())
 
 
-def signing_key(algorithm: str, accepted: Sequence[str], private_key: str | None) -> tuple[Key, int] | None:
-    """The key that signs an application's tokens, and which of ``accepted`` ``private_key`` belongs to.
+def signing_key(algorithm: str, expected: Sequence[Key], private_key: str | None) -> tuple[Key, int] | None:
+    """The key that signs an application's tokens, and which of ``expected`` ``private_key`` belongs to.
 
-    ``accepted`` are the present one and, in a grace time, the previous one. A shared key that is one
+    ``expected`` are the present one and, in a grace time, the previous one. A shared key that is one
     of them is taken, and the present one signs; a private key signs itself. ``None`` when it belongs
     to neither. ``private_key`` may be ``None`` for a shared key only. Raises ``RuleError`` when it is
     no unencrypted private key in PEM.
     """
-    expected = [verification_key(algorithm, secret) for secret in accepted]
     if is_shared(algorithm):
         for number, key in enumerate(expected):
             # Bytes: compare_digest raises on text that is not ASCII.
@@ -94,11 +129,43 @@ def signing_key(algorithm: str, accepted: Sequence[str], private_key: str | None
         return None
     if private_key is None:
         raise RuleError(f"is missing: {algorithm} tokens are signed with it, and only its public key is stored")
-    private = key_text.private_key(private_key)
+    private, public = _PRIVATE_KEYS.get(private_key)
     for number, key in enumerate(expected):
-        if private.public_key() == key.material:
+        if public == key.material:
             return Key(algorithm, private, key.kid), number
     return None
+
+
+class _PrivateKeys:
+    """Private keys that were read a short while ago: to read one of RSA takes 40 ms, since it is checked.
+
+    Each is found by a keyed hash of its text, which is what decides: another text is another key. Nothing
+    of them is kept beyond the process, nor longer than ``_REMEMBERED_SECONDS`` after their last use.
+    """
+
+    def __init__(self) -> None:
+        self._salt = secrets.token_bytes(32)
+        self._kept: dict[bytes, tuple[float, Any, Any]] = {}
+
+    def get(self, text: str) -> tuple[Any, Any]:
+        """The private key of a PEM text, and its public one."""
+        mark = hmac.digest(self._salt, text.encode("utf-8", "surrogatepass"), "sha256")
+        now = time.monotonic()
+        found = self._kept.get(mark)
+        if found is not None and now - found[0] < _REMEMBERED_SECONDS:
+            self._kept[mark] = now, *found[1:]
+            return found[1:]
+        private = key_text.private_key(text)
+        for old, (used, *_) in list(self._kept.items()):
+            if now - used >= _REMEMBERED_SECONDS or len(self._kept) >= _MOST_REMEMBERED:
+                self._kept.pop(old, None)
+        public = private.public_key()
+        self._kept[mark] = now, private, public
+        return private, public
+
+
+_REMEMBERED_SECONDS, _MOST_REMEMBERED = 60.0, 64
+_PRIVATE_KEYS = _PrivateKeys()
 
 
 def new_secret(algorithm: str) -> str:

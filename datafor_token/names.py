@@ -30,6 +30,9 @@ def fold(name: str) -> str:
 
     NFKC once more at the end, since folding can leave a text that is no longer normalised.
     """
+    if name.isascii():
+        # The same, and most names.
+        return name.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
@@ -53,6 +56,8 @@ def application_name(text: str) -> str:
 
 
 def _normalized(text: str) -> str:
+    if text.isascii():
+        return text
     # Cut first: normalising thousands of combining marks takes time that grows with their square.
     return unicodedata.normalize("NFC", text[:_LONGEST_DECOMPOSED])
 
@@ -110,4 +115,7 @@ def display_text(text: str) -> str:
 
 def has_control_characters(text: str, also: tuple[str, ...] = ()) -> bool:
     """Whether ``text`` holds a control, format or surrogate character, or one of the categories ``also``."""
+    if text.isascii():
+        # The same: all others in ASCII are to be seen, or a space.
+        return not text.isprintable()
     return any(unicodedata.category(character) in ("Cc", "Cf", "Cs", *also) for character in text)

@@ -15,8 +15,10 @@ from datafor_token.services import services
 
 log = logging.getLogger(__name__)
 
-_FORWARDING = ("forwarded", "x-real-ip", "x-client-ip", "via")
-_FORWARDING_FAMILIES = ("x-forwarded-", "x-original-")
+_FORWARDING = ("x-real-ip", "via", "cf-connecting-ip", "x-envoy-external-address", "x-proxyuser-ip")
+# What every proxy in use sends at least one of, as WSGI calls it.
+_COMMON_FORWARDING = frozenset({"HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP"})
+_FORWARDING_PARTS = ("forwarded", "x-original-", "client-ip")
 _METHODS, _HEADERS = "GET, POST", "Authorization, Content-Type"
 _PREFLIGHT_SECONDS = 600
 
@@ -24,7 +26,8 @@ _PREFLIGHT_SECONDS = 600
 def init_app(app: Flask) -> None:
     """Believe as many proxies as the settings say, and answer the pages of the origins that they name."""
     with app.app_context():
-        trusted = services().settings.trusted_proxies
+        settings = services().settings
+    trusted = settings.trusted_proxies
     app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign, assignment]
     if trusted:
         # Our own reading of these headers would be one more way to get the counting wrong.
@@ -33,15 +36,17 @@ def init_app(app: Flask) -> None:
         )
     else:
         app.before_request(_Warning())
-    app.before_request(_check_host)
-    app.before_request(_preflight)
-    app.after_request(_allow_origin)
+    if settings.trusted_hosts:
+        app.before_request(_check_host)
+    if settings.cors_origins:
+        app.before_request(_preflight)
+        app.after_request(_allow_origin)
 
 
 def is_forwarded() -> bool:
     """Whether the request says that a proxy sent it on; such a one is never local, believed or not."""
     names = [name.lower() for name, _ in request.headers]
-    return any(name in _FORWARDING or name.startswith(_FORWARDING_FAMILIES) for name in names)
+    return any(name in _FORWARDING or any(part in name for part in _FORWARDING_PARTS) for name in names)
 
 
 def is_directly_from(networks: Sequence[str]) -> bool:
@@ -77,7 +82,7 @@ class _Warning:
         self._said = False
 
     def __call__(self) -> None:
-        if not self._said and is_forwarded():
+        if not self._said and not _COMMON_FORWARDING.isdisjoint(request.environ):
             self._said = True
             advice = "set TRUSTED_PROXIES if a proxy of yours sends these headers"
             log.warning(logs.event(event="forwarding headers are not believed", advice=advice))
@@ -85,8 +90,7 @@ class _Warning:
 
 def _check_host() -> None:
     """Refuse requests for another host (``TRUSTED_HOSTS``): 403, which the check may answer too."""
-    trusted = services().settings.trusted_hosts
-    if trusted and not host_is_trusted(request.host.lower(), trusted):
+    if not host_is_trusted(request.host.lower(), services().settings.trusted_hosts):
         raise Forbidden("this host is none of TRUSTED_HOSTS")
 
 
@@ -105,12 +109,11 @@ def _preflight() -> Response | None:
 
 
 def _allow_origin(response: Response) -> Response:
-    if services().settings.cors_origins:
-        response.headers.add("Vary", "Origin")
-        if _origin():
-            response.headers["Access-Control-Allow-Origin"] = _origin()
-            response.headers["Access-Control-Allow-Credentials"] = "true"
-            response.headers["Access-Control-Expose-Headers"] = "X-Request-ID, Retry-After"
+    response.headers.add("Vary", "Origin")
+    if _origin():
+        response.headers["Access-Control-Allow-Origin"] = _origin()
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+        response.headers["Access-Control-Expose-Headers"] = "X-Request-ID, Retry-After"
     return response
 
 

@@ -12,24 +12,18 @@ from datafor_token.audit import Audit
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.events import Event, Kind
 from datafor_token.keys import is_shared, new_secret
+from datafor_token.listing import Listing, listing_of
 from datafor_token.merging import changed_fields, check_new_secret, merged
-from datafor_token.names import fold
+from datafor_token.sealing import Sealer
 from datafor_token.secrecy import Secrecy
 from datafor_token.store.base import Document, Store
+from datafor_token.store.kept import Kept
 from datafor_token.strength import weakness
 
 log = logging.getLogger(__name__)
 
 _NOTED_MILLISECONDS = 60_000
 _NOTE_WAIT = 0.05  # seconds; a stuck writer must not hold up who signs in
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """All applications that can be read, sorted by name, and the names of the records that cannot."""
-
-    applications: Sequence[Application]
-    damaged: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,37 +47,41 @@ class Registry:
     ) -> None:
         self._store = store
         self._audit = audit
-        self._secrecy = secrecy
+        self._sealer = Sealer(secrecy)
+        self._kept = Kept(store, COLLECTION, self._sealer.opened)
+        self._listing: tuple[object, Listing] | None = None
         self._clock = clock
         self._require_strong_secrets = require_strong_secrets
 
     def get(self, name: str) -> Application:
         """The application of that name, in whatever case; raises ``NotFound``."""
-        return self._found(self._store.get(COLLECTION, name))
+        application = self._kept.get(name)
+        if application is None:
+            raise NotFound
+        return application
 
     def the_only_one(self) -> Application:
         """The application where there is just one; with several ``InvalidInput``, with none ``NotFound``."""
-        found = [document for _, document in self._store.documents(COLLECTION)]
+        found = self._kept.all()
         if len(found) > 1:
             raise InvalidInput.of("name", "can not be empty")
         if not found:
             raise NotFound
-        if isinstance(found[0], RecordDamaged):
-            raise found[0]
-        return self.opened(found[0])
+        ((_, application),) = found.values()
+        if isinstance(application, RecordDamaged):
+            raise application
+        return application
 
-    def all(self) -> Listing:
-        """Every application; one that cannot be read is named and stops no other."""
-        applications, damaged = [], []
-        for name, found in self._store.documents(COLLECTION):
-            try:
-                if isinstance(found, RecordDamaged):
-                    raise found
-                applications.append(self.opened(found))
-            except RecordDamaged as error:
-                damaged.append(name)
-                log.warning(logs.event(event="record damaged", reason=error.reason))
-        return Listing(sorted(applications, key=lambda one: fold(one.name)), sorted(damaged))
+    def all(self, *, thorough: bool = True) -> Listing:
+        """Every application; one that cannot be read is named and stops no other.
+
+        ``thorough`` is as ``Kept.all`` has it. It is the same object for as long as nothing changed.
+        """
+        found = self._kept.all(thorough=thorough)
+        kept = self._listing
+        if kept is None or kept[0] is not found:
+            kept = self._listing = found, listing_of(found.values())
+        return kept[1]
 
     def delete(self, name: str) -> None:
         """Remove the application; a name without one is no error, a damaged record is left alone."""
@@ -114,7 +112,9 @@ class Registry:
             previous = Previous(stored.secret, until) if grace else None
             now = int(self._clock() * 1000)
             record(Event(kind=Kind.APPLICATION_ROTATED, application=stored.name))
-            return self._sealed(dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now))
+            return self._sealer.sealed(
+                dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now)
+            )
 
         with self._audit.change() as record:
             self._store.update(COLLECTION, name, change)
@@ -128,11 +128,11 @@ class Registry:
             return
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else self.opened(document)
+            stored = None if document is None else self._sealer.opened(document)
             if stored is None or stored.previous is None or stored.previous.secret != previous.secret:
                 raise NotFound
             noted = dataclasses.replace(stored.previous, last_used=now)
-            return self._sealed(dataclasses.replace(stored, previous=noted))
+            return self._sealer.sealed(dataclasses.replace(stored, previous=noted))
 
         try:
             self._store.update(COLLECTION, application.name, change, wait=_NOTE_WAIT)
@@ -154,13 +154,14 @@ class Registry:
         warnings: list[str] = []
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else self.opened(document)
+            stored = None if document is None else self._sealer.opened(document)
             if new and stored is not None:
                 raise Conflict(f"name already exists as '{stored.name}'")
             application = merged(stored, wanted, creator, int(self._clock() * 1000))
-            warnings.extend(self._warnings(application.name, application.algorithm, application.secret))
+            self._weakness(application.algorithm, application.secret)
             record(_saved(stored, application))
-            return self._sealed(application)
+            warnings.extend(self._warnings(application.name, application.algorithm, application.secret))
+            return self._sealer.sealed(application)
 
         with self._audit.change() as record:
             self._store.update(COLLECTION, wanted["name"], change)
@@ -175,17 +176,18 @@ class Registry:
         def change(document: Document | None) -> Document:
             stored = self._found(document)
             application = merged(stored, build(stored.to_answer(self._clock())), "", int(self._clock() * 1000))
-            self._warnings(application.name, application.algorithm, application.secret)
+            self._weakness(application.algorithm, application.secret)
             record(_saved(stored, application))
-            return self._sealed(application)
+            self._warnings(application.name, application.algorithm, application.secret)
+            return self._sealer.sealed(application)
 
         with self._audit.change() as record:
-            return self.opened(self._store.update(COLLECTION, name, change))
+            return self._sealer.opened(self._store.update(COLLECTION, name, change))
 
     def preview(self, wanted: Mapping[str, Any]) -> Application:
         """What ``save`` would store, with its refusals, storing nothing."""
         document = self._store.get(COLLECTION, wanted["name"])
-        stored = None if document is None else self.opened(document)
+        stored = None if document is None else self._sealer.opened(document)
         application = merged(stored, wanted, "", int(self._clock() * 1000))
         self._weakness(application.algorithm, application.secret)
         return application
@@ -194,37 +196,14 @@ class Registry:
         """Write the application's record anew, so that its secrets are encrypted with the present key."""
 
         def change(document: Document | None) -> Document:
-            return self._sealed(self._found(document))
+            return self._sealer.sealed(self._found(document))
 
         self._store.update(COLLECTION, name, change)
-
-    def opened(self, document: Document) -> Application:
-        """The application of a record, whose secrets may be encrypted or, written by hand, plain."""
-        name, previous = str(document.get("name")), document.get("previous")
-        opened = dict(document)
-        for field in ("secret", "initpwd"):
-            if field in document:
-                opened[field] = self._secrecy.open(name, field, document[field])
-        if isinstance(previous, dict):
-            secret = self._secrecy.open(name, "previous", previous.get("secret"))
-            opened["previous"] = {**previous, "secret": secret}
-        return Application.from_document(opened)
 
     def _found(self, document: Document | None) -> Application:
         if document is None:
             raise NotFound
-        return self.opened(document)
-
-    def _sealed(self, application: Application) -> Document:
-        """The record of an application, its secrets encrypted."""
-        document = application.to_document()
-        for field in ("secret", "initpwd"):
-            document[field] = self._secrecy.seal(application.name, field, document[field])
-        if application.previous is not None:
-            document["previous"]["secret"] = self._secrecy.seal(
-                application.name, "previous", application.previous.secret
-            )
-        return document
+        return self._sealer.opened(document)
 
     def _warnings(self, name: str, algorithm: str, secret: str) -> list[str]:
         weak = self._weakness(algorithm, secret)

@@ -18,7 +18,7 @@ DEFAULT_GRACE, LONGEST_GRACE = 3600, 2_592_000  # seconds: an hour, thirty days
 DEFAULT_TICKET, LONGEST_TICKET = 60, 86_400  # seconds: a minute, a day
 # What ``moment`` reads, but for days that no calendar has.
 _DAY = r"(19|20)[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-[012][0-9])"
-_TIME = r"T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?(Z|[-+ ]([01][0-9]|2[0-3]):[0-5][0-9])?"
+_TIME = r"[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?([Zz]|[-+ ]([01][0-9]|2[0-3]):[0-5][0-9])?"
 MOMENT = rf"[0-9]{{1,6}}[smhd]|{_DAY}({_TIME})?"
 _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 # Claims that the service itself sets or checks: no field can be mapped to one of them.
@@ -74,7 +74,8 @@ def moment(text: str, now: float) -> float:
         if text[-1] in _SPANS:
             return now - int(text[:-1]) * _SPANS[text[-1]]
         # A plus sign in a query string that was not written as %2B has become a space.
-        found = dt.datetime.fromisoformat(text.replace(" ", "+"))
+        day, time = text[:10], text[10:].upper().replace(" ", "T", 1).replace(" ", "+")
+        found = dt.datetime.fromisoformat(day + re.sub(r"(?<=\.[0-9]{6})[0-9]+", "", time))
         return (found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)).timestamp()
     except ValueError:
         raise RuleError("must be a time such as 2026-11-21T09:30:00Z, a day, or how long ago: 90m, 24h, 7d") from None

@@ -188,13 +188,13 @@ def event_kind(text: str) -> str:
 class AuditSchema(CallSchema):
     """``token/audit``: which events; times as ``rules.moment`` reads them, ``page`` from an answer's ``next``."""
 
-    since = Text(rules.moment_text)
-    until = Text(rules.moment_text)
-    event = Text(event_kind)
-    user = Text(names.user_name)
-    application = Text(names.application_name)
-    limit = Seconds(rules.page_size, load_default=100)
-    page = Text()
+    since = Text(rules.moment_text, says="from then on: a time (RFC 3339), a day, or how long ago: 90m, 24h, 7d")
+    until = Text(rules.moment_text, says="before then, in the same words")
+    event = Text(event_kind, says="one kind of event")
+    user = Text(names.user_name, says="who did it, or to whom it was done")
+    application = Text(names.application_name, says="what it was about")
+    limit = Seconds(rules.page_size, load_default=100, says="how many at most")
+    page = Text(says="what an answer before gave as next")
 
 
 class PasswordSchema(CallSchema):

@@ -17,6 +17,7 @@ from typing import Any
 from datafor_token import logs
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document, Store
+from datafor_token.store.kept import Kept
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.users import User, Users
 
@@ -59,6 +60,7 @@ class Sessions:
     ) -> None:
         self._kind = kind
         self._store = store
+        self._kept: Kept[Document] = Kept(store, COLLECTION, lambda document: document)
         self._users = users
         self._clock = clock
         self._lifetime, self._idle = lifetime_and_idle
@@ -123,7 +125,7 @@ class Sessions:
 
     def _read(self, name: str) -> Document | None:
         try:
-            return self._store.get(COLLECTION, name)
+            return self._kept.get(name)
         except RecordDamaged as error:
             # It opens nothing, and must not keep its browser from signing in anew.
             log.warning(logs.event(event="record damaged", reason=error.reason))

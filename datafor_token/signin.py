@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from datafor_token import logs, names, verifier
 from datafor_token.applications import Application
-from datafor_token.errors import Forbidden, RecordDamaged
+from datafor_token.errors import Forbidden, NotFound, RecordDamaged
+from datafor_token.listing import NOBODY, Listing
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.settings import Settings
@@ -15,6 +16,7 @@ from datafor_token.store.base import AlreadyThere
 from datafor_token.strength import weakness
 from datafor_token.users import ADMINISTRATOR, User, Users
 from datafor_token.verdicts import Verdict, shown, unexpected_algorithm, unknown_signature
+from datafor_token.verified import VerifiedTokens
 from datafor_token.verifier import Moment, Refused, Step, Token, Vouched
 
 log = logging.getLogger(__name__)
@@ -35,16 +37,56 @@ class SignIn:
         settings: Settings,
     ) -> None:
         self.registry = registry
+        self.verified = VerifiedTokens()
         self._users = users
         self._revocations = revocations
         self._clock = clock
         self._settings = settings
 
-    def by_token(self, text: str, applications: Sequence[Application] | None = None) -> Verdict:
-        """Sign in: an unknown user is made where the application says so. ``None``: all applications."""
-        if applications is None:
-            applications = self.registry.all().applications
-        return self._judge(text, applications, create=True)
+    def by_token(self, text: str, token_name: str | None = None) -> Verdict:
+        """Sign in: an unknown user is made where the application says so.
+
+        ``token_name``: by the enabled applications alone whose tokens come under that name.
+        """
+        listing = self._asked(token_name, thorough=False)
+        known = self.verified.get(text, listing, self._moment())
+        if known is not None and known.application is self._present(known.application):
+            verdict = self.admit(known)
+            if verdict.reason is None:
+                return dataclasses.replace(verdict, remembered=True)
+        accepted = self._accepted(text, listing)
+        if accepted is not None:
+            return accepted
+        # Somebody may have written into a record by hand: before a token is refused, every one is looked at.
+        return self._judge(text, self._asked(token_name, thorough=True).applications, create=True)
+
+    def _asked(self, token_name: str | None, *, thorough: bool) -> Listing:
+        listing = self.registry.all(thorough=thorough)
+        return listing if token_name is None else listing.by_token_name.get(token_name, NOBODY)
+
+    def _present(self, application: Application) -> Application | None:
+        """The application as its record is at this moment, also where somebody wrote into it by hand."""
+        try:
+            return self.registry.get(application.name)
+        except (NotFound, RecordDamaged):
+            return None
+
+    def _accepted(self, text: str, listing: Listing) -> Verdict | None:
+        """The verdict of the first application that accepts the token; ``None`` where why not is to be found out."""
+        try:
+            token = verifier.read(text)
+        except Refused:
+            return None
+        candidates = listing.candidates(token.algorithm, token.claims)
+        for application, secret in verifier.signers(token, candidates, self._clock()):
+            present = self._present(application)
+            if present != application:
+                return None
+            verdict = self._of_signer(token, present, secret, (), create=True)
+            if verdict.reason is None:
+                self.verified.keep(text, listing, verdict.vouched)
+                return verdict
+        return None
 
     def explain(self, text: str, application: Application | None) -> Verdict:
         """The same judgement without any effect; for one application, or for all."""

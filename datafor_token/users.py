@@ -15,6 +15,7 @@ from datafor_token.events import Event, Kind
 from datafor_token.passwords import Passwords
 from datafor_token.store.base import AlreadyThere, Document, Store
 from datafor_token.store.disk import sync
+from datafor_token.store.kept import Kept
 from datafor_token.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -108,14 +109,14 @@ class Users:
 
     def __init__(self, store: Store, passwords: Passwords, throttle: Throttle, audit: Audit) -> None:
         self._store = store
+        self._kept = Kept(store, COLLECTION, User.from_document)
         self._audit = audit
         self._passwords = passwords
         self._throttle = throttle
 
     def get(self, name: str) -> User | None:
         """The user of that name, in whatever case; ``None`` where there is none."""
-        document = self._store.get(COLLECTION, name)
-        return None if document is None else User.from_document(document)
+        return self._kept.get(name)
 
     def with_password(self, name: str, password: str, address: str, *, opens: bool = False) -> User | None:
         """The enabled user whose name and password these are, else ``None``; ``address`` is the client's.

@@ -23,6 +23,7 @@ class Verdict:
     vouched: Vouched | None = None
     user: User | None = None
     username: str | None = None
+    remembered: bool = False  # it was accepted before
 
     def to_answer(self) -> dict[str, Any]:
         """The judgement step by step, as ``explain`` answers it."""

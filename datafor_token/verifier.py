@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from datafor_token import strict_json
@@ -94,6 +94,15 @@ class Vouched:
         """Whether the secret before the last rotation signed it."""
         return self.secret != self.application.secret
 
+    def counts_at(self, moment: Moment) -> bool:
+        """Whether a token that was accepted before is good for its times, and its secret still counts.
+
+        The same as ``check_claims`` has it, of what changes with the clock.
+        """
+        begins = float(max(self.claims.get("nbf", 0), self.claims.get("iat", 0)))
+        in_time = begins - moment.leeway <= moment.now < self.expires + moment.leeway
+        return in_time and self.secret in (self.application.secret, self.application.previous_secret(moment.now))
+
     def text(self, claim: str) -> str:
         """A claim's value where it is text, else nothing."""
         value = self.claims.get(claim)
@@ -118,16 +127,29 @@ def read(text: str) -> Token:
     return Token(header, claims, f"{header_part}.{payload_part}".encode(), signature)
 
 
+def signers(token: Token, applications: Iterable[Application], now: float) -> Iterator[tuple[Application, str]]:
+    """The applications that signed the token, in their order, each with the secret that did; found as they are asked.
+
+    Only for applications whose algorithm is the token's.
+    """
+    message, signature = token.signing_input, token.signature
+    for application in applications:
+        if application.key.verify(message, signature):
+            yield application, application.secret
+        elif application.previous is not None:
+            secret = signing_secret(token, application, now)
+            if secret is not None:
+                yield application, secret
+
+
 def signing_secret(token: Token, application: Application, now: float) -> str | None:
     """Which of the application's secrets signed the token, the present one first; ``None``: neither did.
 
     Only for an application whose algorithm is the token's.
     """
-    for secret in (application.secret, application.previous_secret(now)):
-        if secret is not None:
-            key = verification_key(application.algorithm, secret)
-            if key.verify(token.signing_input, token.signature):
-                return secret
+    for number, key in enumerate(application.keys(now)):
+        if key.verify(token.signing_input, token.signature):
+            return application.secret if number == 0 else application.previous_secret(now)
     return None
 
 

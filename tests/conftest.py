@@ -30,7 +30,12 @@ hypothesis_settings.register_profile(
     derandomize=True,
     database=None,
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200")),
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        # The contract's properties are run against every store, each a class of its own.
+        HealthCheck.differing_executors,
+    ],
 )
 hypothesis_settings.load_profile("tests")
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from datafor_token import audit_log
 from datafor_token.audit import Filter
-from datafor_token.audit_log import AuditLog
+from datafor_token.audit_files import newest_first
 from datafor_token.errors import AuditUnavailable, InvalidInput
 from datafor_token.events import Event, Kind, fingerprint
 from datafor_token.services import Services
@@ -85,6 +85,8 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     file = tmp_path / "backup.gz"
     command(app, "store", "backup", str(file))
     command(app, "store", "restore", str(file), "--yes")
+    command(app, "store", "check", "--repair")
+    command(app, "store", "rekey")
     caller.post("delete", {"name": "ERP"})
     return {
         "tokens": f"{token} {old} {personal} {url.partition('=')[2]}",
@@ -311,18 +313,49 @@ def test_what_others_wrote_is_passed_over(tmp_path: Path, clock: Clock) -> None:
 
 def test_a_rotated_file_that_cannot_be_read(tmp_path: Path, clock: Clock, log: Any) -> None:
     """What is left of a packed file that was cut short is shown; one that is no packed file is named in the log."""
-    fill(tmp_path, clock, 300)
+    fill(tmp_path, clock, 30)
     packed = gzip.compress((tmp_path / "audit.log").read_bytes())
     (tmp_path / "audit.log").unlink()
     (tmp_path / "audit.log-20240806.gz").write_bytes(packed[: len(packed) // 2])
     (tmp_path / "audit.log.2.gz").write_bytes(b"nothing packed")
     (tmp_path / "audit.log.3.gz").write_bytes(packed[:15])
+    (tmp_path / "audit.log.4").mkdir()
+    (tmp_path / "audit.log.5").symlink_to("/nonexistent")
     fill(tmp_path, clock, 1, start=300)
     found = users_of(list(audit_in(tmp_path, clock).page(Filter(), 1000).events))
     assert found[0] == "user300"
-    assert 50 < len(found) < 300
+    assert 5 < len(found) < 30
     assert found[1:] == [f"user{index}" for index in reversed(range(len(found) - 1))]
-    assert "file=audit.log.2.gz" in log.getvalue()
+    for name in ("audit.log-20240806.gz", "audit.log.2.gz", "audit.log.3.gz", "audit.log.4", "audit.log.5"):
+        assert f"file={name}" in log.getvalue()
+
+
+@pytest.mark.parametrize("by", ["the same process", "another one"])
+def test_a_torn_line_takes_no_other_with_it(tmp_path: Path, clock: Clock, by: str) -> None:
+    """What a power cut left of a line stands alone: the next event is found again, whoever writes it."""
+    trail = audit_in(tmp_path, clock)
+    trail.note(Event(kind=Kind.SIGN_IN, user="lena"))
+    with (tmp_path / "audit.log").open("ab") as file:
+        file.write(b'{"time":"2026-11-21T23:2')
+    later = trail if by == "the same process" else audit_in(tmp_path, clock)
+    later.note(Event(kind=Kind.SIGN_IN, user="otto"))
+    trail.note(Event(kind=Kind.SIGN_IN, user="uma"))
+    assert users_of(list(trail.page(Filter()).events)) == ["uma", "otto", "lena"]
+
+
+def test_what_has_no_application_is_of_none(app: Flask, caller: Caller) -> None:
+    """A filter for an application finds no event that is about none, whatever the application is called."""
+    caller.get("list")
+    for name in ("none", "None", "null"):
+        assert events(app, application=name) == []
+
+
+def test_ready_to_record(caller: Caller, settings: Settings) -> None:
+    """The service says that it is not writable where changes cannot be recorded."""
+    assert caller.get("/readyz").json["writable"] is True
+    (settings.data_dir / "audit.log").rename(settings.data_dir / "aside")
+    (settings.data_dir / "audit.log").mkdir()
+    assert caller.get("/readyz").json["writable"] is False
 
 
 def test_a_long_search_ends_somewhere(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,11 +385,17 @@ def test_the_call(app: Flask, caller: Caller, clock: Clock) -> None:
     times = [event["time"] for event in first["data"] + rest["data"]]
     assert times == sorted(times, reverse=True)
     assert len(caller.get("audit?since=150s&event=token_generated").json["data"]) == 3
-    assert caller.get("audit?since=2024-08-06T07:35:00%2B00:00&until=2030-01-01").status_code == 200
+    for since in (
+        "2024-08-06T07:35:00%2B00:00",
+        "2024-08-06t07:35:00.123456789z",
+        "2024-08-06 07:35:00Z",
+        "2024-08-06",
+    ):
+        assert caller.get(f"audit?since=2024-08-06{time}&until=2030-01-01").status_code == 200
     for query, field in (
         ("event=login", "event"), ("since=yesterday", "since"), ("until=2024-13-01", "until"), ("limit=0", "limit"),
         ("limit=1001", "limit"), ("page=1", "page"), ("user=", "user"), ("application=a%20b", "application"),
-        ("since=99999999999d", "since"),
+        ("since=99999999999d", "since"), ("USER=lena", "USER"), ("foo=1", "foo"),
     ):  # fmt: skip
         answer = caller.get(f"audit?{query}")
         assert (answer.status_code, list(answer.json["errors"])) == (400, [field])
@@ -409,7 +448,7 @@ def test_logrotate_in_a_storm(tmp_path: Path) -> None:
     assert [one.wait() for one in started] == [0] * writers
     assert turns > 2
     assert any(path.suffix == ".gz" for path in data.iterdir())
-    found = [json.loads(line)["target"]["user"] for _, line in AuditLog(data).newest_first()]
+    found = [json.loads(line)["target"]["user"] for _, line in newest_first(data)]
     assert len(found) == writers * lines
     for writer in range(writers):
         own = [user for user in reversed(found) if user.startswith(f"{writer} ")]
@@ -468,7 +507,7 @@ def test_a_stuck_lock_does_not_stop_issuing(
     """Where another process sits on the log's lock, changes are refused and issuing goes on."""
     monkeypatch.setattr(audit_log, "_LONGEST_WAIT", 0.05)
     caller.post("update", application())
-    with exclusive(settings.data_dir / "audit.lock", 1):
+    with exclusive(settings.data_dir / "audit.log", 1):
         assert caller.post("update", application(expire=1)).status_code == 503
         assert caller.post("generate", {"username": "lena"}).status_code == 200
     assert "the audit log is locked" in log.getvalue()

@@ -25,7 +25,7 @@ def test_both_forms_of_a_public_key(algorithm: str, form: Callable[[Any], str]) 
     """PEM and the bare Base64 of the DER give the same key, and what its private key signs it verifies."""
     key = key_for(algorithm)
     public = keys.verification_key(algorithm, form(key))
-    found = keys.signing_key(algorithm, [form(key)], private_pem(key))
+    found = keys.signing_key(algorithm, [keys.verification_key(algorithm, form(key))], private_pem(key))
     assert found is not None
     signer, _ = found
     assert signer.kid == public.kid
@@ -44,26 +44,36 @@ def test_base64_may_be_wrapped() -> None:
 def test_a_foreign_private_key_is_told(algorithm: str) -> None:
     """A private key that does not belong to the stored public key signs nothing."""
     assert (
-        keys.signing_key(algorithm, [public_pem(key_for(algorithm))], private_pem(key_for(algorithm, "-other"))) is None
+        keys.signing_key(
+            algorithm,
+            [keys.verification_key(algorithm, public_pem(key_for(algorithm)))],
+            private_pem(key_for(algorithm, "-other")),
+        )
+        is None
     )
 
 
 def test_a_private_key_of_another_kind_is_told() -> None:
     """A private key of another kind is a foreign one too."""
-    assert keys.signing_key("RS256", [public_pem(key_for("RS256"))], private_pem(key_for("ES256"))) is None
+    assert (
+        keys.signing_key(
+            "RS256", [keys.verification_key("RS256", public_pem(key_for("RS256")))], private_pem(key_for("ES256"))
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 def test_shared_keys(algorithm: str) -> None:
     """Any text is a shared key, byte for byte; another text is not it."""
     for secret in ("abcd", " abcd ", "ä", "\0", '{"kty":"oct"}', "ssh-rsa AAAA"):
-        found = keys.signing_key(algorithm, [secret], secret)
+        found = keys.signing_key(algorithm, [keys.verification_key(algorithm, secret)], secret)
         assert found is not None
         key, _ = found
         assert key.kid is None
         assert keys.verification_key(algorithm, secret).verify(b"m", key.sign(b"m"))
-        assert keys.signing_key(algorithm, [secret], secret + "x") is None
-        assert keys.signing_key(algorithm, [secret], None) is not None
+        assert keys.signing_key(algorithm, [keys.verification_key(algorithm, secret)], secret + "x") is None
+        assert keys.signing_key(algorithm, [keys.verification_key(algorithm, secret)], None) is not None
 
 
 def small_rsa() -> str:
@@ -191,7 +201,7 @@ def test_keys_as_openssl_writes_them(tmp_path: Path, algorithm: str, command: li
     private = openssl(tmp_path, *command)
     (tmp_path / "key.pem").write_text(private)
     public = openssl(tmp_path, "pkey", "-in", "key.pem", "-pubout")
-    assert keys.signing_key(algorithm, [public], private) is not None
+    assert keys.signing_key(algorithm, [keys.verification_key(algorithm, public)], private) is not None
 
 
 @pytest.mark.parametrize(
@@ -209,7 +219,7 @@ def test_what_is_no_private_key(private: str | Callable[[], str] | None, says: s
     """Whatever is not an unencrypted private key in PEM is refused by its name."""
     text = private if isinstance(private, str) or private is None else private()
     with pytest.raises(RuleError, match=says):
-        keys.signing_key("RS256", [public_pem(key_for("RS256"))], text)
+        keys.signing_key("RS256", [keys.verification_key("RS256", public_pem(key_for("RS256")))], text)
 
 
 @given(algorithm=st.sampled_from(keys.ALGORITHMS), text=st.text() | st.binary().map(lambda data: data.hex()))
@@ -217,7 +227,7 @@ def test_any_text_is_a_key_or_a_clear_refusal(algorithm: str, text: str) -> None
     """Whatever the text: a key, or a RuleError."""
     for private in (None, text):
         try:
-            keys.signing_key(algorithm, [text], private)
+            keys.signing_key(algorithm, [keys.verification_key(algorithm, text)], private)
         except RuleError as error:
             assert str(error)
 

@@ -17,7 +17,7 @@ LADDER = [
     {"routes.description"},
     {f"routes.{family}" for family in ("applications", "audit", "gate", "operations", "sessions", "tokens", "users")},
     {"routes.inputs", "routes.paths"},
-    {"auth", "proxies", "responses"},
+    {"auth", "origin", "proxies", "responses"},
     {"services"},
     {"gate"},
     {"accounts", "backup", "declared"},
@@ -25,7 +25,7 @@ LADDER = [
     {"openapi.document"},
     {"openapi.calls"},
     {"openapi.audit_answers", "openapi.operation", "openapi.stated"},
-    {"store.snapshots", "verdicts"},
+    {"store.snapshots", "verdicts", "verified"},
     {
         "openapi.answers",
         "openapi.examples",
@@ -38,13 +38,13 @@ LADDER = [
         "store.files",
     },
     {"metrics"},
-    {"audit", "passwords", "throttle", "store.metered"},
+    {"audit", "listing", "passwords", "sealing", "throttle", "store.metered"},
     {"fields", "verifier"},
-    {"audit_log", "merging", "metric_files", "secrecy", "store.restoring"},
-    {"applications", "forms", "store.locking", "store.sweeping"},
-    {"rules", "strength"},
-    {"keys", "logs", "metric_table", "store.base", "store.disk"},
-    {"events", "key_text", "names", "settings", "strict_json"},
+    {"audit_files", "merging", "metric_files", "secrecy", "store.restoring"},
+    {"applications", "audit_log", "forms"},
+    {"rules", "store.locking", "store.sweeping", "strength"},
+    {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.kept"},
+    {"events", "key_text", "names", "settings", "store.base", "strict_json"},
     {"setting_rules"},
     {"errors"},
 ]
@@ -65,7 +65,7 @@ HOMES = {
     "prometheus_client": {"metrics"},
     "argon2": {"passwords", "datafor_token"},
     "gunicorn": {"logs", "responses"},
-    "flask": {"datafor_token", "auth", "proxies", "responses", "services", *WEB},
+    "flask": {"datafor_token", "auth", "origin", "proxies", "responses", "services", *WEB},
 }
 MODULES = [
     path for path in [ROOT / "app.py", ROOT / "wsgi.py", *(ROOT / "datafor_token").rglob("*.py")] if path.read_text()

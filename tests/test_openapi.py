@@ -262,7 +262,7 @@ def test_a_bug_an_outage_and_too_many_attempts_keep_their_description(
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr("datafor_token.store.files.FileStore.documents", fail)
+        monkeypatch.setattr("datafor_token.store.files.FileStore.stamp", fail)
         to.call("GET", f"{API}/list", status)
 
 

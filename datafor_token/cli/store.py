@@ -13,6 +13,7 @@ from datafor_token import applications, backup, users
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, yes_option
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.events import Event, Kind
+from datafor_token.sealing import Sealer
 from datafor_token.secrecy import note_key
 from datafor_token.services import services
 from datafor_token.store import snapshots
@@ -44,8 +45,10 @@ def check(*, repair: bool) -> None:
     for path in left:
         click.echo(f"{path}: left by a writer, or being written")
     if repair:
-        for path, _ in faults:
-            _move_aside(files, path)
+        with services().audit.change() as record:
+            record(Event(kind=Kind.STORE_REPAIRED))
+            for path, _ in faults:
+                _move_aside(files, path)
         files.sweep()
         click.echo(f"Damaged files moved to {files.folder / _ASIDE}: {len(faults)}")
     elif faults:
@@ -113,6 +116,7 @@ def rekey() -> None:
         click.echo(f"Nothing was changed: these records cannot be read: {', '.join(listing.damaged)}", err=True)
         sys.exit(1)
     try:
+        services().audit.note(Event(kind=Kind.STORE_REKEYED))
         for application in listing.applications:
             try:
                 services().registry.reseal(application.name)
@@ -166,7 +170,7 @@ def _check_all(kept: backup.Records) -> None:
 def _read(collection: str, document: Document) -> applications.Application | users.User | None:
     """The application or user of a record; ``RecordDamaged`` where it is none, ``None`` in other collections."""
     if collection == applications.COLLECTION:
-        return services().registry.opened(document)
+        return Sealer(services().secrecy).opened(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None
 
 

@@ -58,8 +58,6 @@ CALLS: Mapping[str, Call] = {
         shown=examples.DONE,
         then={
             "get_application": {"parameters": {"name": "$request.body#/name"}},
-            "generate_token": {"requestBody": {"name": "$request.body#/name"}},
-            "delete_application": {"requestBody": {"name": "$request.body#/name"}},
         },
         errors=(Conflict,),
     ),

@@ -182,8 +182,7 @@ def _responses(call: Call) -> dict[str, Any]:
     if call.then:
         success["links"] = {name: {"operationId": name, **given} for name, given in call.then.items()}
     found: dict[str, Any] = {str(call.status): success}
-    if call.query is not None or call.body is not None or call.parameters:
-        found |= {"414": "TooLong", "431": "TooLong"}
+    found |= {"414": "TooLong", "431": "TooLong"}
     for status in sorted({kind.status for kind in _errors(call)}):
         own = call.refusals.get(status)
         found[str(status)] = f"Refused{status}" if own is None else _refusal(status, own)
@@ -235,8 +234,10 @@ def _ruled(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, Any]:
             found["oneOf"] = [*found["oneOf"], {"type": "null"}]
         else:
             found["type"] = [found["type"], "null"]
-    if isinstance(field, Flag) and "default" in ret:
-        ret["default"] = "1" if ret["default"] else "0"
-    elif ret.get("default") == "":
-        ret.pop("default")
+    # Not as such: makers of clients take what has a default for what is always there.
+    default = ret.pop("default", "")
+    if isinstance(field, Flag):
+        default = "1" if default else "0"
+    if default != "" and not field.required:
+        found["description"] = f"{ret.get('description', '')}; default: {default}".lstrip("; ")
     return found

@@ -18,6 +18,6 @@ _audit = AuditSchema()
 @administrator_required
 def audit() -> Response:
     """Who did what, when, from where: the events of the audit log, newest first."""
-    wanted = fields_of_query(_audit)
+    wanted = fields_of_query(_audit, strict=True)
     found = services().audit.page(Filter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
     return success(data=found.events, **({"next": found.next} if found.next is not None else {}))

@@ -8,6 +8,7 @@ import logging
 from flask import Blueprint, Response, g, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import Rule
+from werkzeug.urls import iri_to_uri
 
 from datafor_token import logs
 from datafor_token.auth import GATE_COOKIE, Caller, administrator_required, gate_caller, gate_cookie, url_caller
@@ -91,7 +92,7 @@ def enter() -> Response:
         cookie, target = _entered(caller), wanted["next"]
     response = success()
     response.status_code = 303
-    response.headers["Location"] = target
+    response.headers["Location"] = iri_to_uri(target)
     _set_cookie(response, cookie)
     return response
 
@@ -103,7 +104,7 @@ def _entered(caller: Caller) -> str:
         raise InvalidToken(reason="expired: a session of it would be over at once")
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None
-        record(Event(kind=Kind.SIGN_IN, application=name, user=caller.user.name))
+        record(Event(kind=Kind.SIGN_IN, application=name, user=caller.user.name, token=caller.token))
         return services().gate.open(verdict, instead_of=gate_cookie())
 
 

@@ -7,7 +7,7 @@ from flask import request
 
 from datafor_token import issuer
 from datafor_token.applications import Application
-from datafor_token.errors import BodyTooLarge, MalformedRequest
+from datafor_token.errors import BodyTooLarge, InvalidInput, MalformedRequest
 from datafor_token.fields import CallSchema
 from datafor_token.forms import Body, decode, decode_query
 from datafor_token.services import services
@@ -18,9 +18,17 @@ def fields_of_body(schema: CallSchema) -> dict[str, Any]:
     return schema.read(decode(request.headers.get("Content-Type"), _data()))
 
 
-def fields_of_query(schema: CallSchema) -> dict[str, Any]:
-    """The checked fields of the query string; others are left alone there, since one may be a token."""
+def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, Any]:
+    """The checked fields of the query string; others are left alone there, since one may be a token.
+
+    ``strict``: only a token is; a misspelled field would look like an answer to another question.
+    """
     values = decode_query(request.query_string).values
+    if strict:
+        tokens = services().registry.all(thorough=False).by_token_name
+        unknown = [name for name in values if name not in schema.fields and name not in tokens]
+        if unknown:
+            raise InvalidInput.of(unknown[0][:64], "is not a field of this call")
     return schema.read(Body({name: values[name] for name in schema.fields if name in values}, is_form=True))
 
 
@@ -35,6 +43,15 @@ def whom_to_vouch_for(wanted: Mapping[str, Any], caller: str) -> tuple[Applicati
 
 def _data() -> bytes:
     limit = services().settings.max_content_length
+    announced = request.environ.get("CONTENT_LENGTH") or ""
+    if announced.isdecimal() and "HTTP_TRANSFER_ENCODING" not in request.environ:
+        if int(announced) > limit:
+            raise BodyTooLarge
+        data: bytes = request.environ["wsgi.input"].read(int(announced))
+        # gunicorn ends a body where its client stops; half a form would be a form with a shorter last value.
+        if len(data) != int(announced):
+            raise MalformedRequest("the request body is not complete")
+        return data
     # One more than is accepted: Werkzeug cuts a body without an announced length at its limit, without a word.
     request.max_content_length = limit + 1
     data = request.get_data(cache=False)

@@ -4,7 +4,7 @@ Every document carries its own ``name``; two names that ``names.fold`` makes equ
 ``tests/store/contract.py`` states what every store keeps.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Protocol
 
 from datafor_token.errors import RecordDamaged
@@ -55,6 +55,18 @@ class Store(Protocol):
 
     def version(self, collection: str, name: str) -> Hashable | None:
         """A cheap value that differs whenever the document may have changed; ``None`` where there is none."""
+
+    def stamp(self, collection: str) -> Hashable:
+        """A cheap value that differs whenever a store may have written or removed a document of the collection."""
+
+    def changes(
+        self, collection: str, known: Mapping[str, Hashable]
+    ) -> tuple[dict[str, Hashable], dict[str, tuple[str, Document | RecordDamaged]]]:
+        """The version of every record, by a key of the store's own, and the records that differ from ``known``.
+
+        ``known`` is what an earlier call answered first; a version is one as ``version`` has it. The
+        records are as ``documents`` has them.
+        """
 
     def writable(self) -> bool:
         """Whether a write would go through now; raises ``StoreUnavailable`` when not even reading does."""

@@ -107,15 +107,16 @@ def read(path: Path) -> bytes | None:
         raise kind(reason=f"cannot read {shown(path)}: {os.strerror(error.errno or 0)}") from error
 
 
-def status(path: Path) -> os.stat_result | None:
+def status(file: str) -> os.stat_result | None:
     """What the file system says of a record's file itself, ``None`` where there is none."""
     try:
-        return path.lstat()
+        # As text: a path object costs more than the look.
+        return os.lstat(file)
     except FileNotFoundError:
-        _check_folder(path)
+        _check_folder(Path(file))
         return None
     except OSError as error:
-        raise StoreUnavailable(reason=f"cannot look at {shown(path)}: {os.strerror(error.errno or 0)}") from error
+        raise StoreUnavailable(reason=f"cannot look at {shown(Path(file))}: {os.strerror(error.errno or 0)}") from error
 
 
 def _check_folder(path: Path) -> None:

@@ -6,12 +6,11 @@ is atomic, so they see the old record or the new one. A record edited by hand co
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
-import unicodedata
-from collections.abc import Callable, Hashable, Iterator
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,14 +19,14 @@ from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.names import fold
 from datafor_token.store.base import AlreadyThere, Change, Document
 from datafor_token.store.disk import make_folder, outage, read, remove, shown, status, sync_folder, write_new
+from datafor_token.store.file_names import HASH_MARK, stem_of
 from datafor_token.store.locking import exclusive
 from datafor_token.store.restoring import finish_before_writing
 
 _SUFFIX = ".json"
 _TEMP_PREFIX = ".temp-"
 _LOCK = ".lock"
-_HASH_MARK = "~"
-_LONGEST_STEM = 200  # bytes; a file name may have 255
+_LONGEST_TICK = 50_000_000  # nanoseconds; Linux counts 1 to 10 ms
 
 
 class FileStore:
@@ -45,6 +44,7 @@ class FileStore:
         ``waited`` is told for how many seconds each lock was waited for.
         """
         self.folder = folder
+        self._prefix = f"{folder}/"
         self.collections = collections
         self._lock_timeout = lock_timeout
         self._waited = waited
@@ -71,7 +71,7 @@ class FileStore:
         found = []
         for stem in self._stems(collection):
             # A name that was too long for a file name stands in the record alone.
-            name = self._read_stem(collection, stem)[0] if _HASH_MARK in stem else unquote(stem)
+            name = self._read_stem(collection, stem)[0] if HASH_MARK in stem else unquote(stem)
             if name is not None:
                 found.append(name)
         return found
@@ -122,9 +122,33 @@ class FileStore:
         return True
 
     def version(self, collection: str, name: str) -> Hashable | None:
-        found = status(self._path(collection, name))
-        # All four: a new file can get the number, size or time of the one that it replaced.
-        return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        found = status(self._file(collection, name))
+        return None if found is None else _version(found)
+
+    def stamp(self, collection: str) -> Hashable:
+        # A file that is made, renamed into place or removed changes its folder.
+        with outage(f"look at {collection}"):
+            return _version((self.folder / collection).stat())
+
+    def changes(
+        self, collection: str, known: Mapping[str, Hashable]
+    ) -> tuple[dict[str, Hashable], dict[str, tuple[str, Document | RecordDamaged]]]:
+        versions: dict[str, Hashable] = {}
+        changed: dict[str, tuple[str, Document | RecordDamaged]] = {}
+        with outage(f"list {collection}"), os.scandir(self.folder / collection) as entries:
+            files = [entry for entry in entries if entry.name.endswith(_SUFFIX)]
+        for entry in files:
+            stem, status_now = entry.name.removesuffix(_SUFFIX), status(entry.path)
+            if status_now is None:
+                continue
+            version = _version(status_now)
+            if known.get(stem) != version:
+                name, found = self._read_stem(collection, stem)
+                if name is None or found is None:
+                    continue
+                changed[stem] = name, found
+            versions[stem] = version
+        return versions, changed
 
     def writable(self) -> bool:
         for collection in self.collections:
@@ -142,17 +166,13 @@ class FileStore:
         return True
 
     def _path(self, collection: str, name: str) -> Path:
+        return Path(self._file(collection, name))
+
+    def _file(self, collection: str, name: str) -> str:
         """The one place where a name becomes a path; no name leaves the folder, no two names collide."""
         if collection not in self.collections:
             raise ValueError(f"no collection {collection!r}")
-        key = fold(name)
-        stem = "".join(map(_encoded, key))
-        if len(stem.encode()) > _LONGEST_STEM:
-            digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-            # The mark is no letter: it cannot stand in a name that is not hashed.
-            beginning = stem.encode()[: _LONGEST_STEM - len(digest) - 1].decode(errors="ignore")
-            stem = f"{beginning}{_HASH_MARK}{digest}"
-        return self.folder / collection / f"{stem}{_SUFFIX}"
+        return f"{self._prefix}{collection}/{stem_of(name)}{_SUFFIX}"
 
     def _stems(self, collection: str) -> list[str]:
         with outage(f"list {collection}"), os.scandir(self.folder / collection) as entries:
@@ -211,8 +231,8 @@ def _read(path: Path) -> Document | None:
     return document
 
 
-def _encoded(character: str) -> str:
-    """The character where it can do no harm in a file name, else its UTF-8 bytes as ``%XX``."""
-    if character in "_-" or unicodedata.category(character) in ("Ll", "Lo", "Lm", "Lt", "Lu", "Nd", "Mn", "Mc"):
-        return character
-    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+def _version(found: os.stat_result) -> Hashable:
+    # All four: a new file can get the number, size or time of the one that it replaced.
+    version = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    # The file system's clock has ticks: what was written twice within one looks the same. Equal to nothing until then.
+    return version if time.time_ns() - found.st_ctime_ns > _LONGEST_TICK else (*version, object())

@@ -31,24 +31,39 @@ def exclusive(path: Path, timeout: float, waited: Callable[[float], None] | None
     descriptor = _opened(path)
     try:
         hand_over(path)
-        # Monotonic: a corrected wall clock must neither shorten nor prolong the wait.
         begun = time.monotonic()
         try:
-            while not _taken(descriptor):
-                if time.monotonic() >= begun + timeout:
-                    raise LockTimeout(reason=f"waited {timeout} s for {path.name} of {path.parent.name}")
-                # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md).
-                time.sleep(random.uniform(0.001, 0.004))  # noqa: S311 - no secret is made of it
+            lock(descriptor, path, timeout)
         finally:
             if waited is not None:
                 waited(time.monotonic() - begun)
         yield descriptor
     finally:
-        # What was done under the lock is done, whatever the release says; the kernel has dropped it with the close.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        unlock(descriptor)
         with contextlib.suppress(OSError):
             os.close(descriptor)
+
+
+def lock(descriptor: int, path: Path, timeout: float, pause: float = 0.001) -> None:
+    """Take the lock of an open file; the path is for the words of ``LockTimeout``, the times are in seconds.
+
+    Who opened the file in a process that forked has one lock with all of its forks.
+    """
+    if _taken(descriptor):
+        return
+    # Monotonic: a corrected wall clock must neither shorten nor prolong the wait.
+    deadline = time.monotonic() + timeout
+    while not _taken(descriptor):
+        if time.monotonic() >= deadline:
+            raise LockTimeout(reason=f"waited {timeout} s for {path.name} of {path.parent.name}")
+        # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md).
+        time.sleep(random.uniform(pause, 4 * pause))  # noqa: S311 - no secret is made of it
+
+
+def unlock(descriptor: int) -> None:
+    """Release it. What was done under the lock is done, whatever the release says; a close releases as well."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def hold(path: Path) -> int | None:

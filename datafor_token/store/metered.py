@@ -1,7 +1,7 @@
 """A store whose operations are counted: what is asked of it, and what it could not do."""
 
 import functools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
 from datafor_token.errors import LockTimeout, MaybeStored, RecordDamaged, StoreUnavailable
@@ -87,8 +87,26 @@ class Metered:
         return self._store.delete(collection, name)
 
     @_counted
+    def changes(
+        self, collection: str, known: Mapping[str, Hashable]
+    ) -> tuple[dict[str, Hashable], dict[str, tuple[str, Document | RecordDamaged]]]:
+        return self._store.changes(collection, known)
+
     def version(self, collection: str, name: str) -> Hashable | None:
-        return self._store.version(collection, name)
+        # Only what goes wrong: it is asked several times in each request, and costs little more than to count it.
+        try:
+            return self._store.version(collection, name)
+        except StoreUnavailable as error:
+            self.note(collection, error)
+            raise
+
+    def stamp(self, collection: str) -> Hashable:
+        # The same.
+        try:
+            return self._store.stamp(collection)
+        except StoreUnavailable as error:
+            self.note(collection, error)
+            raise
 
     def writable(self) -> bool:
         return self._store.writable()

@@ -300,7 +300,8 @@ def test_a_weak_secret_is_logged(caller: Caller, log: io.StringIO) -> None:
 
 def test_faults_come_in_order(caller: Caller) -> None:
     """Unknown fields are named in the order in which they were sent, after the call's own; a hundred at most."""
-    answer = caller.post("update", application(zeta=1, alpha=1, mid=2, expire=0))
+    sent = json.dumps(application(zeta=1, alpha=1, mid=2, expire=0))
+    answer = caller.post("update", sent, content_type="application/json")
     assert list(answer.json["errors"]) == ["expire", "zeta", "alpha", "mid"]
     answer = caller.post("update", {f"field{number}": 1 for number in range(2000)})
     assert len(answer.json["errors"]) == 100

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,6 +45,12 @@ def in_processes(number: int, target: Callable[..., None], arguments: Callable[[
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * number
+
+
+def settle(look: Callable[[], object]) -> None:
+    """Wait until what was written just now looks the same twice: a clock's tick may be too coarse to tell before."""
+    while look() != look():
+        time.sleep(0.01)
 
 
 def check_no_update_is_lost(factory: Factory) -> None:
@@ -157,13 +164,52 @@ class StoreContract:
         store.create("users", {"name": "lena"})
 
     def test_version_tells_a_change(self, store: Store, factory: Factory) -> None:
-        """The version stays while nothing is written, and differs after each write, in every store."""
+        """The version differs after each write, in every store; a while after a write it stays as it is."""
         store.put("users", {"name": "lena", "value": 1})
+        settle(lambda: store.version("users", "lena"))
         first = store.version("users", "lena")
         assert first is not None
         assert factory().version("users", "LENA") == first
-        store.put("users", {"name": "lena", "value": 2})
-        assert factory().version("users", "lena") != first
+        for value in range(20):
+            before = store.version("users", "lena")
+            store.put("users", {"name": "lena", "value": value % 2})
+            assert factory().version("users", "lena") != before
+
+    def test_stamp_tells_a_change(self, store: Store, factory: Factory) -> None:
+        """A collection's stamp differs after each write and removal in it, in every store, and else stays."""
+        store.put("users", {"name": "lena", "value": 1})
+        settle(lambda: store.stamp("users"))
+        settle(lambda: store.stamp("applications"))
+        other = store.stamp("applications")
+        changes: list[Callable[[Store], object]] = [
+            lambda one: one.put("users", {"name": "lena", "value": 2}),
+            lambda one: one.create("users", {"name": "otto"}),
+            lambda one: one.update("users", "otto", lambda _: {"name": "otto", "value": 1}),
+            lambda one: one.delete("users", "otto"),
+        ]
+        for change in changes:
+            before = store.stamp("users")
+            change(factory())
+            assert store.stamp("users") != before
+        assert store.stamp("applications") == other
+
+    def test_changes_since(self, store: Store, factory: Factory) -> None:
+        """What changed since an earlier look is answered, and what is there no more is no longer known."""
+        for name in ("lena", "Otto", "x" * 250):
+            store.put("users", {"name": name, "value": 1})
+        versions, changed = store.changes("users", {})
+        assert sorted(name for name, _ in changed.values()) == ["Otto", "lena", "x" * 250]
+        assert versions.keys() == changed.keys()
+        settle(lambda: store.changes("users", {})[0])
+        versions, _ = store.changes("users", {})
+        assert store.changes("users", versions) == (versions, {})
+        other = factory()
+        other.delete("users", "lena")
+        other.put("users", {"name": "otto", "value": 2})
+        after, changed = store.changes("users", versions)
+        assert list(changed.values()) == [("otto", {"name": "otto", "value": 2})]
+        assert len(after) == 2
+        assert after.keys() < versions.keys()
 
     def test_a_store_that_works_is_writable(self, store: Store) -> None:
         """Whether a write would go through is answered without leaving anything behind."""
