@@ -1,14 +1,18 @@
 """datafor_token: keeps applications whose signed tokens are trusted, and issues such tokens."""
 
+import functools
 import logging
 import os
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import argon2
-from flask import Flask
+from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface
+from werkzeug.routing import MapAdapter, Rule
 
 from datafor_token import (
     applications,
@@ -53,10 +57,49 @@ _COLLECTIONS = (
 )
 
 
+@functools.lru_cache(maxsize=256)
+def _is_plain_host(host: str) -> bool:
+    # Anything else is for Werkzeug to judge.
+    return re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", host) is not None
+
+
+class NoSessions(SessionInterface):
+    """In place of Flask's own sessions, which can be replayed after a logout, and which it opens in each request."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002 - Flask's names
+        """None that could be written to."""
+        return self._none
+
+
 class Service(Flask):
     """Flask with answers of our own, none of whose views is a coroutine."""
 
     response_class = responses.Answer
+    session_interface = NoSessions()
+
+    @functools.cached_property
+    def _straight(self) -> Mapping[tuple[str, str], Rule]:
+        """Rules by method and path, where nothing in the path is a variable; not of pages, which make URLs."""
+        return {
+            (method, rule.rule): rule
+            for rule in self.url_map.iter_rules()
+            if not rule.arguments and not rule.endpoint.startswith("console.")
+            for method in rule.methods or ("",)
+        }
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """What finds the call of a request: where its path says it by itself, nothing needs to be matched."""
+        if request is not None:
+            environ = request.environ
+            path = environ["PATH_INFO"]
+            # Without a method: the rule of a call that takes any.
+            rule = self._straight.get((environ["REQUEST_METHOD"], path)) or self._straight.get(("", path))
+            if rule is not None and _is_plain_host(environ.get("HTTP_HOST", "")):
+                request.url_rule, request.view_args = rule, {}
+                return None
+        return super().create_url_adapter(request)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The view as it is: Flask would ask that of each function in each request."""

@@ -1,137 +1,161 @@
 """The file of the audit log, to which lines are only ever added. ``audit_files`` reads them again.
 
-Before each line a look tells whether the open file is still the one of that name, so that logrotate may
-rename it at any time and no process goes on writing into the old one for longer than a line takes.
+A look now and then tells whether the open file is still the one of that name, so that logrotate may rename
+it at any time, and pack it at its next turn (``delaycompress``).
 """
 
 import contextlib
+import errno
 import logging
 import os
 import stat
-import threading
+import time
 import weakref
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from datafor_token.errors import AuditUnavailable, LockTimeout, StoreUnavailable
-from datafor_token.store.disk import hand_over, outage
-from datafor_token.store.locking import lock, unlock
+from datafor_token.errors import AuditUnavailable, LockTimeout
+from datafor_token.store.disk import hand_over
+from datafor_token.store.locking import lock
 
 log = logging.getLogger(__name__)
 
 FILE = "audit.log"
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
-_TRIES, _PAUSE = 100, 0.002  # seconds
+_TRIES = 100
+_TRUSTED_SECONDS = 0.002  # how long a file may be written to after it was renamed: in a storm, some lines for a look
 
 
 class AuditLog:
-    """The log in a folder. Raises ``AuditUnavailable`` where it cannot be written, or not be read."""
+    """The log in a folder. Raises ``AuditUnavailable`` where it cannot be written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / FILE
-        self._mine = threading.Lock()
         self._open: _Open | None = None
 
-    def append(self, make_line: Callable[[], bytes], *, durable: bool) -> None:
-        """Add a line, whole or not at all; ``durable``: it is on the disk when this returns.
+    def append(self, line: bytes) -> None:
+        """Add a line in one write, which nobody else's comes into, whole or not at all.
 
-        ``make_line`` is called when it is this line's turn, so that times stand in their order.
+        Without a lock, which every request of every thread would wait for. On a disk that is full and becomes
+        free within the same microseconds, a line of another process can be lost with the end of a torn one.
         """
-        with _writing():
-            self._append(make_line, durable=durable)
-
-    def _append(self, make_line: Callable[[], bytes], *, durable: bool) -> None:
-        # Threads queue here, which costs less than trying the file's lock again and again.
-        if not self._mine.acquire(timeout=_LONGEST_WAIT):
-            raise LockTimeout(reason=f"waited {_LONGEST_WAIT} s for another thread")
         try:
+            file = self._open
+            if file is None or not file.is_trusted():
+                file = self._open = self._opened()
+            try:
+                file.write(line)
+            except _Torn as torn:
+                self._clean(file, torn.written)
+                raise
+        except OSError as error:
+            raise AuditUnavailable(reason=f"cannot write the audit log: {os.strerror(error.errno or 0)}") from error
+
+    def append_for_sure(self, line: bytes) -> None:
+        """The same under a lock that keeps it from being lost, and it is on the disk when this returns."""
+        try:
+            # Of its own: a lock belongs to an open file, and the other one is all threads' together.
             file = self._locked()
             try:
-                file.write(make_line())
+                file.write(line)
+                os.fdatasync(file.descriptor)
+            except _Torn as torn:
+                file.take_back(torn.written)
+                raise
             finally:
-                unlock(file.descriptor)
-            # One of its own: the other may be closed while this waits for the disk.
-            synced = os.dup(file.descriptor) if durable else -1
-        finally:
-            self._mine.release()
-        if durable:
-            try:
-                os.fdatasync(synced)
-            finally:
-                os.close(synced)
+                file.close()
+        except LockTimeout as error:
+            raise AuditUnavailable(reason=f"the audit log is locked: {error.reason}") from None
+        except OSError as error:
+            raise AuditUnavailable(reason=f"cannot write the audit log: {os.strerror(error.errno or 0)}") from error
 
     def check(self) -> None:
         """Raise ``AuditUnavailable`` where the file cannot even be opened and locked."""
-        with _writing(), self._mine:
-            unlock(self._locked().descriptor)
+        try:
+            self._locked().close()
+        except (OSError, LockTimeout) as error:
+            raise AuditUnavailable(reason="the audit log cannot be opened") from error
+
+    def _clean(self, file: "_Open", written: int) -> None:
+        with contextlib.suppress(LockTimeout, AuditUnavailable, OSError):
+            locked = self._locked()
+            if locked.identity == file.identity:
+                file.is_torn = not locked.take_back(written)
+            locked.close()
+
+    def _opened(self) -> "_Open":
+        if self._open is not None and self._open.is_at(self._path):
+            return self._open
+        return _Open(self._path)
 
     def _locked(self) -> "_Open":
-        """The file that is called ``FILE`` now, open and locked."""
+        """The file that is called ``FILE`` now, open and locked until it is let go."""
         for _ in range(_TRIES):
-            file = self._open
-            # A fork shares its parent's lock, and would have to be told from it.
-            if file is None or file.process != os.getpid():
-                file = self._open = _Open(self._path)
-            lock(file.descriptor, self._path, _LONGEST_WAIT, pause=0.0001)
-            # logrotate may have renamed it, before the lock or while it was waited for.
+            file = _Open(self._path)
+            lock(file.descriptor, self._path, _LONGEST_WAIT)
+            # logrotate may have renamed it while the lock was waited for.
             if file.is_at(self._path):
                 return file
-            unlock(file.descriptor)
-            self._open = None
+            file.close()
         raise AuditUnavailable(reason="the audit log's file is renamed again and again")
 
 
-@contextlib.contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        with outage("write the audit log"):
-            yield
-    except LockTimeout as error:
-        raise AuditUnavailable(reason=f"the audit log is locked: {error.reason}") from None
-    except StoreUnavailable as error:
-        raise AuditUnavailable(reason=error.reason) from error.__cause__
-
-
 class _Open:
-    """The log's file, kept open by one process: to open it anew for each line costs more than the line."""
+    """The log's file, open in one process."""
 
     def __init__(self, path: Path) -> None:
-        self.process = os.getpid()
         # O_NONBLOCK: opening a pipe that somebody left there would wait for its reader.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self.descriptor = os.open(path, flags, 0o600)
-        weakref.finalize(self, os.close, self.descriptor)
+        self.close = weakref.finalize(self, os.close, self.descriptor)
         status = os.fstat(self.descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise AuditUnavailable(reason=f"{path.name} is no regular file")
         if status.st_size == 0:
             hand_over(path)
-        self._identity = status.st_dev, status.st_ino
+        self._path = path
+        self.identity = status.st_dev, status.st_ino
+        self._process = os.getpid()
+        self._looked = time.monotonic()
+        # A power cut may have torn the last line, which must not take the next one with it.
+        self.is_torn = status.st_size > 0 and os.pread(self.descriptor, 1, status.st_size - 1) != b"\n"
 
-        self._size, self._end = 0, -1
+    def is_trusted(self) -> bool:
+        """Whether it was looked at a moment ago: in the moment of a rotation the old file does as well."""
+        return time.monotonic() - self._looked < _TRUSTED_SECONDS and self._process == os.getpid()
 
     def is_at(self, path: Path) -> bool:
-        """Whether it is still the file of that name."""
+        """Whether it is still the file of that name, and ends with a whole line as far as is known."""
+        self._looked = time.monotonic()
         try:
             found = os.lstat(path)
         except FileNotFoundError:
             return False
-        self._size = found.st_size
-        return (found.st_dev, found.st_ino) == self._identity
+        if found.st_size:
+            self.is_torn = os.pread(self.descriptor, 1, found.st_size - 1) != b"\n"
+        return (found.st_dev, found.st_ino) == self.identity and self._process == os.getpid()
 
     def write(self, line: bytes) -> None:
-        """Add the line, under the lock, after ``is_at``: whole or not at all."""
-        if self._size not in (0, self._end) and os.pread(self.descriptor, 1, self._size - 1) != b"\n":
-            # A power cut tore the line before, which must not take this one with it.
-            line = b"\n" + line
-        written = 0
-        try:
-            while written < len(line):
-                written += os.write(self.descriptor, line[written:])
-        except OSError:
-            # Nobody has written behind it: what did not fit must not stand before the next line.
-            if written:
-                os.ftruncate(self.descriptor, self._size)
-            raise
-        self._end = self._size + written
+        """Add the line, whole or not at all."""
+        if self.is_torn:
+            line, self.is_torn = b"\n" + line, False
+        written = os.write(self.descriptor, line)
+        if written < len(line):
+            self.is_torn = True
+            raise _Torn(written)
+
+    def take_back(self, written: int) -> bool:
+        """Remove what there was room for of a line, under the lock, unless somebody has written behind it."""
+        begins = os.fstat(self.descriptor).st_size - written
+        if begins and os.pread(self.descriptor, 1, begins - 1) != b"\n":
+            return False
+        os.ftruncate(self.descriptor, begins)
+        return True
+
+
+class _Torn(OSError):
+    """There was room for a part of a line only."""
+
+    def __init__(self, written: int) -> None:
+        super().__init__(errno.ENOSPC, "short write")
+        self.written = written

@@ -9,8 +9,7 @@ import binascii
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 from flask import Flask, g, request
@@ -27,6 +26,10 @@ R = TypeVar("R")
 
 SESSION_COOKIE = "JSESSIONID"
 GATE_COOKIE = "datafor_gate"
+# What our cookies hold; another value opens nothing.
+_SESSION_COOKIE, _GATE_COOKIE = (
+    re.compile(rf"(?:^|[;,]\s*){name}=\"?([A-Za-z0-9_-]+)") for name in (SESSION_COOKIE, GATE_COOKIE)
+)
 # The one call that changes something by GET: from another site it would sign people out.
 _COUNTS_AS_POST = "sessions.logout"
 # What it is asked about is another application's request, and that application's to judge.
@@ -37,8 +40,7 @@ _SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential
 _ORIGINAL_URI_HEADERS = ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_URI")
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(NamedTuple):
     """A signed-in user and how they signed in: ``application`` is the one that vouches for them, if any."""
 
     user: User
@@ -119,12 +121,18 @@ def client_address() -> str:
 
 def session_cookie() -> str:
     """The session cookie of the request, empty where there is none."""
-    return request.cookies.get(SESSION_COOKIE, "")
+    return _cookie(_SESSION_COOKIE)
 
 
 def gate_cookie() -> str:
     """The gate's cookie of the request, empty where there is none."""
-    return request.cookies.get(GATE_COOKIE, "")
+    return _cookie(_GATE_COOKIE)
+
+
+def _cookie(pattern: re.Pattern[str]) -> str:
+    # Not all of a browser's cookies, most of which are other applications', to find one.
+    found = pattern.search(request.environ.get("HTTP_COOKIE", ""))
+    return found[1] if found else ""
 
 
 def noted(caller: Caller) -> Caller:

@@ -1,9 +1,9 @@
 """What can happen, for the audit log: typed events, who is acting, and what a token is called."""
 
-import dataclasses
 import enum
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 # Why a token is refused (contract section 7).
 REASONS = (
@@ -35,8 +35,7 @@ class Kind(enum.StrEnum):
     STORE_REKEYED = "store_rekeyed"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Event:
+class Event(NamedTuple):
     """What happened, and to what: names of an application and a user, the fingerprint of a token or ticket.
 
     ``unknown_user`` is a name under which somebody tried to sign in and whose user there is not: it may
@@ -46,14 +45,17 @@ class Event:
     kind: Kind
     application: str | None = None
     user: str | None = None
-    unknown_user: str | None = dataclasses.field(default=None, repr=False)
+    unknown_user: str | None = None
     token: str | None = None
     fields: Sequence[str] | None = None
     reason: str | None = None
 
+    def __repr__(self) -> str:
+        """Without ``unknown_user``."""
+        return f"Event({self.kind}, {self.application!r}, {self.user!r}, {self.token!r}, {self.reason!r})"
 
-@dataclasses.dataclass(frozen=True)
-class Origin:
+
+class Origin(NamedTuple):
     """Who is acting: a user's name (``None``: nobody yet), how they signed in, from which address, in which request."""
 
     actor: str | None

@@ -6,11 +6,13 @@ Exceptions are logged by their type and where they happened, without their text:
 
 import json
 import logging
+import os
 import re
+import sys
 import time
 import traceback
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from gunicorn.glogging import Logger as GunicornLogger
 
@@ -23,10 +25,32 @@ def configure(level: str) -> None:
     """Send the package's log to standard error; called again it only changes the level."""
     logger = logging.getLogger("datafor_token")
     logger.setLevel(level)
+    # Nothing of these is shown, and each record would look for them (Python's logging documentation, Optimization).
+    logging.logThreads = logging.logMultiprocessing = False
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = LineHandler()
         handler.setFormatter(SafeFormatter())
         logger.addHandler(handler)
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes each line at once, and without the lock that every request of every thread would wait for."""
+
+    def createLock(self) -> None:  # noqa: N802 - the standard library's name
+        """None: one write is one line, which nobody else's comes into."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record's line to standard error; a stream of somebody's own gets it as text."""
+        try:
+            line = f"{self.format(record)}{self.terminator}"
+            if self.stream is sys.stderr:
+                os.write(sys.stderr.fileno(), line.encode(errors="backslashreplace"))
+            else:
+                self.stream.write(line)
+        except (OSError, ValueError):
+            # Nobody listens any more: a request must not fail for it.
+            return
 
 
 def say(logger: logging.Logger, message: str) -> None:

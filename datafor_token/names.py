@@ -110,6 +110,8 @@ def user_type_and_roles(initroles: Sequence[str]) -> tuple[str, tuple[str, ...]]
 
 def display_text(text: str) -> str:
     """A display name or address out of a token, fit for a header: no control characters, at most 256 others."""
+    if text.isascii() and text.isprintable():
+        return text[:256].strip()
     return "".join(character for character in text if not has_control_characters(character))[:256].strip()
 
 

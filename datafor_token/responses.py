@@ -37,7 +37,7 @@ class Answer(Response):
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send it, as WSGI has it (PEP 3333)."""
         headers = self.headers.to_wsgi_list()
-        if "Cache-Control" not in self.headers:
+        if not any(name == "Cache-Control" for name, _ in headers):
             headers.append(_NO_STORE)
         headers += _COMMON
         headers.append(("X-Request-ID", environ.get(_REQUEST_ID, "")))

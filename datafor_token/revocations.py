@@ -1,6 +1,6 @@
 """Tokens that count no longer although their signature fits (RFC 7009), until they would have expired anyway."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from datafor_token.audit import Audit
 from datafor_token.events import Event, Kind, fingerprint
@@ -9,6 +9,7 @@ from datafor_token.store.sweeping import Sweeper
 from datafor_token.verifier import Vouched
 
 COLLECTION = "revocations"
+_MOST_ABSENT = 4096
 
 
 class Revocations:
@@ -19,13 +20,23 @@ class Revocations:
 
     def __init__(self, store: Store, audit: Audit, clock: Callable[[], float], leeway: float) -> None:
         self._store = store
+        self._absent: dict[str, Hashable] = {}
         self._audit = audit
         self._clock = clock
         self._leeway = leeway
         self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
 
     def __contains__(self, identifier: str) -> bool:
-        return self._store.get(COLLECTION, identifier) is not None
+        # Right, since no record comes without a new stamp: until then, what was not there is not there.
+        stamp = self._store.stamp(COLLECTION)
+        if self._absent.get(identifier) == stamp:
+            return False
+        if self._store.get(COLLECTION, identifier) is not None:
+            return True
+        if len(self._absent) >= _MOST_ABSENT:
+            self._absent.clear()
+        self._absent[identifier] = stamp
+        return False
 
     def add(self, identifier: str, vouched: Vouched, token: str) -> None:
         """Revoke a token; from the return on it counts in no process."""

@@ -49,6 +49,5 @@ def attach(app: Flask, bundle: Services) -> None:
 
 def services() -> Services:
     """The services of the application that answers the present request."""
-    bundle = current_app.extensions[_NAME]
-    assert isinstance(bundle, Services)  # noqa: S101 - tells mypy what attach() put there
+    bundle: Services = current_app.extensions[_NAME]
     return bundle

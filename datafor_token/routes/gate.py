@@ -120,6 +120,8 @@ def _refuse_previews(*, with_ticket: bool) -> None:
 
 def _is_wanted(caller: Caller) -> bool:
     """Whether the caller has one of the roles, types and applications that the check's own URL asks for, if any."""
+    if not request.environ.get("QUERY_STRING"):
+        return True
     if request.args.keys() - {"role", "type", "application"}:
         # A misspelled condition must not let everybody in.
         # Their names stay out of the log: a token may be among them.

@@ -15,7 +15,7 @@ from datafor_token.services import services
 
 def fields_of_body(schema: CallSchema) -> dict[str, Any]:
     """The checked fields that the request's body holds, in whichever shape it came."""
-    return schema.read(decode(request.headers.get("Content-Type"), _data()))
+    return schema.read(decode(request.environ.get("CONTENT_TYPE"), _data()))
 
 
 def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, Any]:
@@ -42,12 +42,12 @@ def whom_to_vouch_for(wanted: Mapping[str, Any], caller: str) -> tuple[Applicati
 
 
 def _data() -> bytes:
-    limit = services().settings.max_content_length
-    announced = request.environ.get("CONTENT_LENGTH") or ""
-    if announced.isdecimal() and "HTTP_TRANSFER_ENCODING" not in request.environ:
+    limit, environ = services().settings.max_content_length, request.environ
+    announced = environ.get("CONTENT_LENGTH") or ""
+    if announced.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
         if int(announced) > limit:
             raise BodyTooLarge
-        data: bytes = request.environ["wsgi.input"].read(int(announced))
+        data: bytes = environ["wsgi.input"].read(int(announced))
         # gunicorn ends a body where its client stops; half a form would be a form with a shorter last value.
         if len(data) != int(announced):
             raise MalformedRequest("the request body is not complete")
@@ -57,7 +57,4 @@ def _data() -> bytes:
     data = request.get_data(cache=False)
     if len(data) > limit:
         raise BodyTooLarge
-    # gunicorn ends a body where its client stops; half a form would be a form with a shorter last value.
-    if request.content_length is not None and len(data) != request.content_length:
-        raise MalformedRequest("the request body is not complete")
     return data
