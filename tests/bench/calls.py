@@ -1,0 +1,144 @@
+"""Calls against their baselines: how many a second, how long, how much CPU."""
+
+import json
+from collections.abc import Callable, Sequence
+
+from tests.bench.load import Contender, Failed, Request, Summary, compare
+from tests.bench.plan import Plan
+from tests.bench.records import (
+    DETAIL,
+    LOGIN,
+    bearer,
+    generate,
+    generate_with_key,
+    signed_rightly,
+    token_of,
+    update,
+    wrong_passwords,
+)
+from tests.bench.servers import Running
+from tests.support import ADMIN_PASSWORD, API, Answer, basic, token_parts
+
+Check = Callable[[Answer], bool]
+# The baseline's name, in every comparison.
+B, HELLO = "B", "B hello"
+
+
+def tried(name: str, server: Running, requests: Sequence[Request], check: Check) -> Contender:
+    """A contender whose answers were looked at before anything is measured."""
+    for request in (requests[0], requests[-1]):
+        answer = server.call(request.method, request.path, request.headers, request.body)
+        if answer.status != 200 or not check(answer):
+            raise Failed(f"{name}: not the answer that was meant, but {answer.status} {answer.body[:200]!r}")
+    return Contender(name, server, requests)
+
+
+def is_token(answer: Answer) -> bool:
+    text = answer.json["token"]
+    return bool(answer.json["success"]) and token_parts(text)[1]["loginname"] == "lena"
+
+
+def is_signed(answer: Answer) -> bool:
+    return is_token(answer) and signed_rightly(answer.json["token"], 0)
+
+
+def lets_through(answer: Answer) -> bool:
+    return answer.headers["Remote-User"] == "person-000000" and "Set-Cookie" not in answer.headers
+
+
+def bare(plan: Plan) -> Contender:
+    return tried(B, plan.baseline(), [generate(0, {}, "/generate")], is_signed)
+
+
+def generate_by_basic(plan: Plan) -> Contender:
+    return tried("generate HS256, Basic", plan.product(plan.sizes[0]), [generate(0, basic())], is_signed)
+
+
+def blocks(plan: Plan) -> list[list[tuple[Contender, str]]]:
+    """What is measured in turns, beside its baseline."""
+    server, demo = plan.product(plan.sizes[0]), plan.baseline()
+    session = server.call(
+        "POST",
+        LOGIN,
+        {"Content-Type": "application/json"},
+        json.dumps({"username": "admin", "password": ADMIN_PASSWORD}),
+    ).json["jsessionid"]
+    known = token_of(0, "person-000000")
+    page = {"X-Original-URI": f"/reports/1?token={known}"}
+    # As a browser does: the first page's cookie comes back with each further one.
+    cookie = server.call("GET", "/auth/check", page).headers["Set-Cookie"].partition(";")[0]
+
+    def checked(name: str, headers: dict[str, str]) -> tuple[Contender, str]:
+        return tried(name, server, [Request("GET", "/auth/check", headers)], lets_through), B
+
+    def keyed(algorithm: str) -> list[tuple[Contender, str]]:
+        name = f"B {algorithm}"
+        theirs = [generate_with_key(algorithm, {}, f"/generate/{algorithm}")]
+        ours = [generate_with_key(algorithm, basic())]
+        return [
+            (tried(name, demo, theirs, is_token), name),
+            (tried(f"generate {algorithm}, Basic", server, ours, is_token), name),
+        ]
+
+    sessions = [generate(0, {"Cookie": f"JSESSIONID={session}"})]
+    bearers = [generate(0, bearer(token_of(1, "admin")))]
+    return [
+        [
+            (bare(plan), B),
+            (generate_by_basic(plan), B),
+            (tried("generate HS256, session", server, sessions, is_signed), B),
+            (tried("generate HS256, Bearer", server, bearers, is_signed), B),
+        ],
+        [
+            (bare(plan), B),
+            (tried(HELLO, demo, [Request("GET", "/hello")], lambda answer: answer.body == b"hello"), B),
+            checked("auth/check, Bearer", bearer(known)),
+            checked("auth/check, cookie", {"Cookie": cookie}),
+            checked("auth/check, token in X-Original-URI", {**page, "Cookie": cookie}),
+            (
+                tried(
+                    "user/detail, Bearer",
+                    server,
+                    [Request("GET", DETAIL, bearer(known))],
+                    lambda answer: answer.json["data"]["user"]["username"] == "person-000000",
+                ),
+                B,
+            ),
+        ],
+        [*keyed("RS256"), *keyed("ES256")],
+    ]
+
+
+def calls(plan: Plan) -> list[Summary]:
+    """Every call at every number of connections; a baseline that is in two blocks is shown once."""
+    found: dict[tuple[str, int], Summary] = {}
+    prepared = blocks(plan)
+    for connections in plan.connections:
+        for block in prepared:
+            for summary in compare(block, connections, plan.seconds, plan.rounds):
+                found.setdefault((summary.name, connections), summary)
+    return list(found.values())
+
+
+def listed(plan: Plan) -> list[Summary]:
+    """``list`` of many applications, one caller."""
+    size = plan.sizes[1]
+    request = Request("GET", f"{API}/list", basic())
+    # Two more: those of the other algorithms.
+    contender = tried(
+        f"list of {size:,}", plan.product(size), [request], lambda answer: len(answer.json["data"]) == size + 2
+    )
+    return compare([(bare(plan), B), (contender, B)], 1, plan.seconds, plan.rounds)
+
+
+def beside(plan: Plan) -> list[Summary]:
+    """The same calls alone, beside a client that guesses passwords, and beside a writer in a closed loop."""
+    alone = generate_by_basic(plan)
+    guesser = Contender("guesser", alone.server, wrong_passwords(), refused=True)
+    writer = Contender("writer", alone.server, [update(plan.sizes[0] - 1)])
+    contenders = [
+        Contender("alone", alone.server, alone.requests),
+        Contender("beside a client with wrong passwords", alone.server, alone.requests, beside=guesser),
+        Contender("beside a writer in a closed loop", alone.server, alone.requests, beside=writer),
+    ]
+    return compare([(contender, "alone") for contender in contenders], 16, plan.seconds, plan.rounds)

@@ -1,0 +1,145 @@
+"""Stores of any size, written as records straight to the disk, and the requests that fit them."""
+
+import base64
+import hashlib
+import hmac
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from datafor_token.secrecy import Secrecy
+from tests.bench.load import Request
+from tests.bench.servers import Running, product
+from tests.support import API, application, basic, key_for, private_pem, public_pem
+from tests.tokens import token
+
+DETAIL = "/plugin/datafor-modeler/api/user/detail"
+LOGIN = "/plugin/datafor/api/extension/auth/login"
+KEYS = ("RS256", "ES256")
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+_SPREAD = 1000  # applications and users that requests are spread over, if there are so many
+
+
+def secret_of(number: int) -> str:
+    """The shared secret of an application: long enough, and the same in each run."""
+    return base64.urlsafe_b64encode(hashlib.sha512(f"secret {number}".encode()).digest()).decode()
+
+
+class Records:
+    """``size`` applications and users in a folder, and two applications with RS256 and ES256."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        self.size = size
+
+    def write(self, first_start: Path) -> "Records":
+        """Write them beside what a first start made: the administrator, and the key that encrypts the secrets."""
+        shutil.copytree(first_start, self.folder)
+        text = (self.folder / "config" / "secret_key").read_text()
+        self._secrecy = Secrecy([base64.urlsafe_b64decode(line) for line in text.split()])
+        for number in range(self.size):
+            self._write("applications", self._sealed(name_of(number), "HS256", secret_of(number)))
+            self._write("users", _user(number))
+        for algorithm in KEYS:
+            self._write("applications", self._sealed(algorithm.lower(), algorithm, public_pem(key_for(algorithm))))
+        return self
+
+    def _sealed(self, name: str, algorithm: str, secret: str) -> dict[str, Any]:
+        sealed = self._secrecy.seal(name, "secret", secret)
+        made = {"createdDate": 1, "lastModifiedDate": 1, "creatorId": "admin", "initpwd": ""}
+        return {"format": 1, **application(name=name, algorithm=algorithm, secret=sealed, inituser="0"), **made}
+
+    def _write(self, collection: str, record: dict[str, Any]) -> None:
+        path = self.folder / "data" / collection / f"{record['name']}.json"
+        path.write_text(json.dumps(record, indent=2) + "\n")
+
+    def spread(self) -> list[int]:
+        """The numbers of as many applications and users as requests are spread over, from the first to the last."""
+        count = min(self.size, _SPREAD)
+        return [number * self.size // count for number in range(count)]
+
+    def generate(self) -> list[Request]:
+        """By Basic, each time of another application."""
+        return [generate(number, basic()) for number in self.spread()]
+
+    def sign_in(self) -> list[Request]:
+        """By token, each time of another application for another user."""
+        return [Request("GET", DETAIL, bearer(token_of(number, f"person-{number:06d}"))) for number in self.spread()]
+
+
+def name_of(number: int) -> str:
+    return f"system-{number:06d}"
+
+
+def _user(number: int) -> dict[str, Any]:
+    name = f"person-{number:06d}"
+    return {
+        "format": 1,
+        "name": name,
+        "full_name": f"Person {number}",
+        "email": f"{name}@example.com",
+        "type": "SYS_Reader",
+        "roles": ["Sales"],
+        "enabled": True,
+        "password": "",
+        "created_date": 1,
+    }
+
+
+def token_of(number: int, user: str, **more: Any) -> str:
+    """A token of an application, made by nothing of the service's own code."""
+    return token({"loginname": user, "exp": int(time.time()) + 86400, **more}, secret_of(number))
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+def generate(number: int, who: dict[str, str], path: str = f"{API}/generate") -> Request:
+    """The seed's three fields."""
+    fields = {"name": name_of(number), "privateKey": secret_of(number), "username": "lena"}
+    return Request("POST", path, {**_FORM, **who}, urlencode(fields))
+
+
+def generate_with_key(algorithm: str, who: dict[str, str], path: str = f"{API}/generate") -> Request:
+    """The same with a private key in the body."""
+    fields = {"name": algorithm.lower(), "privateKey": private_pem(key_for(algorithm)), "username": "lena"}
+    return Request("POST", path, {**_FORM, **who}, urlencode(fields))
+
+
+def update(number: int) -> Request:
+    """Replaces an application by itself."""
+    body = application(name=name_of(number), secret=secret_of(number), inituser="0")
+    return Request("POST", f"{API}/update", {"Content-Type": "application/json", **basic()}, json.dumps(body))
+
+
+def wrong_passwords() -> list[Request]:
+    """Each for another name: the throttle is for each name, and this client goes around it."""
+    return [Request("GET", DETAIL, basic(f"guess-{number:05d}", "wrong")) for number in range(2000)]
+
+
+def signed_rightly(text: str, number: int) -> bool:
+    """Whether a token is one of that application's shared secret, by the standard library alone."""
+    signing_input, _, signature = text.rpartition(".")
+    found = base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
+    return hmac.compare_digest(found, hmac.digest(secret_of(number).encode(), signing_input.encode(), "sha256"))
+
+
+def first_start(folder: Path) -> Path:
+    """What the service makes at its first start in empty folders."""
+    server: Running = product(folder)
+    server.stop()
+    for left in ("server.log", "gunicorn.conf.py"):
+        (folder / left).unlink()
+    return folder
+
+
+def write_keys(folder: Path) -> Path:
+    """The private keys for the baseline."""
+    folder.mkdir()
+    for algorithm in KEYS:
+        (folder / f"{algorithm}.pem").write_text(private_pem(key_for(algorithm)))
+    return folder

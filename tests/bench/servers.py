@@ -1,0 +1,145 @@
+"""The servers that are compared: gunicorn on a free port of 127.0.0.1, all under the same settings."""
+
+import http.client
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from gunicorn.config import KNOWN_SETTINGS
+
+from tests.support import ADMIN_PASSWORD, ROOT, Answer
+from tests.test_nginx import free_port
+
+CONFIGURATION = ROOT / "config" / "gunicorn.conf.py"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Running:
+    """A server: started and answering when this returns. ``started`` is how many seconds that took."""
+
+    def __init__(self, folder: Path, application: str, configuration: str, probe: str, **environ: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.config_dir, self.data_dir = folder / "config", folder / "data"
+        self.port = free_port()
+        self._log = folder / "server.log"
+        settings = folder / "gunicorn.conf.py"
+        settings.write_text(configuration + f'\nbind = "127.0.0.1:{self.port}"\n')
+        begun = time.perf_counter()
+        # Into a file, as a service's log goes: a pipe would have to be read, on the same two cores.
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", str(settings), application],
+                cwd=ROOT,
+                env={
+                    **{name: value for name, value in os.environ.items() if not name.startswith("DATAFOR_TOKEN_")},
+                    "DATAFOR_TOKEN_CONFIG_DIR": str(self.config_dir),
+                    "DATAFOR_TOKEN_DATA_DIR": str(self.data_dir),
+                    "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
+                    **environ,
+                },
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait(probe)
+        self.started = time.perf_counter() - begun
+        # gunicorn starts its workers a moment apart, and the first one answers already.
+        time.sleep(0.3)
+
+    def _wait(self, probe: str) -> None:
+        for _ in range(6000):
+            try:
+                if self.call("GET", probe).status == 200:
+                    return
+            except OSError:
+                time.sleep(0.01)
+            if self.process.poll() is not None:
+                break
+        self.stop()
+        raise RuntimeError(f"{self.folder.name} did not start: {self._log.read_text()[-1000:]}")
+
+    def call(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: str = "") -> Answer:
+        """One request over a connection of its own."""
+        connection = self.connection()
+        try:
+            return call(connection, method, path, headers, body)
+        finally:
+            connection.close()
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def workers(self) -> list[int]:
+        """The processes below the master."""
+        master = self.process.pid
+        return [int(child) for child in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+
+    def cpu_seconds(self) -> float:
+        """What master and workers computed so far, in and for them."""
+        total = 0
+        for process in (self.process.pid, *self.workers()):
+            # After the name in parentheses, which may hold anything: state is field 3, utime and stime 14 and 15.
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / _TICKS
+
+    def memory(self) -> tuple[float, float]:
+        """In MiB (PSS: pages that are shared count in parts): master and workers together, and the largest worker."""
+        workers = [_pss(process) for process in self.workers()]
+        return _pss(self.process.pid) + sum(workers), max(workers)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+def call(
+    connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str] | None, body: str
+) -> Answer:
+    """One request over a connection that stays open."""
+    connection.request(method, path, body=body.encode() if body else None, headers=dict(headers or {}))
+    response = connection.getresponse()
+    return Answer(response.status, response.headers, response.read())
+
+
+def _pss(process: int) -> float:
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"/proc/{process}/smaps_rollup has no Pss")
+
+
+def product(folder: Path, changes: str = "") -> Running:
+    """The whole service on the records in ``folder``, with the shipped settings of gunicorn and ``changes`` to them."""
+    return Running(folder, "wsgi:app", f"exec(open({str(CONFIGURATION)!r}).read())\n{changes}", "/healthz")
+
+
+def baseline(folder: Path, keys: Path) -> Running:
+    """B under the service's settings of gunicorn; ``keys`` has the private keys of its other algorithms."""
+    settings = "\n".join(f"{name} = {value!r}" for name, value in shipped().items())
+    return Running(folder, "tests.bench.baseline:app", settings, "/hello", BENCH_KEYS=str(keys))
+
+
+def shipped() -> dict[str, Any]:
+    """The plain settings of config/gunicorn.conf.py, read here: a server that is given them imports nothing of ours."""
+    with mock.patch("datafor_token.metric_files.share"):
+        found = runpy.run_path(str(CONFIGURATION))
+    plain = (str, int, float, dict)
+    return {
+        name: value
+        for name, value in found.items()
+        if name in {setting.name for setting in KNOWN_SETTINGS} - {"bind", "logger_class"} and isinstance(value, plain)
+    }

@@ -1,0 +1,91 @@
+"""Few, many and very many applications and users: start, first call, thousandth call, load, memory."""
+
+import statistics
+import time
+from dataclasses import asdict
+from typing import Any
+
+from tests.bench.calls import B, bare, is_token, tried
+from tests.bench.load import Contender, Failed, Request, compare, one_round
+from tests.bench.plan import Plan
+from tests.bench.servers import Running, call
+
+_CALLS = 1000  # or fewer, in a short run
+
+
+def sizes(plan: Plan) -> dict[str, Any]:
+    """Each size's figures; the load is that of 16 connections, spread over up to a thousand applications."""
+    found: dict[str, Any] = {}
+    contenders: list[tuple[Contender, str]] = [(bare(plan), B)]
+    few = plan.sizes[0]
+    for size in plan.sizes:
+        plan.stop(str(size))
+        server, records = plan.product(size), plan.records(size)
+        figures: dict[str, Any] = {"start_seconds": server.started}
+        for name, requests in (("generate", records.generate()), ("sign-in", records.sign_in())):
+            first, later = _first_and_later(server, requests, min(_CALLS, 20 * plan.samples))
+            figures[name] = {"first_ms": first, "thousandth_ms": later}
+        contenders += [
+            (tried(f"generate, {size:,}", server, records.generate(), is_token), f"generate, {few:,}"),
+            (
+                tried(f"sign-in, {size:,}", server, records.sign_in(), lambda answer: bool(answer.json["success"])),
+                f"sign-in, {few:,}",
+            ),
+        ]
+        found[str(size)] = figures
+    summaries = compare(contenders, 16, plan.seconds, plan.rounds)
+    for size in plan.sizes:
+        figures = found[str(size)]
+        figures["memory"], figures["worker_memory"] = plan.product(size).memory()
+        for name in ("generate", "sign-in"):
+            figures[name] |= asdict(next(one for one in summaries if one.name == f"{name}, {size:,}"))
+    # It takes memory from whatever is measured next.
+    plan.stop(str(plan.sizes[2]))
+    return found
+
+
+def _first_and_later(server: Running, requests: list[Request], calls: int) -> tuple[float, float]:
+    """Milliseconds of the first call after the start, and of the calls around the thousandth."""
+    taken = []
+    connection = server.connection()
+    for number in range(calls):
+        request = requests[number % len(requests)]
+        begun = time.perf_counter()
+        answer = call(connection, request.method, request.path, request.headers, request.body)
+        taken.append((time.perf_counter() - begun) * 1000)
+        if answer.status != 200:
+            raise Failed(f"call {number} was {answer.status}: {answer.body[:200]!r}")
+    connection.close()
+    return taken[0], statistics.median(taken[-21:])
+
+
+def memory(plan: Plan) -> dict[str, Any]:
+    """PSS in MiB of the servers that were loaded so far."""
+    (theirs, their_worker), (ours, our_worker) = plan.baseline().memory(), plan.product(plan.sizes[0]).memory()
+    return {
+        "B": theirs,
+        "B_worker": their_worker,
+        "service": ours,
+        "service_worker": our_worker,
+        "ratio": ours / theirs,
+    }
+
+
+def soak(plan: Plan, wanted: int = 200_000, early: int = 20_000) -> dict[str, Any]:
+    """The memory after so many requests to the service and to B, and how much it grew since the early ones."""
+    found: dict[str, Any] = {}
+    records = plan.records(plan.sizes[1])
+    plan.stop(str(plan.sizes[1]))
+    # Over many applications, every other request a token's: whatever is kept, is kept for many.
+    ours = Contender("service", plan.product(plan.sizes[1]), records.generate() + records.sign_in())
+    plan.stop("B")
+    for contender in (bare(plan), ours):
+        sent = 0
+        early_memory = None
+        while sent < wanted:
+            sent += one_round(contender, 16, 5.0).requests
+            if early_memory is None and sent >= early:
+                early_memory = contender.server.memory()[0]
+        last = contender.server.memory()[0]
+        found[contender.name] = {"requests": sent, "early": early_memory, "last": last}
+    return found

@@ -1,0 +1,70 @@
+"""The benchmark works and measures what it means; how fast anything is, no test says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.bench.load import Contender, Failed, Request, one_round
+from tests.bench.servers import Running
+from tests.support import ROOT, Server, need
+
+
+def run(*options: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.bench", *options],
+        cwd=ROOT,
+        env=None if path is None else {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_run_in_small(tmp_path: Path) -> None:
+    """Every section runs through, its answers looked at, and leaves a figure for every call, and a table."""
+    need("wrk")
+    output = tmp_path / "results.json"
+    small = ("--quick", "--seconds=0.2", "--rounds=1", "--connections=4", "--sizes=3,20,40", "--samples=10")
+    sections = "calls,list,sizes,unseen,writes,beside,inside"
+    done = run(*small, f"--sections={sections}", f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(output.read_text())
+    assert {*sections.split(","), "memory", "machine"} <= results.keys()
+    assert {one["name"] for one in results["calls"]} == {
+        "B",
+        "B hello",
+        "B RS256",
+        "B ES256",
+        *(f"generate HS256, {caller}" for caller in ("Basic", "session", "Bearer")),
+        *(f"generate {algorithm}, Basic" for algorithm in ("RS256", "ES256")),
+        *(f"auth/check, {what}" for what in ("Bearer", "cookie", "token in X-Original-URI")),
+        "user/detail, Bearer",
+    }
+    for one in (*results["calls"], *results["list"], *results["beside"]):
+        assert one["requests"] > 0
+        assert one["rate"] > 0
+        assert one["ratios"]["rate"][0] > 0
+        assert one["name"] in done.stdout
+    assert "| generate HS256, Basic |" in done.stdout
+
+
+def test_a_refusal_stops_the_benchmark(server: Server) -> None:
+    """A round with one answer that is not meant has no figures: it says how many there were."""
+    need("wrk")
+    known = Running.__new__(Running)
+    known.port = server.port
+    known.process = cast("Any", server.process)
+    with pytest.raises(Failed, match=r"of which [1-9]"):
+        one_round(Contender("lost", known, [Request("GET", "/healthz"), Request("GET", "/nowhere")]), 2, 0.2)
+
+
+def test_without_wrk_it_says_what_to_install() -> None:
+    """Without wrk there is one sentence that says how to get it, and no success."""
+    done = run(path="")
+    assert done.returncode == 1
+    assert "apt-get install wrk" in done.stderr
+    assert done.stderr.count("\n") == 1
