@@ -114,6 +114,11 @@ def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
     return noted(caller)
 
 
+def session_caller() -> Caller:
+    """Whom the session cookie signs in, whatever else came with the request; raises ``NotAuthenticated``."""
+    return noted(_by_session())
+
+
 def client_address() -> str:
     """Where the request came from, as far as proxies are believed."""
     return request.remote_addr or ""

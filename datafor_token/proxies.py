@@ -21,6 +21,7 @@ _COMMON_FORWARDING = frozenset({"HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_
 _FORWARDING_PARTS = ("forwarded", "x-original-", "client-ip")
 _METHODS, _HEADERS = "GET, POST", "Authorization, Content-Type"
 _PREFLIGHT_SECONDS = 600
+_PAGES = "console"
 
 
 def init_app(app: Flask) -> None:
@@ -118,5 +119,8 @@ def _allow_origin(response: Response) -> Response:
 
 
 def _origin() -> str:
+    if request.blueprint == _PAGES:
+        # What stands in the console's pages is for whoever looks at them, not for another origin's script.
+        return ""
     origin = request.headers.get("Origin", "")
     return origin if origin in services().settings.cors_origins else ""

@@ -4,11 +4,11 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
@@ -17,19 +17,22 @@ from datafor_token.errors import BodyTooLarge, DataforTokenError, NotAuthenticat
 from datafor_token.services import services
 
 log = logging.getLogger(__name__)
+_ANSWERS = "datafor_token.answers"
 
 # The public words for what Flask and Werkzeug refuse by themselves.
 _HTTP_MESSAGES = {404: "not found", 405: "method not allowed", 413: BodyTooLarge.message}
 
-
-_COMMON = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
-_NO_STORE = ("Cache-Control", "no-store")
+_COMMON = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
 _REQUEST_ID = "datafor_token.request_id"  # in the WSGI environment, for the header
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Answer(Response):
-    """A response with the common headers, which are put there as they are when it is sent.
+    """A response with the common headers, which are put there as they are when it is sent, where it has no others.
 
     Werkzeug looks each header through, for what no answer of ours has, at ten times the cost.
     """
@@ -37,9 +40,9 @@ class Answer(Response):
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send it, as WSGI has it (PEP 3333)."""
         headers = self.headers.to_wsgi_list()
-        if not any(name == "Cache-Control" for name, _ in headers):
-            headers.append(_NO_STORE)
-        headers += _COMMON
+        # The console's stylesheet says otherwise how long it is kept, its pages have another policy: see there.
+        there = {name for name, _ in headers}
+        headers += [common for common in _COMMON if common[0] not in there]
         headers.append(("X-Request-ID", environ.get(_REQUEST_ID, "")))
         start_response(self.status, headers)
         if environ["REQUEST_METHOD"] == "HEAD":
@@ -99,7 +102,16 @@ def _end(response: Response) -> Response:
     return response
 
 
+def answer_errors_as(app: Flask, blueprint: str, answer: Callable[[int, str, Mapping[str, Any]], Response]) -> None:
+    """Let ``answer`` make of status, message and further members what the errors of a blueprint look like."""
+    app.extensions.setdefault(_ANSWERS, {})[blueprint] = answer
+
+
 def _envelope(status: int, message: str, **members: Any) -> Response:
+    answer = current_app.extensions.get(_ANSWERS, {}).get(request.blueprint)
+    if answer is not None:
+        other: Response = answer(status, message, members)
+        return other
     return _json({"success": False, "code": str(status), "msg": message, **members}, status)
 
 
@@ -119,7 +131,8 @@ def _refused(error: DataforTokenError) -> Response:
 def _challenge(response: Response) -> None:
     """RFC 7235. Basic only where no browser asks, which would put a password box over the page."""
     response.headers.add("WWW-Authenticate", 'Bearer realm="datafor_token"')
-    if request.blueprint != "gate" and not any(name.lower().startswith("sec-fetch-") for name, _ in request.headers):
+    by_browser = any(name.lower().startswith("sec-fetch-") for name, _ in request.headers)
+    if request.blueprint not in ("gate", "console") and not by_browser:
         response.headers.add("WWW-Authenticate", 'Basic realm="datafor_token", charset="UTF-8"')
 
 

@@ -15,7 +15,12 @@ from datafor_token.services import services
 
 def fields_of_body(schema: CallSchema) -> dict[str, Any]:
     """The checked fields that the request's body holds, in whichever shape it came."""
-    return schema.read(decode(request.environ.get("CONTENT_TYPE"), _data()))
+    return schema.read(body())
+
+
+def body() -> Body:
+    """What the request's body holds, in whichever shape it came, unchecked."""
+    return decode(request.environ.get("CONTENT_TYPE"), _data())
 
 
 def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, Any]:

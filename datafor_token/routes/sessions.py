@@ -1,17 +1,16 @@
 """Sign in for a session, and sign out."""
 
-from typing import Any
-
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g
 
 from datafor_token.auth import SESSION_COOKIE, client_address, session_cookie
 from datafor_token.errors import WrongPassword
 from datafor_token.events import Event, Kind
 from datafor_token.responses import success
 from datafor_token.routes.inputs import fields_of_body
-from datafor_token.routes.paths import EXTENSION, root_path
+from datafor_token.routes.paths import EXTENSION, cookie_attributes
 from datafor_token.schemas import LoginSchema
 from datafor_token.services import services
+from datafor_token.users import User
 
 blueprint = Blueprint("sessions", __name__)
 _login = LoginSchema()
@@ -21,22 +20,11 @@ _login = LoginSchema()
 def login() -> Response:
     """Open a session for a name and password; the cookie is always a new one."""
     wanted = fields_of_body(_login)
-    g.way = "login"
-    user = services().users.with_password(wanted["username"], wanted["password"], client_address(), opens=True)
-    if user is None:
-        refusal = WrongPassword()
-        refusal.members = {"data": "0"}
-        raise refusal
-    sessions = services().sessions
-    before = sessions.find(session_cookie())
-    with services().audit.change() as record:
-        record(Event(kind=Kind.SIGN_IN, user=user.name))
-        cookie = sessions.open(user)
-    services().metrics.signed_in("login", "accepted")
-    sessions.close(session_cookie())
+    before = services().sessions.find(session_cookie())
+    user, cookie = open_session(wanted["username"], wanted["password"])
     again = before is not None and before.user.name == user.name
     response = success(msg="login success", data="2" if again else "1", jsessionid=cookie)
-    response.set_cookie(SESSION_COOKIE, cookie, **_attributes())
+    response.set_cookie(SESSION_COOKIE, cookie, **cookie_attributes())
     return response
 
 
@@ -45,9 +33,21 @@ def logout() -> Response:
     """End the session, if there is one; its cookie counts nowhere any more."""
     services().sessions.close(session_cookie())
     response = success(code="200")
-    response.delete_cookie(SESSION_COOKIE, **_attributes())
+    response.delete_cookie(SESSION_COOKIE, **cookie_attributes())
     return response
 
 
-def _attributes() -> dict[str, Any]:
-    return {"path": root_path() or "/", "httponly": True, "samesite": "Lax", "secure": request.is_secure}
+def open_session(username: str, password: str) -> tuple[User, str]:
+    """A session for a name and password, in place of the request's own one: whose it is, and its cookie."""
+    g.way = "login"
+    user = services().users.with_password(username, password, client_address(), opens=True)
+    if user is None:
+        refusal = WrongPassword()
+        refusal.members = {"data": "0"}
+        raise refusal
+    with services().audit.change() as record:
+        record(Event(kind=Kind.SIGN_IN, user=user.name))
+        cookie = services().sessions.open(user)
+    services().metrics.signed_in("login", "accepted")
+    services().sessions.close(session_cookie())
+    return user, cookie

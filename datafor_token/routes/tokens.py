@@ -45,13 +45,18 @@ def personal() -> Response:
     if g.caller.by_token:
         # Else a token could be made to live for ever.
         raise Forbidden("a session opened with a token cannot issue tokens")
-    application = _self_service(fields_of_body(_name).get("name"))
+    username = g.caller.user.name
+    application, token = issue_personal(fields_of_body(_name).get("name"), username)
+    return success(token=token, expire=application.expire, username=username, name=application.name)
+
+
+def issue_personal(name: str | None, username: str) -> tuple[Application, str]:
+    """A token of a user for themselves, and its application: that of the name, or the first that allows it."""
+    application = _self_service(name)
     if application is None:
         raise Forbidden("self-service token is not enabled")
-    username = g.caller.user.name
     claims = issuer.claims_for(application.fieldmap, username, {})
-    token = services().issuing.issue(Kind.TOKEN_PERSONAL, application, None, claims)
-    return success(token=token, expire=application.expire, username=username, name=application.name)
+    return application, services().issuing.issue(Kind.TOKEN_PERSONAL, application, None, claims)
 
 
 @blueprint.post(f"{MODELER}/token/explain")
