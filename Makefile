@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: run test check faults figures bench
+.PHONY: run test check faults figures bench screenshots
 
 run: .venv/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
@@ -25,6 +25,10 @@ figures: .venv/test-installed
 # How fast it is beside a bare Flask demo, in under ten minutes; needs wrk. BENCH=--quick takes one, BENCH=--help shows more.
 bench: .venv/test-installed
 	$(BIN)/python -m tests.bench $(BENCH)
+
+# Each page of the console at several widths, light and dark, in both languages, into screenshots/; needs chromium.
+screenshots: .venv/test-installed
+	$(BIN)/python -m tests.console.screenshots
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'

@@ -18,6 +18,7 @@ from datafor_token import (
     applications,
     auth,
     cli,
+    console,
     gate,
     logs,
     origin,
@@ -128,6 +129,7 @@ def create_app(
     proxies.init_app(app)
     auth.init_app(app)
     routes.register(app, settings.url_prefix)
+    console.init_app(app, settings.url_prefix, __version__)
     cli.init_app(app)
     return app
 

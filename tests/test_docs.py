@@ -53,9 +53,21 @@ def test_the_environment_table() -> None:
 def test_the_calls_table(app: Flask) -> None:
     """README's calls are exactly the rules of the URL map."""
     rules = {
-        f"{method} {rule.rule}" for rule in app.url_map.iter_rules() for method in (rule.methods or {"ANY"}) - {"HEAD"}
+        f"{method} {rule.rule}"
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or {"ANY"}) - {"HEAD"}
+        # Pages for people, and the forms on them: see the table of the console's pages.
+        if not rule.endpoint.startswith("console.")
     }
     assert rows("Calls").keys() == rules
+
+
+def test_the_consoles_pages(app: Flask) -> None:
+    """README has each page of the console that has an address of its own."""
+    others = ("console.asset", "console.not_found")
+    rules = [one for one in app.url_map.iter_rules() if one.endpoint.startswith("console.")]
+    pages = {one.rule for one in rules if one.endpoint not in others and "GET" in (one.methods or set())}
+    assert rows("Console").keys() == pages
 
 
 @pytest.mark.parametrize(
@@ -130,7 +142,7 @@ def test_the_layout_table() -> None:
     """README names every module of the package."""
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "datafor_token").rglob("*.py")}
     small = {"datafor_token/store/__init__.py", "datafor_token/openapi/__init__.py"}
-    small |= {name for name in modules if "/routes/" in name or "/cli/" in name}
+    small |= {name for name in modules if any(f"/{package}/" in name for package in ("routes", "cli", "console"))}
     assert modules - small <= rows("For those who change it").keys()
     assert all(name.rpartition("/")[2] in README for name in modules)
 

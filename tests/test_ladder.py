@@ -11,7 +11,16 @@ from tests.support import ROOT
 LADDER = [
     {"wsgi", "app"},
     {"datafor_token"},
-    {"routes", "cli"},
+    {"routes", "cli", "console"},
+    {f"console.{page}_pages" for page in ("application", "sign_in", "token", "user")}
+    | {f"console.{page}_page" for page in ("audit", "own", "status")},
+    {"console.application_list"},
+    {"console.application_form", "console.chart"},
+    {"console.guard"},
+    {"console.pages"},
+    {"console.assets", "console.csrf", "console.history", "console.wording"},
+    {"console.advice", "console.blueprint", "console.sentences"},
+    {"console.language"},
     {f"cli.{group}" for group in ("applications", "audit", "settings", "store", "tokens", "users")},
     {"cli.output"},
     {"routes.description"},
@@ -49,8 +58,10 @@ LADDER = [
     {"errors"},
 ]
 PACKAGES = {"openapi", "store"}
-WEB = {name for rung in LADDER for name in rung if name.split(".")[0] in ("routes", "cli")}
+WEB = {name for rung in LADDER for name in rung if name.split(".")[0] in ("routes", "cli", "console")}
 HOMES = {
+    "babel": {"console.language"},
+    "itsdangerous": {"console.csrf"},
     "jwt": {"keys"},
     "cryptography": {"keys", "key_text", "secrecy"},
     "click": {name for name in WEB if name.startswith("cli.")},
@@ -90,8 +101,14 @@ def imports_of(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            # `from package import module` takes nothing of the package's own.
+            found |= names | (set() if all(is_module(name) for name in names) else {str(node.module)})
     return found
+
+
+def is_module(name: str) -> bool:
+    return (ROOT / name.replace(".", "/")).with_suffix(".py").exists()
 
 
 def ours(imported: set[str], known: set[str]) -> set[str]:

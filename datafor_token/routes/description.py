@@ -57,7 +57,8 @@ def _description() -> bytes:
     """Made once for each application, which is what a worker process has one of."""
     made: dict[str, bytes] = current_app.extensions
     if _MADE not in made:
-        rules = [_route(rule) for rule in current_app.url_map.iter_rules()]
+        # The console's pages are for people: no client calls them.
+        rules = [_route(rule) for rule in current_app.url_map.iter_rules() if not rule.endpoint.startswith("console.")]
         found = described(rules, CALLS)
         made[_MADE] = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
     return made[_MADE]

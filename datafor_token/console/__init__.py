@@ -1,0 +1,43 @@
+"""The console: the same work in a browser, as pages made on the server; each is a plain form without JavaScript.
+
+It has no rules of its own: its views ask the services and schemas that the calls ask.
+"""
+
+from flask import Flask
+
+from datafor_token import responses
+from datafor_token.console import (
+    application_list,
+    application_pages,
+    assets,
+    audit_page,
+    language,
+    own_page,
+    pages,
+    sign_in_pages,
+    status_page,
+    token_pages,
+    user_pages,
+)
+from datafor_token.console.blueprint import blueprint
+
+# Importing them puts their views on the blueprint.
+VIEWS = (
+    sign_in_pages,
+    application_list,
+    application_pages,
+    token_pages,
+    user_pages,
+    audit_page,
+    status_page,
+    own_page,
+    assets,
+)
+
+
+def init_app(app: Flask, url_prefix: str, version: str) -> None:
+    """Put the console under the prefix. ``version`` is what the status page shows."""
+    language.init_app(app)
+    pages.init_app(app, version)
+    responses.answer_errors_as(app, blueprint.name, pages.error_page)
+    app.register_blueprint(blueprint, url_prefix=f"{url_prefix}/console")

@@ -1,0 +1,100 @@
+"""The list of applications: search, state, and what is done to several at once."""
+
+import dataclasses
+
+from flask import redirect, request
+from flask.typing import ResponseReturnValue
+
+from datafor_token.applications import Application
+from datafor_token.console import guard, history, pages
+from datafor_token.console.application_form import read
+from datafor_token.console.blueprint import blueprint
+from datafor_token.errors import InvalidInput, NotFound
+from datafor_token.names import fold
+from datafor_token.routes.paths import proxy_prefix
+from datafor_token.schemas import NamesSchema, UpdateSchema
+from datafor_token.services import services
+
+_names, _update = NamesSchema(), UpdateSchema()
+STATES = ("enabled", "disabled", "grace")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One application of the list, with what the audit log tells of it."""
+
+    application: Application
+    traces: history.Traces
+    in_grace: bool
+
+
+@blueprint.get("/")
+def home() -> ResponseReturnValue:
+    """Where the reader begins: the applications for an Administrator, else their own page."""
+    view = "applications" if guard.is_administrator() else "own_page"
+    return pages.redirect_to(view, request.args.get("done"))
+
+
+@blueprint.get("/applications")
+def applications() -> ResponseReturnValue:
+    """The applications that a search keeps, a hundred on a page."""
+    listing, now = services().registry.all(), services().clock()
+    state = request.args.get("state", "")
+    kept = [one for one in listing.applications if state not in STATES or state in _states(one, now)]
+    page = pages.page_of(kept, lambda one: f"{one.name} {one.algorithm} {one.token_name} {one.creator_id}")
+    traces = history.of_applications()
+    rows = [
+        Row(one, traces.get(fold(one.name), history.Traces()), one.previous_secret(now) is not None)
+        for one in page.items
+    ]
+    return pages.render(
+        "applications.html",
+        rows=rows,
+        page=page,
+        state=state,
+        search=pages.search(),
+        there_are=len(listing.applications),
+        damaged=listing.damaged,
+    )
+
+
+@blueprint.post("/several-applications")
+def several() -> ResponseReturnValue:
+    """Enable, disable or delete what was ticked; deleting asks once more, on a page of its own."""
+    ticked = guard.form().get("name", [])
+    names = read(_names, {"name": ticked})["name"] if ticked else ()
+    action, back = guard.text("action"), guard.text("back")
+    if not names:
+        return pages.redirect_to("applications", "nothing")
+    if action in ("enable", "disable"):
+        failed = {name: reason for name in names if (reason := _tried(name, action)) is not None}
+        if failed:
+            return pages.render("several_failed.html", status=400, failed=failed, done=len(names) - len(failed))
+        there = guard.page_to_go_to(back, guard.caller())
+        address = proxy_prefix() + there if there else pages.link_to("applications", done=f"{action}d")
+        return redirect(address, 303)
+    if action == "delete" and guard.text("count") == str(len(names)):
+        for name in names:
+            services().registry.delete(name)
+        return pages.redirect_to("applications", "deleted")
+    wrong = action == "delete" and "count" in guard.form()
+    return pages.render("several_delete.html", status=400 if wrong else 200, names=names, wrong=wrong)
+
+
+def set_enabled(name: str, value: str) -> None:
+    """Enable (``1``) or disable (``0``) one application, its other fields as they are."""
+    services().registry.modify(name, lambda before: read(_update, {**before, "enable": value}))
+
+
+def _tried(name: str, action: str) -> str | None:
+    """What keeps one of several from being changed; the others go on."""
+    try:
+        set_enabled(name, "1" if action == "enable" else "0")
+    except (NotFound, InvalidInput) as error:
+        return error.message
+    return None
+
+
+def _states(application: Application, now: float) -> set[str]:
+    grace = {"grace"} if application.previous_secret(now) is not None else set()
+    return {"enabled" if application.enable else "disabled", *grace}

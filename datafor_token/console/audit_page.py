@@ -1,0 +1,41 @@
+"""The audit log: what happened, filtered, newest first, page by page."""
+
+from typing import Any
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from datafor_token.audit import Filter
+from datafor_token.console import application_form, pages
+from datafor_token.console.application_form import Filled
+from datafor_token.console.blueprint import blueprint
+from datafor_token.errors import InvalidInput
+from datafor_token.events import Kind
+from datafor_token.schemas import AuditSchema
+from datafor_token.services import services
+
+_audit = AuditSchema()
+_FIELDS = ("event", "user", "application", "since", "until", "page")
+
+
+@blueprint.get("/audit")
+def audit() -> ResponseReturnValue:
+    """A hundred events that the filters keep."""
+    typed = {name: request.args.get(name, "").strip()[:128] for name in _FIELDS}
+    asked = {name: value for name, value in typed.items() if value}
+    for name in ("since", "until"):
+        # What a browser's field for a moment gives has no zone and no seconds; the page says that it is UTC.
+        if len(asked.get(name, "")) == 16:
+            asked[name] += ":00Z"
+    form = Filled(typed)
+    try:
+        wanted = application_form.read(_audit, asked)
+        found = services().audit.page(Filter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
+    except InvalidInput as error:
+        form.errors = application_form.beside_fields(error, {"algorithm": "HS256"})
+        return pages.render("audit.html", status=400, form=form, events=(), older=None, **_choices())
+    return pages.render("audit.html", form=form, events=found.events, older=found.next, **_choices())
+
+
+def _choices() -> dict[str, Any]:
+    return {"kinds": list(Kind)}

@@ -1,0 +1,86 @@
+"""The state of the service: version, store, settings and where they come from, the last day in a picture."""
+
+import dataclasses
+import platform
+from typing import Any
+
+from flask.typing import ResponseReturnValue
+
+from datafor_token.console import chart, history, pages
+from datafor_token.console.blueprint import blueprint
+from datafor_token.errors import StoreUnavailable
+from datafor_token.services import services
+from datafor_token.settings import table
+
+_NONE = "–"  # noqa: RUF001 - the sign for nothing in a table
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """The store's state; the counts are ``None`` where it cannot be read."""
+
+    readable: bool
+    writable: bool
+    applications: int | None = None
+    users: int | None = None
+    damaged: int | None = None
+
+
+@blueprint.get("/status")
+def status() -> ResponseReturnValue:
+    """What an administrator looks at first when something is wrong; it must open even then."""
+    day = _day()
+    return pages.render(
+        "status.html",
+        python=platform.python_version(),
+        store=_store(),
+        settings=_settings(),
+        folders={"config": services().settings.config_dir, "data": services().settings.data_dir},
+        day=day,
+        chart=chart.of(day.hours) if day else None,
+    )
+
+
+def _store() -> Store:
+    try:
+        listing = services().registry.all()
+        users, damaged = services().accounts.all()
+        writable = services().store.writable()
+    except StoreUnavailable:
+        return Store(readable=False, writable=False)
+    return Store(
+        readable=True,
+        writable=writable,
+        applications=len(listing.applications),
+        users=len(users),
+        damaged=len(listing.damaged) + len(damaged),
+    )
+
+
+def _day() -> history.Day | None:
+    try:
+        return history.last_day()
+    except StoreUnavailable:
+        return None
+
+
+def _settings() -> list[dict[str, Any]]:
+    present = services().settings
+    return [
+        {
+            "name": field.name.upper(),
+            "value": _shown(getattr(present, field.name)),
+            "unit": field.metadata["unit"],
+            "help": field.metadata["help"],
+            "origin": present.origins.get(field.name.upper()),
+        }
+        for field in table()
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ", ".join(value) or _NONE
+    return str(value) if value != "" else _NONE
