@@ -1,0 +1,63 @@
+"""Fixtures of the console's tests: one Chromium, a service that tests share, and persons at browsers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.console.browsing import CHROMIUM, Person, chromium, in_ci, register
+from tests.support import Server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; where it is truly absent the test is skipped."""
+    if not Path(CHROMIUM).exists():
+        if in_ci():
+            pytest.fail("chromium is not installed, though .ci/run installs it")
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service for the tests that only add to it: each takes names of its own."""
+    running = Server(tmp_path_factory.mktemp("console")).start()
+    register(running, name="ERP", self_service="1")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def person(browser: Browser, console: Server) -> Iterator[Callable[..., Person]]:
+    """Somebody at a browser; at the end nothing came from another host, and no page complained."""
+    people: list[Person] = []
+
+    def come(server: Server | None = None, **options: Any) -> Person:
+        people.append(Person(browser, server or console, **options))
+        return people[-1]
+
+    yield come
+    for one in people:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def signed_in(browser: Browser, console: Server) -> Any:
+    """The cookies of an administrator who signed in by the form, once for all tests that only need to be signed in."""
+    one = Person(browser, console, java_script_enabled=False)
+    one.sign_in()
+    cookies = one.context.storage_state()
+    one.close()
+    return cookies
+
+
+@pytest.fixture(params=[True, False], ids=["script", "no-script"])
+def admin(request: pytest.FixtureRequest, person: Callable[..., Person], signed_in: Any) -> Person:
+    """The administrator, with JavaScript and without."""
+    one = person(java_script_enabled=request.param, storage_state=signed_in)
+    one.run = request.node.callspec.id
+    return one

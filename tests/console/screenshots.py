@@ -1,0 +1,128 @@
+"""``make screenshots``: each page of the console at several widths, light and dark, in both languages.
+
+They go into ``screenshots/``, which git ignores. Two stand in the README, and lie in ``tests/console/pictures``:
+``make screenshots`` makes those anew too, smaller.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+from tests.console.browsing import LONG_NAME, MARKED, WIDTHS, Person, chromium, register, token_of
+from tests.support import ROOT, Server, key_for, public_pem
+
+FOLDER = ROOT / "screenshots"
+PICTURES = ROOT / "tests" / "console" / "pictures"
+PAGES = {
+    "applications": "applications", "application": f"applications/{LONG_NAME}", "new-application": "new-application",
+    "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena", "audit": "audit",
+    "status": "status", "me": "me", "not-found": "nothing",
+}  # fmt: skip
+
+
+def fill(server: Server, applications: int) -> None:
+    """Something of everything: long names, marked names, users that came in by tokens, refusals."""
+    register(server, name="ERP", self_service="1")
+    register(server, name="Portal", secret="abcd", initroles=["SYS_Reader", "Sales", "North"])
+    register(server, name=LONG_NAME, expire=93784)
+    register(server, name="CRM", algorithm="ES256", secret=public_pem(key_for("ES256")), enable="0")
+    for number in range(applications):
+        register(server, name=f"system-{number:04d}", expire=3600)
+    people = {
+        "lena": ("Lena Wu", "lena@example.org"),
+        "王小明": ("王小明", "wang@example.org"),
+        MARKED[:40]: (MARKED, MARKED),
+    }
+    for name, (full_name, email) in people.items():
+        token = token_of(server, "ERP", name, {"name": full_name, "email": email})
+        for header in (f"Bearer {token}", f"Bearer {token}x"):
+            server.request("GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": header})
+    server.post("rotate", {"name": "Portal", "grace": 7200})
+    server.post("generate", {"name": "Portal", "privateKey": "abcd"})
+
+
+def typed(page: Page, name: str) -> None:
+    """Bring a page into the state that is worth a picture."""
+    if name == "try":
+        page.locator("button.main").click()
+        page.locator("#token").wait_for()
+    if name == "refused":
+        page.locator("#token").fill("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJsb2dpbm5hbWUiOiJhZG1pbiIsImV4cCI6MX0.AAAA")
+        page.locator("button.main").click()
+        page.locator(".steps").wait_for()
+    if name == "errors":
+        for field in (
+            "token_name",
+            "expire",
+            "secret",
+            "claims\\.username",
+            "claims\\.name",
+            "claims\\.email",
+            "initroles",
+        ):
+            page.locator(f"#{field}").fill("")
+        page.locator("#name").fill("!")
+        page.locator("[data-default]").click()
+        page.locator("div.summary").wait_for()
+
+
+def shoot(browser: Browser, server: Server, folder: Path, pages: dict[str, str], widths: tuple[int, ...]) -> int:
+    """All pages in all forms; answer how many pictures were made."""
+    made = 0
+    for language in ("en-GB", "zh-CN"):
+        for scheme in ("light", "dark"):
+            person = Person(browser, server, locale=language, color_scheme=scheme)
+            for name, path in ({"sign-in": "sign-in"} | pages).items():
+                if name != "sign-in" and "sign-in" in person.page.url:
+                    person.sign_in()
+                person.open(path)
+                typed(person.page, name)
+                for width in widths:
+                    person.page.set_viewport_size({"width": width, "height": 900})
+                    file = folder / f"{name}-{width}-{scheme}-{language[:2]}.png"
+                    person.page.screenshot(path=file, full_page=True)
+                    made += 1
+            person.close()
+    return made
+
+
+def shoot_for_readme(browser: Browser, server: Server) -> None:
+    """The list on a desk and the judgement of a token on a phone, as they stand in the README."""
+    PICTURES.mkdir(exist_ok=True)
+    for name, path, size in (
+        ("applications", "applications?q=r", (1100, 460)),
+        ("refused", "refused?name=ERP", (440, 560)),
+    ):
+        person = Person(browser, server, viewport={"width": size[0], "height": size[1]})
+        person.sign_in()
+        page = person.open(path)
+        typed(page, name)
+        if name == "refused":
+            page.locator("#result").evaluate("one => one.scrollIntoView()")
+        page.screenshot(path=PICTURES / f"{name}.png")
+        person.close()
+
+
+def main(widths: tuple[int, ...] = WIDTHS, applications: int = 1000) -> None:
+    """Make all of them."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        for part, count in (("empty", 0), ("full", applications)):
+            (Path(folder) / part).mkdir()
+            server = Server(Path(folder) / part).start()
+            try:
+                if part == "full":
+                    fill(server, count)
+                pages = PAGES | {"errors": "new-application"} if part == "full" else {"empty": "applications"}
+                made = shoot(browser, server, FOLDER, pages, widths)
+                if part == "full":
+                    shoot_for_readme(browser, server)
+            finally:
+                server.stop()
+            sys.stdout.write(f"{made} pictures of the {part} store\n")
+
+
+if __name__ == "__main__":
+    main(applications=int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

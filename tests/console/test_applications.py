@@ -1,0 +1,315 @@
+"""Applications in a browser, as a person does it, with JavaScript and without."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.console.browsing import LONG_NAME, Person, register
+from tests.support import STRONG_SECRET, Server, key_for, public_pem, record_of
+
+
+def name_for(admin: Person, stem: str) -> str:
+    """A name of this test alone, of which there are two runs."""
+    return f"{stem}-{admin.run}"
+
+
+def test_create(admin: Person) -> None:
+    """A person fills in the form with every field of the contract, and the application is there as typed."""
+    name, page = name_for(admin, "made"), admin.open("new-application")
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Algorithm").select_option("HS384")
+    page.get_by_label("Shared secret").fill(STRONG_SECRET * 2)
+    page.get_by_label("A token lasts", exact=True).fill("90")
+    page.get_by_label("Unit: A token lasts").select_option("minutes")
+    page.get_by_label("URL parameter").fill("ticket_of")
+    page.get_by_label("Users may make their own tokens").check()
+    page.get_by_label("Claim of the user name").fill("login")
+    page.get_by_label("Claim of the display name").fill("full")
+    page.get_by_label("Claim of the email address").fill("mail")
+    page.get_by_label("Make unknown users").check()
+    page.get_by_label("Roles of new users").fill("SYS_Creator\nSales\n")
+    page.get_by_label("Password of new users").fill("first-password")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("status")).to_have_text("The application was created.")
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    expected = {
+        "algorithm": "HS384", "secret": STRONG_SECRET * 2, "expire": 5400, "token_name": "ticket_of",
+        "self_service": "1", "inituser": "1",
+    }  # fmt: skip
+    assert {field: stored[field] for field in expected} == expected
+    assert stored["fieldmap"] == {"username": "login", "name": "full", "email": "mail"}
+    assert (stored["initroles"], stored["initpwd"]) == (["SYS_Creator", "Sales"], "first-password")
+    assert (stored["enable"], stored["creatorId"]) == ("1", "admin")
+
+
+def test_an_error_on_every_field(admin: Person) -> None:
+    """Each field that is wrong says so beside itself and in a list that leads to it, and nothing typed is lost."""
+    page = admin.open("new-application")
+    wrong = {
+        "name": "a b", "token_name": "next", "secret": "", "expire": "-1", "claims.username": "exp", "claims.name": "",
+        "claims.email": "nbf", "initroles": "Administrator\nSYS_Reader", "initpwd": "a\x7fb",
+    }  # fmt: skip
+    for field, text in wrong.items():
+        page.locator(f"[id='{field}']").fill(text)
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(f"{len(wrong)} fields are not right yet")
+    for field, text in wrong.items():
+        box = page.locator(f"[id='{field}']")
+        expect(box).to_have_value(text)
+        expect(box).to_have_attribute("aria-invalid", "true")
+        described = str(box.get_attribute("aria-describedby")).split()
+        assert f"{field}-wrong" in described
+        assert page.locator(f"[id='{field}-wrong']").is_visible()
+        assert page.locator(f".summary a[href='#{field}']").count() == 1
+
+
+def test_the_other_fields_have_their_errors_too(admin: Person) -> None:
+    """Claims that are the same, a private key for a public one, and self-service with keys are said where they are."""
+    page = admin.open("new-application")
+    page.get_by_label("Algorithm").select_option("ES256")
+    for claim in ("username", "name", "email"):
+        page.locator(f"[id='claims.{claim}']").fill("same")
+    page.get_by_label("Public key").fill("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----")
+    page.get_by_label("Users may make their own tokens").check()
+    page.get_by_role("button", name="Create").click()
+    expect(page.locator("[id='fieldmap-wrong']")).to_contain_text("three different claims")
+    expect(page.locator("[id='public_key-wrong']")).to_contain_text("private one, which this service never stores")
+    expect(page.locator("[id='self_service-wrong']")).to_contain_text("Can only be 1 with HS256")
+
+
+def test_a_strong_secret_with_one_click(admin: Person) -> None:
+    """One click makes a strong secret, which can be read until it is saved and never again."""
+    name, page = name_for(admin, "strong"), admin.open("new-application")
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_role("button", name="Make a strong one").click()
+    made = page.get_by_label("Shared secret").input_value()
+    assert len(made) == 43
+    expect(page.get_by_label("Name", exact=True)).to_have_value(name)
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("status")).to_have_text("The application was created.")
+    assert made not in page.content()
+    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == made
+    assert page.locator(".warning").count() == 0
+
+
+def test_change(admin: Person) -> None:
+    """The form shows what is stored, saves what is changed and keeps secret and password, which it does not show."""
+    name = name_for(admin, "change")
+    register(admin.server, name=name, initpwd="kept-password", expire=93784)
+    page = admin.open(f"applications/{name}")
+    assert STRONG_SECRET not in page.content()
+    assert "kept-password" not in page.content()
+    expect(page.get_by_label("A token lasts", exact=True)).to_have_value("93784")
+    page.get_by_label("A token lasts", exact=True).fill("2")
+    page.get_by_label("Unit: A token lasts").select_option("hours")
+    page.get_by_label("Make unknown users").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("Saved.")
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    assert (stored["expire"], stored["inituser"]) == (7200, "0")
+    assert (stored["secret"], stored["initpwd"]) == (STRONG_SECRET, "kept-password")
+    history = page.get_by_role("region", name="What happened")
+    expect(history).to_contain_text("application changed")
+    expect(history).to_contain_text("expire")
+
+
+def test_two_who_change_at_once(admin: Person) -> None:
+    """Who saves a form that somebody else has overtaken is told so first, and keeps what they typed."""
+    name = name_for(admin, "overtaken")
+    register(admin.server, name=name)
+    page = admin.open(f"applications/{name}")
+    register(admin.server, name=name, token_name="theirs")
+    page.get_by_label("URL parameter").fill("mine")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("Somebody else changed this application meanwhile")
+    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["token_name"] == "theirs"
+    expect(page.get_by_label("URL parameter")).to_have_value("mine")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("Saved.")
+    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["token_name"] == "mine"
+
+
+def test_rotate(admin: Person) -> None:
+    """Rotating shows the new secret once, and then until when the old one is accepted and when it was last used."""
+    name = name_for(admin, "rotated")
+    register(admin.server, name=name)
+    page = admin.open(f"applications/{name}")
+    page.get_by_label("The old secret goes on for", exact=True).fill("2")
+    page.get_by_role("button", name="Rotate", exact=True).click()
+    made = page.locator("#made").inner_text()
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    assert stored["secret"] == made
+    assert stored["previous"]["secret"] == STRONG_SECRET
+    assert round((stored["previous"]["until"] - stored["lastModifiedDate"]) / 1000) == 7200
+    page.get_by_role("link", name=f"Back to {name}").click()
+    assert made not in page.content()
+    expect(page.get_by_role("region", name="Rotate the secret")).to_contain_text("It was not used since.")
+    assert admin.server.post("generate", {"name": name, "privateKey": STRONG_SECRET}).status == 200
+    page.reload()
+    expect(page.get_by_role("region", name="Rotate the secret")).to_contain_text(re.compile("It was last used: .*20"))
+
+
+def test_rotate_to_a_key(admin: Person) -> None:
+    """An application of a pair of keys is rotated to a typed public key; without one the field says what is missing."""
+    name = name_for(admin, "keys")
+    register(admin.server, name=name, algorithm="ES256", secret=public_pem(key_for("ES256")))
+    page = admin.open(f"applications/{name}")
+    page.get_by_role("button", name="Rotate", exact=True).click()
+    expect(page.locator("[id='new-public_key-wrong']")).to_contain_text("the service makes none for ES256")
+    page.get_by_label("New public key").fill(public_pem(key_for("ES256", "-other")))
+    page.get_by_role("button", name="Rotate", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text("The application has its new secret.")
+
+
+def test_enable_and_disable(admin: Person) -> None:
+    """One click disables an application, one enables it again, and it keeps its secret."""
+    name = name_for(admin, "switch")
+    register(admin.server, name=name)
+    page = admin.open(f"applications/{name}")
+    page.get_by_role("button", name="Disable", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
+    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] == "0"
+    page.get_by_role("button", name="Enable", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    assert (stored["enable"], stored["secret"]) == ("1", STRONG_SECRET)
+
+
+def test_delete_after_typing_the_name(admin: Person) -> None:
+    """Only who types the very name deletes the application."""
+    name = name_for(admin, "gone")
+    register(admin.server, name=name)
+    page = admin.open(f"applications/{name}")
+    for typed in ("", name.upper()):
+        page.get_by_label("To delete it, type its name").fill(typed)
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.locator("#typed_name-wrong")).to_contain_text("nothing was deleted")
+    page.get_by_label("To delete it, type its name").fill(name)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("status").first).to_have_text("Deleted.")
+    assert admin.server.request("GET", f"/plugin/datafor-modeler/api/token/content?name={name}").status == 404
+
+
+def test_several_at_once(admin: Person) -> None:
+    """Ticked applications are disabled, enabled and, after typing how many they are, deleted together."""
+    stem = name_for(admin, "several")
+    names = [f"{stem}-{number}" for number in range(3)]
+    for name in names:
+        register(admin.server, name=name)
+
+    def enabled() -> list[str]:
+        return [record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] for name in names]
+
+    def tick() -> Page:
+        page = admin.open(f"applications?q={stem}")
+        for name in names[:2]:
+            page.get_by_role("checkbox", name=name).check()
+        return page
+
+    tick().get_by_role("button", name="Disable").click()
+    expect(admin.page.get_by_role("main")).to_contain_text("disabled")
+    assert enabled() == ["0", "0", "1"]
+    tick().get_by_role("button", name="Enable").click()
+    expect(admin.page.get_by_role("main")).to_contain_text("enabled")
+    assert enabled() == ["1", "1", "1"]
+    page = tick()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_label("type how many they are").fill("3")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator(".wrong")).to_contain_text("nothing was deleted")
+    page.get_by_label("type how many they are").fill("2")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("status").first).to_have_text("Deleted.")
+    left = admin.server.request("GET", "/plugin/datafor-modeler/api/token/list").json["data"]
+    assert [one["name"] for one in left if one["name"].startswith(stem)] == names[2:]
+
+
+def test_nothing_ticked(admin: Person) -> None:
+    """Without a tick nothing happens, and the page says so."""
+    page = admin.open("applications")
+    page.get_by_role("button", name="Delete…").click()
+    expect(page.get_by_role("status").first).to_have_text("Nothing was selected.")
+
+
+def test_the_list(admin: Person) -> None:
+    """State, algorithm, expiry in words, last change with its author, last use; search and state filter the list."""
+    stem = name_for(admin, "list")
+    register(admin.server, name=f"{stem}-on", expire=93784)
+    register(admin.server, name=f"{stem}-off", enable="0", algorithm="HS512", secret=STRONG_SECRET * 2)
+    admin.server.post("generate", {"name": f"{stem}-on"})
+    page = admin.open("applications")
+    page.get_by_label("Search").fill(stem.upper())
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("row")).to_have_count(3)
+    on, off = page.get_by_role("row", name=f"{stem}-on"), page.get_by_role("row", name=f"{stem}-off")
+    expect(on).to_contain_text("1 day 2 hours 3 minutes 4 seconds")
+    cells = on.get_by_role("cell")
+    assert cells.nth(1).inner_text() == "enabled"
+    assert cells.nth(2).inner_text() == "HS256"
+    assert "admin" in cells.nth(4).inner_text()
+    assert re.search("20[0-9][0-9]", cells.nth(5).inner_text())
+    assert off.get_by_role("cell").nth(5).inner_text() == "not lately"
+    page.get_by_label("State").select_option("disabled")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(page.get_by_role("main")).to_contain_text(f"{stem}-off")
+
+
+def test_filter_as_you_type(person: Callable[..., Person]) -> None:
+    """With JavaScript the list follows the typing, and the cursor stays where it is."""
+    one = person()
+    one.sign_in()
+    for number in range(3):
+        register(one.server, name=f"typing-{number}")
+    page = one.open("applications")
+    page.get_by_label("Search").press_sequentially("typing-1")
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(page.get_by_label("Search")).to_be_focused()
+    expect(page).to_have_url(re.compile("q=typing-1"))
+    assert page.locator("[data-all] input").count() == 1
+
+
+def test_one_field_for_the_key(person: Callable[..., Person]) -> None:
+    """With JavaScript only the kind of key is shown that the algorithm asks for."""
+    one = person()
+    one.sign_in()
+    page = one.open("new-application")
+    expect(page.get_by_label("Shared secret")).to_be_visible()
+    expect(page.get_by_label("Public key")).to_be_hidden()
+    page.get_by_label("Algorithm").select_option("RS256")
+    expect(page.get_by_label("Shared secret")).to_be_hidden()
+    expect(page.get_by_label("Public key")).to_be_visible()
+
+
+def test_names_of_any_script(admin: Person) -> None:
+    """A name of 64 Chinese characters, and one that is a word of ours, have a page and a row that fits a phone."""
+    for name in (LONG_NAME, "several-applications", "new-application"):
+        register(admin.server, name=name)
+        page = admin.open(f"applications/{name}")
+        expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+        page.get_by_role("button", name="Disable", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
+
+
+def test_a_weak_secret_is_said(admin: Person) -> None:
+    """An application with a weak secret says so on its page."""
+    name = name_for(admin, "weak")
+    register(admin.server, name=name, secret="abcd")
+    page = admin.open(f"applications/{name}")
+    expect(page.locator(".warning")).to_contain_text("4 bytes, where HS256 asks for at least 32")
+
+
+def test_a_damaged_record_is_named(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A record that cannot be read is named on the list, and its page says that it is not available."""
+    server = Server(tmp_path_factory.mktemp("damaged")).start()
+    register(server, name="Broken")
+    (server.data_dir / "applications" / "broken.json").write_text("{")
+    one = person(server)
+    one.sign_in()
+    page = one.open("applications")
+    expect(page.get_by_role("alert")).to_contain_text("broken")
+    one.open("applications/Broken")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not available at the moment")
+    server.stop()

@@ -1,0 +1,444 @@
+"""What somebody may try against the console, and against those who use it."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+from playwright.sync_api import expect
+from werkzeug.test import TestResponse
+
+from datafor_token import create_app
+from datafor_token.console import guard
+from datafor_token.settings import Settings
+from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.console.browsing import MARKED, Person, register, token_of
+from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, Server, application, basic
+
+FORM = "application/x-www-form-urlencoded"
+FORM_TOKEN = re.compile(r'name="form_token" value="([^"]+)"')
+
+
+class Client:
+    """Somebody at a browser without a window: cookies and forms only."""
+
+    def __init__(self, app: Flask, prefix: str = "") -> None:
+        self.client = app.test_client()
+        self.prefix = f"{prefix}/console"
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        return self.client.get(f"{self.prefix}/{path}", **options)
+
+    def post(self, path: str, fields: dict[str, Any] | None = None, page: str = "me", **options: Any) -> TestResponse:
+        """Send a form as if it stood on ``page``."""
+        token = FORM_TOKEN.search(self.get(page).text)
+        sent = {"form_token": token[1] if token else "", **(fields or {})}
+        return self.client.post(f"{self.prefix}/{path}", data=sent, **options)
+
+    def sign_in(self, name: str = "admin", password: str = ADMIN_PASSWORD) -> TestResponse:
+        return self.post("sign-in", {"username": name, "password": password}, page="sign-in")
+
+
+@pytest.fixture
+def client(app: Flask) -> Client:
+    one = Client(app)
+    assert one.sign_in().status_code == 303
+    return one
+
+
+def api(app: Flask, call: str, body: dict[str, Any]) -> Any:
+    answer = app.test_client().post(f"/plugin/datafor-modeler/api/token/{call}", json=body, headers=basic())
+    assert answer.status_code == 200
+    return answer.get_json()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Callable[[str], str]]:
+    """A page of another origin, made of some HTML; answers its address."""
+    pages: dict[str, str] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(pages.get(self.path, "").encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing to say."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+
+    def page(html: str) -> str:
+        pages["/page"] = html
+        return f"http://localhost:{server.server_address[1]}/page"
+
+    yield page
+    server.shutdown()
+    server.server_close()
+
+
+def rules(app: Flask) -> list[tuple[str, str, str]]:
+    """Method, path and view of each page and form of the console."""
+    found = []
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint.startswith("console."):
+            path = rule.rule.replace("<name>", "ERP").replace("<path:rest>", "nothing")
+            path = path.replace("<version>", "0").replace("<version>", "0")
+            view = rule.endpoint.partition(".")[2]
+            found += [(method, path, view) for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}]
+    return found
+
+
+def test_without_a_session(app: Flask) -> None:
+    """Whoever is not signed in gets no page and no form but the sign-in, whatever they ask for."""
+    begun = app.test_client().get("/console", follow_redirects=True)
+    assert (begun.status_code, begun.request.path) == (200, "/console/sign-in")
+    api(app, "update", application(secret=STRONG_SECRET))
+    for method, path, view in rules(app):
+        if view not in guard.ANYONE:
+            answer = app.test_client().open(path, method=method, headers=basic() | {"Accept": "text/html"})
+            assert (answer.status_code, method) in ((303, "GET"), (401, "POST")), path
+            assert "/console/sign-in" in (answer.headers.get("Location") or answer.text)
+            assert "Basic" not in str(answer.headers.getlist("WWW-Authenticate"))
+
+
+def test_who_is_no_administrator(app: Flask) -> None:
+    """A user who is no Administrator has their own page; every other one is 403, and does nothing."""
+    api(app, "update", application(name="Low", secret=STRONG_SECRET, initpwd="low-password"))
+    token = api(app, "generate", {"name": "Low", "username": "lena"})["token"]
+    app.test_client().get("/plugin/datafor-modeler/api/user/detail", headers={"Authorization": f"Bearer {token}"})
+    lena = Client(app)
+    assert lena.sign_in("lena", "low-password").headers["Location"] == "/console/"
+    for method, path, view in rules(app):
+        if view not in guard.ANYONE | guard.SIGNED_IN:
+            own = path.removeprefix("/console/")
+            answer = lena.get(own) if method == "GET" else lena.post(own, {"name": "Low", "action": "delete"})
+            assert (path, answer.status_code) == (path, 403)
+            assert "no permission" in answer.text
+    assert api(app, "explain", {"token": token})["accepted"]
+
+
+def test_every_form_has_its_token(client: Client, app: Flask) -> None:
+    """Every form that is sent by POST carries a token; without it, or with another's, nothing is done."""
+    api(app, "update", application(secret=STRONG_SECRET))
+    for path in (
+        "applications",
+        "applications/ERP",
+        "new-application",
+        "try",
+        "refused",
+        "user?name=admin",
+        "me",
+        "nothing",
+    ):
+        for form in re.findall(r"<form[^>]*>.*?</form>", client.get(path).text, flags=re.DOTALL):
+            assert ('method="post"' in form) == bool(FORM_TOKEN.search(form))
+    stranger = FORM_TOKEN.search(Client(app).get("sign-in").text)
+    other = Client(app)
+    other.sign_in()
+    another = FORM_TOKEN.search(other.get("me").text)
+    assert stranger is not None
+    assert another is not None
+    for token in (None, "", "x", stranger[1], another[1]):
+        for method, path, view in rules(app):
+            if method == "POST" and view not in guard.ANYONE:
+                answer = client.client.post(path, data={"form_token": token, "typed_name": "ERP"} if token else {})
+                assert answer.status_code in (200, 403, 404), path
+                assert "Location" not in answer.headers
+    assert api(app, "explain", {"token": "x"})["reason"] == "malformed"
+    assert client.get("applications/ERP").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
+     {"Sec-Fetch-Site": "same-site"}],
+)  # fmt: skip
+def test_a_form_of_another_origin(client: Client, app: Flask, headers: dict[str, str]) -> None:
+    """A form that another origin sends is 403 as a page, even with the right token."""
+    api(app, "update", application(secret=STRONG_SECRET))
+    answer = client.post("applications/ERP/delete", {"typed_name": "ERP"}, headers=headers)
+    assert answer.status_code == 403
+    assert "a request from another site is not accepted" in answer.text
+    assert answer.mimetype == "text/html"
+    assert client.get("applications/ERP").status_code == 200
+
+
+def test_an_origin_that_may_call_reads_no_page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CORS_ORIGINS opens the calls, not the console: neither its pages nor its forms."""
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    portal = "https://portal.example"
+    open_to = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, cors_origins=(portal,))
+    client = Client(create_app(open_to, hasher=CHEAP_FOR_TESTS_ONLY))
+    client.sign_in()
+    answer = client.get("me", headers={"Origin": portal})
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    answer = client.client.post("/console/sign-out", headers={"Origin": portal, "Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403
+
+
+def test_a_form_of_another_origin_in_a_browser(
+    person: Callable[..., Person], signed_in: Any, elsewhere: Callable[[str], str]
+) -> None:
+    """A page of another origin sends a form of ours by itself: nothing changes."""
+    one = person(storage_state=signed_in)
+    register(one.server, name="Target")
+    action = one.address("applications/Target/disable")
+    page = one.context.new_page()
+    page.goto(elsewhere(f'<form method="post" action="{action}"><button>x</button></form>'))
+    page.get_by_role("button").click()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.close()
+    expect(one.open("applications/Target").get_by_role("heading", level=1)).to_contain_text("enabled")
+
+
+def test_a_framed_page(person: Callable[..., Person], signed_in: Any, elsewhere: Callable[[str], str]) -> None:
+    """No page of the console can be shown in a frame of another page."""
+    one = person(storage_state=signed_in)
+    page = one.context.new_page()
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text))
+    with page.expect_response(lambda response: response.url == one.address("applications")):
+        page.goto(elsewhere(f'<iframe src="{one.address("applications")}"></iframe>'))
+    assert any("frame" in text.lower() for text in refused)
+    assert all("Applications" not in frame.content() for frame in page.frames)
+    page.close()
+
+
+def test_the_headers(client: Client) -> None:
+    """Every page has a policy that allows nothing inline and nothing from elsewhere, and is kept by no cache."""
+    for path in ("applications", "new-application", "try", "audit", "status", "me", "sign-in", "nothing"):
+        answer = client.get(path)
+        policy = answer.headers["Content-Security-Policy"]
+        for part in ("default-src 'none'", "style-src 'self'", "script-src 'self'", "frame-ancestors 'none'",
+                     "base-uri 'none'", "form-action 'self'"):  # fmt: skip
+            assert part in policy
+        assert "unsafe" not in policy
+        assert answer.headers.getlist("Cache-Control") == ["no-store"]
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert not re.search(r"\son\w+=|\sstyle=|javascript:|<style|<script>", answer.text)
+
+
+def test_the_files_of_a_page(client: Client) -> None:
+    """Stylesheet and script can be kept for ever under their address, which is another one when they change."""
+    found = re.findall(r'(?:href|src)="(/console/assets/[^"]+)"', client.get("me").text)
+    assert len(found) == 3
+    for path in found:
+        answer = client.client.get(path)
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        version = path.split("/")[3]
+        assert client.client.get(path.replace(version, "0" * 12)).status_code == 404
+
+
+def test_scripts_in_every_field(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A script as user name, display name, address, role, creator, claim, search or token is text everywhere."""
+    server = Server(tmp_path_factory.mktemp("marked")).start()
+    claims = {"username": MARKED[:100], "name": "<b>name</b>", "email": "<i>mail</i>"}
+    register(server, name="ERP", fieldmap=claims, initroles=["<script>alert(1)</script>"], initpwd=MARKED)
+    token = token_of(server, "ERP", MARKED, {"name": MARKED, "email": MARKED})
+    whoami = "/plugin/datafor-modeler/api/user/detail"
+    assert server.request("GET", whoami, headers={"Authorization": f"Bearer {token}"}).status == 200
+    server.request("GET", whoami, headers={"Authorization": f"Bearer {MARKED}"})
+    server.request(
+        "POST", "/plugin/datafor/api/extension/auth/login", urlencode({"username": MARKED, "password": "x"}), {}
+    )
+    record = server.data_dir / "applications" / "erp.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "creatorId": MARKED}))
+    for scripts in (True, False):
+        one = person(server, java_script_enabled=scripts)
+        one.sign_in()
+        marked = urlencode(
+            {"q": MARKED, "name": MARKED, "user": MARKED, "type": MARKED, "state": MARKED, "done": MARKED}
+        )
+        for path in (
+            "applications",
+            "applications/ERP",
+            "users",
+            "user",
+            "audit",
+            "status",
+            "try",
+            "refused",
+        ):
+            for query in ("", f"?{marked}"):
+                page = one.open(f"{path}{query}")
+                assert page.title().endswith("datafor_token")
+                assert page.locator("main script, main img, main b, main i").count() == 0
+        page = one.open("try?name=ERP")
+        page.get_by_label("User", exact=True).fill(MARKED)
+        page.get_by_role("button", name="Get a token").click()
+        expect(page.get_by_role("table", name="Claims")).to_contain_text(MARKED)
+        page = one.open("refused")
+        page.get_by_label("Token", exact=True).fill(MARKED)
+        page.get_by_role("button", name="Judge it").click()
+        expect(page.locator(".steps")).to_be_visible()
+        assert page.title().endswith("datafor_token")
+        one.open("sign-in?next=javascript:alert(1)//&done=" + urlencode({"": MARKED})[1:])
+        assert one.page.title().endswith("datafor_token")
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example/", "/\\evil.example", "/plugin/x", "/console/nothing/../../x"]
+)
+def test_where_a_sign_in_leads(app: Flask, target: str) -> None:
+    """After signing in, nobody is led to anything but a page of the console."""
+    answer = Client(app).post(
+        "sign-in", {"username": "admin", "password": ADMIN_PASSWORD, "next": target}, page="sign-in"
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/console/")
+
+
+def test_a_sign_in_is_throttled(app: Flask, clock: Clock) -> None:
+    """Ten wrong passwords, by the console and the API together, and the next one is 429, as the API says."""
+    client = Client(app)
+    for _ in range(5):
+        assert client.sign_in(password="wrong").status_code == 401
+        body = {"username": "admin", "password": "wrong"}
+        assert app.test_client().post("/plugin/datafor/api/extension/auth/login", json=body).status_code == 401
+    answer = client.sign_in(password="wrong")
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "too many failed passwords" in answer.text
+    clock.advance(301)
+    assert client.sign_in().status_code == 303
+
+
+def test_a_session_is_new(app: Flask) -> None:
+    """A sign-in is a new session: no planted cookie is taken over, and signing out ends it for good."""
+    client = Client(app)
+    client.client.set_cookie("JSESSIONID", "A" * 43)
+    client.sign_in()
+    cookie = client.client.get_cookie("JSESSIONID")
+    assert cookie is not None
+    assert cookie.value != "A" * 43
+    client.post("sign-out")
+    client.client.set_cookie("JSESSIONID", cookie.value)
+    assert client.get("me").status_code == 303
+
+
+def test_over_plain_http_on_a_named_host(person: Callable[..., Person]) -> None:
+    """Where browsers send no Sec-Fetch-Site, beyond localhost and without https, every form still works."""
+    one = person(host="console.test")
+    page = one.sign_in()
+    page.goto(one.address("new-application"))
+    page.get_by_label("Name", exact=True).fill("plain-http")
+    page.get_by_role("button", name="Make a strong one").click()
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("status")).to_have_text("The application was created.")
+
+
+def test_a_session_that_ended_in_the_middle(person: Callable[..., Person]) -> None:
+    """Whoever is signed out in the middle of an edit signs in and finds the form as typed, but for its secrets."""
+    for scripts in (True, False):
+        one = person(java_script_enabled=scripts)
+        name = f"middle-{scripts}"
+        register(one.server, name=name, initpwd="stored-password")
+        one.sign_in()
+        page = one.open(f"applications/{name}")
+        page.get_by_label("URL parameter").fill("typed_name")
+        page.get_by_label("Roles of new users").fill("SYS_Reader\nFrom here\n“and there”")
+        page.get_by_label("Make unknown users").uncheck()
+        page.get_by_label("Shared secret", exact=True).fill("typed-secret-that-nobody-may-see")
+        page.get_by_label("A token lasts", exact=True).fill("77")
+        one.context.clear_cookies(name="JSESSIONID")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert")).to_contain_text("Your session has ended.")
+        assert "typed-secret" not in page.content()
+        page.get_by_label("User name").fill("admin")
+        page.get_by_label("Password").fill("wrong")
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        expect(page.get_by_role("alert")).to_have_text("wrong password")
+        page.get_by_label("Password").fill(ADMIN_PASSWORD)
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        expect(page.get_by_role("status").first).to_contain_text("nothing was saved yet")
+        expect(page.get_by_label("URL parameter")).to_have_value("typed_name")
+        expect(page.get_by_label("Roles of new users")).to_have_value("SYS_Reader\nFrom here\n“and there”")
+        expect(page.get_by_label("A token lasts", exact=True)).to_have_value("77")
+        expect(page.get_by_label("Make unknown users")).not_to_be_checked()
+        expect(page.get_by_label("Shared secret", exact=True)).to_have_value("")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("status").first).to_have_text("Saved.")
+        expect(page.get_by_label("Password of new users")).to_have_value("************")
+
+
+def test_a_session_that_became_another(person: Callable[..., Person]) -> None:
+    """A form of a session that ended, sent after signing in again in another tab, is shown again and does nothing."""
+    one = person()
+    register(one.server, name="tabs")
+    one.sign_in()
+    page = one.open("applications/tabs")
+    page.get_by_label("URL parameter").fill("typed_name")
+    one.page = one.new_page()
+    one.context.clear_cookies(name="JSESSIONID")
+    one.sign_in()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").first).to_contain_text("opened in another session")
+    expect(page.get_by_label("URL parameter")).to_have_value("typed_name")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").first).to_have_text("Saved.")
+
+
+def test_a_click_whose_session_ended(person: Callable[..., Person]) -> None:
+    """A button that was pressed after the session ended does nothing, and after signing in the page says so."""
+    one = person()
+    register(one.server, name="clicked")
+    one.sign_in()
+    page = one.open("applications/clicked")
+    one.context.clear_cookies(name="JSESSIONID")
+    page.get_by_role("button", name="Disable", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("nothing was done")
+    page.get_by_label("User name").fill("admin")
+    page.get_by_label("Password").fill(ADMIN_PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(one.open("applications/clicked").get_by_role("heading", level=1)).to_contain_text("enabled")
+
+
+def test_errors_are_pages(client: Client, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong under /console is a page in the API's words, and a bug shows nothing but its number."""
+    for answer, status, words in (
+        (client.get("nothing"), 404, "not found"),
+        (client.get("applications/Nobody"), 404, "name does not exist"),
+        (client.post("several-applications", {"name": "a b", "action": "enable"}), 400, "may only contain letters"),
+        (client.client.post("/console/me/password", data=b"\xff=\xff", content_type=FORM), 400, "not UTF-8"),
+        (client.client.post("/console/me/password", data=b"x" * 70000, content_type=FORM), 413, "too large"),
+    ):
+        assert (answer.status_code, answer.mimetype) == (status, "text/html")
+        assert words in answer.text
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("marked-text")
+
+    monkeypatch.setattr("datafor_token.registry.Registry.all", fail)
+    answer = client.get("applications")
+    assert (answer.status_code, answer.mimetype) == (500, "text/html")
+    assert answer.headers["X-Request-ID"] in answer.text
+    assert "marked-text" not in answer.text
+
+
+@pytest.mark.parametrize("prefix", ["", "/datafor"])
+def test_behind_a_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    """Every link, form and redirect has the proxy's prefix and URL_PREFIX before it, and nothing forged."""
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    behind = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, url_prefix=prefix, trusted_proxies=1)
+    client = Client(create_app(behind, hasher=CHEAP_FOR_TESTS_ONLY), prefix)
+    typed = {"username": "admin", "password": ADMIN_PASSWORD, "next": f"{prefix}/console/users"}
+    answer = client.post("sign-in", typed, page="sign-in", headers={"X-Forwarded-Prefix": "/outside"})
+    assert answer.headers["Location"] == f"/outside{prefix}/console/users"
+    client = Client(create_app(behind, hasher=CHEAP_FOR_TESTS_ONLY), prefix)
+    client.sign_in()
+    for given, seen in (("/outside", "/outside"), ("//evil.example", ""), ("https://evil.example", "")):
+        text = client.get("applications", headers={"X-Forwarded-Prefix": given}).text
+        addresses = re.findall(r'(?:href|src|action)="([^"#?]+)"', text)
+        assert len(addresses) > 10
+        assert all(address.startswith(f"{seen}{prefix}/console/") for address in addresses)

@@ -1,0 +1,193 @@
+"""Users, audit and status in a browser; and one's own password."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.console.browsing import Person, register, secret_of, token_of
+from tests.support import Server, basic
+
+
+def come_in(server: Server, application: str, username: str, **payload: str) -> None:
+    """A user who came in by a token."""
+    token = token_of(server, application, username, payload)
+    answer = server.request(
+        "GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": f"Bearer {token}"}
+    )
+    assert answer.status == 200
+
+
+def test_users(admin: Person) -> None:
+    """The list has type, roles, state and how each user came in; search and type filter it."""
+    name = f"lena-{admin.run}"
+    register(admin.server, name=f"from-{admin.run}", secret=secret_of("from"), initroles=["SYS_Creator", "Sales"])
+    come_in(admin.server, f"from-{admin.run}", name, name="Lena Wu")
+    page = admin.open("users")
+    page.get_by_label("Search").fill("LENA wu")
+    page.get_by_role("button", name="Search").click()
+    row = page.get_by_role("row", name=name)
+    for text in ("Lena Wu", "enabled", "SYS_Creator", "Sales", f"by a token of from-{admin.run}"):
+        expect(row).to_contain_text(text)
+    page.get_by_label("Search").fill("")
+    page.get_by_label("User type").select_option("Administrator")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("row", name="admin")).to_contain_text("at the first start")
+    expect(page.get_by_role("main")).not_to_contain_text(name)
+
+
+def test_reset_a_password(admin: Person) -> None:
+    """An administrator types a new password or has one made, which is shown once; both sign in."""
+    name = f"max-{admin.run}"
+    come_in(admin.server, "ERP", name)
+    page = admin.open(f"user?name={name}")
+    page.get_by_role("button", name="Set this password").click()
+    expect(page.locator("#password-wrong")).to_contain_text("Can not be empty")
+    page.get_by_label("New password").fill("typed-password")
+    page.get_by_role("button", name="Set this password").click()
+    expect(page.get_by_role("status")).to_contain_text("The password was changed.")
+    whoami = "/plugin/datafor-modeler/api/user/detail"
+    assert admin.server.request("GET", whoami, headers=basic(name, "typed-password")).status == 200
+    page.get_by_role("button", name="Make one and show it once").click()
+    made = page.locator("#made").inner_text()
+    assert admin.server.request("GET", whoami, headers=basic(name, made)).status == 200
+    assert admin.server.request("GET", whoami, headers=basic(name, "typed-password")).status == 401
+    assert made not in admin.open(f"user?name={name}").content()
+
+
+def test_disable_a_user(admin: Person) -> None:
+    """One click disables a user, one enables them; the last Administrator stays, and the page says why."""
+    name = f"switch-{admin.run}"
+    come_in(admin.server, "ERP", name)
+    page = admin.open(f"user?name={name}")
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
+    page.get_by_role("button", name="Enable").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
+    page = admin.open("user?name=admin")
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("main")).to_contain_text("admin is the last enabled Administrator")
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "a?b=c&d#e", "50%", "王 小明"])
+def test_names_of_users(person: Callable[..., Person], signed_in: Any, name: str) -> None:
+    """A user of any legal name has a page, to which list and log lead, and whose forms work."""
+    one = person(storage_state=signed_in)
+    come_in(one.server, "ERP", name)
+    one.open("users").get_by_role("link", name=name, exact=True).click()
+    expect(one.page.get_by_role("heading", level=1)).to_contain_text(name)
+    one.page.get_by_role("button", name="Disable").click()
+    expect(one.page.get_by_role("heading", level=1)).to_contain_text("disabled")
+    one.open("audit?event=user_changed").get_by_role("link", name=name, exact=True).first.click()
+    expect(one.page.get_by_role("heading", level=1)).to_contain_text(name)
+
+
+def test_audit(admin: Person) -> None:
+    """The log can be filtered by event, user, application and time, and of a change has each field that changed."""
+    name = f"audited-{admin.run}"
+    register(admin.server, name=name)
+    register(admin.server, name=name, expire=60, token_name="other")
+    page = admin.open("audit")
+    page.get_by_label("Application").fill(name)
+    page.get_by_label("Event").select_option("application changed")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+    changes = page.locator(".changes li")
+    assert sorted(changes.all_inner_texts()) == ["expire", "token_name"]
+    expect(page.get_by_role("row").last).to_contain_text("admin")
+    page.get_by_label("From (UTC)").fill("2001-01-01T00:00")
+    page.get_by_label("To (UTC)").fill("2001-01-02T00:00")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("main")).to_contain_text("Nothing fits.")
+    page.get_by_label("To (UTC)").fill("")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+    page.get_by_label("User").fill("a:b")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("#user-wrong")).to_contain_text("Can not contain ':'")
+
+
+def test_audit_has_pages(admin: Person) -> None:
+    """A hundred events are on a page; the older ones are on the next, none is on both."""
+    name = f"paged-{admin.run}"
+    register(admin.server, name=name)
+    for number in range(120):
+        admin.server.post("generate", {"name": name, "username": f"user{number:03d}"})
+    page = admin.open(f"audit?application={name}")
+    newest = page.get_by_role("row").all_inner_texts()[1:]
+    page.get_by_role("link", name="Older").click()
+    expect(page.get_by_role("link", name="Newest")).to_be_visible()
+    older = page.get_by_role("row").all_inner_texts()[1:]
+    seen = [re.search(r"user\d{3}", row) for row in newest + older]
+    users = [found.group() for found in seen if found is not None]
+    assert len(newest) == 100
+    assert users == [f"user{number:03d}" for number in reversed(range(120))]
+
+
+def test_status(admin: Person) -> None:
+    """Version, store, settings with their origin, and the last day as one picture with its numbers as text."""
+    admin.server.post("generate", {"name": "ERP"})
+    admin.server.request("GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": "Bearer x.y.z"})
+    page = admin.open("status")
+    main = page.get_by_role("main")
+    for text in ("0.1.0", "can be read and written", "MAX_CONTENT_LENGTH", "65536", "default"):
+        expect(main).to_contain_text(text)
+    picture = page.get_by_role("img")
+    expect(picture).to_have_count(1)
+    assert picture.evaluate("one => one.tagName") == "svg"
+    page.get_by_text("The numbers", exact=True).click()
+    rows = page.get_by_role("region", name="The last 24 hours").get_by_role("row")
+    expect(rows).to_have_count(25)
+    numbers = [rows.nth(row).get_by_role("cell").all_inner_texts() for row in range(1, 25)]
+    issued, refused = (sum(int(row[column]) for row in numbers) for column in (0, 1))
+    assert issued >= 1
+    assert refused >= 1
+    expect(main).to_contain_text(re.compile(f"{issued} tokens? issued"))
+    assert page.locator("svg rect.issued").count() == sum(row[0] != "0" for row in numbers)
+
+
+def test_where_a_setting_comes_from(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A setting of the environment says so."""
+    folder = tmp_path_factory.mktemp("settings")
+    server = Server(folder, DATAFOR_TOKEN_LEEWAY="7").start()
+    one = person(server)
+    one.sign_in()
+    row = one.open("status").get_by_role("row", name="LEEWAY")
+    expect(row).to_contain_text("7.0")
+    expect(row).to_contain_text("environment variable DATAFOR_TOKEN_LEEWAY")
+    server.stop()
+
+
+def test_ones_own_password(person: Callable[..., Person]) -> None:
+    """Everybody changes their own password; the session ends and the new one signs in."""
+    for scripts in (True, False):
+        one = person(java_script_enabled=scripts)
+        name = f"own-{scripts}"
+        register(one.server, name=f"Own-{scripts}", secret=secret_of(name), initpwd="old-password")
+        come_in(one.server, f"Own-{scripts}", name)
+        page = one.sign_in(name, "old-password")
+        page.get_by_label("Present password").fill("wrong")
+        page.get_by_label("New password").fill("new-password")
+        page.get_by_role("button", name="Change the password").click()
+        expect(page.locator("#old-wrong")).to_have_text("Wrong password")
+        page.get_by_label("Present password").fill("old-password")
+        page.get_by_label("New password").fill("new-password")
+        page.get_by_role("button", name="Change the password").click()
+        expect(page.get_by_role("status")).to_contain_text("Sign in with the new one.")
+        one.sign_in(name, "new-password")
+
+
+def test_an_empty_store(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Without any application each page says what is missing, and the list leads to the first one."""
+    folder = tmp_path_factory.mktemp("empty")
+    server = Server(folder).start()
+    one = person(server)
+    one.sign_in()
+    expect(one.page.get_by_role("main")).to_contain_text("There is no application yet.")
+    for path in ("try", "refused", "users", "audit", "status", "me"):
+        expect(one.open(path).get_by_role("heading", level=1)).to_be_visible()
+    one.open("applications").get_by_role("link", name="Register the first one").click()
+    expect(one.page.get_by_role("heading", level=1)).to_have_text("New application")
+    server.stop()

@@ -1,0 +1,288 @@
+"""That everybody can read it: languages, time zones, screen readers, phones, and a list of a thousand."""
+
+import ast
+import gzip
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from datafor_token import errors
+from datafor_token.console import wording
+from datafor_token.console.sentences import SENTENCES
+from datafor_token.settings import table
+from tests.console import catalogue, screenshots
+from tests.console.browsing import LONG_NAME, WIDTHS, Person, register
+from tests.support import ROOT, STRONG_SECRET, Server
+
+AXE = ROOT / "tests" / "console" / "node_modules" / "axe-core" / "axe.min.js"
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A service with something of everything, and with a handful of applications."""
+    server = Server(tmp_path_factory.mktemp("small")).start()
+    screenshots.fill(server, 0)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A service with a thousand applications, long names and users, as for the screenshots."""
+    server = Server(tmp_path_factory.mktemp("full")).start()
+    screenshots.fill(server, 0)
+    record = json.loads((server.data_dir / "applications" / "erp.json").read_text())
+    # By hand, as a thousand calls would take a minute.
+    for number in range(1000):
+        name = f"system-{number:04d}"
+        plain = {**record, "name": name, "secret": f"{STRONG_SECRET}{number}", "initpwd": "", "self_service": "0"}
+        (server.data_dir / "applications" / f"{name}.json").write_text(json.dumps(plain))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """axe-core's own script; where it is truly absent the test is skipped."""
+    if not AXE.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("axe-core is not installed, though .ci/run installs it")
+        pytest.skip("axe-core is not installed (npm ci --prefix tests/console)")
+    return AXE.read_text()
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    """What axe-core finds against WCAG 2.2 AA, each with the element."""
+    page.evaluate(axe)
+    found = page.evaluate("tags => axe.run({ runOnly: tags })", WCAG)
+    return [f"{page.url} {one['id']}: {node['html'][:120]}" for one in found["violations"] for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["en-GB", "zh-CN"])
+def test_wcag(person: Callable[..., Person], small: Server, axe: str, scheme: str, language: str) -> None:
+    """axe-core finds no violation of WCAG 2.2 AA on any page, wide and at 360 px, in both languages, light and dark."""
+    # The pages' own policy would keep axe-core out; that it holds, other tests see.
+    one = person(small, color_scheme=scheme, locale=language, bypass_csp=True)
+    found = []
+    for name, path in ({"sign-in": "sign-in"} | screenshots.PAGES | {"errors": "new-application"}).items():
+        if name != "sign-in" and "sign-in" in one.page.url:
+            one.sign_in()
+        page = one.open(path)
+        screenshots.typed(page, name)
+        for width in (360, 1400):
+            page.set_viewport_size({"width": width, "height": 900})
+            found += violations(page, axe)
+    assert found == []
+
+
+def test_axe_sees_what_is_wrong(person: Callable[..., Person], axe: str) -> None:
+    """The same check finds an image without words and a field without a label: it is a check."""
+    one = person(bypass_csp=True)
+    page = one.open("sign-in")
+    page.evaluate("document.querySelector('main').innerHTML = '<img src=\"/x\"><input>'")
+    assert {line.split()[1] for line in violations(page, axe)} >= {"image-alt:", "label:"}
+
+
+def test_every_width(person: Callable[..., Person], full: Server) -> None:
+    """No page is wider than the window, at 320 px either, whatever the names are."""
+    one = person(full)
+    one.sign_in()
+    for name, path in (screenshots.PAGES | {"errors": "new-application"}).items():
+        page = one.open(path)
+        screenshots.typed(page, name)
+        for width in (320, *WIDTHS):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+
+
+def test_by_the_keyboard(person: Callable[..., Person]) -> None:
+    """A person without a mouse skips to the content, reaches each field in its order and sends the form by Enter."""
+    one = person()
+    page = one.open("sign-in")
+    expect(page.get_by_label("User name")).to_be_focused()
+    page.keyboard.type("admin")
+    page.keyboard.press("Tab")
+    page.keyboard.type("the-Password-of-the-tests")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Applications")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="New application")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("New application")
+    page.get_by_label("Name", exact=True).focus()
+    page.keyboard.type("a b")
+    page.keyboard.press("Enter")
+    expect(page.locator("div.summary")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#name, #secret").first).to_be_visible()
+
+
+def test_the_browsers_language_and_the_switch(person: Callable[..., Person]) -> None:
+    """A Chinese browser sees Chinese, any other English; the switch changes it, without JavaScript too."""
+    one = person(locale="zh-CN", java_script_enabled=False)
+    page = one.open("sign-in")
+    expect(page.get_by_role("heading", level=1)).to_have_text("登录")
+    expect(page.locator("html")).to_have_attribute("lang", "zh-Hans")
+    one.sign_in()
+    one.open("users?q=adm")
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Users")
+    assert page.url.endswith("/console/users?q=adm")
+    expect(one.open("status").get_by_role("heading", level=1)).to_have_text("Status")
+    page.get_by_role("button", name="简体中文").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("状态")
+    other = person(locale="fr-FR")
+    expect(other.open("sign-in").get_by_role("heading", level=1)).to_have_text("Sign in")
+    taiwan = person(locale="zh-TW")
+    expect(taiwan.open("sign-in").get_by_role("heading", level=1)).to_have_text("登录")
+
+
+def test_words_in_chinese(person: Callable[..., Person], small: Server) -> None:
+    """Spans, errors and the steps of a judgement are in Chinese too, and no English sentence is left on a page."""
+    one = person(small, locale="zh-CN")
+    page = one.sign_in()
+    expect(one.open(f"applications?q={LONG_NAME}").get_by_role("row").last).to_contain_text("1天2小时3分钟4秒")
+    page = one.open("new-application")
+    screenshots.typed(page, "errors")
+    expect(page.locator("[id='name-wrong']")).to_have_text("只能包含字母、数字、'_' 和 '-'")
+    for path in ("refused", "status"):
+        page = one.open(path)
+        screenshots.typed(page, path)
+        left = re.findall(r"\b[a-z]+ [a-z]+ [a-z]+ [a-z]+\b", page.get_by_role("main").inner_text())
+        assert left == []
+
+
+def test_the_readers_time_zone(person: Callable[..., Person]) -> None:
+    """With JavaScript moments are in the reader's own time zone; without it they say that they are UTC."""
+    register(one := person().server, name="zoned")
+    record = one.data_dir / "applications" / "zoned.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "createdDate": 1722929516000}))
+    for zone, shown in (("Asia/Shanghai", "15:31"), ("America/New_York", "03:31")):
+        reader = person(timezone_id=zone)
+        reader.sign_in()
+        expect(reader.open("applications/zoned").locator("time").first).to_contain_text(shown)
+    plain = person(java_script_enabled=False)
+    plain.sign_in()
+    expect(plain.open("applications/zoned").locator("time").first).to_have_text("2024-08-06 07:31 UTC")
+
+
+def test_light_and_dark(person: Callable[..., Person]) -> None:
+    """The page is light or dark as the reader's system is."""
+    seen = {}
+    for scheme in ("light", "dark"):
+        page = person(color_scheme=scheme).open("sign-in")
+        seen[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light, dark = (sum(map(int, re.findall(r"\d+", seen[scheme]))) for scheme in ("light", "dark"))
+    assert light > 600
+    assert dark < 150
+
+
+def test_a_thousand_applications(person: Callable[..., Person], full: Server) -> None:
+    """A page of a list of 1,000 is under 100 kB compressed, and is painted from one request and one stylesheet."""
+    one = person(full)
+    one.sign_in()
+    one.requests.clear()
+    response = one.page.goto(one.address("applications"))
+    assert response is not None
+    body = response.body()
+    assert "1,00" in one.page.get_by_role("main").inner_text() or "100" in one.page.get_by_role("main").inner_text()
+    assert len(gzip.compress(body)) < 100_000
+    assert len(body) < 150_000
+    kinds = [request.resource_type for request in one.requests]
+    assert sorted(kind for kind in kinds if kind not in ("script", "other")) == ["document", "stylesheet"]
+    # The one script waits until the page is there.
+    assert one.page.locator("script:not([defer])").count() == 0
+    expect(one.page.get_by_role("navigation", name="Pages of the list")).to_contain_text("Page 1 of 11")
+    one.page.get_by_role("link", name="Next page").click()
+    expect(one.page.get_by_role("navigation", name="Pages of the list")).to_contain_text("Page 2 of 11")
+    one.open("applications?q=system-0999")
+    expect(one.page.get_by_role("row")).to_have_count(2)
+
+
+def test_the_catalogue() -> None:
+    """Every message of code and templates is in the catalogue, translated and not fuzzy; it has no other."""
+    wanted = {message.id for message in catalogue.of_the_code() if message.id}
+    there = {message.id: message for message in catalogue.translated() if message.id}
+    assert wanted - there.keys() == set()
+    assert there.keys() - wanted == set()
+    for message in there.values():
+        strings = message.string if isinstance(message.string, tuple) else (message.string,)
+        assert all(strings), message.id
+        assert not message.fuzzy, message.id
+        assert not list(message.check(catalogue.translated())), message.id
+
+
+def shape(node: ast.expr) -> str | None:
+    """A sentence of the code, with ``{}`` where something is put in; ``None`` for what is no sentence."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)  # type: ignore[misc]
+    return None
+
+
+def said_by(module: str) -> set[str]:
+    """The sentences that a module of the domain raises."""
+    names = ("RuleError", "InvalidInput.of", "Forbidden", "Conflict", "MalformedRequest", "JSONError", "Refused")
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / "datafor_token" / f"{module}.py").read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
+            texts = {shape(argument) for argument in node.args}
+            found |= {text for text in texts if text is not None and " " in text and text != "{}"}
+    return found
+
+
+DOMAIN = ("accounts", "applications", "auth", "forms", "issuer", "key_text", "keys", "merging", "names", "proxies",
+          "registry", "rules", "strict_json", "verifier")  # fmt: skip
+# What only calls can meet, of which the console makes none.
+NEVER_HERE = {
+    "differs from payload.username", "can not be given: the service sets that claim itself",
+    "meets another value in the claim {}", "must be an object",
+    "the {} {}",  # the JSON reader's predicate behind it: of header and payload, each has its own
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", DOMAIN)
+def test_the_domains_sentences_are_known(module: str) -> None:
+    """Whatever the domain can say on a page has a translation, which a reworded sentence would lose."""
+    for sentence in said_by(module) - NEVER_HERE:
+        filled = sentence.replace("{}", "5")
+        assert any(pattern.fullmatch(filled) for _, pattern in wording._patterns()), sentence
+
+
+def test_the_errors_and_settings_are_known() -> None:
+    """The message of each error, and the help and unit of each setting, have a translation."""
+    kinds = [errors.DataforTokenError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    said = {kind.message for kind in kinds} | {field.metadata[part] for field in table() for part in ("help", "unit")}
+    assert said - set(SENTENCES) == set()
+
+
+def test_make_screenshots(browser: Browser, small: Server, tmp_path: Path) -> None:
+    """`make screenshots` makes each page at each width, light and dark, in both languages."""
+    assert screenshots.shoot(browser, small, tmp_path, {"me": "me"}, (360, 800)) == 16
+    assert len({picture.read_bytes() for picture in tmp_path.glob("me-*.png")}) == 8
+    pages = {path.split("?")[0].split("/")[0] for path in screenshots.PAGES.values()}
+    assert pages >= {"applications", "new-application", "try", "refused", "users", "user", "audit", "status", "me"}
+
+
+def test_the_pictures_of_the_readme() -> None:
+    """The README's two pictures are there, small, and described."""
+    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert len(pictures) == 2
+    for words, path in pictures:
+        assert len(words) > 10
+        assert 1000 < (ROOT / path).stat().st_size < 100_000

@@ -1,0 +1,156 @@
+"""Try it, why was it refused, and a personal token: as a person does it."""
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import expect
+
+from tests.console.browsing import Person, register, secret_of, token_of
+from tests.support import STRONG_SECRET, key_for, need, private_pem, public_pem, token_parts
+
+
+def test_try_it(admin: Person) -> None:
+    """A token is made and explained; the curl line runs as it stands, link and frame lead to where they should."""
+    need("curl")
+    name = f"try-{admin.run}"
+    register(admin.server, name=name, token_name="t")
+    page = admin.open(f"applications/{name}")
+    page.get_by_role("link", name="Try it").last.click()
+    expect(page.get_by_label("Application")).to_have_value(name)
+    page.get_by_label("User", exact=True).fill("王小明")
+    page.get_by_label("Page", exact=True).fill("/reports/1?a=b&c=d")
+    page.get_by_role("button", name="Get a token").click()
+    token = page.locator("#token").inner_text()
+    header, claims = token_parts(token)
+    assert (header["alg"], claims["loginname"]) == ("HS256", "王小明")
+    members = page.get_by_role("table", name="Claims")
+    expect(members.get_by_role("row", name="loginname")).to_contain_text("The user name: who is signed in.")
+    expect(members.get_by_role("row", name="exp")).to_contain_text("When it expires, 1 day after it was made:")
+    expect(page.get_by_role("table", name="Header")).to_contain_text("the application must expect exactly this")
+    answer = subprocess.run(shlex.split(page.locator("#curl").inner_text()), capture_output=True, check=True, text=True)
+    assert json.loads(answer.stdout)["data"]["user"]["username"] == "王小明"
+    link = urlsplit(page.locator("#link").inner_text())
+    assert (link.path, parse_qs(link.query)) == ("/auth/enter", {"t": [token], "next": ["/reports/1?a=b&c=d"]})
+    frame = page.evaluate("text => new DOMParser().parseFromString(text, 'text/html').querySelector('iframe').src",
+                          page.locator("#iframe").inner_text())  # fmt: skip
+    assert frame == link.geturl()
+    page.goto(admin.address("audit"))
+    expect(page.get_by_role("row", name=name).filter(has_text="token issued").first).to_contain_text("王小明")
+
+
+def test_try_it_with_a_key(admin: Person) -> None:
+    """A private key that is pasted signs and is then nowhere: not on the page, not beside what is wrong with it."""
+    name = f"try-key-{admin.run}"
+    register(admin.server, name=name, algorithm="ES256", secret=public_pem(key_for("ES256")))
+    page = admin.open(f"try?name={name}")
+    page.get_by_role("button", name="Get a token").click()
+    expect(page.locator("#privateKey-wrong")).to_contain_text("only its public key is stored")
+    other = private_pem(key_for("ES256", "-other"))
+    page.get_by_label("Private key", exact=True).fill(other)
+    page.get_by_role("button", name="Get a token").click()
+    expect(page.locator("#privateKey-wrong")).to_contain_text("does not belong to application")
+    assert other.splitlines()[1] not in page.content()
+    mine = private_pem(key_for("ES256"))
+    page.get_by_label("Private key", exact=True).fill(mine)
+    page.get_by_role("button", name="Get a token").click()
+    assert token_parts(page.locator("#token").inner_text())[0]["alg"] == "ES256"
+    assert mine.splitlines()[1] not in page.content()
+
+
+def test_what_is_wrong_with_a_try(admin: Person) -> None:
+    """No name, an unknown one, a disabled application, a bad user name, a foreign address: each beside its field."""
+    register(admin.server, name=f"off-{admin.run}", enable="0")
+    for field, text, said in (
+        ("name", "", "Can not be empty"),
+        ("name", "nobody", "Name does not exist"),
+        ("name", f"off-{admin.run}", "is not enabled"),
+        ("username", "a:b", "Can not contain ':'"),
+        ("next", "//evil.example", "Must be a path of this host"),
+    ):
+        page = admin.open("try?name=ERP")
+        page.locator(f"#{field}").fill(text)
+        page.get_by_role("button", name="Get a token").click()
+        expect(page.locator(f"#{field}-wrong")).to_contain_text(said)
+        expect(page.locator(f"#{field}")).to_have_value(text)
+
+
+def test_copy(person: Callable[..., Person], signed_in: Any) -> None:
+    """With JavaScript each thing to be copied has a button that copies exactly it."""
+    one = person(storage_state=signed_in, permissions=["clipboard-read", "clipboard-write"])
+    page = one.open("try?name=ERP")
+    page.get_by_role("button", name="Get a token").click()
+    for part in ("token", "curl", "link", "iframe"):
+        text = page.locator(f"#{part}").inner_text()
+        page.locator(f"#{part} ~ button, button:has(+ #{part})").first.click()
+        expect(page.get_by_role("button", name="Copied")).to_have_count(0)  # it is named by what it copies
+        assert page.evaluate("navigator.clipboard.readText()") == text
+
+
+def test_why_was_it_refused(admin: Person) -> None:
+    """A pasted token is judged step by step, each with what to do about it; nothing is made by it."""
+    name = f"judge-{admin.run}"
+    register(admin.server, name=name, inituser="0")
+    token = token_of(admin.server, name, "ghost")
+    page = admin.open("refused")
+    page.get_by_label("Token", exact=True).fill(f"{token}\n")
+    page.get_by_label("Application").fill(name)
+    page.get_by_role("button", name="Judge it").click()
+    expect(page.get_by_role("heading", level=2)).to_have_text(f"It is refused: {name}")
+    steps = page.locator(".steps li")
+    assert steps.count() == 8
+    for number in range(7):
+        expect(steps.nth(number)).to_contain_text("passed")
+        expect(steps.nth(number)).to_contain_text("Nothing to do here.")
+    expect(steps.last).to_contain_text("failed")
+    expect(steps.last).to_contain_text(f"there is no user ghost, and {name} makes none")
+    expect(steps.last).to_contain_text("What to do: Add the user, or let the application make unknown users.")
+    page.get_by_label("Token", exact=True).fill(f"Bearer {token}")
+    page.get_by_role("button", name="Judge it").click()
+    expect(page.locator(".steps li.bad")).to_contain_text("the word Bearer around it")
+    expect(page.locator(".steps li.bad")).to_contain_text("What to do: Copy the token anew")
+
+
+def test_an_accepted_token(admin: Person) -> None:
+    """A good token is said to be accepted, by whom."""
+    page = admin.open("refused")
+    page.get_by_label("Token", exact=True).fill(token_of(admin.server, "ERP", "lena"))
+    page.get_by_label("Application").fill("ERP")
+    page.get_by_role("button", name="Judge it").click()
+    expect(page.get_by_role("heading", level=2)).to_have_text("It is accepted: ERP")
+    assert page.locator(".steps li.bad").count() == 0
+
+
+def test_a_personal_token(person: Callable[..., Person], request: Any) -> None:
+    """A user who is no Administrator sees their profile, and makes a token of their own that is shown once."""
+    for scripts in (True, False):
+        one = person(java_script_enabled=scripts)
+        name = f"reader-{scripts}"
+        roles = ["Sales", "North"]
+        register(one.server, name=f"Make-{name}", secret=secret_of(name), initpwd="reader-password", initroles=roles)
+        token = token_of(one.server, f"Make-{name}", name, {"name": "Rea Der", "email": "rea@example.org"})
+        one.server.request(
+            "GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": f"Bearer {token}"}
+        )
+        page = one.sign_in(name, "reader-password")
+        assert page.url.endswith("/console/me")
+        for text in ("Rea Der", "rea@example.org", "SYS_Reader", "Sales, North"):
+            expect(page.get_by_role("main")).to_contain_text(text)
+        page.get_by_label("Application").select_option(label="ERP (1 day)")
+        page.get_by_role("button", name="Make a token").click()
+        expect(page.get_by_role("status")).to_contain_text("It lasts 1 day.")
+        made = page.locator("#token").inner_text()
+        assert token_parts(made)[1]["loginname"] == name
+        one.open("me")
+        assert made not in page.content()
+        assert re.search(r"Applications|Users|Audit", page.get_by_role("navigation").inner_text()) is None
+
+
+def test_the_secret_is_never_there(admin: Person) -> None:
+    """No page of the console shows a stored secret."""
+    for path in ("applications", "applications/ERP", "audit", "status", "users"):
+        assert STRONG_SECRET not in admin.open(path).content()
