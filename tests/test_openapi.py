@@ -327,6 +327,8 @@ def test_a_generated_client_works(server: Server, tmp_path: Path) -> None:
     command += ["--output-path", str(tmp_path / "made_client"), "--url", f"{url}/openapi.json"]
     done = subprocess.run(command, env=path, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    # Its own: of two applications that share one, the first by name is said to have signed the token.
+    secret = "generated-" + STRONG_SECRET
     program = f"""
 import json
 import os
@@ -336,9 +338,9 @@ from made_client.api.tokens import generate_token
 from made_client.models import GenerateRequest, UpdateRequest
 credential = {basic()["Authorization"].removeprefix("Basic ")!r}
 client = AuthenticatedClient(base_url={url!r}, token=credential, prefix="Basic")
-application = UpdateRequest.from_dict({application(name="Generated")!r})
+application = UpdateRequest.from_dict({application(name="Generated", secret=secret)!r})
 print(update_application.sync(client=client, body=application).success)
-body = GenerateRequest(name="Generated", private_key="abcd", username="lena")
+body = GenerateRequest(name="Generated", private_key={secret!r}, username="lena")
 print(generate_token.sync(client=client, body=body).token)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True)
