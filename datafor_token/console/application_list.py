@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from flask import redirect, request
+from flask import request
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications import Application
@@ -72,7 +72,7 @@ def several() -> ResponseReturnValue:
             return pages.render("several_failed.html", status=400, failed=failed, done=len(names) - len(failed))
         there = guard.page_to_go_to(back, guard.caller())
         address = proxy_prefix() + there if there else pages.link_to("applications", done=f"{action}d")
-        return redirect(address, 303)
+        return pages.go_to(address)
     if action == "delete" and guard.text("count") == str(len(names)):
         for name in names:
             services().registry.delete(name)

@@ -38,6 +38,8 @@ EVENTS = {
     "user_changed": N_("user changed"),
     "user_deleted": N_("user deleted"),
     "store_restored": N_("store restored"),
+    "store_repaired": N_("damaged records moved aside"),
+    "store_rekeyed": N_("secrets encrypted anew"),
 }
 
 

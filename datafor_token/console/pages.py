@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, current_app, g, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.urls import iri_to_uri
 
 from datafor_token.console import assets, csrf, history, language, wording
 from datafor_token.console.blueprint import blueprint
@@ -88,7 +89,12 @@ def link_to(view: str, **values: Any) -> str:
 
 def redirect_to(view: str, done: str | None = None, **values: Any) -> ResponseReturnValue:
     """Go on to a page, which says what was ``done``: one of ``NOTICES``."""
-    return redirect(link_to(view, **values, **({"done": done} if done else {})), 303)
+    return go_to(link_to(view, **values, **({"done": done} if done else {})))
+
+
+def go_to(address: str) -> ResponseReturnValue:
+    """Go on to an address of ours, in whatever letters: a header holds ASCII alone."""
+    return redirect(iri_to_uri(address), 303)
 
 
 def made(answer: ResponseReturnValue) -> Response:

@@ -1,6 +1,6 @@
 """Sign in and out, and the switch of the language; and the page for whatever is no page."""
 
-from flask import g, redirect, request
+from flask import g, request
 from flask.typing import ResponseReturnValue
 
 from datafor_token.auth import SESSION_COOKIE, Caller, session_cookie
@@ -39,7 +39,7 @@ def sign_in_now() -> ResponseReturnValue:
     if again is None:
         there = guard.page_to_go_to(target, caller) if target else None
         home = pages.link_to("home", **({"done": "unsent"} if path else {}))
-        again = redirect(proxy_prefix() + there if there else home, 303)
+        again = pages.go_to(proxy_prefix() + there if there else home)
     response = pages.made(again)
     response.set_cookie(SESSION_COOKIE, cookie, **cookie_attributes())
     return response
@@ -59,7 +59,7 @@ def switch_language() -> ResponseReturnValue:
     """Show everything in another language from now on, beginning with the page that the reader was on."""
     chosen = guard.text("language")
     back = guard.page_to_go_to(guard.text("back"), g.caller) if g.caller else None
-    response = pages.made(redirect(proxy_prefix() + back if back else pages.link_to("home"), 303))
+    response = pages.made(pages.go_to(proxy_prefix() + back if back else pages.link_to("home")))
     if chosen in language.LANGUAGES:
         response.set_cookie(language.COOKIE, chosen, max_age=_A_YEAR, **cookie_attributes())
     return response
