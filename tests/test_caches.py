@@ -1,0 +1,244 @@
+"""What is remembered: everything counts at the next call, whoever changed it, and nothing grows without a bound."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from datafor_token import create_app, keys, revocations, verified
+from datafor_token.applications import COLLECTION
+from datafor_token.services import Services
+from datafor_token.settings import Settings
+from datafor_token.store.files import FileStore
+from datafor_token.store.kept import Kept
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem
+from tests.tokens import claims, token
+
+OTHER_SECRET = "Qm3-rT8yUiOp_aS5dFgHjKlZxCvBnM1qWeRtY2uIoP4"
+# Who changes a record: a call to this process, a call to another one, or somebody with an editor.
+Change = Callable[[dict[str, Any]], None]
+BY = ["a call", "another process", "an editor that writes into the file", "an editor that replaces the file"]
+
+
+@pytest.fixture
+def caller(app: Flask) -> Caller:
+    """One without cookies: it is the token that is asked about."""
+    return Caller(app.test_client(use_cookies=False))
+
+
+@pytest.fixture
+def other(app: Flask, settings: Settings, clock: Clock) -> Caller:
+    """Another process on the same records."""
+    assert app
+    return Caller(create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client(use_cookies=False))
+
+
+def bundle(app: Flask) -> Services:
+    found = app.extensions["datafor_token"]
+    assert isinstance(found, Services)
+    return found
+
+
+def write(path: Path, text: str, by: str) -> None:
+    if by == "an editor that writes into the file":
+        path.write_text(text)
+    else:
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        new.rename(path)
+
+
+def change_application(caller: Caller, other: Caller, settings: Settings, by: str, **changes: Any) -> None:
+    """Change the application ERP."""
+    if by in ("a call", "another process"):
+        one = caller if by == "a call" else other
+        assert one.post("update", {**application(secret=STRONG_SECRET), **changes}).status_code == 200
+        return
+    path = settings.data_dir / "applications" / "erp.json"
+    write(path, json.dumps({**json.loads(path.read_text()), **changes}), by)
+
+
+def warm(caller: Caller, token: str) -> dict[str, Callable[[], int]]:
+    """Every way to use the token, each used until what can be remembered is."""
+    ways: dict[str, Callable[[], int]] = {
+        "bearer": lambda: caller.get("/auth/check", headers={"Authorization": f"Bearer {token}"}).status_code,
+        "url": lambda: caller.get("/auth/check", headers={"X-Original-URI": f"/x?token={token}"}).status_code,
+    }
+    for _ in range(3):
+        assert {way: use() for way, use in ways.items()} == {"bearer": 200, "url": 200}
+        # Longer than a tick of the file system's clock, within which nothing is taken for the same.
+        time.sleep(0.06)
+    return ways
+
+
+def issued(caller: Caller, username: str = "lena") -> str:
+    caller.post("update", application(secret=STRONG_SECRET))
+    token = caller.post("generate", {"username": username}).json["token"]
+    assert isinstance(token, str)
+    return token
+
+
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("changes", [{"enable": "0"}, {"secret": OTHER_SECRET}, {"algorithm": "HS384"}])
+def test_a_changed_application_is_another(
+    caller: Caller, other: Caller, settings: Settings, by: str, changes: dict[str, Any]
+) -> None:
+    """A token is refused from the call on that follows a change of its application, whoever made it."""
+    ways = warm(caller, issued(caller))
+    change_application(caller, other, settings, by, **changes)
+    assert {way: use() for way, use in ways.items()} == {"bearer": 401, "url": 401}
+
+
+@pytest.mark.parametrize("by", BY)
+def test_a_new_secret_counts(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
+    """A token of the new secret, refused before, is accepted from the call on that follows the change."""
+    warm(caller, issued(caller))
+    change_application(caller, other, settings, "a call", secret=OTHER_SECRET)
+    token = caller.post("generate", {"username": "lena"}).json["token"]
+    change_application(caller, other, settings, "a call", secret=STRONG_SECRET)
+    time.sleep(0.06)
+    use = {"Authorization": f"Bearer {token}"}
+    assert caller.get("/auth/check", headers=use).status_code == 401
+    change_application(caller, other, settings, by, secret=OTHER_SECRET)
+    assert caller.get("/auth/check", headers=use).status_code == 200
+
+
+@pytest.mark.parametrize("by", BY)
+def test_a_renamed_parameter(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
+    """Under a new token_name tokens are found at once, and no more under the old one."""
+    made = issued(caller)
+    warm(caller, made)
+    change_application(caller, other, settings, by, token_name="ticket_of_erp")
+    assert caller.get("/auth/check", headers={"X-Original-URI": f"/?ticket_of_erp={made}"}).status_code == 200
+    assert caller.get("/auth/check", headers={"X-Original-URI": f"/?token={made}"}).status_code == 401
+
+
+@pytest.mark.parametrize("by", BY)
+def test_issuing_takes_what_is_there(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
+    """Whoever changed the lifetime or the claims, the next token has the new ones."""
+    issued(caller)
+    time.sleep(0.06)
+    assert caller.post("generate", {"name": "ERP"}).json["expire"] == 86400
+    change_application(caller, other, settings, by, expire=77777)
+    assert caller.post("generate", {"name": "ERP"}).json["expire"] == 77777
+    assert caller.post("generate", {"username": "lena"}).json["expire"] == 77777
+
+
+@pytest.mark.parametrize("by", BY[1:])
+def test_a_changed_user(app: Flask, caller: Caller, other: Caller, settings: Settings, by: str) -> None:
+    """A user who is disabled is refused at the next call, by token and by password."""
+    ways = warm(caller, issued(caller))
+    if by == "another process":
+        bundle(other.client.application).accounts.change("lena", enabled=False)
+    else:
+        path = settings.data_dir / "users" / "lena.json"
+        write(path, json.dumps({**json.loads(path.read_text()), "enabled": False}), by)
+    assert {way: use() for way, use in ways.items()} == {"bearer": 401, "url": 401}
+
+
+@pytest.mark.parametrize("by", ["caller", "other"])
+def test_a_revoked_token(caller: Caller, other: Caller, by: str) -> None:
+    """A revoked token is refused at the next call, whichever process revoked it."""
+    token = issued(caller)
+    ways = warm(caller, token)
+    assert {"caller": caller, "other": other}[by].post("revoke", {"token": token}).status_code == 200
+    assert {way: use() for way, use in ways.items()} == {"bearer": 401, "url": 401}
+
+
+def test_a_deleted_application(caller: Caller, other: Caller, settings: Settings) -> None:
+    """Where its application was deleted, by another process or by hand, a token counts no more."""
+    ways = warm(caller, issued(caller))
+    other.post("delete", {"name": "ERP"})
+    assert {use() for use in ways.values()} == {401}
+    ways = warm(caller, issued(caller))
+    (settings.data_dir / "applications" / "erp.json").unlink()
+    assert {use() for use in ways.values()} == {401}
+
+
+def test_the_first_by_name(caller: Caller, other: Caller) -> None:
+    """A token of several applications is the first one's by name, also of one that comes later than the token."""
+    made = issued(caller)
+    warm(caller, made)
+    other.post("update", application(name="AAA", secret=STRONG_SECRET))
+    steps = caller.get("/auth/check?application=AAA", headers={"Authorization": f"Bearer {made}"})
+    assert steps.status_code == 200
+
+
+def test_times_go_on(caller: Caller, clock: Clock) -> None:
+    """A remembered token expires with its leeway; one of a previous secret ends with the grace time."""
+    ways = warm(caller, issued(caller))
+    clock.advance(86400 + 29)
+    assert {use() for use in ways.values()} == {200}
+    clock.advance(2)
+    assert {use() for use in ways.values()} == {401}
+    ways = warm(caller, issued(caller))
+    caller.post("rotate", {"name": "ERP", "secret": OTHER_SECRET, "grace": 600})
+    assert {use() for use in ways.values()} == {200}
+    time.sleep(0.06)
+    assert {use() for use in ways.values()} == {200}
+    clock.advance(601)
+    assert {use() for use in ways.values()} == {401}
+
+
+def test_a_clock_that_goes_back(caller: Caller, clock: Clock) -> None:
+    """A remembered token whose time is yet to come, because the clock was set back, is refused."""
+    caller.post("update", application(secret=STRONG_SECRET))
+    made = token(claims(loginname="lena", nbf=int(clock.now), exp=int(clock.now) + 600), STRONG_SECRET)
+    ways = warm(caller, made)
+    clock.advance(-60)
+    assert {use() for use in ways.values()} == {401}
+
+
+def test_two_writes_within_a_tick(tmp_path: Path) -> None:
+    """What is written right after it was read is seen, though the file system's clock may not tell the difference."""
+    store = FileStore(tmp_path, ("users",), 5)
+    kept: Kept[Any] = Kept(store, "users", lambda document: document["value"])
+    path = tmp_path / "users" / "lena.json"
+    for value in range(300):
+        # In place and of one size: only a clock tells the difference.
+        path.write_text(json.dumps({"name": "lena", "value": value % 10}))
+        assert kept.get("lena") == value % 10
+
+
+def test_bounds(app: Flask, caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory keeps more than its bound, and what was forgotten is found out anew."""
+    monkeypatch.setattr(verified, "_MOST", 5)
+    monkeypatch.setattr(revocations, "_MOST_ABSENT", 5)
+    issued(caller)
+    tokens = [caller.post("generate", {"username": f"user{number}"}).json["token"] for number in range(12)]
+    for _ in range(2):
+        for made in tokens:
+            use = {"Authorization": f"Bearer {made}"}
+            assert caller.get("/auth/check", headers=use).status_code == 200
+    assert len(bundle(app).signin.verified._kept) <= 5
+    assert len(bundle(app).revocations._absent) <= 5
+    store = FileStore(tmp_path / "kept", (COLLECTION,), 5)
+    kept: Kept[Any] = Kept(store, COLLECTION, lambda document: document, most=5)
+    for number in range(20):
+        store.put(COLLECTION, {"name": f"a{number}"})
+    for number in [*range(20), *range(20)]:
+        assert kept.get(f"a{number}") == {"name": f"a{number}"}
+    assert len(kept._one) <= 5
+
+
+def test_private_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private key is remembered for a minute after its last use, among a bounded number, and under a keyed hash."""
+    now = [1000.0]
+    monkeypatch.setattr("datafor_token.keys.time.monotonic", lambda: now[0])
+    remembered = keys._PrivateKeys()
+    text = private_pem(key_for("ES256"))
+    first = remembered.get(text)[0]
+    now[0] += 59
+    assert remembered.get(text)[0] is first
+    assert text not in repr(remembered._kept)
+    now[0] += 61
+    assert remembered.get(text)[0] is not first
+    monkeypatch.setattr(keys, "_MOST_REMEMBERED", 2)
+    for algorithm in ("ES256", "ES384", "ES512", "EdDSA"):
+        remembered.get(private_pem(key_for(algorithm)))
+    assert len(remembered._kept) <= 2
