@@ -224,7 +224,10 @@ def _headers(*names_of: str) -> dict[str, Any]:
 def _ruled(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, Any]:
     """Apispec's question about each field: what it is beyond Marshmallow's own."""
     if not isinstance(field, Ruled):
-        return {}
+        if ret.get("type") != "boolean" or "enum" not in ret:
+            return {}
+        # In words: makers of clients read an enumeration as one of texts, also of ``true`` alone, and then refuse it.
+        return {"description": f"always {str(ret.pop('enum')[0]).lower()}"}
     if isinstance(field, schemas.FieldMapField):
         return dict(converter.resolve_nested_schema(field.members))
     found = dict(STATED[field.stated])
