@@ -1,13 +1,20 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: run test check faults figures bench screenshots
+.PHONY: run sql test test-sql check faults figures bench screenshots
 
 run: .venv/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
 
+# What a database as store needs beside that (settings STORE and RATELIMIT_STORAGE_URI).
+sql: .venv/sql-installed
+
 test: .venv/test-installed
 	$(BIN)/python -m pytest
+
+# The tests that keep records, with a PostgreSQL of their own as store.
+test-sql: .venv/test-installed
+	TEST_STORE=postgresql $(BIN)/python -m pytest
 
 check: .venv/test-installed
 	$(BIN)/python -m ruff format --check .
@@ -38,6 +45,10 @@ screenshots: .venv/test-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/test-installed: requirements-dev.txt .venv/run-installed
+.venv/sql-installed: requirements-sql.txt .venv/run-installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-sql.txt
+	@touch $@
+
+.venv/test-installed: requirements-dev.txt .venv/run-installed .venv/sql-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -21,6 +21,7 @@ from datafor_token import (
     console,
     gate,
     logs,
+    migration,
     origin,
     proxies,
     responses,
@@ -41,14 +42,15 @@ from datafor_token.passwords import Passwords
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.signin import SignIn
+from datafor_token.store.base import ByRequest
 from datafor_token.store.files import FileStore
 from datafor_token.store.metered import Metered
-from datafor_token.store.restoring import finish_at_start
+from datafor_token.store.opening import open_store, place_of
 from datafor_token.throttle import Throttle
 
 __version__ = "0.1.0"
 log = logging.getLogger(__name__)
-_COLLECTIONS = (
+COLLECTIONS = (
     applications.COLLECTION,
     users.COLLECTION,
     sessions.COLLECTION,
@@ -124,7 +126,11 @@ def create_app(
     app = Service(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    services.attach(app, _assemble(settings, clock, hasher or argon2.PasswordHasher()))
+    bundle = _assemble(settings, clock, hasher or argon2.PasswordHasher())
+    services.attach(app, bundle)
+    if isinstance(bundle.store, ByRequest):
+        app.before_request(bundle.store.begin)
+        app.teardown_request(functools.partial(_ended, bundle.store))
     responses.init_app(app)
     proxies.init_app(app)
     auth.init_app(app)
@@ -134,21 +140,25 @@ def create_app(
     return app
 
 
+def _ended(store: ByRequest, _: BaseException | None) -> None:
+    store.end()
+
+
 def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher) -> services.Services:
-    metrics = Metrics(__version__, _COLLECTIONS)
+    metrics = Metrics(__version__, COLLECTIONS)
     try:
-        finish_at_start(settings.data_dir, _COLLECTIONS)
-        files = FileStore(settings.data_dir, _COLLECTIONS, settings.lock_timeout, waited=metrics.lock_waited)
-        store = Metered(files, metrics.store_operation, metrics.store_failure)
+        opened = open_store(settings, COLLECTIONS, waited=metrics.lock_waited)
+        store = Metered(opened, metrics.store_operation, metrics.store_failure)
+        migration.check_whole(store)
         keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
         trail = Audit(log_file, clock, origin.origin, metrics, keys.derived("audit"))
-        throttle = Throttle(settings.data_dir, clock, keys.derived("throttle"))
+        throttle = Throttle(settings.data_dir, clock, keys.derived("throttle"), settings.ratelimit_storage_uri)
         accounts = users.Users(store, passwords, throttle, trail)
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:
-        raise StoreNotReady(f"{settings.data_dir}: {error.reason}") from None
+        raise StoreNotReady(f"{place_of(settings)}: {error.reason}") from None
     if made_up is not None:
         file = settings.config_dir / users.PASSWORD_FILE
         # Not on standard output, which may be on its way into a file.
@@ -162,7 +172,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         settings=settings,
         clock=clock,
         metrics=metrics,
-        store=files,
+        store=opened,
         registry=registry,
         issuing=Issuing(registry, trail, clock),
         secrecy=keys,
@@ -175,7 +185,9 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         gate=gate.Gate(store, sessions.Sessions("gate", store, accounts, clock, times), judge, trail, clock),
     )
     try:
-        for keeper in (files, bundle.revocations, bundle.sessions, bundle.gate):
+        if isinstance(opened, FileStore):
+            opened.sweep()
+        for keeper in (bundle.revocations, bundle.sessions, bundle.gate):
             keeper.sweep()
     except StoreUnavailable as error:
         # A disk that can only be read still serves.

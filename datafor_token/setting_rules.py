@@ -40,6 +40,18 @@ def public_url(value: Any) -> None:
         raise RuleError("must be empty or a scheme and host such as https://intra.example, without a path")
 
 
+def store(value: Any) -> None:
+    """The file store, or what may be the URL of a database; the rest is for its driver to say."""
+    if value != "file" and not re.fullmatch(r"(postgresql(\+psycopg)?|sqlite)://\S+", value):
+        raise RuleError("must be file, or a database's URL such as postgresql+psycopg://user:password@host/database")
+
+
+def shared_counts(value: Any) -> None:
+    """Where counts can be kept together; the rest is for its client to say."""
+    if value and not re.fullmatch(r"(rediss?|redis\+unix)://\S+", value):
+        raise RuleError("must be empty or a URI such as redis://:password@host:6379/0")
+
+
 def origins(value: Any) -> None:
     """Origins as browsers send them (RFC 6454 section 6.2)."""
     for origin in value:

@@ -2,6 +2,7 @@
 
 The fields of ``Settings`` are the table: name, type, default, unit, help. A setting ``NAME`` of the file
 is overridden by the environment variable ``DATAFOR_TOKEN_NAME``. All faults are reported at once.
+It is longer than 250 lines because the table is: six lines for each setting.
 """
 
 import dataclasses
@@ -30,8 +31,11 @@ ENVIRONMENT_ONLY = {
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def _setting(default: Any, *, unit: str, text: str, check: Callable[[Any], None] | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"unit": unit, "help": text, "check": check})
+def _setting(
+    default: Any, *, unit: str, text: str, check: Callable[[Any], None] | None = None, secret: bool = False
+) -> Any:
+    metadata = {"unit": unit, "help": text, "check": check, "secret": secret}
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,26 @@ class Settings:
         unit="seconds",
         text="How long a write waits for another one before it answers 503.",
         check=setting_rules.between(0.1, 60),
+    )
+    store: str = _setting(
+        "file",
+        unit="file or URL",
+        text="Where the records are: in files, or in a database, such as postgresql+psycopg://user@host/database.",
+        check=setting_rules.store,
+        secret=True,
+    )
+    store_timeout: float = _setting(
+        5.0,
+        unit="seconds",
+        text="How long the database may take before a call answers 503.",
+        check=setting_rules.between(2, 60),
+    )
+    ratelimit_storage_uri: str = _setting(
+        "",
+        unit="URI",
+        text="Where several hosts count failed passwords together, such as redis://host; empty: each for itself.",
+        check=setting_rules.shared_counts,
+        secret=True,
     )
     leeway: float = _setting(
         30.0,
@@ -143,6 +167,12 @@ def bind_address(environ: Mapping[str, str]) -> str:
 def table() -> list[dataclasses.Field[Any]]:
     """The rows of the settings table, in the order of the documentation."""
     return [field for field in dataclasses.fields(Settings) if field.metadata]
+
+
+def may_be_shown(settings: Settings, field: dataclasses.Field[Any]) -> Any:
+    """A setting's value, as stars where it may hold a password; a default holds none."""
+    value = getattr(settings, field.name)
+    return "************" if field.metadata["secret"] and value != field.default else value
 
 
 def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settings:

@@ -3,10 +3,14 @@
 The counting in a moving window is the library's (``limits``); it has no storage for files, so that is
 here: a fixed number of small files, each with a bound, so that no attacker fills the disk. What is
 counted is not worth an fsync. Where the disk cannot be written, each worker counts in memory.
+
+Several hosts count together in a Redis, when the setting ``RATELIMIT_STORAGE_URI`` names one. While that does not
+answer each host counts for itself, as without the setting: passwords stay bounded, and nobody is kept out.
 """
 
 import contextlib
 import errno
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -16,13 +20,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
 from datafor_token import logs, strict_json
-from datafor_token.errors import StoreUnavailable, TooManyAttempts
+from datafor_token.errors import StartError, StoreUnavailable, TooManyAttempts
 from datafor_token.names import fold
 from datafor_token.store.disk import make_folder
 from datafor_token.store.locking import exclusive
@@ -42,21 +47,26 @@ Table = dict[str, list[float]]
 class Throttle:
     """Who tried too often. ``clock`` answers seconds since 1970.
 
-    ``key`` is this installation's own: nobody can compute ahead whose counts lie in one file.
+    ``key`` is this installation's own: nobody can compute ahead whose counts lie in one file. ``shared`` is the
+    URI of a Redis in which several hosts count; raises ``StartError`` where it is none.
     """
 
-    def __init__(self, data_dir: Path, clock: Callable[[], float], key: bytes) -> None:
+    def __init__(self, data_dir: Path, clock: Callable[[], float], key: bytes, shared: str = "") -> None:
         self._clock = clock
         self._key = key
-        self._shared = MovingWindowRateLimiter(_Files(data_dir / FOLDER, clock))
-        self._own = MovingWindowRateLimiter(_Windows(clock))
+        counters: list[Any] = [_Files(data_dir / FOLDER, clock), _Windows(clock)]
+        if shared:
+            counters.insert(0, _redis(shared))
+        # The first one that works counts; each of them may say that it is enough.
+        self._limiters = [MovingWindowRateLimiter(counter) for counter in counters]
+        self._broken = (OSError, StoreUnavailable, *(counters[0].base_exceptions,))
 
     def check(self, name: str, address: str) -> None:
         """Raise ``TooManyAttempts`` when the next attempt would be one too many."""
         key = self._named(name, address)
-        for limiter in (self._shared, self._own):
-            # Unreadable: then the worker's own count is the one that counts.
-            with contextlib.suppress(OSError, StoreUnavailable):
+        for limiter in self._limiters:
+            # Unreadable: then the next one's count is the one that counts.
+            with contextlib.suppress(*self._broken):
                 if not limiter.test(_FAILED_PASSWORDS, key):
                     reset = limiter.get_window_stats(_FAILED_PASSWORDS, key).reset_time
                     raise TooManyAttempts(max(1, round(reset - self._clock())))
@@ -67,18 +77,24 @@ class Throttle:
         Answers what takes it back, for the attempt that is no failure; raises ``TooManyAttempts``.
         """
         key = self._named(name, address)
-        limiter = self._shared
-        try:
-            counted = limiter.hit(_FAILED_PASSWORDS, key)
-        except (OSError, StoreUnavailable) as error:
-            reason = getattr(error, "reason", None) or type(error).__name__
-            log.warning(logs.event(event="failed passwords are counted by this worker alone", reason=reason))
-            limiter = self._own
-            counted = limiter.hit(_FAILED_PASSWORDS, key)
-        if not counted:
-            self.check(name, address)
-            raise TooManyAttempts(1)
-        return lambda: _release(limiter, key)
+        for limiter in self._limiters:
+            try:
+                counted = limiter.hit(_FAILED_PASSWORDS, key)
+            except self._broken as error:
+                reason = getattr(error, "reason", None) or type(error).__name__
+                whose = "this worker" if limiter is self._limiters[-2] else "this host"
+                log.warning(logs.event(event=f"failed passwords are counted by {whose} alone", reason=reason))
+                continue
+            if not counted:
+                self.check(name, address)
+                raise TooManyAttempts(1)
+            return functools.partial(self._release, limiter, key)
+        raise TooManyAttempts(1)
+
+    def _release(self, limiter: MovingWindowRateLimiter, key: str) -> None:
+        # A count too many is the smaller evil where the disk broke in between.
+        with contextlib.suppress(*self._broken):
+            limiter.clear(_FAILED_PASSWORDS, key)
 
     def _named(self, name: str, address: str) -> str:
         """What one attacker has in common: the name in any spelling, and the host or, for IPv6, its network."""
@@ -88,12 +104,6 @@ class Throttle:
                 address = str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
         text = f"{fold(name[:2048])}\0{address}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, text, hashlib.sha256).hex()
-
-
-def _release(limiter: MovingWindowRateLimiter, key: str) -> None:
-    # A count too many is the smaller evil where the disk broke in between.
-    with contextlib.suppress(OSError, StoreUnavailable):
-        limiter.clear(_FAILED_PASSWORDS, key)
 
 
 class _Windows(Storage, MovingWindowSupport):
@@ -189,6 +199,41 @@ class _Files(_Windows):
                 if os.pwrite(descriptor, after, 0) != len(after):
                     raise OSError(errno.ENOSPC, "short write")
                 os.ftruncate(descriptor, len(after))
+
+
+def _redis(uri: str) -> Any:
+    """The same in a Redis that several hosts share; its own script counts, so that no two count past each other."""
+    try:
+        # Only now: without the setting it is not needed, or installed.
+        from limits.storage.redis import RedisStorage  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
+    except ImportError:
+        raise StartError(
+            "RATELIMIT_STORAGE_URI: the packages for it are not installed; run `make sql`, or"
+            " `.venv/bin/python -m pip install -r requirements-sql.txt`"
+        ) from None
+
+    class Shared(RedisStorage):
+        STORAGE_SCHEME = None  # type: ignore[assignment] # as no URI of our own
+
+        def clear(self, key: str) -> None:
+            """Take back the last count, as ``_Windows`` does; the library's own forgets them all."""
+            self.storage.lpop(self.prefixed_key(key))
+
+    wait = _LONGEST_WAIT
+    try:
+        return Shared(
+            uri,
+            key_prefix="datafor_token",
+            socket_timeout=wait,
+            socket_connect_timeout=wait,
+            # Once more, for a connection that was closed meanwhile; by itself it tries for seconds.
+            retry=Retry(NoBackoff(), 1),  # type: ignore[arg-type]
+        )
+    except (ValueError, KeyError):
+        # Without its words, which repeat parts of the URI.
+        raise StartError("RATELIMIT_STORAGE_URI is no URI of a Redis") from None
 
 
 def _read(data: bytes) -> Table:

@@ -18,7 +18,10 @@ from werkzeug.test import TestResponse
 
 from datafor_token import create_app
 from datafor_token.settings import Settings
+from tests.stores import KIND, url_for
 from tests.support import ADMIN_PASSWORD, API, Clock, Server, basic
+
+_LEFT_OUT = pytest.StashKey[list[str]]()
 
 # For tests only: a password check that costs nothing is worth nothing.
 CHEAP_FOR_TESTS_ONLY = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST)
@@ -38,6 +41,48 @@ hypothesis_settings.register_profile(
     ],
 )
 hypothesis_settings.load_profile("tests")
+
+
+# What keeps no record, or is about one store only: it would be the same once more.
+_WITHOUT_THE_STORE = (
+    "console/", "store/", "test_alerts", "test_audit_log", "test_bench", "test_docs", "test_envelope", "test_forms",
+    "test_fuzz", "test_interoperation", "test_issuer", "test_keys", "test_ladder", "test_migration", "test_names",
+    "test_nodes", "test_openapi", "test_proxies", "test_schemathesis", "test_sessions", "test_settings",
+    "test_strength", "test_strict_json", "test_throttle", "test_users", "test_verifier",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With a database as store, leave out what is about files, and what is about no store at all."""
+    if KIND == "file":
+        return
+    here = Path(__file__).parent
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("file_store") or str(item.path.relative_to(here)).startswith(_WITHOUT_THE_STORE)
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    names = {item.nodeid.partition("[")[0] for item in left_out if item.get_closest_marker("file_store")}
+    config.stash[_LEFT_OUT] = sorted(names)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which tests were left out because they are about files."""
+    if KIND != "file":
+        terminalreporter.write_line(f"TEST_STORE={KIND}; left out, as they are about files:")
+        for name in config.stash.get(_LEFT_OUT, []):
+            terminalreporter.write_line(f"  {name}")
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_is_left() -> Iterator[None]:
+    yield
+    if KIND != "file":
+        from datafor_token.store.sql_engine import close_all
+
+        close_all()
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +107,7 @@ def clock() -> Clock:
 def settings(tmp_path: Path) -> Settings:
     config = tmp_path / "config"
     config.mkdir()
-    return Settings(config_dir=config, data_dir=tmp_path / "data")
+    return Settings(config_dir=config, data_dir=tmp_path / "data", store=url_for(tmp_path / "data"))
 
 
 @pytest.fixture

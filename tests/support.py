@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from datafor_token.audit_log import AuditLog
 from datafor_token.events import Origin
 from datafor_token.metrics import Metrics
 from datafor_token.secrecy import Secrecy
+from tests.stores import Record, url_for
 
 ROOT = Path(__file__).resolve().parent.parent
 API = "/plugin/datafor-modeler/api/token"
@@ -49,6 +52,24 @@ def need(tool: str) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{tool} is not installed, though .ci/run installs it")
         pytest.skip(f"{tool} is not installed")
+
+
+def free_port() -> int:
+    """A port of this machine where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(port: int) -> None:
+    """Wait until somebody listens there."""
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail("nobody listens there")
 
 
 class Clock:
@@ -131,7 +152,7 @@ def token_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def record_of(config_dir: Path, data_dir: Path, name: str) -> dict[str, Any]:
     """An application's record as it lies on the disk, its secrets decrypted."""
-    record: dict[str, Any] = json.loads((data_dir / "applications" / f"{name}.json").read_text())
+    record: dict[str, Any] = json.loads(Record(data_dir, "applications", name).read_text())
     keys = [base64.urlsafe_b64decode(text) for text in (config_dir / "secret_key").read_text().split()]
     secrecy = Secrecy(keys)
     for field in ("secret", "initpwd"):
@@ -162,6 +183,7 @@ class Server:
             **{name: value for name, value in os.environ.items() if not name.startswith("DATAFOR_TOKEN_")},
             "DATAFOR_TOKEN_CONFIG_DIR": str(self.config_dir),
             "DATAFOR_TOKEN_DATA_DIR": str(self.data_dir),
+            "DATAFOR_TOKEN_STORE": url_for(self.data_dir),
             "DATAFOR_TOKEN_BIND": "127.0.0.1:0",
             "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "PYTHONWARNINGS": "error",

@@ -4,7 +4,6 @@ import http.server
 import json
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -14,7 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support import ROOT, STRONG_SECRET, Answer, Server, application, basic, need
+from tests.stores import unavailable
+from tests.support import ROOT, STRONG_SECRET, Answer, Server, application, basic, free_port, need, wait_for
 from tests.tokens import token
 
 NGINX = ROOT / "config" / "nginx.conf"
@@ -44,13 +44,6 @@ class Application(http.server.ThreadingHTTPServer):
 
     def handle_error(self, *_: Any) -> None:
         """Nothing."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Site(NamedTuple):
@@ -103,15 +96,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 API = "/plugin/datafor-modeler/api/token"
-
-
-def wait_for(port: int) -> None:
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail("nginx does not listen")
 
 
 def signed(name: str = "lena", /, **more: Any) -> str:
@@ -299,14 +283,10 @@ def test_no_token_in_any_log(site: Site) -> None:
 def test_an_outage_is_said_as_such(site: Site) -> None:
     """While the store is gone, pages are an error, and well again as soon as it is back."""
     cookie = cookie_of(get(site, f"/?token={signed()}"))
-    folder = site.service.data_dir / "applications"
-    folder.rename(folder.parent / "away")
-    try:
+    with unavailable(site.service.data_dir, "applications"):
         assert get(site, f"/datafor{API}/list", basic()).status == 503
         # nginx's auth_request turns every answer that is not 2xx, 401 or 403 into a 500.
         assert get(site, "/", cookie).status == 500
-    finally:
-        (folder.parent / "away").rename(folder)
     assert get(site, "/", cookie).status == 200
 
 

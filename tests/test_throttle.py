@@ -2,6 +2,9 @@
 
 import io
 import json
+import subprocess
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,10 +12,10 @@ import pytest
 from flask import Flask
 
 from datafor_token import throttle
-from datafor_token.errors import TooManyAttempts
+from datafor_token.errors import StartError, TooManyAttempts
 from datafor_token.throttle import Throttle
 from tests.conftest import Caller
-from tests.support import ADMIN_PASSWORD, Clock, Server, basic
+from tests.support import ADMIN_PASSWORD, Clock, Server, basic, free_port, need, wait_for
 
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 
@@ -134,6 +137,95 @@ def test_a_mutilated_file_begins_anew(counter: Throttle, tmp_path: Path) -> None
     for content in ("{", "[]", '{"x": 5}', '{"x": ["y", null, true]}', "", "[" * 100_000, '{"a":' * 50_000):
         path.write_text(content)
         fail(counter, 1)
+
+
+class Redis:
+    """A real Redis on a free port."""
+
+    def __init__(self) -> None:
+        need("redis-server")
+        self.uri = f"redis://127.0.0.1:{free_port()}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Redis":
+        port = self.uri.rpartition(":")[2]
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"],
+            stdout=subprocess.DEVNULL,
+        )
+        wait_for(int(port))
+        return self
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    server = Redis().start()
+    yield server
+    server.stop()
+
+
+def host(folder: Path, redis: Redis) -> Throttle:
+    """A host with a folder of its own, and the Redis of all."""
+    return Throttle(folder, time.time, b"key", redis.uri)
+
+
+def test_hosts_count_together(tmp_path: Path, redis: Redis) -> None:
+    """Two hosts with one Redis: the eleventh is one too many on both; a right password takes back its own count."""
+    one, other = host(tmp_path / "one", redis), host(tmp_path / "other", redis)
+    fail(one, 5)
+    for _ in range(20):
+        one.count("lena", "10.0.0.1")()
+    fail(other, 5)
+    for counter in (one, other):
+        for refused in (counter.check, counter.count):
+            with pytest.raises(TooManyAttempts) as caught:
+                refused("lena", "10.0.0.1")
+            assert 1 <= (caught.value.retry_after or 0) <= 300
+        counter.check("lena", "10.0.0.2")
+
+
+def test_a_hundred_at_once_on_two_hosts(tmp_path: Path, redis: Redis) -> None:
+    """Of a hundred at the same moment on two hosts, ten are judged."""
+    counters = [host(tmp_path / "one", redis), host(tmp_path / "other", redis)]
+
+    def attempt(number: int) -> bool:
+        try:
+            counters[number % 2].count("lena", "10.0.0.1")
+        except TooManyAttempts:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(attempt, range(100))) == 10
+
+
+def test_without_its_redis_a_host_counts_for_itself(tmp_path: Path, redis: Redis, log: io.StringIO) -> None:
+    """While the Redis is gone each host bounds passwords by itself and says so; when it is back they count together."""
+    one, other = host(tmp_path / "one", redis), host(tmp_path / "other", redis)
+    redis.stop()
+    fail(one, 10)
+    with pytest.raises(TooManyAttempts):
+        one.check("lena", "10.0.0.1")
+    other.check("lena", "10.0.0.1")
+    assert "counted by this host alone" in log.getvalue()
+    redis.start()
+    fail(one, 5, name="paul")
+    fail(other, 5, name="paul")
+    with pytest.raises(TooManyAttempts):
+        one.check("paul", "10.0.0.1")
+
+
+def test_what_is_no_uri_of_a_redis(tmp_path: Path, clock: Clock) -> None:
+    """A URI that cannot be read stops the start, and nothing of it is said."""
+    with pytest.raises(StartError, match="RATELIMIT_STORAGE_URI") as caught:
+        Throttle(tmp_path, clock, b"key", "redis://:marked@host:port/0")
+    assert "marked" not in str(caught.value)
 
 
 def test_what_the_calls_answer(caller: Caller, app: Flask) -> None:

@@ -6,7 +6,7 @@ import click
 
 from datafor_token.cli.output import Commands, json_option, show
 from datafor_token.services import services
-from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
+from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, may_be_shown, table
 
 settings = Commands("settings", help="Look at the settings. Example: flask settings show")
 _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
@@ -23,7 +23,7 @@ def show_settings(*, as_json: bool) -> None:
     rows = [
         {
             "name": field.name.upper(),
-            "value": getattr(present, field.name),
+            "value": may_be_shown(present, field),
             "unit": field.metadata["unit"],
             "from": present.origins.get(field.name.upper(), "default"),
         }

@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from datafor_token import applications, backup, users
+from datafor_token.cli.database import init, migrate
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, yes_option
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.events import Event, Kind
@@ -23,6 +24,9 @@ from datafor_token.store.files import FileStore
 
 store = Commands("store", help="Look after the stored records. Example: flask store check")
 
+for command in (init, migrate):
+    store.add_command(command)
+
 _One = TypeVar("_One")
 _ASIDE = "damaged"
 _MANY = 1000  # records, above which progress is shown
@@ -35,7 +39,10 @@ def check(*, repair: bool) -> None:
 
     Example: flask store check --repair
     """
-    files = _files()
+    if not isinstance(services().store, FileStore):
+        _check_rows(repair=repair)
+        return
+    files = _files("")
     number = sum(len(list((files.folder / collection).glob("*.json"))) for collection in files.collections)
     with _progress(_judged(files), number, "Checking") as judged:
         faults = [(path, reason) for path, reason in judged if reason]
@@ -65,7 +72,7 @@ def make_backup(file: Path) -> None:
     Example: flask store backup /backup/datafor_token.gz
     """
     try:
-        records = snapshots.take(_files())
+        records = snapshots.take(_files("back it up with `pg_dump`"))
     except RecordDamaged as error:
         raise Forbidden(f"{error.reason}: move it aside with `flask store check --repair`, then try again") from None
     number = backup.write(file, records, services().secrecy)
@@ -81,7 +88,7 @@ def restore(file: Path, *, dry_run: bool, yes: bool) -> None:
 
     Example: flask store restore /backup/datafor_token.gz --dry-run
     """
-    files = _files()
+    files = _files("put its own backup back with `pg_restore`")
     kept = backup.read(file, services().secrecy)
     _check_all(kept)
     present = snapshots.take(files, without_damaged=True)
@@ -131,11 +138,30 @@ def rekey() -> None:
     click.echo(f"{len(listing.applications)} applications are encrypted with the key {services().secrecy.identifier}")
 
 
-def _files() -> FileStore:
+def _files(instead: str) -> FileStore:
     found = services().store
     if not isinstance(found, FileStore):
-        raise click.UsageError("this is for the file store; a database has tools of its own")
+        raise Forbidden(f"this is for records in files; yours are in a database: {instead}")
     return found
+
+
+def _check_rows(*, repair: bool) -> None:
+    """``check`` for a store without files."""
+    if repair:
+        _files("remove the rows of datafor_records that the check names, with `psql`")
+    present = services().store
+    number = sum(len(present.names(collection)) for collection in present.collections)
+    pairs = ((collection, *one) for collection in present.collections for one in present.documents(collection))
+    faults = 0
+    with _progress(pairs, number, "Checking") as progress:
+        for collection, name, found in progress:
+            reason = _fault(collection, found)
+            faults += bool(reason)
+            if reason:
+                click.echo(f"{collection}/{name}: {reason}")
+    if faults:
+        sys.exit(1)
+    click.echo("All records are whole")
 
 
 def _progress(found: Iterable[_One], number: int, label: str) -> AbstractContextManager[Iterable[_One]]:
@@ -146,14 +172,18 @@ def _judged(files: FileStore) -> Iterator[tuple[Path, str]]:
     """Every file, and why it is no record of its collection; the empty text where it is one."""
     for collection in files.collections:
         for path, _, found in files.files(collection):
-            reason = ""
-            try:
-                if isinstance(found, RecordDamaged):
-                    raise found
-                _read(collection, found)
-            except RecordDamaged as error:
-                reason = str(error.reason)
-            yield path, reason
+            yield path, _fault(collection, found)
+
+
+def _fault(collection: str, found: Document | RecordDamaged) -> str:
+    """Why a record is none of its collection; the empty text where it is one."""
+    try:
+        if isinstance(found, RecordDamaged):
+            raise found
+        _read(collection, found)
+    except RecordDamaged as error:
+        return str(error.reason)
+    return ""
 
 
 def _check_all(kept: backup.Records) -> None:

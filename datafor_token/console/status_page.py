@@ -10,7 +10,7 @@ from datafor_token.console import chart, history, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import StoreUnavailable
 from datafor_token.services import services
-from datafor_token.settings import table
+from datafor_token.settings import may_be_shown, table
 
 _NONE = "–"  # noqa: RUF001 - the sign for nothing in a table
 
@@ -69,7 +69,7 @@ def _settings() -> list[dict[str, Any]]:
     return [
         {
             "name": field.name.upper(),
-            "value": _shown(getattr(present, field.name)),
+            "value": _shown(may_be_shown(present, field)),
             "unit": field.metadata["unit"],
             "help": field.metadata["help"],
             "origin": present.origins.get(field.name.upper()),

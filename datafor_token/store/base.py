@@ -5,7 +5,7 @@ Every document carries its own ``name``; two names that ``names.fold`` makes equ
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from datafor_token.errors import RecordDamaged
 
@@ -17,6 +17,17 @@ class AlreadyThere(Exception):
     """``create`` found a record of that name and left it as it is."""
 
 
+@runtime_checkable
+class ByRequest(Protocol):
+    """A store that answers the questions of one request from as few reads as it can."""
+
+    def begin(self) -> None:
+        """A request begins in this thread."""
+
+    def end(self) -> None:
+        """It has ended."""
+
+
 class Store(Protocol):
     """Named JSON documents in collections.
 
@@ -25,6 +36,8 @@ class Store(Protocol):
     record is there but is no document of that name, and ``MaybeStored`` when a write failed after
     the point where it may count. A write that returns is durable and seen by every process.
     """
+
+    collections: tuple[str, ...]
 
     def get(self, collection: str, name: str) -> Document | None:
         """The document, or ``None`` where there is none."""

@@ -43,6 +43,7 @@ class Metered:
     """
 
     def __init__(self, store: Store, counted: Callable[[str, str], None], failed: Callable[[str, str], None]) -> None:
+        self.collections = store.collections
         self._store = store
         self.counted = counted
         self._failed = failed

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datafor_token import verifier
-from tests.support import Server, basic
-from tests.test_nginx import configured, free_port, wait_for
+from tests.support import Server, basic, free_port, wait_for
+from tests.test_nginx import configured
 
 ROUNDS = 100
 

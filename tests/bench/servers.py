@@ -14,8 +14,7 @@ from unittest import mock
 
 from gunicorn.config import KNOWN_SETTINGS
 
-from tests.support import ADMIN_PASSWORD, ROOT, Answer
-from tests.test_nginx import free_port
+from tests.support import ADMIN_PASSWORD, ROOT, Answer, free_port
 
 CONFIGURATION = ROOT / "config" / "gunicorn.conf.py"
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,110 @@
+"""``flask store init`` and ``flask store migrate``: for records in a database."""
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+import click
+from flask import Flask
+from flask.cli import with_appcontext
+
+from datafor_token import migration
+from datafor_token.cli.output import REFUSED, UNAVAILABLE, Commands
+from datafor_token.errors import RecordDamaged, RuleError, StoreNotReady
+from datafor_token.services import services
+from datafor_token.setting_rules import store as check_store
+from datafor_token.settings import load_settings
+from datafor_token.store.base import Store
+from datafor_token.store.opening import FILE, instead, make_tables, open_store
+
+_MANY = 1000  # records, above which progress is shown
+_MOST_NAMED = 20
+
+
+@click.command("init")
+def init() -> None:
+    """Make the tables in the database that the setting STORE names; where they are, nothing is done.
+
+    Example: flask store init
+    """
+    # Not those of the service: it does not start before this was done.
+    settings = load_settings(None, os.environ)
+    if settings.store == FILE:
+        click.echo("STORE is file: there is nothing to make")
+        return
+    try:
+        made = make_tables(settings)
+    except StoreNotReady as error:
+        click.echo(str(error), err=True)
+        sys.exit(UNAVAILABLE)
+    click.echo("The tables are made" if made else "The tables are there already")
+
+
+@click.command("migrate")
+@click.option("--to", "to", required=True, metavar="URL", help="The database, or the word file for the data folder.")
+@with_appcontext
+def migrate(to: str) -> None:
+    """Copy all records into another store, read them back, change nothing here; can be run again after a break.
+
+    Stop the service first: what is written meanwhile is not copied, only named. Leave the password out of the URL,
+    where everybody on this host sees it: put it into PGPASSWORD or ~/.pgpass.
+
+    Example: flask store migrate --to postgresql+psycopg://datafor@db.example/datafor
+    """
+    store = services().store
+    faults = migration.damaged(store, services().store.collections)
+    if faults:
+        for fault in faults:
+            click.echo(fault, err=True)
+        click.echo("Nothing was copied: these records cannot be read", err=True)
+        sys.exit(UNAVAILABLE)
+    target = _target(to)
+    outcome = migration.migrate(store, target, services().store.collections, services().secrecy, _progress)
+    for collection, name in outcome.changed[:_MOST_NAMED]:
+        click.echo(f"{collection}/{name}: changed while it was copied", err=True)
+    if outcome.changed:
+        click.echo(f"{len(outcome.changed)} records changed meanwhile: stop the service, and run this again", err=True)
+        sys.exit(REFUSED)
+    setting = 'STORE = "file"' if to == FILE else "STORE"
+    click.echo(
+        f"{outcome.records} records are there, read back and equal ({outcome.written} written, {outcome.removed}"
+        f" removed); now set {setting}, and start the service"
+    )
+
+
+def _target(to: str) -> Store:
+    try:
+        check_store(to)
+    except RuleError as error:
+        raise click.BadParameter(str(error), param_hint="--to") from None
+    present = services().settings
+    if to == present.store:
+        raise click.BadParameter("that is the present store", param_hint="--to")
+    wanted = instead(present, to)
+    try:
+        if to != FILE:
+            make_tables(wanted)
+        return open_store(wanted, services().store.collections)
+    except StoreNotReady as error:
+        click.echo(str(error), err=True)
+        sys.exit(UNAVAILABLE)
+    except RecordDamaged as error:
+        click.echo(str(error.reason), err=True)
+        sys.exit(UNAVAILABLE)
+
+
+def _progress(places: migration.Names, label: str) -> AbstractContextManager[Iterable[migration.Place]]:
+    return click.progressbar(places, length=len(places), label=label, file=sys.stderr, hidden=len(places) <= _MANY)
+
+
+def only_init() -> Flask | None:
+    """What ``flask`` gets where it is asked for ``store init``: the service itself cannot start before that."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    if "flask" not in sys.argv[0] or words[:2] != ["store", "init"]:
+        return None
+    app = Flask("datafor_token", static_folder=None)
+    group = Commands("store")
+    group.add_command(init)
+    app.cli.add_command(group)
+    return app

@@ -1,0 +1,86 @@
+"""The tables of the SQL store, and which version of them a database has."""
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from datafor_token.errors import StoreNotReady
+from datafor_token.store.sql_engine import Database, deadline
+from datafor_token.store.sql_errors import outage
+
+VERSION = 1
+_LONGEST_INIT = 60.0  # seconds
+_metadata = sa.MetaData()
+
+records = sa.Table(
+    "datafor_records",
+    _metadata,
+    sa.Column("collection", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),  # folded; see ``sql.key_of``
+    # Text and not a JSON type: those drop the order of members, and PostgreSQL's refuses what a text may hold.
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("write_id", sa.String(32), nullable=False),
+)
+generations = sa.Table(
+    "datafor_generations",
+    _metadata,
+    sa.Column("collection", sa.String(64), primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("write_id", sa.String(32), nullable=False),
+)
+_schema = sa.Table(
+    "datafor_schema",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+
+
+def make(database: Database) -> bool:
+    """Make the tables where they are missing; answer whether anything was made.
+
+    Raises ``StoreNotReady`` where there are those of a newer version.
+    """
+    with outage("make the tables of"), deadline(_LONGEST_INIT):
+        if _version(database) is not None:
+            check(database)
+            return False
+        with database.writing(None) as connection:
+            _metadata.create_all(connection)
+            try:
+                connection.execute(_schema.insert().values(id=1, version=VERSION))
+                connection.commit()
+            except IntegrityError:
+                # Somebody else was faster.
+                return False
+        return True
+
+
+def check(database: Database) -> None:
+    """Raise ``StoreNotReady`` where the database has no tables, or those of another version."""
+    with outage("read"), deadline(database.timeout):
+        found = _version(database)
+    if found is None:
+        raise StoreNotReady(
+            "STORE: the database has no tables of this service yet; if it is the right one, make them"
+            " once with `.venv/bin/flask store init`"
+        )
+    if found != VERSION:
+        raise StoreNotReady(
+            f"STORE: the tables in the database are version {found}, this service knows version {VERSION};"
+            " start the version of the service that made them"
+        )
+
+
+def probe(database: Database) -> None:
+    """Write, and take it back: what fails here would fail in earnest."""
+    with database.writing(None) as connection:
+        connection.execute(_schema.update().values(version=_schema.c.version))
+        connection.rollback()
+
+
+def _version(database: Database) -> int | None:
+    with database.reading() as connection:
+        if not sa.inspect(connection).has_table(_schema.name):
+            return None
+        found = connection.execute(sa.select(_schema.c.version)).scalar()
+    return None if found is None else int(found)

@@ -1,0 +1,64 @@
+"""Fixtures of the stores' tests: databases with tables, on SQLite and on PostgreSQL."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datafor_token.store import sql_schema
+from datafor_token.store.sql import SqlStore
+from datafor_token.store.sql_engine import Database, close_all
+from tests.store.contract import COLLECTIONS
+from tests.store.postgres import Postgres
+
+_numbers = itertools.count()
+
+
+def opened(url: str, timeout: float = 30, lock_timeout: float = 30) -> SqlStore:
+    return SqlStore(Database(url, timeout, lock_timeout), COLLECTIONS)
+
+
+def prepared(url: str) -> str:
+    """A database with tables."""
+    database = Database(url, 30, 30)
+    sql_schema.make(database)
+    database.close()
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres(safe=False).make().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_is_left() -> Iterator[None]:
+    yield
+    close_all()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return prepared(f"sqlite:///{tmp_path}/records.db")
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    name = f"store{next(_numbers)}"
+    postgres.ask(f"CREATE DATABASE {name} STRATEGY file_copy")
+    return prepared(postgres.url(name))
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Each test once on SQLite and once on PostgreSQL."""
+    found: str = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def store(url: str) -> SqlStore:
+    return opened(url)

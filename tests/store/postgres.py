@@ -1,0 +1,167 @@
+"""A real PostgreSQL of Debian, on a free port, in a temp folder, run by a user that is not root."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import free_port
+
+_PASSWORD = "the-Password-of-the-database"
+
+
+def binaries() -> Path:
+    """Where the server's programs are; the test is skipped where there are none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL is not installed, though .ci/run installs it")
+        pytest.skip("PostgreSQL is not installed")
+    return found[-1].parent
+
+
+class Postgres:
+    """One server. ``url()`` is what the setting STORE is."""
+
+    def __init__(self, *, safe: bool = True, trusting: bool = False) -> None:
+        """``safe``: survives a power cut; without, it is quick. ``trusting``: looks at no password."""
+        # Not in the tests' own temp folder, which is closed to other users.
+        self._home = Path(tempfile.mkdtemp(prefix="datafor-postgres-"))
+        self.folder = self._home / "data"
+        self.port = free_port()
+        self._safe = safe
+        self._way = "trust" if trusting else "scram-sha-256"
+        self._binaries = binaries()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of the server's programs to its end."""
+        done = subprocess.run(
+            [*self._user(), str(self._binaries / program), *arguments],
+            env={**os.environ, "PGPASSWORD": _PASSWORD, "LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def make(self) -> "Postgres":
+        """Make a new, empty server."""
+        self._make_folder()
+        secret = self._home / "password"
+        secret.write_text(_PASSWORD)
+        secret.chmod(0o644)
+        self.run(
+            "initdb", "-D", str(self.folder), "-U", "keeper", "-E", "UTF8", "--locale=C", "--no-sync",
+            "-A", self._way, f"--pwfile={secret}",
+        )  # fmt: skip
+        with (self.folder / "pg_hba.conf").open("a") as file:
+            file.write("host replication all 127.0.0.1/32 scram-sha-256\n")
+        return self
+
+    def copy_of(self, primary: "Postgres", slot: str) -> "Postgres":
+        """Become a streaming standby of another server."""
+        self._make_folder()
+        source = f"host=127.0.0.1 port={primary.port} user=keeper application_name=standby"
+        self.run("pg_basebackup", "-D", str(self.folder), "-R", "-X", "stream", "-C", "-S", slot, "-d", source)
+        return self
+
+    def start(self, **settings: str) -> "Postgres":
+        """Start it and wait until it answers; ``settings`` are those of postgresql.conf."""
+        quick = {} if self._safe else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        given = {"max_connections": "200", "shared_buffers": "64MB", **quick, **settings}
+        options = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
+        self._log = (self._home / "log").open("ab")
+        self.process = subprocess.Popen(
+            [
+                *self._user(), str(self._binaries / "postgres"), "-D", str(self.folder), "-p", str(self.port),
+                "-h", "127.0.0.1", "-k", "", *options,
+            ],
+            stdout=self._log,
+            stderr=self._log,
+            cwd="/",
+            start_new_session=True,
+        )  # fmt: skip
+        self.wait()
+        return self
+
+    def wait(self) -> None:
+        """Wait until it takes connections."""
+        for _ in range(600):
+            arguments = [str(self._binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
+            if subprocess.run(arguments, check=False).returncode == 0:
+                return
+            assert self.process is not None
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.1)
+        pytest.fail(f"PostgreSQL does not answer: {self.said()}")
+
+    def said(self) -> str:
+        return (self._home / "log").read_text()[-2000:]
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: ``SIGINT`` ends its connections at once, ``SIGKILL`` kills the whole of it."""
+        if self.process is None:
+            return
+        if how == signal.SIGKILL:
+            self.signal_all(how)
+        else:
+            self.process.send_signal(how)
+        self.process.wait(60)
+        self._log.close()
+        self.process = None
+
+    def remove(self) -> None:
+        """Stop it for good."""
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self._home)
+
+    def signal_all(self, how: signal.Signals) -> None:
+        """Send a signal to the server and to each of its processes, which are groups of their own."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for process in (self.process.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, how)
+
+    def promote(self) -> None:
+        """Make a primary of a standby."""
+        self.run("pg_ctl", "promote", "-D", str(self.folder), "-w")
+
+    def ask(self, question: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Ask it in SQL."""
+        import psycopg
+
+        url = f"postgresql://keeper:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            found = connection.execute(question)
+            return found.fetchall() if found.description else []
+
+    def url(self, database: str = "postgres", *others: "Postgres", query: str = "") -> str:
+        """The setting STORE for a database of this server, and of others where it may live next."""
+        hosts = ",".join(f"127.0.0.1:{one.port}" for one in (self, *others))
+        return f"postgresql+psycopg://keeper:{_PASSWORD}@{hosts}/{database}{query}"
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            for path in (self._home, self.folder):
+                os.chown(path, user.pw_uid, user.pw_gid)
+
+    @staticmethod
+    def _user() -> list[str]:
+        # initdb refuses root.
+        return (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL"]
+            if os.geteuid() == 0
+            else []
+        )

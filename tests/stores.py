@@ -1,0 +1,148 @@
+"""The store that the tests run on, and its records as they lie there, to be read and edited as by hand.
+
+``TEST_STORE``: not set, files; ``postgresql``, a real server of this run with a schema for each data folder;
+``sqlite``, a database beside each data folder. A test that is about files is marked ``file_store``.
+"""
+
+import atexit
+import contextlib
+import functools
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datafor_token.names import fold
+from datafor_token.store.files import FileStore
+
+KIND = os.environ.get("TEST_STORE", "file")
+COLLECTIONS = ("applications", "users", "sessions", "revocations", "tickets", "instance")
+_numbers = itertools.count()
+_urls: dict[Path, str] = {}
+
+
+@functools.cache
+def server() -> Any:
+    """The PostgreSQL of this run."""
+    from tests.store.postgres import Postgres
+
+    made = Postgres(safe=False, trusting=True).make().start()
+    atexit.register(made.remove)
+    _prepared(made.url())
+    return made
+
+
+def url_for(data_dir: Path) -> str:
+    """What the setting ``STORE`` is for a service with that data folder; its tables are made."""
+    if KIND == "file":
+        return "file"
+    if data_dir not in _urls and KIND == "sqlite":
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        _urls[data_dir] = _prepared(f"sqlite:///{data_dir.parent}/{data_dir.name}.db")
+    elif data_dir not in _urls:
+        schema = f"test{next(_numbers)}"
+        # Copies of tables that the service's own command made: a hundred times as quick.
+        copies = [
+            f"CREATE TABLE {schema}.{table} (LIKE public.{table} INCLUDING ALL)"
+            for table in ("datafor_records", "datafor_generations", "datafor_schema")
+        ]
+        version = f"INSERT INTO {schema}.datafor_schema SELECT * FROM public.datafor_schema"  # noqa: S608 - made here
+        server().ask("; ".join([f"CREATE SCHEMA {schema}", *copies, version]))
+        _urls[data_dir] = server().url(query=f"?options=-csearch_path%3D{schema}")
+    return _urls[data_dir]
+
+
+def _prepared(url: str) -> str:
+    from datafor_token.store import sql_schema
+    from datafor_token.store.sql_engine import Database
+
+    database = Database(url, 30, 30)
+    sql_schema.make(database)
+    database.close()
+    return url
+
+
+class Record:
+    """One record of the service with that data folder, as it lies there: a file, or a row that behaves like one."""
+
+    def __init__(self, data_dir: Path, collection: str, name: str) -> None:
+        self.name = name
+        self._place = (data_dir, collection, name)
+
+    def read_text(self) -> str:
+        """What is there."""
+        if KIND == "file":
+            return self._path().read_text()
+        return str(_ask("SELECT document FROM datafor_records WHERE collection = :c AND name = :n", *self._place)[0][0])
+
+    def write_text(self, text: str) -> None:
+        """Put a text in the record's place, as by hand."""
+        if KIND == "file":
+            self._path().write_text(text)
+            return
+        self.unlink()
+        _ask(f"INSERT INTO datafor_records VALUES (:c, :n, :d, 'by hand {next(_numbers)}')", *self._place, text)  # noqa: S608 - no text of others
+
+    def unlink(self) -> None:
+        """Remove the record, as by hand."""
+        if KIND == "file":
+            self._path().unlink()
+            return
+        _ask("DELETE FROM datafor_records WHERE collection = :c AND name = :n", *self._place)
+        # What README asks of whoever edits by hand.
+        _ask("UPDATE datafor_generations SET n = n + 1 WHERE collection = :c", *self._place)
+
+    def exists(self) -> bool:
+        """Whether the record is there."""
+        data_dir, collection, _ = self._place
+        return self.name in [one.name for one in records_in(data_dir, collection)]
+
+    def _path(self) -> Path:
+        data_dir, collection, name = self._place
+        return FileStore(data_dir, COLLECTIONS, 1)._path(collection, name)
+
+
+def records_in(data_dir: Path, collection: str) -> list[Record]:
+    """All records of a collection, sorted by name."""
+    if KIND == "file":
+        names = [path.stem for path in (data_dir / collection).glob("*.json")]
+    else:
+        names = [row[0] for row in _ask("SELECT name FROM datafor_records WHERE collection = :c", data_dir, collection)]
+    return [Record(data_dir, collection, name) for name in sorted(names)]
+
+
+@contextlib.contextmanager
+def unavailable(data_dir: Path, collection: str) -> Iterator[None]:
+    """An outage: while it lasts the collection (with a database: every one) cannot be read or written."""
+    gone = data_dir / "gone"
+    if KIND == "file":
+        (data_dir / collection).rename(gone)
+    else:
+        _ask("ALTER TABLE datafor_records RENAME TO gone", data_dir)
+    try:
+        yield
+    finally:
+        if KIND == "file":
+            gone.rename(data_dir / collection)
+        else:
+            _ask("ALTER TABLE gone RENAME TO datafor_records", data_dir)
+
+
+def _ask(question: str, data_dir: Path, collection: str = "", name: str = "", text: str = "") -> list[Any]:
+    import sqlalchemy as sa
+
+    from datafor_token.store.sql_engine import Database
+    from datafor_token.store.sql_rows import key_of
+
+    database = Database(url_for(data_dir), 30, 30)
+    values = {"c": collection, "n": key_of(fold(name)), "d": text}
+    wanted = {key: value for key, value in values.items() if f":{key}" in question}
+    try:
+        with database.writing(None) as connection:
+            found = connection.execute(sa.text(question), wanted)
+            rows = list(found.all()) if found.returns_rows else []
+            connection.commit()
+            return rows
+    finally:
+        database.close()
