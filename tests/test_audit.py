@@ -96,6 +96,7 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.file_store
 def test_every_kind_of_event(app: Flask, caller: Caller, tmp_path: Path) -> None:
     """Every kind of event is recorded once where it happens, and each filter finds it again."""
     everything(app, caller, tmp_path)
@@ -115,6 +116,7 @@ def test_every_kind_of_event(app: Flask, caller: Caller, tmp_path: Path) -> None
     assert {kind: len(events(app, event=kind)) for kind in once} == dict.fromkeys(once, 1)
 
 
+@pytest.mark.file_store
 def test_what_an_event_says(app: Flask, caller: Caller, tmp_path: Path) -> None:
     """Each event has time, actor, way, address, request id and target; a change has the names of its fields."""
     everything(app, caller, tmp_path)
@@ -140,6 +142,7 @@ def test_what_an_event_says(app: Flask, caller: Caller, tmp_path: Path) -> None:
     assert (redeemed["actor"], redeemed["way"]) == ("lena", "ticket")
 
 
+@pytest.mark.file_store
 def test_nothing_secret(app: Flask, caller: Caller, settings: Settings, tmp_path: Path) -> None:
     """No secret, password or token stands in the log, nor what was typed where a user's name belongs."""
     marked = everything(app, caller, tmp_path)
@@ -193,6 +196,7 @@ def test_unrecorded_is_unchanged(
     assert caller.get(url, headers={}).status_code == 303
 
 
+@pytest.mark.file_store
 def test_a_change_that_failed_is_told(app: Flask, caller: Caller, settings: Settings) -> None:
     """Where the store fails after a change was recorded, a second line says that it was not stored."""
     caller.post("update", application())

@@ -16,13 +16,15 @@ from datafor_token.settings import Settings
 from datafor_token.store.files import FileStore
 from datafor_token.store.kept import Kept
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.stores import Record
 from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem
 from tests.tokens import claims, token
 
 OTHER_SECRET = "Qm3-rT8yUiOp_aS5dFgHjKlZxCvBnM1qWeRtY2uIoP4"
 # Who changes a record: a call to this process, a call to another one, or somebody with an editor.
 Change = Callable[[dict[str, Any]], None]
-BY = ["a call", "another process", "an editor that writes into the file", "an editor that replaces the file"]
+EDITORS = ("an editor that writes into the file", "an editor that replaces the file")
+BY = ["a call", "another process", *(pytest.param(editor, marks=pytest.mark.file_store) for editor in EDITORS)]
 
 
 @pytest.fixture
@@ -156,7 +158,7 @@ def test_a_deleted_application(caller: Caller, other: Caller, settings: Settings
     other.post("delete", {"name": "ERP"})
     assert {use() for use in ways.values()} == {401}
     ways = warm(caller, issued(caller))
-    (settings.data_dir / "applications" / "erp.json").unlink()
+    Record(settings.data_dir, "applications", "ERP").unlink()
     assert {use() for use in ways.values()} == {401}
 
 

@@ -23,6 +23,7 @@ from flask import Flask
 from datafor_token.services import services
 from datafor_token.settings import Settings
 from tests.conftest import Caller
+from tests.stores import Record, records_in, unavailable, url_for
 from tests.support import (
     ADMIN_PASSWORD,
     ROOT,
@@ -140,10 +141,10 @@ class TestUsers:
     )
     def test_refused(self, shell: Shell, settings: Settings, arguments: tuple[str, ...], put: str, says: str) -> None:
         """What is refused is said in one line, with exit code 1, and changes nothing."""
-        path = settings.data_dir / "users" / "admin.json"
-        before = path.read_bytes()
+        path = Record(settings.data_dir, "users", "admin")
+        before = path.read_text()
         assert says in shell.refused("user", *arguments, put=put)
-        assert path.read_bytes() == before
+        assert path.read_text() == before
 
     def test_change(self, shell: Shell, caller: Caller) -> None:
         """Type, roles, name, address, enabled and password are changed, and count at once."""
@@ -313,11 +314,11 @@ class TestApplications:
     ) -> None:
         """What is refused is said in one line and changes nothing."""
         caller.post("update", SEED_APPLICATION)
-        path = settings.data_dir / "applications" / "erp.json"
-        before = path.read_bytes()
+        path = Record(settings.data_dir, "applications", "erp")
+        before = path.read_text()
         assert says in shell.refused("application", *arguments, put=put, code=code)
-        assert path.read_bytes() == before
-        assert len(list(path.parent.glob("*.json"))) == 1
+        assert path.read_text() == before
+        assert len(records_in(settings.data_dir, "applications")) == 1
 
     @pytest.mark.parametrize("form", ["toml", "json"])
     def test_export_wipe_apply(
@@ -488,6 +489,7 @@ class TestStore:
         for name in ("ERP", "CRM"):
             caller.post("update", application(name=name))
 
+    @pytest.mark.file_store
     def test_check(self, shell: Shell, caller: Caller, settings: Settings) -> None:
         """Five kinds of damage are named file by file; repair moves those files aside and touches nothing else."""
         self.fill(caller)
@@ -512,19 +514,21 @@ class TestStore:
         assert sorted(path.read_bytes() for path in (data / "damaged").iterdir()) == sorted(damaged.values())
         assert len(caller.get("list").json["data"]) == 2
 
+    @pytest.mark.file_store
     def test_repair_keeps_what_it_moved_before(self, shell: Shell, settings: Settings) -> None:
         """A file that was moved aside is never replaced by the next one of that name."""
-        for content in (b"first", b"second"):
-            (settings.data_dir / "applications" / "x.json").write_bytes(content)
+        for content in ("first", "second"):
+            Record(settings.data_dir, "applications", "x").write_text(content)
             shell.done("store", "check", "--repair")
-        assert {path.read_bytes() for path in (settings.data_dir / "damaged").iterdir()} == {b"first", b"second"}
+        assert {path.read_text() for path in (settings.data_dir / "damaged").iterdir()} == {"first", "second"}
 
+    @pytest.mark.file_store
     def test_backup_of_a_damaged_store(self, shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
         """A backup leaves nothing out in silence; a restore mends what is damaged."""
         self.fill(caller)
         file = tmp_path / "backup.gz"
         shell.done("store", "backup", str(file))
-        (settings.data_dir / "applications" / "erp.json").write_bytes(b"x")
+        Record(settings.data_dir, "applications", "erp").write_text("x")
         assert "cannot be read: erp" in shell.refused("application", "export", code=3)
         assert "CRM" in shell.done("application", "export", "CRM")
         assert "store check --repair" in shell.refused("store", "backup", str(tmp_path / "other.gz"))
@@ -532,19 +536,21 @@ class TestStore:
         shell.done("store", "restore", str(file), "--yes")
         assert len(caller.get("list").json["data"]) == 2
 
+    @pytest.mark.file_store
     def test_progress(self, shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
         """With more than a thousand records, checking and restoring say on standard error what they are at."""
         self.fill(caller)
         assert "Checking" not in shell("store", "check").stderr
         for number in range(1000):
             document = {"format": 1, "name": f"{number:064x}", "expires": NOW + 1000}
-            (settings.data_dir / "revocations" / f"{number:064x}.json").write_text(json.dumps(document))
+            Record(settings.data_dir, "revocations", f"{number:064x}").write_text(json.dumps(document))
         result = shell("store", "check")
         assert (result.stdout, result.stderr) == ("All records are whole\n", "Checking\n")
         shell.done("store", "backup", str(tmp_path / "backup.gz"))
         result = shell("store", "restore", str(tmp_path / "backup.gz"), "--yes")
         assert (result.stdout, result.stderr) == ("0 created, 0 changed, 0 deleted\n", "Checking\nWriting\n")
 
+    @pytest.mark.file_store
     def test_a_backup_goes_into_a_file_only(self, shell: Shell, tmp_path: Path) -> None:
         """What is no regular file, or lies in no folder, is refused in one line."""
         os.mkfifo(tmp_path / "pipe")
@@ -552,13 +558,14 @@ class TestStore:
             assert len(shell.refused("store", "backup", str(tmp_path / name)).splitlines()) == 1
         assert (tmp_path / "pipe").is_fifo()
 
+    @pytest.mark.file_store
     def test_backup_and_restore(self, shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
         """What was backed up is what is there after a restore; sessions end, revoked tokens stay revoked."""
         self.fill(caller)
         file = tmp_path / "backup.gz"
         assert shell.done("store", "backup", str(file)).startswith("3 records are in")
         assert file.stat().st_mode & 0o777 == 0o600
-        before = {path.name: path.read_bytes() for path in (settings.data_dir / "applications").glob("*.json")}
+        before = {path.name: path.read_text() for path in records_in(settings.data_dir, "applications")}
         caller.client.post(
             "/plugin/datafor/api/extension/auth/login", json={"username": "admin", "password": ADMIN_PASSWORD}
         )
@@ -571,7 +578,7 @@ class TestStore:
         assert len(caller.get("list").json["data"]) == 2
         assert "give --yes" in shell.refused("store", "restore", str(file))
         shell.done("store", "restore", str(file), "--yes")
-        after = {path.name: path.read_bytes() for path in (settings.data_dir / "applications").glob("*.json")}
+        after = {path.name: path.read_text() for path in records_in(settings.data_dir, "applications")}
         assert after == before
         assert caller.get(DETAIL, {}).status_code == 401
         assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 401
@@ -598,6 +605,7 @@ class TestStore:
         ],
         ids=["cut", "nonsense", "empty", "one missing", "other key", "no record", "no name", "no Administrator"],
     )
+    @pytest.mark.file_store
     def test_a_bad_backup_touches_nothing(self, shell: Shell, caller: Caller, tmp_path: Path, change: Any) -> None:
         """A backup that is cut, foreign or not valid is refused as a whole."""
         self.fill(caller)
@@ -611,11 +619,11 @@ class TestStore:
             assert "Traceback" not in result.output
         assert len(caller.get("list").json["data"]) == 3
 
-    def test_an_unavailable_store_is_3(self, shell: Shell, settings: Settings, tmp_path: Path) -> None:
+    def test_an_unavailable_store_is_3(self, shell: Shell, settings: Settings) -> None:
         """When the store is gone, commands end with exit code 3 and a sentence."""
-        (settings.data_dir / "users").rename(settings.data_dir / "gone")
-        for arguments in (("user", "list"), ("store", "backup", str(tmp_path / "b")), ("store", "check")):
-            assert "storage is unavailable" in shell.refused(*arguments, code=3)
+        with unavailable(settings.data_dir, "users"):
+            for arguments in (("user", "list"), ("user", "enable", "lena"), ("store", "check")):
+                assert "storage is unavailable" in shell.refused(*arguments, code=3)
 
 
 def test_settings(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -644,10 +652,12 @@ def environment(folder: Path, **environ: str) -> dict[str, str]:
         "DATAFOR_TOKEN_CONFIG_DIR": str(folder / "config"),
         "DATAFOR_TOKEN_DATA_DIR": str(folder / "data"),
         "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "DATAFOR_TOKEN_STORE": url_for(folder / "data"),
         **environ,
     }
 
 
+@pytest.mark.file_store
 def test_from_a_real_shell(tmp_path: Path) -> None:
     """Without further options `flask` finds the service; where a setting comes from is said; faults end with 1."""
     done = flask(tmp_path, "user", "list", "--json")
@@ -668,10 +678,11 @@ def test_from_a_real_shell(tmp_path: Path) -> None:
 
 def on_a_terminal(folder: Path, *arguments: str, answers: list[tuple[str, str]]) -> tuple[int, str]:
     """Run a command on a terminal, answer its questions; what it said, and its exit code."""
+    environ = environment(folder)
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
-        os.execve(sys.executable, [sys.executable, "-m", "flask", *arguments], environment(folder))  # noqa: S606 - a test
+        os.execve(sys.executable, [sys.executable, "-m", "flask", *arguments], environ)  # noqa: S606 - a test
     said, asked = "", 0
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -704,6 +715,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     assert [row["username"] for row in json.loads(flask(tmp_path, "user", "list", "--json").stdout)] == ["admin"]
 
 
+@pytest.mark.file_store
 def test_backup_under_load(tmp_path: Path) -> None:
     """A backup while the service is written to is whole, and restored in an empty folder gives the same records."""
     server = Server(tmp_path).start()
@@ -739,6 +751,7 @@ def test_backup_under_load(tmp_path: Path) -> None:
     assert record_of(other / "config", other / "data", "first")["secret"] == SEED_APPLICATION["secret"]
 
 
+@pytest.mark.file_store
 def test_a_restore_that_is_killed(tmp_path: Path) -> None:
     """Killed at any moment, a restore has happened whole or not at all once the next command has run."""
     for name in ("A", "B", "C", "D"):

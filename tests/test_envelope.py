@@ -1,6 +1,7 @@
 """Every answer is the envelope: for every rule of the URL map, for every error."""
 
 import contextlib
+import dataclasses
 import http.client
 import io
 import json
@@ -211,7 +212,7 @@ def test_no_request_is_a_500(
 def test_the_prefix_moves_every_path(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """With URL_PREFIX every call stands under it, and none outside."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", "x")
-    moved = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, url_prefix="/datafor")
+    moved = dataclasses.replace(settings, url_prefix="/datafor")
     app = create_app(moved, hasher=CHEAP_FOR_TESTS_ONLY)
     assert all(rule.rule.startswith("/datafor/") for rule in app.url_map.iter_rules())
     assert app.test_client().get("/datafor/healthz").status_code == 200

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 
 from datafor_token import logs
+from tests.stores import Record
 from tests.support import API, Server, application, basic, key_for, private_pem, public_pem
 from tests.tokens import token
 
@@ -124,7 +125,7 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(head + b"\r\n\r\n")
             connection.recv(65536)
-    (server.data_dir / "applications" / "erp.json").write_text('{"name": "ERP", "secret": "marked-damaged"}')
+    Record(server.data_dir, "applications", "erp").write_text('{"name": "ERP", "secret": "marked-damaged"}')
     assert server.request("POST", f"{API}/generate", {"name": "ERP"}, right).status == 503
     # What a worker prints when it dies, and what the next one prints.
     for how in (signal.SIGABRT, signal.SIGSEGV, signal.SIGQUIT):

@@ -1,5 +1,6 @@
 """What stands between a client and the service: believed proxies, and pages of other origins."""
 
+import dataclasses
 import io
 from typing import Any
 
@@ -19,7 +20,7 @@ ORIGIN = "https://portal.example"
 def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(**changes: Any) -> Flask:
         monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-        changed = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, **changes)
+        changed = dataclasses.replace(settings, **changes)
         return create_app(changed, hasher=CHEAP_FOR_TESTS_ONLY)
 
     return make

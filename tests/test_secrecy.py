@@ -23,6 +23,7 @@ from datafor_token.secrecy import Secrecy, load_secrecy
 from datafor_token.settings import Settings
 from datafor_token.store.files import FileStore
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.stores import Record, unavailable, url_for
 from tests.support import ADMIN_PASSWORD, ROOT, SEED_APPLICATION, application, record_of
 
 KEYS = [bytes(range(start, start + 32)) for start in (0, 32, 64)]
@@ -135,7 +136,7 @@ def test_the_wrong_key_touches_nothing(make: Any, settings: Settings) -> None:
 def test_the_wrong_key_without_the_record_of_the_right_one(make: Any, settings: Settings, record: str | None) -> None:
     """Also where the record of the key was lost or mutilated, a foreign key, or none, does not start."""
     Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
-    path = settings.data_dir / "instance" / "key.json"
+    path = Record(settings.data_dir, "instance", "key")
     path.unlink() if record is None else path.write_text(record)
     before = everything(settings.data_dir)
     for key in (NEW, None):
@@ -205,15 +206,14 @@ def test_former_keys_and_rekey(make: Any, settings: Settings) -> None:
 def test_rekey_after_a_break(make: Any, settings: Settings) -> None:
     """A rekey that finds a damaged record changes nothing and says so; run again after the mending it is done."""
     Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
-    bad = settings.data_dir / "applications" / "bad.json"
+    bad = Record(settings.data_dir, "applications", "bad")
     bad.write_text("{")
     app = make(f"{NEW},{OLD}")
     result = app.test_cli_runner().invoke(args=["store", "rekey"])
     assert (result.exit_code, "bad" in result.output) == (1, True)
     bad.unlink()
-    (settings.data_dir / "applications").rename(settings.data_dir / "gone")
-    assert app.test_cli_runner().invoke(args=["store", "rekey"]).exit_code == 3
-    (settings.data_dir / "gone").rename(settings.data_dir / "applications")
+    with unavailable(settings.data_dir, "applications"):
+        assert app.test_cli_runner().invoke(args=["store", "rekey"]).exit_code == 3
     assert app.test_cli_runner().invoke(args=["store", "rekey"]).exit_code == 0
     make(NEW)
 
@@ -224,6 +224,7 @@ def test_rekey_from_a_terminal(tmp_path: Path) -> None:
         **os.environ,
         "DATAFOR_TOKEN_CONFIG_DIR": str(tmp_path / "c"),
         "DATAFOR_TOKEN_DATA_DIR": str(tmp_path / "d"),
+        "DATAFOR_TOKEN_STORE": url_for(tmp_path / "d"),
     }
     done = subprocess.run(
         [sys.executable, "-m", "flask", "store", "rekey"],
@@ -237,7 +238,7 @@ def test_a_secret_written_by_hand(make: Any, settings: Settings) -> None:
     """A plain secret in a record counts, and is encrypted at the record's next write."""
     caller = Caller(make().test_client())
     caller.post("update", SEED_APPLICATION)
-    path = settings.data_dir / "applications" / "erp.json"
+    path = Record(settings.data_dir, "applications", "erp")
     path.write_text(json.dumps({**json.loads(path.read_text()), "secret": "by-hand"}))
     assert caller.post("generate", {"name": "ERP", "privateKey": "by-hand"}).status_code == 200
     assert "by-hand" in path.read_text()
@@ -251,9 +252,9 @@ def test_secrets_cannot_be_swapped(make: Any, settings: Settings) -> None:
     caller = Caller(make().test_client())
     caller.post("update", application(initpwd="pw"))
     caller.post("update", application(name="CRM", secret="other"))
-    path = settings.data_dir / "applications" / "erp.json"
+    path = Record(settings.data_dir, "applications", "erp")
     whole = json.loads(path.read_text())
-    other = json.loads((settings.data_dir / "applications" / "crm.json").read_text())
+    other = json.loads(Record(settings.data_dir, "applications", "crm").read_text())
     for change in ({"secret": other["secret"]}, {"secret": whole["initpwd"]}, {"initpwd": whole["secret"]}):
         path.write_text(json.dumps({**whole, **change}))
         assert caller.post("generate", {"name": "ERP"}).status_code == 503

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import Record
 from tests.support import ROOT, SEED_APPLICATION, Server, application, basic, need, record_of
 
 
@@ -74,6 +75,7 @@ def test_nothing_is_lost_over_a_restart(tmp_path: Path) -> None:
     server.stop()
 
 
+@pytest.mark.file_store
 def test_files_are_for_their_owner_only(server: Server) -> None:
     """Every file under the data folder has mode 0600, every folder 0700."""
     server.post("update", SEED_APPLICATION)
@@ -100,7 +102,7 @@ def test_eight_clients_write_one_record(server: Server) -> None:
 def test_an_edit_by_hand_counts_in_every_worker(server: Server) -> None:
     """A record edited on disk is what the next call of each worker sees."""
     server.post("update", application(name="Hand"))
-    path = server.data_dir / "applications" / "hand.json"
+    path = Record(server.data_dir, "applications", "hand")
     for enable, status in (("0", 403), ("1", 200)):
         path.write_text(json.dumps({**json.loads(path.read_text()), "enable": enable}))
         with ThreadPoolExecutor(8) as pool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tests.stores import Record
 from tests.support import ADMIN_PASSWORD, Server, application, basic
 from tests.tokens import token
 
@@ -71,7 +72,7 @@ def test_a_disabled_user_is_out_in_every_worker(server: Server) -> None:
     assert server.request("GET", DETAIL, headers=by_token).status == 200
     login = server.request("POST", LOGIN, {"username": "leaver", "password": "start"}, {})
     by_session = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
-    path = server.data_dir / "users" / "leaver.json"
+    path = Record(server.data_dir, "users", "leaver")
     # A session that ended stays ended; the others are refused while the disabling lasts.
     for enabled, expected, session in ((True, 200, 200), (False, 401, 401), (True, 200, 401)):
         path.write_text(json.dumps({**json.loads(path.read_text()), "enabled": enabled}))

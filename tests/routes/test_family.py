@@ -11,6 +11,7 @@ from datafor_token.services import services
 from datafor_token.settings import Settings
 from datafor_token.users import User
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.stores import Record
 from tests.support import (
     ADMIN_PASSWORD,
     SEED_APPLICATION,
@@ -55,8 +56,8 @@ def test_list(caller: Caller, settings: Settings) -> None:
         "creatorId": "admin",
     }
     assert answer.json["data"][0]["initpwd"] == ""
-    (settings.data_dir / "applications" / "bad.json").write_text("{")
-    (settings.data_dir / "applications" / "half.json").write_text('{"name": "half"}')
+    Record(settings.data_dir, "applications", "bad").write_text("{")
+    Record(settings.data_dir, "applications", "half").write_text('{"name": "half"}')
     answer = caller.get("list")
     assert answer.json["damaged"] == ["bad", "half"]
     assert len(answer.json["data"]) == 2
@@ -126,7 +127,7 @@ def test_a_wrong_batch_deletes_nothing(caller: Caller, body: Any) -> None:
 
 def test_a_damaged_application_is_not_deleted(caller: Caller, settings: Settings) -> None:
     """Deleting a record that cannot be read is 503, and the file stays."""
-    path = settings.data_dir / "applications" / "bad.json"
+    path = Record(settings.data_dir, "applications", "bad")
     path.write_text('{"name": "bad"}')
     for call, body in (("delete", {"name": "bad"}), ("deleteBatch", ["bad"])):
         assert caller.post(call, body).status_code == 503

@@ -1,5 +1,6 @@
 """In front of other applications: the check, the entrance, one-time links."""
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +15,7 @@ from datafor_token.services import services
 from datafor_token.settings import Settings
 from datafor_token.users import User
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.stores import records_in, unavailable
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application, basic, key_for, private_pem, public_pem
 from tests.tokens import NOW, claims, token
 
@@ -180,7 +182,7 @@ def test_what_other_protocols_ask(app: Flask, settings: Settings, monkeypatch: p
         assert check(app, Cookie=cookie, **headers).status_code == 200
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     origin = "https://portal.example"
-    cors = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, cors_origins=(origin,))
+    cors = dataclasses.replace(settings, cors_origins=(origin,))
     other = create_app(cors, hasher=CHEAP_FOR_TESTS_ONLY)
     preflight = {"Origin": origin, "Access_Control_Request_Method": "POST"}
     assert check(other, method="OPTIONS", **preflight).status_code == 401
@@ -265,6 +267,7 @@ def test_an_administrator_by_a_weak_secret(app: Flask, caller: Caller) -> None:
     assert check(app, Cookie=cookie).status_code == 401
 
 
+@pytest.mark.file_store
 def test_a_disk_that_cannot_be_written(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A known user's page passes without a cookie; a lost folder is 503, never anything else."""
     put_user(app, "lena")
@@ -277,10 +280,8 @@ def test_a_disk_that_cannot_be_written(app: Flask, monkeypatch: pytest.MonkeyPat
         response = check(app, f"/?token={signed()}")
         assert (response.status_code, gate_of(response)) == (200, "")
         assert check(app, f"/?token={signed(loginname='new')}").status_code == 503
-    with app.app_context():
-        folder = services().settings.data_dir / "sessions"
-    folder.rename(folder.parent / "gone")
-    assert check(app, Cookie=f"datafor_gate={'x' * 43}").status_code == 503
+    with app.app_context(), unavailable(services().settings.data_dir, "sessions"):
+        assert check(app, Cookie=f"datafor_gate={'x' * 43}").status_code == 503
 
 
 def enter(app: Flask, query: str, method: str = "GET", **headers: str) -> TestResponse:
@@ -359,7 +360,7 @@ def test_a_cookie_for_frames(
 ) -> None:
     """By a setting the cookie is one for a frame of another site."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-    framed = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, gate_samesite=samesite)
+    framed = dataclasses.replace(settings, gate_samesite=samesite)
     app = create_app(framed, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
     response = enter(app, f"token={signed()}")
     assert response.headers["Set-Cookie"].partition("; ")[2] == attributes
@@ -379,14 +380,14 @@ class TestLinks:
     def test_a_link_signs_in_once(self, app: Flask, caller: Caller, settings: Settings) -> None:
         """The first one who opens the link is signed in and sent on; the second is refused."""
         ticket = ticket_of(caller, next="/reports?x=1", payload={"name": "Lena", "email": "l@x"})
-        (path,) = (settings.data_dir / "tickets").glob("*.json")
+        (path,) = records_in(settings.data_dir, "tickets")
         assert ticket not in path.read_text() + path.name
         response = enter(app, f"ticket={ticket}")
         assert (response.status_code, response.headers["Location"]) == (303, "/reports?x=1")
         assert identity(check(app, Cookie=gate_of(response)))[:3] == ["lena", "Lena", "l@x"]
         second = enter(app, f"ticket={ticket}")
         assert (second.status_code, second.get_json()["msg"]) == (401, "invalid token")
-        assert list((settings.data_dir / "tickets").glob("*.json")) == []
+        assert records_in(settings.data_dir, "tickets") == []
 
     def test_two_at_once(self, app: Flask, caller: Caller) -> None:
         """Of many who open the link at once one is signed in."""
@@ -409,12 +410,7 @@ class TestLinks:
     def test_where_the_link_begins(self, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         """With PUBLIC_URL the link is whole; it never takes anything from the Host header."""
         monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-        public = Settings(
-            config_dir=settings.config_dir,
-            data_dir=settings.data_dir,
-            public_url="https://intra.example",
-            url_prefix="/datafor",
-        )
+        public = dataclasses.replace(settings, public_url="https://intra.example", url_prefix="/datafor")
         caller = Caller(create_app(public, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
         headers = {**basic(), "Host": "evil.example", "X-Forwarded-Host": "evil.example"}
         answer = caller.post("/datafor/plugin/datafor-modeler/api/token/link", {}, headers)
@@ -472,9 +468,8 @@ class TestLinks:
         """A link that is opened while the session cannot be kept, or the ticket not removed, works afterwards."""
         for folder in ("sessions", "tickets", "users"):
             ticket = ticket_of(caller)
-            (settings.data_dir / folder).rename(settings.data_dir / "gone")
-            assert enter(app, f"ticket={ticket}").status_code == 503
-            (settings.data_dir / "gone").rename(settings.data_dir / folder)
+            with unavailable(settings.data_dir, folder):
+                assert enter(app, f"ticket={ticket}").status_code == 503
             assert enter(app, f"ticket={ticket}").status_code == 303
 
     def test_public_keys_too(self, app: Flask, caller: Caller) -> None:
@@ -497,7 +492,7 @@ class TestLinks:
         answer = caller.post("link", {"name": "ERP", **body})
         assert answer.status_code == 400
         assert answer.json["msg"].startswith(f"{field} ")
-        assert list((settings.data_dir / "tickets").glob("*.json")) == []
+        assert records_in(settings.data_dir, "tickets") == []
 
     def test_who_may(self, app: Flask, caller: Caller) -> None:
         """Administrators only; a disabled application makes no links."""
@@ -514,7 +509,7 @@ class TestLinks:
         clock.advance(60)
         with app.app_context():
             services().gate.sweep()
-        assert list((settings.data_dir / "tickets").glob("*.json")) == []
+        assert records_in(settings.data_dir, "tickets") == []
 
     def test_a_mutilated_ticket(self, app: Flask, caller: Caller, settings: Settings) -> None:
         """A ticket whose record was edited into something else signs nobody in, and is no accident."""
@@ -522,7 +517,7 @@ class TestLinks:
             values: tuple[Any, ...] = (None, 5 if member not in ("expires", "made") else "x", [], {})
             for value in values:
                 ticket = ticket_of(caller)
-                (path,) = (settings.data_dir / "tickets").glob("*.json")
+                (path,) = records_in(settings.data_dir, "tickets")
                 path.write_text(json.dumps({**json.loads(path.read_text()), member: value}))
                 assert enter(app, f"ticket={ticket}").status_code == 401
                 path.unlink()
@@ -538,7 +533,7 @@ class TestLinks:
     def test_a_mutilated_session(self, app: Flask, settings: Settings) -> None:
         """A gate session whose grant was edited into something else lets nobody through, and is no accident."""
         cookie = gate_of(check(app, f"/?token={signed()}"))
-        (path,) = (settings.data_dir / "sessions").glob("*.json")
+        (path,) = records_in(settings.data_dir, "sessions")
         record = json.loads(path.read_text())
         for member in ("expires", "application", "secret_sealed"):
             values: tuple[Any, ...] = (0, "x", [], {})

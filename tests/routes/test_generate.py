@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from datafor_token.settings import Settings
 from tests.conftest import Caller
+from tests.stores import records_in, unavailable
 from tests.support import Clock, application, key_for, private_pem, public_pem, token_parts
 from tests.test_issuer import SEED_TOKEN
 from tests.test_strict_json import JSON_VALUES
@@ -111,7 +112,7 @@ def test_which_application(caller: Caller) -> None:
 
 def test_the_only_application_is_damaged(caller: Caller, settings: Settings) -> None:
     """When the only application cannot be read, leaving the name out is an outage like naming it."""
-    (path,) = (settings.data_dir / "applications").glob("*.json")
+    (path,) = records_in(settings.data_dir, "applications")
     path.write_text("x")
     for body in ({}, {"name": "ERP"}):
         assert caller.post("generate", body).status_code == 503
@@ -120,10 +121,9 @@ def test_the_only_application_is_damaged(caller: Caller, settings: Settings) -> 
 def test_a_store_that_is_gone_is_no_wrong_password(caller: Caller, settings: Settings) -> None:
     """With a folder moved away, calls are 503 and not 'name does not exist' or 'wrong password'."""
     for folder in ("applications", "users"):
-        (settings.data_dir / folder).rename(settings.data_dir / "elsewhere")
-        answer = caller.post("generate", {"name": "ERP"})
+        with unavailable(settings.data_dir, folder):
+            answer = caller.post("generate", {"name": "ERP"})
         assert (answer.status_code, answer.json["msg"]) == (503, "storage is unavailable")
-        (settings.data_dir / "elsewhere").rename(settings.data_dir / folder)
 
 
 def test_a_wrong_key_is_403(caller: Caller) -> None:

@@ -4,6 +4,7 @@ import pytest
 from flask import Flask
 
 from datafor_token.settings import Settings
+from tests.stores import unavailable
 
 
 def test_healthz_does_not_touch_the_store(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,6 +19,7 @@ def test_healthz_does_not_touch_the_store(app: Flask, monkeypatch: pytest.Monkey
     assert (response.status_code, response.get_json()) == (200, {"success": True})
 
 
+@pytest.mark.file_store
 def test_readyz_says_what_works(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """/readyz is 200 while the store can be read, says whether it can be written, and is 503 when it is gone."""
     client = app.test_client()
@@ -30,6 +32,6 @@ def test_readyz_says_what_works(app: Flask, settings: Settings, monkeypatch: pyt
         patch.setattr("os.fsync", full)
         response = client.get("/readyz")
         assert (response.status_code, response.get_json()["writable"]) == (200, False)
-    (settings.data_dir / "applications").rename(settings.data_dir / "gone")
-    response = client.get("/readyz")
+    with unavailable(settings.data_dir, "applications"):
+        response = client.get("/readyz")
     assert (response.status_code, response.get_json()["msg"]) == (503, "storage is unavailable")

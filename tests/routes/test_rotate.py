@@ -13,6 +13,7 @@ from datafor_token.services import services
 from datafor_token.settings import Settings
 from datafor_token.users import User
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.stores import Record, records_in
 from tests.support import (
     STRONG_SECRET,
     Clock,
@@ -141,6 +142,7 @@ class TestRotate:
         monkeypatch.setattr("os.fsync", full)
         assert accepted(caller, token(claims()))
 
+    @pytest.mark.file_store
     def test_a_stuck_lock_holds_nobody_up(self, caller: Caller, app: Flask) -> None:
         """While another process sits on the lock, a token of the old secret is accepted without waiting for it."""
         assert accepted(caller, token(claims()))
@@ -248,7 +250,7 @@ class TestRevoke:
         """An unknown, invalid or expired token is a success and leaves nothing on the disk."""
         body = {"token": text, "token_type_hint": "access_token"}
         assert caller.post("revoke", body).json == {"success": True, "msg": "success"}
-        assert list((settings.data_dir / "revocations").glob("*.json")) == []
+        assert records_in(settings.data_dir, "revocations") == []
         assert caller.post("revoke", {}).json["msg"] == "token is missing"
 
     def test_no_other_spelling_revives_a_token(self, caller: Caller) -> None:
@@ -282,7 +284,7 @@ class TestRevoke:
     def test_a_damaged_application_may_be_the_tokens(self, caller: Caller, settings: Settings) -> None:
         """When the token can be the one of a record that cannot be read, revoking it is 503, and explain says so."""
         text = token(claims())
-        path = settings.data_dir / "applications" / "erp.json"
+        path = Record(settings.data_dir, "applications", "erp")
         whole = path.read_text()
         caller.post("update", application(name="Other", secret="other"))
         path.write_text("{")
@@ -330,10 +332,10 @@ class TestRevoke:
         """The record holds no token, and goes once exp and the leeway have passed."""
         text = token(claims(exp=NOW + 100))
         caller.post("revoke", {"token": text})
-        (path,) = (settings.data_dir / "revocations").glob("*.json")
+        (path,) = records_in(settings.data_dir, "revocations")
         assert text not in path.read_text()
         assert text.split(".")[2] not in path.read_text()
-        (settings.data_dir / "revocations" / "bad.json").write_text("{")
+        Record(settings.data_dir, "revocations", "bad").write_text("{")
         with app.app_context():
             for seconds, there in ((129, True), (1, False)):
                 clock.advance(seconds)
@@ -394,5 +396,5 @@ class TestKeys:
     def test_a_damaged_record_stops_no_key(self, caller: Caller, settings: Settings) -> None:
         """With no application, or a damaged one, the call is a success."""
         assert caller.get(JWKS, {}).json == {"success": True, "keys": []}
-        (settings.data_dir / "applications" / "bad.json").write_text("{")
+        Record(settings.data_dir, "applications", "bad").write_text("{")
         assert caller.get(JWKS, {}).json == {"success": True, "keys": []}

@@ -1,5 +1,6 @@
 """Tokens become users: the order of credentials, the accept rule as ``explain`` tells it, first sign-in."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from datafor_token.services import services
 from datafor_token.settings import Settings
 from datafor_token.users import User
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, Reply
+from tests.stores import Record, records_in
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application, basic, key_for, public_pem
 from tests.tokens import NOW, claims, token
 
@@ -32,7 +34,7 @@ def put_user(app: Flask, name: str, **members: Any) -> None:
 
 
 def user_names(settings: Settings) -> list[str]:
-    return sorted(path.stem for path in (settings.data_dir / "users").glob("*.json"))
+    return sorted(path.name for path in records_in(settings.data_dir, "users"))
 
 
 def explain(caller: Caller, text: str, **more: str) -> Any:
@@ -256,11 +258,11 @@ def test_a_user_without_an_initial_password_has_none(caller: Caller) -> None:
 def test_a_token_never_changes_a_user(caller: Caller, settings: Settings) -> None:
     """Signing in again with other claims, or after the application was changed, leaves the user's record as it is."""
     caller.get(DETAIL, bearer(token(claims(name="First"))))
-    path = settings.data_dir / "users" / "lena.json"
-    before = path.read_bytes()
+    path = Record(settings.data_dir, "users", "lena")
+    before = path.read_text()
     caller.post("update", application(initroles=["SYS_Reader", "Other"], initpwd="new"))
     assert caller.get(DETAIL, bearer(token(claims(loginname="LENA", name="Second")))).status_code == 200
-    assert path.read_bytes() == before
+    assert path.read_text() == before
 
 
 def test_weak_secrets_and_administrators(caller: Caller, settings: Settings) -> None:
@@ -296,7 +298,7 @@ def test_a_weak_present_secret_is_weak(caller: Caller) -> None:
 def test_tokens_that_may_not_administer(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """With TOKENS_MAY_ADMINISTER false no token signs an Administrator in."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-    strict = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, tokens_may_administer=False)
+    strict = dataclasses.replace(settings, tokens_may_administer=False)
     caller = Caller(create_app(strict, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
     caller.post("update", application(secret=STRONG_SECRET))
     explained(caller, token(claims(loginname="admin"), STRONG_SECRET), "administrator_refused", "TOKENS_MAY_ADMINISTER")
@@ -340,8 +342,8 @@ def test_a_token_for_another_algorithm_of_the_same_key(caller: Caller) -> None:
 
 def test_one_damaged_record_stops_nobody(caller: Caller, settings: Settings) -> None:
     """A damaged application, and a damaged user, leave the others' sign-in as it is."""
-    (settings.data_dir / "applications" / "bad.json").write_text("{")
-    (settings.data_dir / "users" / "paul.json").write_text("{")
+    Record(settings.data_dir, "applications", "bad").write_text("{")
+    Record(settings.data_dir, "users", "paul").write_text("{")
     assert caller.get(DETAIL, bearer(token(claims()))).status_code == 200
     assert caller.get(f"{DETAIL}?token={token(claims())}", {}).status_code == 200
     answer = caller.get(DETAIL, bearer(token(claims(loginname="paul"))))

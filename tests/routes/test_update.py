@@ -1,9 +1,9 @@
 """``token/update``: every body shape, every field rule, and what is kept from the stored application."""
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -17,6 +17,7 @@ from datafor_token.applications import Application
 from datafor_token.errors import RecordDamaged
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.stores import Record, records_in
 from tests.support import (
     SEED_APPLICATION,
     STRONG_SECRET,
@@ -35,8 +36,8 @@ def stored(settings: Settings, name: str = "erp") -> dict[str, Any]:
     return record_of(settings.config_dir, settings.data_dir, name)
 
 
-def records(settings: Settings) -> list[Path]:
-    return sorted((settings.data_dir / "applications").glob("*.json"))
+def records(settings: Settings) -> list[Record]:
+    return records_in(settings.data_dir, "applications")
 
 
 def as_form(body: dict[str, Any]) -> str:
@@ -335,7 +336,7 @@ def test_names_are_kept_in_nfc(caller: Caller, settings: Settings) -> None:
 def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings) -> None:
     """What another version or a hand wrote into the record survives an update."""
     caller.post("update", SEED_APPLICATION)
-    path = settings.data_dir / "applications" / "erp.json"
+    path = Record(settings.data_dir, "applications", "erp")
     fieldmap = {**FIELDMAP, "phone": "tel"}
     path.write_text(json.dumps({**stored(settings), "format": 2, "colour": {"red": 1}, "fieldmap": fieldmap}))
     caller.post("generate", {"name": "ERP"})
@@ -351,7 +352,7 @@ def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings
 def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """With REQUIRE_STRONG_SECRETS a weak secret is 400 and names the field."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", "the-Password-of-the-tests")
-    strict = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, require_strong_secrets=True)
+    strict = dataclasses.replace(settings, require_strong_secrets=True)
     caller = Caller(create_app(strict, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
     answer = caller.post("update", SEED_APPLICATION)
     assert answer.status_code == 400
@@ -367,7 +368,7 @@ def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkey
 def test_a_damaged_record_is_an_outage_of_its_own(caller: Caller, settings: Settings, change: dict[str, Any]) -> None:
     """A record that is no application is 503 for its calls, is not overwritten, and stops no other."""
     caller.post("update", SEED_APPLICATION)
-    path = settings.data_dir / "applications" / "erp.json"
+    path = Record(settings.data_dir, "applications", "erp")
     damaged = json.dumps({**stored(settings), **change})
     path.write_text(damaged)
     for call, body in (("update", SEED_APPLICATION), ("generate", {"name": "ERP"})):
