@@ -151,7 +151,7 @@ def test_status(admin: Person) -> None:
 def test_where_a_setting_comes_from(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
     """A setting of the environment says so, and one that may hold a password is not shown."""
     folder = tmp_path_factory.mktemp("settings")
-    shared = "redis://:hidden@127.0.0.1:1/0"
+    shared = "redis://:pa55-of-redis@127.0.0.1:1/0"
     server = Server(folder, DATAFOR_TOKEN_LEEWAY="7", DATAFOR_TOKEN_RATELIMIT_STORAGE_URI=shared).start()
     one = person(server)
     one.sign_in()
@@ -159,7 +159,7 @@ def test_where_a_setting_comes_from(person: Callable[..., Person], tmp_path_fact
     expect(row).to_contain_text("7.0")
     expect(row).to_contain_text("environment variable DATAFOR_TOKEN_LEEWAY")
     expect(one.page.get_by_role("row", name="RATELIMIT_STORAGE_URI")).to_contain_text("************")
-    assert "hidden" not in one.page.content()
+    assert "pa55-of-redis" not in one.page.content()
     server.stop()
 
 
