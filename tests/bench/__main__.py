@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -76,6 +77,8 @@ def main() -> None:
     options = arguments().parse_args()
     if not is_there():
         sys.exit("The benchmark needs wrk, and it is not installed: apt-get install wrk (Debian, Ubuntu).")
+    # So that the servers are stopped, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))
     now = dt.datetime.now(dt.UTC)
     results: dict[str, Any] = {"date": now.isoformat(timespec="seconds"), "machine": machine()}
     results["load_before"] = os.getloadavg()[0]

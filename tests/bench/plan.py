@@ -98,7 +98,7 @@ def planned(options: argparse.Namespace, folder: str) -> Plan:
         raise Failed("--sizes must be three numbers")
     return Plan(
         folder=Path(folder),
-        seconds=options.seconds or (0.6 if quick else 1.2),
+        seconds=options.seconds or (0.6 if quick else 1.0),
         rounds=options.rounds or (3 if quick else 5),
         connections=options.connections or ((16,) if quick else (1, 16, 64)),
         sizes=(sizes[0], sizes[1], sizes[2]),

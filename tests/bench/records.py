@@ -20,7 +20,9 @@ DETAIL = "/plugin/datafor-modeler/api/user/detail"
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 KEYS = ("RS256", "ES256")
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-_SPREAD = 1000  # applications and users that requests are spread over, if there are so many
+# What requests are spread over, if there are so many. A token's first time is measured apart.
+_APPLICATIONS = 1000
+_TOKENS = 10
 
 
 def secret_of(number: int) -> str:
@@ -56,18 +58,20 @@ class Records:
         path = self.folder / "data" / collection / f"{record['name']}.json"
         path.write_text(json.dumps(record, indent=2) + "\n")
 
-    def spread(self) -> list[int]:
-        """The numbers of as many applications and users as requests are spread over, from the first to the last."""
-        count = min(self.size, _SPREAD)
+    def spread(self, most: int) -> list[int]:
+        """The numbers of at most so many applications and users, from the first on, evenly."""
+        count = min(self.size, most)
         return [number * self.size // count for number in range(count)]
 
     def generate(self) -> list[Request]:
         """By Basic, each time of another application."""
-        return [generate(number, basic()) for number in self.spread()]
+        return [generate(number, basic()) for number in self.spread(_APPLICATIONS)]
 
     def sign_in(self) -> list[Request]:
         """By token, each time of another application for another user."""
-        return [Request("GET", DETAIL, bearer(token_of(number, f"person-{number:06d}"))) for number in self.spread()]
+        return [
+            Request("GET", DETAIL, bearer(token_of(number, f"person-{number:06d}"))) for number in self.spread(_TOKENS)
+        ]
 
 
 def name_of(number: int) -> str:

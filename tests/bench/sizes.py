@@ -8,6 +8,7 @@ from typing import Any
 from tests.bench.calls import B, bare, is_token, tried
 from tests.bench.load import Contender, Failed, Request, compare, one_round
 from tests.bench.plan import Plan
+from tests.bench.records import DETAIL, bearer, token_of
 from tests.bench.servers import Running, call
 
 _CALLS = 1000  # or fewer, in a short run
@@ -25,6 +26,7 @@ def sizes(plan: Plan) -> dict[str, Any]:
         for name, requests in (("generate", records.generate()), ("sign-in", records.sign_in())):
             first, later = _first_and_later(server, requests, min(_CALLS, 20 * plan.samples))
             figures[name] = {"first_ms": first, "thousandth_ms": later}
+        figures["unseen_ms"] = _unseen(server, size)
         contenders += [
             (tried(f"generate, {size:,}", server, records.generate(), is_token), f"generate, {few:,}"),
             (
@@ -33,6 +35,9 @@ def sizes(plan: Plan) -> dict[str, Any]:
             ),
         ]
         found[str(size)] = figures
+    for contender, _ in contenders:
+        # Until both workers have read what they are asked about.
+        one_round(contender, 16, 2 * plan.seconds)
     summaries = compare(contenders, 16, plan.seconds, plan.rounds)
     for size in plan.sizes:
         figures = found[str(size)]
@@ -42,6 +47,13 @@ def sizes(plan: Plan) -> dict[str, Any]:
     # It takes memory from whatever is measured next.
     plan.stop(str(plan.sizes[2]))
     return found
+
+
+def _unseen(server: Running, size: int) -> float:
+    """Milliseconds of a call with a token of the last application that no worker has seen."""
+    tokens = [token_of(size - 1, f"person-{size - 1:06d}", jti=f"{time.time()} {number}") for number in range(7)]
+    requests = [Request("GET", DETAIL, bearer(text)) for text in tokens]
+    return _first_and_later(server, requests, len(requests))[1]
 
 
 def _first_and_later(server: Running, requests: list[Request], calls: int) -> tuple[float, float]:
