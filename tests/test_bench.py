@@ -28,7 +28,7 @@ def test_a_run_in_small(tmp_path: Path) -> None:
     """Every section runs through, its answers looked at, and leaves a figure for every call, and a table."""
     need("wrk")
     output = tmp_path / "results.json"
-    small = ("--quick", "--seconds=0.2", "--rounds=1", "--connections=4", "--sizes=3,20,40", "--samples=10")
+    small = ("--quick", "--seconds=0.1", "--rounds=1", "--connections=4", "--sizes=3,20,40", "--samples=10")
     sections = "calls,list,sizes,unseen,writes,beside,inside"
     done = run(*small, f"--sections={sections}", f"--output={output}")
     assert done.returncode == 0, done.stderr
