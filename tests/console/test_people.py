@@ -23,7 +23,12 @@ def come_in(server: Server, application: str, username: str, **payload: str) -> 
 def test_users(admin: Person) -> None:
     """The list has type, roles, state and how each user came in; search and type filter it."""
     name = f"lena-{admin.run}"
-    register(admin.server, name=f"from-{admin.run}", secret=secret_of("from"), initroles=["SYS_Creator", "Sales"])
+    register(
+        admin.server,
+        name=f"from-{admin.run}",
+        secret=secret_of(f"from-{admin.run}"),
+        initroles=["SYS_Creator", "Sales"],
+    )
     come_in(admin.server, f"from-{admin.run}", name, name="Lena Wu")
     page = admin.open("users")
     page.get_by_label("Search").fill("LENA wu")
