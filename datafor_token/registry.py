@@ -89,11 +89,12 @@ class Registry:
             record(Event(kind=Kind.APPLICATION_DELETED, application=self.get(name).name))
             self._store.delete(COLLECTION, name)
 
-    def rotate(self, name: str, secret: str | None, grace: int) -> Rotation:
+    def rotate(self, name: str, secret: str | None, grace: int, seen: int | None = None) -> Rotation:
         """Give the application a new secret; for ``grace`` seconds the present one goes on being accepted.
 
-        ``secret`` may be ``None`` for a shared one: a random one is made. Raises ``NotFound``, and
-        ``InvalidInput`` for a secret that does not fit the algorithm or is the present one.
+        ``secret`` may be ``None`` for a shared one: a random one is made. ``seen``: the last change that the caller
+        knows of (milliseconds), so that nobody rotates twice by sending twice. Raises ``NotFound``, ``Conflict``
+        where there was a later one, and ``InvalidInput`` for a secret that does not fit or is the present one.
         """
         made = None if secret is not None else ""
         until = int(self._clock() * 1000) + grace * 1000
@@ -102,6 +103,8 @@ class Registry:
         def change(document: Document | None) -> Document:
             nonlocal made
             stored = self._found(document)
+            if seen is not None and stored.last_modified_date != seen:
+                raise Conflict("the application was changed meanwhile")
             if made is not None:
                 if not is_shared(stored.algorithm):
                     raise InvalidInput.of("secret", f"is missing: the service makes none for {stored.algorithm}")

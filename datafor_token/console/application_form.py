@@ -149,7 +149,7 @@ def _seconds(number: str, unit: str) -> object:
     # Only what is a plain number: whatever else was typed goes on as it is, and the schema says what is wrong.
     if number.isascii() and number.isdigit() and len(number) < 10 and unit in UNITS and not number.startswith("0"):
         return str(int(number) * UNITS[unit])
-    return number
+    return number if unit in UNITS else f"{number} {unit}"
 
 
 def _text(value: object) -> str:
@@ -158,4 +158,4 @@ def _text(value: object) -> str:
 
 def read_grace(number: str, unit: str) -> object:
     """The seconds of a grace time that was typed."""
-    return number if number == "0" else _seconds(number, unit)
+    return number if number == "0" and unit in UNITS else _seconds(number, unit)

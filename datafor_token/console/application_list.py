@@ -9,7 +9,7 @@ from datafor_token.applications import Application
 from datafor_token.console import guard, history, pages
 from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
-from datafor_token.errors import InvalidInput, NotFound
+from datafor_token.errors import DataforTokenError
 from datafor_token.names import fold
 from datafor_token.routes.paths import proxy_prefix
 from datafor_token.schemas import NamesSchema, UpdateSchema
@@ -66,17 +66,20 @@ def several() -> ResponseReturnValue:
     action, back = guard.text("action"), guard.text("back")
     if not names:
         return pages.redirect_to("applications", "nothing")
-    if action in ("enable", "disable"):
-        failed = {name: reason for name in names if (reason := _tried(name, action)) is not None}
+    sure = action == "delete" and guard.text("count") == str(len(names))
+    if sure or action in ("enable", "disable"):
+        failed = {name: error for name in names if (error := _tried(name, action)) is not None}
         if failed:
-            return pages.render("several_failed.html", status=400, failed=failed, done=len(names) - len(failed))
+            status = max(error.status for error in failed.values())
+            reasons = {name: error.message for name, error in failed.items()}
+            return pages.render("several_failed.html", status=status, failed=reasons, done=len(names) - len(failed))
+        if sure:
+            return pages.redirect_to("applications", "deleted")
         there = guard.page_to_go_to(back, guard.caller())
         address = proxy_prefix() + there if there else pages.link_to("applications", done=f"{action}d")
         return pages.go_to(address)
-    if action == "delete" and guard.text("count") == str(len(names)):
-        for name in names:
-            services().registry.delete(name)
-        return pages.redirect_to("applications", "deleted")
+    if action != "delete":
+        return pages.redirect_to("applications", "nothing")
     wrong = action == "delete" and "count" in guard.form()
     return pages.render("several_delete.html", status=400 if wrong else 200, names=names, wrong=wrong)
 
@@ -86,12 +89,15 @@ def set_enabled(name: str, value: str) -> None:
     services().registry.modify(name, lambda before: read(_update, {**before, "enable": value}))
 
 
-def _tried(name: str, action: str) -> str | None:
-    """What keeps one of several from being changed; the others go on."""
+def _tried(name: str, action: str) -> DataforTokenError | None:
+    """What keeps one of several from being changed, be it an outage; the others go on."""
     try:
-        set_enabled(name, "1" if action == "enable" else "0")
-    except (NotFound, InvalidInput) as error:
-        return error.message
+        if action == "delete":
+            services().registry.delete(name)
+        else:
+            set_enabled(name, "1" if action == "enable" else "0")
+    except DataforTokenError as error:
+        return error
     return None
 
 

@@ -85,7 +85,14 @@ def rotate_application(name: str) -> ResponseReturnValue:
         wanted = application_form.read(
             _rotate, {"name": found.name, "grace": grace, **({"secret": secret} if secret else {})}
         )
-        rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
+        seen = guard.text("seen")
+        # Without what was seen, or with what is no number, it was not this page that was sent.
+        known = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 16 else 0
+        rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"], known)
+    except Conflict:
+        notice = gettext("Nothing was rotated: this application was changed meanwhile, perhaps by sending this twice.")
+        present = services().registry.get(name)
+        return _one(present, Filled(application_form.from_application(present)), status=409, conflict=notice)
     except InvalidInput as error:
         values = application_form.from_application(found)
         errors = application_form.beside_fields(error, {"algorithm": found.algorithm})

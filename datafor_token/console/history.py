@@ -5,8 +5,11 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flask import g
+
 from datafor_token.audit import Filter
 from datafor_token.console.language import N_
+from datafor_token.errors import AuditUnavailable
 from datafor_token.names import fold
 from datafor_token.services import services
 
@@ -72,7 +75,7 @@ class Day:
 def of_applications() -> dict[str, Traces]:
     """The traces of applications, by folded name."""
     found: dict[str, Traces] = {}
-    for event in _newest(Filter(), LOOKED_AT):
+    for event in _as_far_as_read(Filter(), LOOKED_AT):
         name = event["target"].get("application")
         if isinstance(name, str):
             traces = found.setdefault(fold(name), Traces())
@@ -86,7 +89,7 @@ def of_applications() -> dict[str, Traces]:
 def of_users() -> dict[str, Traces]:
     """The traces of users, by folded name: who or what made them, and their last sign-in."""
     found: dict[str, Traces] = {}
-    for event in _newest(Filter(), LOOKED_AT):
+    for event in _as_far_as_read(Filter(), LOOKED_AT):
         name = event["target"].get("user")
         if isinstance(name, str):
             traces = found.setdefault(fold(name), Traces())
@@ -114,17 +117,25 @@ def last_day() -> Day:
 
 def about_application(name: str, most: int = 10) -> list[Event]:
     """The last events about one application."""
-    return list(_newest(Filter(application=name), most))
+    return list(_as_far_as_read(Filter(application=name), most))
 
 
 def about_user(name: str, most: int = 10) -> list[Event]:
     """The last events by or about one user."""
-    return list(_newest(Filter(user=name), most))
+    return list(_as_far_as_read(Filter(user=name), most))
 
 
 def milliseconds(event: Event) -> float:
     """When the event was, in milliseconds since 1970."""
     return dt.datetime.fromisoformat(str(event["time"])).timestamp() * 1000
+
+
+def _as_far_as_read(wanted: Filter, most: int) -> Iterator[Event]:
+    """The same; where the log cannot be read, the page says so and shows all the rest."""
+    try:
+        yield from _newest(wanted, most)
+    except AuditUnavailable:
+        g.audit_unreadable = True
 
 
 def _newest(wanted: Filter, most: int) -> Iterator[Event]:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from datafor_token.console import application_form
+from datafor_token.errors import InvalidInput
+from datafor_token.schemas import UpdateSchema
 from tests.console.browsing import LONG_NAME, Person, register
 from tests.support import STRONG_SECRET, Server, key_for, public_pem, record_of
 
@@ -151,6 +154,22 @@ def test_rotate(admin: Person) -> None:
     expect(page.get_by_role("region", name="Rotate the secret")).to_contain_text(re.compile("It was last used: .*20"))
 
 
+def test_rotate_twice(admin: Person) -> None:
+    """A form that is sent once more, by a reload or by two at once, rotates nothing and says so."""
+    name = name_for(admin, "twice")
+    register(admin.server, name=name)
+    page = admin.open(f"applications/{name}")
+    other = admin.page.context.new_page()
+    other.goto(page.url)
+    page.get_by_role("button", name="Rotate", exact=True).click()
+    made = page.locator("#made").inner_text()
+    other.get_by_role("button", name="Rotate", exact=True).click()
+    expect(other.get_by_role("alert").first).to_contain_text("Nothing was rotated")
+    other.close()
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    assert (stored["secret"], stored["previous"]["secret"]) == (made, STRONG_SECRET)
+
+
 def test_rotate_to_a_key(admin: Person) -> None:
     """An application of a pair of keys is rotated to a typed public key; without one the field says what is missing."""
     name = name_for(admin, "keys")
@@ -224,6 +243,33 @@ def test_several_at_once(admin: Person) -> None:
     expect(page.get_by_role("status").first).to_have_text("Deleted.")
     left = admin.server.request("GET", "/plugin/datafor-modeler/api/token/list").json["data"]
     assert [one["name"] for one in left if one["name"].startswith(stem)] == names[2:]
+
+
+def test_one_of_several_is_damaged(admin: Person) -> None:
+    """What cannot be changed stops no other one, and the page names it and says how many were changed."""
+    stem = name_for(admin, "torn")
+    names = [f"{stem}-{number}" for number in range(3)]
+    for name in names:
+        register(admin.server, name=name)
+    page = admin.open(f"applications?q={stem}")
+    for name in names:
+        page.get_by_role("checkbox", name=name).check()
+    record = admin.server.data_dir / "applications" / f"{names[1]}.json"
+    whole = record.read_text()
+    record.write_text("{broken")
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("main")).to_contain_text("2 applications were changed.")
+    expect(page.get_by_role("listitem").filter(has_text=names[1])).to_contain_text("storage is unavailable")
+    record.write_text(whole)
+    states = [record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] for name in names]
+    assert states == ["0", "1", "0"]
+
+
+def test_a_unit_that_is_none() -> None:
+    """A unit of time that the form does not have makes no other lifetime: it is refused as what it is."""
+    values = {**application_form.NEW, "name": "Unit", "secret": STRONG_SECRET, "unit": "evil"}
+    with pytest.raises(InvalidInput, match="expire must be a whole number"):
+        application_form.read(UpdateSchema(), application_form.to_call(values))
 
 
 def test_nothing_ticked(admin: Person) -> None:
@@ -313,3 +359,21 @@ def test_a_damaged_record_is_named(person: Callable[..., Person], tmp_path_facto
     one.open("applications/Broken")
     expect(page.get_by_role("heading", level=1)).to_have_text("Not available at the moment")
     server.stop()
+
+
+def test_an_audit_log_that_cannot_be_read(admin: Person) -> None:
+    """Pages that only adorn themselves with the audit log show all the rest, and say that it cannot be read."""
+    name = name_for(admin, "shown")
+    register(admin.server, name=name)
+    admin.open("applications")
+    log, aside = admin.server.data_dir / "audit.log", admin.server.data_dir / "audit.aside"
+    log.rename(aside)
+    log.mkdir()
+    try:
+        for address in (f"applications?q={name}", f"applications/{name}", "users", "user?name=admin"):
+            page = admin.open(address)
+            expect(page.get_by_role("alert").first).to_have_text("The audit log cannot be read.")
+            expect(page.get_by_role("main")).to_contain_text(name if "applications" in address else "admin")
+    finally:
+        log.rmdir()
+        aside.rename(log)

@@ -265,6 +265,7 @@ DOMAIN = ("accounts", "applications", "auth", "forms", "issuer", "key_text", "ke
 NEVER_HERE = {
     "differs from payload.username", "can not be given: the service sets that claim itself",
     "meets another value in the claim {}", "must be an object",
+    "the application was changed meanwhile",  # of a rotation sent twice, whose page has words of its own
     "the {} {}",  # the JSON reader's predicate behind it: of header and payload, each has its own
 }  # fmt: skip
 
