@@ -119,6 +119,8 @@ def unavailable(data_dir: Path, collection: str) -> Iterator[None]:
     if KIND == "file":
         (data_dir / collection).rename(gone)
     else:
+        # The generations first: what was remembered under them needs no records.
+        _ask("ALTER TABLE datafor_generations RENAME TO gone_generations", data_dir)
         _ask("ALTER TABLE datafor_records RENAME TO gone", data_dir)
     try:
         yield
@@ -127,6 +129,7 @@ def unavailable(data_dir: Path, collection: str) -> Iterator[None]:
             gone.rename(data_dir / collection)
         else:
             _ask("ALTER TABLE gone RENAME TO datafor_records", data_dir)
+            _ask("ALTER TABLE gone_generations RENAME TO datafor_generations", data_dir)
 
 
 def _ask(question: str, data_dir: Path, collection: str = "", name: str = "", text: str = "") -> list[Any]:
