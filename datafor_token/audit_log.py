@@ -6,7 +6,6 @@ it at any time, and pack it at its next turn (``delaycompress``).
 
 import contextlib
 import errno
-import logging
 import os
 import stat
 import time
@@ -16,8 +15,6 @@ from pathlib import Path
 from datafor_token.errors import AuditUnavailable, LockTimeout
 from datafor_token.store.disk import hand_over
 from datafor_token.store.locking import lock
-
-log = logging.getLogger(__name__)
 
 FILE = "audit.log"
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
@@ -49,7 +46,7 @@ class AuditLog:
                 self._clean(file, torn.written)
                 raise
         except OSError as error:
-            raise AuditUnavailable(reason=f"cannot write the audit log: {os.strerror(error.errno or 0)}") from error
+            raise _unwritten(error) from error
 
     def append_for_sure(self, line: bytes) -> None:
         """The same under a lock that keeps it from being lost, and it is on the disk when this returns."""
@@ -67,7 +64,7 @@ class AuditLog:
         except LockTimeout as error:
             raise AuditUnavailable(reason=f"the audit log is locked: {error.reason}") from None
         except OSError as error:
-            raise AuditUnavailable(reason=f"cannot write the audit log: {os.strerror(error.errno or 0)}") from error
+            raise _unwritten(error) from error
 
     def check(self) -> None:
         """Raise ``AuditUnavailable`` where the file cannot even be opened and locked."""
@@ -113,12 +110,11 @@ class _Open:
             raise AuditUnavailable(reason=f"{path.name} is no regular file")
         if status.st_size == 0:
             hand_over(path)
-        self._path = path
         self.identity = status.st_dev, status.st_ino
         self._process = os.getpid()
         self._looked = time.monotonic()
         # A power cut may have torn the last line, which must not take the next one with it.
-        self.is_torn = status.st_size > 0 and os.pread(self.descriptor, 1, status.st_size - 1) != b"\n"
+        self.is_torn = not self._line_ends_at(status.st_size)
 
     def is_trusted(self) -> bool:
         """Whether it was looked at a moment ago: in the moment of a rotation the old file does as well."""
@@ -131,8 +127,7 @@ class _Open:
             found = os.lstat(path)
         except FileNotFoundError:
             return False
-        if found.st_size:
-            self.is_torn = os.pread(self.descriptor, 1, found.st_size - 1) != b"\n"
+        self.is_torn = not self._line_ends_at(found.st_size)
         return (found.st_dev, found.st_ino) == self.identity and self._process == os.getpid()
 
     def write(self, line: bytes) -> None:
@@ -147,10 +142,18 @@ class _Open:
     def take_back(self, written: int) -> bool:
         """Remove what there was room for of a line, under the lock, unless somebody has written behind it."""
         begins = os.fstat(self.descriptor).st_size - written
-        if begins and os.pread(self.descriptor, 1, begins - 1) != b"\n":
+        if not self._line_ends_at(begins):
             return False
         os.ftruncate(self.descriptor, begins)
         return True
+
+    def _line_ends_at(self, position: int) -> bool:
+        """Whether a line can begin there: at the file's beginning, or behind a whole one."""
+        return position == 0 or os.pread(self.descriptor, 1, position - 1) == b"\n"
+
+
+def _unwritten(error: OSError) -> AuditUnavailable:
+    return AuditUnavailable(reason=f"cannot write the audit log: {os.strerror(error.errno or 0)}")
 
 
 class _Torn(OSError):

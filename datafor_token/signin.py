@@ -83,7 +83,7 @@ class SignIn:
             if present != application:
                 return None
             verdict = self._of_signer(token, present, secret, (), create=True)
-            if verdict.reason is None:
+            if verdict.reason is None and verdict.vouched is not None:
                 self.verified.keep(text, listing, verdict.vouched)
                 return verdict
         return None

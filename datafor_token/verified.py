@@ -37,10 +37,8 @@ class VerifiedTokens:
         self.looked_up(kept is not None)
         return None if kept is None else kept[1]
 
-    def keep(self, text: str, listing: Listing, vouched: Vouched | None) -> None:
+    def keep(self, text: str, listing: Listing, vouched: Vouched) -> None:
         """Remember what the listing accepted."""
-        if vouched is None:
-            return
         with self._lock:
             while len(self._kept) >= _MOST:
                 self._kept.pop(next(iter(self._kept)), None)
