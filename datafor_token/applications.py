@@ -102,12 +102,13 @@ class Application:
         return verification_key(self.algorithm, self.secret)
 
     @functools.cached_property
-    def _previous_key(self) -> Key | None:
+    def previous_key(self) -> Key | None:
+        """What verifies tokens of the secret before the last rotation, whether that counts still or not."""
         return verification_key(self.algorithm, self.previous.secret) if self.previous else None
 
     def keys(self, now: float) -> Sequence[Key]:
         """The present key and, while a grace time runs, the one before; ``now`` is in seconds since 1970."""
-        previous = self._previous_key if self.previous is not None and self.previous_secret(now) is not None else None
+        previous = self.previous_key if self.previous is not None and self.previous_secret(now) is not None else None
         return (self.key,) if previous is None else (self.key, previous)
 
     def previous_secret(self, now: float) -> str | None:
@@ -143,14 +144,17 @@ class Application:
             member = "previous"
             values[member] = _previous(values["algorithm"], known.pop(member, None))
             member = "secret"
-            verification_key(values["algorithm"], values["secret"])
+            key = verification_key(values["algorithm"], values["secret"])
             member = "self_service"
             rules.check_self_service(values["algorithm"], self_service=values["self_service"])
         except KeyError:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} is missing") from None
         except RuleError as error:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} {error}") from None
-        return cls(**values, extra=known)
+        application = cls(**values, extra=known)
+        # Where ``key`` would keep it, when it is asked for.
+        vars(application)["key"] = key
+        return application
 
 
 def field_map(value: object) -> FieldMap:
@@ -158,8 +162,15 @@ def field_map(value: object) -> FieldMap:
     if not isinstance(value, Mapping) or not value.keys() >= {"username", "name", "email"}:
         raise RuleError("must be an object with username, name and email")
     extra = dict(value)
-    claims = {field: rules.claim_name(extra.pop(field)) for field in ("username", "name", "email")}
-    fieldmap = FieldMap(**claims, extra=extra)
+    claims = tuple(rules.claim_name(extra.pop(field)) for field in ("username", "name", "email"))
+    fieldmap = _plain_field_map(*claims)
+    return dataclasses.replace(fieldmap, extra=extra) if extra else fieldmap
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_field_map(username: str, name: str, email: str) -> FieldMap:
+    # A pure function of its arguments, of which most applications have the same.
+    fieldmap = FieldMap(username, name, email)
     check_different_claims(fieldmap)
     return fieldmap
 

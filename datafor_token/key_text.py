@@ -26,8 +26,10 @@ def is_key(text: str) -> bool:
     """Whether the text is a key or certificate in PEM, or a key in the Base64 of its DER, which begins with M."""
     if "-----BEGIN " in text:
         return True
+    if not text.startswith("M"):
+        return False
     try:
-        data = base64.b64decode("".join(text.splitlines()), validate=True) if text.startswith("M") else b""
+        data = base64.b64decode("".join(text.splitlines()), validate=True)
         serialization.load_der_public_key(data)
     except _UNREADABLE:
         return False

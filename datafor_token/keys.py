@@ -43,7 +43,7 @@ _BY_NAME: dict[str, Algorithm] = get_default_algorithms()
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Key:
     """A checked key, ready to sign or verify with the one algorithm that it is for.
 
@@ -70,17 +70,22 @@ class SharedKey(Key):
     To end it costs half of what a new one costs, and a token is tried with the keys of many applications.
     """
 
+    __slots__ = ("_inner", "_outer")
+    _inner: Any
+    _outer: Any
+
     def __init__(self, algorithm: str, material: bytes) -> None:
         super().__init__(algorithm, material)
         make = _HASHES[algorithm]
         block = make().block_size
         padded = (make(material).digest() if len(material) > block else material).ljust(block, b"\0")
-        # Past the dataclass, which is frozen: it is no field, and shown nowhere.
-        vars(self)["begun"] = make(padded.translate(_INNER)), make(padded.translate(_OUTER))
+        # Past the dataclass, which is frozen: they are no fields, and shown nowhere.
+        object.__setattr__(self, "_inner", make(padded.translate(_INNER)))
+        object.__setattr__(self, "_outer", make(padded.translate(_OUTER)))
 
     def sign(self, message: bytes) -> bytes:
         """The HMAC of ``message``."""
-        inner, outer = (begun.copy() for begun in vars(self)["begun"])
+        inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(message)
         outer.update(inner.digest())
         mac: bytes = outer.digest()
@@ -89,8 +94,7 @@ class SharedKey(Key):
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is the HMAC of ``message``, in constant time."""
         # As in ``sign``, once more: this is tried for each of a thousand applications.
-        inner, outer = vars(self)["begun"]
-        inner, outer = inner.copy(), outer.copy()
+        inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(message)
         outer.update(inner.digest())
         return hmac.compare_digest(outer.digest(), signature)

@@ -22,6 +22,7 @@ RESERVED_TOKEN_NAMES = frozenset([
 # fmt: on
 # Characters; what is longer is too long for every rule, however much of it NFC puts together.
 _LONGEST_DECOMPOSED = 2048
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -38,6 +39,9 @@ def fold(name: str) -> str:
 
 def application_name(text: str) -> str:
     """The name of an application: 1 to 64 letters, marks, digits, ``_`` and ``-``; answered in NFC."""
+    if _PLAIN_NAME.fullmatch(text):
+        # The same, and most names.
+        return text
     name = _normalized(text)
     if not name:
         raise RuleError("can not be empty")

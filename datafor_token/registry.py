@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from datafor_token import logs
@@ -12,12 +12,12 @@ from datafor_token.audit import Audit
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.events import Event, Kind
 from datafor_token.keys import is_shared, new_secret
-from datafor_token.listing import Listing, listing_of
+from datafor_token.listing import Entry, Listing, listing_of
 from datafor_token.merging import changed_fields, check_new_secret, merged
 from datafor_token.sealing import Sealer
 from datafor_token.secrecy import Secrecy
 from datafor_token.store.base import Document, Store
-from datafor_token.store.kept import Kept
+from datafor_token.store.kept import Index, Kept
 from datafor_token.strength import weakness
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Registry:
         self._audit = audit
         self._sealer = Sealer(secrecy)
         self._kept = Kept(store, COLLECTION, self._sealer.opened)
+        self._index = Index(store, COLLECTION, lambda document: Entry.of(self._sealer.opened(document)))
         self._listing: tuple[object, Listing] | None = None
         self._clock = clock
         self._require_strong_secrets = require_strong_secrets
@@ -62,26 +63,43 @@ class Registry:
 
     def the_only_one(self) -> Application:
         """The application where there is just one; with several ``InvalidInput``, with none ``NotFound``."""
-        found = self._kept.all()
+        # What was changed in a record by hand is seen when it is read.
+        found = self._index.all(thorough=False)
         if len(found) > 1:
             raise InvalidInput.of("name", "can not be empty")
         if not found:
             raise NotFound
-        ((_, application),) = found.values()
-        if isinstance(application, RecordDamaged):
-            raise application
-        return application
+        ((name, _),) = found.values()
+        return self.get(name)
 
     def all(self, *, thorough: bool = True) -> Listing:
-        """Every application; one that cannot be read is named and stops no other.
+        """What is kept of every application; one that cannot be read is named and stops no other.
 
-        ``thorough`` is as ``Kept.all`` has it. It is the same object for as long as nothing changed.
+        ``thorough`` is as ``Index.all`` has it. It is the same object for as long as nothing changed.
         """
-        found = self._kept.all(thorough=thorough)
+        found = self._index.all(thorough=thorough)
         kept = self._listing
         if kept is None or kept[0] is not found:
             kept = self._listing = found, listing_of(found.values())
         return kept[1]
+
+    def whole(self) -> tuple[Sequence[Application], Sequence[str]]:
+        """Every application itself, sorted by name, and the names of those that cannot be read."""
+        listing = self.all()
+        applications, damaged = self.of(listing.entries)
+        return applications, sorted([*listing.damaged, *damaged])
+
+    def of(self, entries: Iterable[Entry]) -> tuple[Sequence[Application], Sequence[str]]:
+        """The applications of these entries, and the names of those that cannot be read; not those deleted since."""
+        applications, damaged = [], []
+        for entry in entries:
+            try:
+                applications.append(self.get(entry.name))
+            except NotFound:
+                continue
+            except RecordDamaged:
+                damaged.append(entry.name)
+        return applications, damaged
 
     def delete(self, name: str) -> None:
         """Remove the application; a name without one is no error, a damaged record is left alone."""

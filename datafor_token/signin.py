@@ -3,12 +3,12 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from datafor_token import logs, names, verifier
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged
-from datafor_token.listing import NOBODY, Listing
+from datafor_token.listing import NOBODY, Entry, Listing
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.settings import Settings
@@ -50,7 +50,7 @@ class SignIn:
         """
         listing = self._asked(token_name, thorough=False)
         known = self.verified.get(text, listing, self._moment())
-        if known is not None and known.application is self._present(known.application):
+        if known is not None and known.application is self._present(known.application.name):
             verdict = self.admit(known)
             if verdict.reason is None:
                 return dataclasses.replace(verdict, remembered=True)
@@ -58,18 +58,31 @@ class SignIn:
         if accepted is not None:
             return accepted
         # Somebody may have written into a record by hand: before a token is refused, every one is looked at.
-        return self._judge(text, self._asked(token_name, thorough=True).applications, create=True)
+        return self._judge(text, self._asked(token_name, thorough=True).entries, create=True)
 
     def _asked(self, token_name: str | None, *, thorough: bool) -> Listing:
         listing = self.registry.all(thorough=thorough)
         return listing if token_name is None else listing.by_token_name.get(token_name, NOBODY)
 
-    def _present(self, application: Application) -> Application | None:
+    def _present(self, name: str) -> Application | None:
         """The application as its record is at this moment, also where somebody wrote into it by hand."""
         try:
-            return self.registry.get(application.name)
+            return self.registry.get(name)
         except (NotFound, RecordDamaged):
             return None
+
+    def _only(self, entries: Sequence[Entry]) -> Application | None:
+        return self._present(entries[0].name) if len(entries) == 1 else None
+
+    def _signers(self, token: Token, entries: Iterable[Entry]) -> Iterator[tuple[Application, str]]:
+        """Those of the token's algorithm that signed it, as they are at this moment, each with the secret that did."""
+        now = self._clock()
+        for entry in verifier.signers(token, entries):
+            application = self._present(entry.name)
+            if application is not None and application.algorithm == token.algorithm:
+                secret = verifier.signing_secret(token, application, now)
+                if secret is not None:
+                    yield application, secret
 
     def _accepted(self, text: str, listing: Listing) -> Verdict | None:
         """The verdict of the first application that accepts the token; ``None`` where why not is to be found out."""
@@ -77,12 +90,8 @@ class SignIn:
             token = verifier.read(text)
         except Refused:
             return None
-        candidates = listing.candidates(token.algorithm, token.claims)
-        for application, secret in verifier.signers(token, candidates, self._clock()):
-            present = self._present(application)
-            if present != application:
-                return None
-            verdict = self._of_signer(token, present, secret, (), create=True)
+        for application, secret in self._signers(token, listing.candidates(token.algorithm, token.claims)):
+            verdict = self._of_signer(token, application, secret, (), create=True)
             if verdict.reason is None and verdict.vouched is not None:
                 self.verified.keep(text, listing, verdict.vouched)
                 return verdict
@@ -91,9 +100,9 @@ class SignIn:
     def explain(self, text: str, application: Application | None) -> Verdict:
         """The same judgement without any effect; for one application, or for all."""
         if application is not None:
-            return self._judge(text, [application], create=False)
+            return self._judge(text, [Entry.of(application)], create=False)
         listing = self.registry.all()
-        verdict = self._judge(text, listing.applications, create=False)
+        verdict = self._judge(text, listing.entries, create=False)
         if verdict.reason is None or not listing.damaged:
             return verdict
         left_out = f"not asked, since their records cannot be read: {shown(listing.damaged)}"
@@ -109,7 +118,7 @@ class SignIn:
         except Refused:
             return
         listing = self.registry.all()
-        readings = list(self._readings(token, listing.applications))
+        readings = list(self._readings(token, listing.entries))
         mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
         for vouched in mine:
             if vouched.identifier is not None:
@@ -120,49 +129,35 @@ class SignIn:
             # It may be the damaged application's: nobody may believe that it is dead.
             raise RecordDamaged(reason=f"whether a token can be revoked is not known without {listing.damaged[0]}")
 
-    def _readings(self, token: Token, applications: Sequence[Application]) -> Iterator[Vouched]:
+    def _readings(self, token: Token, entries: Sequence[Entry]) -> Iterator[Vouched]:
         """Whom the token names, by each application that signed it, enabled or not."""
-        now = self._clock()
-        for application in applications:
-            secret = self._secret(token, application, now)
-            if secret is not None:
-                with contextlib.suppress(Refused):
-                    moment = self._moment()
-                    yield verifier.check_claims(token, application, secret, moment, must_have_begun=False)[0]
+        for application, secret in self._signers(token, _fitting(token, entries)):
+            with contextlib.suppress(Refused):
+                moment = self._moment()
+                yield verifier.check_claims(token, application, secret, moment, must_have_begun=False)[0]
 
-    def _judge(self, text: str, applications: Sequence[Application], *, create: bool) -> Verdict:
+    def _judge(self, text: str, entries: Sequence[Entry], *, create: bool) -> Verdict:
         try:
             token = verifier.read(text)
         except Refused as refused:
             return Verdict(refused.reason, [refused.step])
         steps = [Step("read", ok=True, detail=f"the token can be read; its alg is {token.algorithm[:16]}")]
-        fitting = [application for application in applications if application.algorithm == token.algorithm]
+        fitting = _fitting(token, entries)
         if not fitting:
-            return unexpected_algorithm(token, applications, steps)
-        now = self._clock()
-        signers = [
-            (application, secret)
-            for application in fitting
-            if (secret := self._secret(token, application, now)) is not None
-        ]
-        if not signers:
-            return unknown_signature(fitting, steps)
+            return unexpected_algorithm(token, entries, steps, self._only(entries))
         verdicts = []
-        for application, secret in signers:
+        for application, secret in self._signers(token, fitting):
             verdict = self._of_signer(token, application, secret, steps, create=create)
             if verdict.reason is None:
                 return verdict
             verdicts.append(verdict)
+        if not verdicts:
+            return unknown_signature(fitting, steps, self._only(fitting))
         # The first by name of those that came furthest.
         return max(verdicts, key=lambda verdict: len(verdict.steps))
 
     def _moment(self) -> Moment:
         return Moment(self._clock(), self._settings.leeway)
-
-    def _secret(self, token: Token, application: Application, now: float) -> str | None:
-        if application.algorithm != token.algorithm:
-            return None
-        return verifier.signing_secret(token, application, now)
 
     def _of_signer(
         self, token: Token, application: Application, secret: str, before: Sequence[Step], *, create: bool
@@ -246,3 +241,7 @@ class SignIn:
             detail = f"the secret of {vouched.application.name} is weak: it never signs an Administrator in"
             raise Refused("administrator", "administrator_refused", detail)
         return Step("administrator", ok=True, detail="tokens of this application may sign an Administrator in")
+
+
+def _fitting(token: Token, entries: Sequence[Entry]) -> Sequence[Entry]:
+    return [entry for entry in entries if entry.algorithm == token.algorithm]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datafor_token.applications import Application
+from datafor_token.listing import Entry
 from datafor_token.users import User
 from datafor_token.verifier import Step, Token, Vouched
 
@@ -35,20 +36,20 @@ class Verdict:
         }
 
 
-def unexpected_algorithm(token: Token, applications: Sequence[Application], steps: list[Step]) -> Verdict:
-    """No application expects the token's algorithm."""
-    expected = shown([f"{one.name} expects {one.algorithm}" for one in applications], "; ")
+def unexpected_algorithm(
+    token: Token, entries: Sequence[Entry], steps: list[Step], only: Application | None
+) -> Verdict:
+    """No application expects the token's algorithm; ``only`` is the application where just one was asked."""
+    expected = shown([f"{one.name} expects {one.algorithm}" for one in entries], "; ")
     detail = f"{expected or 'there is no application'}, the token says {token.algorithm[:16]}"
-    only = applications[0] if len(applications) == 1 else None
     return Verdict("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
 
 
-def unknown_signature(fitting: Sequence[Application], steps: list[Step]) -> Verdict:
-    """None of those that expect the algorithm has the secret that signed the token."""
-    names = shown([application.name for application in fitting])
+def unknown_signature(fitting: Sequence[Entry], steps: list[Step], only: Application | None) -> Verdict:
+    """None of those that expect the algorithm has the secret that signed the token; ``only`` is the one of just one."""
+    names = shown([entry.name for entry in fitting])
     algorithm = Step("algorithm", ok=True, detail=f"expected by {names}")
     detail = f"not signed with the secret of {names}: it was changed, or the token is another's"
-    only = fitting[0] if len(fitting) == 1 else None
     return Verdict("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)
 
 

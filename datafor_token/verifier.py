@@ -17,6 +17,7 @@ from datafor_token import strict_json
 from datafor_token.applications import Application
 from datafor_token.errors import RuleError
 from datafor_token.keys import Key, verification_key
+from datafor_token.listing import Entry
 from datafor_token.names import user_name
 from datafor_token.rules import TIME_CLAIMS
 
@@ -127,19 +128,17 @@ def read(text: str) -> Token:
     return Token(header, claims, f"{header_part}.{payload_part}".encode(), signature)
 
 
-def signers(token: Token, applications: Iterable[Application], now: float) -> Iterator[tuple[Application, str]]:
-    """The applications that signed the token, in their order, each with the secret that did; found as they are asked.
+def signers(token: Token, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Those whose present or previous secret signed the token, in their order, found as they are asked for.
 
-    Only for applications whose algorithm is the token's.
+    Only for entries whose algorithm is the token's.
     """
     message, signature = token.signing_input, token.signature
-    for application in applications:
-        if application.key.verify(message, signature):
-            yield application, application.secret
-        elif application.previous is not None:
-            secret = signing_secret(token, application, now)
-            if secret is not None:
-                yield application, secret
+    for entry in entries:
+        if entry.key.verify(message, signature) or (
+            entry.previous is not None and entry.previous.verify(message, signature)
+        ):
+            yield entry
 
 
 def signing_secret(token: Token, application: Application, now: float) -> str | None:

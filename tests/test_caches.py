@@ -1,5 +1,6 @@
 """What is remembered: everything counts at the next call, whoever changed it, and nothing grows without a bound."""
 
+import hmac
 import json
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from datafor_token.applications import COLLECTION
 from datafor_token.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store.files import FileStore
-from datafor_token.store.kept import Kept
+from datafor_token.store.kept import Index, Kept
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.stores import Record
 from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem
@@ -244,3 +245,43 @@ def test_private_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     for algorithm in ("ES256", "ES384", "ES512", "EdDSA"):
         remembered.get(private_pem(key_for(algorithm)))
     assert len(remembered._kept) <= 2
+
+
+def test_a_record_that_goes_while_all_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is removed between the look at all and its reading is not there, and is when it comes back."""
+    store = FileStore(tmp_path, ("users",), 5)
+    for name in ("lena", "otto"):
+        store.put("users", {"name": name})
+    index: Index[str] = Index(store, "users", lambda document: str(document["name"]))
+    changes = FileStore.changes
+
+    def losing_one(one: FileStore, collection: str, known: Any) -> Any:
+        found = changes(one, collection, known)
+        store.delete("users", "otto")
+        return found
+
+    monkeypatch.setattr(FileStore, "changes", losing_one)
+    assert [name for name, _ in index.all().values()] == ["lena"]
+    monkeypatch.setattr(FileStore, "changes", changes)
+    store.put("users", {"name": "otto"})
+    assert sorted(name for name, _ in index.all().values()) == ["lena", "otto"]
+
+
+def test_little_is_kept_of_many(app: Flask, caller: Caller) -> None:
+    """Of each application there is kept what a token is tried with and what lists are searched by, nothing else."""
+    caller.post("update", application(secret=STRONG_SECRET, initpwd="the-first-password"))
+    entry = bundle(app).registry.all().entries[0]
+    kept = {name: getattr(entry, name) for name in entry.__slots__}
+    assert kept.pop("key").verify(b"message", hmac.digest(STRONG_SECRET.encode(), b"message", "sha256"))
+    assert kept == {
+        "name": "ERP",
+        "algorithm": "HS256",
+        "token_name": "token",
+        "claim": "loginname",
+        "creator_id": "admin",
+        "enable": True,
+        "self_service": False,
+        "previous": None,
+        "previous_until": 0,
+    }
+    assert STRONG_SECRET not in repr(entry)

@@ -74,11 +74,11 @@ def list_all(*, as_json: bool) -> None:
 
     Example: flask application list
     """
-    listing = services().registry.all()
-    rows = [_fields(one) for one in listing.applications]
+    applications, damaged = services().registry.whole()
+    rows = [_fields(one) for one in applications]
     columns = ("name", "algorithm", "enable", "token_name", "expire", "inituser", "initroles")
     show(rows if as_json else [{name: row[name] for name in columns} for row in rows], as_json=as_json)
-    name_damaged(listing.damaged)
+    name_damaged(damaged)
 
 
 @application.command("show")
@@ -208,11 +208,10 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
     Example: flask application export > applications.toml
     """
     registry = services().registry
-    listing = registry.all()
-    if listing.damaged and not names:
+    found, damaged = ([registry.get(name) for name in names], []) if names else registry.whole()
+    if damaged:
         # A file without them would delete them where it is applied with --prune.
-        raise RecordDamaged(f"these records cannot be read: {', '.join(listing.damaged)}")
-    found = [registry.get(name) for name in names] if names else listing.applications
+        raise RecordDamaged(f"these records cannot be read: {', '.join(damaged)}")
     entries = [declared.declaration(one, services().clock(), with_secrets=secrets) for one in found]
     click.echo(tomli_w.dumps({"application": entries}) if form == "toml" else declared.as_json(entries), nl=False)
 

@@ -124,7 +124,7 @@ def rekey() -> None:
         sys.exit(1)
     try:
         services().audit.note(Event(kind=Kind.STORE_REKEYED))
-        for application in listing.applications:
+        for application in listing.entries:
             try:
                 services().registry.reseal(application.name)
             except NotFound:
@@ -135,7 +135,7 @@ def rekey() -> None:
     except StoreUnavailable as error:
         click.echo(f"{error.message}: {error.reason}; run it again", err=True)
         sys.exit(UNAVAILABLE)
-    click.echo(f"{len(listing.applications)} applications are encrypted with the key {services().secrecy.identifier}")
+    click.echo(f"{len(listing.entries)} applications are encrypted with the key {services().secrecy.identifier}")
 
 
 def _files(instead: str) -> FileStore:

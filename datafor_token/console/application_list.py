@@ -10,6 +10,7 @@ from datafor_token.console import guard, history, pages
 from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import DataforTokenError
+from datafor_token.listing import Entry
 from datafor_token.names import fold
 from datafor_token.routes.paths import proxy_prefix
 from datafor_token.schemas import NamesSchema, UpdateSchema
@@ -38,14 +39,15 @@ def home() -> ResponseReturnValue:
 @blueprint.get("/applications")
 def applications() -> ResponseReturnValue:
     """The applications that a search keeps, a hundred on a page."""
-    listing, now = services().registry.all(), services().clock()
+    registry, now = services().registry, services().clock()
+    listing = registry.all()
     state = request.args.get("state", "")
-    kept = [one for one in listing.applications if state not in STATES or state in _states(one, now)]
+    kept = [one for one in listing.entries if state not in STATES or state in _states(one, now)]
     page = pages.page_of(kept, lambda one: f"{one.name} {one.algorithm} {one.token_name} {one.creator_id}")
     traces = history.of_applications()
     rows = [
         Row(one, traces.get(fold(one.name), history.Traces()), one.previous_secret(now) is not None)
-        for one in page.items
+        for one in registry.of(page.items)[0]
     ]
     return pages.render(
         "applications.html",
@@ -53,7 +55,7 @@ def applications() -> ResponseReturnValue:
         page=page,
         state=state,
         search=pages.search(),
-        there_are=len(listing.applications),
+        there_are=len(listing.entries),
         damaged=listing.damaged,
     )
 
@@ -101,6 +103,5 @@ def _tried(name: str, action: str) -> DataforTokenError | None:
     return None
 
 
-def _states(application: Application, now: float) -> set[str]:
-    grace = {"grace"} if application.previous_secret(now) is not None else set()
-    return {"enabled" if application.enable else "disabled", *grace}
+def _states(entry: Entry, now: float) -> set[str]:
+    return {"enabled" if entry.enable else "disabled", *({"grace"} if entry.in_grace(now) else ())}

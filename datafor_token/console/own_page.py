@@ -46,7 +46,8 @@ def personal_token() -> ResponseReturnValue:
 
 
 def _own(*, status: int = 200, form: Filled | None = None, **values: Any) -> ResponseReturnValue:
-    offered = [one for one in services().registry.all().applications if one.enable and one.self_service]
+    registry = services().registry
+    offered, _ = registry.of(one for one in registry.all().entries if one.enable and one.self_service)
     return pages.render(
         "own_page.html",
         status=status,

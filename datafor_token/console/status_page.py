@@ -51,7 +51,7 @@ def _store() -> Store:
     return Store(
         readable=True,
         writable=writable,
-        applications=len(listing.applications),
+        applications=len(listing.entries),
         users=len(users),
         damaged=len(listing.damaged) + len(damaged),
     )

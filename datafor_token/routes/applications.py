@@ -26,9 +26,9 @@ def update() -> Response:
 @administrator_required
 def list_all() -> Response:
     """All applications, secrets masked; the names of those that cannot be read beside them."""
-    listing = services().registry.all()
-    data = [application.to_answer(services().clock()) for application in listing.applications]
-    return success(data=data, **({"damaged": listing.damaged} if listing.damaged else {}))
+    applications, damaged = services().registry.whole()
+    data = [application.to_answer(services().clock()) for application in applications]
+    return success(data=data, **({"damaged": damaged} if damaged else {}))
 
 
 @blueprint.get(f"{MODELER}/token/content")

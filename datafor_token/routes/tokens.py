@@ -98,8 +98,10 @@ def introspect() -> Response:
 def jwks() -> Response:
     """The public keys of enabled applications (RFC 7517), those in their grace time too; nothing of shared secrets."""
     keys: dict[tuple[str, str], dict[str, str]] = {}
-    for application in services().registry.all().applications:
-        if application.enable and not is_shared(application.algorithm):
+    registry = services().registry
+    for entry in registry.all().entries:
+        if entry.enable and not is_shared(entry.algorithm):
+            application = registry.get(entry.name)
             for secret in (application.secret, application.previous_secret(services().clock())):
                 if secret is not None:
                     key = jwk(application.algorithm, secret)
@@ -110,5 +112,7 @@ def jwks() -> Response:
 def _self_service(name: str | None) -> Application | None:
     """The application of that name, or the first by name, if users may make their own tokens of it."""
     registry = services().registry
-    candidates = registry.all().applications if name is None else [registry.get(name)]
-    return next((one for one in candidates if one.enable and one.self_service), None)
+    if name is None:
+        name = next((one.name for one in registry.all().entries if one.enable and one.self_service), None)
+    application = None if name is None else registry.get(name)
+    return application if application is not None and application.enable and application.self_service else None

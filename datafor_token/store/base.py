@@ -11,6 +11,8 @@ from datafor_token.errors import RecordDamaged
 
 Document = dict[str, Any]
 Change = Callable[[Document | None], Document]
+# A record's key, its name, and its document or the error that reading it gives.
+Changed = tuple[str, str, Document | RecordDamaged]
 
 
 class AlreadyThere(Exception):
@@ -72,13 +74,11 @@ class Store(Protocol):
     def stamp(self, collection: str) -> Hashable:
         """A cheap value that differs whenever a store may have written or removed a document of the collection."""
 
-    def changes(
-        self, collection: str, known: Mapping[str, Hashable]
-    ) -> tuple[dict[str, Hashable], dict[str, tuple[str, Document | RecordDamaged]]]:
+    def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
         """The version of every record, by a key of the store's own, and the records that differ from ``known``.
 
         ``known`` is what an earlier call answered first; a version is one as ``version`` has it. The
-        records are as ``documents`` has them.
+        records come as they are read, each with its key; one that is gone by then does not come.
         """
 
     def writable(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
 
 _LARGEST_RECORD = 16 * 1024 * 1024  # bytes; the largest body (MAX_CONTENT_LENGTH) of characters that JSON escapes
+_PART = 64 * 1024  # bytes
 # The file is there and is no readable record: its own fault, while the rest of the folder is fine.
 _DAMAGED = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.EIO, errno.ENODEV})
 
@@ -84,27 +85,30 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read(path: Path) -> bytes | None:
+def read(file: str) -> bytes | None:
     """The bytes of a record's file, ``None`` where there is none; never hangs, never follows a link."""
     try:
         # O_NONBLOCK: opening a pipe that somebody left there would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise RecordDamaged(reason=f"{shown(path)} is no regular file")
+                raise RecordDamaged(reason=f"{shown(file)} is no regular file")
             if status.st_size > _LARGEST_RECORD:
-                raise RecordDamaged(reason=f"{shown(path)} is larger than any record")
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return file.read(_LARGEST_RECORD + 1)
+                raise RecordDamaged(reason=f"{shown(file)} is larger than any record")
+            # No file object, nor room for the largest record: each costs more than all the rest of reading.
+            parts = []
+            while part := os.read(descriptor, _PART):
+                parts.append(part)
+            return b"".join(parts)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
-        _check_folder(path)
+        _check_folder(file)
         return None
     except OSError as error:
         kind = RecordDamaged if error.errno in _DAMAGED else StoreUnavailable
-        raise kind(reason=f"cannot read {shown(path)}: {os.strerror(error.errno or 0)}") from error
+        raise kind(reason=f"cannot read {shown(file)}: {os.strerror(error.errno or 0)}") from error
 
 
 def status(file: str) -> os.stat_result | None:
@@ -113,18 +117,19 @@ def status(file: str) -> os.stat_result | None:
         # As text: a path object costs more than the look.
         return os.lstat(file)
     except FileNotFoundError:
-        _check_folder(Path(file))
+        _check_folder(file)
         return None
     except OSError as error:
-        raise StoreUnavailable(reason=f"cannot look at {shown(Path(file))}: {os.strerror(error.errno or 0)}") from error
+        raise StoreUnavailable(reason=f"cannot look at {shown(file)}: {os.strerror(error.errno or 0)}") from error
 
 
-def _check_folder(path: Path) -> None:
+def _check_folder(file: str) -> None:
     """A missing file is no record as long as its folder is there: one that was moved or not mounted is an outage."""
-    with outage(f"find the folder {path.parent.name}"):
-        path.parent.stat()
+    folder = Path(file).parent
+    with outage(f"find the folder {folder.name}"):
+        folder.stat()
 
 
-def shown(path: Path) -> str:
+def shown(file: Path | str) -> str:
     """A file as the log names it: its folder and itself."""
-    return f"{path.parent.name}/{path.name}"
+    return "/".join(Path(file).parts[-2:])

@@ -2,12 +2,14 @@
 
 import functools
 import hashlib
+import re
 import unicodedata
 
 from datafor_token.names import fold
 
 HASH_MARK = "~"
 _LONGEST_STEM = 200  # bytes; a file name may have 255
+_PLAIN = re.compile(r"[a-z0-9_-]{0,200}")  # what stays as it is, and most names
 
 
 @functools.lru_cache(maxsize=8192)
@@ -15,6 +17,8 @@ def stem_of(name: str) -> str:
     """What the record's file is called, without its ending; no name leaves a folder, no two names collide."""
     # A pure function of its argument: remembering it can never be wrong.
     key = fold(name)
+    if _PLAIN.fullmatch(key):
+        return key
     stem = "".join(map(_encoded, key))
     if len(stem.encode()) <= _LONGEST_STEM:
         return stem

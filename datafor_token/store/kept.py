@@ -22,7 +22,7 @@ _LOOK = 50e-6
 
 
 class Kept(Generic[T]):
-    """What ``make`` makes of the documents of one collection; it raises ``RecordDamaged`` for what is none.
+    """What ``make`` makes of a document, of those asked for last; it raises ``RecordDamaged`` for what is none.
 
     Raises ``StoreUnavailable`` in an outage, as the store does.
     """
@@ -34,10 +34,6 @@ class Kept(Generic[T]):
         self._most = most
         self._one: dict[str, tuple[Hashable, T]] = {}
         self._lock = threading.Lock()
-        self._all: Mapping[str, Named[T]] = {}
-        self._versions: Mapping[str, Hashable] = {}
-        self._stamp: Hashable = None
-        self._looked = 0.0
 
     def get(self, name: str) -> T | None:
         """What the record of that name is; ``None`` where there is none."""
@@ -58,6 +54,23 @@ class Kept(Generic[T]):
             self._one[name] = version, made
         return made
 
+
+class Index(Generic[T]):
+    """What ``make`` makes of each document of a collection, of however many: let it be small.
+
+    ``make`` and errors are as in ``Kept``.
+    """
+
+    def __init__(self, store: Store, collection: str, make: Callable[[Document], T]) -> None:
+        self._store = store
+        self._collection = collection
+        self._make = make
+        self._lock = threading.Lock()
+        self._all: Mapping[str, Named[T]] = {}
+        self._versions: Mapping[str, Hashable] = {}
+        self._stamp: Hashable = None
+        self._looked = 0.0
+
     def all(self, *, thorough: bool = True) -> Mapping[str, Named[T]]:
         """Every record, by a key of the store's own: the same object for as long as nothing changed.
 
@@ -75,13 +88,13 @@ class Kept(Generic[T]):
 
     def _look_again(self) -> None:
         versions, changed = self._store.changes(self._collection, self._versions)
+        made = {key: (name, self._made(document)) for key, name, document in changed}
         if versions == self._versions:
             return
         # A new one: whoever has the old one goes on reading it.
-        found = {key: self._all[key] for key in versions if key in self._all and key not in changed}
-        for key, (name, document) in changed.items():
-            found[key] = name, self._made(document)
-        self._all, self._versions = found, versions
+        same = (key for key, version in versions.items() if self._versions.get(key) == version)
+        self._all = {key: self._all[key] for key in same if key in self._all} | made
+        self._versions = versions
 
     def _made(self, document: Document | RecordDamaged) -> T | RecordDamaged:
         if isinstance(document, RecordDamaged):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
 from datafor_token.errors import LockTimeout, MaybeStored, RecordDamaged, StoreUnavailable
-from datafor_token.store.base import Change, Document, Store
+from datafor_token.store.base import Change, Changed, Document, Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,10 +88,16 @@ class Metered:
         return self._store.delete(collection, name)
 
     @_counted
-    def changes(
-        self, collection: str, known: Mapping[str, Hashable]
-    ) -> tuple[dict[str, Hashable], dict[str, tuple[str, Document | RecordDamaged]]]:
-        return self._store.changes(collection, known)
+    def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
+        versions, changed = self._store.changes(collection, known)
+        return versions, self._watched(collection, changed)
+
+    def _watched(self, collection: str, changed: Iterator[Changed]) -> Iterator[Changed]:
+        try:
+            yield from changed
+        except StoreUnavailable as error:
+            self.note(collection, error)
+            raise
 
     def version(self, collection: str, name: str) -> Hashable | None:
         # Only what goes wrong: it is asked several times in each request, and costs little more than to count it.

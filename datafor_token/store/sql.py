@@ -34,7 +34,7 @@ import sqlalchemy as sa
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.names import fold
 from datafor_token.store import sql_schema
-from datafor_token.store.base import AlreadyThere, Change, Document
+from datafor_token.store.base import AlreadyThere, Change, Changed, Document
 from datafor_token.store.generations import UNKNOWN, Generations
 from datafor_token.store.sql_engine import Database, deadline
 from datafor_token.store.sql_errors import outage
@@ -165,28 +165,18 @@ class SqlStore:
     def stamp(self, collection: str) -> Hashable:
         return self._generations.now(self._known(collection))
 
-    def changes(
-        self, collection: str, known: Mapping[str, Hashable]
-    ) -> tuple[dict[str, Hashable], dict[str, tuple[str, Document | RecordDamaged]]]:
+    def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
         memory = self._generations.memory(self._known(collection))
         if memory is not None and memory.listing is known:
-            return memory.listing, {}
-        versions: dict[str, Hashable] = {}
-        rows = self._pages(collection)
-        if known:
-            there = self._transactions.read(lambda connection: write_ids_of(connection, collection))
-            versions = {key: version for key, version in there.items() if known.get(key) == version}
-            rows = self._rows(collection, [key for key in there if key not in versions])
-        changed = {}
-        for row in rows:
-            versions[row.name] = row.write_id
-            changed[row.name] = _named(row)
+            return memory.listing, iter(())
+        versions = self._transactions.read(lambda connection: write_ids_of(connection, collection))
         if versions == known and isinstance(known, dict):
             # Whoever finds that nothing changed goes on with what it had.
             versions = known
         if memory is not None:
             memory.listing = versions
-        return versions, changed
+        rows = self._rows(collection, [key for key, version in versions.items() if known.get(key) != version])
+        return versions, ((row.name, *_named(row)) for row in rows)
 
     def generations(self) -> Mapping[str, Hashable]:
         """A value for each collection that differs whenever one of its records may have changed.

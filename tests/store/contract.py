@@ -197,17 +197,19 @@ class StoreContract:
         """What changed since an earlier look is answered, and what is there no more is no longer known."""
         for name in ("lena", "Otto", "x" * 250):
             store.put("users", {"name": name, "value": 1})
-        versions, changed = store.changes("users", {})
-        assert sorted(name for name, _ in changed.values()) == ["Otto", "lena", "x" * 250]
-        assert versions.keys() == changed.keys()
+        versions, found = store.changes("users", {})
+        changed = list(found)
+        assert sorted(name for _, name, _ in changed) == ["Otto", "lena", "x" * 250]
+        assert sorted(key for key, *_ in changed) == sorted(versions)
         settle(lambda: store.changes("users", {})[0])
         versions, _ = store.changes("users", {})
-        assert store.changes("users", versions) == (versions, {})
+        after, found = store.changes("users", versions)
+        assert (after, list(found)) == (versions, [])
         other = factory()
         other.delete("users", "lena")
         other.put("users", {"name": "otto", "value": 2})
-        after, changed = store.changes("users", versions)
-        assert list(changed.values()) == [("otto", {"name": "otto", "value": 2})]
+        after, found = store.changes("users", versions)
+        assert [(name, document) for _, name, document in found] == [("otto", {"name": "otto", "value": 2})]
         assert len(after) == 2
         assert after.keys() < versions.keys()
 
