@@ -11,6 +11,7 @@ from datafor_token.console import (
     application_pages,
     assets,
     audit_page,
+    guard,
     language,
     own_page,
     pages,
@@ -39,5 +40,5 @@ def init_app(app: Flask, url_prefix: str, version: str) -> None:
     """Put the console under the prefix. ``version`` is what the status page shows."""
     language.init_app(app)
     pages.init_app(app, version)
-    responses.answer_errors_as(app, blueprint.name, pages.error_page)
+    responses.answer_errors_as(app, blueprint.name, guard.form_or_error_page)
     app.register_blueprint(blueprint, url_prefix=f"{url_prefix}/console")

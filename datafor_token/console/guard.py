@@ -3,19 +3,20 @@
 Deny by default: a view that is named in none of the two lists below is for Administrators.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import current_app, g, request
+from flask import Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from datafor_token import strict_json
 from datafor_token.auth import Caller, session_caller
-from datafor_token.console import csrf, pages
+from datafor_token.console import csrf, pages, wording
 from datafor_token.console.blueprint import blueprint
-from datafor_token.errors import Forbidden, NotAuthenticated, RuleError
+from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.routes.inputs import body
 from datafor_token.rules import next_path
 
@@ -71,6 +72,21 @@ def show_again(path: str, kept: str, caller: Caller) -> ResponseReturnValue | No
     if endpoint not in _AGAIN or not isinstance(values, dict) or not may_see(caller, endpoint):
         return None
     return _AGAIN[endpoint](arguments, values)
+
+
+def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
+    """An error as a page; in an outage, which the reader can do nothing about, the form with what was typed."""
+    if status == StoreUnavailable.status and request.method == "POST" and g.get("caller") is not None:
+        g.fault = wording.say(message)
+        # The form's own page may need what cannot be read.
+        with contextlib.suppress(StoreUnavailable):
+            again = show_again(request.path, kept_form(), g.caller)
+            if again is not None:
+                response = pages.made(again)
+                response.status_code = status
+                return response
+        g.fault = None
+    return pages.error_page(status, message, members)
 
 
 def page_to_go_to(target: str, caller: Caller) -> str | None:

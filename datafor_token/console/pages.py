@@ -143,6 +143,7 @@ def _context() -> dict[str, Any]:
         "form_token": csrf.token,
         "form_token_field": csrf.FIELD,
         "notice": gettext(NOTICES[notice]) if notice in NOTICES else None,
+        "fault": g.get("fault"),
         "audit_unreadable": g.get("audit_unreadable", False),
         "me": g.caller.user if g.get("caller") else None,
         "administers": bool(g.get("caller") and g.caller.is_administrator),

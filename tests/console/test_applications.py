@@ -377,3 +377,23 @@ def test_an_audit_log_that_cannot_be_read(admin: Person) -> None:
     finally:
         log.rmdir()
         aside.rename(log)
+
+
+def test_an_outage_loses_nothing_that_was_typed(admin: Person) -> None:
+    """Where the storage cannot be written, the form comes back with what was typed, and says so."""
+    name, page = name_for(admin, "outage"), admin.open("new-application")
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Shared secret").fill(STRONG_SECRET)
+    page.get_by_label("Claim of the user name").fill("login")
+    folder, aside = admin.server.data_dir / "applications", admin.server.data_dir / "aside"
+    folder.rename(aside)
+    try:
+        page.get_by_role("button", name="Create").click()
+        expect(page.get_by_role("alert")).to_contain_text("storage is unavailable. What you typed is below")
+    finally:
+        aside.rename(folder)
+    expect(page.get_by_label("Name", exact=True)).to_have_value(name)
+    expect(page.get_by_label("Claim of the user name")).to_have_value("login")
+    page.get_by_label("Shared secret").fill(STRONG_SECRET)
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("status")).to_have_text("The application was created.")
