@@ -30,6 +30,9 @@ class FieldMapSchema(Schema):
     email = Text(rules.claim_name, required=True)
 
 
+_field_map = FieldMapSchema(unknown=RAISE)
+
+
 class FieldMapField(Structure[applications.FieldMap]):
     """``fieldmap``, each of its members with an error of its own."""
 
@@ -43,7 +46,7 @@ class FieldMapField(Structure[applications.FieldMap]):
         if not isinstance(value, dict):
             raise RuleError("must be an object with username, name and email")
         present = {member: claim for member, claim in value.items() if claim is not None}
-        fieldmap = applications.FieldMap(**FieldMapSchema(unknown=RAISE).load(present))
+        fieldmap = applications.FieldMap(**_field_map.load(present))
         applications.check_different_claims(fieldmap)
         return fieldmap
 
