@@ -92,9 +92,10 @@ class Audit:
 
     def note(self, event: Event, outcome: str | None = None) -> None:
         """Record what changes nothing in the store; what cannot be recorded is logged and counted."""
-        self._watch.happened(event, self._origin().way)
+        origin = self._origin()
+        self._watch.happened(event, origin.way)
         try:
-            self._log.append(self._line(event, outcome))
+            self._log.append(self._line(event, origin, outcome))
         except StoreUnavailable as error:
             self._watch.unrecorded()
             log.warning(logs.event(event="not recorded in the audit log", kind=event.kind, reason=error.reason))
@@ -110,7 +111,7 @@ class Audit:
 
         def record(event: Event) -> None:
             events.append(event)
-            self._log.append_for_sure(self._line(event))
+            self._log.append_for_sure(self._line(event, self._origin()))
 
         try:
             yield record
@@ -152,8 +153,7 @@ class Audit:
             raise _no_page() from None
         return Page(events, None)
 
-    def _line(self, event: Event, outcome: str | None = None) -> bytes:
-        origin = self._origin()
+    def _line(self, event: Event, origin: Origin, outcome: str | None = None) -> bytes:
         if origin.actor is None and event.kind is not Kind.SIGN_IN_REFUSED:
             # Whoever signs in acts for themselves.
             origin = origin._replace(actor=event.user)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
-from flask import Flask, g, request
+from flask import Flask
 
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
 from datafor_token.events import Event, Kind, fingerprint
-from datafor_token.services import services
+from datafor_token.services import notes, present_request, services
 from datafor_token.users import ADMINISTRATOR, User
 from datafor_token.verdicts import Verdict
 
@@ -70,7 +70,7 @@ def signed_in(view: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        g.caller = noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
+        notes()["caller"] = noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
         return view(*args, **kwargs)
 
     return guarded
@@ -82,7 +82,7 @@ def administrator_required(view: Callable[P, R]) -> Callable[P, R]:
     @signed_in
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not g.caller.is_administrator:
+        if not notes()["caller"].is_administrator:
             raise Forbidden
         return view(*args, **kwargs)
 
@@ -90,12 +90,12 @@ def administrator_required(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def _pairs_of_query() -> list[tuple[str, str]]:
-    return list(request.args.items(multi=True)) if request.environ.get("QUERY_STRING") else []
+    return list(present_request().args.items(multi=True)) if present_request().environ.get("QUERY_STRING") else []
 
 
 def gate_caller() -> Caller:
     """Who sent the request that a proxy asks about, from what the proxy passes on of it."""
-    environ = request.environ
+    environ = present_request().environ
     uri = next((environ[name] for name in _ORIGINAL_URI_HEADERS if name in environ), "")
     query = uri.partition("#")[0].partition("?")[2]
     # Leniently: whatever cannot be read is another application's parameter, not a token.
@@ -121,7 +121,7 @@ def session_caller() -> Caller:
 
 def client_address() -> str:
     """Where the request came from, as far as proxies are believed."""
-    return request.remote_addr or ""
+    return present_request().remote_addr or ""
 
 
 def session_cookie() -> str:
@@ -136,25 +136,25 @@ def gate_cookie() -> str:
 
 def _cookie(pattern: re.Pattern[str]) -> str:
     # Not all of a browser's cookies, most of which are other applications', to find one.
-    found = pattern.search(request.environ.get("HTTP_COOKIE", ""))
+    found = pattern.search(present_request().environ.get("HTTP_COOKIE", ""))
     return found[1] if found else ""
 
 
 def noted(caller: Caller) -> Caller:
     """The same caller, kept for the logs."""
-    g.user, g.way = caller.user.name, caller.way
+    notes().update(user=caller.user.name, way=caller.way)
     services().metrics.signed_in(caller.way, "accepted")
     return caller
 
 
 def _by_header() -> Caller | None:
     """The credential of the ``Authorization`` header, which is parsed here only; ``None`` for another scheme's."""
-    found = _SCHEME.match(request.environ.get("HTTP_AUTHORIZATION", ""))
+    found = _SCHEME.match(present_request().environ.get("HTTP_AUTHORIZATION", ""))
     if found is None:
         return None
     credential = found["credential"].strip()
     if found["scheme"].lower() == "basic":
-        g.way = "basic"
+        notes()["way"] = "basic"
         return Caller(_by_password(credential), "basic")
     return _by_token(credential, None, "bearer")
 
@@ -189,7 +189,7 @@ def _by_password(credential: str) -> User:
 
 
 def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"], *, opens: bool = False) -> Caller:
-    g.way = way
+    notes()["way"] = way
     verdict = services().signin.by_token(token, token_name)
     if verdict.remembered and verdict.user is not None and not opens:
         return Caller(verdict.user, way, verdict.application, verdict)
@@ -217,7 +217,7 @@ def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller 
     if not tokens:
         return None
     if len(tokens) > 1:
-        g.way = "url"
+        notes()["way"] = "url"
         services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
         raise InvalidToken(reason="several tokens in one URL")
     name, token = tokens[0]
@@ -229,7 +229,8 @@ def _refuse_cross_site() -> None:
 
     Whoever sends a Bearer token did so on purpose: no browser adds one by itself.
     """
-    environ, endpoint = request.environ, request.endpoint
+    this = present_request()
+    environ, endpoint = this.environ, this.endpoint
     if (environ["REQUEST_METHOD"] != "POST" and endpoint != _COUNTS_AS_POST) or endpoint == _NEVER_CROSS_SITE:
         return
     site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
@@ -244,6 +245,6 @@ def _refuse_cross_site() -> None:
         refused = site not in ("same-origin", "none")
     else:
         # Cut by hand: an Origin is a scheme and a host (RFC 6454), and urlsplit raises on some that are neither.
-        refused = origin is not None and origin.partition("://")[2].lower() not in {request.host.lower()} - {""}
+        refused = origin is not None and origin.partition("://")[2].lower() not in {this.host.lower()} - {""}
     if refused:
         raise Forbidden("a request from another site is not accepted")

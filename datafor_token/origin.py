@@ -3,16 +3,17 @@
 import os
 import pwd
 
-from flask import g, has_request_context, request
+from flask import has_request_context
 
 from datafor_token.events import Origin
+from datafor_token.services import notes, present_request
 
 
 def origin() -> Origin:
     """Who is acting, for the audit log: whoever sent the request, or who runs a command or starts the service."""
     if has_request_context():
-        noted = vars(g._get_current_object())  # noqa: SLF001 - Werkzeug documents it
-        return Origin(noted.get("user"), noted.get("way"), request.remote_addr, noted.get("request_id"))
+        noted = notes()
+        return Origin(noted.get("user"), noted.get("way"), present_request().remote_addr, noted.get("request_id"))
     return Origin(_system_user(), "command", None, None)
 
 

@@ -11,7 +11,7 @@ from werkzeug.sansio.utils import host_is_trusted
 
 from datafor_token import logs
 from datafor_token.errors import Forbidden
-from datafor_token.services import services
+from datafor_token.services import present_request, services
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class _Warning:
         self._said = False
 
     def __call__(self) -> None:
-        if not self._said and not _COMMON_FORWARDING.isdisjoint(request.environ):
+        if not self._said and not _COMMON_FORWARDING.isdisjoint(present_request().environ):
             self._said = True
             advice = "set TRUSTED_PROXIES if a proxy of yours sends these headers"
             log.warning(logs.event(event="forwarding headers are not believed", advice=advice))

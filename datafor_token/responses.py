@@ -2,7 +2,7 @@
 
 import json
 import logging
-import os
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from datafor_token import logs
 from datafor_token.errors import BodyTooLarge, DataforTokenError, NotAuthenticated
-from datafor_token.services import services
+from datafor_token.services import notes, present_request, services
 
 log = logging.getLogger(__name__)
 _ANSWERS = "datafor_token.answers"
@@ -73,13 +73,14 @@ def init_app(app: Flask) -> None:
 
 
 def _begin() -> None:
-    g.request_id = request.environ[_REQUEST_ID] = os.urandom(16).hex()
-    g.begun = time.monotonic()
+    # To tell requests apart: nothing is signed or hidden with it. Each process has random numbers of its own.
+    name = f"{random.getrandbits(128):032x}"
+    present_request().environ[_REQUEST_ID] = name
+    notes().update(request_id=name, begun=time.monotonic())
 
 
 def _end(response: Response) -> Response:
-    # Each look through one of Flask's proxies costs as much as the rest of a line.
-    this, noted = request._get_current_object(), vars(g._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - Werkzeug documents it
+    this, noted = present_request(), notes()
     seconds = time.monotonic() - noted["begun"]
     # The template: in the path itself stands whatever a stranger wrote there.
     route = this.url_rule.rule if this.url_rule else None

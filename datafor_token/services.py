@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask, Request, current_app, g, request
 
 from datafor_token.accounts import Accounts
 from datafor_token.audit import Audit
@@ -49,5 +50,18 @@ def attach(app: Flask, bundle: Services) -> None:
 
 def services() -> Services:
     """The services of the application that answers the present request."""
-    bundle: Services = current_app.extensions[_NAME]
+    bundle: Services = current_app._get_current_object().extensions[_NAME]  # type: ignore[attr-defined]  # noqa: SLF001 - Werkzeug documents it
     return bundle
+
+
+# Each look through one of Flask's proxies costs as much as a line of the log, and a request took thirty of them.
+def present_request() -> Request:
+    """The request that is answered, itself."""
+    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - the same
+    return found
+
+
+def notes() -> dict[str, Any]:
+    """The members of ``flask.g``: what was noted of the request, for the views and for the logs."""
+    found: dict[str, Any] = vars(g._get_current_object())  # noqa: SLF001 - the same
+    return found

@@ -6,12 +6,11 @@ and the user. A token belongs to the first application by name that accepts it: 
 any application changes, since the answer holds for one listing alone.
 """
 
-import hashlib
-import hmac
 import secrets
 import threading
 from collections.abc import Callable
 
+from datafor_token.keys import SharedKey
 from datafor_token.listing import Listing
 from datafor_token.verifier import Moment, Vouched
 
@@ -23,7 +22,7 @@ class VerifiedTokens:
 
     def __init__(self) -> None:
         self.looked_up: Callable[[bool], None] = lambda _: None
-        self._salt = secrets.token_bytes(32)
+        self._key = SharedKey("HS256", secrets.token_bytes(32))
         self._kept: dict[bytes, tuple[Listing, Vouched]] = {}
         self._lock = threading.Lock()
 
@@ -45,4 +44,4 @@ class VerifiedTokens:
             self._kept[self._mark(text)] = listing, vouched
 
     def _mark(self, text: str) -> bytes:
-        return hmac.digest(self._salt, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return self._key.sign(text.encode("utf-8", "surrogatepass"))

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flask import request
+from flask import Request
 
 from datafor_token import issuer
 from datafor_token.applications import Application
 from datafor_token.errors import BodyTooLarge, InvalidInput, MalformedRequest
 from datafor_token.fields import CallSchema
 from datafor_token.forms import Body, decode, decode_query
-from datafor_token.services import services
+from datafor_token.services import present_request, services
 
 
 def fields_of_body(schema: CallSchema) -> dict[str, Any]:
@@ -20,7 +20,8 @@ def fields_of_body(schema: CallSchema) -> dict[str, Any]:
 
 def body() -> Body:
     """What the request's body holds, in whichever shape it came, unchecked."""
-    return decode(request.environ.get("CONTENT_TYPE"), _data())
+    this = present_request()
+    return decode(this.environ.get("CONTENT_TYPE"), _data(this))
 
 
 def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
 
     ``strict``: only a token is; a misspelled field would look like an answer to another question.
     """
-    values = decode_query(request.query_string).values
+    values = decode_query(present_request().query_string).values
     if strict:
         tokens = services().registry.all(thorough=False).by_token_name
         unknown = [name for name in values if name not in schema.fields and name not in tokens]
@@ -46,8 +47,8 @@ def whom_to_vouch_for(wanted: Mapping[str, Any], caller: str) -> tuple[Applicati
     return application, issuer.claims_for(application.fieldmap, username, payload)
 
 
-def _data() -> bytes:
-    limit, environ = services().settings.max_content_length, request.environ
+def _data(this: Request) -> bytes:
+    limit, environ = services().settings.max_content_length, this.environ
     announced = environ.get("CONTENT_LENGTH") or ""
     if announced.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
         if int(announced) > limit:
@@ -58,8 +59,8 @@ def _data() -> bytes:
             raise MalformedRequest("the request body is not complete")
         return data
     # One more than is accepted: Werkzeug cuts a body without an announced length at its limit, without a word.
-    request.max_content_length = limit + 1
-    data = request.get_data(cache=False)
+    this.max_content_length = limit + 1
+    data = this.get_data(cache=False)
     if len(data) > limit:
         raise BodyTooLarge
     return data

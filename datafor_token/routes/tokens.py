@@ -12,7 +12,7 @@ from datafor_token.responses import success
 from datafor_token.routes.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
 from datafor_token.routes.paths import MODELER
 from datafor_token.schemas import ExplainSchema, GenerateSchema, OptionalNameSchema, TokenSchema
-from datafor_token.services import services
+from datafor_token.services import notes, services
 
 blueprint = Blueprint("tokens", __name__)
 _generate, _name, _token, _explain = GenerateSchema(), OptionalNameSchema(), TokenSchema(), ExplainSchema()
@@ -23,7 +23,7 @@ _generate, _name, _token, _explain = GenerateSchema(), OptionalNameSchema(), Tok
 def generate() -> Response:
     """Issue a token of an application for a user (seed page "Generate a token")."""
     wanted = fields_of_body(_generate)
-    application, claims = whom_to_vouch_for(wanted, g.caller.user.name)
+    application, claims = whom_to_vouch_for(wanted, notes()["caller"].user.name)
     token = services().issuing.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     return success(expire=application.expire, token=token)
 
