@@ -7,9 +7,13 @@ from datafor_token.settings import bind_address
 
 bind = bind_address(os.environ)
 
+# Compared side by side on two cores, generate by Basic at 1, 16 and 64 connections (make bench's --compare-workers):
+# gunicorn's gthread takes 1.3 times the CPU where one worker got most of the connections, reuse_port spreads them but
+# loses requests with a worker; two threads answer sooner than three, four later, for the same CPU; the fewer there
+# are, the sooner slow clients and hashes hold them all.
 workers = 2
-worker_class = "gthread"
-threads = 4
+worker_class = "datafor_token.worker.Worker"
+threads = 3
 # Loaded once, before the workers: a fault in the settings is one sentence, and the start is stopped.
 # Safe with the store: its locks are opened for each write, none is held across the fork.
 preload_app = True

@@ -36,6 +36,7 @@ def test_a_run_in_small(tmp_path: Path) -> None:
     assert {*sections.split(","), "memory", "machine"} <= results.keys()
     assert {one["name"] for one in results["calls"]} == {
         "B",
+        "B under our worker",
         "B hello",
         "B RS256",
         "B ES256",

@@ -62,7 +62,7 @@ LADDER = [
     {"rules", "store.locking", "store.sweeping", "strength"},
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept"},
     {"events", "key_text", "names", "settings", "store.base", "strict_json"},
-    {"setting_rules"},
+    {"setting_rules", "worker"},
     {"errors"},
 ]
 PACKAGES = {"openapi", "store"}
@@ -86,7 +86,7 @@ HOMES = {
     "fcntl": {"store.locking"},
     "prometheus_client": {"metrics"},
     "argon2": {"passwords", "datafor_token"},
-    "gunicorn": {"logs", "responses"},
+    "gunicorn": {"logs", "responses", "worker"},
     "flask": {"datafor_token", "auth", "origin", "proxies", "responses", "services", *WEB},
 }
 MODULES = [

@@ -1,9 +1,12 @@
 """A change counts in every worker before it is acknowledged; a first sign-in makes one user."""
 
+import contextlib
 import json
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from tests.stores import Record
@@ -92,3 +95,38 @@ def test_a_logout_counts_in_every_worker(server: Server) -> None:
     assert statuses(lambda: server.request("GET", DETAIL, headers=cookie).status) == {200}
     assert server.request("GET", LOGOUT, headers=cookie).status == 200
     assert statuses(lambda: server.request("GET", DETAIL, headers=cookie).status) == {401}
+
+
+def sockets_of(process: str) -> int:
+    """How many sockets a process has open."""
+    found = 0
+    for path in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += str(path.readlink()).startswith("socket:")
+    return found
+
+
+def test_connections_are_spread_over_the_workers(server: Server) -> None:
+    """Of connections that come at once and stay open each worker gets its share, not one of them nearly all."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    # gunicorn listens before its workers are there.
+    while len(workers := children.read_text().split()) < 2:
+        time.sleep(0.05)
+    time.sleep(1)
+    shares = []
+    for _ in range(10):
+        before = [sockets_of(worker) for worker in workers]
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.socket()) for _ in range(16)]
+            for client in clients:
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", server.port))
+            time.sleep(0.1)
+            for client in clients:
+                client.setblocking(True)
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert all(client.recv(64).startswith(b"HTTP/1.1 200") for client in clients)
+            shares.append(min(sockets_of(worker) - had for worker, had in zip(workers, before, strict=True)))
+        time.sleep(0.3)
+    # gunicorn's own worker: about 55 of the 160; even shares are 80.
+    assert sum(shares) > 67, shares

@@ -46,8 +46,9 @@ def lets_through(answer: Answer) -> bool:
     return answer.headers["Remote-User"] == "person-000000" and "Set-Cookie" not in answer.headers
 
 
-def bare(plan: Plan) -> Contender:
-    return tried(B, plan.baseline(), [generate(0, {}, "/generate")], is_signed)
+def bare(plan: Plan, *, our_worker: bool = False) -> Contender:
+    name = f"{B} under our worker" if our_worker else B
+    return tried(name, plan.baseline(our_worker=our_worker), [generate(0, {}, "/generate")], is_signed)
 
 
 def generate_by_basic(plan: Plan) -> Contender:
@@ -85,6 +86,7 @@ def blocks(plan: Plan) -> list[list[tuple[Contender, str]]]:
     return [
         [
             (bare(plan), B),
+            (bare(plan, our_worker=True), B),
             (generate_by_basic(plan), B),
             (tried("generate HS256, session", server, sessions, is_signed), B),
             (tried("generate HS256, Bearer", server, bearers, is_signed), B),

@@ -30,10 +30,11 @@ class Plan:
         folder = self.folder / "keys"
         return folder if folder.exists() else write_keys(folder)
 
-    def baseline(self) -> Running:
-        if "B" not in self._running:
-            self._running["B"] = baseline(self.folder / "baseline", self.keys())
-        return self._running["B"]
+    def baseline(self, *, our_worker: bool = False) -> Running:
+        name = "B, our worker" if our_worker else "B"
+        if name not in self._running:
+            self._running[name] = baseline(self.folder / name, self.keys(), our_worker=our_worker)
+        return self._running[name]
 
     def first_start(self) -> Path:
         """The folder of a service that was started once."""

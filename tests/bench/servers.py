@@ -126,9 +126,13 @@ def product(folder: Path, changes: str = "") -> Running:
     return Running(folder, "wsgi:app", f"exec(open({str(CONFIGURATION)!r}).read())\n{changes}", "/healthz")
 
 
-def baseline(folder: Path, keys: Path) -> Running:
-    """B under the service's settings of gunicorn; ``keys`` has the private keys of its other algorithms."""
-    settings = "\n".join(f"{name} = {value!r}" for name, value in shipped().items())
+def baseline(folder: Path, keys: Path, *, our_worker: bool = False) -> Running:
+    """B under the service's settings of gunicorn; ``keys`` has the private keys of its other algorithms.
+
+    Under gunicorn's own threaded worker with four threads, as a demo is run, unless ``our_worker`` is wanted.
+    """
+    found = shipped() if our_worker else {**shipped(), "worker_class": "gthread", "threads": 4}
+    settings = "\n".join(f"{name} = {value!r}" for name, value in found.items())
     return Running(folder, "tests.bench.baseline:app", settings, "/hello", BENCH_KEYS=str(keys))
 
 

@@ -12,17 +12,16 @@ SHIPPED = "as shipped"
 # What is changed in config/gunicorn.conf.py, one thing at a time.
 VARIANTS = {
     SHIPPED: "",
+    "2 threads": "threads = 2",
+    "4 threads": "threads = 4",
     "sync": 'worker_class = "sync"',
-    "gthread x2": 'worker_class = "gthread"\nthreads = 2\nreuse_port = False',
-    "gthread x4": 'worker_class = "gthread"\nthreads = 4\nreuse_port = False',
-    "gthread x8": 'worker_class = "gthread"\nthreads = 8\nreuse_port = False',
+    "gthread x2": 'worker_class = "gthread"\nthreads = 2',
+    "gthread x4": 'worker_class = "gthread"\nthreads = 4',
+    "gthread x8": 'worker_class = "gthread"\nthreads = 8',
     "gthread x2, reuse_port": 'worker_class = "gthread"\nthreads = 2\nreuse_port = True',
     "gthread x4, reuse_port": 'worker_class = "gthread"\nthreads = 4\nreuse_port = True',
-    "gthread x8, reuse_port": 'worker_class = "gthread"\nthreads = 8\nreuse_port = True',
-    "keepalive 2": "keepalive = 2",
     "keepalive 75": "keepalive = 75",
     "backlog 64": "backlog = 64",
-    "backlog 2048": "backlog = 2048",
     "no preload": "preload_app = False",
 }
 
