@@ -67,13 +67,18 @@ class Accounts:
             raise NotFound
         return user
 
-    def change(self, name: str, **members: Any) -> User:
-        """Change members of a user; refused where no enabled Administrator would be left."""
+    def change(self, name: str, *, judged: str | None = None, **members: Any) -> User:
+        """Change members of a user; refused where no enabled Administrator would be left.
+
+        ``judged``: the hash that a password was right for; raises ``WrongPassword`` where there is another one by now.
+        """
 
         def change(document: Document | None) -> Document:
             if document is None:
                 raise NotFound
             before = User.from_document(document)
+            if judged is not None and before.password != judged:
+                raise WrongPassword
             after = dataclasses.replace(before, **members)
             _check_members(after)
             # Under the lock that every change of a user takes: no two can each think that the other one stays.
@@ -95,19 +100,21 @@ class Accounts:
             record(Event(kind=Kind.USER_DELETED, user=user.name))
             self._store.delete(COLLECTION, name)
 
-    def set_password(self, name: str, password: str) -> None:
-        """Give a user a new password; all of their sessions end."""
+    def set_password(self, name: str, password: str, *, judged: str | None = None) -> None:
+        """Give a user a new password; all of their sessions end. ``judged`` is as ``change`` has it."""
         hashed = self._users.hashed(_checked_password(password))
-        user = self.change(name, password=hashed)
+        user = self.change(name, judged=judged, password=hashed)
         if fold(user.name) == fold(FIRST_USER):
             with contextlib.suppress(OSError):
                 (self._config_dir / PASSWORD_FILE).unlink(missing_ok=True)
 
     def change_own_password(self, user: User, old: str, new: str, address: str) -> None:
         """The same by the user; raises ``WrongPassword`` when ``old`` is not the present one."""
-        if self._users.with_password(user.name, old, address, opens=True) is None:
+        found = self._users.with_password(user.name, old, address, opens=True)
+        if found is None:
             raise WrongPassword
-        self.set_password(user.name, new)
+        # Of two who change it at once with the same old one, the second is wrong by then.
+        self.set_password(user.name, new, judged=found.password)
 
     def _another_than(self, user: User) -> bool:
         return any(other.administers and fold(other.name) != fold(user.name) for other in self.all()[0])

@@ -1,14 +1,20 @@
 """Users: their records, their passwords, the administrator of the first start."""
 
+import os
 import stat
+import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import argon2
 import pytest
 
 from datafor_token import passwords as passwords_module
 from datafor_token import users
-from datafor_token.errors import Overloaded, RecordDamaged, StartError
+from datafor_token.accounts import Accounts
+from datafor_token.errors import Overloaded, RecordDamaged, StartError, WrongPassword
 from datafor_token.passwords import Passwords
 from datafor_token.store.files import FileStore
 from datafor_token.throttle import Throttle
@@ -197,3 +203,40 @@ def test_other_users_are_no_first_start(store: FileStore, tmp_path: Path, clock:
     store.put("users", {"name": "lena", "broken": True})
     assert cheap(store, clock).make_first(tmp_path, None) is None
     assert store.names("users") == ["lena"]
+
+
+def test_two_who_change_a_password_at_once(
+    accounts: Users, store: FileStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two changes with the same old password, the second finds that it is no longer the present one."""
+    keeper = Accounts(store, accounts, audit_in(tmp_path, clock), clock, tmp_path)
+    olga = keeper.add("olga", "before")
+    hashed = accounts.hashed
+
+    def slowly(password: str) -> str:
+        monkeypatch.setattr(accounts, "hashed", hashed)
+        keeper.change_own_password(olga, "before", "the first to come", "10.0.0.1")
+        return hashed(password)
+
+    monkeypatch.setattr(accounts, "hashed", slowly)
+    with pytest.raises(WrongPassword):
+        keeper.change_own_password(olga, "before", "the second", "10.0.0.1")
+    assert accounts.with_password("olga", "the first to come", "10.0.0.1") is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux is a thread's niceness its own")
+def test_hashes_give_way() -> None:
+    """Passwords are hashed in threads that leave the processor to whatever else wants to run; the caller's does not."""
+    seen = []
+
+    class Telling(argon2.PasswordHasher):
+        def verify(self, *arguments: Any) -> Any:
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().verify(*arguments)
+
+    passwords = Passwords(Telling(time_cost=1, memory_cost=8, parallelism=1), time.time)
+    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert passwords.match(passwords.hash("right"), "right")
+    assert not passwords.match(passwords.hash("right"), "wrong")
+    assert seen == [max(usual, 10)] * 2
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == usual
