@@ -3,11 +3,11 @@
 import sys
 
 from datafor_token import create_app
-from datafor_token.cli.database import only_init
+from datafor_token.cli import without_service
 from datafor_token.errors import StoreNotReady
 
 try:
-    app = only_init() or create_app()
+    app = without_service() or create_app()
 except StoreNotReady as error:
     sys.stderr.write(f"{error}\n")
     # As commands end in an outage.

@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
 from datafor_token import logs, strict_json
-from datafor_token.errors import StartError, StoreUnavailable, TooManyAttempts
+from datafor_token.errors import StoreUnavailable, TooManyAttempts
 from datafor_token.names import fold
+from datafor_token.shared_counts import counts_in
 from datafor_token.store.disk import make_folder
 from datafor_token.store.locking import exclusive
 
@@ -38,6 +40,7 @@ FOLDER = "throttle"
 _FAILED_PASSWORDS = RateLimitItemPerMinute(10, 5)  # ten in five minutes
 _FILES = 64
 _MOST_KEYS = 500  # in one file; beyond it the ones that were quiet for longest are forgotten
+_AWAY = 5.0  # seconds for which a Redis that failed is not asked again
 _LONGEST_WAIT = 0.5  # seconds for a file that another worker has
 _LARGEST_FILE = 1024 * 1024  # bytes; five times what the bounds allow
 
@@ -56,20 +59,25 @@ class Throttle:
         self._key = key
         counters: list[Any] = [_Files(data_dir / FOLDER, clock), _Windows(clock)]
         if shared:
-            counters.insert(0, _redis(shared))
+            counters.insert(0, counts_in(shared))
         # The first one that works counts; each of them may say that it is enough.
         self._limiters = [MovingWindowRateLimiter(counter) for counter in counters]
+        self._shared = self._limiters[0] if shared else None
+        self._away_until = 0.0
         self._broken = (OSError, StoreUnavailable, *(counters[0].base_exceptions,))
 
     def check(self, name: str, address: str) -> None:
         """Raise ``TooManyAttempts`` when the next attempt would be one too many."""
         key = self._named(name, address)
-        for limiter in self._limiters:
-            # Unreadable: then the next one's count is the one that counts.
-            with contextlib.suppress(*self._broken):
+        for limiter in self._answering():
+            try:
                 if not limiter.test(_FAILED_PASSWORDS, key):
                     reset = limiter.get_window_stats(_FAILED_PASSWORDS, key).reset_time
                     raise TooManyAttempts(max(1, round(reset - self._clock())))
+            except self._broken as error:
+                # Then the next one's count is the one that counts, as ``count`` says in the log.
+                if limiter is self._shared:
+                    self._failed(limiter, error)
 
     def count(self, name: str, address: str) -> Callable[[], None]:
         """Count an attempt before it is judged, so that many at once are not all judged.
@@ -77,19 +85,29 @@ class Throttle:
         Answers what takes it back, for the attempt that is no failure; raises ``TooManyAttempts``.
         """
         key = self._named(name, address)
-        for limiter in self._limiters:
+        for limiter in self._answering():
             try:
                 counted = limiter.hit(_FAILED_PASSWORDS, key)
             except self._broken as error:
-                reason = getattr(error, "reason", None) or type(error).__name__
-                whose = "this worker" if limiter is self._limiters[-2] else "this host"
-                log.warning(logs.event(event=f"failed passwords are counted by {whose} alone", reason=reason))
+                self._failed(limiter, error)
                 continue
             if not counted:
                 self.check(name, address)
                 raise TooManyAttempts(1)
             return functools.partial(self._release, limiter, key)
         raise TooManyAttempts(1)
+
+    def _answering(self) -> list[MovingWindowRateLimiter]:
+        """Those that count: not a Redis that hung a moment ago, or each attempt would wait for it again."""
+        away = time.monotonic() < self._away_until
+        return [limiter for limiter in self._limiters if not (away and limiter is self._shared)]
+
+    def _failed(self, limiter: MovingWindowRateLimiter, error: Exception) -> None:
+        if limiter is self._shared:
+            self._away_until = time.monotonic() + _AWAY
+        reason = getattr(error, "reason", None) or type(error).__name__
+        whose = "this worker" if limiter is self._limiters[-2] else "this host"
+        log.warning(logs.event(event=f"failed passwords are counted by {whose} alone", reason=reason))
 
     def _release(self, limiter: MovingWindowRateLimiter, key: str) -> None:
         # A count too many is the smaller evil where the disk broke in between.
@@ -199,41 +217,6 @@ class _Files(_Windows):
                 if os.pwrite(descriptor, after, 0) != len(after):
                     raise OSError(errno.ENOSPC, "short write")
                 os.ftruncate(descriptor, len(after))
-
-
-def _redis(uri: str) -> Any:
-    """The same in a Redis that several hosts share; its own script counts, so that no two count past each other."""
-    try:
-        # Only now: without the setting it is not needed, or installed.
-        from limits.storage.redis import RedisStorage  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-        from redis.retry import Retry  # noqa: PLC0415
-    except ImportError:
-        raise StartError(
-            "RATELIMIT_STORAGE_URI: the packages for it are not installed; run `make sql`, or"
-            " `.venv/bin/python -m pip install -r requirements-sql.txt`"
-        ) from None
-
-    class Shared(RedisStorage):
-        STORAGE_SCHEME = None  # type: ignore[assignment] # as no URI of our own
-
-        def clear(self, key: str) -> None:
-            """Take back the last count, as ``_Windows`` does; the library's own forgets them all."""
-            self.storage.lpop(self.prefixed_key(key))
-
-    wait = _LONGEST_WAIT
-    try:
-        return Shared(
-            uri,
-            key_prefix="datafor_token",
-            socket_timeout=wait,
-            socket_connect_timeout=wait,
-            # Once more, for a connection that was closed meanwhile; by itself it tries for seconds.
-            retry=Retry(NoBackoff(), 1),  # type: ignore[arg-type]
-        )
-    except (ValueError, KeyError):
-        # Without its words, which repeat parts of the URI.
-        raise StartError("RATELIMIT_STORAGE_URI is no URI of a Redis") from None
 
 
 def _read(data: bytes) -> Table:

@@ -638,6 +638,17 @@ def test_settings(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "in order" in shell.done("settings", "check")
 
 
+@pytest.mark.file_store
+def test_help_begins_nothing(tmp_path: Path) -> None:
+    """Whoever asks a command for help gets it, and no first start with its files and its first user."""
+    for words in ((), ("user",), ("store", "migrate")):
+        done = flask(tmp_path, *words, "--help")
+        assert done.returncode == 0, done.stderr
+        assert "--help" in done.stdout
+        assert "First start" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def flask(folder: Path, *arguments: str, put: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
     """A command as its users run it."""
     return subprocess.run(

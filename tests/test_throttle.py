@@ -1,7 +1,9 @@
 """Failed passwords: ten in five minutes for a name and an address, over all workers."""
 
+import contextlib
 import io
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -205,8 +207,11 @@ def test_a_hundred_at_once_on_two_hosts(tmp_path: Path, redis: Redis) -> None:
         assert sum(pool.map(attempt, range(100))) == 10
 
 
-def test_without_its_redis_a_host_counts_for_itself(tmp_path: Path, redis: Redis, log: io.StringIO) -> None:
+def test_without_its_redis_a_host_counts_for_itself(
+    tmp_path: Path, redis: Redis, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the Redis is gone each host bounds passwords by itself and says so; when it is back they count together."""
+    monkeypatch.setattr(throttle, "_AWAY", 0)
     one, other = host(tmp_path / "one", redis), host(tmp_path / "other", redis)
     redis.stop()
     fail(one, 10)
@@ -219,6 +224,23 @@ def test_without_its_redis_a_host_counts_for_itself(tmp_path: Path, redis: Redis
     fail(other, 5, name="paul")
     with pytest.raises(TooManyAttempts):
         one.check("paul", "10.0.0.1")
+
+
+def test_a_redis_that_hangs_is_not_waited_for_each_time(tmp_path: Path) -> None:
+    """A Redis that takes connections and does not answer is asked once, and then left alone for a while."""
+    asked = 0
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        hanging.settimeout(0.1)
+        one = Throttle(tmp_path, time.time, b"key", f"redis://127.0.0.1:{hanging.getsockname()[1]}")
+        fail(one, 10)
+        with pytest.raises(TooManyAttempts):
+            one.check("lena", "10.0.0.1")
+        with contextlib.suppress(TimeoutError):
+            while True:
+                hanging.accept()[0].close()
+                asked += 1
+    # It tries once more in a connection of its own.
+    assert 1 <= asked <= 2
 
 
 def test_what_is_no_uri_of_a_redis(tmp_path: Path, clock: Clock) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 import click
-from flask import Flask
 from flask.cli import with_appcontext
 
 from datafor_token import migration
-from datafor_token.cli.output import REFUSED, UNAVAILABLE, Commands
+from datafor_token.cli.output import REFUSED, UNAVAILABLE
 from datafor_token.errors import RecordDamaged, RuleError, StoreNotReady
 from datafor_token.services import services
 from datafor_token.setting_rules import store as check_store
@@ -96,15 +95,3 @@ def _target(to: str) -> Store:
 
 def _progress(places: migration.Names, label: str) -> AbstractContextManager[Iterable[migration.Place]]:
     return click.progressbar(places, length=len(places), label=label, file=sys.stderr, hidden=len(places) <= _MANY)
-
-
-def only_init() -> Flask | None:
-    """What ``flask`` gets where it is asked for ``store init``: the service itself cannot start before that."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    if "flask" not in sys.argv[0] or words[:2] != ["store", "init"]:
-        return None
-    app = Flask("datafor_token", static_folder=None)
-    group = Commands("store")
-    group.add_command(init)
-    app.cli.add_command(group)
-    return app
