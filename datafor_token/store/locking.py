@@ -17,6 +17,8 @@ from pathlib import Path
 from datafor_token.errors import LockTimeout
 from datafor_token.store.disk import hand_over
 
+_LONG = 0.03  # seconds; some writes of others
+
 
 @contextlib.contextmanager
 def exclusive(path: Path, timeout: float, waited: Callable[[float], None] | None = None) -> Iterator[int]:
@@ -52,12 +54,15 @@ def lock(descriptor: int, path: Path, timeout: float, pause: float = 0.001) -> N
     if _taken(descriptor):
         return
     # Monotonic: a corrected wall clock must neither shorten nor prolong the wait.
-    deadline = time.monotonic() + timeout
+    begun = time.monotonic()
     while not _taken(descriptor):
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - begun
+        if waited >= timeout:
             raise LockTimeout(reason=f"waited {timeout} s for {path.name} of {path.parent.name}")
-        # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md).
-        time.sleep(random.uniform(pause, 4 * pause))  # noqa: S311 - no secret is made of it
+        # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md). Who has waited
+        # for long looks more often than those who came later, or now and then they are all luckier.
+        shortest = pause if waited < _LONG else pause / 10
+        time.sleep(random.uniform(shortest, 4 * shortest))  # noqa: S311 - no secret is made of it
 
 
 def unlock(descriptor: int) -> None:
