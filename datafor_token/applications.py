@@ -121,14 +121,17 @@ class Application:
 
     def to_answer(self, now: float) -> dict[str, Any]:
         """The fields as calls answer them: secrets masked, ``previous`` while its grace time runs."""
-        known = {name: value for name, value in self.to_document().items() if name not in ("format", *self.extra)}
-        known |= {"secret": MASK, "initpwd": MASK if self.initpwd else ""}
-        known["fieldmap"] = dataclasses.replace(self.fieldmap, extra={}).to_document()
-        known.pop("previous", None)
-        known.pop("disabledDate", None)
         if self.previous and self.previous_secret(now) is not None:
-            known["previous"] = {"until": self.previous.until, "lastUsed": self.previous.last_used}
-        return known
+            return {**self._answer, "previous": {"until": self.previous.until, "lastUsed": self.previous.last_used}}
+        return {**self._answer}
+
+    @functools.cached_property
+    def _answer(self) -> Mapping[str, Any]:
+        """What answers have at any time; put together once, as a list has a thousand of them."""
+        hidden = ("format", "previous", "disabledDate", *self.extra)
+        known = {name: value for name, value in self.to_document().items() if name not in hidden}
+        known |= {"secret": MASK, "initpwd": MASK if self.initpwd else ""}
+        return {**known, "fieldmap": dataclasses.replace(self.fieldmap, extra={}).to_document()}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Application":

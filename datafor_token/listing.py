@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """What a token is tried with, and what lists are searched by: a tenth of the application in memory.
+    """What a token is tried with, and what lists are searched by: a third of the application in memory.
 
     ``claim`` names the user. ``previous`` verifies what the secret before the last rotation signed; until when that
     counts (milliseconds since 1970) is for the application itself to say, once it is read.

@@ -27,7 +27,8 @@ def update() -> Response:
 def list_all() -> Response:
     """All applications, secrets masked; the names of those that cannot be read beside them."""
     applications, damaged = services().registry.whole()
-    data = [application.to_answer(services().clock()) for application in applications]
+    now = services().clock()
+    data = [application.to_answer(now) for application in applications]
     return success(data=data, **({"damaged": damaged} if damaged else {}))
 
 
