@@ -137,7 +137,12 @@ class Database:
             "keepalives_count": 3,
             "tcp_user_timeout": int(self.timeout * 1000),
         }
-        parameters = {**defaults, **given, "options": f"{given.get('options', '')} {options}".strip()}
+        pinned = {
+            "options": f"{given.get('options', '')} {options}".strip(),
+            # Over the URL, PGCLIENTENCODING and the server's own: in another one not every name can be said.
+            "client_encoding": "UTF8",
+        }
+        parameters = {**defaults, **given, **pinned}
         engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=lambda: _Connection.opened(parameters),
@@ -207,6 +212,13 @@ def doubted(connection: sa.Connection) -> bool:
     if warned:
         inner.warned = False
     return warned
+
+
+def encoding_of(connection: sa.Connection) -> str:
+    """The encoding in which the database keeps text; UTF8 where it has none to choose."""
+    inner: Any = connection.connection.dbapi_connection
+    said = inner.info.parameter_status("server_encoding") if isinstance(inner, _Connection) else None
+    return said or "UTF8"
 
 
 _databases: "weakref.WeakSet[Database]" = weakref.WeakSet()

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from datafor_token.errors import StoreNotReady
-from datafor_token.store.sql_engine import Database, deadline
+from datafor_token.store.sql_engine import Database, deadline, encoding_of
 from datafor_token.store.sql_errors import outage
 
 VERSION = 1
@@ -38,7 +38,7 @@ _schema = sa.Table(
 def make(database: Database) -> bool:
     """Make the tables where they are missing; answer whether anything was made.
 
-    Raises ``StoreNotReady`` where there are those of a newer version.
+    Raises ``StoreNotReady`` where there are those of a newer version, and for a database that is not UTF-8.
     """
     with outage("make the tables of"), deadline(_LONGEST_INIT):
         if _version(database) is not None:
@@ -56,7 +56,7 @@ def make(database: Database) -> bool:
 
 
 def check(database: Database) -> None:
-    """Raise ``StoreNotReady`` where the database has no tables, or those of another version."""
+    """Raise ``StoreNotReady`` where the database has no tables, those of another version, or is not UTF-8."""
     with outage("read"), deadline(database.timeout):
         found = _version(database)
     if found is None:
@@ -80,6 +80,12 @@ def probe(database: Database) -> None:
 
 def _version(database: Database) -> int | None:
     with database.reading() as connection:
+        encoding = encoding_of(connection)
+        if encoding != "UTF8":
+            raise StoreNotReady(
+                f"STORE: the database has the encoding {encoding}, which cannot keep every name; make one with"
+                " CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+            )
         if not sa.inspect(connection).has_table(_schema.name):
             return None
         found = connection.execute(sa.select(_schema.c.version)).scalar()
