@@ -59,7 +59,7 @@ LADDER = [
     {"audit_files", "listing", "merging", "metric_files", "secrecy", "store.restoring"},
     {"applications", "audit_log", "forms"},
     {"store.sql_engine", "store.sql_errors"},
-    {"rules", "store.locking", "store.sweeping", "strength"},
+    {"rules", "store.locking", "store.sql_url", "store.sweeping", "strength"},
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept"},
     {"events", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json"},
     {"setting_rules", "worker"},
@@ -80,8 +80,10 @@ HOMES = {
     "apispec": {"openapi.document"},
     "qs_codec": {"forms"},
     "limits": {"shared_counts", "throttle"},
-    "sqlalchemy": {f"store.sql{part}" for part in ("", "_engine", "_errors", "_rows", "_schema", "_transactions")},
-    "psycopg": {"store.sql_engine", "store.sql_errors"},
+    "sqlalchemy": {
+        f"store.sql{part}" for part in ("", "_engine", "_errors", "_rows", "_schema", "_transactions", "_url")
+    },
+    "psycopg": {"store.sql_engine", "store.sql_errors", "store.sql_url"},
     "redis": {"shared_counts"},
     "fcntl": {"store.locking"},
     "prometheus_client": {"metrics"},

@@ -6,7 +6,6 @@ fork loses (gunicorn loads the application and then forks), and whose waiting kn
 
 import contextlib
 import os
-import re
 import threading
 import time
 import weakref
@@ -15,13 +14,9 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from datafor_token.errors import RuleError
+from datafor_token.store.sql_url import is_postgresql, postgresql_parameters, sqlite_url
 
-_POSTGRESQL = re.compile(r"\Apostgresql(\+psycopg)?://")
-_PRIMARY = ("read-write", "primary")
 _SHARE = 0.9  # of the time that an answer has, for the database: it then says by itself that it was too late
 _READS = "datafor_token_reads"
 _local = threading.local()
@@ -75,14 +70,13 @@ class _Connection(psycopg.Connection[Any]):
 class Database:
     """The connections of one database; none crosses a fork.
 
-    ``timeout`` and ``lock_timeout`` are in seconds. Raises ``RuleError`` (a predicate without any of the
-    text) for what is no URL of a database.
+    ``timeout`` and ``lock_timeout`` are in seconds. Raises ``RuleError`` (see ``sql_url``) for what is no URL of a database.
     """
 
     def __init__(self, url: str, timeout: float, lock_timeout: float) -> None:
         self.timeout = timeout
         self.lock_timeout = min(lock_timeout, timeout * _SHARE)
-        self._is_postgresql = _POSTGRESQL.match(url) is not None
+        self._is_postgresql = is_postgresql(url)
         self.engine = self._postgresql(url) if self._is_postgresql else self._sqlite(url)
         reads = {"isolation_level": "AUTOCOMMIT"} if self._is_postgresql else {_READS: True}
         self._reader = self.engine.execution_options(**reads)
@@ -117,10 +111,7 @@ class Database:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{milliseconds}ms'")
 
     def _postgresql(self, url: str) -> sa.Engine:
-        given = _parameters(url)
-        if given.setdefault("target_session_attrs", "read-write") not in _PRIMARY:
-            # A replica answers what was true a moment ago.
-            raise RuleError("must have target_session_attrs=read-write: replicas are not read")
+        given = postgresql_parameters(url)
         hosts = str(given.get("host", "")).count(",") + 1
         limits = {
             "statement_timeout": self.timeout * _SHARE,
@@ -156,13 +147,7 @@ class Database:
         return engine
 
     def _sqlite(self, url: str) -> sa.Engine:
-        try:
-            parsed = sa.make_url(url)
-        except (ArgumentError, NoSuchModuleError, ValueError):
-            raise RuleError("is no URL of a database") from None
-        if parsed.drivername != "sqlite" or not parsed.database or parsed.query:
-            raise RuleError("is no URL of a database")
-        engine = sa.create_engine(parsed, pool_size=0, hide_parameters=True)
+        engine = sa.create_engine(sqlite_url(url), pool_size=0, hide_parameters=True)
 
         @sa.event.listens_for(engine, "connect")
         def _connected(connection: Any, _: object) -> None:
@@ -183,23 +168,6 @@ def _server_version(connection: sa.Connection) -> tuple[int, int]:
     """Which PostgreSQL the server says to libpq that it is, or is like."""
     inner: Any = connection.connection.dbapi_connection
     return inner.info.server_version // 10000, inner.info.server_version % 10000
-
-
-def _parameters(url: str) -> dict[str, Any]:
-    """The connection parameters of a URL, as libpq reads it, or with ``host`` several times, as SQLAlchemy does."""
-    try:
-        if url.count("host=") > 1:
-            parsed = sa.make_url(_POSTGRESQL.sub("postgresql+psycopg://", url))
-            parameters = dict(parsed.get_dialect()().create_connect_args(parsed)[1])
-            make_conninfo("", **parameters)
-        else:
-            parameters = dict(conninfo_to_dict(_POSTGRESQL.sub("postgresql://", url)))
-    except (ArgumentError, ValueError, psycopg.Error):
-        # Without their words, which repeat parts of the URL.
-        raise RuleError("is no URL of a database") from None
-    if not re.fullmatch(r"[0-9,]*", str(parameters.get("port", ""))):
-        raise RuleError("has a port that is no number")
-    return parameters
 
 
 def doubted(connection: sa.Connection) -> bool:

@@ -371,6 +371,8 @@ def test_without_tables_the_start_says_what_to_do(tmp_path: Path) -> None:
         "postgresql://user:marked@host/database?target_session_attrs=prefer-standby",
         "mysql://user:marked@host/database",
         "sqlite://",
+        "postgresql://user:pa?marked=word@host/database?colour=1",
+        "postgresql://user:a@b?marked=word@host/database",
         "sqlite:///file?mode=marked",
         "marked",
     ],
@@ -381,6 +383,17 @@ def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
         Database(url, 5, 5)
     assert "marked" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__cause__ is None
+
+
+def test_an_option_that_there_is_not_is_named() -> None:
+    """Of a URL with an option that PostgreSQL does not know, that option's name is said and nothing else."""
+    for url in (
+        "postgresql+psycopg://user:marked@host/database?sslmode=require&colour=marked",
+        "postgresql://user:marked@/database?host=a&host=b&colour=marked",
+    ):
+        with pytest.raises(RuleError, match=r"colour\Z") as caught:
+            Database(url, 5, 5)
+        assert "marked" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
