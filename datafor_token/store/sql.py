@@ -36,7 +36,7 @@ from datafor_token.names import fold
 from datafor_token.store import sql_schema
 from datafor_token.store.base import AlreadyThere, Change, Changed, Document
 from datafor_token.store.generations import UNKNOWN, Generations
-from datafor_token.store.sql_engine import Database, deadline
+from datafor_token.store.sql_engine import Database, begin_request, deadline, end_request
 from datafor_token.store.sql_errors import outage
 from datafor_token.store.sql_rows import (
     CHUNK,
@@ -73,12 +73,14 @@ class SqlStore:
         self._generations = Generations(self.generations)
 
     def begin(self) -> None:
-        """A request begins in this thread: from now on, it may be answered from memory."""
+        """A request begins in this thread: from now on, it may be answered from memory, and has one time in all."""
+        begin_request()
         self._generations.begin()
 
     def end(self) -> None:
         """The request of this thread has ended."""
         self._generations.end()
+        end_request()
 
     def get(self, collection: str, name: str) -> Document | None:
         found = self._transactions.read(lambda connection: row_of(connection, self._known(collection), key_of(name)))

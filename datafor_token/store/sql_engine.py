@@ -15,24 +15,47 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from datafor_token.errors import StoreUnavailable
 from datafor_token.store.sql_url import is_postgresql, postgresql_parameters, sqlite_url
 
 _SHARE = 0.9  # of the time that an answer has, for the database: it then says by itself that it was too late
+_QUICK = 0.1  # of the time that is left: what took no longer did not wait
 _READS = "datafor_token_reads"
 _local = threading.local()
 
 
+def begin_request() -> None:
+    """What this thread asks of databases from now on is one request's, and has one time together."""
+    _local.waited = 0.0
+
+
+def end_request() -> None:
+    """It has ended: each question of this thread has its own time again."""
+    _local.waited = None
+
+
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """All that this thread asks of databases within ends in ``seconds``; one that is there already stays."""
+    """All that this thread asks of databases within ends in ``seconds``; one that is there already stays.
+
+    Within a request, what its earlier questions waited is taken off, and ``StoreUnavailable`` raised where nothing is
+    left. Neither what it does beside them is (a hash, a slow body), nor quick ones, however many a long list takes.
+    """
     if getattr(_local, "ends", None) is not None:
         yield
         return
-    _local.ends = time.monotonic() + seconds
+    waited, begun = getattr(_local, "waited", None), time.monotonic()
+    left = seconds - (waited or 0.0)
+    if left <= 0:
+        raise StoreUnavailable(reason="the database took all the time that this request has for it")
+    _local.ends = begun + left
     try:
         yield
     finally:
         _local.ends = None
+        took = time.monotonic() - begun
+        if waited is not None and took > left * _QUICK:
+            _local.waited = waited + took
 
 
 def time_left() -> float:
@@ -70,7 +93,8 @@ class _Connection(psycopg.Connection[Any]):
 class Database:
     """The connections of one database; none crosses a fork.
 
-    ``timeout`` and ``lock_timeout`` are in seconds. Raises ``RuleError`` (see ``sql_url``) for what is no URL of a database.
+    ``timeout`` and ``lock_timeout`` are in seconds. Raises ``RuleError`` (see ``sql_url``) for what is no URL of
+    a database.
     """
 
     def __init__(self, url: str, timeout: float, lock_timeout: float) -> None:
@@ -95,12 +119,19 @@ class Database:
     def writing(self, wait: float | None) -> Iterator[sa.Connection]:
         """A connection for one transaction; ``wait`` is for how many seconds it waits for another one's lock."""
         with self.engine.connect() as connection:
-            self._set_wait(connection, self.lock_timeout if wait is None else min(wait, self.lock_timeout))
+            self._set_wait(connection, self._longest_wait(wait))
             yield connection
 
     def close(self) -> None:
         """Close what is open and not in use; whoever asks next gets a new connection."""
         self.engine.dispose()
+
+    def _longest_wait(self, wait: float | None) -> float:
+        # Before the deadline, so that the server says what was waited for.
+        left = time_left() * _SHARE
+        if left > self.lock_timeout * _SHARE:
+            left = self.lock_timeout
+        return left if wait is None else min(wait, left)
 
     def _set_wait(self, connection: sa.Connection, wait: float) -> None:
         milliseconds = max(1, int(wait * 1000))
@@ -121,7 +152,6 @@ class Database:
         }
         options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())
         defaults = {
-            "connect_timeout": max(2, int(self.timeout * _SHARE / hosts)),
             "application_name": "datafor_token",
             "keepalives_idle": max(1, int(self.timeout)),
             "keepalives_interval": 1,
@@ -134,9 +164,15 @@ class Database:
             "client_encoding": "UTF8",
         }
         parameters = {**defaults, **given, **pinned}
+        longest = self.timeout
+
+        def connected() -> _Connection:
+            wait = min(longest, time_left()) * _SHARE / hosts
+            return _Connection.opened({"connect_timeout": max(2, int(wait)), **parameters})
+
         engine = sa.create_engine(
             "postgresql+psycopg://",
-            creator=lambda: _Connection.opened(parameters),
+            creator=connected,
             isolation_level="READ COMMITTED",
             # As many as there are threads that ask at once.
             pool_size=0,
