@@ -41,13 +41,18 @@ def make(database: Database) -> bool:
     Raises ``StoreNotReady`` where there are those of a newer version, and for a database that is not UTF-8.
     """
     with outage("make the tables of"), deadline(_LONGEST_INIT):
-        if _version(database) is not None:
-            check(database)
+        version, missing = _found(database)
+        _refuse_other(version)
+        if version is not None and not missing:
             return False
         with database.writing(None) as connection:
             _metadata.create_all(connection)
+            if records.name in missing:
+                # Nodes remember records under their generations.
+                connection.execute(generations.delete())
             try:
-                connection.execute(_schema.insert().values(id=1, version=VERSION))
+                if version is None:
+                    connection.execute(_schema.insert().values(id=1, version=VERSION))
                 connection.commit()
             except IntegrityError:
                 # Somebody else was faster.
@@ -56,18 +61,19 @@ def make(database: Database) -> bool:
 
 
 def check(database: Database) -> None:
-    """Raise ``StoreNotReady`` where the database has no tables, those of another version, or is not UTF-8."""
+    """Raise ``StoreNotReady`` where the database has not all tables, those of another version, or is not UTF-8."""
     with outage("read"), deadline(database.timeout):
-        found = _version(database)
-    if found is None:
+        version, missing = _found(database)
+    if version is None:
         raise StoreNotReady(
             "STORE: the database has no tables of this service yet; if it is the right one, make them"
             " once with `.venv/bin/flask store init`"
         )
-    if found != VERSION:
+    _refuse_other(version)
+    if missing:
         raise StoreNotReady(
-            f"STORE: the tables in the database are version {found}, this service knows version {VERSION};"
-            " start the version of the service that made them"
+            f"STORE: the table {missing[0]} is missing in the database: put it back from a backup, or make it, empty,"
+            " with `.venv/bin/flask store init`"
         )
 
 
@@ -78,7 +84,8 @@ def probe(database: Database) -> None:
         connection.rollback()
 
 
-def _version(database: Database) -> int | None:
+def _found(database: Database) -> tuple[int | None, list[str]]:
+    """Which version of the tables there is, if any, and which of them are missing."""
     with database.reading() as connection:
         encoding = encoding_of(connection)
         if encoding != "UTF8":
@@ -86,7 +93,17 @@ def _version(database: Database) -> int | None:
                 f"STORE: the database has the encoding {encoding}, which cannot keep every name; make one with"
                 " CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
             )
-        if not sa.inspect(connection).has_table(_schema.name):
-            return None
+        inspector = sa.inspect(connection)
+        missing = [table.name for table in _metadata.sorted_tables if not inspector.has_table(table.name)]
+        if _schema.name in missing:
+            return None, missing
         found = connection.execute(sa.select(_schema.c.version)).scalar()
-    return None if found is None else int(found)
+    return None if found is None else int(found), missing
+
+
+def _refuse_other(version: int | None) -> None:
+    if version not in (None, VERSION):
+        raise StoreNotReady(
+            f"STORE: the tables in the database are version {version}, this service knows version {VERSION};"
+            " start the version of the service that made them"
+        )
