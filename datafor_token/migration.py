@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from datafor_token.errors import Forbidden, RecordDamaged, StoreNotReady
 from datafor_token.names import fold
 from datafor_token.secrecy import COLLECTION as INSTANCE
-from datafor_token.secrecy import Secrecy
+from datafor_token.secrecy import RECORD as KEY
+from datafor_token.secrecy import Secrecy, is_of
 from datafor_token.store.base import Document, Store
 
 _MARK = "migration"
@@ -62,6 +63,11 @@ def migrate(source: Store, target: Store, collections: Sequence[str], secrecy: S
     mark = there.pop((INSTANCE, _MARK), None)
     wanted = _texts(source, collections)
     if mark is None and there and there != wanted:
+        if is_of(secrecy, json.loads(there.get((INSTANCE, KEY), "null"))):
+            raise Forbidden(
+                "the migration into the target has come to its end already, and the records here or there have changed"
+                " since: to do it again, empty the target first"
+            )
         raise Forbidden("there are records in the target that this migration did not put there: empty it first")
     if mark is not None and json.loads(mark).get("identifier") != secrecy.identifier:
         raise Forbidden("the target is an unfinished copy of another installation: empty it first")

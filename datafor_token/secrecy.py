@@ -24,7 +24,7 @@ from datafor_token.store.disk import sync
 
 KEY_FILE = "secret_key"
 COLLECTION = "instance"
-_RECORD = "key"
+RECORD = "key"
 _APPLICATIONS = "applications"
 _MARK = "enc1:"
 _NONCE = 12  # bytes
@@ -83,7 +83,7 @@ def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store) -> 
     The environment variable goes before the file; both hold the key and then former ones. Raises
     ``StartError`` for keys that are none, and for those of another installation.
     """
-    record = store.get(COLLECTION, _RECORD)
+    record = store.get(COLLECTION, RECORD)
     used = _used(store, record)
     path = config_dir / KEY_FILE
     given = environ.get("DATAFOR_TOKEN_SECRET_KEY")
@@ -105,6 +105,11 @@ def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store) -> 
     return secrecy
 
 
+def is_of(secrecy: Secrecy, note: Document | None) -> bool:
+    """Whether what ``note_key`` kept is of this installation."""
+    return note is not None and note.get("identifier") in secrecy.identifiers
+
+
 def _used(store: Store, record: Document | None) -> set[str]:
     """The names of the keys that the records are encrypted with, as far as they say."""
     if record is not None and isinstance(record.get("identifier"), str):
@@ -121,7 +126,7 @@ def _used(store: Store, record: Document | None) -> set[str]:
 
 def note_key(store: Store, secrecy: Secrecy, *, first: bool = False) -> None:
     """Keep which key the records are encrypted with, to be compared at the next start."""
-    document = {"format": 1, "name": _RECORD, "identifier": secrecy.identifier}
+    document = {"format": 1, "name": RECORD, "identifier": secrecy.identifier}
     if first:
         store.create(COLLECTION, document)
     else:
@@ -135,7 +140,8 @@ def _from_file(path: Path, *, may_make: bool) -> list[bytes]:
         return _parsed(path.read_text("utf-8").split(), str(path))
     except FileNotFoundError:
         raise StartError(
-            f"{path} is missing, and the records are encrypted with the key that was in it; put it back from a backup"
+            f"{path} is missing, and the records are encrypted with the key that was in it; put it back from a backup,"
+            " or with several nodes copy it from the first node"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"

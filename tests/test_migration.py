@@ -13,7 +13,7 @@ import pytest
 
 from datafor_token import migration
 from datafor_token.errors import Forbidden, RecordDamaged, StoreNotReady
-from datafor_token.secrecy import Secrecy
+from datafor_token.secrecy import Secrecy, note_key
 from datafor_token.store import sql_schema
 from datafor_token.store.base import Store
 from datafor_token.store.files import FileStore
@@ -144,6 +144,19 @@ def test_a_target_with_other_records_is_left_alone(source: FileStore, target: Sq
     assert content(target) == before
 
 
+def test_again_after_its_end(source: FileStore, target: SqlStore) -> None:
+    """A migration that came to its end is not done again over its copy, and says so when the source has changed."""
+    note_key(source, SECRECY)
+    move(source, target)
+    source.put("users", {"name": "later"})
+    before = content(target)
+    with pytest.raises(Forbidden, match=r"come to its end already.*empty the target first"):
+        move(source, target)
+    assert content(target) == before
+    with pytest.raises(Forbidden, match="did not put there"):
+        migration.migrate(source, target, COLLECTIONS, Secrecy([b"x" * 32]), Broken())
+
+
 def test_another_installation_does_not_go_on(source: FileStore, target: SqlStore) -> None:
     """An unfinished copy of another installation is not mixed with this one."""
     with pytest.raises(KeyboardInterrupt):
@@ -205,7 +218,7 @@ def test_from_a_terminal(tmp_path: Path) -> None:
     assert server.post("generate", {"name": "ERP", "privateKey": "abcd"}).status == 200
     server.post("update", application(name="CRM"))
     server.stop()
-    assert "empty it first" in shell(tmp_path, "store", "migrate", "--to", "file", store=url).stderr
+    assert "empty the target first" in shell(tmp_path, "store", "migrate", "--to", "file", store=url).stderr
     (tmp_path / "data").rename(tmp_path / "old")
     done = shell(tmp_path, "store", "migrate", "--to", "file", store=url)
     assert done.returncode == 0, done.stderr
