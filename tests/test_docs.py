@@ -185,3 +185,12 @@ def test_the_token_shown_is_real() -> None:
     """The token in README is one that the service gave, at the seed's own second."""
     claims = {"loginname": "admin"}
     assert issuer.issue(ERP, "abcd", claims, NOW).token in README
+
+
+def test_the_connections_of_a_node() -> None:
+    """README says how many connections a node has at most: one for each thread of its workers."""
+    text = (ROOT / "config" / "gunicorn.conf.py").read_text()
+    workers, threads = (int(re.findall(rf"^{name} = (\d+)$", text, re.MULTILINE)[0]) for name in ("workers", "threads"))
+    said = f"has at most {workers * threads} connections"
+    assert said in README.replace("\n", " ")
+    assert f"({workers} workers, {threads} threads)" in README

@@ -317,3 +317,26 @@ def test_the_systemd_unit(tmp_path: Path) -> None:
 def need_optional(tool: str) -> None:
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed: not run (optional)")
+
+
+def test_a_second_node_is_asked_where_the_first_is_away(site: Site, tmp_path: Path) -> None:
+    """With the lines for a second node, calls and checks are answered by it while nobody listens on the first."""
+    (tmp_path / "logs").mkdir()
+    front = Server(tmp_path)
+    front.port = free_port()
+    text = configured(tmp_path, front.port, free_port(), free_port())
+    for line in ("server 10.0.0.2:28080 max_fails=2 fail_timeout=5s;", "proxy_connect_timeout 2s;"):
+        assert f"# {line}" in text
+        text = text.replace(f"# {line}", line)
+    (tmp_path / "nginx.conf").write_text(text.replace("10.0.0.2:28080", f"127.0.0.1:{site.service.port}"))
+    start = ["-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "start.log"), "-g", "daemon off; user root;"]
+    process = subprocess.Popen([str(shutil.which("nginx")), *start], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(front.port)
+        body = application(name="Second", secret=STRONG_SECRET)
+        for _ in range(4):
+            assert front.request("POST", f"/datafor{API}/update", body).status == 200
+            assert front.request("GET", "/datafor/auth/check", headers=basic()).status == 200
+    finally:
+        process.terminate()
+        process.wait(30)

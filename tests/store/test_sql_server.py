@@ -14,7 +14,7 @@ from datafor_token.store.sql_engine import Database
 from datafor_token.store.sql_errors import explained
 from tests.store.conftest import opened
 from tests.store.postgres import Postgres
-from tests.support import free_port
+from tests.support import ROOT, free_port
 from tests.test_migration import shell
 
 _numbers = itertools.count()
@@ -149,6 +149,27 @@ def test_a_user_without_rights_is_said(postgres: Postgres, made: Callable[[str],
     assert "lacks rights" in reason(poor)
     postgres.ask("DROP SCHEMA public CASCADE", name)
     assert "no schema" in reason(poor, sql_schema.make)
+
+
+def test_the_rights_that_readme_names_are_enough(postgres: Postgres, tmp_path: Path) -> None:
+    """With README's two statements the tables can be made; with the rights that it names a node can work on them."""
+    name, lesser = f"server{next(_numbers)}", f"server{next(_numbers)}"
+    for statement in (ROOT / "README.md").read_text().partition("```sql\n")[2].partition("```")[0].splitlines():
+        postgres.ask(statement.replace(" datafor", f" {name}"))
+    owner = f"postgresql://{name}:password@127.0.0.1:{postgres.port}/{name}"
+    done = shell(tmp_path, "store", "init", store=owner)
+    assert (done.returncode, done.stdout) == (0, "The tables are made\n")
+    postgres.ask(f"CREATE ROLE {lesser} LOGIN PASSWORD 'password'; REVOKE ALL ON DATABASE {name} FROM public")
+    postgres.ask(f"GRANT CONNECT ON DATABASE {name} TO {lesser}")
+    postgres.ask(f"REVOKE ALL ON SCHEMA public FROM public; GRANT USAGE ON SCHEMA public TO {lesser}", name)
+    tables = "datafor_records, datafor_generations, datafor_schema"
+    postgres.ask(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {lesser}", name)
+    url = owner.replace(f"//{name}", f"//{lesser}")
+    sql_schema.check(Database(url, 30, 30))
+    store = opened(url)
+    store.put("users", {"name": "lena"})
+    assert (store.get("users", "lena"), store.writable()) == ({"name": "lena"}, True)
+    assert store.delete("users", "lena") is True
 
 
 def test_an_sqlite_file_that_cannot_be_is_said(tmp_path: Path) -> None:
