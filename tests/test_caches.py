@@ -18,7 +18,7 @@ from datafor_token.store.files import FileStore
 from datafor_token.store.kept import Index, Kept
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.stores import Record
-from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem
+from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem, public_pem
 from tests.tokens import claims, token
 
 OTHER_SECRET = "Qm3-rT8yUiOp_aS5dFgHjKlZxCvBnM1qWeRtY2uIoP4"
@@ -285,3 +285,19 @@ def test_little_is_kept_of_many(app: Flask, caller: Caller) -> None:
         "previous_until": 0,
     }
     assert STRONG_SECRET not in repr(entry)
+
+
+def test_what_goes_while_it_is_listed(app: Flask, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application that is deleted between the look at all and its reading is left out, and fails no call."""
+    for name, algorithm in (("First", "ES256"), ("Second", "EdDSA")):
+        caller.post("update", application(name=name, algorithm=algorithm, secret=public_pem(key_for(algorithm))))
+    caller.post("update", application(name="Own", secret=STRONG_SECRET, self_service="1"))
+    registry = bundle(app).registry
+    before = registry.all()
+    caller.post("deleteBatch", ["First", "Own"])
+    monkeypatch.setattr(registry, "all", lambda **_: before)
+    keys = caller.get("/.well-known/jwks.json")
+    assert (keys.status_code, [key["alg"] for key in keys.json["keys"]]) == (200, ["EdDSA"])
+    listed = caller.get("list").json
+    assert [one["name"] for one in listed["data"]] == ["Second"]
+    assert caller.get("personal/config").json == {"success": True, "enabled": False}

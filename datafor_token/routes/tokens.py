@@ -1,5 +1,7 @@
 """Calls about tokens: issue them, say why one is refused, revoke them."""
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Response, g
 
 from datafor_token import issuer
@@ -99,20 +101,21 @@ def jwks() -> Response:
     """The public keys of enabled applications (RFC 7517), those in their grace time too; nothing of shared secrets."""
     keys: dict[tuple[str, str], dict[str, str]] = {}
     registry = services().registry
-    for entry in registry.all().entries:
-        if entry.enable and not is_shared(entry.algorithm):
-            application = registry.get(entry.name)
-            for secret in (application.secret, application.previous_secret(services().clock())):
-                if secret is not None:
-                    key = jwk(application.algorithm, secret)
-                    keys[key["kid"], key["alg"]] = key
+    public = [one for one in registry.all().entries if one.enable and not is_shared(one.algorithm)]
+    for application in registry.of(public)[0]:
+        for secret in (application.secret, application.previous_secret(services().clock())):
+            if secret is not None:
+                key = jwk(application.algorithm, secret)
+                keys[key["kid"], key["alg"]] = key
     return success(keys=list(keys.values()))
 
 
 def _self_service(name: str | None) -> Application | None:
     """The application of that name, or the first by name, if users may make their own tokens of it."""
     registry = services().registry
-    if name is None:
-        name = next((one.name for one in registry.all().entries if one.enable and one.self_service), None)
-    application = None if name is None else registry.get(name)
-    return application if application is not None and application.enable and application.self_service else None
+    if name is not None:
+        candidates: Sequence[Application] = [registry.get(name)]
+    else:
+        first = next((one for one in registry.all().entries if one.enable and one.self_service), None)
+        candidates = registry.of([first])[0] if first is not None else ()
+    return next((one for one in candidates if one.enable and one.self_service), None)
