@@ -9,9 +9,10 @@ second service on the same port is no error any more.
 import socket
 import time
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
 
 _PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
+_FIRST_BYTE = 0.05  # seconds; gunicorn's own worker has a thread wait for 5
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -22,3 +23,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if self.nr_conns >= self.cfg.threads:
             time.sleep(_PAUSE)
         super().accept(listener)
+
+    def handle(self, conn: TConn) -> object:
+        """Answer what comes on a connection; one on which nothing comes soon holds no thread until something does."""
+        if not conn.initialized and not conn.wait_for_data(_FIRST_BYTE):
+            return _DEFER
+        return super().handle(conn)

@@ -301,3 +301,35 @@ def test_what_goes_while_it_is_listed(app: Flask, caller: Caller, monkeypatch: p
     listed = caller.get("list").json
     assert [one["name"] for one in listed["data"]] == ["Second"]
     assert caller.get("personal/config").json == {"success": True, "enabled": False}
+
+
+@pytest.mark.file_store
+def test_the_first_by_name_after_an_edit(caller: Caller, other: Caller, settings: Settings) -> None:
+    """An application that is first by name, and has the secret from an edit on, is the one that makes the user."""
+    caller.post("update", application(name="AAA", secret=OTHER_SECRET, initroles=["SYS_Creator", "own"]))
+    caller.post("update", application(secret=STRONG_SECRET))
+    warm(caller, issued_of(caller, "ERP"))
+    made = issued_of(caller, "ERP", "newcomer")
+    path = settings.data_dir / "applications" / "aaa.json"
+    write(path, json.dumps({**json.loads(path.read_text()), "secret": STRONG_SECRET}), EDITORS[0])
+    answer = caller.get("/auth/check", headers={"Authorization": f"Bearer {made}"})
+    assert answer.headers["Remote-Groups"] == "SYS_Creator,own"
+
+
+@pytest.mark.file_store
+def test_a_parameter_that_an_edit_renamed(caller: Caller, other: Caller, settings: Settings) -> None:
+    """Under its old name a token is refused from the edit on, also where nobody has asked for the new name."""
+    made = issued(caller)
+    warm(caller, made)
+    change_application(caller, other, settings, EDITORS[0], token_name="ticket_of_erp")
+    fresh = issued_of(caller, "ERP", "newcomer")
+    for token_of_before in (made, fresh):
+        uri = {"X-Original-URI": f"/?token={token_of_before}"}
+        assert caller.get("/auth/check", headers=uri).status_code == 401
+
+
+def issued_of(caller: Caller, name: str, username: str = "lena") -> str:
+    """A token of one of several applications."""
+    token = caller.post("generate", {"name": name, "username": username}).json["token"]
+    assert isinstance(token, str)
+    return token

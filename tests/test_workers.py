@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.stores import Record
 from tests.support import ADMIN_PASSWORD, Server, application, basic
 from tests.tokens import token
@@ -130,3 +132,16 @@ def test_connections_are_spread_over_the_workers(server: Server) -> None:
         time.sleep(0.3)
     # gunicorn's own worker: about 55 of the 160; even shares are 80.
     assert sum(shares) > 67, shares
+
+
+def test_silent_connections_hold_no_thread(server: Server) -> None:
+    """While many clients are connected and send nothing, others are answered."""
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(24)]
+        time.sleep(0.1)
+        assert server.request("GET", "/healthz").status == 200
+        for client in silent:
+            # Open still, which none of them would be if they had been waited for.
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
