@@ -108,13 +108,18 @@ def sockets_of(process: str) -> int:
     return found
 
 
-def test_connections_are_spread_over_the_workers(server: Server) -> None:
-    """Of connections that come at once and stay open each worker gets its share, not one of them nearly all."""
+def workers_of(server: Server) -> list[str]:
+    """Both workers' processes; gunicorn listens before they are there."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    # gunicorn listens before its workers are there.
     while len(workers := children.read_text().split()) < 2:
         time.sleep(0.05)
     time.sleep(1)
+    return workers
+
+
+def test_connections_are_spread_over_the_workers(server: Server) -> None:
+    """Of connections that come at once and stay open each worker gets its share, not one of them nearly all."""
+    workers = workers_of(server)
     shares = []
     for _ in range(10):
         before = [sockets_of(worker) for worker in workers]
@@ -136,6 +141,7 @@ def test_connections_are_spread_over_the_workers(server: Server) -> None:
 
 def test_silent_connections_hold_no_thread(server: Server) -> None:
     """While many clients are connected and send nothing, others are answered."""
+    workers_of(server)
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(24)]
         time.sleep(0.1)
