@@ -1,16 +1,17 @@
 """gunicorn's settings: `.venv/bin/gunicorn -c config/gunicorn.conf.py wsgi:app`, or just `make run`."""
 
 import os
+from typing import Any
 
-from datafor_token import metric_files
+from datafor_token import cores, metric_files
 from datafor_token.settings import bind_address
 
 bind = bind_address(os.environ)
 
 # Compared side by side on two cores, generate by Basic at 1, 16 and 64 connections (make bench's --compare-workers):
-# gunicorn's gthread takes 1.3 times the CPU where one worker got most of the connections, reuse_port spreads them but
-# loses requests with a worker; two threads answer sooner than three, four later, for the same CPU; the fewer there
-# are, the sooner slow clients and hashes hold them all.
+# gunicorn's gthread takes 1.3 times the CPU of ours where it answers the same, more where one worker got most of the
+# connections; reuse_port spreads them but loses requests with a worker; two threads answer sooner than three, four
+# later, for the same CPU; the fewer there are, the sooner slow clients and hashes hold them all.
 workers = 2
 worker_class = "datafor_token.worker.Worker"
 threads = 3
@@ -39,6 +40,11 @@ umask = 0o077
 
 # The workers count in one folder, which is removed at the end of this process.
 metric_files.share(os.environ)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Choose the core that a new worker stays on."""
+    worker.core = cores.choose(other.core for other in server.WORKERS.values())
 
 
 def post_fork(server: object, worker: object) -> None:

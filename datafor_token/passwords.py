@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 import argon2
 
+from datafor_token import cores
 from datafor_token.errors import Overloaded, RecordDamaged
 from datafor_token.keys import SharedKey
 
@@ -110,6 +111,7 @@ class Passwords:
 
 
 def _be_nice() -> None:
+    cores.leave()
     # Only on Linux is a thread's niceness its own; those that argon2 begins inherit it.
     if sys.platform == "linux":
         thread = threading.get_native_id()

@@ -1,22 +1,107 @@
-"""gunicorn's threaded worker, which leaves new connections to the other workers when it has many.
+"""gunicorn's threaded worker, made for many short requests.
 
 All workers are woken by a new connection, and whoever is awake already takes it. So in many runs one worker took
 nearly all of the connections that came at once and stayed open, and had them compete for one core beside an idle one.
 ``reuse_port`` spreads them as well, but then each worker listens for itself: who waits at one that dies is lost, and a
-second service on the same port is no error any more.
+second service on the same port is no error any more. Here a worker with many leaves new ones to the others.
+
+Everything at which a thread lets the others run (a system call, a lock) has them compete for the interpreter. So what
+gunicorn does in several such steps for each request is done in one, where it comes to the same.
 """
 
+import queue
+import select
+import selectors
 import socket
+import threading
 import time
+from functools import partial
 
+from gunicorn import util
+from gunicorn.http import wsgi
+from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
 
+from datafor_token import cores
+
 _PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
-_FIRST_BYTE = 0.05  # seconds; gunicorn's own worker has a thread wait for 5
+_FIRST_BYTE = 50  # milliseconds; gunicorn's own worker has a thread wait for 5 seconds
+_MOST_LEFT = 65536  # bytes that are read of what a client still sends when it was told that nothing is answered
+
+
+class _Outcome:
+    """What became of a request, as the standard library's futures tell it, each of which has a lock of its own."""
+
+    def __init__(self, kept: object) -> None:
+        self._kept = kept
+
+    def cancelled(self) -> bool:
+        return False
+
+    def result(self) -> object:
+        return self._kept
+
+
+class _Threads:
+    """Connections on which something came, and as many threads as there are in the settings.
+
+    In place of the standard library's pool, whose locks were a tenth of a request.
+    """
+
+    def __init__(self, worker: "Worker", number: int) -> None:
+        self.waiting: queue.SimpleQueue[TConn | None] = queue.SimpleQueue()
+        self._worker = worker
+        self._number = number
+        for _ in range(number):
+            # A stop waits for requests, as long as graceful_timeout; one that takes longer is no reason to stay.
+            threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while (conn := self.waiting.get()) is not None:
+            try:
+                kept = self._worker.handle(conn)
+            except Exception:
+                # Not even gunicorn could end it: the connection is closed, the thread stays.
+                self._worker.log.exception("Error handling request")
+                kept = False
+            self._worker.method_queue.defer(self._worker.finish_request, conn, _Outcome(kept))
+
+    def shutdown(self, *, wait: bool) -> None:  # noqa: ARG002 - as gunicorn calls it
+        for _ in range(self._number):
+            self.waiting.put(None)
+
+
+class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
+    """Sends headers and body at once where the body is in one piece, which gunicorn sends one after the other."""
+
+    headers_sent: bool
+    sent: int
+
+    def write(self, arg: bytes) -> None:
+        if self.headers_sent or self.chunked or self._omits_body or self.response_length != len(arg):
+            super().write(arg)
+            return
+        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+        util.write(self.sock, "".join(lines).encode("latin-1") + arg)
+        self.headers_sent = True
+        self.sent = len(arg)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """Takes a new connection at once while a thread is free for it, and else after a moment."""
+
+    core: int | None = None  # the one to stay on
+
+    def init_process(self) -> None:
+        """Serve, in a process of its own."""
+        # gunicorn looks there for the class of its answers.
+        wsgi.Response = _Response
+        cores.stay(self.core)
+        super().init_process()
+
+    def get_thread_pool(self) -> _Threads:
+        """What answers requests."""
+        return _Threads(self, self.cfg.threads)
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, if there still is one."""
@@ -24,8 +109,61 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             time.sleep(_PAUSE)
         super().accept(listener)
 
+    def enqueue_req(self, conn: TConn) -> None:
+        """Have a thread answer what came on a connection."""
+        self.tpool.waiting.put(conn)
+
     def handle(self, conn: TConn) -> object:
         """Answer what comes on a connection; one on which nothing comes soon holds no thread until something does."""
-        if not conn.initialized and not conn.wait_for_data(_FIRST_BYTE):
-            return _DEFER
+        if not conn.initialized and not conn.data_ready:
+            waiting = select.poll()
+            waiting.register(conn.sock, select.POLLIN)
+            if not waiting.poll(_FIRST_BYTE):
+                return _DEFER
+            conn.data_ready = True
         return super().handle(conn)
+
+    def finish_request(self, conn: TConn, fs: _Outcome) -> None:
+        """Go on with a connection as its request ended."""
+        if fs.result() or self.cfg.is_ssl:
+            super().finish_request(conn, fs)
+        else:
+            self._end(conn)
+
+    def _end(self, conn: TConn) -> None:
+        """Say that nothing more comes, and close when the client has (RFC 9112 section 9.6).
+
+        gunicorn waits here for the client, and until that one closes, or for 2 seconds, all others wait too.
+        """
+        conn.timeout = time.monotonic() + self.cfg.keepalive
+        conn.left = _MOST_LEFT
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.settimeout(0)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+        except (OSError, ValueError, KeyError):
+            self._close(conn)
+        else:
+            self.pending_conns.append(conn)
+
+    def _drain(self, conn: TConn, client: socket.socket) -> None:
+        try:
+            more = len(client.recv(conn.left))
+        except OSError:
+            more = 0
+        conn.left -= more
+        if not more or not conn.left:
+            self.poller.unregister(client)
+            self.pending_conns.remove(conn)
+            self._close(conn)
+
+    def _close(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
+    def _keepalive_after(self, conn: TConn, keepalive: object) -> bool:
+        # Where the whole body was read there is none to be drained, which gunicorn finds out twice, by six calls.
+        if keepalive and isinstance(reader := conn.parser.mesg.body.reader, LengthReader) and not reader.length:
+            conn.parser.mesg = None
+            return True
+        return bool(super()._keepalive_after(conn, keepalive))

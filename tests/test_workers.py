@@ -151,3 +151,36 @@ def test_silent_connections_hold_no_thread(server: Server) -> None:
             client.setblocking(False)
             with pytest.raises(BlockingIOError):
                 client.recv(1)
+
+
+def test_clients_that_do_not_close_hold_up_nobody(server: Server) -> None:
+    """While many clients have got the last answer of their connection and keep it open, others are answered."""
+    workers_of(server)
+    with contextlib.ExitStack() as stack:
+        lazy = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(8)]
+        for client in lazy:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert b"".join(iter(lambda client=client: client.recv(65536), b"")).startswith(b"HTTP/1.1 200")  # type: ignore[misc]
+        for _ in range(4):
+            assert server.request("GET", "/healthz").status == 200
+        for client in lazy:
+            # Open still on the other side, which none of them would be if they had been waited for.
+            client.sendall(b"more")
+        time.sleep(0.1)
+        assert [client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for client in lazy] == [0] * len(lazy)
+
+
+@pytest.mark.parametrize(("much", "pause"), [(65536, 0.0), (1, 0.05)])
+def test_a_client_that_goes_on_sending_is_left(server: Server, much: int, pause: float) -> None:
+    """Of what comes after the last answer only so much is read, and for so long."""
+
+    def send_on() -> None:
+        for _ in range(1000):
+            client.sendall(b"x" * much)
+            time.sleep(pause)
+
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert client.recv(64).startswith(b"HTTP/1.1 200")
+        with pytest.raises(ConnectionError):
+            send_on()

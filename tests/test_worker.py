@@ -1,0 +1,192 @@
+"""gunicorn's worker as we changed it: what is sent stays the same, and each worker keeps to its core."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gunicorn import util
+from gunicorn.config import Config
+from gunicorn.http import RequestParser, wsgi
+
+from datafor_token import cores, worker
+from tests.support import ADMIN_PASSWORD, API, Server, basic
+
+needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
+
+
+def sent_by(
+    kind: type[Any], request: bytes, status: str, headers: Sequence[tuple[str, str]], body: Iterable[bytes]
+) -> list[bytes]:
+    """What a class of gunicorn's sends, each piece by itself."""
+    config = Config()
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there:
+        parsed = next(RequestParser(config, iter([request]), ("127.0.0.1", 1)))
+        response, _ = wsgi.create(parsed, here, ("127.0.0.1", 1), ("127.0.0.1", 80), config, response_class=kind)
+        response.start_response(status, list(headers))
+        for piece in body:
+            response.write(piece)
+        response.close()
+        here.shutdown(socket.SHUT_WR)
+        return list(iter(lambda: there.recv(65536), b""))
+
+
+GET, HEAD, OLD = (
+    f"{line}\r\nHost: a\r\n\r\n".encode() for line in ("GET / HTTP/1.1", "HEAD / HTTP/1.1", "GET / HTTP/1.0")
+)
+
+
+@pytest.mark.parametrize("request_", [GET, HEAD, OLD], ids=["GET", "HEAD", "HTTP/1.0"])
+@pytest.mark.parametrize("status", ["200 OK", "204 NO CONTENT", "404 NOT FOUND"])
+@pytest.mark.parametrize("length", [None, "0", "3", "4", "9"])
+@pytest.mark.parametrize("body", [[], [b""], [b"body"], [b"bo", b"dy"]], ids=str)
+def test_an_answer_is_the_same_bytes_as_gunicorns_own(
+    request_: bytes, status: str, length: str | None, body: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is answered to whatever request, the bytes are those that gunicorn's own class sends."""
+    monkeypatch.setattr(util, "http_date", lambda: "Thu, 01 Jan 1970 00:00:00 GMT")
+    headers = [("Content-Type", "text/plain"), ("X-Name", "Zo\xeb")]
+    if length is not None:
+        headers.append(("Content-Length", length))
+    ours = sent_by(worker._Response, request_, status, headers, body)
+    theirs = sent_by(wsgi.Response, request_, status, headers, body)
+    assert b"".join(ours) == b"".join(theirs)
+
+
+def test_an_answer_of_known_length_is_one_piece() -> None:
+    """Headers and body are sent at once, so that nobody is woken for headers alone."""
+    (piece,) = sent_by(worker._Response, GET, "200 OK", [("Content-Length", "4")], [b"body"])
+    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert piece.endswith(b"\r\n\r\nbody")
+
+
+def answers(server: Server, sent: bytes, number: int) -> list[bytes]:
+    """The status lines of so many answers on one connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(sent)
+        found = b""
+        while found.count(b"HTTP/1.1 ") < number:
+            piece = connection.recv(65536)
+            assert piece, found
+            found += piece
+    return [b"HTTP/1.1 " + part.split(b"\r\n")[0] for part in found.split(b"HTTP/1.1 ")[1:]]
+
+
+def post(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def test_requests_on_one_connection_are_kept_apart(server: Server) -> None:
+    """A body that was read, one that was not, a chunked one and none: what follows them is answered as it should be."""
+    sign_in, form = f"Authorization: {basic()['Authorization']}", "Content-Type: application/x-www-form-urlencoded"
+    read = post(f"{API}/generate", b"name=nobody", sign_in, form)
+    unread = post("/nowhere", b"x" * 9000)
+    chunked = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    none = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    expected = [b"404", b"200", b"404", b"200", b"404", b"200", b"200"]
+    found = answers(server, read + none + unread + none + chunked + none + none, len(expected))
+    assert [line.split()[1] for line in found] == expected
+
+
+def test_a_fault_that_gunicorn_does_not_catch_costs_no_thread() -> None:
+    """Where even the answer to a fault fails, its connection is ended and the thread goes on with the next one."""
+
+    class Broken:
+        log = type("Log", (), {"exception": staticmethod(lambda _: None)})
+
+        def __init__(self) -> None:
+            self.ended: list[tuple[object, object]] = []
+
+        def handle(self, conn: object) -> object:
+            if conn == "bad":
+                raise MemoryError
+            return True
+
+        def finish_request(self) -> None: ...
+
+        @property
+        def method_queue(self) -> "Broken":
+            return self
+
+        def defer(self, _: object, conn: object, outcome: Any) -> None:
+            self.ended.append((conn, outcome.result()))
+
+    broken = Broken()
+    threads = worker._Threads(broken, 1)  # type: ignore[arg-type]
+    for conn in ("bad", "good"):
+        threads.waiting.put(conn)
+    threads.shutdown(wait=False)
+    while len(broken.ended) < 2:
+        time.sleep(0.01)
+    assert broken.ended == [("bad", False), ("good", True)]
+
+
+def test_a_core_is_chosen_that_the_fewest_workers_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are spread over the cores that the process may use, and another takes the place of a dead one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
+    taken: list[int | None] = []
+    for _ in range(6):
+        taken.append(cores.choose(taken))
+    assert sorted(taken[:3], key=str) == sorted(taken[3:], key=str) == [3, 5, 7]
+    assert cores.choose([3, 5, 7, 3, 7]) == 5
+    assert cores.choose([None, 3, 7]) == 5
+
+
+def test_one_core_is_nothing_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is one core only, the kernel is left alone."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert cores.choose([]) is None
+
+
+def children(server: Server) -> set[int]:
+    path = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return {int(pid) for pid in path.read_text().split()}
+
+
+def two_workers(server: Server) -> Iterator[set[int]]:
+    while True:
+        found = children(server)
+        if len(found) == 2 and all(cores_of(pid) for pid in found):
+            time.sleep(0.5)
+            yield found
+        time.sleep(0.05)
+
+
+def cores_of(pid: int) -> list[set[int]]:
+    """The cores that each thread of a process may use."""
+    return [os.sched_getaffinity(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()]
+
+
+@needs_two_cores
+def test_each_worker_stays_on_a_core_of_its_own(server: Server) -> None:
+    """A worker and its threads are on one core; a dead worker's core is the next one's."""
+    everywhere = os.sched_getaffinity(0)
+    workers = next(two_workers(server))
+    found = {pid: os.sched_getaffinity(pid) for pid in workers}
+    assert all(len(own) == 1 for own in found.values())
+    assert len(set().union(*found.values())) == 2
+    # The thread that waits for connections, and those that answer.
+    assert all(cores_of(pid).count(own) >= 4 for pid, own in found.items())
+    assert os.sched_getaffinity(server.process.pid) == everywhere
+    dead = min(workers)
+    os.kill(dead, signal.SIGKILL)
+    while dead in children(server):
+        time.sleep(0.05)
+    (new,) = next(two_workers(server)) - workers
+    assert os.sched_getaffinity(new) == found[dead]
+
+
+@needs_two_cores
+def test_hashes_are_free_to_leave_their_worker(server: Server) -> None:
+    """The threads that hash passwords may use every core: on their worker's they would stand in its way."""
+    workers = next(two_workers(server))
+    assert server.request("GET", f"{API}/list", headers=basic("admin", ADMIN_PASSWORD)).status == 200
+    found = [own for pid in workers for own in cores_of(pid)]
+    assert os.sched_getaffinity(0) in found
+    assert any(len(own) == 1 for own in found)
