@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from gunicorn.glogging import Logger as GunicornLogger
 
+_PACKAGE = logging.getLogger("datafor_token")
 _LONGEST_NAME = 40  # characters; a ticket has 43, a token more
 _QUERY = re.compile("[?&;=]")
 _BARE = re.compile(r"[!#-<>-~]+")  # ASCII to be seen, no space, no '"', no '='
@@ -23,14 +24,13 @@ _BARE = re.compile(r"[!#-<>-~]+")  # ASCII to be seen, no space, no '"', no '='
 
 def configure(level: str) -> None:
     """Send the package's log to standard error; called again it only changes the level."""
-    logger = logging.getLogger("datafor_token")
-    logger.setLevel(level)
+    _PACKAGE.setLevel(level)
     # Nothing of these is shown, and each record would look for them (Python's logging documentation, Optimization).
     logging.logThreads = logging.logMultiprocessing = False
-    if not logger.handlers:
+    if not _PACKAGE.handlers:
         handler = LineHandler()
         handler.setFormatter(SafeFormatter())
-        logger.addHandler(handler)
+        _PACKAGE.addHandler(handler)
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
@@ -42,8 +42,11 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record's line to standard error; a stream of somebody's own gets it as text."""
+        self.write(f"{self.format(record)}{self.terminator}")
+
+    def write(self, line: str) -> None:
+        """Write a line."""
         try:
-            line = f"{self.format(record)}{self.terminator}"
             if self.stream is sys.stderr:
                 os.write(sys.stderr.fileno(), line.encode(errors="backslashreplace"))
             else:
@@ -54,8 +57,14 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 
 def say(logger: logging.Logger, message: str) -> None:
-    """Log at INFO without looking for the line of code that said it, which nobody shows and which costs most."""
-    logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, message, None, None))
+    """Log at INFO; by a shorter way where only our own handler listens, as the library's costs more than the line."""
+    handler = _PACKAGE.handlers[0] if len(_PACKAGE.handlers) == 1 else None
+    others = logger.handlers or logger.filters or logging.root.handlers
+    if type(handler) is LineHandler and not (handler.filters or others):
+        handler.write(f"{_moment(time.time())} INFO {logger.name}[{os.getpid()}] {message}\n")
+    else:
+        # Without looking for the line of code that said it, which nobody shows.
+        logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, message, None, None))
 
 
 def event(**values: object) -> str:
@@ -67,7 +76,7 @@ def _shown(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     text = str(value)
-    return text if _BARE.fullmatch(text) else json.dumps(text)
+    return text if (text.isalnum() and text.isascii()) or _BARE.fullmatch(text) else json.dumps(text)
 
 
 def shown_path(path: str) -> str:
@@ -81,22 +90,26 @@ def shown_path(path: str) -> str:
     return "/".join(name if len(name) <= _LONGEST_NAME else f"({len(name)} characters)" for name in path.split("/"))
 
 
+class _Last:
+    """The second that was put into words last, and the words."""
+
+    second = 0, ""
+
+
+def _moment(now: float) -> str:
+    second = int(now)
+    last = _Last.second
+    if last[0] != second:
+        last = _Last.second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    return f"{last[1]}.{int((now - second) * 1000):03}Z"
+
+
 class SafeFormatter(logging.Formatter):
     """Time (RFC 3339, UTC), level, logger, message; exceptions without their text."""
 
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    _second, _shown_second = 0, ""
-
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - the standard library's names
-        """The same, with each second put into words once."""
-        second = int(record.created)
-        if second != self._second:
-            self._shown_second = time.strftime(self.default_time_format, time.gmtime(second))
-            self._second = second
-        return self.default_msec_format % (self._shown_second, record.msecs)
+        """The time of the record."""
+        return _moment(record.created)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")

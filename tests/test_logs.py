@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,26 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
     signatures = [one.split(".")[2] for one in (*tokens, MARKED_TOKEN) if "." in one]
     for secret in (*tokens, *signatures, MARKED_TOKEN.split(".")[1], "PRIVATE KEY", private_pem(key).split("\n")[1]):
         assert secret not in output
+
+
+def test_the_short_way_says_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line written without the library is the one that it writes; who listens besides hears of it as ever."""
+    package, handler = logging.getLogger("datafor_token"), logs.LineHandler(sys.stderr)
+    handler.setFormatter(logs.SafeFormatter())
+    monkeypatch.setattr(package, "handlers", [handler])
+    # Time stands still: a second that ended between the two would be another line.
+    for now in (1_795_390_693.0, 1_795_390_693.0625, 1_795_390_694.9999):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        with caplog.at_level(logging.INFO):
+            logs.say(logging.getLogger("datafor_token.somewhere"), "said=1")
+        assert [record.message for record in caplog.records] == ["said=1"]
+        caplog.clear()
+        with monkeypatch.context() as alone:
+            alone.setattr(logging.root, "handlers", [])
+            logs.say(logging.getLogger("datafor_token.somewhere"), "said=1")
+            assert caplog.records == []
+        long, short = capfd.readouterr().err.splitlines()
+        assert long == short
+        assert short.endswith(f"Z INFO datafor_token.somewhere[{os.getpid()}] said=1")
