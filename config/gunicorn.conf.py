@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from datafor_token import cores, metric_files
+from datafor_token import cores, metric_files, services
 from datafor_token.settings import bind_address
 
 bind = bind_address(os.environ)
@@ -50,3 +50,8 @@ def pre_fork(server: Any, worker: Any) -> None:
 def post_fork(server: object, worker: object) -> None:
     """Let a new worker count on where a dead one stopped."""
     metric_files.claim()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Have a new worker know the applications before it is asked."""
+    services.read_ahead(worker.wsgi)

@@ -148,12 +148,12 @@ class _PrivateKeys:
     """
 
     def __init__(self) -> None:
-        self._salt = secrets.token_bytes(32)
+        self._key = SharedKey("HS256", secrets.token_bytes(32))
         self._kept: dict[bytes, tuple[float, Any, Any]] = {}
 
     def get(self, text: str) -> tuple[Any, Any]:
         """The private key of a PEM text, and its public one."""
-        mark = hmac.digest(self._salt, text.encode("utf-8", "surrogatepass"), "sha256")
+        mark = self._key.sign(text.encode("utf-8", "surrogatepass"))
         now = time.monotonic()
         found = self._kept.get(mark)
         if found is not None and now - found[0] < _REMEMBERED_SECONDS:

@@ -1,5 +1,7 @@
 """What a request needs, in one typed bundle, made once per application and reached by ``services()``."""
 
+import contextlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +10,7 @@ from flask import Flask, Request, current_app, g, request
 
 from datafor_token.accounts import Accounts
 from datafor_token.audit import Audit
+from datafor_token.errors import StoreUnavailable
 from datafor_token.gate import Gate
 from datafor_token.issuing import Issuing
 from datafor_token.metrics import Metrics
@@ -46,6 +49,18 @@ class Services:
 def attach(app: Flask, bundle: Services) -> None:
     """Give an application its services."""
     app.extensions[_NAME] = bundle
+
+
+def read_ahead(app: Flask) -> None:
+    """Begin to read the applications, in a thread: of very many, the first token would have to wait for that."""
+    bundle: Services = app.extensions[_NAME]
+
+    def read() -> None:
+        # In an outage, whoever needs them reads them, and is told.
+        with contextlib.suppress(StoreUnavailable):
+            bundle.registry.all()
+
+    threading.Thread(target=read, daemon=True).start()
 
 
 def services() -> Services:

@@ -184,3 +184,18 @@ def test_a_client_that_goes_on_sending_is_left(server: Server, much: int, pause:
         assert client.recv(64).startswith(b"HTTP/1.1 200")
         with pytest.raises(ConnectionError):
             send_on()
+
+
+def test_each_worker_reads_the_applications_when_it_starts(tmp_path: Path) -> None:
+    """Nobody waits for the first reading of all of them: each worker has done it before it is asked for it."""
+    server = Server(tmp_path).start()
+    try:
+        line = 'datafor_token_store_operations_total{collection="applications",operation="changes"} 2.0'
+        for _ in range(600):
+            if line in server.request("GET", "/metrics", headers={}).body.decode():
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("not both workers have read them")
+    finally:
+        server.stop()
