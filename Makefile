@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: run sql test test-sql check faults figures bench screenshots
+.PHONY: run sql test test-sql check faults figures bench bench-peers screenshots
 
 run: .venv/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
@@ -33,6 +33,10 @@ figures: .venv/test-installed
 bench: .venv/test-installed
 	$(BIN)/python -m tests.bench $(BENCH)
 
+# How fast `generate` is beside other servers' calls for tokens; it says of each that is not installed what installs it.
+bench-peers: .venv/test-installed
+	$(BIN)/python -m tests.bench.peers $(BENCH)
+
 # Each page of the console at several widths, light and dark, in both languages, into screenshots/; needs chromium.
 screenshots: .venv/test-installed
 	$(BIN)/python -m tests.console.screenshots
@@ -51,4 +55,29 @@ screenshots: .venv/test-installed
 
 .venv/test-installed: requirements-dev.txt .venv/run-installed .venv/sql-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# The servers that bench-peers knows, for it alone: nothing of the project needs them.
+define peers-venv
+$(BIN)/python -m venv $(@D)
+$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+endef
+
+.peers/%/installed: tests/bench/peers_of/%.txt | .venv/bin/python
+	$(peers-venv)
+	@touch $@
+
+.peers/oidc-provider/installed: tests/bench/peers_of/package-lock.json
+	npm ci --prefix $(<D) --no-audit --no-fund
+	@mkdir -p $(@D) && touch $@
+
+.peers/superset/installed: export FLASK_APP = superset.app:create_app()
+.peers/superset/installed: export PYTHONPATH = tests/bench/peers_of
+.peers/superset/installed: export SUPERSET_HOME = $(CURDIR)/.peers/superset
+.peers/superset/installed: tests/bench/peers_of/superset.txt | .venv/bin/python
+	$(peers-venv)
+	rm -f $(@D)/superset.db
+	$(@D)/bin/superset db upgrade
+	$(@D)/bin/superset fab create-admin --username admin --firstname A --lastname B --email admin@example.com --password bench
+	$(@D)/bin/superset init
 	@touch $@

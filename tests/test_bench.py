@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from tests.bench import peers
 from tests.bench.load import Contender, Failed, Request, one_round
+from tests.bench.plan import Plan
 from tests.bench.servers import Running
 from tests.support import ROOT, Server, need
 
@@ -69,3 +71,23 @@ def test_without_wrk_it_says_what_to_install() -> None:
     assert done.returncode == 1
     assert "apt-get install wrk" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_peer_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each peer that is not there is said to be not run, with a command that make knows, and nothing is started."""
+    assert peers.report(Plan(tmp_path, 0.1, 1, (1,), (3, 3, 3), 1, ()), peers.PEERS, tmp_path)
+    said = capsys.readouterr().out
+    for peer in peers.PEERS:
+        assert f"{peer.name}: not run, as it is not installed: {peer.install()}\n" in said
+        known = subprocess.run(["make", "-n", *peer.install().split()[1:]], cwd=ROOT, capture_output=True, check=False)
+        assert known.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_peer_that_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A peer that is there and broken is named with what it said, and the run is no success."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "installed").touch()
+    broken = peers.Peer("broken", ("sh", "-c", "echo no such thing; exit 1"), "/", ())
+    assert not peers.report(Plan(tmp_path / "here", 0.1, 1, (1,), (3, 3, 3), 1, ()), [broken], tmp_path)
+    assert "broken: failed: broken did not start: no such thing" in capsys.readouterr().out

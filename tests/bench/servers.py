@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,22 +31,25 @@ class Running:
         self._log = folder / "server.log"
         settings = folder / "gunicorn.conf.py"
         settings.write_text(configuration + f'\nbind = "127.0.0.1:{self.port}"\n')
+        self._start(
+            [sys.executable, "-m", "gunicorn", "-c", str(settings), application],
+            ROOT,
+            {
+                **{name: value for name, value in os.environ.items() if not name.startswith("DATAFOR_TOKEN_")},
+                "DATAFOR_TOKEN_CONFIG_DIR": str(self.config_dir),
+                "DATAFOR_TOKEN_DATA_DIR": str(self.data_dir),
+                "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
+                **environ,
+            },
+            probe,
+        )
+
+    def _start(self, command: Sequence[str], cwd: Path, environ: Mapping[str, str], probe: str) -> None:
         begun = time.perf_counter()
         # Into a file, as a service's log goes: a pipe would have to be read, on the same two cores.
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", str(settings), application],
-                cwd=ROOT,
-                env={
-                    **{name: value for name, value in os.environ.items() if not name.startswith("DATAFOR_TOKEN_")},
-                    "DATAFOR_TOKEN_CONFIG_DIR": str(self.config_dir),
-                    "DATAFOR_TOKEN_DATA_DIR": str(self.data_dir),
-                    "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
-                    **environ,
-                },
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+                command, cwd=cwd, env=environ, stdout=log, stderr=log, start_new_session=True
             )
         self._wait(probe)
         self.started = time.perf_counter() - begun
@@ -103,6 +106,21 @@ class Running:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+
+
+class Foreign(Running):
+    """A server that is not of this project, started by a command of its own, which finds PORT and FOLDER (its own,
+    empty) in its environment.
+    """
+
+    def __init__(self, folder: Path, command: Sequence[str], cwd: Path, probe: str, **environ: str) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.port = free_port()
+        self._log = folder / "server.log"
+        # Neither what Python finds in this process's environment nor a setting of the service is meant for it.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATAFOR_TOKEN_", "PYTHON"))}
+        self._start(command, cwd, {**kept, "PORT": str(self.port), "FOLDER": str(folder), **environ}, probe)
 
 
 def call(

@@ -1,0 +1,10 @@
+"""What the bare Flask demo is run under: gunicorn's own threaded worker, two processes of four threads."""
+
+import os
+
+bind = f"127.0.0.1:{os.environ['PORT']}"
+workers = 2
+worker_class = "gthread"
+threads = 4
+preload_app = True
+control_socket_disable = True
