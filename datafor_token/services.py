@@ -51,9 +51,12 @@ def attach(app: Flask, bundle: Services) -> None:
     app.extensions[_NAME] = bundle
 
 
-def read_ahead(app: Flask) -> None:
+def read_ahead(app: object) -> None:
     """Begin to read the applications, in a thread: of very many, the first token would have to wait for that."""
-    bundle: Services = app.extensions[_NAME]
+    bundle: Services | None = getattr(app, "extensions", {}).get(_NAME)
+    if bundle is None:
+        # Somebody runs another application under these settings of gunicorn.
+        return
 
     def read() -> None:
         # In an outage, whoever needs them reads them, and is told.

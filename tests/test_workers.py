@@ -199,3 +199,15 @@ def test_each_worker_reads_the_applications_when_it_starts(tmp_path: Path) -> No
             pytest.fail("not both workers have read them")
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("kind", ["datafor_token.worker.Worker", "gthread"])
+def test_another_application_runs_under_the_same_settings(tmp_path: Path, kind: str) -> None:
+    """gunicorn's settings serve whatever application they are given, so that it can be compared."""
+    server = Server(tmp_path, GUNICORN_CMD_ARGS=f"--worker-class {kind}")
+    server.application = "tests.bench.baseline:app"
+    server.start()
+    try:
+        assert server.request("GET", "/hello").body == b"hello"
+    finally:
+        server.stop()

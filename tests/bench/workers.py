@@ -12,6 +12,7 @@ SHIPPED = "as shipped"
 # What is changed in config/gunicorn.conf.py, one thing at a time.
 VARIANTS = {
     SHIPPED: "",
+    "any core": "pre_fork = lambda server, worker: None",
     "2 threads": "threads = 2",
     "4 threads": "threads = 4",
     "sync": 'worker_class = "sync"',
