@@ -44,7 +44,7 @@ metric_files.share(os.environ)
 
 def pre_fork(server: Any, worker: Any) -> None:
     """Choose the core that a new worker stays on."""
-    worker.core = cores.choose(other.core for other in server.WORKERS.values())
+    worker.core = cores.choose([(other.age, other.core) for other in server.WORKERS.values()], server.num_workers)
 
 
 def post_fork(server: object, worker: object) -> None:

@@ -17,17 +17,23 @@ class _Present:
     cores: Sequence[int] = ()
 
 
-def choose(taken: Iterable[int | None]) -> int | None:
-    """A core for one more worker, of those that the fewest have; ``None`` where there is nothing to choose."""
+def choose(workers: Iterable[tuple[int, int | None]], wanted: int) -> int | None:
+    """A core for one more worker of ``wanted``, of those that the fewest have; ``None``: there is nothing to choose.
+
+    ``workers``: age (the higher the younger) and core of those that run. gunicorn always ends the oldest: those that
+    are too many are left out, and where as many are on two cores, it is the one that will sooner have fewer.
+    """
     if sys.platform != "linux":
         return None
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return None
+    staying = sorted(workers, reverse=True)[: max(0, wanted - 1)]
+    number = Counter(core for _, core in staying)
+    youngest = {core: age for age, core in reversed(staying)}
     # Two services on one host begin at different cores, or at least not always at the first.
     first = os.getpid() % len(cores)
-    workers = Counter(taken)
-    return min(cores[first:] + cores[:first], key=lambda core: workers[core])
+    return min(cores[first:] + cores[:first], key=lambda core: (number[core], youngest.get(core, -1)))
 
 
 def stay(core: int | None) -> None:

@@ -15,7 +15,10 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from gunicorn import util
 from gunicorn.http import wsgi
@@ -26,6 +29,7 @@ from datafor_token import cores
 
 _PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
 _FIRST_BYTE = 50  # milliseconds; gunicorn's own worker has a thread wait for 5 seconds
+_LONGEST = 2.0  # seconds that a connection is waited for which is to be closed
 _MOST_LEFT = 65536  # bytes that are read of what a client still sends when it was told that nothing is answered
 
 
@@ -60,8 +64,8 @@ class _Threads:
         while (conn := self.waiting.get()) is not None:
             try:
                 kept = self._worker.handle(conn)
-            except Exception:
-                # Not even gunicorn could end it: the connection is closed, the thread stays.
+            except BaseException:
+                # Not even gunicorn could end it. The connection is closed; a thread that is gone nobody would miss.
                 self._worker.log.exception("Error handling request")
                 kept = False
             self._worker.method_queue.defer(self._worker.finish_request, conn, _Outcome(kept))
@@ -92,6 +96,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     core: int | None = None  # the one to stay on
 
+    def __init__(self, *of_gunicorn: Any) -> None:
+        super().__init__(*of_gunicorn)
+        # Connections that are waited for for a moment more, the one that is waited for longest first.
+        self.ending: deque[TConn] = deque()
+
     def init_process(self) -> None:
         """Serve, in a process of its own."""
         # gunicorn looks there for the class of its answers.
@@ -116,35 +125,46 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle(self, conn: TConn) -> object:
         """Answer what comes on a connection; one on which nothing comes soon holds no thread until something does."""
         if not conn.initialized and not conn.data_ready:
-            waiting = select.poll()
-            waiting.register(conn.sock, select.POLLIN)
-            if not waiting.poll(_FIRST_BYTE):
+            coming = select.poll()
+            coming.register(conn.sock, select.POLLIN)
+            # Not at all where others wait for a thread.
+            if not coming.poll(0 if self.tpool.waiting.qsize() else _FIRST_BYTE):
                 return _DEFER
             conn.data_ready = True
         return super().handle(conn)
 
     def finish_request(self, conn: TConn, fs: _Outcome) -> None:
         """Go on with a connection as its request ended."""
-        if fs.result() or self.cfg.is_ssl:
-            super().finish_request(conn, fs)
+        result = fs.result()
+        if not result and not self.cfg.is_ssl:
+            # RFC 9112 section 9.6: say that nothing more comes, and close when the client has. gunicorn waits here
+            # for that client, and until it closes, or for 2 seconds, all others wait too.
+            conn.left = _MOST_LEFT
+            self._wait(conn, self._drain, is_over=True)
+        elif result is _DEFER and not self.alive:
+            # gunicorn's own closes it, though a request may be on its way.
+            self._wait(conn, self._answer)
         else:
-            self._end(conn)
+            super().finish_request(conn, fs)
 
-    def _end(self, conn: TConn) -> None:
-        """Say that nothing more comes, and close when the client has (RFC 9112 section 9.6).
-
-        gunicorn waits here for the client, and until that one closes, or for 2 seconds, all others wait too.
-        """
-        conn.timeout = time.monotonic() + self.cfg.keepalive
-        conn.left = _MOST_LEFT
+    def _wait(self, conn: TConn, then: Callable[[TConn, socket.socket], None], *, is_over: bool = False) -> None:
+        """Have ``then`` called when something comes, and close where nothing does."""
+        conn.timeout = time.monotonic() + _LONGEST
         try:
-            conn.sock.shutdown(socket.SHUT_WR)
+            if is_over:
+                conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.settimeout(0)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(then, conn))
         except (OSError, ValueError, KeyError):
             self._close(conn)
         else:
-            self.pending_conns.append(conn)
+            self.ending.append(conn)
+
+    def _answer(self, conn: TConn, client: socket.socket) -> None:
+        self.poller.unregister(client)
+        self.ending.remove(conn)
+        conn.data_ready = True
+        self.enqueue_req(conn)
 
     def _drain(self, conn: TConn, client: socket.socket) -> None:
         try:
@@ -154,7 +174,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.left -= more
         if not more or not conn.left:
             self.poller.unregister(client)
-            self.pending_conns.remove(conn)
+            self.ending.remove(conn)
+            self._close(conn)
+
+    def murder_pending(self) -> None:
+        """Close what was waited for long enough."""
+        super().murder_pending()
+        now = time.monotonic()
+        while self.ending and self.ending[0].timeout <= now:
+            conn = self.ending.popleft()
+            self.poller.unregister(conn.sock)
             self._close(conn)
 
     def _close(self, conn: TConn) -> None:

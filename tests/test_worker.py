@@ -1,6 +1,8 @@
 """gunicorn's worker as we changed it: what is sent stays the same, and each worker keeps to its core."""
 
 import os
+import queue
+import select
 import signal
 import socket
 import time
@@ -12,6 +14,7 @@ import pytest
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import RequestParser, wsgi
+from gunicorn.workers.gthread import _DEFER, TConn
 
 from datafor_token import cores, worker
 from tests.support import ADMIN_PASSWORD, API, Server, basic
@@ -105,7 +108,7 @@ def test_a_fault_that_gunicorn_does_not_catch_costs_no_thread() -> None:
 
         def handle(self, conn: object) -> object:
             if conn == "bad":
-                raise MemoryError
+                raise SystemExit
             return True
 
         def finish_request(self) -> None: ...
@@ -127,21 +130,83 @@ def test_a_fault_that_gunicorn_does_not_catch_costs_no_thread() -> None:
     assert broken.ended == [("bad", False), ("good", True)]
 
 
-def test_a_core_is_chosen_that_the_fewest_workers_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are spread over the cores that the process may use, and another takes the place of a dead one."""
+def spread(steps: str, wanted: int = 2) -> list[int | None]:
+    """The cores of the workers that gunicorn has after steps: a new one, `-` the oldest gone, `x` the youngest."""
+    workers: list[tuple[int, int | None]] = []
+    for age, step in enumerate(steps):
+        if step == "+":
+            workers.append((age, cores.choose(workers, wanted)))
+        else:
+            workers.pop(0 if step == "-" else -1)
+    return [core for _, core in workers]
+
+
+def test_workers_are_spread_over_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the cores that the process may use each gets as many workers as the others, or one more."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
-    taken: list[int | None] = []
-    for _ in range(6):
-        taken.append(cores.choose(taken))
-    assert sorted(taken[:3], key=str) == sorted(taken[3:], key=str) == [3, 5, 7]
-    assert cores.choose([3, 5, 7, 3, 7]) == 5
-    assert cores.choose([None, 3, 7]) == 5
+    assert sorted(spread("+++", 3), key=str) == [3, 5, 7]
+    assert sorted(spread("++++++", 6), key=str) == [3, 3, 5, 5, 7, 7]
+    assert cores.choose([(1, 3), (2, 5), (3, 7), (4, 3), (5, 7)], 6) == 5
+    assert cores.choose([(1, None), (2, 3), (3, 7)], 4) == 5
+
+
+# One worker dies; the service is reloaded; once more; the oldest goes late; the first one dies again and again.
+@pytest.mark.parametrize("steps", ["++-+", "++x+", "++++--", "++++-++--", "+++-++--", "++-+-+-+"])
+def test_two_workers_stay_on_two_cores(steps: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever workers came and went, those that gunicorn leaves are not on the same core."""
+    for offset in range(2):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+        monkeypatch.setattr(os, "getpid", lambda offset=offset: offset)
+        left = spread(steps)
+        assert sorted(left[-2:], key=str) == [0, 1]
+
+
+def test_one_more_worker_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third worker (TTIN), the death of one, and a third less (TTOU) leave two workers on two cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    for dead in range(3):
+        workers: list[tuple[int, int | None]] = []
+        for age, wanted in enumerate((2, 2, 3)):
+            workers.append((age, cores.choose(workers, wanted)))
+        del workers[dead]
+        workers.append((3, cores.choose(workers, 3)))
+        assert sorted((core for _, core in workers[1:]), key=str) == [0, 1]
+
+
+def test_silent_clients_are_not_waited_for_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread waits a moment for the first byte only while nobody else waits for a thread."""
+    asked = []
+    poll = type("Poll", (), {"register": lambda *_: None, "poll": lambda _, longest: asked.append(longest)})
+    monkeypatch.setattr(select, "poll", poll)
+    here, there = socket.socketpair()
+    with here, there:
+        serving = object.__new__(worker.Worker)
+        conn = TConn(Config(), here, ("127.0.0.1", 1), ("127.0.0.1", 80))
+        serving.tpool = type("Threads", (), {"waiting": queue.SimpleQueue()})
+        assert serving.handle(conn) is _DEFER
+        serving.tpool.waiting.put("another")
+        assert serving.handle(conn) is _DEFER
+    assert asked == [worker._FIRST_BYTE, 0]
+
+
+def test_a_request_on_a_silent_connection_is_answered_at_a_stop(tmp_path: Path) -> None:
+    """Who connected before a stop and sends a moment after it is answered."""
+    server = Server(tmp_path).start()
+    next(two_workers(server))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        # Longer than a thread waits for the first byte.
+        time.sleep(0.02)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(64).startswith(b"HTTP/1.1 200")
+    assert server.stop() == 0
 
 
 def test_one_core_is_nothing_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is one core only, the kernel is left alone."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
-    assert cores.choose([]) is None
+    assert cores.choose([], 2) is None
 
 
 def children(server: Server) -> set[int]:
