@@ -24,6 +24,7 @@ from datafor_token.store.base import Store
 from datafor_token.users import Users
 
 _NAME = "datafor_token"
+_AHEAD = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ def attach(app: Flask, bundle: Services) -> None:
 
 
 def read_ahead(app: object) -> None:
-    """Begin to read the applications, in a thread: of very many, the first token would have to wait for that."""
+    """Read the applications in a thread, a moment from now: of very many, the first token would wait for that.
+
+    Not at once: whoever has just started the service tries it, and has a password to be hashed.
+    """
     bundle: Services | None = getattr(app, "extensions", {}).get(_NAME)
     if bundle is None:
         # Somebody runs another application under these settings of gunicorn.
@@ -63,7 +67,9 @@ def read_ahead(app: object) -> None:
         with contextlib.suppress(StoreUnavailable):
             bundle.registry.all()
 
-    threading.Thread(target=read, daemon=True).start()
+    ahead = threading.Timer(_AHEAD, read)
+    ahead.daemon = True
+    ahead.start()
 
 
 def services() -> Services:
