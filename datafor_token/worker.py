@@ -29,6 +29,7 @@ from datafor_token import cores
 
 _PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
 _FIRST_BYTE = 50  # milliseconds; gunicorn's own worker has a thread wait for 5 seconds
+_SILENCE = 1.0  # seconds; the master waits for 30
 _LONGEST = 2.0  # seconds that a connection is waited for which is to be closed
 _MOST_LEFT = 65536  # bytes that are read of what a client still sends when it was told that nothing is answered
 
@@ -100,6 +101,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*of_gunicorn)
         # Connections that are waited for for a moment more, the one that is waited for longest first.
         self.ending: deque[TConn] = deque()
+        self._notified = 0.0
 
     def init_process(self) -> None:
         """Serve, in a process of its own."""
@@ -111,6 +113,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def get_thread_pool(self) -> _Threads:
         """What answers requests."""
         return _Threads(self, self.cfg.threads)
+
+    def notify(self) -> None:
+        """Tell the master that this worker lives: not after each event, as gunicorn does, but when it was a while ago."""
+        now = time.monotonic()
+        if now - self._notified >= _SILENCE:
+            self._notified = now
+            super().notify()
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, if there still is one."""
