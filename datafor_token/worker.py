@@ -115,7 +115,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         return _Threads(self, self.cfg.threads)
 
     def notify(self) -> None:
-        """Tell the master that this worker lives: not after each event, as gunicorn does, but when it was a while ago."""
+        """Tell the master that this worker lives: not at each event, as gunicorn does, but now and then."""
         now = time.monotonic()
         if now - self._notified >= _SILENCE:
             self._notified = now
