@@ -79,7 +79,7 @@ class Gate:
         vouched = self._vouched(cookie, session.grant, session.user.name, session.grant.get("expires"))
         if vouched is not None and vouched.application.ended_after(session.opened):
             vouched = None
-        if vouched is None or self._signin.admit(vouched, create=False).reason is not None:
+        if vouched is None or self._signin.admit(vouched, create=False, user=session.user).reason is not None:
             self._sessions.end(cookie)
             return None
         return Admitted(session.user, vouched.application, vouched.identifier, vouched.expires)

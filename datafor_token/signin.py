@@ -177,10 +177,12 @@ class SignIn:
             return Verdict(refused.reason, [*steps, refused.step], application)
         return self.admit(vouched, [*steps, *passed], create=create)
 
-    def admit(self, vouched: Vouched, steps: Sequence[Step] = (), *, create: bool = True) -> Verdict:
+    def admit(
+        self, vouched: Vouched, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
+    ) -> Verdict:
         """What becomes of who an application vouches for; ``steps`` are those that led here.
 
-        ``create``: whether an unknown user is made where the application says so.
+        ``create``: whether an unknown user is made where the application says so; ``user``: who was just looked up.
         """
         application, passed = vouched.application, list(steps)
         try:
@@ -191,16 +193,15 @@ class SignIn:
                 detail = f"{application.name} is not enabled: set enable to 1 to accept its tokens"
                 raise Refused("application", "disabled_application", detail)
             passed.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
-            user, last = self._user(vouched, create=create)
+            user, last = self._user(vouched, user or self._users.get(vouched.username), create=create)
         except Refused as refused:
             return Verdict(refused.reason, [*passed, refused.step], application, username=vouched.username)
         if create and vouched.by_previous:
             self.registry.note_previous_use(application)
         return Verdict(None, [*passed, *last], application, vouched, user, vouched.username)
 
-    def _user(self, vouched: Vouched, *, create: bool) -> tuple[User | None, list[Step]]:
+    def _user(self, vouched: Vouched, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
         """The user that the token names, made where that is meant; a user that is there is never changed."""
-        user = self._users.get(vouched.username)
         if user is not None:
             if not user.enabled:
                 raise Refused("user", "disabled_user", f"the user {user.name} is disabled")
@@ -215,11 +216,10 @@ class SignIn:
         administrator = self._check_administrator(kind, vouched)
         if not create:
             return None, [made, administrator]
-        fieldmap = application.fieldmap
         newcomer = User(
             name=vouched.username,
-            full_name=names.display_text(vouched.text(fieldmap.name)),
-            email=names.display_text(vouched.text(fieldmap.email)),
+            full_name=names.display_text(vouched.text(application.fieldmap.name)),
+            email=names.display_text(vouched.text(application.fieldmap.email)),
             type=kind,
             roles=roles,
             created_date=int(self._clock() * 1000),
@@ -228,7 +228,7 @@ class SignIn:
             user = self._users.create(newcomer, application.initpwd, application.name)
         except AlreadyThere:
             # Another request made it in the meantime: from here on it is a known user, with whatever it has.
-            return self._user(vouched, create=create)
+            return self._user(vouched, self._users.get(vouched.username), create=create)
         log.info(logs.event(event="user made", user=user.name, type=kind, application=application.name))
         return user, [made, administrator]
 
