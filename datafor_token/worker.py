@@ -107,6 +107,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Serve, in a process of its own."""
         # gunicorn looks there for the class of its answers.
         wsgi.Response = _Response
+        # A setting is found by three calls of its own, thirty times in a request; a worker's do not change any more.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         cores.stay(self.core)
         super().init_process()
 
