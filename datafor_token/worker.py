@@ -30,7 +30,7 @@ from datafor_token import cores
 _PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
 _FIRST_BYTE = 50  # milliseconds; gunicorn's own worker has a thread wait for 5 seconds
 _SILENCE = 1.0  # seconds; the master waits for 30
-_LONGEST = 2.0  # seconds that a connection is waited for which is to be closed
+_LINGER = 2.0  # seconds that a connection is waited for which is to be closed
 _MOST_LEFT = 65536  # bytes that are read of what a client still sends when it was told that nothing is answered
 
 
@@ -93,7 +93,7 @@ class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Takes a new connection at once while a thread is free for it, and else after a moment."""
+    """Serves requests in threads that stay on one core, and lets no client keep others waiting by doing nothing."""
 
     core: int | None = None  # the one to stay on
 
@@ -124,7 +124,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             super().notify()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection, if there still is one."""
+        """Accept a connection, if there still is one: at once while a thread is free, and else after a moment."""
         if self.nr_conns >= self.cfg.threads:
             time.sleep(_PAUSE)
         super().accept(listener)
@@ -160,7 +160,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _wait(self, conn: TConn, then: Callable[[TConn, socket.socket], None], *, is_over: bool = False) -> None:
         """Have ``then`` called when something comes, and close where nothing does."""
-        conn.timeout = time.monotonic() + _LONGEST
+        conn.timeout = time.monotonic() + _LINGER
         try:
             if is_over:
                 conn.sock.shutdown(socket.SHUT_WR)
@@ -171,9 +171,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             self.ending.append(conn)
 
-    def _answer(self, conn: TConn, client: socket.socket) -> None:
-        self.poller.unregister(client)
-        self.ending.remove(conn)
+    def _answer(self, conn: TConn, _: socket.socket) -> None:
+        self._forget(conn)
         conn.data_ready = True
         self.enqueue_req(conn)
 
@@ -184,8 +183,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             more = 0
         conn.left -= more
         if not more or not conn.left:
-            self.poller.unregister(client)
-            self.ending.remove(conn)
+            self._forget(conn)
             self._close(conn)
 
     def murder_pending(self) -> None:
@@ -193,9 +191,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().murder_pending()
         now = time.monotonic()
         while self.ending and self.ending[0].timeout <= now:
-            conn = self.ending.popleft()
-            self.poller.unregister(conn.sock)
+            conn = self.ending[0]
+            self._forget(conn)
             self._close(conn)
+
+    def _forget(self, conn: TConn) -> None:
+        self.poller.unregister(conn.sock)
+        self.ending.remove(conn)
 
     def _close(self, conn: TConn) -> None:
         self.nr_conns -= 1

@@ -231,6 +231,18 @@ class Server:
             self.process.stdout.close()
         return status
 
+    def workers(self) -> list[int]:
+        """The processes that answer, as far as they are there yet."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(worker) for worker in children.read_text().split()]
+
+    def both_workers(self) -> list[int]:
+        """The same when there are two, and have had time to begin; gunicorn listens before they are there."""
+        while len(self.workers()) < 2:
+            time.sleep(0.05)
+        time.sleep(1)
+        return self.workers()
+
     def request(
         self,
         method: str,

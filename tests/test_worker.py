@@ -6,7 +6,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,7 @@ def test_silent_clients_are_not_waited_for_before_others(monkeypatch: pytest.Mon
 def test_a_request_on_a_silent_connection_is_answered_at_a_stop(tmp_path: Path) -> None:
     """Who connected before a stop and sends a moment after it is answered."""
     server = Server(tmp_path).start()
-    next(two_workers(server))
+    server.both_workers()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         # Longer than a thread waits for the first byte.
         time.sleep(0.02)
@@ -209,20 +209,6 @@ def test_one_core_is_nothing_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> 
     assert cores.choose([], 2) is None
 
 
-def children(server: Server) -> set[int]:
-    path = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    return {int(pid) for pid in path.read_text().split()}
-
-
-def two_workers(server: Server) -> Iterator[set[int]]:
-    while True:
-        found = children(server)
-        if len(found) == 2 and all(cores_of(pid) for pid in found):
-            time.sleep(0.5)
-            yield found
-        time.sleep(0.05)
-
-
 def cores_of(pid: int) -> list[set[int]]:
     """The cores that each thread of a process may use."""
     return [os.sched_getaffinity(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()]
@@ -232,7 +218,7 @@ def cores_of(pid: int) -> list[set[int]]:
 def test_each_worker_stays_on_a_core_of_its_own(server: Server) -> None:
     """A worker and its threads are on one core; a dead worker's core is the next one's."""
     everywhere = os.sched_getaffinity(0)
-    workers = next(two_workers(server))
+    workers = server.both_workers()
     found = {pid: os.sched_getaffinity(pid) for pid in workers}
     assert all(len(own) == 1 for own in found.values())
     assert len(set().union(*found.values())) == 2
@@ -241,16 +227,16 @@ def test_each_worker_stays_on_a_core_of_its_own(server: Server) -> None:
     assert os.sched_getaffinity(server.process.pid) == everywhere
     dead = min(workers)
     os.kill(dead, signal.SIGKILL)
-    while dead in children(server):
+    while dead in server.workers():
         time.sleep(0.05)
-    (new,) = next(two_workers(server)) - workers
+    (new,) = set(server.both_workers()) - set(workers)
     assert os.sched_getaffinity(new) == found[dead]
 
 
 @needs_two_cores
 def test_hashes_are_free_to_leave_their_worker(server: Server) -> None:
     """The threads that hash passwords may use every core: on their worker's they would stand in its way."""
-    workers = next(two_workers(server))
+    workers = server.both_workers()
     assert server.request("GET", f"{API}/list", headers=basic("admin", ADMIN_PASSWORD)).status == 200
     found = [own for pid in workers for own in cores_of(pid)]
     assert os.sched_getaffinity(0) in found

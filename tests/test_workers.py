@@ -99,7 +99,7 @@ def test_a_logout_counts_in_every_worker(server: Server) -> None:
     assert statuses(lambda: server.request("GET", DETAIL, headers=cookie).status) == {401}
 
 
-def sockets_of(process: str) -> int:
+def sockets_of(process: int) -> int:
     """How many sockets a process has open."""
     found = 0
     for path in Path(f"/proc/{process}/fd").iterdir():
@@ -108,18 +108,9 @@ def sockets_of(process: str) -> int:
     return found
 
 
-def workers_of(server: Server) -> list[str]:
-    """Both workers' processes; gunicorn listens before they are there."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    while len(workers := children.read_text().split()) < 2:
-        time.sleep(0.05)
-    time.sleep(1)
-    return workers
-
-
 def test_connections_are_spread_over_the_workers(server: Server) -> None:
     """Of connections that come at once and stay open each worker gets its share, not one of them nearly all."""
-    workers = workers_of(server)
+    workers = server.both_workers()
     shares = []
     for _ in range(10):
         before = [sockets_of(worker) for worker in workers]
@@ -141,7 +132,7 @@ def test_connections_are_spread_over_the_workers(server: Server) -> None:
 
 def test_silent_connections_hold_no_thread(server: Server) -> None:
     """While many clients are connected and send nothing, others are answered."""
-    workers_of(server)
+    server.both_workers()
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(24)]
         time.sleep(0.1)
@@ -155,7 +146,7 @@ def test_silent_connections_hold_no_thread(server: Server) -> None:
 
 def test_clients_that_do_not_close_hold_up_nobody(server: Server) -> None:
     """While many clients have got the last answer of their connection and keep it open, others are answered."""
-    workers_of(server)
+    server.both_workers()
     with contextlib.ExitStack() as stack:
         lazy = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(8)]
         for client in lazy:
