@@ -159,14 +159,15 @@ class Audit:
             origin = origin._replace(actor=event.user)
         now = self._clock()
         unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
-        target = _members(application=event.application, user=event.user, unknown_user=unknown, token=event.token)
+        target = _member("application", event.application) + _member("user", event.user)
+        target += _member("unknown_user", unknown) + _member("token", event.token)
         fields = "" if event.fields is None else f',"fields":{json.dumps(list(event.fields))}'
-        details = _members(reason=event.reason, outcome=outcome)
         # Put together here: an encoder for any object costs more than all the rest of a line.
         return (
             f'{{"time":"{_second(int(now))}.{int(now % 1 * 1000):03}Z","event":"{event.kind}"'
             f',"actor":{_text(origin.actor)},"way":{_text(origin.way)},"address":{_text(origin.address)}'
-            f',"request_id":{_text(origin.request_id)},"target":{{{target}}}{fields}{details and ","}{details}}}\n'
+            f',"request_id":{_text(origin.request_id)},"target":{{{target[1:]}}}{fields}'
+            f"{_member('reason', event.reason)}{_member('outcome', outcome)}}}\n"
         ).encode()
 
     def _hashed(self, name: str) -> str:
@@ -194,9 +195,9 @@ def _text(value: str | None) -> str:
     return "null" if value is None else encode_basestring_ascii(value)
 
 
-def _members(**values: str | None) -> str:
-    """The members of a JSON object that are there."""
-    return ",".join(f'"{name}":{encode_basestring_ascii(value)}' for name, value in values.items() if value is not None)
+def _member(name: str, value: str | None) -> str:
+    """A further member of a JSON object, where there is one."""
+    return "" if value is None else f',"{name}":{encode_basestring_ascii(value)}'
 
 
 def _folded(name: object) -> str | None:

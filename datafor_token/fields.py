@@ -4,12 +4,13 @@ A form's text is first read as what its field says (``from_form``); from there o
 body go the same way, through a rule of ``rules`` or ``names``.
 """
 
+import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from marshmallow import RAISE, Schema, ValidationError, fields
+from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from datafor_token import rules, strict_json
 from datafor_token.errors import InvalidInput, MalformedRequest, RuleError
@@ -24,8 +25,12 @@ class Ruled(fields.Field[T]):
     ``says`` is what the API description says of it; ``stated`` is the rule by which it finds the JSON Schema.
     """
 
-    def __init__(self, rule: Callable[[object], T], *, says: str = "", **options: Any) -> None:
-        super().__init__(metadata={"description": says} if says else {}, **options)
+    def __init__(
+        self, rule: Callable[[object], T], *, says: str = "", required: bool = False, load_default: Any = missing
+    ) -> None:
+        # No validators or hooks of Marshmallow's: the rule is all there is, see ``deserialize``.
+        about = {"description": says} if says else {}
+        super().__init__(metadata=about, required=required, load_default=load_default)
         self.rule = rule
         self.stated: Callable[..., object] = rule
 
@@ -33,7 +38,10 @@ class Ruled(fields.Field[T]):
         """Read a form's text as the kind of value that the rule takes; left as it is where it cannot be."""
         return value
 
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> T:
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **options: Any) -> Any:
+        """What the rule makes of a value that is there; of one that is not, what Marshmallow does."""
+        if value is missing or value is None:
+            return super().deserialize(value, attr, data, **options)
         try:
             return self.rule(value)
         except RuleError as error:
@@ -96,21 +104,32 @@ class CallSchema(Schema):
 
         unknown = RAISE
 
+    @functools.cached_property
+    def _from_form(self) -> Sequence[tuple[str, Callable[[Any], Any]]]:
+        """What reads a form's text, of the fields that do not take it as it is."""
+        ruled = [(name, field) for name, field in self.fields.items() if isinstance(field, Ruled)]
+        return [(name, field.from_form) for name, field in ruled if type(field).from_form is not Ruled.from_form]
+
+    @functools.cached_property
+    def _needs_nothing(self) -> bool | None:
+        """Whether what is left out is just left out, so that Marshmallow need not look at it (``partial``)."""
+        return not any(field.required or field.load_default is not missing for field in self.fields.values()) or None
+
     def read(self, body: Body) -> dict[str, Any]:
         """The checked fields of a request body; raises ``InvalidInput`` with every fault there is."""
         if not isinstance(body.values, dict):
             raise MalformedRequest("the request body must be an object with the fields of this call")
         values, faults = dict(body.values), {}
-        for name, field in self.fields.items() if body.is_form else ():
-            if name in values and isinstance(field, Ruled):
+        for name, from_form in self._from_form if body.is_form else ():
+            if name in values:
                 try:
-                    values[name] = field.from_form(values[name])
+                    values[name] = from_form(values[name])
                 except RuleError as error:
                     faults[name] = [str(error)]
         # Before and not as a hook of Marshmallow's, which looks for those of every kind each time.
         values = {name: value for name, value in values.items() if value is not None and name not in self.ignored}
         try:
-            loaded: dict[str, Any] = self.load(values)
+            loaded: dict[str, Any] = self.load(values, partial=self._needs_nothing)
         except ValidationError as error:
             raise InvalidInput(self._ordered({**error.messages_dict, **faults}, values)) from None
         if faults:

@@ -5,10 +5,9 @@ revocation, with its application, and after a rotation with the grace time.
 """
 
 import contextlib
-import dataclasses
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from datafor_token.applications import Application
 from datafor_token.audit import Audit
@@ -25,8 +24,7 @@ from datafor_token.verifier import Vouched
 TICKETS = "tickets"
 
 
-@dataclasses.dataclass(frozen=True)
-class Admitted:
+class Admitted(NamedTuple):
     """Whom the gate lets through, by which application, by which token (``None``: a ticket), until when (seconds)."""
 
     user: User

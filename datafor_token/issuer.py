@@ -1,23 +1,22 @@
 """Issue a token: which claims it has, and its exact bytes (RFC 7515 compact serialisation, RFC 7519)."""
 
 import binascii
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from datafor_token.applications import Application, FieldMap
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
 from datafor_token.keys import Key, signing_key
 from datafor_token.names import user_name
 from datafor_token.rules import TIME_CLAIMS
+from datafor_token.strict_json import compact
 
 LONGEST_TOKEN = 4096  # characters: what proxies still carry in a URL or a header
 
 
-@dataclasses.dataclass(frozen=True)
-class Issued:
+class Issued(NamedTuple):
     """A token, and whether it was asked for with the secret before the last rotation."""
 
     token: str
@@ -93,17 +92,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-_compact = json.JSONEncoder(separators=(",", ":")).encode
-
-
 @functools.lru_cache(maxsize=4096)
 def _header(algorithm: str, kid: str | None) -> bytes:
     # In this order: the seed's token has `typ` first, and only public keys have an identifier to show.
-    return _base64url(_compact({"typ": "JWT", "alg": algorithm} | ({"kid": kid} if kid else {})).encode()) + b"."
+    return _base64url(compact({"typ": "JWT", "alg": algorithm} | ({"kid": kid} if kid else {})).encode()) + b"."
 
 
 def _signed(key: Key, claims: Mapping[str, Any]) -> str:
-    signing_input = _header(key.algorithm, key.kid) + _base64url(_compact(claims).encode())
+    signing_input = _header(key.algorithm, key.kid) + _base64url(compact(claims).encode())
     return (signing_input + b"." + _base64url(key.sign(signing_input))).decode("ascii")
 
 

@@ -69,14 +69,12 @@ def say(logger: logging.Logger, message: str) -> None:
 
 def event(**values: object) -> str:
     """The values as ``name=value``, quoted and escaped where needed: always one line of ASCII."""
-    return " ".join(f"{name}={_shown(value)}" for name, value in values.items() if value is not None)
+    return " ".join(f"{name}={shown(str(value))}" for name, value in values.items() if value is not None)
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, int):
-        return str(value)
-    text = str(value)
-    return text if (text.isalnum() and text.isascii()) or _BARE.fullmatch(text) else json.dumps(text)
+def shown(text: str) -> str:
+    """A text as it stands behind a ``name=``."""
+    return text if _BARE.fullmatch(text) else json.dumps(text)
 
 
 def shown_path(path: str) -> str:

@@ -1,10 +1,9 @@
 """The envelope: ``success()``, and the one place where errors become answers."""
 
-import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -14,7 +13,9 @@ from werkzeug.exceptions import HTTPException
 
 from datafor_token import logs
 from datafor_token.errors import BodyTooLarge, DataforTokenError, NotAuthenticated
+from datafor_token.messages import COMMON, JSON
 from datafor_token.services import notes, present_request, services
+from datafor_token.strict_json import compact
 
 log = logging.getLogger(__name__)
 _ANSWERS = "datafor_token.answers"
@@ -22,13 +23,7 @@ _ANSWERS = "datafor_token.answers"
 # The public words for what Flask and Werkzeug refuse by themselves.
 _HTTP_MESSAGES = {404: "not found", 405: "method not allowed", 413: BodyTooLarge.message}
 
-_COMMON = (
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-)
 _REQUEST_ID = "datafor_token.request_id"  # in the WSGI environment, for the header
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Answer(Response):
@@ -37,17 +32,25 @@ class Answer(Response):
     Werkzeug looks each header through, for what no answer of ours has, at ten times the cost.
     """
 
+    own: Sequence[tuple[str, str]] = ()
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send it, as WSGI has it (PEP 3333)."""
-        headers = self.headers.to_wsgi_list()
+        headers = [*self.own, *self.headers.to_wsgi_list()]
         # The console's stylesheet says otherwise how long it is kept, its pages have another policy: see there.
         there = {name for name, _ in headers}
-        headers += [common for common in _COMMON if common[0] not in there]
+        headers += [common for common in COMMON if common[0] not in there]
         headers.append(("X-Request-ID", environ.get(_REQUEST_ID, "")))
         start_response(self.status, headers)
         if environ["REQUEST_METHOD"] == "HEAD":
             return ()
         return self.iter_encoded()
+
+
+class _Json(Answer):
+    """One whose type and length Werkzeug need not look through either."""
+
+    default_mimetype = None
 
 
 def success(**members: Any) -> Response:
@@ -56,9 +59,10 @@ def success(**members: Any) -> Response:
 
 
 def _json(members: Mapping[str, Any], status: int = 200) -> Response:
-    body = _encode(members).encode() + b"\n"
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    return Answer([body], status, headers)
+    body = compact(members).encode() + b"\n"
+    answer = _Json([body], status)
+    answer.own = (JSON, ("Content-Length", str(len(body))))
+    return answer
 
 
 def init_app(app: Flask) -> None:
@@ -82,23 +86,19 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     this, noted = present_request(), notes()
     seconds = time.monotonic() - noted["begun"]
+    status, rule = response.status_code, this.url_rule
     # The template: in the path itself stands whatever a stranger wrote there.
-    route = this.url_rule.rule if this.url_rule else None
-    services().metrics.request(route, this.method, response.status_code, seconds)
+    services().metrics.request(rule.rule if rule else None, this.method, status, seconds)
     if log.isEnabledFor(logging.INFO):
+        # The path alone: a token can stand in the query string.
+        path = logs.shown_path(this.path) if rule is None or rule.arguments else rule.rule
+        user, way = noted.get("user"), noted.get("way")
+        # Put together here: ``logs.event`` for any values costs more than all the rest of the line.
         logs.say(
             log,
-            logs.event(
-                request_id=noted["request_id"],
-                method=this.method,
-                # The path alone: a token can stand in the query string.
-                path=logs.shown_path(this.path),
-                status=response.status_code,
-                ms=round(seconds * 1000),
-                address=this.remote_addr,
-                user=noted.get("user"),
-                way=noted.get("way"),
-            ),
+            f"request_id={noted['request_id']} method={logs.shown(this.method)} path={logs.shown(path)} status={status}"
+            f" ms={round(seconds * 1000)} address={logs.shown(this.remote_addr or '')}"
+            f"{'' if user is None else f' user={logs.shown(user)}'}{'' if way is None else f' way={way}'}",
         )
     return response
 

@@ -3,10 +3,13 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Request, current_app, g, request
+from flask import Flask, Request
+from flask.ctx import AppContext, RequestContext
+from flask.globals import app_ctx, request_ctx
 
 from datafor_token.accounts import Accounts
 from datafor_token.audit import Audit
@@ -72,20 +75,23 @@ def read_ahead(app: object) -> None:
     ahead.start()
 
 
+# What Flask's proxies wrap: each look through one of them costs as much as a line of the log, and a request took
+# thirty of those.
+_app: ContextVar[AppContext] = app_ctx.__wrapped__  # type: ignore[attr-defined]  # Werkzeug documents it
+_request: ContextVar[RequestContext] = request_ctx.__wrapped__  # type: ignore[attr-defined]
+
+
 def services() -> Services:
     """The services of the application that answers the present request."""
-    bundle: Services = current_app._get_current_object().extensions[_NAME]  # type: ignore[attr-defined]  # noqa: SLF001 - Werkzeug documents it
+    bundle: Services = _app.get().app.extensions[_NAME]
     return bundle
 
 
-# Each look through one of Flask's proxies costs as much as a line of the log, and a request took thirty of them.
 def present_request() -> Request:
     """The request that is answered, itself."""
-    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - the same
-    return found
+    return _request.get().request
 
 
 def notes() -> dict[str, Any]:
     """The members of ``flask.g``: what was noted of the request, for the views and for the logs."""
-    found: dict[str, Any] = vars(g._get_current_object())  # noqa: SLF001 - the same
-    return found
+    return vars(_app.get().g)

@@ -5,14 +5,13 @@ is kept as an HMAC under the cookie: a copy of the store opens no session and sh
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import hmac
 import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from datafor_token import logs
 from datafor_token.errors import RecordDamaged, StoreUnavailable
@@ -39,8 +38,7 @@ def seal(random_text: str, value: str) -> str:
     return hmac.digest(random_text.encode(), value.encode(), hashlib.sha256).hex()
 
 
-@dataclasses.dataclass(frozen=True)
-class Session:
+class Session(NamedTuple):
     """A live session: whose it is, when it was opened (seconds since 1970), and the ``grant`` it was opened with."""
 
     user: User

@@ -1,7 +1,6 @@
 """A token becomes a user, or the reason why not: the accept rule of contract section 6, whole."""
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -54,7 +53,7 @@ class SignIn:
         if known is not None and known.application is self._present(known.application.name):
             verdict = self.admit(known)
             if verdict.reason is None:
-                return dataclasses.replace(verdict, remembered=True)
+                return verdict._replace(remembered=True)
         # Somebody may have written into a record by hand: of a few, and before a refusal, every one is looked at.
         listing = self._asked(token_name, thorough=len(listing.entries) <= _FEW)
         accepted = self._accepted(text, listing, token_name)
@@ -109,7 +108,7 @@ class SignIn:
         if verdict.reason is None or not listing.damaged:
             return verdict
         left_out = f"not asked, since their records cannot be read: {shown(listing.damaged)}"
-        return dataclasses.replace(verdict, steps=[*verdict.steps, Step("damaged", ok=False, detail=left_out)])
+        return verdict._replace(steps=[*verdict.steps, Step("damaged", ok=False, detail=left_out)])
 
     def revoke(self, text: str, owner: str | None) -> None:
         """Revoke a token, if it is one that an application signed and that has not expired (RFC 7009).

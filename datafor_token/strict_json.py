@@ -1,10 +1,11 @@
-"""JSON that can be read in one way only: for request bodies, for records, and for tokens.
+"""JSON that can be read in one way only: for request bodies, for records, and for tokens; and written without spaces.
 
 Refused beside what is no JSON: members given twice, NaN and infinities, integers over 64 bits,
 lone surrogates, nesting deeper than 32, and bytes that are not UTF-8 (RFC 8259, RFC 7493).
 """
 
 import json
+import json.encoder
 import math
 from collections.abc import Iterable
 from typing import Any, NoReturn
@@ -41,6 +42,11 @@ def loads(text: str | bytes) -> Any:
     if "\\u" in text:
         _check_surrogates(value)
     return value
+
+
+def compact(value: Any) -> str:
+    """JSON of a value without spaces, all of it ASCII."""
+    return "".join(_write(value, 0))
 
 
 def _object(members: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -86,4 +92,9 @@ def _check_surrogates(value: Any) -> None:
         raise JSONError("has half of a surrogate pair, which is no character") from None
 
 
+# What ``json.JSONEncoder`` makes for each text anew, at the cost of the text: CPython's own writer of JSON. The last
+# are sort_keys, skipkeys, allow_nan; without the first, it does not look for values that hold themselves.
+_write = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, json.JSONEncoder().default, json.encoder.encode_basestring_ascii, None, ":", ",", *(False, False, True)
+)
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)

@@ -1,8 +1,7 @@
 """What became of a token, and the words for the refusals that concern no single application."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from datafor_token.applications import Application
 from datafor_token.listing import Entry
@@ -10,8 +9,7 @@ from datafor_token.users import User
 from datafor_token.verifier import Step, Token, Vouched
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a token. ``reason`` is ``None`` when it is accepted, else one of contract section 7.
 
     ``application`` accepts it, or came furthest; ``username`` is whom it names, as far as that was asked;
@@ -32,7 +30,7 @@ class Verdict:
             "accepted": self.reason is None,
             "reason": self.reason,
             "application": self.application.name if self.application else None,
-            "steps": [dataclasses.asdict(step) for step in self.steps],
+            "steps": [step._asdict() for step in self.steps],
         }
 
 

@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from datafor_token import strict_json
 from datafor_token.applications import Application
@@ -28,16 +28,14 @@ _PARTS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REFUSED_HEADERS = ("crit", "b64", "enc", "zip", "cty")
 
 
-@dataclasses.dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """When a token is judged: ``now`` in seconds since 1970, and how many seconds of a wrong clock are forgiven."""
 
     now: float
     leeway: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One step on the way: its name, whether the token passed it, and a sentence about it."""
 
     step: str

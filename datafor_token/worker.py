@@ -20,12 +20,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from gunicorn import util
-from gunicorn.http import wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
 
-from datafor_token import cores
+from datafor_token import cores, messages
 
 _PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
 _FIRST_BYTE = 50  # milliseconds; gunicorn's own worker has a thread wait for 5 seconds
@@ -76,22 +74,6 @@ class _Threads:
             self.waiting.put(None)
 
 
-class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
-    """Sends headers and body at once where the body is in one piece, which gunicorn sends one after the other."""
-
-    headers_sent: bool
-    sent: int
-
-    def write(self, arg: bytes) -> None:
-        if self.headers_sent or self.chunked or self._omits_body or self.response_length != len(arg):
-            super().write(arg)
-            return
-        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
-        util.write(self.sock, "".join(lines).encode("latin-1") + arg)
-        self.headers_sent = True
-        self.sent = len(arg)
-
-
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """Serves requests in threads that stay on one core, and lets no client keep others waiting by doing nothing."""
 
@@ -105,8 +87,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         """Serve, in a process of its own."""
-        # gunicorn looks there for the class of its answers.
-        wsgi.Response = _Response
+        messages.install()
         # A setting is found by three calls of its own, thirty times in a request; a worker's do not change any more.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         cores.stay(self.core)

@@ -2,12 +2,13 @@
 
 import json
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datafor_token import forms
 from datafor_token.errors import DataforTokenError, MalformedRequest, UnsupportedMediaType
 from datafor_token.forms import MAX_FIELDS, decode
 from tests.test_strict_json import JSON_VALUES
@@ -76,6 +77,12 @@ def test_other_types_are_refused(content_type: str | None) -> None:
 def test_flat_forms_are_read_exactly(fields: dict[str, str]) -> None:
     """Whatever text a client urlencodes is what the field holds, to the character."""
     assert decode(FORM, urlencode(fields).encode()).values == fields
+
+
+@given(st.text(alphabet="ab=&; é[.", max_size=30))
+def test_a_form_without_escapes_is_read_as_any(text: str) -> None:
+    """The short way for a form in which nothing is encoded finds what the standard library finds."""
+    assert forms._urlencoded(text.encode()) == parse_qsl(text, keep_blank_values=True)
 
 
 @pytest.mark.parametrize("value", ["x]=y", "[]=", "a&b", "a=b", "a+b", "%5B%5D", "?x", "a;b", "\r\n", "]=]=", "é=]="])

@@ -63,7 +63,7 @@ LADDER = [
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept"},
     {"events", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json"},
     {"setting_rules", "worker"},
-    {"cores", "errors"},
+    {"cores", "errors", "messages"},
 ]
 PACKAGES = {"openapi", "store"}
 WEB = {name for rung in LADDER for name in rung if name.split(".")[0] in ("routes", "cli", "console")}
@@ -88,7 +88,7 @@ HOMES = {
     "fcntl": {"store.locking"},
     "prometheus_client": {"metrics"},
     "argon2": {"passwords", "datafor_token"},
-    "gunicorn": {"logs", "responses", "worker"},
+    "gunicorn": {"logs", "messages", "responses", "worker"},
     "flask": {"datafor_token", "auth", "origin", "proxies", "responses", "services", *WEB},
 }
 MODULES = [

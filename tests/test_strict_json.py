@@ -58,6 +58,12 @@ def test_what_json_writes_is_read(value: object) -> None:
         assert strict_json.loads(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
+@given(JSON_VALUES)
+def test_compact_is_what_json_writes(value: object) -> None:
+    """The short way writes the same bytes as the standard library's own, without spaces."""
+    assert strict_json.compact(value) == json.dumps(value, separators=(",", ":"))
+
+
 def test_32_levels_are_read() -> None:
     """Nesting up to 32 levels is fine."""
     assert strict_json.loads("[" * 32 + "]" * 32)

@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from gunicorn import util
 from gunicorn.config import Config
-from gunicorn.http import RequestParser, wsgi
+from gunicorn.http import RequestParser, message, wsgi
+from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName
+from gunicorn.http.unreader import IterUnreader
 from gunicorn.workers.gthread import _DEFER, TConn
+from hypothesis import given
+from hypothesis import strategies as st
 
-from datafor_token import cores, worker
+from datafor_token import cores, messages, worker
 from tests.support import ADMIN_PASSWORD, API, Server, basic
 
 needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
@@ -53,19 +57,52 @@ def test_an_answer_is_the_same_bytes_as_gunicorns_own(
 ) -> None:
     """Whatever is answered to whatever request, the bytes are those that gunicorn's own class sends."""
     monkeypatch.setattr(util, "http_date", lambda: "Thu, 01 Jan 1970 00:00:00 GMT")
-    headers = [("Content-Type", "text/plain"), ("X-Name", "Zo\xeb")]
+    headers = [("Content-Type", "text/plain"), *messages.COMMON, ("X-Name", " Zo\xeb"), messages.JSON]
     if length is not None:
         headers.append(("Content-Length", length))
-    ours = sent_by(worker._Response, request_, status, headers, body)
+    ours = sent_by(messages.Response, request_, status, headers, body)
     theirs = sent_by(wsgi.Response, request_, status, headers, body)
     assert b"".join(ours) == b"".join(theirs)
 
 
 def test_an_answer_of_known_length_is_one_piece() -> None:
     """Headers and body are sent at once, so that nobody is woken for headers alone."""
-    (piece,) = sent_by(worker._Response, GET, "200 OK", [("Content-Length", "4")], [b"body"])
+    (piece,) = sent_by(messages.Response, GET, "200 OK", [("Content-Length", "4")], [b"body"])
     assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
     assert piece.endswith(b"\r\n\r\nbody")
+
+
+@pytest.mark.parametrize("header", [("X-Name", "a\r\nb"), ("X Name", "a"), ("Cache-Control", "no-store\n")], ids=str)
+def test_a_header_that_is_none_is_refused(header: tuple[str, str]) -> None:
+    """What would begin another header is refused, as gunicorn refuses it."""
+    with pytest.raises((InvalidResponseHeader, InvalidResponseHeaderName)):
+        sent_by(messages.Response, GET, "200 OK", [header], [b"body"])
+
+
+@given(st.floats(0, 2**33) | st.integers(0, 2**33))
+def test_a_date_is_gunicorns_own(moment: float) -> None:
+    """Each second is put into words once, and they are the words of gunicorn."""
+    assert messages.date(moment) == messages.date(moment) == util.http_date(moment)
+
+
+@pytest.mark.parametrize("allowed", ["", "127.0.0.1", "10.0.0.0/8", "*"])
+@pytest.mark.parametrize("peer", [("127.0.0.1", 1), ("10.1.2.3", 1), ("nowhere", 1), "", b""], ids=str)
+def test_who_is_believed_is_as_gunicorn_has_it(allowed: str, peer: Any) -> None:
+    """An empty list of whom to believe is not looked through, any other is, and a socket in the file system counts."""
+    config = Config()
+    config.set("forwarded_allow_ips", allowed)
+    asked = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n"
+    ours, theirs = (kind(config, IterUnreader([asked]), peer, 1) for kind in (messages.Request, message.Request))
+    assert ours.scheme == theirs.scheme
+    assert ours.headers == theirs.headers
+
+
+def test_wsgi_errors_go_where_gunicorns_go(capfd: pytest.CaptureFixture[str]) -> None:
+    """What an application writes to wsgi.errors is on standard error, as gunicorn has it."""
+    config = Config()
+    config.set("errorlog", "-")
+    print("something", file=messages.Errors(config), flush=True)
+    assert capfd.readouterr().err == "something\n"
 
 
 def answers(server: Server, sent: bytes, number: int) -> list[bytes]:
