@@ -100,7 +100,7 @@ class Record:
 
     def _path(self) -> Path:
         data_dir, collection, name = self._place
-        return FileStore(data_dir, COLLECTIONS, 1)._path(collection, name)
+        return Path(FileStore(data_dir, COLLECTIONS, 1)._file(collection, name))
 
 
 def records_in(data_dir: Path, collection: str) -> list[Record]:

@@ -59,9 +59,10 @@ def test_what_json_writes_is_read(value: object) -> None:
 
 
 @given(JSON_VALUES)
-def test_compact_is_what_json_writes(value: object) -> None:
-    """The short way writes the same bytes as the standard library's own, without spaces."""
+def test_what_is_written_is_what_json_writes(value: object) -> None:
+    """The short way writes the same text as the standard library's own."""
     assert strict_json.compact(value) == json.dumps(value, separators=(",", ":"))
+    assert strict_json.readable(value) == json.dumps(value, ensure_ascii=False)
 
 
 def test_32_levels_are_read() -> None:

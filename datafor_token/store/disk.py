@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
@@ -15,13 +14,19 @@ _PART = 64 * 1024  # bytes
 _DAMAGED = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.EIO, errno.ENODEV})
 
 
-@contextlib.contextmanager
-def outage(action: str) -> Iterator[None]:
+class outage:  # noqa: N801 - as contextlib's own are written
     """Turn every ``OSError`` within into ``StoreUnavailable``; ``action`` is for the log."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(reason=f"cannot {action}: {os.strerror(error.errno or 0)}") from error
+
+    def __init__(self, action: str) -> None:
+        self._action = action
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise what an ``OSError`` means here."""
+        if isinstance(error, OSError):
+            raise StoreUnavailable(reason=f"cannot {self._action}: {os.strerror(error.errno or 0)}") from error
 
 
 def make_folder(path: Path) -> None:
@@ -37,9 +42,10 @@ def make_folder(path: Path) -> None:
     sync(path.parent)
 
 
-def write_new(path: Path, data: bytes) -> None:
+# Files as text where each write passes: a path object costs more than most of what is done with it.
+def write_new(path: Path | str, data: bytes) -> None:
     """Make the file and have its bytes on the disk, or raise ``StoreUnavailable``."""
-    with outage(f"write in {path.parent.name}"):
+    with outage(f"write in {os.path.basename(os.path.dirname(path))}"):  # noqa: PTH119, PTH120
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
@@ -53,30 +59,30 @@ def write_new(path: Path, data: bytes) -> None:
             os.close(descriptor)
 
 
-def hand_over(path: Path) -> None:
+def hand_over(path: Path | str) -> None:
     """What root makes beside the service's records belongs to the service, or it could not read them any more."""
     if os.geteuid() == 0:
-        owner, present = path.parent.stat(), path.lstat()
+        owner, present = os.stat(os.path.dirname(path)), os.lstat(path)  # noqa: PTH116, PTH120
         if (owner.st_uid, owner.st_gid) != (present.st_uid, present.st_gid):
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def remove(path: Path) -> None:
+def remove(path: Path | str) -> None:
     """Remove a temp file if it can be: what is left is swept at the next start."""
     with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+        os.unlink(path)  # noqa: PTH108
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Have the folder's renames and removals on the disk, or raise ``MaybeStored``."""
     try:
-        with outage(f"sync the folder {folder.name}"):
+        with outage(f"sync the folder {os.path.basename(folder)}"):  # noqa: PTH119
             sync(folder)
     except StoreUnavailable as error:
         raise MaybeStored(reason=error.reason) from error.__cause__
 
 
-def sync(folder: Path) -> None:
+def sync(folder: Path | str) -> None:
     """Have the folder's renames and removals on the disk; raises ``OSError`` as it comes."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

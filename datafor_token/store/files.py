@@ -6,7 +6,6 @@ is atomic, so they see the old record or the new one. A record edited by hand co
 """
 
 import contextlib
-import json
 import os
 import secrets
 import struct
@@ -23,12 +22,12 @@ from datafor_token.store.disk import make_folder, outage, read, remove, shown, s
 from datafor_token.store.file_names import HASH_MARK, stem_of
 from datafor_token.store.locking import exclusive
 from datafor_token.store.restoring import finish_before_writing
+from datafor_token.strict_json import readable
 
 _SUFFIX = ".json"
 _TEMP_PREFIX = ".temp-"
 _LOCK = ".lock"
 _LONGEST_TICK = 50_000_000  # nanoseconds; Linux counts 1 to 10 ms
-_encoded = json.JSONEncoder(ensure_ascii=False).encode
 _VERSION = struct.Struct("=Qqqq").pack
 
 
@@ -97,23 +96,23 @@ class FileStore:
         self.update(collection, document["name"], lambda _: document)
 
     def create(self, collection: str, document: Document) -> None:
-        path = self._path(collection, document["name"])
+        file = self._file(collection, document["name"])
         with self.locked(collection):
-            with outage(f"look for {shown(path)}"):
-                if os.path.lexists(path):
+            with outage(f"look for {shown(file)}"):
+                if os.path.lexists(file):
                     raise AlreadyThere
-            self._write(path, document)
+            self._write(file, document)
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
         with self.locked(collection, wait):
             document = change(self.get(collection, name))
             if fold(document["name"]) != fold(name):
                 raise ValueError("an update cannot rename a record")
-            self._write(self._path(collection, name), document)
+            self._write(self._file(collection, name), document)
         return document
 
     def delete(self, collection: str, name: str) -> bool:
-        path = self._path(collection, name)
+        path = Path(self._file(collection, name))
         with self.locked(collection):
             if self.get(collection, name) is None:
                 return False
@@ -148,7 +147,7 @@ class FileStore:
             with outage(f"list {collection}"):
                 os.scandir(self.folder / collection).close()
         for collection in self.collections:
-            temp = self._temp(collection)
+            temp = _temp(f"{self._prefix}{collection}")
             try:
                 # A full disk shows at the first written block, not when the file is made.
                 write_new(temp, b" " * 4096)
@@ -157,9 +156,6 @@ class FileStore:
             finally:
                 remove(temp)
         return True
-
-    def _path(self, collection: str, name: str) -> Path:
-        return Path(self._file(collection, name))
 
     def _file(self, collection: str, name: str) -> str:
         """The one place where a name becomes a path; no name leaves the folder, no two names collide."""
@@ -195,32 +191,34 @@ class FileStore:
             return unquote(stem), error
         return document["name"], document
 
-    def _temp(self, collection: str) -> Path:
-        return self.folder / collection / f"{_TEMP_PREFIX}{secrets.token_hex(8)}"
-
     @contextlib.contextmanager
     def locked(self, collection: str, wait: float | None = None) -> Iterator[None]:
         timeout = self._lock_timeout if wait is None else wait
         with contextlib.ExitStack() as stack:
             # Only taking the lock: what goes wrong inside has its own words.
             with outage(f"lock {collection}"):
-                stack.enter_context(exclusive(self.folder / collection / _LOCK, timeout, self._waited))
+                stack.enter_context(exclusive(f"{self._prefix}{collection}/{_LOCK}", timeout, self._waited))
             finish_before_writing(self.folder, self.collections)
             yield
 
-    def _write(self, path: Path, document: Document) -> None:
+    def _write(self, file: str, document: Document) -> None:
         # A line for each member, so that it can be read and compared. The encoder's own indent is many times slower.
-        members = ",\n".join(f"  {_encoded(name)}: {_encoded(value)}" for name, value in document.items())
+        members = ",\n".join([f"  {readable(name)}: {readable(value)}" for name, value in document.items()])
         data = f"{{\n{members}\n}}\n".encode()
-        temp = self._temp(path.parent.name)
+        folder, _, name = file.rpartition("/")
+        temp = _temp(folder)
         try:
             write_new(temp, data)
-            with outage(f"rename to {shown(path)}"):
-                temp.rename(path)
+            with outage(f"rename to {os.path.basename(folder)}/{name}"):  # noqa: PTH119
+                os.rename(temp, file)  # noqa: PTH104 - a path object costs as much
         except BaseException:
             remove(temp)
             raise
-        sync_folder(path.parent)
+        sync_folder(folder)
+
+
+def _temp(folder: str) -> str:
+    return f"{folder}/{_TEMP_PREFIX}{secrets.token_hex(8)}"
 
 
 def _read(file: str) -> Document | None:

@@ -21,7 +21,7 @@ _LONG = 0.03  # seconds; some writes of others
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, timeout: float, waited: Callable[[float], None] | None = None) -> Iterator[int]:
+def exclusive(path: Path | str, timeout: float, waited: Callable[[float], None] | None = None) -> Iterator[int]:
     """Hold the lock ``path``; raise ``LockTimeout`` after ``timeout`` seconds, ``OSError`` as it comes.
 
     Gives the open file's descriptor, for a file that is its own lock. ``waited`` is told for how many
@@ -46,7 +46,7 @@ def exclusive(path: Path, timeout: float, waited: Callable[[float], None] | None
             os.close(descriptor)
 
 
-def lock(descriptor: int, path: Path, timeout: float, pause: float = 0.001) -> None:
+def lock(descriptor: int, path: Path | str, timeout: float, pause: float = 0.001) -> None:
     """Take the lock of an open file; the path is for the words of ``LockTimeout``, the times are in seconds.
 
     Who opened the file in a process that forked has one lock with all of its forks.
@@ -58,7 +58,8 @@ def lock(descriptor: int, path: Path, timeout: float, pause: float = 0.001) -> N
     while not _taken(descriptor):
         waited = time.monotonic() - begun
         if waited >= timeout:
-            raise LockTimeout(reason=f"waited {timeout} s for {path.name} of {path.parent.name}")
+            folder, name = Path(path).parts[-2:]
+            raise LockTimeout(reason=f"waited {timeout} s for {name} of {folder}")
         # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md). Who has waited
         # for long looks more often than those who came later, or now and then they are all luckier.
         shortest = pause if waited < _LONG else pause / 10
@@ -83,7 +84,7 @@ def hold(path: Path) -> int | None:
     return None
 
 
-def _opened(path: Path) -> int:
+def _opened(path: Path | str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 

@@ -48,7 +48,7 @@ def fill(store: Store, size: int) -> None:
         elif isinstance(store, FileStore):
             for number in range(size):
                 # Without the fsync of each: what is measured comes later.
-                path = store._path(collection, f"name{number}")
+                path = Path(store._file(collection, f"name{number}"))
                 path.write_text(str(document(number)).replace("'", '"').replace("True", "true"))
 
 

@@ -32,37 +32,38 @@ class Whole(FileStore):
 class NoFsync(FileStore):
     """Files are never synced."""
 
-    def _write(self, path: Path, document: Document) -> None:
+    def _write(self, file: str, document: Document) -> None:
         with replaced(os, "fsync", lambda _: None):
-            super()._write(path, document)
+            super()._write(file, document)
 
 
 class FsyncBeforeFlush(FileStore):
     """The file is synced before anything is written into it."""
 
-    def _write(self, path: Path, document: Document) -> None:
-        def early(target: Path, data: bytes) -> None:
+    def _write(self, file: str, document: Document) -> None:
+        def early(target: str, data: bytes) -> None:
             with replaced(disk.os, "write", lambda _, rest: len(rest)):  # type: ignore[attr-defined]
                 disk.write_new(target, data)
-            with target.open("r+b") as file:
-                file.write(data)
+            with Path(target).open("r+b") as written:
+                written.write(data)
 
         with replaced(files, "write_new", early):
-            super()._write(path, document)
+            super()._write(file, document)
 
 
 class NoFolderFsync(FileStore):
     """The folder is never synced."""
 
-    def _write(self, path: Path, document: Document) -> None:
+    def _write(self, file: str, document: Document) -> None:
         with replaced(files, "sync_folder", lambda _: None):
-            super()._write(path, document)
+            super()._write(file, document)
 
 
 class NoTemp(FileStore):
     """The record is removed and written anew in its own place."""
 
-    def _write(self, path: Path, document: Document) -> None:
+    def _write(self, file: str, document: Document) -> None:
+        path = Path(file)
         path.unlink(missing_ok=True)
         disk.write_new(path, json.dumps(document).encode())
         disk.sync_folder(path.parent)
@@ -71,9 +72,9 @@ class NoTemp(FileStore):
 class PlainOverwrite(FileStore):
     """What most programs do."""
 
-    def _write(self, path: Path, document: Document) -> None:
+    def _write(self, file: str, document: Document) -> None:
         with disk.outage("write"):
-            path.write_text(json.dumps(document))
+            Path(file).write_text(json.dumps(document))
 
 
 class NoLock(FileStore):
@@ -105,10 +106,10 @@ class Lenient(FileStore):
 class Late(FileStore):
     """Answers first and writes a little later."""
 
-    def _write(self, path: Path, document: Document) -> None:
+    def _write(self, file: str, document: Document) -> None:
         def later() -> None:
             time.sleep(0.05)
-            _WHOLE_WRITE(self, path, document)
+            _WHOLE_WRITE(self, file, document)
 
         threading.Thread(target=later).start()
 

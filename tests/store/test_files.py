@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def record(store: FileStore, name: str = "lena") -> Path:
-    return store._path("users", name)
+    return Path(store._file("users", name))
 
 
 def test_records_are_readable_and_private(store: FileStore, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_write_that_fails_stores_nothing(store: FileStore, monkeypatch: pytest
     store.put("users", {"name": "lena", "value": 1})
     with monkeypatch.context() as patch:
         if call == "rename":
-            patch.setattr(Path, "rename", broken)
+            patch.setattr(os, "rename", broken)
         else:
             whole = getattr(os, call)
 
