@@ -9,7 +9,6 @@ No event holds a secret, a password or a token: a token appears by ``fingerprint
 import contextlib
 import dataclasses
 import datetime as dt
-import functools
 import hashlib
 import hmac
 import json
@@ -157,14 +156,13 @@ class Audit:
         if origin.actor is None and event.kind is not Kind.SIGN_IN_REFUSED:
             # Whoever signs in acts for themselves.
             origin = origin._replace(actor=event.user)
-        now = self._clock()
         unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
         target = _member("application", event.application) + _member("user", event.user)
         target += _member("unknown_user", unknown) + _member("token", event.token)
         fields = "" if event.fields is None else f',"fields":{json.dumps(list(event.fields))}'
         # Put together here: an encoder for any object costs more than all the rest of a line.
         return (
-            f'{{"time":"{_second(int(now))}.{int(now % 1 * 1000):03}Z","event":"{event.kind}"'
+            f'{{"time":"{logs.moment(self._clock())}","event":"{event.kind}"'
             f',"actor":{_text(origin.actor)},"way":{_text(origin.way)},"address":{_text(origin.address)}'
             f',"request_id":{_text(origin.request_id)},"target":{{{target[1:]}}}{fields}'
             f"{_member('reason', event.reason)}{_member('outcome', outcome)}}}\n"
@@ -202,12 +200,6 @@ def _member(name: str, value: str | None) -> str:
 
 def _folded(name: object) -> str | None:
     return fold(name) if isinstance(name, str) else None
-
-
-@functools.lru_cache(maxsize=4)
-def _second(seconds: int) -> str:
-    # In a busy second for all of its lines.
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ Exceptions are logged by their type and where they happened, without their text:
 ``KeyError: 'abcd'`` or gunicorn's "Invalid HTTP Header: ..." repeats what a client sent.
 """
 
+import functools
 import json
 import logging
 import os
@@ -61,7 +62,7 @@ def say(logger: logging.Logger, message: str) -> None:
     handler = _PACKAGE.handlers[0] if len(_PACKAGE.handlers) == 1 else None
     others = logger.handlers or logger.filters or logging.root.handlers
     if type(handler) is LineHandler and not (handler.filters or others):
-        handler.write(f"{_moment(time.time())} INFO {logger.name}[{os.getpid()}] {message}\n")
+        handler.write(f"{moment(time.time())} INFO {logger.name}[{os.getpid()}] {message}\n")
     else:
         # Without looking for the line of code that said it, which nobody shows.
         logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, message, None, None))
@@ -88,18 +89,15 @@ def shown_path(path: str) -> str:
     return "/".join(name if len(name) <= _LONGEST_NAME else f"({len(name)} characters)" for name in path.split("/"))
 
 
-class _Last:
-    """The second that was put into words last, and the words."""
+def moment(now: float) -> str:
+    """A time (seconds since 1970) to the millisecond, in UTC (RFC 3339)."""
+    return f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
 
-    second = 0, ""
 
-
-def _moment(now: float) -> str:
-    second = int(now)
-    last = _Last.second
-    if last[0] != second:
-        last = _Last.second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-    return f"{last[1]}.{int((now - second) * 1000):03}Z"
+@functools.lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    # In a busy second for all of its lines.
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 class SafeFormatter(logging.Formatter):
@@ -107,7 +105,7 @@ class SafeFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - the standard library's names
         """The time of the record."""
-        return _moment(record.created)
+        return moment(record.created)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")

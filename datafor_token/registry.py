@@ -129,7 +129,7 @@ class Registry:
                 made = new_secret(stored.algorithm)
             new = made or secret or ""
             check_new_secret(stored, new)
-            warnings.extend(self._warnings(stored.name, stored.algorithm, new))
+            warnings.extend(_warned(stored.name, self._weakness(stored.algorithm, new)))
             previous = Previous(stored.secret, until) if grace else None
             now = int(self._clock() * 1000)
             record(Event(kind=Kind.APPLICATION_ROTATED, application=stored.name))
@@ -179,9 +179,9 @@ class Registry:
             if new and stored is not None:
                 raise Conflict(f"name already exists as '{stored.name}'")
             application = merged(stored, wanted, creator, int(self._clock() * 1000))
-            self._weakness(application.algorithm, application.secret)
+            weak = self._weakness(application.algorithm, application.secret)
             record(_saved(stored, application))
-            warnings.extend(self._warnings(application.name, application.algorithm, application.secret))
+            warnings.extend(_warned(application.name, weak))
             return self._sealer.sealed(application)
 
         with self._audit.change() as record:
@@ -197,9 +197,9 @@ class Registry:
         def change(document: Document | None) -> Document:
             stored = self._found(document)
             application = merged(stored, build(stored.to_answer(self._clock())), "", int(self._clock() * 1000))
-            self._weakness(application.algorithm, application.secret)
+            weak = self._weakness(application.algorithm, application.secret)
             record(_saved(stored, application))
-            self._warnings(application.name, application.algorithm, application.secret)
+            _warned(application.name, weak)
             return self._sealer.sealed(application)
 
         with self._audit.change() as record:
@@ -226,19 +226,20 @@ class Registry:
             raise NotFound
         return self._sealer.opened(document)
 
-    def _warnings(self, name: str, algorithm: str, secret: str) -> list[str]:
-        weak = self._weakness(algorithm, secret)
-        if weak is None:
-            return []
-        log.warning(logs.event(event="weak secret", application=name, reason=weak))
-        return [weak]
-
     def _weakness(self, algorithm: str, secret: str) -> str | None:
         """What is weak about a secret; raises ``InvalidInput`` with it where only strong ones are taken."""
         weak = weakness(algorithm, secret)
         if weak is not None and self._require_strong_secrets:
             raise InvalidInput({"secret": [weak]})
         return weak
+
+
+def _warned(name: str, weak: str | None) -> list[str]:
+    """The warnings about an application's secret, which are logged too."""
+    if weak is None:
+        return []
+    log.warning(logs.event(event="weak secret", application=name, reason=weak))
+    return [weak]
 
 
 def _saved(stored: Application | None, application: Application) -> Event:
