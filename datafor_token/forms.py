@@ -5,8 +5,9 @@ apart by Werkzeug's decoder. Both get only text that was decoded strictly here: 
 replace bytes that are not UTF-8, and ``qs-codec`` reads ``secret=x]=y`` as a field ``secret=x]``.
 """
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -47,17 +48,22 @@ def decode(content_type: str | None, data: bytes) -> Body:
     """
     if not data and content_type is None:
         return Body({}, is_form=True)
-    mimetype, options = parse_options_header(content_type)
-    if mimetype.lower() not in (_URLENCODED, _MULTIPART, _JSON) or options.get("charset", "utf-8").lower() not in (
-        "utf-8",
-        "utf8",
-    ):
-        raise UnsupportedMediaType
+    mimetype, boundary = _type(content_type)
     # The seed's own example: `curl -d '{...}'` says urlencoded and sends JSON.
-    if mimetype.lower() == _JSON or (mimetype.lower() == _URLENCODED and data.lstrip()[:1] in (b"{", b"[")):
+    if mimetype == _JSON or (mimetype == _URLENCODED and data.lstrip()[:1] in (b"{", b"[")):
         return Body(_json(data), is_form=False)
-    pairs = _multipart(data, options) if mimetype.lower() == _MULTIPART else _urlencoded(data)
+    pairs = _multipart(data, boundary) if mimetype == _MULTIPART else _urlencoded(data)
     return Body(_nested(pairs), is_form=True)
+
+
+@functools.lru_cache(maxsize=64)
+def _type(content_type: str | None) -> tuple[str, str]:
+    """The type of a body, one of those that are read, and its boundary; a pure function, and most clients send one."""
+    mimetype, options = parse_options_header(content_type)
+    known = mimetype.lower() in (_URLENCODED, _MULTIPART, _JSON)
+    if not known or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType
+    return mimetype.lower(), options.get("boundary", "")
 
 
 def decode_query(query: bytes) -> Body:
@@ -85,8 +91,7 @@ def _urlencoded(data: bytes) -> list[tuple[str, str]]:
         raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields") from None
 
 
-def _multipart(data: bytes, options: dict[str, str]) -> Iterable[tuple[str, str]]:
-    boundary = options.get("boundary", "")
+def _multipart(data: bytes, boundary: str) -> list[tuple[str, str]]:
     if not boundary:
         raise MalformedRequest("the multipart body has no boundary in its content type")
     decoder = MultipartDecoder(boundary.encode(), max_parts=MAX_FIELDS)
@@ -114,17 +119,20 @@ def _multipart(data: bytes, options: dict[str, str]) -> Iterable[tuple[str, str]
     return pairs
 
 
-def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for key, value in pairs:
+def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    for key, _ in pairs:
         if not key:
             raise MalformedRequest("the request has a field without a name")
         if len(key) > MAX_KEY_LENGTH:
             raise MalformedRequest(f"the request has a field name of more than {MAX_KEY_LENGTH} characters")
+    single: dict[str, Any] = dict(pairs)
+    if len(single) != len(pairs):
         # A list of all values: a scalar that is given twice must be seen to be.
-        fields.setdefault(key, []).append(value)
-    single = {key: values[0] if len(values) == 1 else values for key, values in fields.items()}
-    if not any(_BRACKETS_OR_DOTS.search(key) for key in single):
+        all_values: dict[str, list[str]] = {}
+        for key, value in pairs:
+            all_values.setdefault(key, []).append(value)
+        single = {key: values[0] if len(values) == 1 else values for key, values in all_values.items()}
+    if not any(map(_BRACKETS_OR_DOTS.search, single)):
         # Nothing nested: putting it together would leave it as it is.
         return single
     try:
