@@ -70,7 +70,7 @@ def signed_in(view: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        notes()["caller"] = noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
+        noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
         return view(*args, **kwargs)
 
     return guarded
@@ -141,8 +141,8 @@ def _cookie(pattern: re.Pattern[str]) -> str:
 
 
 def noted(caller: Caller) -> Caller:
-    """The same caller, kept for the logs."""
-    notes().update(user=caller.user.name, way=caller.way)
+    """The same caller, kept for the views and for the logs."""
+    notes().update(caller=caller, user=caller.user.name, way=caller.way)
     services().metrics.signed_in(caller.way, "accepted")
     return caller
 

@@ -6,7 +6,7 @@ body go the same way, through a rule of ``rules`` or ``names``.
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -111,9 +111,27 @@ class CallSchema(Schema):
         return [(name, field.from_form) for name, field in ruled if type(field).from_form is not Ruled.from_form]
 
     @functools.cached_property
-    def _needs_nothing(self) -> bool | None:
-        """Whether what is left out is just left out, so that Marshmallow need not look at it (``partial``)."""
-        return not any(field.required or field.load_default is not missing for field in self.fields.values()) or None
+    def _by_field(self) -> tuple[Mapping[str, Callable[[Any], Any]], Set[str], Mapping[str, Any]] | None:
+        """What reads each field, which ones are required, what others are when left out; ``None``: that is not all."""
+        if any(self._hooks.values()):
+            return None
+        fields = self.load_fields.items()
+        return (
+            {name: field.deserialize for name, field in fields},
+            {name for name, field in fields if field.required},
+            {name: field.load_default for name, field in fields if field.load_default is not missing},
+        )
+
+    def _without_fault(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What ``load`` makes of values, at a third of its cost; ``None`` where it must say what is wrong with them."""
+        if self._by_field is None:
+            return None
+        reads, required, defaults = self._by_field
+        try:
+            loaded = {name: reads[name](value) for name, value in values.items()}
+        except (KeyError, ValidationError):
+            return None
+        return {**defaults, **loaded} if loaded.keys() >= required else None
 
     def read(self, body: Body) -> dict[str, Any]:
         """The checked fields of a request body; raises ``InvalidInput`` with every fault there is."""
@@ -127,9 +145,12 @@ class CallSchema(Schema):
                 except RuleError as error:
                     faults[name] = [str(error)]
         # Before and not as a hook of Marshmallow's, which looks for those of every kind each time.
-        values = {name: value for name, value in values.items() if value is not None and name not in self.ignored}
+        if self.ignored or None in values.values():
+            values = {name: value for name, value in values.items() if value is not None and name not in self.ignored}
+        loaded = self._without_fault(values)
         try:
-            loaded: dict[str, Any] = self.load(values, partial=self._needs_nothing)
+            if loaded is None:
+                loaded = self.load(values)
         except ValidationError as error:
             raise InvalidInput(self._ordered({**error.messages_dict, **faults}, values)) from None
         if faults:

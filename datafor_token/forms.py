@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 import qs_codec
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -79,16 +79,18 @@ def _json(data: bytes) -> Any:
 
 
 def _urlencoded(data: bytes) -> list[tuple[str, str]]:
+    if data.count(b"&") >= MAX_FIELDS:
+        raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields")
     try:
-        text = data.decode("utf-8")
-        if "%" not in text and "+" not in text and text.count("&") < MAX_FIELDS:
-            # The same, where nothing is encoded.
-            return [(name, value) for name, _, value in (pair.partition("=") for pair in text.split("&") if pair)]
-        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        pairs = [pair.partition("=") for pair in data.decode("utf-8").split("&") if pair]
+        # What urllib's parse_qsl finds, which takes several times as long.
+        return [(_unquoted(name), _unquoted(value)) for name, _, value in pairs]
     except UnicodeDecodeError:
         raise MalformedRequest("the request is not UTF-8 text") from None
-    except ValueError:
-        raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields") from None
+
+
+def _unquoted(text: str) -> str:
+    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
 
 
 def _multipart(data: bytes, boundary: str) -> list[tuple[str, str]]:

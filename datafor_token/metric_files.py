@@ -38,8 +38,8 @@ class MetricFiles:
         """Make the folder, for its owner alone, and take its first slot, which is gunicorn's master's."""
         self.folder: Path | None = None
         self.fault: str | None = None
+        self.number: int | None = None  # the slot of this process
         self._maker = os.getpid()
-        self._slot: int | None = None
         self._claiming = threading.Lock()
         try:
             _sweep(parent)
@@ -52,7 +52,7 @@ class MetricFiles:
 
     def claim(self) -> None:
         """Take the lowest slot that no living process has; to be called in each new process."""
-        self._slot = None
+        self.number = None
         if self.folder is None:
             return
         held = None
@@ -60,7 +60,7 @@ class MetricFiles:
             slot, held = _lowest(self.folder, 0 if os.getpid() == self._maker else 1)
             for kind, size in _SIZES.items():
                 _make(self._file(kind, slot), size)
-            self._slot, self.fault = slot, None
+            self.number, self.fault = slot, None
         except OSError as error:
             self.fault = _words(error)
             if held is not None:
@@ -68,14 +68,14 @@ class MetricFiles:
 
     def slot(self) -> int:
         """The slot of this process; raises ``OSError`` where it has none, so that nothing is counted."""
-        if self._slot is None:
+        if self.number is None:
             raise OSError("no slot")
-        return self._slot
+        return self.number
 
     def check(self) -> None:
         """Raise ``OSError`` unless this process can count; after an outage try anew."""
         with self._claiming:
-            if self._slot is None:
+            if self.number is None:
                 self.claim()
         for kind in _SIZES:
             # Also the maker's, which every run has: whoever cleans up does not stop at one worker's.

@@ -9,6 +9,7 @@ import json
 import logging
 import platform
 import struct
+import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -91,7 +92,7 @@ class Metrics:
         files = None if self._fault else self._files
         if files is not None:
             # The client's own hook; it is of the process, and so the folder is too.
-            values.ValueClass = values.MultiProcessValue(files.slot)  # type: ignore[no-untyped-call]
+            values.ValueClass = _value_class(files)
             # Else Python says at the end, where it is asked for such warnings, that files were left open.
             atexit.register(values.close_all_multiprocess_files)
         self._registry = CollectorRegistry()
@@ -206,6 +207,27 @@ class Metrics:
         if not self._said:
             self._said = True
             log.error(logs.event(event="metrics are not counted in this process", reason=type(error).__name__))
+
+
+def _value_class(files: MetricFiles) -> Any:
+    """The client's class of values in files, which writes at once where the process is the one that wrote last."""
+    client: Any = values.MultiProcessValue(files.slot)  # type: ignore[no-untyped-call]
+    lock = threading.Lock()
+
+    class Value(client):  # type: ignore[misc]  # made by a function
+        slot: int | None = None
+
+        def inc(self, amount: float) -> None:
+            with lock:
+                if files.number is None or files.number != Value.slot:
+                    # The client opens the files of this process, or is told that there are none.
+                    super().inc(amount)
+                    Value.slot = files.number
+                else:
+                    self._value += amount
+                    self._file.write_value(self._key, self._value, 0.0)
+
+    return Value
 
 
 def _collector(files: MetricFiles) -> Any:
