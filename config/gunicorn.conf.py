@@ -8,10 +8,11 @@ from datafor_token.settings import bind_address
 
 bind = bind_address(os.environ)
 
-# Compared side by side on two cores, generate by Basic at 1, 16 and 64 connections (make bench's --compare-workers):
-# gunicorn's gthread takes 1.3 times the CPU of ours where it answers the same, more where one worker got most of the
-# connections; reuse_port spreads them but loses requests with a worker; two threads answer sooner than three, four
-# later, for the same CPU; the fewer there are, the sooner slow clients and hashes hold them all.
+# Compared side by side on two cores, generate by Basic at 16 and 64 connections (make bench BENCH=--compare-workers):
+# gunicorn's gthread with two, four or eight threads takes 1.3 to 1.5 times the CPU of ours and 1.3 to 3 times its p99,
+# also with reuse_port, which spreads connections but loses requests with a worker; sync 1.4 times, without keep-alive.
+# Ours on any core instead of one each: 0.84 to 0.94 of the throughput. Two or four threads: as many requests, with four
+# 1.1 to 1.3 times the p99; the fewer there are, the sooner slow clients and hashes hold them all.
 workers = 2
 worker_class = "datafor_token.worker.Worker"
 threads = 3
