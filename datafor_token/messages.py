@@ -36,7 +36,8 @@ class Response(wsgi.Response):  # type: ignore[misc]  # the same
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         """Look an answer's headers through, but for those that the service itself puts into each."""
         for header in headers:
-            if header in _CHECKED:
+            # No list is: PEP 3333 asks for tuples, gunicorn takes either.
+            if type(header) is tuple and header in _CHECKED:
                 self.headers.append(header)
             else:
                 super().process_headers((header,))

@@ -79,6 +79,13 @@ def test_a_header_that_is_none_is_refused(header: tuple[str, str]) -> None:
         sent_by(messages.Response, GET, "200 OK", [header], [b"body"])
 
 
+def test_headers_may_be_lists() -> None:
+    """PEP 3333 asks for tuples, gunicorn takes lists: another application under these settings is answered."""
+    headers: Any = [["Content-Type", "text/plain"], ["Content-Length", "4"]]
+    (sent,) = sent_by(messages.Response, GET, "200 OK", headers, [b"body"])
+    assert b"Content-Type: text/plain\r\n" in sent
+
+
 @given(st.floats(0, 2**33) | st.integers(0, 2**33))
 def test_a_date_is_gunicorns_own(moment: float) -> None:
     """Each second is put into words once, and they are the words of gunicorn."""

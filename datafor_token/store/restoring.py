@@ -53,7 +53,9 @@ def clear(root: Path) -> None:
 
 def finish_at_start(root: Path, collections: Sequence[str]) -> None:
     """Finish and clear what a killed restore left, if there is anything, and no restore is running."""
-    if any((root / left).exists() for left in (STAGED, READY, _OLD)):
+    with outage("look for a restore that was broken off"):
+        is_left = any((root / left).exists() for left in (STAGED, READY, _OLD))
+    if is_left:
         with contextlib.suppress(LockTimeout), outage("finish a restore"), restoring(root, wait=0):
             finish(root, collections)
             clear(root)
@@ -61,6 +63,11 @@ def finish_at_start(root: Path, collections: Sequence[str]) -> None:
 
 def finish_before_writing(root: Path, collections: Sequence[str]) -> None:
     """To be called by a writer that has its lock: a running restore has all locks, so this one was broken off."""
-    if os.path.exists(f"{root}/{READY}"):  # noqa: PTH110 - at each write: a path object costs more than the look
-        with outage("finish a restore"), restoring(root):
-            finish(root, collections)
+    with outage("look for a restore that was broken off"):
+        try:
+            # At each write: a path object costs more than the look. And exists() says no where it cannot look.
+            os.stat(f"{root}/{READY}")  # noqa: PTH116
+        except FileNotFoundError:
+            return
+    with outage("finish a restore"), restoring(root):
+        finish(root, collections)

@@ -1,6 +1,7 @@
 """The file store: it keeps the contract, and what is its own: files, modes, damage, locks."""
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from datafor_token.errors import LockTimeout, MaybeStored, RecordDamaged, StoreUnavailable
 from datafor_token.store.base import AlreadyThere
 from datafor_token.store.files import FileStore
+from datafor_token.store.restoring import READY
 from tests.store.contract import COLLECTIONS, Factory, StoreContract, check_no_update_is_lost
 
 
@@ -239,6 +242,27 @@ def test_a_write_that_fails_stores_nothing(store: FileStore, monkeypatch: pytest
     assert not isinstance(caught.value, MaybeStored)
     assert store.get("users", "lena") == {"name": "lena", "value": 1}
     assert files(store) == [".lock", "lena.json"]
+    store.put("users", {"name": "lena", "value": 3})
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENOMEM, errno.ELOOP], ids=errno.errorcode.get)
+def test_nothing_is_written_where_a_restore_cannot_be_looked_for(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """One that was broken off would undo what is written now, so that an outage of that look is one of the write."""
+    store.put("users", {"name": "lena", "value": 1})
+    with monkeypatch.context() as patch:
+        whole = os.stat
+
+        def fails_there(path: Any, *rest: Any, **options: Any) -> os.stat_result:
+            if str(path).endswith(READY):
+                raise OSError(number, "fails")
+            return whole(path, *rest, **options)
+
+        patch.setattr(os, "stat", fails_there)
+        with pytest.raises(StoreUnavailable):
+            store.put("users", {"name": "lena", "value": 2})
+    assert store.get("users", "lena") == {"name": "lena", "value": 1}
     store.put("users", {"name": "lena", "value": 3})
 
 
