@@ -19,6 +19,7 @@ from datafor_token.store.locking import lock
 FILE = "audit.log"
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
 _TRIES = 100
+_LOOKS, _PAUSE = 3, 0.0005  # seconds; a line is written within microseconds
 _TRUSTED_SECONDS = 0.002  # how long a file may be written to after it was renamed: in a storm, some lines for a look
 
 
@@ -113,8 +114,7 @@ class _Open:
         self.identity = status.st_dev, status.st_ino
         self._process = os.getpid()
         self._looked = time.monotonic()
-        # A power cut may have torn the last line, which must not take the next one with it.
-        self.is_torn = not self._line_ends_at(status.st_size)
+        self.is_torn = self._ends_torn(status.st_size)
 
     def is_trusted(self) -> bool:
         """Whether it was looked at a moment ago: in the moment of a rotation the old file does as well."""
@@ -127,7 +127,7 @@ class _Open:
             found = os.lstat(path)
         except FileNotFoundError:
             return False
-        self.is_torn = not self._line_ends_at(found.st_size)
+        self.is_torn = self._ends_torn(found.st_size)
         return (found.st_dev, found.st_ino) == self.identity and self._process == os.getpid()
 
     def write(self, line: bytes) -> None:
@@ -146,6 +146,16 @@ class _Open:
             return False
         os.ftruncate(self.descriptor, begins)
         return True
+
+    def _ends_torn(self, size: int) -> bool:
+        """Whether a power cut, or a full disk, has torn the last line, which must not take the next one with it."""
+        for _ in range(_LOOKS):
+            if self._line_ends_at(size):
+                return False
+            # Another one may be in the middle of it: the system writes page by page.
+            time.sleep(_PAUSE)
+            size = os.fstat(self.descriptor).st_size
+        return not self._line_ends_at(size)
 
     def _line_ends_at(self, position: int) -> bool:
         """Whether a line can begin there: at the file's beginning, or behind a whole one."""

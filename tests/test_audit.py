@@ -357,6 +357,22 @@ def test_a_torn_line_takes_no_other_with_it(
     assert users_of(list(trail.page(Filter()).events)) == ["uma", "otto", "lena"]
 
 
+def test_a_line_that_another_one_is_writing_is_not_torn(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody is in the middle of a line, its end is waited for: no blank line stands between the two."""
+    monkeypatch.setattr(audit_log, "_TRUSTED_SECONDS", 0)
+    trail = audit_in(tmp_path, clock)
+    trail.note(Event(kind=Kind.SIGN_IN, user="lena"))
+    path = tmp_path / "audit.log"
+    line = path.read_bytes()
+    with path.open("ab", buffering=0) as file:
+        file.write(line[:20])
+        monkeypatch.setattr("time.sleep", lambda _: file.write(line[20:]))
+        trail.note(Event(kind=Kind.SIGN_IN, user="otto"))
+    assert users_of([json.loads(each) for each in path.read_text().splitlines()]) == ["lena", "lena", "otto"]
+
+
 def test_what_has_no_application_is_of_none(app: Flask, caller: Caller) -> None:
     """A filter for an application finds no event that is about none, whatever the application is called."""
     caller.get("list")
