@@ -5,7 +5,6 @@ are put back beside the present ones, never instead of them.
 """
 
 import gzip
-import json
 import os
 import zlib
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ def write(path: Path, records: Records, secrecy: Secrecy) -> int:
     kept = [(collection, document) for collection, document in records if collection in _KEPT]
     header = {"datafor_token": "backup", "format": _FORMAT, "key": secrecy.identifier, "records": len(kept)}
     lines = [header, *({"collection": collection, "document": document} for collection, document in kept)]
-    data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    data = "".join(strict_json.readable(line) + "\n" for line in lines).encode()
     if path.exists() and not path.is_file():
         raise Forbidden(f"{path} is no regular file")
     temp = path.with_name(f".{path.name}-{os.getpid()}")

@@ -14,7 +14,7 @@ COMMON = (
     ("Referrer-Policy", "no-referrer"),
 )
 _CHECKED = frozenset((JSON, *COMMON))
-_http_date = util.http_date
+_http_date, _Errors = util.http_date, wsgi.WSGIErrorsWrapper  # gunicorn's own
 
 
 class Request(message.Request):  # type: ignore[misc]  # gunicorn has no types
@@ -63,9 +63,6 @@ class Errors(io.TextIOBase):
         """Write to gunicorn's error log."""
         _Errors(self._cfg).write(text)
         return len(text)
-
-
-_Errors = wsgi.WSGIErrorsWrapper
 
 
 def date(timestamp: float | None = None) -> str:

@@ -55,10 +55,9 @@ class SignIn:
             if verdict.reason is None:
                 return verdict._replace(remembered=True)
         # Somebody may have written into a record by hand: of a few, and before a refusal, every one is looked at.
-        listing = self._asked(token_name, thorough=(few := len(listing.entries) <= _FEW))
-        return self._accepted(text, listing, token_name) or self._judge(
-            text, (listing if few else self._asked(token_name, thorough=True)).entries, create=True
-        )
+        few = len(listing.entries) <= _FEW
+        accepted = self._accepted(text, self._asked(token_name, thorough=few), token_name)
+        return accepted or self._judge(text, self._asked(token_name, thorough=not few).entries, create=True)
 
     def _asked(self, token_name: str | None, *, thorough: bool) -> Listing:
         listing = self.registry.all(thorough=thorough)

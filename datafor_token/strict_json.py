@@ -1,4 +1,4 @@
-"""JSON that can be read in one way only: for request bodies, for records, and for tokens; and written without spaces.
+"""JSON that can be read in one way only, for request bodies, records and tokens; and how they are written.
 
 Refused beside what is no JSON: members given twice, NaN and infinities, integers over 64 bits,
 lone surrogates, nesting deeper than 32, and bytes that are not UTF-8 (RFC 8259, RFC 7493).

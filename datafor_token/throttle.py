@@ -14,7 +14,6 @@ import functools
 import hashlib
 import hmac
 import ipaddress
-import json
 import logging
 import os
 import threading
@@ -210,7 +209,7 @@ class _Files(_Windows):
             before = os.pread(descriptor, _LARGEST_FILE, 0)
             table = _read(before)
             yield table
-            after = json.dumps(table, separators=(",", ":")).encode()
+            after = strict_json.compact(table).encode()
             if after != before:
                 # First the room, so that a full disk is an error and not half a table.
                 os.posix_fallocate(descriptor, 0, len(after))

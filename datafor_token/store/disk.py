@@ -138,4 +138,4 @@ def _check_folder(file: str) -> None:
 
 def shown(file: Path | str) -> str:
     """A file as the log names it: its folder and itself."""
-    return "/".join(Path(file).parts[-2:])
+    return "/".join(str(file).split("/")[-2:])

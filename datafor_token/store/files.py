@@ -205,11 +205,11 @@ class FileStore:
         # A line for each member, so that it can be read and compared. The encoder's own indent is many times slower.
         members = ",\n".join([f"  {readable(name)}: {readable(value)}" for name, value in document.items()])
         data = f"{{\n{members}\n}}\n".encode()
-        folder, _, name = file.rpartition("/")
+        folder = file.rpartition("/")[0]
         temp = _temp(folder)
         try:
             write_new(temp, data)
-            with outage(f"rename to {os.path.basename(folder)}/{name}"):  # noqa: PTH119
+            with outage(f"rename to {shown(file)}"):
                 os.rename(temp, file)  # noqa: PTH104 - a path object costs as much
         except BaseException:
             remove(temp)

@@ -24,7 +24,6 @@ comes by a token after a revocation another one. The documents themselves are re
 locked anew, which waits for that transaction's end; its identifier then tells whether it counts.
 """
 
-import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
@@ -54,6 +53,7 @@ from datafor_token.store.sql_rows import (
 )
 from datafor_token.store.sql_schema import records
 from datafor_token.store.sql_transactions import Transactions
+from datafor_token.strict_json import readable
 
 _Result = TypeVar("_Result")
 
@@ -98,7 +98,7 @@ class SqlStore:
 
     def put_many(self, collection: str, documents: Iterable[Document]) -> None:
         """Write many documents in one transaction, damaged ones too: for a copy of a whole store."""
-        rows = {key_of(document["name"]): json.dumps(document, ensure_ascii=False) for document in documents}
+        rows = {key_of(document["name"]): readable(document) for document in documents}
 
         def work(connection: sa.Connection, write_id: str) -> None:
             mine = records.c.collection == collection

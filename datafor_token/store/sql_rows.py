@@ -1,7 +1,6 @@
 """Rows of the SQL store's tables become documents, and documents rows."""
 
 import hashlib
-import json
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -90,7 +89,7 @@ def document_of(row: Row, wanted: str | None) -> Document:
 
 def keep(connection: sa.Connection, collection: str, document: Document, write_id: str, *, new: bool) -> None:
     """Write the document; ``new`` where there is no row of that name yet."""
-    values = {"document": json.dumps(document, ensure_ascii=False), "write_id": write_id}
+    values = {"document": strict_json.readable(document), "write_id": write_id}
     key = key_of(document["name"])
     if new:
         connection.execute(records.insert().values(collection=collection, name=key, **values))
