@@ -2,7 +2,6 @@
 
 The fields of ``Settings`` are the table: name, type, default, unit, help. A setting ``NAME`` of the file
 is overridden by the environment variable ``DATAFOR_TOKEN_NAME``. All faults are reported at once.
-It is longer than 250 lines because the table is: six lines for each setting.
 """
 
 import dataclasses
