@@ -33,15 +33,23 @@ class FieldMap:
 
 @dataclasses.dataclass(frozen=True)
 class Previous:
-    """The secret before the last rotation: accepted ``until``, last used at ``last_used`` (milliseconds since 1970)."""
+    """The secret before the last rotation, which stays stored until the next one.
+
+    It is accepted ``until`` then (0: not at all); ``last_used`` and ``rotated`` are the times of its last use and of
+    the rotation, ``None`` where unknown. All are milliseconds since 1970. ``extra`` holds the members of its record
+    that this version does not know.
+    """
 
     secret: str = dataclasses.field(repr=False)
     until: int
     last_used: int | None = None
+    rotated: int | None = None
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def to_document(self) -> dict[str, Any]:
         """As the record has it."""
-        return {"secret": self.secret, "until": self.until, "lastUsed": self.last_used}
+        rotated = {} if self.rotated is None else {"rotatedDate": self.rotated}
+        return {"secret": self.secret, "until": self.until, "lastUsed": self.last_used, **rotated, **self.extra}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,11 +198,14 @@ def _previous(algorithm: str, value: object) -> Previous | None:
     if not isinstance(value, Mapping) or "until" not in value:
         raise RuleError("must be an object with secret and until")
     verification_key(algorithm, rules.secret(value.get("secret")))
-    last_used = value.get("lastUsed")
+    last_used, rotated = value.get("lastUsed"), value.get("rotatedDate")
+    known = ("secret", "until", "lastUsed", "rotatedDate")
     return Previous(
         secret=value["secret"],
         until=rules.natural(value["until"]),
         last_used=None if last_used is None else rules.natural(last_used),
+        rotated=None if rotated is None else rules.natural(rotated),
+        extra={member: inner for member, inner in value.items() if member not in known},
     )
 
 

@@ -29,13 +29,15 @@ _BOOKKEEPING = ("createdDate", "lastModifiedDate", "creatorId", "previous")
 class Step:
     """What applying does to one application: ``action`` is ``create``, ``change``, ``delete`` or ``same``.
 
-    ``changes`` has, by field, the old and the new value as they may be shown: secrets as stars.
+    ``changes`` has, by field, the old and the new value as they may be shown: secrets as stars. ``warnings`` are
+    those of storing it.
     """
 
     action: str
     name: str
     changes: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     wanted: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    warnings: Sequence[str] = ()
 
 
 def read(path: Path, environ: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -90,7 +92,11 @@ def apply(registry: Registry, steps: Sequence[Step], creator: str) -> None:
     """Do what was planned."""
     for step in steps:
         if step.action in ("create", "change"):
-            registry.save(step.wanted, creator)
+            try:
+                registry.save(step.wanted, creator)
+            except Conflict as error:
+                # Somebody rotated or renamed it since it was planned.
+                raise Conflict(f"{step.name}: {error.message}") from None
         elif step.action == "delete":
             registry.delete(step.name)
 
@@ -164,16 +170,16 @@ def _step(registry: Registry, wanted: dict[str, Any]) -> Step:
         stored = None
     if wanted["initpwd"] is None:
         wanted["initpwd"] = MASK if stored and stored.initpwd else ""
-    after = registry.preview(wanted)
+    after, warnings = registry.preview(wanted)
     if stored is None:
-        return Step("create", after.name, wanted=wanted)
+        return Step("create", after.name, wanted=wanted, warnings=warnings)
     old, new = declaration(stored, 0, with_secrets=True), declaration(after, 0, with_secrets=True)
     changes = {
         name: (MASK, MASK) if name in _SECRETS else (old.get(name), new.get(name))
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     }
-    return Step("change" if changes else "same", after.name, changes, wanted)
+    return Step("change" if changes else "same", after.name, changes, wanted, warnings)
 
 
 def as_json(applications: Sequence[Mapping[str, Any]]) -> str:

@@ -106,6 +106,10 @@ class Conflict(DataforTokenError):
     status = 409
 
 
+class RotationUndone(Conflict):
+    """409: the secret is the one before the last rotation, which only another rotation may bring back."""
+
+
 class BodyTooLarge(DataforTokenError):
     """413: the body is larger than ``MAX_CONTENT_LENGTH``."""
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from datafor_token.applications import Application, FieldMap
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
-from datafor_token.keys import Key, signing_key
+from datafor_token.keys import Key, is_shared, signing_key
 from datafor_token.names import user_name
 from datafor_token.rules import TIME_CLAIMS
 from datafor_token.strict_json import compact
+from datafor_token.suspicions import fitting_repair
 
 LONGEST_TOKEN = 4096  # characters: what proxies still carry in a URL or a header
 
@@ -36,7 +37,7 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
     except RuleError as error:
         raise InvalidInput.of("privateKey", str(error)) from None
     if found is None:
-        raise Forbidden(f"privateKey does not belong to application {application.name}")
+        raise _foreign_key(application, private_key, now)
     key, number = found
     token = _signed(key, {**claims, "exp": int(now) + application.expire})
     if len(token) > LONGEST_TOKEN:
@@ -44,6 +45,16 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
             "payload", f"makes a token of {len(token)} characters; at most {LONGEST_TOKEN} are issued"
         )
     return Issued(token, with_previous=number > 0)
+
+
+def _foreign_key(application: Application, private_key: str | None, now: float) -> Forbidden:
+    """Name the repair after which a shared secret would match; only an Administrator ever sends one."""
+    repair = None
+    if is_shared(application.algorithm) and private_key is not None:
+        repair = fitting_repair(private_key, [key.material for key in application.keys(now)])
+    if repair is None:
+        return Forbidden(f"privateKey does not belong to application {application.name}")
+    return Forbidden(f"privateKey does not belong to application {application.name}: {repair}")
 
 
 def user_in(username: str | None, payload: Mapping[str, Any], caller: str) -> str:

@@ -105,6 +105,31 @@ def is_shared(algorithm: str) -> bool:
     return algorithm in HMAC_LENGTHS
 
 
+def alternatives(algorithm: str) -> Sequence[str]:
+    """Return the other algorithms that the same key can be used with."""
+    family = next((family for family in (tuple(HMAC_LENGTHS), _RSA) if algorithm in family), ())
+    return [one for one in family if one != algorithm]
+
+
+def with_algorithm(algorithm: str, key: Key) -> Key:
+    """Return the same key for one of its ``alternatives``."""
+    if algorithm == key.algorithm:
+        return key
+    return SharedKey(algorithm, key.material) if is_shared(algorithm) else Key(algorithm, key.material, key.kid)
+
+
+def is_same(algorithm: str, one: str, other: str) -> bool:
+    """Return whether two secrets are the same key: equal text, or the same public key in two encodings."""
+    if hmac.compare_digest(one.encode(), other.encode()):
+        return True
+    if is_shared(algorithm):
+        return False
+    try:
+        return verification_key(algorithm, one).kid == verification_key(algorithm, other).kid
+    except RuleError:
+        return False
+
+
 def verification_key(algorithm: str, secret: str) -> Key:
     """The key that verifies an application's tokens; ``RuleError`` says why ``secret`` cannot be one."""
     if not is_shared(algorithm):

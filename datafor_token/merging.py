@@ -1,12 +1,13 @@
 """What is stored and what is wanted become one application."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token.applications import MASK, RULES, Application
-from datafor_token.errors import Conflict, InvalidInput, RuleError
-from datafor_token.keys import is_shared, verification_key
+from datafor_token.applications import MASK, RULES, Application, Previous
+from datafor_token.errors import Conflict, InvalidInput, RotationUndone, RuleError
+from datafor_token.keys import is_same, is_shared, verification_key
 
 
 def check_new_secret(stored: Application, secret: str) -> None:
@@ -14,9 +15,9 @@ def check_new_secret(stored: Application, secret: str) -> None:
     try:
         if secret == MASK:
             raise RuleError(f"can not be {MASK}")
-        if secret == stored.secret:
-            raise RuleError("is the present one already")
         verification_key(stored.algorithm, secret)
+        if is_same(stored.algorithm, secret, stored.secret):
+            raise RuleError("is the present one already")
     except RuleError as error:
         raise InvalidInput.of("secret", str(error)) from None
 
@@ -37,13 +38,44 @@ def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, 
     if values["initpwd"] == MASK:
         values["initpwd"] = stored.initpwd
     values["fieldmap"] = dataclasses.replace(values["fieldmap"], extra=stored.fieldmap.extra)
-    if (values["secret"], values["algorithm"]) != (stored.secret, stored.algorithm):
+    same = is_same(values["algorithm"], values["secret"], stored.secret)
+    if not same:
+        _check_not_previous(stored, values["algorithm"], values["secret"])
+    if not same or values["algorithm"] != stored.algorithm:
         # Whoever changes a secret by hand means it at once; a gentle change is what rotate is for.
-        values["previous"] = None
+        values["previous"] = _ended(stored.previous, values["algorithm"])
     if stored.enable and not values["enable"]:
         # What its tokens opened ends with this, also where nobody asks before it is enabled again.
         values["disabled_date"] = now
     return dataclasses.replace(stored, **values, last_modified_date=now)
+
+
+def _check_not_previous(stored: Application, algorithm: str, secret: str) -> None:
+    """Refuse the secret before the last rotation: a forgotten script or file would undo the rotation unseen."""
+    previous = stored.previous
+    if previous is None or not is_same(algorithm, secret, previous.secret):
+        return
+    which = "the last rotation" if previous.rotated is None else f"the rotation of {_time(previous.rotated)}"
+    raise RotationUndone(f"this is the secret before {which}; leave `secret` out to keep the new one")
+
+
+def _ended(previous: Previous | None, algorithm: str) -> Previous | None:
+    """The previous secret, accepted no longer; ``None`` where a record with the algorithm cannot have it."""
+    if previous is None:
+        return None
+    try:
+        verification_key(algorithm, previous.secret)
+    except RuleError:
+        return None
+    return dataclasses.replace(previous, until=0)
+
+
+def _time(milliseconds: int) -> str:
+    try:
+        return dt.datetime.fromtimestamp(milliseconds // 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        # A record can be edited by hand.
+        return f"{milliseconds} ms"
 
 
 def changed_fields(before: Application, after: Application) -> list[str]:

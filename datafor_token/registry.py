@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from datafor_token import logs
 from datafor_token.applications import COLLECTION, Application, Previous
@@ -19,6 +19,7 @@ from datafor_token.secrecy import Secrecy
 from datafor_token.store.base import Document, Store
 from datafor_token.store.kept import Index, Kept
 from datafor_token.strength import weakness
+from datafor_token.suspicions import warnings_about
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,13 @@ class Rotation:
 
     secret: str | None = dataclasses.field(repr=False)
     until: int
+    warnings: Sequence[str]
+
+
+class Saved(NamedTuple):
+    """An application as it was stored, or would be, and the warnings about it."""
+
+    application: Application
     warnings: Sequence[str]
 
 
@@ -129,13 +137,14 @@ class Registry:
                 made = new_secret(stored.algorithm)
             new = made or secret or ""
             check_new_secret(stored, new)
-            warnings.extend(_warned(stored.name, self._weakness(stored.algorithm, new)))
-            previous = Previous(stored.secret, until) if grace else None
             now = int(self._clock() * 1000)
+            # Without grace it is stored as well, so that an update with it is recognised; 0 is past on every clock.
+            previous = Previous(stored.secret, until if grace else 0, rotated=now)
+            rotated = dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now)
+            found = self._warnings(rotated)
             record(Event(kind=Kind.APPLICATION_ROTATED, application=stored.name))
-            return self._sealer.sealed(
-                dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now)
-            )
+            warnings[:] = _logged(stored.name, found)
+            return self._sealer.sealed(rotated)
 
         with self._audit.change() as record:
             self._store.update(COLLECTION, name, change)
@@ -179,39 +188,40 @@ class Registry:
             if new and stored is not None:
                 raise Conflict(f"name already exists as '{stored.name}'")
             application = merged(stored, wanted, creator, int(self._clock() * 1000))
-            weak = self._weakness(application.algorithm, application.secret)
+            found = self._warnings(application)
             record(_saved(stored, application))
-            warnings.extend(_warned(application.name, weak))
+            # Instead of what an attempt before found: a store may ask more than once.
+            warnings[:] = _logged(application.name, found)
             return self._sealer.sealed(application)
 
         with self._audit.change() as record:
             self._store.update(COLLECTION, wanted["name"], change)
         return warnings
 
-    def modify(self, name: str, build: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Application:
+    def modify(self, name: str, build: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Saved:
         """Change an application: ``build`` makes of its fields, as calls answer them, what ``save`` takes.
 
         Under one lock, so that of two who change different fields neither undoes the other.
         """
+        warnings: list[str] = []
 
         def change(document: Document | None) -> Document:
             stored = self._found(document)
             application = merged(stored, build(stored.to_answer(self._clock())), "", int(self._clock() * 1000))
-            weak = self._weakness(application.algorithm, application.secret)
+            found = self._warnings(application)
             record(_saved(stored, application))
-            _warned(application.name, weak)
+            warnings[:] = _logged(application.name, found)
             return self._sealer.sealed(application)
 
         with self._audit.change() as record:
-            return self._sealer.opened(self._store.update(COLLECTION, name, change))
+            return Saved(self._sealer.opened(self._store.update(COLLECTION, name, change)), warnings)
 
-    def preview(self, wanted: Mapping[str, Any]) -> Application:
+    def preview(self, wanted: Mapping[str, Any]) -> Saved:
         """What ``save`` would store, with its refusals, storing nothing."""
         document = self._store.get(COLLECTION, wanted["name"])
         stored = None if document is None else self._sealer.opened(document)
         application = merged(stored, wanted, "", int(self._clock() * 1000))
-        self._weakness(application.algorithm, application.secret)
-        return application
+        return Saved(application, [sentence for _, sentence in self._warnings(application)])
 
     def reseal(self, name: str) -> None:
         """Write the application's record anew, so that its secrets are encrypted with the present key."""
@@ -226,20 +236,26 @@ class Registry:
             raise NotFound
         return self._sealer.opened(document)
 
-    def _weakness(self, algorithm: str, secret: str) -> str | None:
-        """What is weak about a secret; raises ``InvalidInput`` with it where only strong ones are taken."""
-        weak = weakness(algorithm, secret)
+    def _warnings(self, application: Application) -> list[tuple[str, str]]:
+        """Return each warning about an application that is to be stored: its event in the log, and its sentence.
+
+        Raises ``InvalidInput`` for a weak secret where only strong ones are accepted.
+        """
+        weak = weakness(application.algorithm, application.secret)
         if weak is not None and self._require_strong_secrets:
             raise InvalidInput({"secret": [weak]})
-        return weak
+        suspicious = warnings_about(application.algorithm, application.secret)
+        return [
+            *([] if weak is None else [("weak secret", weak)]),
+            *(("suspicious secret", sentence) for sentence in suspicious),
+        ]
 
 
-def _warned(name: str, weak: str | None) -> list[str]:
-    """The warnings about an application's secret, which are logged too."""
-    if weak is None:
-        return []
-    log.warning(logs.event(event="weak secret", application=name, reason=weak))
-    return [weak]
+def _logged(name: str, warnings: Sequence[tuple[str, str]]) -> list[str]:
+    """Log the warnings about an application, and return their sentences."""
+    for event, sentence in warnings:
+        log.warning(logs.event(event=event, application=name, reason=sentence))
+    return [sentence for _, sentence in warnings]
 
 
 def _saved(stored: Application | None, application: Application) -> Event:

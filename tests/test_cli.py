@@ -20,6 +20,8 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from datafor_token import declared
+from datafor_token.errors import Conflict
 from datafor_token.services import services
 from datafor_token.settings import Settings
 from tests.conftest import Caller
@@ -386,6 +388,70 @@ class TestApplications:
         shell.done("application", "apply", str(tmp_path / "apps"))
         assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == "from-file"
         assert record_of(settings.config_dir, settings.data_dir, "crm")["secret"] == "from-environment"
+
+    @pytest.mark.parametrize("dry", [True, False])
+    def test_the_secret_before_a_rotation(
+        self, shell: Shell, caller: Caller, settings: Settings, tmp_path: Path, *, dry: bool
+    ) -> None:
+        """A file with it is refused whole and names the application; without a secret it keeps the new one."""
+        caller.post("update", application(secret="marked-before"))
+        caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET})
+        file = tmp_path / "all.json"
+        others = [application(name=name, secret=STRONG_SECRET) for name in ("A", "Z")]
+        file.write_text(json.dumps({"application": [*others, application(secret="marked-before")]}))
+        said = shell.refused("application", "apply", str(file), *(["--dry-run"] if dry else []))
+        assert "ERP: this is the secret before the rotation of 2024-08-06T07:31:56Z; leave `secret` out" in said
+        assert "marked" not in said
+        assert [one["name"] for one in caller.get("list").json["data"]] == ["ERP"]
+        file.write_text(json.dumps({"application": [*others, application(secret=None, expire=5)]}))
+        shell.done("application", "apply", str(file))
+        record = record_of(settings.config_dir, settings.data_dir, "erp")
+        assert (record["secret"], record["expire"]) == (STRONG_SECRET, 5)
+
+    def test_a_rotation_while_a_file_is_applied(self, app: Flask, caller: Caller, tmp_path: Path) -> None:
+        """What was rotated between planning and applying is refused by name too."""
+        file = tmp_path / "all.json"
+        caller.post("update", application(secret="before"))
+        file.write_text(json.dumps({"application": [application(secret="before", expire=5)]}))
+        with app.app_context():
+            registry = services().registry
+            steps = declared.plan(registry, declared.read(file, {}), prune=False)
+            caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET})
+            with pytest.raises(Conflict, match="ERP: this is the secret before the rotation"):
+                declared.apply(registry, steps, "somebody")
+
+    def test_suspicious_secrets(self, shell: Shell, settings: Settings, tmp_path: Path) -> None:
+        """Each command that stores a suspicious secret warns on standard error, and stores it as it was given."""
+        secret = tmp_path / "secret"
+        for given, says in ((f"{STRONG_SECRET}\r\n", "line break"), (f'"{STRONG_SECRET}2"\n', "is in quotes")):
+            secret.write_text(given, newline="")
+            for number, command in enumerate((("add",), ("set",), ("rotate",))):
+                if number == 2:
+                    secret.write_text(given.replace(STRONG_SECRET, STRONG_SECRET[::-1]), newline="")
+                result = shell("application", *command, "ERP", "--secret-file", str(secret))
+                assert result.exit_code == 0, result.output
+                assert says in result.stderr
+                assert "warning: secret " in result.stderr
+                assert STRONG_SECRET[:8] not in result.output
+                record = record_of(settings.config_dir, settings.data_dir, "erp")
+                assert record["secret"] == secret.read_bytes().decode().removesuffix("\n")
+            shell.done("application", "delete", "ERP", "--yes")
+        file = tmp_path / "all.json"
+        file.write_text(json.dumps({"application": [application(secret=f" {STRONG_SECRET}")]}))
+        for options in (["--dry-run"], []):
+            said = shell("application", "apply", str(file), *options).stderr
+            assert "warning: ERP: secret begins or ends with a blank" in said
+        assert shell("application", "apply", str(file)).stderr == ""
+
+    def test_set_undoes_no_rotation(self, shell: Shell, caller: Caller, tmp_path: Path) -> None:
+        """set with the secret before the rotation is refused, rotate with it goes back."""
+        caller.post("update", application(secret="before"))
+        caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET})
+        secret = tmp_path / "secret"
+        secret.write_text("before\n")
+        said = shell.refused("application", "set", "ERP", "--secret-file", str(secret))
+        assert said.startswith("this is the secret before the rotation of ")
+        shell.done("application", "rotate", "ERP", "--secret-file", str(secret))
 
     def test_one_faulty_file(self, shell: Shell, caller: Caller, tmp_path: Path) -> None:
         """With a fault in one file of a folder nothing is applied, and every fault of every file is named."""

@@ -19,6 +19,7 @@ from datafor_token.cli.output import (
     secret_options,
     show,
     show_one,
+    show_warnings,
     yes_option,
 )
 from datafor_token.errors import Conflict, NotFound, RecordDamaged
@@ -114,8 +115,7 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
         "fieldmap": {"username": "username", "name": "name", "email": "email"}, "inituser": "0",
         "initroles": ["SYS_Reader"],
     }  # fmt: skip
-    for warning in services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True):
-        click.echo(f"warning: {warning}", err=True)
+    show_warnings(services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True))
     click.echo(secret if random_secret else f"{name} was added")
 
 
@@ -133,12 +133,15 @@ def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
         raise click.UsageError("give at least one change")
     services().registry.get(name)
     secret = {"secret": read_secret("secret", file)} if new_secret or file is not None else {}
-    changed = services().registry.modify(name, lambda before: _wanted(_changed({**before, **secret}, dict(given))))
+    changed, warnings = services().registry.modify(
+        name, lambda before: _wanted(_changed({**before, **secret}, dict(given)))
+    )
+    show_warnings(warnings)
     click.echo(f"{changed.name} was changed")
 
 
 def _set_enable(name: str, value: str) -> None:
-    changed = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
+    changed, _ = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
     click.echo(f"{changed.name} is {'enabled' if value == '1' else 'disabled'}")
 
 
@@ -177,8 +180,7 @@ def rotate(name: str, grace: int, file: Any) -> None:
     sent = {"name": name, "grace": grace, **({"secret": secret} if secret is not None else {})}
     wanted = RotateSchema().read(Body(sent, is_form=False))
     rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
-    for warning in rotation.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    show_warnings(rotation.warnings)
     click.echo(rotation.secret if rotation.secret is not None else f"{name} has its new secret")
 
 
@@ -233,6 +235,7 @@ def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
         click.echo(f"{step.action} {step.name}")
         for field, (old, new) in step.changes.items():
             click.echo(f"    {field}: {old} -> {new}")
+        show_warnings(step.warnings, step.name)
     doing = [step for step in steps if step.action != "same"]
     if dry_run or not doing:
         click.echo(f"{len(doing)} would be changed" if dry_run else "nothing to change")

@@ -65,6 +65,12 @@ def name_damaged(names: Sequence[str]) -> None:
         click.echo(f"{name}: the record cannot be read", err=True)
 
 
+def show_warnings(sentences: Sequence[str], about: str | None = None) -> None:
+    """Print warnings to standard error, beside the result of a command."""
+    for sentence in sentences:
+        click.echo(f"warning: {about}: {sentence}" if about else f"warning: {sentence}", err=True)
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _cell(", ".join(f"{name}={one}" for name, one in value.items()))

@@ -11,13 +11,14 @@ from datafor_token.console.application_form import Filled
 from datafor_token.console.application_list import set_enabled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import gettext
-from datafor_token.errors import Conflict, InvalidInput
+from datafor_token.errors import Conflict, InvalidInput, RotationUndone
 from datafor_token.keys import ALGORITHMS, HMAC_LENGTHS, is_shared, new_secret
 from datafor_token.names import USER_TYPES
 from datafor_token.rules import DEFAULT_GRACE
 from datafor_token.schemas import RotateSchema, UpdateSchema
 from datafor_token.services import services
 from datafor_token.strength import weakness
+from datafor_token.suspicions import warnings_about
 
 _update, _rotate = UpdateSchema(), RotateSchema()
 _ROTATION: dict[str, str] = {"secret": "", "public_key": "", "grace": str(DEFAULT_GRACE // 3600), "unit": "hours"}
@@ -71,6 +72,9 @@ def change_application(name: str) -> ResponseReturnValue:
         services().registry.save(wanted, guard.caller().user.name)
     except InvalidInput as error:
         return _one(found, Filled(values, application_form.beside_fields(error, values)), status=400)
+    except RotationUndone as error:
+        field = "secret" if is_shared(values["algorithm"]) else "public_key"
+        return _one(found, Filled(values, {field: [application_form.sentence(error.message)]}), status=409)
     return pages.redirect_to("application", "saved", name=found.name)
 
 
@@ -167,6 +171,7 @@ def _one(
         rotation=rotation or Filled(_ROTATION),
         deletion=deletion or Filled({"typed_name": ""}),
         weak=weakness(found.algorithm, found.secret),
+        suspicious=warnings_about(found.algorithm, found.secret),
         previous=found.previous if found.previous_secret(now) is not None else None,
         is_shared=is_shared(found.algorithm),
         events=history.about_application(found.name),

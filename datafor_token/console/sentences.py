@@ -90,7 +90,84 @@ SENTENCES = (
     N_("is not a readable private key; in a form, '+' must be sent as %%2B"),
     N_("secret is weak: %(length)s bytes, where %(algorithm)s asks for at least %(least)s (RFC 7518 section 3.2)"),
     N_("secret is weak: it can be guessed; use a random one"),
+    # suspicions.py: warnings about a secret
+    N_(
+        "secret has blanks where Base64 has '+', and is stored as sent: in a form, send '+' as %%2B, for example with "
+        "curl --data-urlencode"
+    ),
+    N_(
+        "secret contains a blank, and is stored as sent: in a form, '+' becomes a blank unless it is sent as %%2B, for "
+        "example with curl --data-urlencode"
+    ),
+    N_(
+        "secret begins or ends with a blank, and is stored as sent: send it again without the blank unless the token "
+        "issuer's secret has it"
+    ),
+    N_("secret ends with a line break, and is stored as sent: send it again without, for example with tr -d '\\r\\n'"),
+    N_(
+        "secret contains a line break, and is stored as sent: openssl and base64 wrap long output; remove line breaks "
+        "with tr -d '\\r\\n'"
+    ),
+    N_(
+        "secret is in quotes, which are stored as a part of it: send it again without the quotes unless the token "
+        "issuer's secret has them"
+    ),
+    N_("secret begins with a byte order mark, and is stored as sent: save its file as UTF-8 without BOM"),
+    N_(
+        "secret contains an invisible character, such as a no-break or zero-width space, and is stored as sent: type "
+        "it or copy it from plain text"
+    ),
+    N_("secret contains %%2B, %%2F, %%3D or the like, and is stored as sent: it may have been percent-encoded twice"),
+    N_(
+        "secret ends with a backslash and n, and is stored as sent: send it again without unless the token issuer's "
+        "secret has them"
+    ),
+    N_("secret begins with a name, as in SECRET=..., and is stored as sent: send the value alone"),
+    # suspicions.py: how two secrets differ
+    N_("it would match %(difference)s"),
+    N_("the stored secret would match %(difference)s"),
+    N_("with '+' instead of the blanks; in a form, send '+' as %%2B"),
+    N_("without the line break at its end"),
+    N_("without the blanks around it"),
+    N_("without the white space around it"),
+    N_("without its blanks"),
+    N_("without its line breaks"),
+    N_("with \\n instead of \\r\\n"),
+    N_("without the quotes around it"),
+    N_("without the byte order mark in front"),
+    N_("without its invisible characters"),
+    N_("with plain blanks"),
+    N_("after percent-decoding"),
+    N_("without the backslash and n at its end"),
+    N_("without the name in front"),
+    N_("decoded from Base64; the token issuer must use its text as it is"),
+    N_("decoded from base64url; the token issuer must use its text as it is"),
+    N_("decoded from hexadecimal; the token issuer must use its text as it is"),
+    N_("with a line break at its end"),
+    N_("with a blank at its end"),
+    N_("with blanks instead of '+'"),
+    N_("in quotes"),
+    N_("with a byte order mark in front"),
+    N_("encoded as Base64"),
+    N_("encoded as base64url"),
+    N_("encoded as hexadecimal"),
+    N_("in lower case"),
+    N_("in upper case"),
+    N_("encoded as Latin-1"),
+    N_("encoded as UTF-16"),
+    # near_misses.py
+    N_("the secret of %(name)s fits"),
+    N_("the public key of %(name)s fits"),
+    N_("the secret of %(name)s fits %(difference)s"),
+    N_("the public key of %(name)s fits %(difference)s"),
+    N_("with %(algorithm)s"),
+    N_("the secret of %(name)s before its last rotation fits"),
+    N_("the public key of %(name)s before its last rotation fits"),
+    N_("the secret of %(name)s before its last rotation fits; its grace period is over"),
+    N_("the public key of %(name)s before its last rotation fits; its grace period is over"),
     # applications.py, merging.py, registry.py
+    N_("this is the secret before the rotation of %(time)s; leave `secret` out to keep the new one"),
+    N_("this is the secret before the last rotation; leave `secret` out to keep the new one"),
     N_("must be an object with username, name and email"),
     N_("must map username, name and email to three different claims"),
     N_("must be an object with secret and until"),
@@ -105,6 +182,7 @@ SENTENCES = (
     # issuer.py, gate.py
     N_("application %(name)s is not enabled"),
     N_("privateKey does not belong to application %(name)s"),
+    N_("privateKey does not belong to application %(name)s: %(hint)s"),
     N_("makes a token of %(length)s characters; at most %(most)s are issued"),
     # forms.py, strict_json.py
     N_("the request body must be an object with the fields of this call"),
@@ -134,11 +212,18 @@ SENTENCES = (
     # verifier.py, signin.py: the steps of explain
     N_("the token has %(length)s characters; at most %(most)s are read"),
     N_("a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between"),
-    N_(
-        "a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between; "
-        "this one has white space, quotes or the word Bearer around it"
-    ),
-    N_("a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between; this one has no signature"),
+    N_("a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between; %(hint)s"),
+    N_("this one has white space, quotes or the word Bearer around it"),
+    N_("this one has line breaks or blanks inside"),
+    N_("this one has padding: a token is base64url without '='"),
+    N_("this one is standard Base64: base64url has - and _ instead of + and /"),
+    N_("this one is percent-encoded"),
+    N_("this one has no signature"),
+    N_("this one has five parts, as an encrypted token has"),
+    N_("this one is a URL: send only the value of its parameter"),
+    N_("this one is a URL: send only the value of its parameter %(name)s"),
+    N_("this one is inside a JSON object: send only its value"),
+    N_("this one has other text around it"),
     N_("the %(part)s is not base64url"),
     N_("the %(part)s is not spelled as base64url spells it"),
     N_("the %(part)s is not a JSON object"),
@@ -151,13 +236,18 @@ SENTENCES = (
     N_("expected by %(names)s"),
     N_("%(name)s expects %(algorithm)s"),
     N_("%(expected)s, the token says %(algorithm)s"),
+    N_("%(expected)s, the token says %(algorithm)s; %(hint)s"),
     N_("there is no application"),
     N_("%(names)s, and %(number)s more"),
     N_("%(names)s; and %(number)s more"),
     N_("not signed with the secret of %(names)s: it was changed, or the token is another's"),
+    N_("not signed with the secret of %(names)s: %(hint)s"),
     N_("signed with the secret of %(name)s"),
     N_("signed with the previous secret, whose grace time is running of %(name)s"),
     N_("%(claim)s must be a number of seconds from 0 to %(latest)s, as a JSON number"),
+    N_("%(claim)s is %(value)s: that looks like milliseconds; it must be seconds"),
+    N_("%(claim)s is %(value)s: that looks like microseconds; it must be seconds"),
+    N_("%(claim)s is %(value)s: that looks like nanoseconds; it must be seconds"),
     N_("the token has no exp: every token must say when it expires"),
     N_("this server's clock says %(moment)s"),
     N_("expired %(seconds)s s ago; %(clock)s, and %(leeway)s s are forgiven"),

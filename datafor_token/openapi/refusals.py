@@ -41,6 +41,9 @@ class BugRefusal(Refusal):
 _SENTENCES: Mapping[type[DataforTokenError], str] = {
     errors.InvalidInput: "expire must be a whole number of seconds from 1 to 315360000",
     errors.Conflict: "name already exists as 'ERP'",
+    errors.RotationUndone: (
+        "this is the secret before the rotation of 2024-08-06T07:31:56Z; leave `secret` out to keep the new one"
+    ),
 }
 _MORE: Mapping[type[DataforTokenError], Mapping[str, Any]] = {
     errors.InvalidInput: {"errors": {"expire": [_SENTENCES[errors.InvalidInput]]}},

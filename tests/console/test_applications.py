@@ -182,6 +182,38 @@ def test_rotate_to_a_key(admin: Person) -> None:
     expect(page.get_by_role("status")).to_have_text("The application has its new secret.")
 
 
+def test_the_secret_before_a_rotation(admin: Person) -> None:
+    """Typing the secret from before a rotation is refused beside the field; the field left empty keeps the new one."""
+    name = name_for(admin, "undone")
+    register(admin.server, name=name)
+    admin.server.post("rotate", {"name": name, "secret": STRONG_SECRET[::-1]})
+    page = admin.open(f"applications/{name}")
+    page.get_by_label("Shared secret", exact=True).fill(STRONG_SECRET)
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("[id='secret-wrong']")).to_contain_text("This is the secret before the rotation of 20")
+    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == STRONG_SECRET[::-1]
+    page.get_by_label("Shared secret", exact=True).fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("Saved.")
+
+
+def test_a_suspicious_secret(admin: Person) -> None:
+    """A suspicious secret is stored as typed; its page says what is suspicious, until it is rotated."""
+    name = name_for(admin, "suspicious")
+    register(admin.server, name=name)
+    page = admin.open(f"applications/{name}")
+    assert page.locator(".warning").count() == 0
+    page.get_by_label("Shared secret", exact=True).fill(f'"{STRONG_SECRET} "')
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("Saved.")
+    expect(page.locator(".warning").last).to_contain_text("secret is in quotes")
+    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == f'"{STRONG_SECRET} "'
+    page.get_by_label("New shared secret").fill(STRONG_SECRET[::-1])
+    page.get_by_role("button", name="Rotate", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text("The application has its new secret.")
+    assert page.locator(".warning").count() == 0
+
+
 def test_enable_and_disable(admin: Person) -> None:
     """One click disables an application, one enables it again, and it keeps its secret."""
     name = name_for(admin, "switch")

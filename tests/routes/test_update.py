@@ -343,7 +343,7 @@ def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings
     caller.post("rotate", {"name": "ERP"})
     assert stored(settings)["fieldmap"] == fieldmap
     assert caller.get("content?name=ERP").json["fieldmap"] == FIELDMAP
-    caller.post("update", application(expire=60))
+    caller.post("update", application(secret=None, expire=60))
     assert stored(settings)["colour"] == {"red": 1}
     assert (stored(settings)["format"], stored(settings)["expire"]) == (2, 60)
     assert stored(settings)["fieldmap"] == fieldmap
