@@ -8,6 +8,7 @@ from datafor_token import logs, names, verifier
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged
 from datafor_token.listing import NOBODY, Entry, Listing
+from datafor_token.near_misses import near_miss
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.settings import Settings
@@ -78,7 +79,7 @@ class SignIn:
     ) -> Iterator[tuple[Application, str]]:
         """Those of the token's algorithm that signed it, as they are at this moment, each with the secret that did."""
         now = self._clock()
-        for entry in verifier.signers(token, entries):
+        for entry in verifier.signers(token, entries, now):
             application = self._present(entry.name)
             if application is not None and application.algorithm == token.algorithm:
                 secret = verifier.signing_secret(token, application, now)
@@ -99,12 +100,16 @@ class SignIn:
                 return verdict
         return None
 
+    def judged(self, text: str) -> Verdict:
+        """The same judgement without any effect."""
+        return self._judge(text, self.registry.all().entries, create=False)
+
     def explain(self, text: str, application: Application | None) -> Verdict:
-        """The same judgement without any effect; for one application, or for all."""
-        if application is not None:
-            return self._judge(text, [Entry.of(application)], create=False)
+        """The same for one application, or for all, with near misses of a wrong signature."""
         listing = self.registry.all()
-        verdict = self._judge(text, listing.entries, create=False)
+        if application is not None:
+            return self._judge(text, [Entry.of(application)], create=False, everyone=listing.entries)
+        verdict = self._judge(text, listing.entries, create=False, everyone=listing.entries)
         if verdict.reason is None or not listing.damaged:
             return verdict
         left_out = f"not asked, since their records cannot be read: {shown(listing.damaged)}"
@@ -138,15 +143,20 @@ class SignIn:
                 moment = self._moment()
                 yield verifier.check_claims(token, application, secret, moment, must_have_begun=False)[0]
 
-    def _judge(self, text: str, entries: Sequence[Entry], *, create: bool) -> Verdict:
+    def _judge(
+        self, text: str, entries: Sequence[Entry], *, create: bool, everyone: Sequence[Entry] | None = None
+    ) -> Verdict:
+        """The verdict; ``everyone``: those among whose keys an explanation looks for near misses; ``None``: none."""
+        explain = everyone is not None
         try:
-            token = verifier.read(text)
+            token = verifier.read(text, explain=explain)
         except Refused as refused:
             return Verdict(refused.reason, [refused.step])
         steps = [Step("read", ok=True, detail=f"the token can be read; its alg is {token.algorithm[:16]}")]
         fitting = _fitting(token, entries)
         if not fitting:
-            return unexpected_algorithm(token, entries, steps, self._only(entries))
+            hint = near_miss(token, entries, everyone or (), self._clock()) if explain else None
+            return unexpected_algorithm(token, entries, steps, self._only(entries), hint)
         verdicts = []
         for application, secret in self._signers(token, fitting):
             verdict = self._of_signer(token, application, secret, steps, create=create)
@@ -154,7 +164,8 @@ class SignIn:
                 return verdict
             verdicts.append(verdict)
         if not verdicts:
-            return unknown_signature(fitting, steps, self._only(fitting))
+            hint = near_miss(token, fitting, everyone or (), self._clock()) if explain else None
+            return unknown_signature(fitting, steps, self._only(fitting), hint)
         # The first by name of those that came furthest.
         return max(verdicts, key=lambda verdict: len(verdict.steps))
 

@@ -35,20 +35,27 @@ class Verdict(NamedTuple):
 
 
 def unexpected_algorithm(
-    token: Token, entries: Sequence[Entry], steps: list[Step], only: Application | None
+    token: Token, entries: Sequence[Entry], steps: list[Step], only: Application | None, near_miss: str | None
 ) -> Verdict:
     """No application expects the token's algorithm; ``only`` is the application where just one was asked."""
     expected = shown([f"{one.name} expects {one.algorithm}" for one in entries], "; ")
     detail = f"{expected or 'there is no application'}, the token says {token.algorithm[:16]}"
+    if near_miss is not None:
+        detail = f"{detail}; {near_miss}"
     return Verdict("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
 
 
-def unknown_signature(fitting: Sequence[Entry], steps: list[Step], only: Application | None) -> Verdict:
+def unknown_signature(
+    fitting: Sequence[Entry], steps: list[Step], only: Application | None, near_miss: str | None
+) -> Verdict:
     """None of those that expect the algorithm has the secret that signed the token; ``only`` is the one of just one."""
     names = shown([entry.name for entry in fitting])
     algorithm = Step("algorithm", ok=True, detail=f"expected by {names}")
-    detail = f"not signed with the secret of {names}: it was changed, or the token is another's"
+    detail = f"not signed with the secret of {names}: {near_miss or _NO_NEAR_MISS}"
     return Verdict("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)
+
+
+_NO_NEAR_MISS = "it was changed, or the token is another's"
 
 
 def shown(texts: Sequence[str], separator: str = ", ") -> str:

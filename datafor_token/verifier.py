@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from datafor_token import strict_json
 from datafor_token.applications import Application
@@ -108,16 +109,18 @@ class Vouched:
         return value if isinstance(value, str) else ""
 
 
-def read(text: str) -> Token:
+def read(text: str, *, explain: bool = False) -> Token:
     """Take a token apart; raise ``Refused`` (``malformed``, ``header``) for what is not exactly one.
 
     A good token has one spelling: no padding, no stray bits in a part's last character (RFC 4648 3.5).
+    ``explain``: recognise what else was sent; that takes up to 8 ms of CPU, which is not for everybody to ask for.
     """
     if len(text) > LONGEST_TOKEN:
         raise Refused("read", "malformed", f"the token has {len(text)} characters; at most {LONGEST_TOKEN} are read")
     if not _PARTS.fullmatch(text):
         detail = "a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between"
-        raise Refused("read", "malformed", detail + _hint(text))
+        hint = _hint(text) if explain else ""
+        raise Refused("read", "malformed", f"{detail}; {hint}" if hint else detail)
     header_part, payload_part, signature_part = text.split(".")
     header = _object("header", header_part)
     claims = _object("payload", payload_part)
@@ -126,15 +129,16 @@ def read(text: str) -> Token:
     return Token(header, claims, f"{header_part}.{payload_part}".encode(), signature)
 
 
-def signers(token: Token, entries: Iterable[Entry]) -> Iterator[Entry]:
+def signers(token: Token, entries: Iterable[Entry], now: float) -> Iterator[Entry]:
     """Those whose present or previous secret signed the token, in their order, found as they are asked for.
 
-    Only for entries whose algorithm is the token's.
+    Only for entries whose algorithm is the token's. A previous secret whose grace period is over stays stored, and
+    is not tried; ``now`` is in seconds since 1970.
     """
     message, signature = token.signing_input, token.signature
     for entry in entries:
         if entry.key.verify(message, signature) or (
-            entry.previous is not None and entry.previous.verify(message, signature)
+            entry.previous is not None and entry.in_grace(now) and entry.previous.verify(message, signature)
         ):
             yield entry
 
@@ -165,13 +169,42 @@ def check_claims(
 
 
 def _hint(text: str) -> str:
-    """What most often makes a good token a malformed one."""
-    inside = text.strip().removeprefix("Bearer ").strip().strip("\"'").strip()
-    if inside != text and _PARTS.fullmatch(inside):
-        return "; this one has white space, quotes or the word Bearer around it"
+    """Recognise what most often makes a good token a malformed one."""
     if text.endswith("."):
-        return "; this one has no signature"
-    return ""
+        return "this one has no signature"
+    for hint, inside in _unwrapped(text):
+        if inside != text and _PARTS.fullmatch(inside):
+            return hint
+    found = _INSIDE.search(text)
+    if found is None:
+        return "this one has five parts, as an encrypted token has" if text.count(".") == 4 else ""
+    before = text[: found.start()]
+    parameter = _PARAMETER.search(before[-66:])
+    if parameter is not None or "://" in before:
+        which = f" {parameter[1]}" if parameter is not None else ""
+        return f"this one is a URL: send only the value of its parameter{which}"
+    if before.lstrip().startswith("{"):
+        return "this one is inside a JSON object: send only its value"
+    return "this one has other text around it"
+
+
+def _unwrapped(text: str) -> Iterator[tuple[str, str]]:
+    """What a token may be inside of, each with the text without it."""
+    around = "this one has white space, quotes or the word Bearer around it"
+    inside = _BEARER.sub("", text.strip().strip("\"'"), count=1).strip().strip("\"'").strip()
+    yield around, inside
+    yield "this one has line breaks or blanks inside", "".join(inside.split())
+    text = "".join(inside.split())
+    yield "this one has padding: a token is base64url without '='", text.replace("=", "")
+    yield "this one is standard Base64: base64url has - and _ instead of + and /", text.translate(_URL_SAFE)
+    yield "this one is percent-encoded", unquote(text).replace("=", "").translate(_URL_SAFE)
+
+
+_BEARER = re.compile(r"^(?:authorization\s*:\s*)?bearer\s+", re.IGNORECASE)
+# Only where no character of a token is beside it, and without going back: a long text is read through once.
+_INSIDE = re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++(?!\.)")
+_PARAMETER = re.compile(r"[?&#]([A-Za-z0-9_-]{1,64})=$")
+_URL_SAFE = str.maketrans("+/", "-_", "=")
 
 
 def _decoded(part: str, text: str) -> bytes:
@@ -211,6 +244,10 @@ def _check_times(claims: Mapping[str, Any], moment: Moment, *, must_have_begun: 
         value = claims.get(claim, 0)
         # By type: JSON true is a number in Python.
         if type(value) not in (int, float) or not 0 <= value <= LATEST_TIME:
+            unit = _other_unit(value)
+            if unit is not None:
+                detail = f"{claim} is {value:.0f}: that looks like {unit}; it must be seconds"
+                raise Refused("time", "invalid_time", detail)
             detail = f"{claim} must be a number of seconds from 0 to {LATEST_TIME}, as a JSON number"
             raise Refused("time", "invalid_time", detail)
     if "exp" not in claims:
@@ -225,6 +262,14 @@ def _check_times(claims: Mapping[str, Any], moment: Moment, *, must_have_begun: 
             detail = f"{claim} is {claims[claim] - now:.0f} s ahead; {clock}, and {leeway:g} s are forgiven"
             raise Refused("time", "not_yet_valid", detail)
     return expires, Step("time", ok=True, detail=f"expires in {expires - now:.0f} s; {clock}")
+
+
+def _other_unit(value: Any) -> str | None:
+    """Return the unit in which a number is a time between 2001 and 2286, if that is not seconds."""
+    if type(value) not in (int, float):
+        return None
+    units = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+    return next((unit for unit, size in units.items() if 1e9 <= value / size < 1e10), None)
 
 
 def _check_username(claims: Mapping[str, Any], claim: str) -> tuple[str, Step]:

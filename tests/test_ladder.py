@@ -36,7 +36,7 @@ LADDER = [
     {"openapi.document"},
     {"openapi.calls"},
     {"openapi.audit_answers", "openapi.operation", "openapi.stated"},
-    {"store.snapshots", "verdicts", "verified"},
+    {"near_misses", "store.snapshots", "verdicts", "verified"},
     {"store.opening"},
     {
         "openapi.answers",
@@ -59,7 +59,7 @@ LADDER = [
     {"audit_files", "listing", "merging", "metric_files", "secrecy", "store.restoring"},
     {"applications", "audit_log", "forms"},
     {"store.sql_engine", "store.sql_errors"},
-    {"rules", "store.locking", "store.sql_url", "store.sweeping", "strength"},
+    {"rules", "store.locking", "store.sql_url", "store.sweeping", "strength", "suspicions"},
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept"},
     {"events", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json"},
     {"setting_rules", "worker"},

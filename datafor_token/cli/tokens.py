@@ -72,7 +72,7 @@ def decode(text: str | None, *, as_json: bool) -> None:
     Example: flask token decode < token.txt
     """
     try:
-        found = verifier.read(read_token(text))
+        found = verifier.read(read_token(text), explain=True)
     except verifier.Refused as refused:
         click.echo(refused.step.detail, err=True)
         sys.exit(1)

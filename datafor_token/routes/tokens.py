@@ -84,7 +84,7 @@ def revoke() -> Response:
 @administrator_required
 def introspect() -> Response:
     """Whether a token would be accepted now, and for whom (RFC 7662)."""
-    vouched = services().signin.explain(fields_of_body(_token)["token"], None).vouched
+    vouched = services().signin.judged(fields_of_body(_token)["token"]).vouched
     if vouched is None:
         return success(active=False)
     return success(
