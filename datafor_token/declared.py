@@ -145,7 +145,7 @@ def _checked(declared: Mapping[str, Any], folder: Path, environ: Mapping[str, st
         if variable is not None:
             if str(variable) not in environ:
                 raise InvalidInput.of(f"{field}_env", "names an environment variable that is not set")
-            values[field] = environ[str(variable)]
+            values[field] = _from_environment(field, environ[str(variable)])
     wanted = _SCHEMA.read(Body(values, is_form=False))
     if "initpwd" not in values:
         # Unlike in a call, left out means kept: an export without secrets must not remove them.
@@ -161,6 +161,15 @@ def _from_file(field: str, path: Path) -> str:
         return path.read_text("utf-8").removesuffix("\n")
     except (OSError, ValueError):
         raise InvalidInput.of(f"{field}_file", "names a file that cannot be read") from None
+
+
+def _from_environment(field: str, text: str) -> str:
+    try:
+        # Python marks bytes that are not UTF-8 with half surrogates, which no key can have.
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput.of(f"{field}_env", "names an environment variable that is not UTF-8 text") from None
+    return text
 
 
 def _step(registry: Registry, wanted: dict[str, Any]) -> Step:

@@ -146,7 +146,8 @@ def _is_invisible(letter: str) -> bool:
 
 
 def _has_invisible(secret: str) -> bool:
-    return any(map(_is_invisible, _without_bom(secret)))
+    text = _without_bom(secret)
+    return not text.isprintable() and any(map(_is_invisible, text))
 
 
 def _without_bom(secret: str) -> str:

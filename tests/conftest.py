@@ -48,7 +48,7 @@ _WITHOUT_THE_STORE = (
     "console/", "store/", "test_alerts", "test_audit_log", "test_bench", "test_docs", "test_envelope", "test_forms",
     "test_fuzz", "test_interoperation", "test_issuer", "test_keys", "test_ladder", "test_migration", "test_names",
     "test_nodes", "test_openapi", "test_proxies", "test_schemathesis", "test_sessions", "test_settings",
-    "test_strength", "test_strict_json", "test_throttle", "test_users", "test_verifier",
+    "test_strength", "test_strict_json", "test_suspicions", "test_throttle", "test_users", "test_verifier",
 )  # fmt: skip
 
 

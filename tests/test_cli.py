@@ -453,6 +453,15 @@ class TestApplications:
         assert said.startswith("this is the secret before the rotation of ")
         shell.done("application", "rotate", "ERP", "--secret-file", str(secret))
 
+    def test_a_secret_that_is_no_text(self, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An environment variable whose bytes are not UTF-8 is refused by name, without a traceback."""
+        monkeypatch.setitem(os.environ, "ERP_SECRET", "marked\udcff")
+        file = tmp_path / "all.json"
+        file.write_text(json.dumps({"application": [application(secret=None, secret_env="ERP_SECRET")]}))
+        said = shell.refused("application", "apply", str(file))
+        assert "secret_env names an environment variable that is not UTF-8 text" in said
+        assert "marked" not in said
+
     def test_one_faulty_file(self, shell: Shell, caller: Caller, tmp_path: Path) -> None:
         """With a fault in one file of a folder nothing is applied, and every fault of every file is named."""
         good = {"application": [application(name="Good")]}
