@@ -39,6 +39,7 @@ from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.issuing import Issuing
 from datafor_token.metrics import Metrics
 from datafor_token.passwords import Passwords
+from datafor_token.readiness import Readiness
 from datafor_token.registry import Registry
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.signin import SignIn
@@ -177,6 +178,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         issuing=Issuing(registry, trail, clock),
         secrecy=keys,
         audit=trail,
+        readiness=Readiness(store, trail, clock),
         users=accounts,
         accounts=Accounts(store, accounts, trail, clock, settings.config_dir),
         revocations=revoked,

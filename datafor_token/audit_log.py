@@ -13,6 +13,7 @@ import weakref
 from pathlib import Path
 
 from datafor_token.errors import AuditUnavailable, LockTimeout
+from datafor_token.store import probing
 from datafor_token.store.disk import hand_over
 from datafor_token.store.locking import lock
 
@@ -68,11 +69,13 @@ class AuditLog:
             raise _unwritten(error) from error
 
     def check(self) -> None:
-        """Raise ``AuditUnavailable`` where the file cannot even be opened and locked."""
+        """Raise ``AuditUnavailable`` where the file cannot be opened and locked, or its disk takes no more."""
         try:
             self._locked().close()
         except (OSError, LockTimeout) as error:
             raise AuditUnavailable(reason="the audit log cannot be opened") from error
+        if not probing.is_writable(self.folder):
+            raise AuditUnavailable(reason="the disk of the audit log cannot be written")
 
     def _clean(self, file: "_Open", written: int) -> None:
         with contextlib.suppress(LockTimeout, AuditUnavailable, OSError):

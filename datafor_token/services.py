@@ -17,6 +17,7 @@ from datafor_token.errors import StoreUnavailable
 from datafor_token.gate import Gate
 from datafor_token.issuing import Issuing
 from datafor_token.metrics import Metrics
+from datafor_token.readiness import Readiness
 from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.secrecy import Secrecy
@@ -42,6 +43,7 @@ class Services:
     issuing: Issuing
     secrecy: Secrecy
     audit: Audit
+    readiness: Readiness
     users: Users
     accounts: Accounts
     revocations: Revocations

@@ -380,11 +380,12 @@ def test_what_has_no_application_is_of_none(app: Flask, caller: Caller) -> None:
         assert events(app, application=name) == []
 
 
-def test_ready_to_record(caller: Caller, settings: Settings) -> None:
+def test_ready_to_record(caller: Caller, settings: Settings, clock: Clock) -> None:
     """The service says that it is not writable where changes cannot be recorded."""
     assert caller.get("/readyz").json["writable"] is True
     (settings.data_dir / "audit.log").rename(settings.data_dir / "aside")
     (settings.data_dir / "audit.log").mkdir()
+    clock.advance(1)
     assert caller.get("/readyz").json["writable"] is False
 
 

@@ -45,7 +45,7 @@ def _store() -> Store:
     try:
         listing = services().registry.all()
         users, damaged = services().accounts.all()
-        writable = services().store.writable()
+        writable = services().readiness.writable()
     except StoreUnavailable:
         return Store(readable=False, writable=False)
     return Store(

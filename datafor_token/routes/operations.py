@@ -19,7 +19,7 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> Response:
     """200 while the store can be read; the body says whether it can be written too."""
-    return success(readable=True, writable=services().store.writable() and services().audit.writable())
+    return success(readable=True, writable=services().readiness.writable())
 
 
 @blueprint.get("/metrics")

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from datafor_token import strict_json
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.names import fold
+from datafor_token.store import probing
 from datafor_token.store.base import AlreadyThere, Change, Changed, Document
 from datafor_token.store.disk import make_folder, outage, read, remove, shown, status, sync_folder, write_new
 from datafor_token.store.file_names import HASH_MARK, stem_of
@@ -61,6 +62,7 @@ class FileStore:
                 # Under the lock no writer is at work: every temp file is a dead one's.
                 for path in self.temp_files(collection):
                     path.unlink(missing_ok=True)
+        probing.sweep(self.folder)
 
     def get(self, collection: str, name: str) -> Document | None:
         file = self._file(collection, name)
@@ -143,19 +145,11 @@ class FileStore:
         )
 
     def writable(self) -> bool:
-        for collection in self.collections:
-            with outage(f"list {collection}"):
-                os.scandir(self.folder / collection).close()
-        for collection in self.collections:
-            temp = _temp(f"{self._prefix}{collection}")
-            try:
-                # A full disk shows at the first written block, not when the file is made.
-                write_new(temp, b" " * 4096)
-            except StoreUnavailable:
-                return False
-            finally:
-                remove(temp)
-        return True
+        folders = [self.folder / collection for collection in self.collections]
+        for folder in folders:
+            with outage(f"list {folder.name}"), os.scandir(folder) as entries:
+                next(entries, None)
+        return probing.is_writable(self.folder, folders)
 
     def _file(self, collection: str, name: str) -> str:
         """The one place where a name becomes a path; no name leaves the folder, no two names collide."""

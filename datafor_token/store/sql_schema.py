@@ -1,5 +1,7 @@
 """The tables of the SQL store, and which version of them a database has."""
 
+import secrets
+
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
@@ -9,6 +11,8 @@ from datafor_token.store.sql_errors import outage
 
 VERSION = 1
 _LONGEST_INIT = 60.0  # seconds
+_PROBED = "(probe)"  # no collection has this name
+_PROBE_WAIT = 0.5  # seconds that a probe waits for a lock
 _metadata = sa.MetaData()
 
 records = sa.Table(
@@ -78,9 +82,13 @@ def check(database: Database) -> None:
 
 
 def probe(database: Database) -> None:
-    """Write, and take it back: what fails here would fail in earnest."""
-    with database.writing(None) as connection:
-        connection.execute(_schema.update().values(version=_schema.c.version))
+    """Write a row and roll it back: whatever makes this fail would make a real write fail.
+
+    A new row under a random name: to change a row that exists would wait for its lock, which all nodes share.
+    """
+    row = {"collection": _PROBED, "name": secrets.token_hex(8), "document": "{}", "write_id": ""}
+    with database.writing(_PROBE_WAIT) as connection:
+        connection.execute(records.insert().values(row))
         connection.rollback()
 
 

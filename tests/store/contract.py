@@ -218,6 +218,19 @@ class StoreContract:
         assert store.writable() is True
         assert store.names("users") == []
 
+    def test_a_probe_changes_no_stamp(self, store: Store) -> None:
+        """A probe for writability changes no collection's stamp, so that no index is read again for it."""
+        for collection in store.collections:
+            store.put(collection, {"name": "lena"})
+
+        def stamps() -> object:
+            return [store.stamp(collection) for collection in store.collections]
+
+        settle(stamps)
+        before = stamps()
+        assert store.writable() is True
+        assert stamps() == before
+
     @given(first=ANY_NAME, second=ANY_NAME)
     def test_no_two_names_collide(self, factory: Factory, first: str, second: str) -> None:
         """Whatever the names: each finds its own record, is listed, and two that differ are two records."""

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,38 @@ def test_a_store_that_cannot_be_written_says_so(store: FileStore, monkeypatch: p
         store.writable()
     with pytest.raises(StoreUnavailable):
         store.names("users")
+
+
+def test_a_probe_leaves_nothing(store: FileStore) -> None:
+    """A probe writes in a folder of its own, mode 0700, and a start removes what a killed one left there."""
+    folder = store.folder / ".probe"
+    assert store.writable() is True
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert list(folder.iterdir()) == []
+    (folder / "left").write_bytes(b" " * 4096)
+    store.sweep()
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    assert store.writable() is True
+
+
+def test_one_collection_that_cannot_be_written_is_enough(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store is not writable where one collection's folder takes no new files, or has no room on its own disk."""
+    users = store.folder / "users"
+    with monkeypatch.context() as patch:
+        # Tests run as root, to whom modes mean nothing.
+        patch.setattr(os, "access", lambda path, _: Path(path) != users)
+        assert store.writable() is False
+    look = Path.stat
+    elsewhere = os.stat_result((0o40700, 1, 987654321, 1, 0, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda path, **named: elsewhere if path == users else look(path, **named))
+    room = types.SimpleNamespace(f_bavail=1, f_favail=0, f_files=0)
+    monkeypatch.setattr(os, "statvfs", lambda _: room)
+    assert store.writable() is True
+    room.f_files = 10
+    assert store.writable() is False
+    room.f_files, room.f_bavail = 0, 0
+    assert store.writable() is False
 
 
 def test_a_folder_that_is_gone_is_an_outage(store: FileStore) -> None:
