@@ -31,7 +31,7 @@ def test_a_run_in_small(tmp_path: Path) -> None:
     need("wrk")
     output = tmp_path / "results.json"
     small = ("--quick", "--seconds=0.1", "--rounds=1", "--connections=4", "--sizes=3,20,40", "--samples=10")
-    sections = "calls,list,sizes,unseen,writes,beside,inside"
+    sections = "calls,list,sizes,unseen,writes,beside,floods,inside"
     done = run(*small, f"--sections={sections}", f"--output={output}")
     assert done.returncode == 0, done.stderr
     results = json.loads(output.read_text())
@@ -53,6 +53,8 @@ def test_a_run_in_small(tmp_path: Path) -> None:
         assert one["ratios"]["rate"][0] > 0
         assert one["name"] in done.stdout
     assert "| generate HS256, Basic |" in done.stdout
+    assert all(one["ratio"] > 0 for one in results["floods"]["beside"].values())
+    assert "| 10 probes a second |" in done.stdout
 
 
 def test_a_refusal_stops_the_benchmark(server: Server) -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.bench import calls, inside, report, singles, sizes, workers
+from tests.bench import calls, floods, inside, report, singles, sizes, workers
 from tests.bench.load import Failed, is_there
 from tests.bench.plan import Plan, arguments, planned, workplace
 
@@ -61,6 +61,7 @@ def measured(plan: Plan, *, soak: bool) -> dict[str, Any]:
     for name, other in (
         ("unseen", singles.unseen),
         ("writes", singles.writes),
+        ("floods", floods.floods),
         ("inside", inside.inside),
         ("sizes", sizes.sizes),
     ):
@@ -105,7 +106,11 @@ def main() -> None:
         f" {shape['packages']['gunicorn']}, {shape['wrk']}; load average before {results['load_before']:.1f};"
         f" took {took:.0f} s\n"
     )
-    for text in (results.pop("overview", ""), report.singles(results)):
+    for text in (
+        results.pop("overview", ""),
+        floods.table(results["floods"]) if "floods" in results else "",
+        report.singles(results),
+    ):
         if text:
             say(text)
     options.output.write_text(json.dumps(results, indent=1) + "\n")
