@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.bench.load import Failed, Request
 from tests.bench.plan import Plan
-from tests.bench.records import bearer, name_of, token_of, update
+from tests.bench.records import bearer, token_of, update
 from tests.bench.servers import Running, call
 
 APPLICATIONS = 20_000
