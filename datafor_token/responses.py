@@ -24,6 +24,7 @@ _ANSWERS = "datafor_token.answers"
 _HTTP_MESSAGES = {404: "not found", 405: "method not allowed", 413: BodyTooLarge.message}
 
 _REQUEST_ID = "datafor_token.request_id"  # in the WSGI environment, for the header
+BODY_READ = "datafor_token.body_read"  # in the WSGI environment, once the whole body was read
 
 
 class Answer(Response):
@@ -41,10 +42,31 @@ class Answer(Response):
         there = {name for name, _ in headers}
         headers += [common for common in COMMON if common[0] not in there]
         headers.append(("X-Request-ID", environ.get(_REQUEST_ID, "")))
+        if _leaves_body(environ):
+            _close_connection(start_response)
         start_response(self.status, headers)
         if environ["REQUEST_METHOD"] == "HEAD":
             return ()
         return self.iter_encoded()
+
+
+def _leaves_body(environ: WSGIEnvironment) -> bool:
+    """Return whether the request has a body that was not read to its end."""
+    has_body = environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
+    return has_body and BODY_READ not in environ
+
+
+def _close_connection(start_response: StartResponse) -> None:
+    """End the connection with this response, and announce that (RFC 9112 section 9.6).
+
+    What is left of a body would have to be read before the next request. After a response that announces keep-alive,
+    gunicorn reads up to 65,535 bytes of it, for up to 5 seconds, and then closes: a proxy that has sent its next
+    request by then reports 502.
+    """
+    # A WSGI application may not send the header itself (PEP 3333); this is a method of gunicorn's response.
+    force_close = getattr(getattr(start_response, "__self__", None), "force_close", None)
+    if force_close is not None:
+        force_close()
 
 
 class _Json(Answer):
@@ -148,10 +170,7 @@ def _refused_by_flask(error: HTTPException) -> Response:
 
 
 def _broken_body(_: Exception) -> Response:
-    response = _envelope(400, "the request body cannot be read")
-    # What follows on this connection would be read from the middle of the broken body.
-    response.headers["Connection"] = "close"
-    return response
+    return _envelope(400, "the request body cannot be read")
 
 
 def _bug(error: Exception) -> Response:

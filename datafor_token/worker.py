@@ -29,7 +29,10 @@ _PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
 _FIRST_BYTE = 50  # milliseconds; gunicorn's own worker has a thread wait for 5 seconds
 _SILENCE = 1.0  # seconds; the master waits for 30
 _LINGER = 2.0  # seconds that a connection is waited for which is to be closed
-_MOST_LEFT = 65536  # bytes that are read of what a client still sends when it was told that nothing is answered
+_MOST_LEFT = (
+    4 * 1024 * 1024
+)  # bytes that are read of what a client still sends; closing before that resets the response
+_PIECE = 65536  # bytes that are read of it at once
 
 
 class _Outcome:
@@ -159,7 +162,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _drain(self, conn: TConn, client: socket.socket) -> None:
         try:
-            more = len(client.recv(conn.left))
+            more = len(client.recv(min(conn.left, _PIECE)))
         except OSError:
             more = 0
         conn.left -= more

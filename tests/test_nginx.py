@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -317,6 +318,28 @@ def test_the_systemd_unit(tmp_path: Path) -> None:
 def need_optional(tool: str) -> None:
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed: not run (optional)")
+
+
+def test_bodies_that_are_not_read_disturb_nobody(site: Site) -> None:
+    """Beside a client whose bodies of 65,536 bytes are not read, no other client gets a 502."""
+    ends = threading.Event()
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    unread: list[int] = []
+
+    def post() -> None:
+        paths = ("/datafor/nowhere", f"/datafor{API}/generate", "/datafor/healthz")
+        while not ends.is_set():
+            path = paths[len(unread) % len(paths)]
+            unread.append(site.front.request("POST", path, "x" * 65536, headers=form).status)
+
+    with ThreadPoolExecutor(2) as threads:
+        posting = [threads.submit(post) for _ in range(2)]
+        calls = ("generate", {"name": "ERP", "username": "lena"})
+        others = [site.front.request("POST", f"/datafor{API}/{calls[0]}", calls[1]).status for _ in range(300)]
+        ends.set()
+        for one in posting:
+            one.result()
+    assert (set(others), set(unread)) == ({200}, {401, 404, 405})
 
 
 def test_a_second_node_is_asked_where_the_first_is_away(site: Site, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import queue
 import select
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token import cores, messages, worker
-from tests.support import ADMIN_PASSWORD, API, Server, basic
+from tests.support import ADMIN_PASSWORD, API, ROOT, Server, basic, free_port, wait_for
 
 needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
 
@@ -130,15 +132,97 @@ def post(path: str, body: bytes, *headers: str) -> bytes:
 
 
 def test_requests_on_one_connection_are_kept_apart(server: Server) -> None:
-    """A body that was read, one that was not, a chunked one and none: what follows them is answered as it should be."""
+    """What follows a body that was read, sent at once or in chunks, or no body at all, is answered as it should be."""
     sign_in, form = f"Authorization: {basic()['Authorization']}", "Content-Type: application/x-www-form-urlencoded"
     read = post(f"{API}/generate", b"name=nobody", sign_in, form)
-    unread = post("/nowhere", b"x" * 9000)
-    chunked = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    lines = [f"POST {API}/generate HTTP/1.1", "Host: localhost", sign_in, form, "Transfer-Encoding: chunked"]
+    chunked = "\r\n".join([*lines, "", "b", "name=nobody", "0", "", ""]).encode()
     none = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    expected = [b"404", b"200", b"404", b"200", b"404", b"200", b"200"]
-    found = answers(server, read + none + unread + none + chunked + none + none, len(expected))
+    expected = [b"404", b"200", b"404", b"200", b"200"]
+    found = answers(server, read + none + chunked + none + none, len(expected))
     assert [line.split()[1] for line in found] == expected
+
+
+def everything(port: int, sent: bytes) -> bytes:
+    """What comes back for these bytes until the server ends the connection; a reset is an error."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        # A server that closed without reading would reset it in the middle of this.
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+FORM, AS_ADMIN = "Content-Type: application/x-www-form-urlencoded", f"Authorization: {basic()['Authorization']}"
+CHUNK = b"ffff\r\n" + b"x" * 0xFFFF + b"\r\n"
+# A status, and a request whose response does not need its body.
+UNREAD = {
+    "404": (b"404", post("/nowhere", b"x" * 65536)),
+    "404, small": (b"404", post("/nowhere", b"x")),
+    "404, chunked": (
+        b"404",
+        b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n",
+    ),
+    "401": (b"401", post(f"{API}/generate", b"x" * 65536, FORM)),
+    "405": (b"405", post("/healthz", b"x" * 65536)),
+    "healthz": (b"200", post("/healthz", b"x" * 65536).replace(b"POST", b"GET", 1)),
+    "HEAD": (b"200", post("/healthz", b"x" * 65536).replace(b"POST", b"HEAD", 1)),
+    "413": (b"413", post(f"{API}/generate", b"x" * 1_000_000, FORM, AS_ADMIN)),
+    "413, chunked": (
+        b"413",
+        post(f"{API}/generate", b"", FORM, AS_ADMIN).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        + CHUNK * 3
+        + b"0\r\n\r\n",
+    ),
+    "Expect": (b"401", post(f"{API}/generate", b"x" * 65536, FORM, "Expect: 100-continue")),
+}
+
+
+def check_closed(port: int, status: bytes, sent: bytes) -> None:
+    """The response comes whole, announces that the connection ends, and is the last one on it."""
+    follows = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    found = everything(port, sent + follows).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert b"\r\nConnection: close" in head
+    assert found.count(b"HTTP/1.1 ") == 1
+    length = next(int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length"))
+    assert len(body) == (0 if sent.startswith(b"HEAD") else length)
+
+
+@pytest.mark.parametrize("which", UNREAD)
+def test_a_body_that_was_not_read_ends_the_connection(server: Server, which: str) -> None:
+    """A response sent before the whole body was read announces the connection's end, and arrives in full."""
+    check_closed(server.port, *UNREAD[which])
+
+
+def test_a_body_that_was_not_read_ends_the_connection_of_gunicorns_own_worker(tmp_path: Path) -> None:
+    """The same under gunicorn's gthread worker."""
+    settings = tmp_path / "gunicorn.conf.py"
+    port = free_port()
+    shipped = (ROOT / "config" / "gunicorn.conf.py").read_text()
+    settings.write_text(f'{shipped}\nworker_class = "gthread"\ndel pre_fork\nbind = "127.0.0.1:{port}"\n')
+    folders = {name: str(tmp_path / name.lower()) for name in ("CONFIG_DIR", "DATA_DIR")}
+    environ = os.environ | {f"DATAFOR_TOKEN_{name}": folder for name, folder in folders.items()}
+    (tmp_path / "config_dir").mkdir()
+    command = [sys.executable, "-m", "gunicorn", "-c", str(settings), "wsgi:app"]
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(port)
+            for which in ("404", "404, small", "404, chunked", "405", "HEAD", "Expect"):
+                check_closed(port, *UNREAD[which])
+        finally:
+            process.terminate()
+
+
+def test_a_body_that_was_read_keeps_the_connection(server: Server) -> None:
+    """A response to a request whose body was read, or that has none, announces keep-alive."""
+    for sent in (
+        post(f"{API}/generate", b"name=nobody", AS_ADMIN, FORM),
+        post(f"{API}/generate", b"", AS_ADMIN, FORM),
+        b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(sent)
+            assert b"\r\nConnection: keep-alive" in connection.recv(65536)
 
 
 def test_a_fault_that_gunicorn_does_not_catch_costs_no_thread() -> None:

@@ -10,6 +10,7 @@ from datafor_token.applications import Application
 from datafor_token.errors import BodyTooLarge, InvalidInput, MalformedRequest
 from datafor_token.fields import CallSchema
 from datafor_token.forms import Body, decode, decode_query
+from datafor_token.responses import BODY_READ
 from datafor_token.services import present_request, services
 
 
@@ -57,10 +58,12 @@ def _data(this: Request) -> bytes:
         # gunicorn ends a body where its client stops; half a form would be a form with a shorter last value.
         if len(data) != int(announced):
             raise MalformedRequest("the request body is not complete")
+        environ[BODY_READ] = True
         return data
     # One more than is accepted: Werkzeug cuts a body without an announced length at its limit, without a word.
     this.max_content_length = limit + 1
     data = this.get_data(cache=False)
     if len(data) > limit:
         raise BodyTooLarge
+    environ[BODY_READ] = True
     return data
