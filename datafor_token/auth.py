@@ -120,7 +120,7 @@ def session_caller() -> Caller:
 
 
 def client_address() -> str:
-    """Where the request came from, as far as proxies are believed."""
+    """Return the client's address in its one spelling (module ``addresses``), empty where it has none."""
     return present_request().remote_addr or ""
 
 

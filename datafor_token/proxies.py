@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.sansio.utils import host_is_trusted
 
-from datafor_token import logs
+from datafor_token import addresses, logs
 from datafor_token.errors import Forbidden
 from datafor_token.services import present_request, services
 
@@ -29,7 +29,7 @@ def init_app(app: Flask) -> None:
     with app.app_context():
         settings = services().settings
     trusted = settings.trusted_proxies
-    app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = _prepared(app.wsgi_app)  # type: ignore[method-assign, assignment]
     if trusted:
         # Our own reading of these headers would be one more way to get the counting wrong.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -56,21 +56,21 @@ def is_directly_from(networks: Sequence[str]) -> bool:
         return False
     # Who is at the other end, whatever a believed proxy says of others.
     original = request.environ.get("werkzeug.proxy_fix.orig", {})
-    try:
-        address = ipaddress.ip_address(original.get("REMOTE_ADDR") or request.environ.get("REMOTE_ADDR", ""))
-    except ValueError:
-        # A socket in the file system has no address.
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in ipaddress.ip_network(network) for network in networks)
+    address = addresses.parse(original.get("REMOTE_ADDR") or request.environ.get("REMOTE_ADDR", ""))
+    # A socket in the file system has no address.
+    return address is not None and any(address in ipaddress.ip_network(network) for network in networks)
 
 
-def _without_upgrade(application: WSGIApplication) -> WSGIApplication:
-    """Answer a WebSocket handshake like any request: a proxy may ask about one, and no call here speaks it."""
+def _prepared(application: WSGIApplication) -> WSGIApplication:
+    """Give the application a normalized client address, and no WebSocket handshake.
+
+    A proxy may ask about a handshake, and no call here speaks WebSocket: it is answered like any request.
+    """
 
     def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ.pop("HTTP_UPGRADE", None)
+        # Here, so that the log, the audit and the throttle cannot differ.
+        environ["REMOTE_ADDR"] = addresses.normalize(environ.get("REMOTE_ADDR", ""))
         return application(environ, start_response)
 
     return wrapped

@@ -13,7 +13,6 @@ import errno
 import functools
 import hashlib
 import hmac
-import ipaddress
 import logging
 import os
 import threading
@@ -26,7 +25,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
-from datafor_token import logs, strict_json
+from datafor_token import addresses, logs, strict_json
 from datafor_token.errors import StoreUnavailable, TooManyAttempts
 from datafor_token.names import fold
 from datafor_token.shared_counts import counts_in
@@ -115,11 +114,7 @@ class Throttle:
 
     def _named(self, name: str, address: str) -> str:
         """What one attacker has in common: the name in any spelling, and the host or, for IPv6, its network."""
-        with contextlib.suppress(ValueError):
-            if ipaddress.ip_address(address).version == 6:
-                # One customer of a provider has a whole /64.
-                address = str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
-        text = f"{fold(name[:2048])}\0{address}".encode("utf-8", "surrogatepass")
+        text = f"{fold(name[:2048])}\0{addresses.client_of(address)}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, text, hashlib.sha256).hex()
 
 
