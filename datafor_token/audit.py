@@ -23,6 +23,7 @@ from datafor_token.audit_log import AuditLog
 from datafor_token.errors import AuditUnavailable, InvalidInput, MaybeStored, StoreUnavailable
 from datafor_token.events import Event, Kind, Origin
 from datafor_token.names import fold
+from datafor_token.repeats import Refusal, Repeated, Repeats
 from datafor_token.rules import moment
 
 log = logging.getLogger(__name__)
@@ -88,16 +89,49 @@ class Audit:
         self._origin = origin
         self._watch = watch
         self._key = key
+        self._repeats = Repeats(clock, self._record_repeated)
 
-    def note(self, event: Event, outcome: str | None = None) -> None:
-        """Record what changes nothing in the store; what cannot be recorded is logged and counted."""
+    def note(self, event: Event, outcome: str | None = None) -> bool:
+        """Record what changes nothing in the store; what cannot be recorded is logged and counted.
+
+        Returns False for a refusal that was only counted: the same was refused a moment ago (see ``repeats``).
+        """
         origin = self._origin()
         self._watch.happened(event, origin.way)
+        target = self._target(event)
+        if event.kind is Kind.SIGN_IN_REFUSED and self._repeats.is_counted(
+            Refusal(event.kind, event.reason, origin.way, target, origin.address)
+        ):
+            return False
+        self._append(self._line(event, target, origin, outcome), event.kind)
+        return True
+
+    def _append(self, line: bytes, kind: str) -> None:
         try:
-            self._log.append(self._line(event, origin, outcome))
+            self._log.append(line)
         except StoreUnavailable as error:
             self._watch.unrecorded()
-            log.warning(logs.event(event="not recorded in the audit log", kind=event.kind, reason=error.reason))
+            log.warning(logs.event(event="not recorded in the audit log", kind=kind, reason=error.reason))
+
+    def _record_repeated(self, repeated: Sequence[Repeated]) -> None:
+        for one in repeated:
+            kind, first = one.refusal, logs.moment(one.first)
+            line = (
+                f'{{"time":"{logs.moment(one.last)}","event":"{kind.event}","actor":null,"way":{_text(kind.way)}'
+                f',"address":{_text(kind.client or None)},"request_id":null,"target":{{{kind.target}}}'
+                f'{_member("reason", kind.reason)},"count":{one.count},"first":"{first}"}}\n'
+            )
+            self._append(line.encode(), kind.event)
+            log.warning(
+                logs.event(
+                    event="refused again",
+                    reason=kind.reason,
+                    way=kind.way,
+                    address=kind.client,
+                    count=one.count,
+                    since=first,
+                )
+            )
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Callable[[Event], None]]:
@@ -110,7 +144,7 @@ class Audit:
 
         def record(event: Event) -> None:
             events.append(event)
-            self._log.append_for_sure(self._line(event, self._origin()))
+            self._log.append_for_sure(self._line(event, self._target(event), self._origin()))
 
         try:
             yield record
@@ -152,19 +186,24 @@ class Audit:
             raise _no_page() from None
         return Page(events, None)
 
-    def _line(self, event: Event, origin: Origin, outcome: str | None = None) -> bytes:
+    def _target(self, event: Event) -> str:
+        """Return the members of the target, without the token."""
+        unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
+        target = _member("application", event.application) + _member("user", event.user)
+        return (target + _member("unknown_user", unknown))[1:]
+
+    def _line(self, event: Event, target: str, origin: Origin, outcome: str | None = None) -> bytes:
         if origin.actor is None and event.kind is not Kind.SIGN_IN_REFUSED:
             # Whoever signs in acts for themselves.
             origin = origin._replace(actor=event.user)
-        unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
-        target = _member("application", event.application) + _member("user", event.user)
-        target += _member("unknown_user", unknown) + _member("token", event.token)
+        token = _member("token", event.token)
+        target += token if target else token[1:]
         fields = "" if event.fields is None else f',"fields":{json.dumps(list(event.fields))}'
         # Put together here: an encoder for any object costs more than all the rest of a line.
         return (
             f'{{"time":"{logs.moment(self._clock())}","event":"{event.kind}"'
             f',"actor":{_text(origin.actor)},"way":{_text(origin.way)},"address":{_text(origin.address)}'
-            f',"request_id":{_text(origin.request_id)},"target":{{{target[1:]}}}{fields}'
+            f',"request_id":{_text(origin.request_id)},"target":{{{target}}}{fields}'
             f"{_member('reason', event.reason)}{_member('outcome', outcome)}}}\n"
         ).encode()
 

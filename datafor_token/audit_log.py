@@ -109,6 +109,8 @@ class _Open:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self.descriptor = os.open(path, flags, 0o600)
         self.close = weakref.finalize(self, os.close, self.descriptor)
+        # What was counted is recorded at the process's exit (``repeats``).
+        self.close.atexit = False
         status = os.fstat(self.descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise AuditUnavailable(reason=f"{path.name} is no regular file")

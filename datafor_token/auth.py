@@ -196,8 +196,10 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
     name = verdict.application.name if verdict.application else None
     about = {"application": name, "user": verdict.username, "token": fingerprint(token)}
     if verdict.user is None:
-        services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
-        raise InvalidToken(reason=f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})")
+        is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
+        # Logged once: of a flood, the audit log has the count.
+        reason = f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})"
+        raise InvalidToken(reason=reason if is_first else None)
     if not opens:
         services().audit.note(Event(kind=Kind.SIGN_IN, **about))
     return Caller(verdict.user, way, verdict.application, verdict, about["token"])
@@ -218,8 +220,8 @@ def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller 
         return None
     if len(tokens) > 1:
         notes()["way"] = "url"
-        services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
-        raise InvalidToken(reason="several tokens in one URL")
+        is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
+        raise InvalidToken(reason="several tokens in one URL" if is_first else None)
     name, token = tokens[0]
     return _by_token(token, name, "url", opens=opens)
 

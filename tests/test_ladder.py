@@ -61,7 +61,7 @@ LADDER = [
     {"applications", "audit_log", "forms"},
     {"store.sql_engine", "store.sql_errors"},
     {"rules", "store.locking", "store.probing", "store.sql_url", "store.sweeping", "strength", "suspicions"},
-    {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept"},
+    {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept", "repeats"},
     {"events", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json"},
     {"setting_rules", "worker"},
     {"addresses", "cores", "errors", "messages"},

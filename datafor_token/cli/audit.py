@@ -41,7 +41,7 @@ def show_events(*, limit: int, as_json: bool, **given: str | None) -> None:
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:
-    details = {name: event[name] for name in ("fields", "reason", "outcome") if name in event}
+    details = {name: event[name] for name in ("fields", "reason", "outcome", "count", "first") if name in event}
     return {
         "time": event["time"],
         "event": event["event"],

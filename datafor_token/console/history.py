@@ -110,7 +110,8 @@ def last_day() -> Day:
         hour = int(milliseconds(event) / 1000 - first) // 3600
         if 0 <= hour < 24:
             issued[hour] += event["event"] in ISSUED
-            refused[hour] += event["event"] == "sign_in_refused"
+            if event["event"] == "sign_in_refused":
+                refused[hour] += number_of(event)
     hours = [Hour((first + number * 3600) * 1000, issued[number], refused[number]) for number in range(24)]
     return Day(hours, whole=seen < _MOST_OF_A_DAY)
 
@@ -123,6 +124,12 @@ def about_application(name: str, most: int = 10) -> list[Event]:
 def about_user(name: str, most: int = 10) -> list[Event]:
     """The last events by or about one user."""
     return list(_as_far_as_read(Filter(user=name), most))
+
+
+def number_of(event: Event) -> int:
+    """Return how many events the line stands for."""
+    count = event.get("count", 1)
+    return count if type(count) is int else 1
 
 
 def milliseconds(event: Event) -> float:

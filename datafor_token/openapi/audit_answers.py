@@ -28,6 +28,8 @@ class EventMembers(Schema):
     target = fields.Nested(TargetMembers, required=True)
     reason = fields.String()
     outcome = fields.String()
+    count = fields.Integer(metadata={"description": "how many further refusals of this kind the line stands for"})
+    first = fields.String(metadata={"description": "when the first of them was; time is that of the last"})
     changed = fields.List(fields.String(), data_key="fields")
 
 

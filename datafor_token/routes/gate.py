@@ -83,8 +83,9 @@ def enter() -> Response:
         redeemed = services().gate.redeem(wanted["ticket"], instead_of=gate_cookie())
         if redeemed is None:
             refusal = Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=fingerprint(wanted["ticket"]))
-            services().audit.note(refusal)
-            raise InvalidToken(reason="ticket: unknown, used, too old, or its application or user is gone")
+            is_first = services().audit.note(refusal)
+            reason = "ticket: unknown, used, too old, or its application or user is gone"
+            raise InvalidToken(reason=reason if is_first else None)
         cookie, target = redeemed
         services().metrics.signed_in("ticket", "accepted")
     else:
