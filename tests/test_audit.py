@@ -458,15 +458,35 @@ for number in range(int(sys.argv[3])):
 """
 
 
+def configured(data: Path) -> str:
+    """The shipped configuration of logrotate for a log in ``data``."""
+    shipped = (ROOT / "config" / "logrotate.conf").read_text()
+    config = re.sub(r"^\s*su .*\n", "", shipped, flags=re.MULTILINE).replace("/opt/datafor_token/data", str(data))
+    assert str(data) in config
+    return config
+
+
+def test_logrotate_bounds_the_file(tmp_path: Path) -> None:
+    """With the shipped configuration a file larger than its limit is rotated at the next run, within the week too."""
+    need("logrotate")
+    (tmp_path / "conf").write_text(configured(tmp_path))
+    rotated = []
+    for size in (1, 105_000_000, 1, 105_000_000):
+        log = tmp_path / "audit.log"
+        log.touch()
+        os.truncate(log, size)
+        subprocess.run(["logrotate", "--state", str(tmp_path / "state"), str(tmp_path / "conf")], check=True)
+        rotated.append(not log.exists())
+    assert rotated == [False, True, False, True]
+
+
 def test_logrotate_in_a_storm(tmp_path: Path) -> None:
     """With the shipped configuration, logrotate in the middle of four writing processes loses and tears no line."""
     need("logrotate")
     data = tmp_path / "data"
     data.mkdir()
-    shipped = (ROOT / "config" / "logrotate.conf").read_text()
-    config = re.sub(r"^\s*su .*\n", "", shipped, flags=re.MULTILINE).replace("/opt/datafor_token/data", str(data))
-    assert str(data) in config
-    (tmp_path / "conf").write_text(config.replace("rotate 12", "rotate 5000"))
+    config = configured(data)
+    (tmp_path / "conf").write_text(config.replace("rotate 30", "rotate 5000"))
     writers, lines = 4, 3000
     started = [
         subprocess.Popen([sys.executable, "-c", STORM, str(data), str(number), str(lines)], cwd=ROOT)
