@@ -246,7 +246,29 @@ def _refuse_cross_site() -> None:
     if site is not None:
         refused = site not in ("same-origin", "none")
     else:
-        # Cut by hand: an Origin is a scheme and a host (RFC 6454), and urlsplit raises on some that are neither.
-        refused = origin is not None and origin.partition("://")[2].lower() not in {this.host.lower()} - {""}
+        refused = (origin or "").lower() not in _own_origins()
     if refused:
-        raise Forbidden("a request from another site is not accepted")
+        raise Forbidden("a request from another site is not accepted", reason=sender())
+
+
+def sender() -> str:
+    """Return what a browser said of the site that sent the request, and what was expected, for the log.
+
+    A proxy that does not pass the Host header on makes every site another one.
+    """
+    environ = present_request().environ
+    names = {"Sec-Fetch-Site": "HTTP_SEC_FETCH_SITE", "Origin": "HTTP_ORIGIN", "Host": "HTTP_HOST"}
+    sent = ", ".join(f"{name} {environ.get(key, 'missing')[:200]!r}" for name, key in names.items())
+    expected = " or ".join(sorted(_own_origins())) or "none"
+    return f"{sent}; expected Origin: {expected} (settings TRUSTED_PROXIES, PUBLIC_URL; the proxy must pass Host on)"
+
+
+def _own_origins() -> set[str]:
+    """Return the origins of our own pages, as browsers send them (RFC 6454): in lower case, without a default port."""
+    this = present_request()
+    public = services().settings.public_url.lower()
+    for scheme, port in (("https", ":443"), ("http", ":80")):
+        if public.startswith(f"{scheme}:"):
+            public = public.removesuffix(port)
+    here = f"{this.scheme}://{this.host.lower()}" if this.host else ""
+    return {here, public} - {""}

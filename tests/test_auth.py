@@ -1,14 +1,18 @@
 """Who may call: Basic sign-in, Administrators, and nothing from other sites."""
 
 import base64
+import dataclasses
+import io
 
 import pytest
 from flask import Flask
 
+from datafor_token import create_app
 from datafor_token.services import services
+from datafor_token.settings import Settings
 from datafor_token.users import User
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.support import API, SEED_APPLICATION, basic
+from tests.support import API, SEED_APPLICATION, Clock, basic
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +93,8 @@ ELSEWHERE = [
     {"Origin": "http://localhost.evil.example"},
     {"Origin": "http://localhost:1"},
     {"Origin": "http://["},
+    {"Origin": "https://localhost"},
+    {"Origin": "https://token.example"},
 ]
 HERE: list[dict[str, str]] = [
     {},
@@ -96,7 +102,7 @@ HERE: list[dict[str, str]] = [
     {"Sec-Fetch-Site": "none"},
     {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
     {"Origin": "http://localhost"},
-    {"Origin": "https://LOCALHOST"},
+    {"Origin": "http://LOCALHOST"},
 ]
 
 
@@ -114,6 +120,30 @@ def test_a_post_from_another_site_changes_nothing(app: Flask, caller: Caller, he
 def test_a_post_from_here_or_from_curl_works(caller: Caller, headers: dict[str, str]) -> None:
     """The page's own origin, and clients that send neither header, are served."""
     assert caller.post("update", SEED_APPLICATION, headers={**basic(), **headers}).status_code == 200
+
+
+def test_a_refused_site_is_logged(caller: Caller, log: io.StringIO) -> None:
+    """The log of a request from another site has its Origin and Host, shortened, and the Origin that was expected."""
+    headers = {**basic(), "Origin": "http://intra.example" + "x" * 5000, "Host": "127.0.0.1:28080"}
+    caller.post("update", SEED_APPLICATION, headers=headers)
+    (line,) = [line for line in log.getvalue().splitlines() if "error=Forbidden" in line]
+    for words in (
+        "Origin 'http://intra.examplexx",
+        "Host '127.0.0.1:28080'",
+        "expected Origin: http://127.0.0.1:28080",
+    ):
+        assert words in line
+    assert len(line) < 1000
+
+
+@pytest.mark.parametrize("public", ["https://intra.example", "https://Intra.example:443"])
+def test_a_page_under_the_public_url_is_from_here(settings: Settings, clock: Clock, public: str) -> None:
+    """Behind a proxy that passes no Host on, a page's own Origin is the one of PUBLIC_URL."""
+    settings = dataclasses.replace(settings, public_url=public)
+    app = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
+    for origin, status in (("https://intra.example", 401), ("http://intra.example", 403)):
+        answer = app.test_client().post(f"{API}/update", json=SEED_APPLICATION, headers={"Origin": origin})
+        assert answer.status_code == status
 
 
 def test_no_origin_is_a_request_without_a_host(app: Flask) -> None:

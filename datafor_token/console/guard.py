@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from datafor_token import strict_json
-from datafor_token.auth import Caller, session_caller
+from datafor_token.auth import Caller, sender, session_caller
 from datafor_token.console import csrf, pages, wording
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
@@ -136,7 +136,7 @@ def _stale_form(view: str) -> ResponseReturnValue:
         again = show_again(request.path, kept_form(), g.caller)
         if again is not None:
             return again
-    raise Forbidden("this form is out of date: go back, load the page anew and try again")
+    raise Forbidden("this form is out of date: go back, load the page anew and try again", reason=sender())
 
 
 def caller() -> Caller:
