@@ -56,3 +56,9 @@ def post_fork(server: object, worker: object) -> None:
 def post_worker_init(worker: Any) -> None:
     """Have a new worker know the applications before it is asked."""
     services.read_ahead(worker.wsgi)
+
+
+def on_reload(server: Any) -> None:
+    """Log at SIGHUP which settings changed: with ``preload_app``, only a restart reads them."""
+    if server.cfg.preload_app:
+        services.report_changed_settings(server.app.wsgi(), os.environ)

@@ -243,11 +243,7 @@ def _refuse_cross_site() -> None:
         return
     if origin in services().settings.cors_origins:
         return
-    if site is not None:
-        refused = site not in ("same-origin", "none")
-    else:
-        refused = (origin or "").lower() not in _own_origins()
-    if refused:
+    if site not in ("same-origin", "none") if site is not None else (origin or "").lower() not in _own_origins():
         raise Forbidden("a request from another site is not accepted", reason=sender())
 
 

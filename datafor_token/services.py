@@ -1,8 +1,9 @@
 """What a request needs, in one typed bundle, made once per application and reached by ``services()``."""
 
 import contextlib
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,10 @@ from flask import Flask, Request
 from flask.ctx import AppContext, RequestContext
 from flask.globals import app_ctx, request_ctx
 
+from datafor_token import logs
 from datafor_token.accounts import Accounts
 from datafor_token.audit import Audit
-from datafor_token.errors import StoreUnavailable
+from datafor_token.errors import StartError, StoreUnavailable
 from datafor_token.gate import Gate
 from datafor_token.issuing import Issuing
 from datafor_token.metrics import Metrics
@@ -22,10 +24,12 @@ from datafor_token.registry import Registry
 from datafor_token.revocations import Revocations
 from datafor_token.secrecy import Secrecy
 from datafor_token.sessions import Sessions
-from datafor_token.settings import Settings
+from datafor_token.settings import Settings, load_settings, table
 from datafor_token.signin import SignIn
 from datafor_token.store.base import Store
 from datafor_token.users import Users
+
+log = logging.getLogger(__name__)
 
 _NAME = "datafor_token"
 _AHEAD = 1.0  # seconds
@@ -75,6 +79,25 @@ def read_ahead(app: object) -> None:
     ahead = threading.Timer(_AHEAD, read)
     ahead.daemon = True
     ahead.start()
+
+
+def report_changed_settings(app: object, environ: Mapping[str, str]) -> None:
+    """Log which settings differ from the ones in use: workers that a reload starts have the settings of the start."""
+    bundle: Services | None = getattr(app, "extensions", {}).get(_NAME)
+    if bundle is None:
+        return
+    try:
+        wanted = load_settings(None, environ)
+    except StartError as error:
+        log.warning(logs.event(event="settings changed, and a restart would fail", fault=str(error)))
+        return
+    names = [one.name for one in table() if getattr(wanted, one.name) != getattr(bundle.settings, one.name)]
+    if names:
+        # Without the values: some are secrets.
+        names_shown = ",".join(name.upper() for name in names)
+        log.warning(
+            logs.event(event="settings changed; they are used after a restart, not a reload", names=names_shown)
+        )
 
 
 # What Flask's proxies wrap: each look through one of them costs as much as a line of the log, and a request took

@@ -134,6 +134,34 @@ def start_output(tmp_path: Path, **environ: str) -> str:
     return server.output
 
 
+def reloaded(server: Server) -> None:
+    """Have new workers serve."""
+    before = set(server.both_workers())
+    server.process.send_signal(signal.SIGHUP)
+    while before & set(server.both_workers()):
+        time.sleep(0.05)
+
+
+def test_a_reload_says_that_changed_settings_need_a_restart(tmp_path: Path) -> None:
+    """SIGHUP after a change of settings logs their names, and what to do; without a change it logs nothing of it."""
+    server = Server(tmp_path).start()
+    try:
+        reloaded(server)
+        assert "settings changed" not in server.output
+        file = server.config_dir / "settings.toml"
+        file.write_text('LEEWAY = 31\nPUBLIC_URL = "https://intra.example"\n')
+        reloaded(server)
+        file.write_text("LEEWAY = 31\nTYPO = 1\n")
+        reloaded(server)
+    finally:
+        server.stop()
+    changed, faulty = [line for line in server.output.splitlines() if "settings changed" in line]
+    assert "restart" in changed
+    assert "names=LEEWAY,PUBLIC_URL" in changed
+    assert "intra.example" not in changed
+    assert "TYPO" in faulty
+
+
 def test_faulty_settings_stop_the_start_with_a_sentence(tmp_path: Path) -> None:
     """Every fault is one line, there is no traceback, and nothing was made on the disk."""
     output = start_output(tmp_path, DATAFOR_TOKEN_LOCK_TIMEOUT="soon", DATAFOR_TOKEN_COLOUR="red")
