@@ -20,6 +20,8 @@ from datafor_token import strict_json
 from datafor_token.errors import InvalidInput, MalformedRequest, UnsupportedMediaType
 
 MAX_FIELDS = 512
+# Fields with brackets or dots. The time to put a list together grows with its square: 65 ms for 511 fields.
+MAX_NESTED_FIELDS = 320
 MAX_KEY_LENGTH = 512  # characters of one field's whole name, brackets included
 _URLENCODED, _MULTIPART, _JSON = "application/x-www-form-urlencoded", "multipart/form-data", "application/json"
 _BRACKETS_OR_DOTS = re.compile(r"[\[\].]")
@@ -134,9 +136,12 @@ def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         for key, value in pairs:
             all_values.setdefault(key, []).append(value)
         single = {key: values[0] if len(values) == 1 else values for key, values in all_values.items()}
-    if not any(map(_BRACKETS_OR_DOTS.search, single)):
+    nested = sum(_BRACKETS_OR_DOTS.search(key) is not None for key in single)
+    if not nested:
         # Nothing nested: putting it together would leave it as it is.
         return single
+    if nested > MAX_NESTED_FIELDS:
+        raise MalformedRequest(f"the request has more than {MAX_NESTED_FIELDS} fields with brackets or dots")
     try:
         return qs_codec.decode(single, _NESTING)
     except IndexError:

@@ -9,7 +9,11 @@ from datafor_token.keys import HMAC_LENGTHS, is_shared
 # Below 10**20 guesses a shared key is found from one of its tokens by whoever can afford some
 # graphics cards for some months (10**13 HMACs a second).
 _ENOUGH_GUESSES_LOG10 = 20
-_ESTIMATED_CHARACTERS = 72  # what zxcvbn takes at most; the time that it needs grows with the square
+# The longest minimum of RFC 7518 (HS512). The time that the estimate takes grows with the square of the length.
+_ESTIMATED_CHARACTERS = 64
+# zxcvbn tries each combination of letters that l33t signs may stand for: with all of them in a secret, it took 2.7 s.
+# Signs that stand for the same letter are made one; 64 characters now take at most 45 ms.
+_ONE_SIGN_EACH = str.maketrans("@{[<!|$+", "4(((1157")
 
 
 def weakness(algorithm: str, secret: str) -> str | None:
@@ -30,4 +34,5 @@ def weakness(algorithm: str, secret: str) -> str | None:
 @functools.lru_cache(maxsize=4096)
 def _guesses_log10(secret: str) -> float:
     # A pure function of its argument: remembering it can never be wrong.
-    return float(zxcvbn(secret[:_ESTIMATED_CHARACTERS], max_length=_ESTIMATED_CHARACTERS)["guesses_log10"])
+    begins = secret[:_ESTIMATED_CHARACTERS].translate(_ONE_SIGN_EACH)
+    return float(zxcvbn(begins, max_length=_ESTIMATED_CHARACTERS)["guesses_log10"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from datafor_token import forms
 from datafor_token.errors import DataforTokenError, MalformedRequest, UnsupportedMediaType
-from datafor_token.forms import MAX_FIELDS, decode
+from datafor_token.forms import MAX_FIELDS, MAX_NESTED_FIELDS, decode
 from tests.test_strict_json import JSON_VALUES
 
 FORM = "application/x-www-form-urlencoded"
@@ -183,3 +183,12 @@ def test_content_types_of_any_kind(content_type: str) -> None:
         decode(content_type, b"a=1")
     except (UnsupportedMediaType, MalformedRequest) as error:
         assert error.status in (400, 415)
+
+
+@pytest.mark.parametrize("field", ["initroles[{}]", "a[b][{}]", "a.b{}"])
+def test_nested_fields_are_bounded(field: str) -> None:
+    """A form has so many fields with brackets or dots at most: putting them together takes time."""
+    fields = [field.format(number).encode() + b"=x" for number in range(MAX_NESTED_FIELDS + 1)]
+    assert decode(FORM, b"&".join(fields[:-1])).values
+    with pytest.raises(MalformedRequest, match="brackets or dots"):
+        decode(FORM, b"&".join(fields))

@@ -1,7 +1,11 @@
 """Weak secrets are told from strong ones."""
 
-import pytest
+from typing import Any
 
+import pytest
+from zxcvbn import matching
+
+from datafor_token import strength
 from datafor_token.strength import weakness
 from tests.support import STRONG_SECRET, key_for, public_pem
 
@@ -31,3 +35,26 @@ def test_weak_secrets_are_told(algorithm: str, secret: str, weak: bool) -> None:
 def test_public_keys_are_never_weak() -> None:
     """The rule for weak secrets is about shared ones."""
     assert weakness("ES256", public_pem(key_for("ES256"))) is None
+
+
+def test_the_estimate_has_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret makes the estimate look words up for many combinations of l33t signs, nor look at a long text."""
+    looked_up: list[str] = []
+    look = matching.dictionary_match
+
+    def counted(text: str, *given: Any, **named: Any) -> Any:
+        looked_up.append(text)
+        return look(text, *given, **named)
+
+    monkeypatch.setattr(matching, "dictionary_match", counted)
+    signs = "".join(sign for signs in matching.L33T_TABLE.values() for sign in signs)
+    strength._guesses_log10(signs * 2000)
+    # One for each combination, and each substring that repeats is estimated by itself.
+    assert sum(len(text) == 64 for text in looked_up) < 20
+    assert max(map(len, looked_up)) == 64
+
+
+@pytest.mark.parametrize("secret", ["p@$$w0rd|password!" * 3, "<hange{hange[hange(hange" * 2, "l!nk|1n+0nl1ne" * 4])
+def test_l33t_is_weak_whatever_its_signs(secret: str) -> None:
+    """A secret of words with signs for letters is weak, whichever of the signs for a letter it has."""
+    assert weakness("HS256", secret) is not None
