@@ -52,7 +52,8 @@ def floods(plan: Plan) -> dict[str, Any]:
 
 
 def _times(connection: Any, checks: Sequence[dict[str, str]], seconds: float) -> list[float]:
-    times, ends = [], time.perf_counter() + seconds
+    times: list[float] = []
+    ends = time.perf_counter() + seconds
     while (begun := time.perf_counter()) < ends:
         answer = call(connection, "GET", "/auth/check", checks[len(times) % len(checks)], "")
         times.append((time.perf_counter() - begun) * 1000)

@@ -1,6 +1,7 @@
 """``/healthz`` and ``/readyz``."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_probe_that_hangs_holds_no_other_thread_for_long(app: Flask, monkeypat
             assert app.test_client().get("/readyz").status_code == 503
         second = threads.submit(app.test_client().get, "/readyz")
         go_on.set()
-        assert [first.result().json["writable"], second.result().json["writable"]] == [True, True]
+        assert [one.result().get_json()["writable"] for one in (first, second)] == [True, True]
 
 
 @pytest.mark.file_store
@@ -98,7 +99,12 @@ def test_probes_do_not_discard_the_index_of_applications(
     registry = bundle.registry
     registry.all()
     looks: list[str] = []
-    monkeypatch.setattr(FileStore, "changes", lambda *_: looks.append("look") or ({}, iter(())))
+
+    def looked(*_: object) -> tuple[dict[str, object], Iterator[object]]:
+        looks.append("look")
+        return {}, iter(())
+
+    monkeypatch.setattr(FileStore, "changes", looked)
     for _ in range(3):
         clock.advance(1)
         assert caller.get("/readyz").json["writable"] is True
