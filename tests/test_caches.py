@@ -17,6 +17,7 @@ from datafor_token.settings import Settings
 from datafor_token.store.files import FileStore
 from datafor_token.store.kept import Index, Kept
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.store.contract import settle
 from tests.stores import Record
 from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem, public_pem
 from tests.tokens import claims, token
@@ -265,6 +266,42 @@ def test_a_record_that_goes_while_all_are_read(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(FileStore, "changes", changes)
     store.put("users", {"name": "otto"})
     assert sorted(name for name, _ in index.all().values()) == ["lena", "otto"]
+
+
+def test_what_an_index_does_not_keep_does_not_renew_it(tmp_path: Path) -> None:
+    """A write that changes nothing of what an index keeps leaves it the same object; any other one is seen."""
+    store = FileStore(tmp_path, ("users",), lock_timeout=30)
+    index: Index[str] = Index(store, "users", lambda document: str(document["type"]))
+    for number in range(3):
+        store.put("users", {"name": f"user{number}", "type": "reader", "uses": 0})
+    before = index.all()
+    store.put("users", {"name": "user1", "type": "reader", "uses": 1})
+    assert index.all() is before
+    store.put("users", {"name": "user1", "type": "creator", "uses": 1})
+    assert sorted(index.all().values()) == [("user0", "reader"), ("user1", "creator"), ("user2", "reader")]
+    store.delete("users", "user2")
+    assert sorted(index.all().values()) == [("user0", "reader"), ("user1", "creator")]
+    store.put("users", {"name": "user3", "type": "reader"})
+    assert len(index.all()) == 3
+
+
+def test_a_write_costs_one_look_at_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a write to a collection of many records, any number of requests look at all of them once."""
+    monkeypatch.setattr("datafor_token.store.kept._MANY", 3)
+    store = FileStore(tmp_path, ("users",), lock_timeout=30)
+    index: Index[str] = Index(store, "users", lambda document: str(document["type"]))
+    for number in range(3):
+        store.put("users", {"name": f"user{number}", "type": "reader"})
+    settle(lambda: store.stamp("users"))
+    index.all()
+    looks: list[str] = []
+    look = FileStore.changes
+    monkeypatch.setattr(FileStore, "changes", lambda *given: looks.append("look") or look(*given))  # type: ignore[func-returns-value]
+    store.put("users", {"name": "user1", "type": "creator"})
+    for _ in range(100):
+        assert ("user1", "creator") in index.all(thorough=False).values()
+        time.sleep(0.001)
+    assert looks == ["look"]
 
 
 def test_little_is_kept_of_many(app: Flask, caller: Caller) -> None:

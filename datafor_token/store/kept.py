@@ -19,6 +19,9 @@ Named = tuple[str, T | RecordDamaged]
 _MOST = 4096  # things, each of some kilobytes
 # Seconds for each record between two looks at all of them: a look costs a twentieth of it.
 _LOOK = 50e-6
+# From so many records on a look takes longer than the file system's clock needs to go on.
+_MANY = 5000
+_TURNS, _TURN = 12, 0.005  # seconds
 
 
 class Kept(Generic[T]):
@@ -80,20 +83,37 @@ class Index(Generic[T]):
         with self._lock:
             # Before the documents are read.
             stamp = self._store.stamp(self._collection)
+            if stamp != self._stamp and len(self._all) >= _MANY:
+                stamp = self._settled(stamp)
             now = time.monotonic()
             if stamp != self._stamp or (thorough and now - self._looked >= len(self._all) * _LOOK):
                 self._look_again()
                 self._stamp, self._looked = stamp, now
             return self._all
 
+    def _settled(self, stamp: Hashable) -> Hashable:
+        """Return the stamp as soon as it is equal twice, or after a while.
+
+        A stamp that is too new equals none, and each request would look at all records again until it is older.
+        """
+        for _ in range(_TURNS):
+            before, stamp = stamp, self._store.stamp(self._collection)
+            if stamp == before:
+                break
+            time.sleep(_TURN)
+        return stamp
+
     def _look_again(self) -> None:
         versions, changed = self._store.changes(self._collection, self._versions)
         made = {key: (name, self._made(document)) for key, name, document in changed}
         if versions == self._versions:
             return
-        # A new one: whoever has the old one goes on reading it.
-        same = (key for key, version in versions.items() if self._versions.get(key) == version)
-        self._all = {key: self._all[key] for key in same if key in self._all} | made
+        # After a write there is a second look, once the clock has gone on, and most writes change nothing of what is
+        # kept here: then whatever was made of all records stays right, which takes as long to make as to look.
+        if versions.keys() != self._all.keys() or any(self._all[key] != one for key, one in made.items()):
+            # A new one: whoever has the old one goes on reading it.
+            same = (key for key, version in versions.items() if self._versions.get(key) == version)
+            self._all = {key: self._all[key] for key in same if key in self._all} | made
         self._versions = versions
 
     def _made(self, document: Document | RecordDamaged) -> T | RecordDamaged:
