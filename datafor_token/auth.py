@@ -10,10 +10,10 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, ParamSpec, TypeVar
-from urllib.parse import parse_qsl
 
 from flask import Flask
 
+from datafor_token import cookies, forwarded
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
 from datafor_token.events import Event, Kind, fingerprint
@@ -26,18 +26,12 @@ R = TypeVar("R")
 
 SESSION_COOKIE = "JSESSIONID"
 GATE_COOKIE = "datafor_gate"
-# What our cookies hold; another value opens nothing.
-_SESSION_COOKIE, _GATE_COOKIE = (
-    re.compile(rf"(?:^|[;,]\s*){name}=\"?([A-Za-z0-9_-]+)") for name in (SESSION_COOKIE, GATE_COOKIE)
-)
 # The one call that changes something by GET: from another site it would sign people out.
 _COUNTS_AS_POST = "sessions.logout"
 # What it is asked about is another application's request, and that application's to judge.
 _NEVER_CROSS_SITE = "gate.check"
 # The scheme ends where its name does: what is no space behind it makes the credential wrong, not another scheme.
 _SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential>.*)", re.IGNORECASE | re.DOTALL)
-# In this order: nginx sets the first or the second, Traefik and Caddy the third.
-_ORIGINAL_URI_HEADERS = ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_URI")
 
 
 class Caller(NamedTuple):
@@ -95,12 +89,7 @@ def _pairs_of_query() -> list[tuple[str, str]]:
 
 def gate_caller() -> Caller:
     """Who sent the request that a proxy asks about, from what the proxy passes on of it."""
-    environ = present_request().environ
-    uri = next((environ[name] for name in _ORIGINAL_URI_HEADERS if name in environ), "")
-    query = uri.partition("#")[0].partition("?")[2]
-    # Leniently: whatever cannot be read is another application's parameter, not a token.
-    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
-    return noted(_by_header() or _by_url(pairs) or _by_gate())
+    return noted(_by_header() or _by_url(forwarded.query_pairs(present_request().environ)) or _by_gate())
 
 
 def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
@@ -126,18 +115,22 @@ def client_address() -> str:
 
 def session_cookie() -> str:
     """The session cookie of the request, empty where there is none."""
-    return _cookie(_SESSION_COOKIE)
+    return next(iter(_cookies(SESSION_COOKIE)), "")
 
 
 def gate_cookie() -> str:
     """The gate's cookie of the request, empty where there is none."""
-    return _cookie(_GATE_COOKIE)
+    return next(iter(gate_cookies()), "")
 
 
-def _cookie(pattern: re.Pattern[str]) -> str:
-    # Not all of a browser's cookies, most of which are other applications', to find one.
-    found = pattern.search(present_request().environ.get("HTTP_COOKIE", ""))
-    return found[1] if found else ""
+def gate_cookies() -> list[str]:
+    """Return all gate cookies of the request; the first one is the one that is valid."""
+    return _cookies(GATE_COOKIE)
+
+
+def _cookies(name: str) -> list[str]:
+    header = present_request().environ.get("HTTP_COOKIE")
+    return cookies.values_of(header, name) if header else []
 
 
 def noted(caller: Caller) -> Caller:

@@ -72,6 +72,11 @@ class Listing:
                 found.setdefault(entry.token_name, []).append(entry)
         return {name: Listing(entries, ()) for name, entries in found.items()}
 
+    @functools.cached_property
+    def token_names(self) -> Collection[str]:
+        """The URL parameters that may hold a token, also of disabled applications."""
+        return frozenset(entry.token_name for entry in self.entries)
+
     def candidates(self, algorithm: str, claims: Collection[str]) -> Sequence[Entry]:
         """The applications that could accept a token of that algorithm with these claims, in their order."""
         lists = [found for claim in claims if (found := self._by_claim.get((algorithm, claim))) is not None]

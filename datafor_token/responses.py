@@ -125,15 +125,20 @@ def _end(response: Response) -> Response:
     return response
 
 
-def answer_errors_as(app: Flask, blueprint: str, answer: Callable[[int, str, Mapping[str, Any]], Response]) -> None:
-    """Let ``answer`` make of status, message and further members what the errors of a blueprint look like."""
+def answer_errors_as(
+    app: Flask, blueprint: str, answer: Callable[[int, str, Mapping[str, Any]], Response | None]
+) -> None:
+    """Let ``answer`` make of status, message and further members what the errors of a blueprint look like.
+
+    Where it returns ``None``, the error is an envelope as everywhere else.
+    """
     app.extensions.setdefault(_ANSWERS, {})[blueprint] = answer
 
 
 def _envelope(status: int, message: str, **members: Any) -> Response:
     answer = current_app.extensions.get(_ANSWERS, {}).get(request.blueprint)
-    if answer is not None:
-        other: Response = answer(status, message, members)
+    other: Response | None = None if answer is None else answer(status, message, members)
+    if other is not None:
         return other
     return _json({"success": False, "code": str(status), "msg": message, **members}, status)
 
@@ -142,7 +147,7 @@ def _refused(error: DataforTokenError) -> Response:
     response = _envelope(error.status, error.message, **error.members)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, NotAuthenticated):
+    if response.status_code == NotAuthenticated.status:
         _challenge(response)
     if error.reason is not None or error.status >= 500:
         level = logging.ERROR if error.status >= 500 else logging.WARNING

@@ -40,6 +40,14 @@ def public_url(value: Any) -> None:
         raise RuleError("must be empty or a scheme and host such as https://intra.example, without a path")
 
 
+def page_url(value: Any) -> None:
+    """The address of a page: of any host, or of the host itself."""
+    # No blanks, quotes, backslashes or angle brackets (RFC 3986): it goes into a Location header and into pages.
+    plain = r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]*"
+    if value and not re.fullmatch(rf"(https?://[A-Za-z0-9.-]+(:[0-9]{{1,5}})?(?=[/?#]|$)|/(?!/)){plain}", value):
+        raise RuleError("must be empty, a URL such as https://portal.example/sign-in, or a path such as /sign-in")
+
+
 def store(value: Any) -> None:
     """The file store, or what may be the URL of a database; the rest is for its driver to say."""
     if value != "file" and not re.fullmatch(r"(postgresql(\+psycopg)?|sqlite)://\S+", value):

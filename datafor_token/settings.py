@@ -119,6 +119,18 @@ class Settings:
         text="SameSite of the cookie datafor_gate; None is for pages in a frame of another site, over https only.",
         check=setting_rules.one_of("Lax", "Strict", "None"),
     )
+    sign_in_url: str = _setting(
+        "",
+        unit="URL or path",
+        text="Page where people sign in; the check redirects there when its URL has redirect=1; empty: it never does.",
+        check=setting_rules.page_url,
+    )
+    sign_out_url: str = _setting(
+        "",
+        unit="URL or path",
+        text="Page that auth/leave leads to when its URL has no next; empty: a page of this service.",
+        check=setting_rules.page_url,
+    )
     trusted_proxies: int = _setting(
         0,
         unit="proxies",

@@ -56,7 +56,7 @@ LADDER = [
     {"store.sql_schema"},
     {"metrics"},
     {"audit", "passwords", "sealing", "throttle", "store.metered"},
-    {"fields", "verifier"},
+    {"fields", "forwarded", "verifier"},
     {"audit_files", "listing", "merging", "metric_files", "secrecy", "store.restoring"},
     {"applications", "audit_log", "forms"},
     {"store.sql_engine", "store.sql_errors"},
@@ -64,7 +64,7 @@ LADDER = [
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept", "repeats"},
     {"events", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json"},
     {"setting_rules", "worker"},
-    {"addresses", "cores", "errors", "messages"},
+    {"addresses", "cookies", "cores", "errors", "messages"},
 ]
 PACKAGES = {"openapi", "store"}
 WEB = {name for rung in LADDER for name in rung if name.split(".")[0] in ("routes", "cli", "console")}

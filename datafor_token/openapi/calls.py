@@ -44,6 +44,10 @@ def _wanted(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, Any
     return {"name": name, "in": "query", "description": what, "style": "form", "explode": True, "schema": items}
 
 
+def _option(name: str, what: str) -> Mapping[str, Any]:
+    return {"name": name, "in": "query", "description": what, "schema": {"enum": ["0", "1"]}}
+
+
 def _original(name: str) -> Mapping[str, Any]:
     what = "the URI that the proxy was asked for; a token in it counts"
     return {"name": name, "in": "header", "description": what, "schema": {"type": "string"}}
@@ -193,6 +197,8 @@ CALLS: Mapping[str, Call] = {
             _wanted("role", "a role that the user must have, or a user type", {"type": "string"}),
             _wanted("type", "the user type that the user must have", {"enum": list(USER_TYPES)}),
             _wanted("application", "the application that must vouch for the user", {"type": "string"}),
+            _option("redirect", "1: a page that would be 401 is a 302 to SIGN_IN_URL"),
+            _option("cookies", "1: the header Cookie has all cookies of the request but those of this service"),
             *(_original(name) for name in ("X-Original-URI", "X-Original-URL", "X-Forwarded-Uri")),
         ),
         headers=("Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Set-Cookie"),

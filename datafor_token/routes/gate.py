@@ -4,18 +4,29 @@ None of these answers tells a browser to ask for a password.
 """
 
 import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flask import Blueprint, Response, g, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import Rule
 from werkzeug.urls import iri_to_uri
 
-from datafor_token import logs
-from datafor_token.auth import GATE_COOKIE, Caller, administrator_required, gate_caller, gate_cookie, url_caller
+from datafor_token import cookies, forwarded, logs
+from datafor_token.auth import (
+    GATE_COOKIE,
+    SESSION_COOKIE,
+    Caller,
+    administrator_required,
+    gate_caller,
+    gate_cookie,
+    url_caller,
+)
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, StoreUnavailable, TooManyAttempts
 from datafor_token.events import Event, Kind, fingerprint
 from datafor_token.names import display_text, fold
-from datafor_token.responses import success
+from datafor_token.responses import answer_errors_as, success
 from datafor_token.routes.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
 from datafor_token.routes.paths import MODELER, root_path
 from datafor_token.schemas import LinkSchema, NextSchema
@@ -26,6 +37,10 @@ log = logging.getLogger(__name__)
 blueprint = Blueprint("gate", __name__)
 links = Blueprint("links", __name__)
 _link, _next = LinkSchema(), NextSchema()
+# What the check's own query may have: conditions, each with its values, and options, which are 1 or 0.
+_REQUIREMENTS, _OPTIONS = ("role", "type", "application"), ("redirect", "cookies")
+# Shorter than a ticket, and without the dots of a token.
+_HARMLESS_NAME = re.compile(r"[A-Za-z0-9_\[\]-]{1,32}")
 
 
 @links.post(f"{MODELER}/token/link")
@@ -64,6 +79,10 @@ def check() -> Response:
     ):
         # WSGI's headers are bytes in the clothes of Latin-1 (PEP 3333); gunicorn fails on any other text.
         response.headers[name] = value.encode("utf-8").decode("latin-1")
+    if _option("cookies"):
+        # For proxies that copy response headers into the request: also when empty, in place of the client's.
+        header = request.environ.get("HTTP_COOKIE", "")
+        response.headers["Cookie"] = cookies.without(header, (GATE_COOKIE, SESSION_COOKIE))
     if caller.way == "url" and caller.verdict is not None and _may_replace_session(caller.verdict):
         try:
             _set_cookie(response, services().gate.open(caller.verdict, instead_of=gate_cookie()))
@@ -123,10 +142,11 @@ def _is_wanted(caller: Caller) -> bool:
     """Whether the caller has one of the roles, types and applications that the check's own URL asks for, if any."""
     if not request.environ.get("QUERY_STRING"):
         return True
-    if request.args.keys() - {"role", "type", "application"}:
-        # A misspelled condition must not let everybody in.
-        # Their names stay out of the log: a token may be among them.
-        log.error(logs.event(event="the check's URL has unknown parameters", known="role type application"))
+    unknown = [name for name in request.args if name not in (*_REQUIREMENTS, *_OPTIONS)]
+    unknown += [name for name in _OPTIONS if not set(request.args.getlist(name)) <= {"0", "1"}]
+    if unknown:
+        # A misspelled requirement must not let everybody in.
+        _warn_of_unknown(unknown)
         return False
     roles, types = request.args.getlist("role"), request.args.getlist("type")
     applications = {fold(name) for name in request.args.getlist("application")}
@@ -136,6 +156,45 @@ def _is_wanted(caller: Caller) -> bool:
         and (not types or caller.user.type in types)
         and (not applications or by in applications)
     )
+
+
+def _warn_of_unknown(names: Sequence[str]) -> None:
+    """Log the names of requirements that the check does not know, but no value, and no name that may be a token.
+
+    A proxy that passes on the visitor's query makes requirements of whatever is in it.
+    """
+    harmless = [name for name in names if _HARMLESS_NAME.fullmatch(name)]
+    listed = ", ".join(harmless[:5] + ["..."] * (len(harmless) > 5)) or "(too long, or not plain text)"
+    known = ", ".join((*_REQUIREMENTS, *(f"{name}=1" for name in _OPTIONS)))
+    log.warning(logs.event(event="unknown requirement in the URL of the check", requirement=listed, known=known))
+
+
+def _option(name: str) -> bool:
+    """Return whether an option is switched on in the check's own query."""
+    return bool(request.environ.get("QUERY_STRING")) and request.args.getlist(name) == ["1"]
+
+
+def _error(status: int, message: str, members: Mapping[str, Any]) -> Response | None:
+    """Return what stands for an error of these calls in a browser; ``None``: the usual envelope."""
+    del message, members
+    if status == NotAuthenticated.status and request.endpoint == "gate.check":
+        return _redirect_to_sign_in()
+    return None
+
+
+def _redirect_to_sign_in() -> Response | None:
+    """Return a redirect of a page's request to ``SIGN_IN_URL``, where that is wanted and leads on."""
+    url, environ = services().settings.sign_in_url, request.environ
+    if not url or not _option("redirect") or not forwarded.is_navigation(environ):
+        return None
+    if forwarded.is_request_for(environ, url, {request.host, environ.get("HTTP_X_FORWARDED_HOST", "")}):
+        # The page for signing in is itself behind the check: the browser would go in circles.
+        log.warning(logs.event(event="SIGN_IN_URL is behind the check", advice="exempt its path from the check"))
+        return None
+    secrets = {*services().registry.all(thorough=False).token_names, "ticket"}
+    response = Response(status=302)
+    response.headers["Location"] = forwarded.with_next(url, forwarded.way_back(environ, secrets))
+    return response
 
 
 def _may_replace_session(verdict: Verdict) -> bool:
@@ -173,6 +232,7 @@ def _set_cookie(response: Response, cookie: str) -> None:
 
 @blueprint.record
 def _add_check(state: BlueprintSetupState) -> None:
+    answer_errors_as(state.app, blueprint.name, _error)
     # By hand: a route of Flask's always has a list of methods, and a proxy may ask with any.
     state.app.url_map.add(Rule(f"{state.url_prefix or ''}/auth/check", endpoint="gate.check"))
     state.app.view_functions["gate.check"] = check
