@@ -184,7 +184,14 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         revocations=revoked,
         sessions=sessions.Sessions("api", store, accounts, clock, times),
         signin=judge,
-        gate=gate.Gate(store, sessions.Sessions("gate", store, accounts, clock, times), judge, trail, clock),
+        gate=gate.Gate(
+            store,
+            sessions.Sessions("gate", store, accounts, clock, times),
+            judge,
+            trail,
+            clock,
+            keys.derived("gate sessions"),
+        ),
     )
     try:
         if isinstance(opened, FileStore):

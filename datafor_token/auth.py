@@ -9,7 +9,7 @@ import binascii
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, ParamSpec, TypeVar
+from typing import Literal, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from flask import Flask
 
@@ -200,44 +200,61 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
 
 def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller | None:
     """A token under the ``token_name`` of enabled applications, judged by those applications alone."""
-    if not pairs:
-        return None
-    registry = services().registry
-    tokens: list[tuple[str, str]] = []
-    for thorough in (False, True):
-        names = registry.all(thorough=thorough).by_token_name
-        tokens = [(name, token) for name, token in pairs if name in names]
-        if tokens:
-            break
+    tokens = tokens_among(pairs)
     if not tokens:
         return None
     if len(tokens) > 1:
-        notes()["way"] = "url"
-        is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
-        raise InvalidToken(reason="several tokens in one URL" if is_first else None)
+        refuse_several_tokens()
     name, token = tokens[0]
     return _by_token(token, name, "url", opens=opens)
 
 
-def _refuse_cross_site() -> None:
-    """A POST that a browser sent from another site changes nothing, whatever credential it carries.
+def tokens_among(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the parameters whose name is the ``token_name`` of an enabled application."""
+    if not pairs:
+        return []
+    registry = services().registry
+    for thorough in (False, True):
+        names = registry.all(thorough=thorough).by_token_name
+        tokens = [(name, token) for name, token in pairs if name in names]
+        if tokens:
+            return tokens
+    return []
 
-    Whoever sends a Bearer token did so on purpose: no browser adds one by itself.
-    """
+
+def refuse_several_tokens() -> NoReturn:
+    """Refuse a URL with more than one credential: none of them is the one that is meant."""
+    notes()["way"] = "url"
+    is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
+    raise InvalidToken(reason="several tokens in one URL" if is_first else None)
+
+
+def _refuse_cross_site() -> None:
+    """A POST that a browser sent from another site changes nothing, whatever credential it carries."""
     this = present_request()
     environ, endpoint = this.environ, this.endpoint
     if (environ["REQUEST_METHOD"] != "POST" and endpoint != _COUNTS_AS_POST) or endpoint == _NEVER_CROSS_SITE:
         return
+    if is_cross_site():
+        raise Forbidden("a request from another site is not accepted", reason=sender())
+
+
+def is_cross_site() -> bool:
+    """Return whether a browser sent the request from another site.
+
+    Whoever sends a Bearer token did so on purpose: no browser adds one by itself.
+    """
+    this = present_request()
+    environ = this.environ
     site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
     if site is None and origin is None:
-        return
+        return False
     found = _SCHEME.match(environ.get("HTTP_AUTHORIZATION", ""))
     if found is not None and found["scheme"].lower() == "bearer":
-        return
+        return False
     if origin in services().settings.cors_origins:
-        return
-    if site not in ("same-origin", "none") if site is not None else (origin or "").lower() not in _own_origins():
-        raise Forbidden("a request from another site is not accepted", reason=sender())
+        return False
+    return site not in ("same-origin", "none") if site is not None else (origin or "").lower() not in _own_origins()
 
 
 def sender() -> str:

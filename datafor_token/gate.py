@@ -5,6 +5,7 @@ revocation, with its application, and after a rotation with the grace time.
 """
 
 import contextlib
+import json
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from datafor_token.applications import Application
 from datafor_token.audit import Audit
 from datafor_token.errors import Forbidden, NotFound, StoreUnavailable
 from datafor_token.events import Event, Kind, fingerprint
-from datafor_token.sessions import Sessions, name_of, seal
+from datafor_token.names import fold
+from datafor_token.sessions import Sessions, derived_cookie, name_of, seal
 from datafor_token.signin import SignIn
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
@@ -36,38 +38,55 @@ class Admitted(NamedTuple):
 class Gate:
     """Opens and asks gate sessions; makes and redeems tickets. ``clock`` answers seconds since 1970.
 
+    ``key`` names the sessions of tokens; it must not be in the store.
+
     Raises ``StoreUnavailable`` in an outage.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each of them is a part of its own
         self,
         store: Store,
         sessions: Sessions,
         signin: SignIn,
         audit: Audit,
         clock: Callable[[], float],
+        key: bytes,
     ) -> None:
         self._audit = audit
         self._store = store
         self._sessions = sessions
         self._signin = signin
         self._clock = clock
+        self._key = key
         self._sweeper = Sweeper(store, TICKETS, clock, self._is_over)
 
-    def open(self, verdict: Verdict, instead_of: str = "") -> str:
-        """A session for an accepted token or ticket; answer its cookie. ``instead_of`` is a cookie that ends."""
+    def open(self, verdict: Verdict, *, anew: bool) -> str | None:
+        """Return the cookie of the session for an accepted token.
+
+        All who present the same token share one session: it is opened once, and nothing is written again.
+        ``None`` where its user left that session, unless ``anew`` says to open another one. No other session ends.
+        """
         if verdict.user is None or verdict.vouched is None:
             raise ValueError("only an accepted token opens a session")
         vouched = verdict.vouched
-        cookie = self._sessions.open(
-            verdict.user,
-            application=vouched.application.name,
-            token=vouched.identifier,
-            expires=vouched.expires,
-            secret_sealed=vouched.secret,
-        )
-        self._sessions.close(instead_of)
-        return cookie
+        credential = json.dumps([vouched.application.name, fold(verdict.user.name), vouched.identifier])
+        known = self._sessions.derived(self._key, credential)
+        if known.left and not anew:
+            return None
+        if known.nonce is not None and not known.left:
+            cookie = derived_cookie(self._key, credential, known.nonce)
+            if self.find(cookie) is not None:
+                return cookie
+            known = self._sessions.derived(self._key, credential)
+        return self._sessions.open_derived(self._key, credential, known, verdict.user, **_grant(vouched))
+
+    def leave(self, cookie: str) -> None:
+        """End the session; the token that opened it opens another one only where ``open`` is told to."""
+        session = self._sessions.find(cookie)
+        if session is None:
+            return
+        expires = session.grant.get("expires")
+        self._sessions.leave(cookie, expires if isinstance(expires, int | float) else 0)
 
     def find(self, cookie: str) -> Admitted | None:
         """Who the cookie lets through now, else ``None``."""
@@ -106,7 +125,7 @@ class Gate:
         self._sweeper.sweep_now_and_then()
         return ticket
 
-    def redeem(self, ticket: str, instead_of: str = "") -> tuple[str, str] | None:
+    def redeem(self, ticket: str) -> tuple[str, str] | None:
         """Sign in with a ticket, once in all workers: the new cookie, and where to go. ``None``: it counts no more."""
         name = name_of(ticket)
         document = None if name is None else self._store.get(TICKETS, name)
@@ -124,16 +143,18 @@ class Gate:
             return None
         with contextlib.suppress(_Redeemed), self._audit.change() as record:
             record(_about(Kind.LINK_REDEEMED, vouched.application, username, ticket))
-            return self._spend(name, verdict, instead_of), target
+            return self._spend(name, verdict), target
         return None
 
     def sweep(self) -> None:
         """Remove the tickets that nobody redeemed in time."""
         self._sweeper.sweep()
 
-    def _spend(self, name: str, verdict: Verdict, instead_of: str) -> str:
+    def _spend(self, name: str, verdict: Verdict) -> str:
         """The cookie that a ticket becomes; ``_Redeemed`` where another one was faster."""
-        cookie = self.open(verdict, instead_of)
+        if verdict.user is None or verdict.vouched is None:
+            raise ValueError("only an accepted ticket opens a session")
+        cookie = self._sessions.open(verdict.user, **_grant(verdict.vouched))
         try:
             # Last, so that an outage before it loses no ticket. Of two that come at once, only one removes the record.
             if not self._store.delete(TICKETS, name):
@@ -172,6 +193,15 @@ class Gate:
     def _is_over(self, document: Document) -> bool:
         expires = document.get("expires")
         return not isinstance(expires, int | float) or self._clock() >= expires
+
+
+def _grant(vouched: Vouched) -> dict[str, Any]:
+    return {
+        "application": vouched.application.name,
+        "token": vouched.identifier,
+        "expires": vouched.expires,
+        "secret_sealed": vouched.secret,
+    }
 
 
 def _about(kind: Kind, application: Application, username: str, ticket: str) -> Event:

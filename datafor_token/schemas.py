@@ -181,6 +181,12 @@ class NextSchema(CallSchema):
     ticket = Text()
 
 
+class LeaveSchema(CallSchema):
+    """``auth/leave``: where to go after signing out."""
+
+    next = Text(rules.next_path, says="where to go then: a path of this host; left out: SIGN_OUT_URL")
+
+
 def event_kind(text: str) -> str:
     """One of the kinds of events."""
     if text not in list(Kind):

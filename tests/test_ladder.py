@@ -26,7 +26,7 @@ LADDER = [
     {"cli.output"},
     {"routes.description"},
     {f"routes.{family}" for family in ("applications", "audit", "gate", "operations", "sessions", "tokens", "users")},
-    {"routes.inputs", "routes.paths"},
+    {"routes.gate_cookies", "routes.gate_pages", "routes.inputs", "routes.paths"},
     {"auth", "origin", "proxies", "responses"},
     {"services"},
     {"readiness"},

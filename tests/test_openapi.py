@@ -223,6 +223,8 @@ def test_every_answer_keeps_its_description(app: Flask, clock: Clock, descriptio
     url = to.call("POST", f"{API}/link", json={"name": "ERP", "username": "lena"})["url"]
     to.call("GET", url, 303)
     to.call("GET", url, 401)
+    to.call("GET", "/auth/leave", headers={})
+    to.call("POST", "/auth/leave?next=/", 303)
     for method in document.ANY_METHOD:
         if method != "HEAD":
             to.call(method, "/auth/check", headers={"Authorization": f"Bearer {lena}"})

@@ -7,6 +7,7 @@ from datafor_token.auth import SESSION_COOKIE, Caller, session_cookie
 from datafor_token.console import csrf, guard, language, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import NotFound, Overloaded, TooManyAttempts, WrongPassword
+from datafor_token.routes.gate_cookies import end_gate_session
 from datafor_token.routes.paths import cookie_attributes, proxy_prefix
 from datafor_token.routes.sessions import open_session
 from datafor_token.services import services
@@ -47,10 +48,11 @@ def sign_in_now() -> ResponseReturnValue:
 
 @blueprint.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """End the session; its cookie counts nowhere any more."""
+    """End the session and the gate session of this browser."""
     services().sessions.close(session_cookie())
     response = pages.made(pages.redirect_to("sign_in", "signed_out"))
     response.delete_cookie(SESSION_COOKIE, **cookie_attributes())
+    end_gate_session(response)
     return response
 
 

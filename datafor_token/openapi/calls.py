@@ -211,6 +211,14 @@ CALLS: Mapping[str, Call] = {
         headers=("Location", "Set-Cookie"),
         errors=(Forbidden, InvalidInput, NotAuthenticated),
     ),
+    "gate.leave": Call(
+        id="leave",
+        who=Who.ANYONE,
+        query=schemas.LeaveSchema,
+        also=(303,),
+        headers=("Location", "Set-Cookie"),
+        errors=(Forbidden, InvalidInput),
+    ),
     "description.openapi": Call(
         id="get_description", who=Who.ANYONE, answer=None, media=("application/json",), static=True
     ),

@@ -181,7 +181,7 @@ def _responses(call: Call) -> dict[str, Any]:
         success |= {"description": inspect.getdoc(call.answer), "content": shown}
     if call.then:
         success["links"] = {name: {"operationId": name, **given} for name, given in call.then.items()}
-    found: dict[str, Any] = {str(call.status): success}
+    found: dict[str, Any] = {str(status): success for status in (call.status, *call.also)}
     found |= {"414": "TooLong", "431": "TooLong"}
     for status in sorted({kind.status for kind in _errors(call)}):
         own = call.refusals.get(status)

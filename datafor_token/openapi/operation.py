@@ -21,7 +21,12 @@ SECURITY = {
     },
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": "of a one-time link"},
     "session": {"type": "apiKey", "in": "cookie", "name": "JSESSIONID", "description": "set by auth/login"},
-    "gate": {"type": "apiKey", "in": "cookie", "name": "datafor_gate", "description": "set by auth/check, auth/enter"},
+    "gate": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "datafor_gate",
+        "description": "set by auth/check, auth/enter; ended by auth/leave",
+    },
 }
 HEADERS = {
     "X-Request-ID": "stands in the service's log line, too",
@@ -75,6 +80,7 @@ class Call:
     media: tuple[str, ...] = ("application/json",)
     shown: Mapping[str, Any] = field(default_factory=dict)  # an example of the answer, beside ``success``
     status: int = 200
+    also: tuple[int, ...] = ()  # further statuses of the same answer
     headers: tuple[str, ...] = ()  # of the answer, beside those that all have
     then: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # links: operation id -> what it is given
     errors: tuple[type[DataforTokenError], ...] = ()

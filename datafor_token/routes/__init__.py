@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from datafor_token import responses
 from datafor_token.routes import applications, audit, description, gate, operations, sessions, tokens, users
 
 
@@ -9,4 +10,5 @@ def register(app: Flask, url_prefix: str) -> None:
     """Put every call under the prefix."""
     for family in (applications, tokens, sessions, users, gate, audit, operations, description):
         app.register_blueprint(family.blueprint, url_prefix=url_prefix or None)
+    responses.answer_errors_as(app, gate.blueprint.name, gate.error_response)
     app.register_blueprint(gate.links, url_prefix=url_prefix or None)

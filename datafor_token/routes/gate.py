@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 from flask import Blueprint, Response, g, request
 from flask.blueprints import BlueprintSetupState
@@ -21,22 +22,35 @@ from datafor_token.auth import (
     administrator_required,
     gate_caller,
     gate_cookie,
+    is_cross_site,
+    refuse_several_tokens,
+    tokens_among,
     url_caller,
 )
-from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, StoreUnavailable, TooManyAttempts
+from datafor_token.errors import (
+    Forbidden,
+    InvalidInput,
+    InvalidToken,
+    NotAuthenticated,
+    StoreUnavailable,
+    TooManyAttempts,
+)
 from datafor_token.events import Event, Kind, fingerprint
+from datafor_token.gate import Admitted
 from datafor_token.names import display_text, fold
-from datafor_token.responses import answer_errors_as, success
+from datafor_token.responses import success
+from datafor_token.routes.gate_cookies import end_gate_session, set_gate_cookie
+from datafor_token.routes.gate_pages import ask_page, error_page, signed_out_page
 from datafor_token.routes.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
 from datafor_token.routes.paths import MODELER, root_path
-from datafor_token.schemas import LinkSchema, NextSchema
+from datafor_token.schemas import LeaveSchema, LinkSchema, NextSchema
 from datafor_token.services import services
 from datafor_token.verdicts import Verdict
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("gate", __name__)
 links = Blueprint("links", __name__)
-_link, _next = LinkSchema(), NextSchema()
+_link, _next, _leave = LinkSchema(), NextSchema(), LeaveSchema()
 # What the check's own query may have: conditions, each with its values, and options, which are 1 or 0.
 _REQUIREMENTS, _OPTIONS = ("role", "type", "application"), ("redirect", "cookies")
 # Shorter than a ticket, and without the dots of a token.
@@ -83,23 +97,51 @@ def check() -> Response:
         # For proxies that copy response headers into the request: also when empty, in place of the client's.
         header = request.environ.get("HTTP_COOKIE", "")
         response.headers["Cookie"] = cookies.without(header, (GATE_COOKIE, SESSION_COOKIE))
-    if caller.way == "url" and caller.verdict is not None and _may_replace_session(caller.verdict):
-        try:
-            _set_cookie(response, services().gate.open(caller.verdict, instead_of=gate_cookie()))
-        except StoreUnavailable as error:
-            # The page itself is good; on a disk that cannot be written its images are not.
-            log.warning(logs.event(event="gate session not kept", reason=error.reason))
+    if caller.way == "url" and caller.verdict is not None:
+        _keep(response, caller.verdict)
     return response
+
+
+def _keep(response: Response, verdict: Verdict) -> None:
+    """Let the token in the URL become the browser's session, where no page becomes half of one user by it.
+
+    A navigation shows a page of the token's user, whose images and scripts come with the cookie: it replaces
+    another user's session, or is refused. Any other request is a part of a page that is there already.
+    """
+    present = services().gate.find(gate_cookie())
+    navigates = forwarded.is_navigation(request.environ)
+    others = present is not None and not _is_same(present, verdict)
+    if others and not navigates:
+        return
+    if not _outlives(verdict, present.expires if present is not None and not others else services().clock()):
+        if others:
+            raise InvalidToken(reason="expired: it cannot replace the session of another user")
+        return
+    try:
+        cookie = services().gate.open(verdict, anew=navigates)
+    except StoreUnavailable as error:
+        if others:
+            raise
+        # The page itself is good; on a disk that cannot be written its images are not.
+        log.warning(logs.event(event="gate session not kept", reason=error.reason))
+        return
+    if cookie is not None:
+        set_gate_cookie(response, cookie)
 
 
 @blueprint.get("/auth/enter")
 def enter() -> Response:
     """A token or ticket in the URL becomes a cookie, and the browser goes on to a clean address."""
-    wanted = fields_of_query(_next)
+    wanted, pairs = fields_of_query(_next), _pairs()
     _refuse_previews(with_ticket="ticket" in wanted)
+    tokens = tokens_among(pairs)
     if "ticket" in wanted:
+        if tokens:
+            refuse_several_tokens()
+        _refuse_lost_parameters(pairs)
+        _refuse_parts_of_pages(None)
         g.way = "ticket"
-        redeemed = services().gate.redeem(wanted["ticket"], instead_of=gate_cookie())
+        redeemed = services().gate.redeem(wanted["ticket"])
         if redeemed is None:
             refusal = Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=fingerprint(wanted["ticket"]))
             is_first = services().audit.note(refusal)
@@ -108,12 +150,14 @@ def enter() -> Response:
         cookie, target = redeemed
         services().metrics.signed_in("ticket", "accepted")
     else:
-        caller = url_caller([(name, value) for name, value in request.args.items(multi=True) if name != "next"])
-        cookie, target = _entered(caller), wanted["next"]
+        if not tokens:
+            raise NotAuthenticated
+        _refuse_lost_parameters(pairs)
+        cookie, target = _entered(url_caller(tokens)), wanted["next"]
     response = success()
     response.status_code = 303
     response.headers["Location"] = iri_to_uri(target)
-    _set_cookie(response, cookie)
+    set_gate_cookie(response, cookie)
     return response
 
 
@@ -122,20 +166,78 @@ def _entered(caller: Caller) -> str:
     verdict = caller.verdict
     if verdict is None or not _outlives(verdict, services().clock()):
         raise InvalidToken(reason="expired: a session of it would be over at once")
+    _refuse_parts_of_pages(verdict)
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None
         record(Event(kind=Kind.SIGN_IN, application=name, user=caller.user.name, token=caller.token))
-        return services().gate.open(verdict, instead_of=gate_cookie())
+        cookie = services().gate.open(verdict, anew=True)
+    if cookie is None:
+        raise NotAuthenticated
+    return cookie
+
+
+@blueprint.route("/auth/leave", methods=["GET", "POST"])
+def leave() -> Response:
+    """End the gate session, and go on to ``next``, to ``SIGN_OUT_URL``, or nowhere."""
+    wanted = fields_of_query(_leave)
+    _refuse_lost_parameters(_pairs())
+    if request.method != "POST" and (request.method == "HEAD" or is_cross_site() or _looks_ahead()):
+        # From elsewhere, anybody could sign people out.
+        return ask_page()
+    target = wanted.get("next") or services().settings.sign_out_url
+    if target:
+        response = success()
+        response.status_code = 303
+        response.headers["Location"] = iri_to_uri(target)
+    else:
+        response = signed_out_page() if forwarded.accepts_html(request.environ) else success()
+    end_gate_session(response)
+    return response
+
+
+def _pairs() -> list[tuple[str, str]]:
+    """Return the parameters of the query, in their order."""
+    return parse_qsl(request.query_string.decode("latin-1"), keep_blank_values=True, errors="replace")
+
+
+def _refuse_lost_parameters(pairs: Sequence[tuple[str, str]]) -> None:
+    """Refuse a ``next`` with a query that was not percent-encoded: its further parameters are not parts of it."""
+    names = [name for name, _ in pairs]
+    behind = pairs[names.index("next") :] if "next" in names else []
+    if not behind or "?" not in behind[0][1]:
+        return
+    known = services().registry.all().token_names
+    if any(name not in known and name not in ("next", "ticket") for name, _ in behind):
+        raise InvalidInput.of(
+            "next", "must be percent-encoded, as it has a query: send ? as %3F, & as %26 and % as %25"
+        )
 
 
 def _refuse_previews(*, with_ticket: bool) -> None:
     """Whoever only looks at a link, for a preview or ahead of a click, must not use it up; an image is no page."""
     if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         raise Forbidden("only going to a page signs in here")
-    purposes = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
-    looks_ahead = any(word in purposes.lower() for word in ("prefetch", "prerender", "preview"))
-    if with_ticket and (request.method == "HEAD" or looks_ahead):
+    if with_ticket and (request.method == "HEAD" or _looks_ahead()):
         raise Forbidden("a one-time link is not used up by a preview")
+
+
+def _looks_ahead() -> bool:
+    """Return whether the request is a browser's prefetch, or a preview."""
+    purposes = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
+    return any(word in purposes.lower() for word in ("prefetch", "prerender", "preview"))
+
+
+def _refuse_parts_of_pages(verdict: Verdict | None) -> None:
+    """Refuse what is no navigation where it would replace another user's session; ``None``: whose is not known.
+
+    Every browser sends ``Accept``; what sends none is a program, which has no page that could be mixed.
+    """
+    environ = request.environ
+    if "HTTP_ACCEPT" not in environ or forwarded.is_navigation(environ):
+        return
+    present = services().gate.find(gate_cookie())
+    if present is not None and (verdict is None or not _is_same(present, verdict)):
+        raise Forbidden("only going to a page signs in here")
 
 
 def _is_wanted(caller: Caller) -> bool:
@@ -174,12 +276,12 @@ def _option(name: str) -> bool:
     return bool(request.environ.get("QUERY_STRING")) and request.args.getlist(name) == ["1"]
 
 
-def _error(status: int, message: str, members: Mapping[str, Any]) -> Response | None:
+def error_response(status: int, message: str, members: Mapping[str, Any]) -> Response | None:
     """Return what stands for an error of these calls in a browser; ``None``: the usual envelope."""
-    del message, members
-    if status == NotAuthenticated.status and request.endpoint == "gate.check":
-        return _redirect_to_sign_in()
-    return None
+    del members
+    if request.endpoint == "gate.check":
+        return _redirect_to_sign_in() if status == NotAuthenticated.status else None
+    return error_page(status, message) if forwarded.accepts_html(request.environ) else None
 
 
 def _redirect_to_sign_in() -> Response | None:
@@ -197,17 +299,10 @@ def _redirect_to_sign_in() -> Response | None:
     return response
 
 
-def _may_replace_session(verdict: Verdict) -> bool:
-    """Whether a token in the URL becomes the browser's session: only if it lasts longer, and not another's.
-
-    An image with a foreign token must not swap users; only somebody who goes to a page does.
-    """
-    present = services().gate.find(gate_cookie())
-    if present is None:
-        return _outlives(verdict, services().clock())
-    if verdict.user is not None and fold(present.user.name) != fold(verdict.user.name):
-        return request.headers.get("Sec-Fetch-Mode") == "navigate" and _outlives(verdict, services().clock())
-    return _outlives(verdict, present.expires)
+def _is_same(present: Admitted, verdict: Verdict) -> bool:
+    """Return whether a session and a token are of one user, by one application: all requirements see them alike."""
+    same_user = verdict.user is not None and fold(present.user.name) == fold(verdict.user.name)
+    return same_user and verdict.application is not None and present.application.name == verdict.application.name
 
 
 def _outlives(verdict: Verdict, moment: float) -> bool:
@@ -215,24 +310,8 @@ def _outlives(verdict: Verdict, moment: float) -> bool:
     return verdict.vouched is not None and verdict.vouched.expires > moment
 
 
-def _set_cookie(response: Response, cookie: str) -> None:
-    samesite = services().settings.gate_samesite
-    across_sites = samesite == "None"
-    response.set_cookie(
-        GATE_COOKIE,
-        cookie,
-        path="/",
-        httponly=True,
-        samesite=samesite,
-        # Browsers take such a cookie over https only, and keep it for each embedding site apart.
-        secure=across_sites or request.is_secure,
-        partitioned=across_sites,
-    )
-
-
 @blueprint.record
 def _add_check(state: BlueprintSetupState) -> None:
-    answer_errors_as(state.app, blueprint.name, _error)
     # By hand: a route of Flask's always has a list of methods, and a proxy may ask with any.
     state.app.url_map.add(Rule(f"{state.url_prefix or ''}/auth/check", endpoint="gate.check"))
     state.app.view_functions["gate.check"] = check

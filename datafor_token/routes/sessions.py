@@ -6,6 +6,7 @@ from datafor_token.auth import SESSION_COOKIE, client_address, session_cookie
 from datafor_token.errors import WrongPassword
 from datafor_token.events import Event, Kind
 from datafor_token.responses import success
+from datafor_token.routes.gate_cookies import end_gate_session
 from datafor_token.routes.inputs import fields_of_body
 from datafor_token.routes.paths import EXTENSION, cookie_attributes
 from datafor_token.schemas import LoginSchema
@@ -30,10 +31,11 @@ def login() -> Response:
 
 @blueprint.route(f"{EXTENSION}/auth/logout", methods=["GET", "POST"])
 def logout() -> Response:
-    """End the session, if there is one; its cookie counts nowhere any more."""
+    """End the session and the gate session of this browser, if there are any."""
     services().sessions.close(session_cookie())
     response = success(code="200")
     response.delete_cookie(SESSION_COOKIE, **cookie_attributes())
+    end_gate_session(response)
     return response
 
 
