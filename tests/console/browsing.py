@@ -24,7 +24,7 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
             # A root's Chromium has no sandbox; the named host is for tests of plain http beyond localhost.
-            args=["--no-sandbox", "--host-resolver-rules=MAP console.test 127.0.0.1"],
+            args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
         )
         yield browser
         browser.close()

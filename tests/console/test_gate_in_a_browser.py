@@ -1,0 +1,229 @@
+"""Two users in one Chromium, on plain http beyond localhost, behind a real nginx."""
+
+import html
+import http.server
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext
+
+from tests.console.browsing import register
+from tests.support import STRONG_SECRET, Server, free_port, need, wait_for
+from tests.tokens import token
+
+# Chromium sends Sec-Fetch-* to localhost over plain http too, but not to this host.
+HOST = "intra.test"
+# Small on purpose: the shipped configuration has tests of its own.
+NGINX = """
+daemon off; user root; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    server {{
+        listen 127.0.0.1:{port};
+        location /auth/ {{ proxy_set_header Host $http_host; proxy_pass http://127.0.0.1:{service}; }}
+        location / {{
+            auth_request /check;
+            auth_request_set $user $upstream_http_remote_user;
+            auth_request_set $cookie $upstream_http_set_cookie;
+            add_header Set-Cookie $cookie always;
+            proxy_set_header Remote-User $user;
+            proxy_pass http://127.0.0.1:{protected};
+        }}
+        location = /check {{
+            internal;
+            proxy_pass http://127.0.0.1:{service}/auth/check;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Original-URI $request_uri;
+            proxy_set_header X-Original-Method $request_method;
+        }}
+    }}
+}}
+"""
+PAGE = """<!doctype html><title>{user}</title><h1>{user}</h1>
+<img src="/part.png?page={number}"><script src="/part.js?page={number}"></script>
+<iframe src="/frame.html?page={number}"></iframe>{more}
+<script>
+window.done = Promise.all([
+    fetch("/part.json?page={number}"), fetch("/form?page={number}", {{method: "POST"}}),
+    new Promise(resolve => addEventListener("load", resolve)),
+]);
+</script>
+"""
+
+
+class Seen(NamedTuple):
+    """One request that reached the protected application."""
+
+    method: str
+    path: str
+    user: str
+    fetch_mode: str | None
+
+
+class Application(http.server.ThreadingHTTPServer):
+    """The protected application: ``seen`` are its requests, ``more`` is put into its page."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.more = ""
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Says on a page who it is for, and has it ask for parts in every way."""
+
+    server: Application
+
+    def do_GET(self) -> None:
+        user = self.headers.get("Remote-User", "")
+        self.server.seen.append(Seen(self.command, self.path, user, self.headers.get("Sec-Fetch-Mode")))
+        body = b""
+        if self.path.startswith("/page"):
+            number = len(self.server.seen)
+            body = PAGE.format(user=html.escape(user), number=number, more=self.server.more).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if ".js" not in self.path else "text/javascript")
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+class Site(NamedTuple):
+    """A running site: its address, the service, the protected application."""
+
+    address: str
+    service: Server
+    application: Application
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    need("nginx")
+    folder = tmp_path_factory.mktemp("gate")
+    service = Server(folder).start()
+    register(service, name="ERP")
+    application = Application()
+    threading.Thread(target=application.serve_forever, daemon=True).start()
+    port = free_port()
+    text = NGINX.format(folder=folder, port=port, service=service.port, protected=application.server_port)
+    (folder / "nginx.conf").write_text(text)
+    nginx = [str(shutil.which("nginx")), "-c", str(folder / "nginx.conf"), "-e", str(folder / "start.log")]
+    process = subprocess.Popen(nginx, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        yield Site(f"http://{HOST}:{port}", service, application)
+    finally:
+        process.terminate()
+        process.wait(30)
+        application.shutdown()
+        application.server_close()
+        service.stop()
+
+
+@pytest.fixture
+def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+    site.application.seen.clear()
+    site.application.more = ""
+    context = browser.new_context(locale="en-GB")
+    yield context
+    context.close()
+
+
+def signed(name: str) -> str:
+    return token({"loginname": name, "exp": int(time.time()) + 3600}, STRONG_SECRET)
+
+
+def users_of(context: BrowserContext, site: Site, path: str) -> set[str]:
+    """Open a page in a tab of its own; return the users that it and all of its parts were for."""
+    site.application.seen.clear()
+    page = context.new_page()
+    page.goto(site.address + path)
+    page.evaluate("window.done")
+    page.close()
+    parts = [one for one in site.application.seen if "?page=" in one.path]
+    assert {one.path.partition("?")[0] for one in parts} == {
+        "/part.png", "/part.js", "/frame.html", "/part.json", "/form",
+    }  # fmt: skip
+    assert {one.fetch_mode for one in site.application.seen} == {None}
+    return {one.user for one in site.application.seen}
+
+
+def test_two_users_in_one_browser(context: BrowserContext, site: Site) -> None:
+    """A page that bert's link opens in anna's browser is bert's with all of its parts, and so is the next one."""
+    assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna"}
+    assert users_of(context, site, "/page") == {"anna"}
+    assert users_of(context, site, f"/page?token={signed('bert')}") == {"bert"}
+    assert users_of(context, site, "/page") == {"bert"}
+    assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna"}
+
+
+def test_a_foreign_image_does_not_swap(context: BrowserContext, site: Site) -> None:
+    """Images, scripts and calls with bert's token in anna's page, also at the entrance, leave the page anna's."""
+    text = signed("bert")
+    site.application.more = (
+        f'<img src="/foreign.png?token={text}"><script src="/foreign.js?token={text}"></script>'
+        f'<img src="/auth/enter?token={text}"><script>fetch("/foreign.json?token={text}")</script>'
+    )
+    assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna", "bert"}
+    foreign = [one for one in site.application.seen if "/foreign" in one.path]
+    assert {one.user for one in foreign} == {"bert"}
+    assert {one.user for one in site.application.seen if one not in foreign} == {"anna"}
+    site.application.more = ""
+    assert users_of(context, site, "/page") == {"anna"}
+
+
+def test_the_entrance_swaps(context: BrowserContext, site: Site) -> None:
+    """The entrance signs bert in where anna was, and his page is his."""
+    assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna"}
+    entrance = f"/auth/enter?token={signed('bert')}&next={quote('/page?a=1&b=2', safe='')}"
+    assert users_of(context, site, entrance) == {"bert"}
+    assert site.application.seen[0].path == "/page?a=1&b=2"
+    page = context.new_page()
+    response = page.goto(f"{site.address}/auth/enter?token=x&next=/page")
+    assert response is not None
+    assert response.status == 401
+    assert page.get_by_role("heading").inner_text() == "Sign-in failed"
+    assert users_of(context, site, "/page") == {"bert"}
+
+
+def test_signing_out(context: BrowserContext, site: Site) -> None:
+    """A link of the application signs out at once, and the page is closed."""
+    assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna"}
+    site.application.more = '<a href="/auth/leave">out</a>'
+    page = context.new_page()
+    page.goto(f"{site.address}/page")
+    page.get_by_role("link").click()
+    assert page.get_by_role("heading").inner_text() == "You are signed out"
+    assert context.cookies() == []
+    response = page.goto(f"{site.address}/page")
+    assert response is not None
+    assert response.status == 401
+
+
+def test_a_link_elsewhere_asks(context: BrowserContext, site: Site) -> None:
+    """A link of another site leads to a page that asks, whose button signs out."""
+    local = site.address.replace(HOST, "127.0.0.1")
+    page = context.new_page()
+    page.goto(f"{local}/page?token={signed('anna')}")
+    site.application.more = f'<a href="{local}/auth/leave?next=/page">out</a>'
+    page.goto(f"{site.address}/page?token={signed('bert')}")
+    page.get_by_role("link").click()
+    assert page.get_by_role("heading").inner_text() == "Sign out?"
+    assert page.request.get(f"{local}/page").status == 200
+    page.get_by_role("button").click()
+    page.wait_for_url(f"{local}/page")
+    assert page.request.get(f"{local}/page").status == 401
