@@ -12,6 +12,8 @@ _URI_HEADERS = ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_
 # Traefik and Caddy set the first, nginx configurations the second: nginx asks with GET, whatever the request was.
 _METHOD_HEADERS = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
 
+_PURPOSE_HEADERS = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ", "HTTP_X_PURPOSE")
+
 
 def query_pairs(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the parameters in the URL of the original request.
@@ -33,6 +35,12 @@ def is_navigation(environ: Mapping[str, Any]) -> bool:
     method = next((environ[name] for name in _METHOD_HEADERS if environ.get(name)), environ["REQUEST_METHOD"])
     by_script = environ.get("HTTP_X_REQUESTED_WITH", "").lower() == "xmlhttprequest"
     return bool(method == "GET") and accepts_html(environ) and not by_script
+
+
+def is_prefetch(environ: Mapping[str, Any]) -> bool:
+    """Return whether a browser asks ahead of a click, or for a preview: nobody sees the page yet, if ever."""
+    purposes = " ".join(environ.get(name, "") for name in _PURPOSE_HEADERS).lower()
+    return any(word in purposes for word in ("prefetch", "prerender", "preview"))
 
 
 def accepts_html(environ: Mapping[str, Any]) -> bool:

@@ -113,6 +113,9 @@ def _keep(response: Response, verdict: Verdict) -> None:
     others = present is not None and not _is_same(present, verdict)
     if others and not navigates:
         return
+    if others and forwarded.is_prefetch(request.environ):
+        # The other user's page is still the one that is shown. After an error, browsers ask again when they go there.
+        raise Forbidden("a preview does not change who is signed in")
     if not _outlives(verdict, present.expires if present is not None and not others else services().clock()):
         if others:
             raise InvalidToken(reason="expired: it cannot replace the session of another user")
@@ -127,6 +130,8 @@ def _keep(response: Response, verdict: Verdict) -> None:
         return
     if cookie is not None:
         set_gate_cookie(response, cookie)
+    elif others:
+        raise NotAuthenticated
 
 
 @blueprint.get("/auth/enter")
@@ -181,7 +186,9 @@ def leave() -> Response:
     """End the gate session, and go on to ``next``, to ``SIGN_OUT_URL``, or nowhere."""
     wanted = fields_of_query(_leave)
     _refuse_lost_parameters(_pairs())
-    if request.method != "POST" and (request.method == "HEAD" or is_cross_site() or _looks_ahead()):
+    if request.method != "POST" and (
+        request.method == "HEAD" or is_cross_site() or forwarded.is_prefetch(request.environ)
+    ):
         # From elsewhere, anybody could sign people out.
         return ask_page()
     target = wanted.get("next") or services().settings.sign_out_url
@@ -217,14 +224,8 @@ def _refuse_previews(*, with_ticket: bool) -> None:
     """Whoever only looks at a link, for a preview or ahead of a click, must not use it up; an image is no page."""
     if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         raise Forbidden("only going to a page signs in here")
-    if with_ticket and (request.method == "HEAD" or _looks_ahead()):
+    if with_ticket and (request.method == "HEAD" or forwarded.is_prefetch(request.environ)):
         raise Forbidden("a one-time link is not used up by a preview")
-
-
-def _looks_ahead() -> bool:
-    """Return whether the request is a browser's prefetch, or a preview."""
-    purposes = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"))
-    return any(word in purposes.lower() for word in ("prefetch", "prerender", "preview"))
 
 
 def _refuse_parts_of_pages(verdict: Verdict | None) -> None:

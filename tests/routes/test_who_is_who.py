@@ -108,6 +108,15 @@ class TestTwoUsers:
             assert identity(check(app, uri("bert"), **page))[0] == "bert"
             assert identity(check(app, uri("anna"), Cookie=anna, **page))[0] == "anna"
 
+    def test_no_swap_ahead_of_a_click(self, app: Flask) -> None:
+        """A prefetch of bert's link is refused while anna's page is shown; what is her own, or nobody's, passes."""
+        anna = session_of(app, "anna")
+        ahead = {**PAGES[0], "Sec_Purpose": "prefetch;prerender"}
+        response = check(app, uri("bert"), Cookie=anna, **ahead)
+        assert (response.status_code, gate_of(response)) == (403, "")
+        assert check(app, uri("anna"), Cookie=anna, **ahead).status_code == 200
+        assert gate_of(check(app, uri("bert"), **ahead)) != ""
+
     @pytest.mark.parametrize("page", PAGES)
     def test_one_user_by_two_applications(self, app: Flask, page: dict[str, str]) -> None:
         """A page of the same user by another application swaps too: a requirement may name the application."""
