@@ -155,7 +155,14 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
         trail = Audit(log_file, clock, origin.origin, metrics, keys.derived("audit"))
-        throttle = Throttle(settings.data_dir, clock, keys.derived("throttle"), settings.ratelimit_storage_uri)
+        throttle = Throttle(
+            settings.data_dir,
+            clock,
+            keys.derived("throttle"),
+            settings.ratelimit_storage_uri,
+            # Without a proxy that is believed, an address may be that of a proxy, and so everybody's.
+            bound_names=settings.trusted_proxies > 0,
+        )
         accounts = users.Users(store, passwords, throttle, trail)
         made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
     except StoreUnavailable as error:

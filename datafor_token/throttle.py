@@ -1,224 +1,137 @@
 """Failed passwords, counted for each user name and address over all workers, with no server to run.
 
-The counting in a moving window is the library's (``limits``); it has no storage for files, so that is
-here: a fixed number of small files, each with a bound, so that no attacker fills the disk. What is
-counted is not worth an fsync. Where the disk cannot be written, each worker counts in memory.
+An attempt is reserved before its password is verified, so that many at once are not all verified. A reservation
+without a result (its worker was killed) lapses. Where the disk cannot be written, each worker counts in memory.
 
 Several hosts count together in a Redis, when the setting ``RATELIMIT_STORAGE_URI`` names one. While that does not
 answer each host counts for itself, as without the setting: passwords stay bounded, and nobody is kept out.
 """
 
 import contextlib
-import errno
-import functools
 import hashlib
 import hmac
 import logging
-import os
-import threading
+import math
+import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MovingWindowSupport, Storage
-from limits.strategies import MovingWindowRateLimiter
-
-from datafor_token import addresses, logs, strict_json
+from datafor_token import addresses, logs
+from datafor_token.counts import Counts, FileCounts, MemoryCounts
 from datafor_token.errors import StoreUnavailable, TooManyAttempts
 from datafor_token.names import fold
-from datafor_token.shared_counts import counts_in
-from datafor_token.store.disk import make_folder
-from datafor_token.store.locking import exclusive
+from datafor_token.shared_counts import SharedCounts
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 FOLDER = "throttle"
-_FAILED_PASSWORDS = RateLimitItemPerMinute(10, 5)  # ten in five minutes
-_FILES = 64
-_MOST_KEYS = 500  # in one file; beyond it the ones that were quiet for longest are forgotten
-_AWAY = 5.0  # seconds for which a Redis that failed is not asked again
-_LONGEST_WAIT = 0.5  # seconds for a file that another worker has
-_LARGEST_FILE = 1024 * 1024  # bytes; five times what the bounds allow
-
-Table = dict[str, list[float]]
+_WINDOW = 300  # seconds for which a failed password counts
+_LAPSE = 10  # seconds for which a reservation without a result counts
+_MOST_FAILED = 10  # passwords of one name from one address within the window
+_MOST_NAMES = 50  # names with a failed password from one address within the window
+_AWAY = 5.0  # seconds for which a storage that failed is not asked again
+_DIGEST = 16  # bytes
 
 
 class Throttle:
-    """Who tried too often. ``clock`` answers seconds since 1970.
+    """Bounds on failed passwords. ``clock`` returns seconds since 1970.
 
-    ``key`` is this installation's own: nobody can compute ahead whose counts lie in one file. ``shared`` is the
-    URI of a Redis in which several hosts count; raises ``StartError`` where it is none.
+    ``key`` is this installation's own: nobody can compute ahead in which file a name is counted. ``shared`` is the
+    URI of a Redis in which several hosts count; raises ``StartError`` where it is none. ``bound_names``: also bound
+    how many names fail from one address, which must then be the client's and not that of a proxy for all of them.
     """
 
-    def __init__(self, data_dir: Path, clock: Callable[[], float], key: bytes, shared: str = "") -> None:
-        self._clock = clock
+    def __init__(
+        self, data_dir: Path, clock: Callable[[], float], key: bytes, shared: str = "", *, bound_names: bool = False
+    ) -> None:
         self._key = key
-        counters: list[Any] = [_Files(data_dir / FOLDER, clock), _Windows(clock)]
+        self._bound_names = bound_names
+        self._files, self._memory = FileCounts(data_dir / FOLDER, clock, _WINDOW), MemoryCounts(clock, _WINDOW)
+        # The first one that works counts.
+        self._storages: list[Counts] = [self._files, self._memory]
+        self._failures: tuple[type[Exception], ...] = (OSError, StoreUnavailable)
         if shared:
-            counters.insert(0, counts_in(shared))
-        # The first one that works counts; each of them may say that it is enough.
-        self._limiters = [MovingWindowRateLimiter(counter) for counter in counters]
-        self._shared = self._limiters[0] if shared else None
-        self._away_until = 0.0
-        self._broken = (OSError, StoreUnavailable, *(counters[0].base_exceptions,))
+            redis = SharedCounts(shared, _WINDOW)
+            self._storages.insert(0, redis)
+            self._failures += redis.failures
+        self._away_until: dict[int, float] = {}
 
     def check(self, name: str, address: str) -> None:
         """Raise ``TooManyAttempts`` when the next attempt would be one too many."""
-        key = self._named(name, address)
-        for limiter in self._answering():
-            try:
-                if not limiter.test(_FAILED_PASSWORDS, key):
-                    reset = limiter.get_window_stats(_FAILED_PASSWORDS, key).reset_time
-                    raise TooManyAttempts(max(1, round(reset - self._clock())))
-            except self._broken as error:
-                # Then the next one's count is the one that counts, as ``count`` says in the log.
-                if limiter is self._shared:
-                    self._failed(limiter, error)
+        self._ask(lambda counts: self._attempt(counts, name, address).add(0))
 
-    def count(self, name: str, address: str) -> Callable[[], None]:
-        """Count an attempt before it is judged, so that many at once are not all judged.
+    def reserve(self, name: str, address: str) -> "Attempt":
+        """Reserve an attempt, whose result is to be told to it; raises ``TooManyAttempts``."""
 
-        Answers what takes it back, for the attempt that is no failure; raises ``TooManyAttempts``.
-        """
-        key = self._named(name, address)
-        for limiter in self._answering():
-            try:
-                counted = limiter.hit(_FAILED_PASSWORDS, key)
-            except self._broken as error:
-                self._failed(limiter, error)
-                continue
-            if not counted:
-                self.check(name, address)
-                raise TooManyAttempts(1)
-            return functools.partial(self._release, limiter, key)
-        raise TooManyAttempts(1)
+        def reserve(counts: Counts) -> Attempt:
+            attempt = self._attempt(counts, name, address)
+            attempt.add(_LAPSE)
+            return attempt
 
-    def _answering(self) -> list[MovingWindowRateLimiter]:
-        """Those that count: not a Redis that hung a moment ago, or each attempt would wait for it again."""
-        away = time.monotonic() < self._away_until
-        return [limiter for limiter in self._limiters if not (away and limiter is self._shared)]
+        return self._ask(reserve)
 
-    def _failed(self, limiter: MovingWindowRateLimiter, error: Exception) -> None:
-        if limiter is self._shared:
-            self._away_until = time.monotonic() + _AWAY
+    def settle(self, attempt: "Attempt", *, right: bool) -> None:
+        """Count an attempt as failed, or no longer: a right password does not forgive earlier wrong ones."""
+        try:
+            attempt.settle(right=right, seconds=_WINDOW)
+        except self._failures as error:
+            self._failed(attempt.counts, error)
+            attempt.counts = self._memory
+            attempt.settle(right=right, seconds=_WINDOW)
+
+    def _attempt(self, counts: Counts, name: str, address: str) -> "Attempt":
+        """What one attacker has in common: the name in any spelling, and the address or, for IPv6, its network."""
+        client = addresses.client_of(address)
+        names = self._hashed(f"\0{client}") if self._bound_names else None
+        return Attempt(counts, self._hashed(f"{fold(name[:2048])}\0{client}"), names)
+
+    def _hashed(self, text: str) -> str:
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)[:_DIGEST].hex()
+
+    def _ask(self, question: Callable[[Counts], T]) -> T:
+        """Ask the first storage that answers; not one that failed a moment ago, which may hang again."""
+        for counts in self._storages:
+            if time.monotonic() >= self._away_until.get(id(counts), 0.0):
+                try:
+                    return question(counts)
+                except self._failures as error:
+                    self._failed(counts, error)
+        return question(self._memory)
+
+    def _failed(self, counts: Counts, error: Exception) -> None:
+        self._away_until[id(counts)] = time.monotonic() + _AWAY
         reason = getattr(error, "reason", None) or type(error).__name__
-        whose = "this worker" if limiter is self._limiters[-2] else "this host"
+        whose = "this worker" if counts is self._files else "this host"
         log.warning(logs.event(event=f"failed passwords are counted by {whose} alone", reason=reason))
 
-    def _release(self, limiter: MovingWindowRateLimiter, key: str) -> None:
-        # A count too many is the smaller evil where the disk broke in between.
-        with contextlib.suppress(*self._broken):
-            limiter.clear(_FAILED_PASSWORDS, key)
 
-    def _named(self, name: str, address: str) -> str:
-        """What one attacker has in common: the name in any spelling, and the host or, for IPv6, its network."""
-        text = f"{fold(name[:2048])}\0{addresses.client_of(address)}".encode("utf-8", "surrogatepass")
-        return hmac.digest(self._key, text, hashlib.sha256).hex()
+class Attempt:
+    """One attempt of a name from an address: a member of the set of its attempts, and the name one of the address's."""
 
+    def __init__(self, counts: Counts, key: str, names: str | None) -> None:
+        self.counts = counts
+        self._key, self._names = key, names
+        self._id = secrets.token_hex(8)
 
-class _Windows(Storage, MovingWindowSupport):
-    """A storage of ``limits`` for moving windows, in the memory of this process."""
+    def add(self, seconds: float) -> None:
+        """Count it for so many seconds (0: only ask whether it could be); raises ``TooManyAttempts``."""
+        wait = self.counts.add(self._key, self._id, seconds, _MOST_FAILED)
+        if wait is None and self._names is not None:
+            # The key stands for the name; of another address it would be another one.
+            wait = self.counts.add(self._names, self._key, seconds, _MOST_NAMES)
+            if wait is not None and seconds:
+                self.counts.remove(self._key, self._id)
+        if wait is not None:
+            raise TooManyAttempts(max(1, math.ceil(wait)))
 
-    STORAGE_SCHEME = None
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__()
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._memory: Table = {}
-
-    @contextlib.contextmanager
-    def _table(self, _: str) -> Iterator[Table]:
-        """The counts among which the key's are, to be read and changed by nobody else meanwhile."""
-        with self._lock:
-            yield self._memory
-
-    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` more unless that makes more than ``limit`` within ``expiry`` seconds."""
-        with self._table(key) as table:
-            # Only now: what others counted while this one waited would lie in its future, and be dropped.
-            now = self._clock()
-            recent = [moment for moment in table.get(key, []) if now - expiry < moment <= now]
-            if len(recent) + amount > limit:
-                return False
-            # Last in the table: the first ones are those that were quiet for longest.
-            table.pop(key, None)
-            table[key] = recent + [now] * amount
-            while len(table) > _MOST_KEYS:
-                del table[next(iter(table))]
-        return True
-
-    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the window's oldest count was, and how many there are in it."""
-        with self._table(key) as table:
-            now = self._clock()
-            recent = [moment for moment in table.get(key, []) if now - expiry < moment <= now][-limit:]
-        return (recent[0] if recent else now), len(recent)
-
-    def clear(self, key: str) -> None:
-        """Take back the last count: a right password is none, and does not make the wrong ones good."""
-        with self._table(key) as table:
-            if table.get(key):
-                table[key] = table[key][:-1]
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What may go wrong with a disk."""
-        return OSError
-
-    def check(self) -> bool:
-        """Memory always works."""
-        return True
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Of fixed windows, which are not used here."""
-        raise NotImplementedError
-
-    def get(self, key: str) -> int:
-        """The same."""
-        raise NotImplementedError
-
-    def get_expiry(self, key: str) -> float:
-        """The same."""
-        raise NotImplementedError
-
-    def reset(self) -> int | None:
-        """The same."""
-        raise NotImplementedError
-
-
-class _Files(_Windows):
-    """The same in files that all workers share."""
-
-    def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
-        self._folder = folder
-
-    @contextlib.contextmanager
-    def _table(self, key: str) -> Iterator[Table]:
-        make_folder(self._folder)
-        number = int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % _FILES
-        with exclusive(self._folder / f"{number:02d}", _LONGEST_WAIT) as descriptor:
-            before = os.pread(descriptor, _LARGEST_FILE, 0)
-            table = _read(before)
-            yield table
-            after = strict_json.compact(table).encode()
-            if after != before:
-                # First the room, so that a full disk is an error and not half a table.
-                os.posix_fallocate(descriptor, 0, len(after))
-                if os.pwrite(descriptor, after, 0) != len(after):
-                    raise OSError(errno.ENOSPC, "short write")
-                os.ftruncate(descriptor, len(after))
-
-
-def _read(data: bytes) -> Table:
-    """The counts of a file; one that was mutilated by hand, or by a crash, begins anew."""
-    with contextlib.suppress(ValueError):
-        table = strict_json.loads(data)
-        if isinstance(table, dict) and all(isinstance(moments, list) for moments in table.values()):
-            return {
-                key: [moment for moment in moments if type(moment) in (int, float)] for key, moments in table.items()
-            }
-    return {}
+    def settle(self, *, right: bool, seconds: float) -> None:
+        """Count it as failed for so many seconds; a right one no longer, nor its name unless others of it count."""
+        if not right:
+            # One that took so long that it lapsed may find its place taken: there are enough without it.
+            with contextlib.suppress(TooManyAttempts):
+                self.add(seconds)
+        elif not self.counts.remove(self._key, self._id) and self._names is not None:
+            self.counts.remove(self._names, self._key)

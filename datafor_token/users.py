@@ -154,11 +154,10 @@ class Users:
             # Of several calls with the same password that waited here, the first one hashed it for all.
             if self._passwords.remembers(stored, password):
                 return True
-            forgive = self._throttle.count(name, address)
-            if not self._passwords.match(stored, password):
-                return False
-            forgive()
-        return True
+            attempt = self._throttle.reserve(name, address)
+            right = self._passwords.match(stored, password)
+            self._throttle.settle(attempt, right=right)
+        return right
 
     def hashed(self, password: str) -> str:
         """What is kept of a password."""

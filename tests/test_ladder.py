@@ -56,7 +56,7 @@ LADDER = [
     {"store.sql_schema"},
     {"metrics"},
     {"audit", "passwords", "sealing", "throttle", "store.metered"},
-    {"fields", "forwarded", "verifier"},
+    {"counts", "fields", "forwarded", "verifier"},
     {"audit_files", "listing", "merging", "metric_files", "secrecy", "store.restoring"},
     {"applications", "audit_log", "forms"},
     {"store.sql_engine", "store.sql_errors"},
@@ -80,7 +80,6 @@ HOMES = {
     "marshmallow": {"fields", "schemas", "openapi.answers", "openapi.audit_answers", "openapi.refusals"},
     "apispec": {"openapi.document"},
     "qs_codec": {"forms"},
-    "limits": {"shared_counts", "throttle"},
     "sqlalchemy": {
         f"store.sql{part}" for part in ("", "_engine", "_errors", "_rows", "_schema", "_transactions", "_url")
     },
