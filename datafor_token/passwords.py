@@ -1,4 +1,4 @@
-"""Passwords: hashed with argon2id, a right one remembered for a minute, only so many hashes at once."""
+"""Passwords: hashed with argon2id, a right one cached for a minute, one hash at a time in each worker."""
 
 import os
 import secrets
@@ -7,18 +7,23 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import ParamSpec, TypeVar
 
 import argon2
 
-from datafor_token import cores
+from datafor_token import blocking, cores
 from datafor_token.errors import Overloaded, RecordDamaged
 from datafor_token.keys import SharedKey
+from datafor_token.rules import LONGEST_PASSWORD
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _REMEMBERED_SECONDS = 60
 _MOST_REMEMBERED = 1024
-# Each hash takes 64 MiB and a core: two at once in a worker, and nobody waits longer than this for one.
-_HASHES_AT_ONCE = 2
-_LONGEST_WAIT = 10.0  # seconds
+# Each hash takes 64 MiB, and four threads of its own: several at once in a worker are no faster together.
+_HASHES_AT_ONCE = 1
+_MOST_WAITING = 64  # requests; each of them holds a thread and its connection
+_LONGEST_WAIT = 20.0  # seconds; twenty at once on a busy machine take half of it
 _NICENESS = 10  # a ninth of the weight of others, where all want to run
 
 
@@ -42,7 +47,7 @@ class Passwords:
         # Begun once: the standard library's takes three times as long with OpenSSL 3.
         self._key = SharedKey("HS256", os.urandom(32))
         self._remembered: dict[bytes, float] = {}
-        self._process: int | None = None
+        self._queue = threading.BoundedSemaphore(_MOST_WAITING)
         self._slots = threading.BoundedSemaphore(_HASHES_AT_ONCE)
         # What a password of nobody is compared with, so that nobody costs as much as somebody.
         self._nobody = hasher.hash(secrets.token_urlsafe(32))
@@ -50,7 +55,7 @@ class Passwords:
     def hash(self, password: str) -> str:
         """The argon2id hash of a new password, in its standard text form."""
         with self.slot():
-            return self._hasher.hash(password)
+            return _aside(self._hasher.hash, password)
 
     def remembers(self, stored: str, password: str) -> bool:
         """Whether ``password`` was right for the hash ``stored`` within the last minute."""
@@ -60,12 +65,18 @@ class Passwords:
         return remembered
 
     def match(self, stored: str, password: str) -> bool:
-        """Whether ``password`` is the one of the hash ``stored``; an empty ``stored`` takes as long and is no.
+        """Return whether ``password`` is the one of the hash ``stored``; an empty ``stored`` takes as long and is not.
 
-        To be called within a ``slot``.
+        Call it within a ``slot``.
         """
+        # No password that can be set is longer: what is cut off makes it a wrong one, whatever the rest is.
+        known = stored and len(password) <= LONGEST_PASSWORD
         try:
-            self._give_way(stored or self._nobody, password.encode(errors="replace"))
+            _aside(
+                self._hasher.verify,
+                stored if known else self._nobody,
+                password[:LONGEST_PASSWORD].encode(errors="replace"),
+            )
         except argon2.exceptions.VerifyMismatchError:
             return False
         except argon2.exceptions.InvalidHashError:
@@ -73,7 +84,7 @@ class Passwords:
         except argon2.exceptions.VerificationError:
             # No memory for the hash, as far as argon2 says anything.
             raise Overloaded from None
-        if not stored:
+        if not known:
             return False
         self._remember(self._mark(stored, password))
         return True
@@ -88,26 +99,33 @@ class Passwords:
             self._remembered.clear()
         self._remembered[mark] = self._clock()
 
-    def _give_way(self, stored: str, password: bytes) -> None:
-        """Verify in a thread that gives way: whoever guesses passwords must not slow down who has one.
-
-        One hash takes both cores of a small machine; with its four threads it had more of them than all requests.
-        """
-        if self._process != os.getpid():
-            # In a process that was forked, the threads of the one before are not there.
-            self._threads = ThreadPoolExecutor(_HASHES_AT_ONCE, initializer=_be_nice)
-            self._process = os.getpid()
-        self._threads.submit(self._hasher.verify, stored, password).result()
-
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """A place to hash in, of which there are few; raises ``Overloaded`` after too long a wait."""
-        if not self._slots.acquire(timeout=_LONGEST_WAIT):
+        """Wait for one's turn to hash; raises ``Overloaded`` where too many wait, or this one for too long.
+
+        Meanwhile other requests are served: whoever guesses passwords must not hold the threads of those who have one.
+        """
+        if not self._queue.acquire(blocking=False):
             raise Overloaded
         try:
-            yield
+            with blocking.waiting():
+                if not self._slots.acquire(timeout=_LONGEST_WAIT):
+                    raise Overloaded
+                try:
+                    yield
+                finally:
+                    self._slots.release()
         finally:
-            self._slots.release()
+            self._queue.release()
+
+
+def _aside(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """Hash in a thread that gives way to requests: with its four threads, one hash had more of a core than they.
+
+    A thread of its own each time, for a thousandth of the hash: no pool that a fork would leave without its threads.
+    """
+    with ThreadPoolExecutor(1, initializer=_be_nice) as thread:
+        return thread.submit(function, *arguments, **named).result()
 
 
 def _be_nice() -> None:

@@ -14,6 +14,7 @@ from datafor_token.errors import RuleError
 from datafor_token.keys import ALGORITHMS, is_shared
 
 LONGEST_EXPIRE = 315_360_000  # seconds: ten years
+LONGEST_PASSWORD = 1024  # characters
 DEFAULT_GRACE, LONGEST_GRACE = 3600, 2_592_000  # seconds: an hour, thirty days
 DEFAULT_TICKET, LONGEST_TICKET = 60, 86_400  # seconds: a minute, a day
 # What ``moment`` reads, but for days that no calendar has.

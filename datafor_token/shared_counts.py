@@ -47,7 +47,7 @@ class SharedCounts:
                 " `.venv/bin/python -m pip install -r requirements-sql.txt`"
             ) from None
         try:
-            client: Any = redis.from_url(  # type: ignore[no-untyped-call]
+            client: Any = redis.from_url(
                 uri.replace("redis+unix:", "unix:", 1),
                 socket_timeout=_LONGEST_WAIT,
                 socket_connect_timeout=_LONGEST_WAIT,

@@ -9,6 +9,7 @@ Everything at which a thread lets the others run (a system call, a lock) has the
 gunicorn does in several such steps for each request is done in one, where it comes to the same.
 """
 
+import contextlib
 import queue
 import select
 import selectors
@@ -16,14 +17,14 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
 
-from datafor_token import cores, messages
+from datafor_token import blocking, cores, messages
 
 _PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
 _FIRST_BYTE = 50  # milliseconds; gunicorn's own worker has a thread wait for 5 seconds
@@ -51,18 +52,25 @@ class _Outcome:
 class _Threads:
     """Connections on which something came, and as many threads as there are in the settings.
 
-    In place of the standard library's pool, whose locks were a tenth of a request.
+    In place of the standard library's pool, whose locks were a tenth of a request. A request that waits for long is
+    not counted: another thread is started in its place, and one ends when it goes on. A waiting thread costs nothing
+    but its stack; more threads that all serve cost up to 1.3 times the p99.
     """
 
     def __init__(self, worker: "Worker", number: int) -> None:
         self.waiting: queue.SimpleQueue[TConn | None] = queue.SimpleQueue()
         self._worker = worker
-        self._number = number
+        self._lock = threading.Lock()
+        self._too_many = 0  # threads that are to end
         for _ in range(number):
-            # A stop waits for requests, as long as graceful_timeout; one that takes longer is no reason to stay.
-            threading.Thread(target=self._serve, daemon=True).start()
+            self._start()
+
+    def _start(self) -> None:
+        # A stop waits for requests, as long as graceful_timeout; one that takes longer is no reason to stay.
+        threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
+        blocking.replace_with(self._replaced)
         while (conn := self.waiting.get()) is not None:
             try:
                 kept = self._worker.handle(conn)
@@ -71,10 +79,32 @@ class _Threads:
                 self._worker.log.exception("Error handling request")
                 kept = False
             self._worker.method_queue.defer(self._worker.finish_request, conn, _Outcome(kept))
+            if self._too_many and self._is_one_too_many():
+                return
+        # For the next thread: how many there are is not known.
+        self.waiting.put(None)
+
+    @contextlib.contextmanager
+    def _replaced(self) -> Iterator[None]:
+        """Have another thread serve in place of this one."""
+        if not self._is_one_too_many():
+            self._start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._too_many += 1
+
+    def _is_one_too_many(self) -> bool:
+        """Return whether there is a thread too many, which from now on there is not."""
+        with self._lock:
+            if not self._too_many:
+                return False
+            self._too_many -= 1
+            return True
 
     def shutdown(self, *, wait: bool) -> None:  # noqa: ARG002 - as gunicorn calls it
-        for _ in range(self._number):
-            self.waiting.put(None)
+        self.waiting.put(None)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types

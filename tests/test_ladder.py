@@ -64,7 +64,7 @@ LADDER = [
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept", "repeats"},
     {"events", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json"},
     {"setting_rules", "worker"},
-    {"addresses", "cookies", "cores", "errors", "messages"},
+    {"addresses", "blocking", "cookies", "cores", "errors", "messages"},
 ]
 PACKAGES = {"openapi", "store"}
 WEB = {name for rung in LADDER for name in rung if name.split(".")[0] in ("routes", "cli", "console")}

@@ -29,9 +29,11 @@ class CountingHasher(argon2.PasswordHasher):
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
         self.verified = 0
+        self.read: list[int] = []
 
     def verify(self, hash: str | bytes, password: str | bytes) -> bool:  # type: ignore[override]  # noqa: A002
         self.verified += 1
+        self.read.append(len(password))
         return super().verify(hash, password)
 
 
@@ -112,6 +114,31 @@ def test_memory_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> 
     for number in range(10):
         assert passwords.match(passwords.hash(str(number)), str(number))
         assert len(passwords._remembered) <= 3
+
+
+def test_a_long_password_costs_no_more(accounts: Users, hasher: CountingHasher) -> None:
+    """However long a password is, its hash reads 1024 characters of it; one that only begins rightly is wrong."""
+    read = hasher.read
+    stored = hasher.hash("x" * 1024)
+    passwords = accounts._passwords
+    assert passwords.match(stored, "x" * 1024)
+    assert not passwords.match(stored, "x" * 1025)
+    assert not passwords.match(stored, "x" * 1_000_000)
+    assert accounts.with_password("nobody", "x" * 1_000_000, "10.0.0.1") is None
+    assert read == [1024] * 4
+
+
+def test_too_many_do_not_wait(
+    accounts: Users, hasher: CountingHasher, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where as many wait as may, the next is told at once that there are too many sign-ins, without a hash."""
+    monkeypatch.setattr(passwords_module, "_MOST_WAITING", 1)
+    passwords = Passwords(hasher, time.time)
+    full = Users(store, passwords, accounts._throttle, accounts._audit)
+    with passwords.slot(), pytest.raises(Overloaded) as caught:
+        full.with_password("lena", "right", "10.0.0.1")
+    assert (caught.value.retry_after, hasher.verified) == (1, 0)
+    assert full.with_password("lena", "right", "10.0.0.1") is not None
 
 
 def test_waiting_for_a_hash_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,9 +261,15 @@ def test_hashes_give_way() -> None:
             seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
             return super().verify(*arguments)
 
+        def hash(self, *arguments: Any, **named: Any) -> Any:
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().hash(*arguments, **named)
+
     passwords = Passwords(Telling(time_cost=1, memory_cost=8, parallelism=1), time.time)
     usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    assert passwords.match(passwords.hash("right"), "right")
-    assert not passwords.match(passwords.hash("right"), "wrong")
-    assert seen == [max(usual, 10)] * 2
+    seen.clear()
+    stored = passwords.hash("right")
+    assert passwords.match(stored, "right")
+    assert not passwords.match(stored, "wrong")
+    assert seen == [max(usual, 10)] * 3
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == usual

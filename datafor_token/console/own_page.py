@@ -9,7 +9,7 @@ from datafor_token.auth import client_address
 from datafor_token.console import application_form, guard, pages
 from datafor_token.console.application_form import Filled
 from datafor_token.console.blueprint import blueprint
-from datafor_token.errors import InvalidInput, TooManyAttempts, WrongPassword
+from datafor_token.errors import InvalidInput, Overloaded, TooManyAttempts, WrongPassword
 from datafor_token.routes.tokens import issue_personal
 from datafor_token.schemas import OptionalNameSchema, PasswordSchema
 from datafor_token.services import services
@@ -31,9 +31,9 @@ def change_password() -> ResponseReturnValue:
         services().accounts.change_own_password(guard.caller().user, wanted["old"], wanted["new"], client_address())
     except InvalidInput as error:
         return _own(status=400, form=Filled({}, application_form.beside_fields(error, {})))
-    except (WrongPassword, TooManyAttempts) as error:
+    except (WrongPassword, TooManyAttempts, Overloaded) as error:
         wrong = {"old": [application_form.sentence(error.message)]}
-        return _own(status=error.status, form=Filled({}, wrong))
+        return pages.retrying(_own(status=error.status, form=Filled({}, wrong)), error)
     return pages.redirect_to("sign_in", "own_password")
 
 

@@ -12,6 +12,7 @@ from werkzeug.urls import iri_to_uri
 from datafor_token.console import assets, csrf, history, language, wording
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, gettext
+from datafor_token.errors import DataforTokenError
 from datafor_token.names import fold
 from datafor_token.routes.paths import proxy_prefix
 from datafor_token.services import services
@@ -100,6 +101,14 @@ def go_to(address: str) -> ResponseReturnValue:
 def made(answer: ResponseReturnValue) -> Response:
     """The answer of a view as the response that it becomes, to be given cookies."""
     response: Response = make_response(answer)
+    return response
+
+
+def retrying(answer: ResponseReturnValue, error: DataforTokenError) -> Response:
+    """Return the response with ``Retry-After`` where the error has one."""
+    response = made(answer)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 

@@ -29,10 +29,7 @@ def sign_in_now() -> ResponseReturnValue:
     try:
         user, cookie = open_session(guard.text("username"), guard.text("password"))
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
-        response = pages.render("sign_in.html", status=error.status, refusal=error.message, **typed)
-        if error.retry_after is not None:
-            response.headers["Retry-After"] = str(error.retry_after)
-        return response
+        return pages.retrying(pages.render("sign_in.html", status=error.status, refusal=error.message, **typed), error)
     caller = g.caller = Caller(user, "session")
     csrf.use_session(cookie)
     g.notice = "again"

@@ -32,6 +32,7 @@ from datafor_token.errors import (
     InvalidInput,
     InvalidToken,
     NotAuthenticated,
+    Overloaded,
     StoreUnavailable,
     TooManyAttempts,
 )
@@ -76,7 +77,7 @@ def check() -> Response:
     """
     try:
         caller = gate_caller()
-    except TooManyAttempts as error:
+    except (TooManyAttempts, Overloaded) as error:
         refusal = NotAuthenticated(error.message)
         refusal.retry_after = error.retry_after
         raise refusal from None
