@@ -164,14 +164,15 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
             bound_names=settings.trusted_proxies > 0,
         )
         accounts = users.Users(store, passwords, throttle, trail)
-        made_up = accounts.make_first(settings.config_dir, os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD"))
+        wanted = os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD")
+        made_up = accounts.make_first(settings.config_dir, wanted, settings.min_password_length)
     except StoreUnavailable as error:
         raise StoreNotReady(f"{place_of(settings)}: {error.reason}") from None
     if made_up is not None:
         file = settings.config_dir / users.PASSWORD_FILE
         # Not on standard output, which may be on its way into a file.
         sys.stderr.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
-    registry = Registry(store, keys, trail, clock, require_strong_secrets=settings.require_strong_secrets)
+    registry = Registry(store, keys, trail, clock, settings)
     revoked = revocations.Revocations(store, trail, clock, settings.leeway)
     times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     judge = SignIn(registry, accounts, revoked, clock, settings)
@@ -187,7 +188,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         audit=trail,
         readiness=Readiness(store, trail, clock),
         users=accounts,
-        accounts=Accounts(store, accounts, trail, clock, settings.config_dir),
+        accounts=Accounts(store, accounts, trail, clock, settings),
         revocations=revoked,
         sessions=sessions.Sessions("api", store, accounts, clock, times),
         signin=judge,

@@ -3,14 +3,14 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from datafor_token.audit import Audit
 from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound, RecordDamaged, RuleError, WrongPassword
 from datafor_token.events import Event, Kind
 from datafor_token.names import USER_TYPES, fold, has_control_characters, role_name, user_name
-from datafor_token.rules import new_password
+from datafor_token.rules import check_password, new_password
+from datafor_token.settings import Settings
 from datafor_token.store.base import AlreadyThere, Document, Store
 from datafor_token.users import COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
 
@@ -22,18 +22,13 @@ class Accounts:
     """
 
     def __init__(
-        self,
-        store: Store,
-        users: Users,
-        audit: Audit,
-        clock: Callable[[], float],
-        config_dir: Path,
+        self, store: Store, users: Users, audit: Audit, clock: Callable[[], float], settings: Settings
     ) -> None:
         self._store = store
         self._audit = audit
         self._users = users
         self._clock = clock
-        self._config_dir = config_dir
+        self._settings = settings
 
     def add(self, name: str, password: str, **members: Any) -> User:
         """Make a user; ``members`` are those of ``User``. Raises ``Conflict``, and ``InvalidInput`` for a bad name."""
@@ -43,7 +38,7 @@ class Accounts:
             raise InvalidInput.of("username", str(error)) from None
         _check_members(user)
         try:
-            return self._users.create(user, _checked_password(password))
+            return self._users.create(user, self._checked_password(user.name, password, "password"))
         except AlreadyThere:
             found = self._users.get(user.name)
             raise Conflict(f"name already exists as '{found.name if found else user.name}'") from None
@@ -100,21 +95,34 @@ class Accounts:
             record(Event(kind=Kind.USER_DELETED, user=user.name))
             self._store.delete(COLLECTION, name)
 
-    def set_password(self, name: str, password: str, *, judged: str | None = None) -> None:
-        """Give a user a new password; all of their sessions end. ``judged`` is as ``change`` has it."""
-        hashed = self._users.hashed(_checked_password(password))
+    def set_password(self, name: str, password: str, *, judged: str | None = None, field: str = "password") -> None:
+        """Give a user a new password; all of their sessions end. ``judged`` is as ``change`` has it.
+
+        Raises ``InvalidInput``, which names ``field``, for a password that breaks the rules.
+        """
+        hashed = self._users.hashed(self._checked_password(name, password, field))
         user = self.change(name, judged=judged, password=hashed)
         if fold(user.name) == fold(FIRST_USER):
             with contextlib.suppress(OSError):
-                (self._config_dir / PASSWORD_FILE).unlink(missing_ok=True)
+                (self._settings.config_dir / PASSWORD_FILE).unlink(missing_ok=True)
 
     def change_own_password(self, user: User, old: str, new: str, address: str) -> None:
         """The same by the user; raises ``WrongPassword`` when ``old`` is not the present one."""
+        # First, as a sign-in takes a tenth of a second, and a wrong one counts.
+        self._checked_password(user.name, new, "new")
         found = self._users.with_password(user.name, old, address, opens=True)
         if found is None:
             raise WrongPassword
         # Of two who change it at once with the same old one, the second is wrong by then.
-        self.set_password(user.name, new, judged=found.password)
+        self.set_password(user.name, new, judged=found.password, field="new")
+
+    def _checked_password(self, name: str, password: str, field: str) -> str:
+        try:
+            checked = new_password(password)
+            check_password(checked, name, self._settings.min_password_length)
+        except RuleError as error:
+            raise InvalidInput.of(field, str(error)) from None
+        return checked
 
     def _another_than(self, user: User) -> bool:
         return any(other.administers and fold(other.name) != fold(user.name) for other in self.all()[0])
@@ -138,10 +146,3 @@ def _check_members(user: User) -> None:
     for field, text in (("full-name", user.full_name), ("email", user.email)):
         if has_control_characters(text):
             raise InvalidInput.of(field, "has control characters")
-
-
-def _checked_password(password: str) -> str:
-    try:
-        return new_password(password)
-    except RuleError as error:
-        raise InvalidInput.of("password", str(error)) from None

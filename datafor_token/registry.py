@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 from datafor_token import logs
 from datafor_token.applications import COLLECTION, Application, Previous
 from datafor_token.audit import Audit
-from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, StoreUnavailable
+from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable
 from datafor_token.events import Event, Kind
 from datafor_token.keys import is_shared, new_secret
 from datafor_token.listing import Entry, Listing, listing_of
 from datafor_token.merging import changed_fields, check_new_secret, merged
+from datafor_token.rules import check_password
 from datafor_token.sealing import Sealer
 from datafor_token.secrecy import Secrecy
+from datafor_token.settings import Settings
 from datafor_token.store.base import Document, Store
 from datafor_token.store.kept import Index, Kept
 from datafor_token.strength import weakness
@@ -51,7 +53,7 @@ class Registry:
     """
 
     def __init__(
-        self, store: Store, secrecy: Secrecy, audit: Audit, clock: Callable[[], float], *, require_strong_secrets: bool
+        self, store: Store, secrecy: Secrecy, audit: Audit, clock: Callable[[], float], settings: Settings
     ) -> None:
         self._store = store
         self._audit = audit
@@ -60,7 +62,7 @@ class Registry:
         self._index = Index(store, COLLECTION, lambda document: Entry.of(self._sealer.opened(document)))
         self._listing: tuple[object, Listing] | None = None
         self._clock = clock
-        self._require_strong_secrets = require_strong_secrets
+        self._settings = settings
 
     def get(self, name: str) -> Application:
         """The application of that name, in whatever case; raises ``NotFound``."""
@@ -242,13 +244,25 @@ class Registry:
         Raises ``InvalidInput`` for a weak secret where only strong ones are accepted.
         """
         weak = weakness(application.algorithm, application.secret)
-        if weak is not None and self._require_strong_secrets:
+        if weak is not None and self._settings.require_strong_secrets:
             raise InvalidInput({"secret": [weak]})
         suspicious = warnings_about(application.algorithm, application.secret)
+        short = self.short_password(application)
         return [
             *([] if weak is None else [("weak secret", weak)]),
             *(("suspicious secret", sentence) for sentence in suspicious),
+            # Not refused: applications that have one must go on.
+            *([] if short is None else [("short initial password", short)]),
         ]
+
+    def short_password(self, application: Application) -> str | None:
+        """Return what is wrong with the password that an application gives new users, as a sentence."""
+        try:
+            if application.initpwd:
+                check_password(application.initpwd, None, self._settings.min_password_length)
+        except RuleError as error:
+            return f"initpwd {error}"
+        return None
 
 
 def _logged(name: str, warnings: Sequence[tuple[str, str]]) -> list[str]:

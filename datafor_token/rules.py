@@ -165,8 +165,8 @@ def roles(value: object) -> tuple[str, ...]:
 def initial_password(value: object) -> str:
     """The password of users made by their first sign-in; empty means that they get none."""
     password = text(value)
-    if len(password) > 1024:
-        raise RuleError("must be at most 1024 characters long")
+    if len(password) > LONGEST_PASSWORD:
+        raise RuleError(f"must be at most {LONGEST_PASSWORD} characters long")
     # RFC 7617 section 2: a password with a control character could never be used for Basic.
     if re.search(r"[\x00-\x1f\x7f]", password):
         raise RuleError("can not contain control characters")
@@ -178,6 +178,14 @@ def new_password(value: object) -> str:
     if not text(value):
         raise RuleError("can not be empty")
     return initial_password(value)
+
+
+def check_password(password: str, user: str | None, least: int) -> None:
+    """Refuse a password of fewer than ``least`` characters, and the name of its user in whatever case."""
+    if len(password) < least:
+        raise RuleError(f"must be at least {least} characters long")
+    if user is not None and names.fold(password) == names.fold(user):
+        raise RuleError("cannot be the user name")
 
 
 def natural(value: object) -> int:

@@ -210,4 +210,4 @@ class PasswordSchema(CallSchema):
     """``user/password``: the present password and the new one."""
 
     old = Text(required=True)
-    new = Text(rules.new_password, required=True)
+    new = Text(rules.new_password, required=True, says="of MIN_PASSWORD_LENGTH characters at least; not the user name")

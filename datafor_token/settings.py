@@ -95,6 +95,12 @@ class Settings:
         unit="true or false",
         text="Whether a token may sign an Administrator in, or make one.",
     )
+    min_password_length: int = _setting(
+        8,
+        unit="characters",
+        text="How long a new password must be at least; passwords that are stored already stay valid.",
+        check=setting_rules.between(1, 128),
+    )
     session_hours: float = _setting(
         12.0,
         unit="hours",

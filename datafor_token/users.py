@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from datafor_token import blocking, names
+from datafor_token import blocking, names, rules
 from datafor_token.audit import Audit
 from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts
 from datafor_token.events import Event, Kind
@@ -182,10 +182,11 @@ class Users:
             self._store.update(COLLECTION, user.name, change)
         return user
 
-    def make_first(self, config_dir: Path, password: str | None) -> str | None:
+    def make_first(self, config_dir: Path, password: str | None, min_length: int) -> str | None:
         """Make the administrator when there are no users; answer its password if it was made up here.
 
-        ``password`` is the one that was asked for. A made-up one is kept in ``PASSWORD_FILE`` of
+        ``password`` is the one that was asked for; raises ``StartError`` where it breaks the rules for a new one, of
+        which ``min_length`` is in characters. A made-up one is kept in ``PASSWORD_FILE`` of
         ``config_dir`` before the user exists: whatever fails between, it can still be read.
         """
         made_up: list[str] = []
@@ -202,8 +203,11 @@ class Users:
 
         if self._store.names(COLLECTION):
             return None
-        if password == "":
-            raise StartError("DATAFOR_TOKEN_ADMIN_PASSWORD is empty")
+        if password is not None:
+            try:
+                rules.check_password(rules.new_password(password), FIRST_USER, min_length)
+            except RuleError as error:
+                raise StartError(f"DATAFOR_TOKEN_ADMIN_PASSWORD {error}") from None
         try:
             # Under the lock: of two services that start at once, one makes the user.
             with self._audit.change() as record:

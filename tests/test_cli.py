@@ -123,8 +123,8 @@ class TestUsers:
     @pytest.mark.parametrize(
         ("arguments", "put", "says"),
         [
-            (("add", "ADMIN"), "x", "name already exists as 'admin'"),
-            (("add", "a:b"), "x", "username can not contain ':'"),
+            (("add", "ADMIN"), "long enough", "name already exists as 'admin'"),
+            (("add", "a:b"), "long enough", "username can not contain ':'"),
             (("add", "lena"), "", "password can not be empty"),
             (("add", "lena", "--role", "a,b"), "x", "comma"),
             (("add", "lena", "--role", "Administrator"), "x", "roles can not contain Administrator"),
@@ -150,7 +150,7 @@ class TestUsers:
 
     def test_change(self, shell: Shell, caller: Caller) -> None:
         """Type, roles, name, address, enabled and password are changed, and count at once."""
-        shell.done("user", "add", "lena", put="one")
+        shell.done("user", "add", "lena", put="password one")
         shell.done(
             "user", "set", "lena", "--type", "Administrator", "--role", "X", "--full-name", "Lena Li", "--email", "l@x"
         )
@@ -167,17 +167,17 @@ class TestUsers:
         assert caller.get(DETAIL).status_code == 401
         shell.refused("user", "delete", "lena", "--yes")
         shell.done("user", "enable", "admin")
-        shell.done("user", "passwd", "lena", put="two\n")
-        assert caller.get(DETAIL, basic("lena", "one")).status_code == 401
-        assert caller.get(DETAIL, basic("lena", "two")).status_code == 200
+        shell.done("user", "passwd", "lena", put="password two\n")
+        assert caller.get(DETAIL, basic("lena", "password one")).status_code == 401
+        assert caller.get(DETAIL, basic("lena", "password two")).status_code == 200
         shell.done("user", "delete", "lena", "--yes")
-        assert caller.get(DETAIL, basic("lena", "two")).status_code == 401
+        assert caller.get(DETAIL, basic("lena", "password two")).status_code == 401
 
     def test_a_password_from_a_file(self, shell: Shell, caller: Caller, tmp_path: Path) -> None:
         """A file's last line break is no part of the password."""
-        (tmp_path / "pw").write_text("päss\n")
+        (tmp_path / "pw").write_text("päss-word\n")
         shell.done("user", "add", "lena", "--password-file", str(tmp_path / "pw"))
-        assert caller.get(DETAIL, basic("lena", "päss")).status_code == 200
+        assert caller.get(DETAIL, basic("lena", "päss-word")).status_code == 200
 
     def test_the_first_password_goes(self, shell: Shell, settings: Settings, caller: Caller) -> None:
         """When the password of admin is changed, the file with the first one is removed."""
@@ -185,14 +185,14 @@ class TestUsers:
         for change in ("command", "call"):
             file.write_text("x")
             if change == "command":
-                shell.done("user", "passwd", "admin", put="next")
+                shell.done("user", "passwd", "admin", put="the next one")
             else:
-                caller.post(PASSWORD, {"old": "next", "new": "last"}, basic("admin", "next"))
+                caller.post(PASSWORD, {"old": "the next one", "new": "the last one"}, basic("admin", "the next one"))
             assert not file.exists()
 
     def test_one_of_two_administrators_stays(self, shell: Shell, app: Flask) -> None:
         """Two Administrators who disable each other at the same moment: one stays."""
-        shell.done("user", "add", "boss", "--type", "Administrator", put="x")
+        shell.done("user", "add", "boss", "--type", "Administrator", put="long enough")
         results: list[int] = []
 
         def disable(name: str) -> None:
@@ -216,19 +216,22 @@ class TestOwnPassword:
 
     def test_one_changes_ones_own(self, caller: Caller, shell: Shell) -> None:
         """By password or session, with the present password; the sessions end."""
-        shell.done("user", "add", "lena", put="one")
+        shell.done("user", "add", "lena", put="password one")
         client = caller.client
-        client.post("/plugin/datafor/api/extension/auth/login", json={"username": "lena", "password": "one"})
-        answer = client.post(PASSWORD, json={"old": "one", "new": "two"})
+        client.post("/plugin/datafor/api/extension/auth/login", json={"username": "lena", "password": "password one"})
+        answer = client.post(PASSWORD, json={"old": "password one", "new": "password two"})
         assert answer.get_json() == {"success": True, "msg": "success"}
         assert client.get(DETAIL).status_code == 401
-        assert caller.post(PASSWORD, "old=two&new=three", basic("lena", "two")).status_code == 200
-        assert caller.get(DETAIL, basic("lena", "three")).status_code == 200
+        assert (
+            caller.post(PASSWORD, "old=password+two&new=password+three", basic("lena", "password two")).status_code
+            == 200
+        )
+        assert caller.get(DETAIL, basic("lena", "password three")).status_code == 200
 
     @pytest.mark.parametrize(
         ("body", "status", "says"),
         [
-            ({"old": "wrong", "new": "x"}, 401, "wrong password"),
+            ({"old": "wrong", "new": "long enough"}, 401, "wrong password"),
             ({"old": ADMIN_PASSWORD, "new": ""}, 400, "new can not be empty"),
             ({"old": ADMIN_PASSWORD, "new": "a\nb"}, 400, "new can not contain control characters"),
             ({"old": ADMIN_PASSWORD}, 400, "new is missing"),

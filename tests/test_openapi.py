@@ -242,7 +242,7 @@ def test_every_answer_keeps_its_description(app: Flask, clock: Clock, descriptio
     to.call("POST", LOGIN, 401, json={"username": "admin", "password": "x"})
     to.call("GET", LOGOUT)
     to.call("POST", LOGOUT)
-    new = {"old": ADMIN_PASSWORD, "new": "another"}
+    new = {"old": ADMIN_PASSWORD, "new": "another one"}
     to.call("POST", f"{MODELER}/user/password", json=new)
     there = basic(password="another")
     to.call("POST", f"{API}/delete", headers=there, json={"name": "ERP"})

@@ -172,6 +172,7 @@ def _one(
         deletion=deletion or Filled({"typed_name": ""}),
         weak=weakness(found.algorithm, found.secret),
         suspicious=warnings_about(found.algorithm, found.secret),
+        short_password=services().registry.short_password(found),
         previous=found.previous if found.previous_secret(now) is not None else None,
         is_shared=is_shared(found.algorithm),
         events=history.about_application(found.name),
