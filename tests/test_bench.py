@@ -31,7 +31,7 @@ def test_a_run_in_small(tmp_path: Path) -> None:
     need("wrk")
     output = tmp_path / "results.json"
     small = ("--quick", "--seconds=0.1", "--rounds=1", "--connections=4", "--sizes=3,20,40", "--samples=10")
-    sections = "calls,list,sizes,unseen,writes,beside,floods,inside"
+    sections = "calls,list,sizes,unseen,writes,beside,floods,attacked,inside"
     done = run(*small, f"--sections={sections}", f"--output={output}")
     assert done.returncode == 0, done.stderr
     results = json.loads(output.read_text())
@@ -47,7 +47,7 @@ def test_a_run_in_small(tmp_path: Path) -> None:
         *(f"auth/check, {what}" for what in ("Bearer", "cookie", "token in X-Original-URI")),
         "user/detail, Bearer",
     }
-    for one in (*results["calls"], *results["list"], *results["beside"]):
+    for one in (*results["calls"], *results["list"], *results["beside"], *results["attacked"]):
         assert one["requests"] > 0
         assert one["rate"] > 0
         assert one["ratios"]["rate"][0] > 0

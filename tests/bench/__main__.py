@@ -48,7 +48,12 @@ def progress(text: str) -> None:
 def measured(plan: Plan, *, soak: bool) -> dict[str, Any]:
     """Every section that is wanted, printed as soon as it is there."""
     results: dict[str, Any] = {}
-    for name, section in (("calls", calls.calls), ("list", calls.listed), ("beside", calls.beside)):
+    for name, section in (
+        ("calls", calls.calls),
+        ("list", calls.listed),
+        ("beside", calls.beside),
+        ("attacked", calls.attacked),
+    ):
         if name in plan.sections:
             progress(name)
             summaries = section(plan)

@@ -144,3 +144,25 @@ def beside(plan: Plan) -> list[Summary]:
         Contender("beside a writer in a closed loop", alone.server, alone.requests, beside=writer),
     ]
     return compare([(contender, "alone") for contender in contenders], 16, plan.seconds, plan.rounds)
+
+
+def attacked(plan: Plan) -> list[Summary]:
+    """A signed-in user on one connection, alone and beside 24 connections that guess passwords."""
+    server = plan.product(plan.sizes[0])
+    body = json.dumps({"username": "admin", "password": ADMIN_PASSWORD})
+    session = server.call("POST", LOGIN, {"Content-Type": "application/json"}, body).json["jsessionid"]
+    signed_in = tried(
+        "signed in, alone",
+        server,
+        [Request("GET", DETAIL, {"Cookie": f"JSESSIONID={session}"})],
+        lambda answer: answer.json["data"]["user"]["username"] == "admin",
+    )
+    attacks = {
+        "signed in, beside guesses for random names": wrong_passwords(),
+        "signed in, beside guesses for one name": [Request("GET", DETAIL, basic("somebody", "wrong"))],
+    }
+    contenders = [signed_in]
+    for name, requests in attacks.items():
+        attack = Contender(f"attack ({name})", server, requests, refused=True)
+        contenders.append(Contender(name, server, signed_in.requests, beside=attack, beside_connections=24))
+    return compare([(contender, signed_in.name) for contender in contenders], 1, plan.seconds, plan.rounds)

@@ -70,7 +70,8 @@ class Contender:
     name: str
     server: Running
     requests: Sequence[Request]
-    beside: "Contender | None" = None  # what one other connection sends meanwhile
+    beside: "Contender | None" = None  # what other connections send meanwhile
+    beside_connections: int = 1
     refused: bool = False  # whether every answer is meant to be a refusal
 
 
@@ -148,15 +149,16 @@ def one_round(contender: Contender, connections: int, seconds: float) -> Round:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         other = None
         if contender.beside is not None:
-            other = stack.enter_context(_working(contender.beside, 1, folder))
-            time.sleep(0.1)
+            other = stack.enter_context(_working(contender.beside, contender.beside_connections, folder))
+            # Until all of them are there.
+            time.sleep(0.1 if contender.beside_connections == 1 else 1)
         wrk = stack.enter_context(_working(contender, connections, folder))
         time.sleep(seconds)
         found = wrk.stop()
         if other is not None:
             other.stop()
-            # What it asked for last is still worked on.
-            time.sleep(0.3)
+            # What it asked for last is still worked on: for each connection it may be a hash.
+            time.sleep(0.2 + 0.1 * contender.beside_connections)
     if found.requests:
         return found
     if seconds > _LONGEST_ANSWER:

@@ -9,7 +9,7 @@ from tests.bench.load import Failed
 from tests.bench.records import Records, first_start, write_keys
 from tests.bench.servers import Running, baseline, product
 
-SECTIONS = ("calls", "list", "sizes", "unseen", "writes", "beside", "floods", "inside")
+SECTIONS = ("calls", "list", "sizes", "unseen", "writes", "beside", "floods", "attacked", "inside")
 
 
 @dataclass

@@ -98,6 +98,7 @@ def singles(results: dict[str, Any]) -> str:
             rate, p99 = (f"{one['ratios'][part][0]:.2f}" for part in ("rate", "p99"))
             goal = "0.8; 1.5" if "wrong" in one["name"] else "0.8; 1.3"
             rows.append((f"`generate` {one['name']}", f"{rate} x the throughput, {p99} x the p99", f"P10: {goal}"))
+    rows += _attacked(results.get("attacked", ()))
     if "memory" in results:
         found = results["memory"]
         shown = f"{found['service']:.0f} MiB; B {found['B']:.0f} MiB; x {found['ratio']:.2f}"
@@ -107,6 +108,16 @@ def singles(results: dict[str, Any]) -> str:
             shown = f"{found['last']:.1f} MiB; {found['last'] - found['early']:+.1f} MiB since the first 20,000"
             rows.append((f"{name} after {found['requests']:,} requests", shown, "P9: no growth"))
     return table(("what", "measured", "goal"), rows) if rows else ""
+
+
+def _attacked(found: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    rows = []
+    for one in found:
+        if one["name"] != one["against"]:
+            p50, p99 = (f"{one['ratios'][part][0]:.2f}" for part in ("p50", "p99"))
+            shown = f"p50 {one['p50']:.2f} ms, {p50} x that alone; p99 {one['p99']:.1f} ms, {p99} x"
+            rows.append((one["name"], shown, "P10: 2; 5"))
+    return rows
 
 
 def _inside(found: dict[str, Any]) -> list[tuple[str, str, str]]:
