@@ -24,7 +24,7 @@ COLLECTION = "users"
 FORMAT = 1
 ADMINISTRATOR = "Administrator"
 FIRST_USER = "admin"
-_PAUSE = 1.0  # seconds before a sign-in is refused without a hash
+_PAUSE = 1.0  # seconds before a sign-in is refused without a hash, where there are many
 PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
 
 
@@ -140,7 +140,7 @@ class Users:
             reason = "throttled" if isinstance(error, TooManyAttempts) else "overloaded"
             self._audit.note(_refusal(reason, user, name))
             # Guesses that cost no hash come in again at once, and took 0.8 of the requests of those signed in.
-            blocking.pause(_PAUSE)
+            blocking.slow_down(_PAUSE)
             raise
         if user is None or not right:
             self._audit.note(_refusal(_why_not(user), user, name))

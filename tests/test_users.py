@@ -117,6 +117,14 @@ def test_memory_is_bounded(accounts: Users, monkeypatch: pytest.MonkeyPatch) -> 
         assert len(passwords._remembered) <= 3
 
 
+def test_nobodys_hash_is_like_any_other() -> None:
+    """What a password of nobody is compared with has the costs of a real hash, and takes none to make."""
+    hasher = CountingHasher()
+    made = Passwords(hasher, time.time)._nobody
+    assert argon2.extract_parameters(made) == argon2.extract_parameters(hasher.hash("x"))
+    assert made != Passwords(hasher, time.time)._nobody
+
+
 def test_a_long_password_costs_no_more(accounts: Users, hasher: CountingHasher) -> None:
     """However long a password is, its hash reads 1024 characters of it; one that only begins rightly is wrong."""
     read = hasher.read

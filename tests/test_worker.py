@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -333,6 +333,41 @@ def test_a_replacement_is_used_again() -> None:
         slow.done.get(timeout=30)
     assert threading.active_count() <= before + 2
     threads.shutdown(wait=False)
+
+
+def test_many_refusals_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few requests are refused at once; of many the rest waits, while another thread serves, and only so many do."""
+    replaced: list[bool] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: replaced.append(0.5 <= seconds <= 1.5))
+    monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    monkeypatch.setattr(blocking, "_allowance", blocking._Allowance())
+
+    @contextlib.contextmanager
+    def replacement() -> Iterator[None]:
+        yield
+        replaced.append(True)
+
+    def refuse() -> None:
+        # Where no thread can take its place, none waits.
+        for _ in range(blocking._FREE * 2):
+            blocking.slow_down(1)
+        blocking.replace_with(replacement)
+        for _ in range(blocking._FREE):
+            blocking.slow_down(1)
+        assert replaced == []
+        blocking.slow_down(1)
+        assert replaced == [True, True]
+        monkeypatch.setattr(blocking, "_pauses", threading.BoundedSemaphore(1))
+        with blocking._pauses:
+            blocking.slow_down(1)
+        assert replaced == [True, True]
+        monkeypatch.setattr(time, "monotonic", lambda: 8.0)
+        for _ in range(blocking._FREE_PER_SECOND):
+            blocking.slow_down(1)
+        assert replaced == [True, True]
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(refuse).result(30)
 
 
 def spread(steps: str, wanted: int = 2) -> list[int | None]:
