@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token import blocking, cores, messages, worker
-from tests.support import ADMIN_PASSWORD, API, ROOT, Server, basic, free_port, wait_for
+from tests.support import API, ROOT, Server, basic, free_port, wait_for
 
 needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
 
