@@ -36,6 +36,7 @@ from datafor_token.accounts import Accounts
 from datafor_token.audit import Audit
 from datafor_token.audit_log import AuditLog
 from datafor_token.errors import StoreNotReady, StoreUnavailable
+from datafor_token.identifiers import Identifiers
 from datafor_token.issuing import Issuing
 from datafor_token.metrics import Metrics
 from datafor_token.passwords import Passwords
@@ -173,7 +174,8 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         # Not on standard output, which may be on its way into a file.
         sys.stderr.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
     registry = Registry(store, keys, trail, clock, settings)
-    revoked = revocations.Revocations(store, trail, clock, settings.leeway)
+    named = Identifiers(keys.identifier_keys)
+    revoked = revocations.Revocations(store, trail, clock, settings.leeway, named)
     times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     judge = SignIn(registry, accounts, revoked, clock, settings)
     judge.verified.looked_up = lambda hit: metrics.cache("tokens", hit=hit)
@@ -183,7 +185,7 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
         metrics=metrics,
         store=opened,
         registry=registry,
-        issuing=Issuing(registry, trail, clock),
+        issuing=Issuing(registry, trail, clock, named),
         secrecy=keys,
         audit=trail,
         readiness=Readiness(store, trail, clock),

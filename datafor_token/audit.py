@@ -3,7 +3,7 @@
 A change of the store is recorded before it is made, and refused where it cannot be recorded; when the
 store then fails, a second line with an ``outcome`` says so. So no change is without its line, whatever
 breaks. Issuing and checking go on without a line; that is logged and counted.
-No event holds a secret, a password or a token: a token appears by ``fingerprint``.
+No event holds a secret, a password or a token: a token appears by its keyed identifier (``identifiers``).
 """
 
 import contextlib

@@ -16,7 +16,7 @@ from flask import Flask
 from datafor_token import cookies, forwarded
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
-from datafor_token.events import Event, Kind, fingerprint
+from datafor_token.events import Event, Kind
 from datafor_token.services import notes, present_request, services
 from datafor_token.users import ADMINISTRATOR, User
 from datafor_token.verdicts import Verdict
@@ -41,7 +41,7 @@ class Caller(NamedTuple):
     way: Literal["basic", "bearer", "url", "session", "gate"]
     application: Application | None = None
     verdict: Verdict | None = None
-    token: str | None = None  # its fingerprint
+    token: str | None = None  # its identifier in the audit log
 
     @property
     def is_administrator(self) -> bool:
@@ -187,7 +187,7 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
     if verdict.remembered and verdict.user is not None and not opens:
         return Caller(verdict.user, way, verdict.application, verdict)
     name = verdict.application.name if verdict.application else None
-    about = {"application": name, "user": verdict.username, "token": fingerprint(token)}
+    about = {"application": name, "user": verdict.username, "token": services().signin.shown(token, verdict)}
     if verdict.user is None:
         is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
         # Logged once: of a flood, the audit log has the count.

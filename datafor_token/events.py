@@ -1,7 +1,6 @@
-"""What can happen, for the audit log: typed events, who is acting, and what a token is called."""
+"""Events of the audit log: their types, and who is acting."""
 
 import enum
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -36,7 +35,7 @@ class Kind(enum.StrEnum):
 
 
 class Event(NamedTuple):
-    """What happened, and to what: names of an application and a user, the fingerprint of a token or ticket.
+    """What happened, and to what: names of an application and a user, the identifier of a token or ticket.
 
     ``unknown_user`` is a name under which somebody tried to sign in and whose user there is not: it may
     be a password that was typed into the wrong field, and is kept as a keyed hash.
@@ -62,8 +61,3 @@ class Origin(NamedTuple):
     way: str | None
     address: str | None
     request_id: str | None
-
-
-def fingerprint(token: str) -> str:
-    """What a token is called where it must not stand itself: the first 12 hex digits of its SHA-256."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:12]

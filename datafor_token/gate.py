@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from datafor_token.applications import Application
 from datafor_token.audit import Audit
 from datafor_token.errors import Forbidden, NotFound, StoreUnavailable
-from datafor_token.events import Event, Kind, fingerprint
+from datafor_token.events import Event, Kind
+from datafor_token.identifiers import is_unkeyed
 from datafor_token.names import fold
 from datafor_token.sessions import Sessions, derived_cookie, name_of, seal
 from datafor_token.signin import SignIn
@@ -120,7 +121,7 @@ class Gate:
             "expires": self._clock() + ttl,
         }
         with self._audit.change() as record:
-            record(_about(Kind.LINK_MADE, application, username, ticket))
+            record(self._about(Kind.LINK_MADE, application, username, ticket))
             self._store.create(TICKETS, document)
         self._sweeper.sweep_now_and_then()
         return ticket
@@ -142,7 +143,7 @@ class Gate:
         if verdict.reason is not None:
             return None
         with contextlib.suppress(_Redeemed), self._audit.change() as record:
-            record(_about(Kind.LINK_REDEEMED, vouched.application, username, ticket))
+            record(self._about(Kind.LINK_REDEEMED, vouched.application, username, ticket))
             return self._spend(name, verdict), target
         return None
 
@@ -185,14 +186,19 @@ class Gate:
             return None
         for secret in (application.secret, application.previous_secret(now)):
             if secret is not None and seal(random_text, secret) == sealed:
-                return Vouched(
-                    application, username, expires, claims if isinstance(claims, dict) else {}, secret, token
-                )
+                # A session that an earlier version opened has the digest itself.
+                digest = token if is_unkeyed(token) else None
+                claims = claims if isinstance(claims, dict) else {}
+                return Vouched(application, username, expires, claims, secret, token, digest)
         return None
 
     def _is_over(self, document: Document) -> bool:
         expires = document.get("expires")
         return not isinstance(expires, int | float) or self._clock() >= expires
+
+    def _about(self, kind: Kind, application: Application, username: str, ticket: str) -> Event:
+        name = self._signin.identifiers.of_text(ticket)
+        return Event(kind=kind, application=application.name, user=username, token=name)
 
 
 def _grant(vouched: Vouched) -> dict[str, Any]:
@@ -202,10 +208,6 @@ def _grant(vouched: Vouched) -> dict[str, Any]:
         "expires": vouched.expires,
         "secret_sealed": vouched.secret,
     }
-
-
-def _about(kind: Kind, application: Application, username: str, ticket: str) -> Event:
-    return Event(kind=kind, application=application.name, user=username, token=fingerprint(ticket))
 
 
 class _Redeemed(Exception):

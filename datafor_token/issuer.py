@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from datafor_token.applications import Application, FieldMap
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
+from datafor_token.identifiers import digest
 from datafor_token.keys import Key, is_shared, signing_key
 from datafor_token.names import user_name
 from datafor_token.rules import TIME_CLAIMS
@@ -18,9 +19,10 @@ LONGEST_TOKEN = 4096  # characters: what proxies still carry in a URL or a heade
 
 
 class Issued(NamedTuple):
-    """A token, and whether it was asked for with the secret before the last rotation."""
+    """A token, its ``identifiers.digest``, and whether it was asked for with the secret before the last rotation."""
 
     token: str
+    digest: str
     with_previous: bool
 
 
@@ -44,7 +46,8 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
         raise InvalidInput.of(
             "payload", f"makes a token of {len(token)} characters; at most {LONGEST_TOKEN} are issued"
         )
-    return Issued(token, with_previous=number > 0)
+    signing_input = token.rpartition(".")[0].encode()
+    return Issued(token, digest(signing_input, key), with_previous=number > 0)
 
 
 def _foreign_key(application: Application, private_key: str | None, now: float) -> Forbidden:

@@ -6,15 +6,17 @@ from typing import Any
 from datafor_token import issuer
 from datafor_token.applications import Application
 from datafor_token.audit import Audit
-from datafor_token.events import Event, Kind, fingerprint
+from datafor_token.events import Event, Kind
+from datafor_token.identifiers import Identifiers, short
 from datafor_token.registry import Registry
 
 
 class Issuing:
     """Issues tokens of the registered applications. ``clock`` answers seconds since 1970."""
 
-    def __init__(self, registry: Registry, audit: Audit, clock: Callable[[], float]) -> None:
+    def __init__(self, registry: Registry, audit: Audit, clock: Callable[[], float], identifiers: Identifiers) -> None:
         self._registry = registry
+        self._identifiers = identifiers
         self._audit = audit
         self._clock = clock
 
@@ -24,6 +26,6 @@ class Issuing:
         if issued.with_previous:
             self._registry.note_previous_use(application)
         username = claims[application.fieldmap.username]
-        token = fingerprint(issued.token)
+        token = short(self._identifiers.present(issued.digest))
         self._audit.note(Event(kind=kind, application=application.name, user=username, token=token))
         return issued.token

@@ -25,6 +25,8 @@ from datafor_token.store.disk import sync
 KEY_FILE = "secret_key"
 COLLECTION = "instance"
 RECORD = "key"
+FORMER = "former_keys"
+_IDENTIFIERS = "token identifiers"
 _APPLICATIONS = "applications"
 _MARK = "enc1:"
 _NONCE = 12  # bytes
@@ -36,13 +38,53 @@ class Secrecy:
     """Seals and opens secrets: with the first key it seals, each of them opens."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._ciphers = {_identifier(key): AESGCM(key) for key in keys}
-        self._first = keys[0]
+        self._keys = {_identifier(key): key for key in keys}
+        self._ciphers = {identifier: AESGCM(key) for identifier, key in self._keys.items()}
+        self._former: dict[str, bytes] = {}
         self.identifier = _identifier(keys[0])
 
-    def derived(self, purpose: str) -> bytes:
-        """A key of this installation for something else, which shows nothing of the first one."""
-        return hashlib.sha256(b"datafor_token " + purpose.encode() + b"\0" + self._first).digest()
+    def derived(self, purpose: str, identifier: str | None = None) -> bytes:
+        """Return a key for something else, which shows nothing of the key that it is derived from.
+
+        ``identifier`` names one of the keys; without it, the key is derived from the first one.
+        """
+        key = self._keys[identifier or self.identifier]
+        return hashlib.sha256(b"datafor_token " + purpose.encode() + b"\0" + key).digest()
+
+    @property
+    def identifier_keys(self) -> Sequence[bytes]:
+        """The keys for identifiers of tokens: of the first key, of the other ones, and of keys that were taken away."""
+        by_name = {name: self.derived(_IDENTIFIERS, name) for name in self._keys}
+        return list({**by_name, **{name: key for name, key in self._former.items() if name not in by_name}}.values())
+
+    def read_former(self, document: Document | None) -> None:
+        """Take over what ``former`` stored before a key was taken away; raises ``RecordDamaged``."""
+        entries = (document or {}).get("keys", {})
+        if not isinstance(entries, dict):
+            raise RecordDamaged(reason=f"{COLLECTION}/{FORMER}: keys is no object")
+        for name, sealed in entries.items():
+            text = self.open(FORMER, name, sealed)
+            try:
+                key = base64.b64decode(str(text), validate=True)
+            except (binascii.Error, ValueError):
+                key = b""
+            if len(key) != _KEY:
+                raise RecordDamaged(reason=f"{COLLECTION}/{FORMER}: a key is no 32 bytes in Base64")
+            self._former[name] = key
+
+    def former(self, document: Document | None) -> Document:
+        """Return the record of the keys for identifiers of all but the first key, encrypted with the first key.
+
+        With it, identifiers that were computed before a key change are still recognized after it. ``document`` is the
+        present record, whose other members stay.
+        """
+        derived = {**self._former, **{name: self.derived(_IDENTIFIERS, name) for name in self._keys}}
+        sealed = {
+            name: self.seal(FORMER, name, base64.b64encode(key).decode())
+            for name, key in derived.items()
+            if name != self.identifier
+        }
+        return {"format": 1, "name": FORMER, **(document or {}), "keys": sealed}
 
     @property
     def identifiers(self) -> Sequence[str]:
@@ -98,6 +140,7 @@ def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store) -> 
             f"{origin} is not the key of these records: they are encrypted with the key {min(unknown)}, this one is"
             f" {secrecy.identifier}; put the right one there (nothing was changed)"
         )
+    secrecy.read_former(store.get(COLLECTION, FORMER))
     if record is None:
         # Another worker may have been faster, with the same key.
         with contextlib.suppress(AlreadyThere):
@@ -125,12 +168,15 @@ def _used(store: Store, record: Document | None) -> set[str]:
 
 
 def note_key(store: Store, secrecy: Secrecy, *, first: bool = False) -> None:
-    """Keep which key the records are encrypted with, to be compared at the next start."""
+    """Store which key the records are encrypted with, to be compared at the next start."""
     document = {"format": 1, "name": RECORD, "identifier": secrecy.identifier}
     if first:
         store.create(COLLECTION, document)
-    else:
-        store.put(COLLECTION, document)
+        return
+    if len(secrecy.identifier_keys) > 1:
+        # Before the new key is noted: until then the old one cannot be taken away.
+        store.update(COLLECTION, FORMER, secrecy.former)
+    store.update(COLLECTION, RECORD, lambda present: {**(present or {}), **document})
 
 
 def _from_file(path: Path, *, may_make: bool) -> list[bytes]:

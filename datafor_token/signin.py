@@ -1,10 +1,11 @@
 """A token becomes a user, or the reason why not: the accept rule of contract section 6, whole."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from datafor_token import logs, names, verifier
+from datafor_token import identifiers, keys, logs, names, verifier
 from datafor_token.applications import Application
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged
 from datafor_token.listing import NOBODY, Entry, Listing
@@ -41,6 +42,7 @@ class SignIn:
         self.verified = VerifiedTokens()
         self._users = users
         self._revocations = revocations
+        self.identifiers = revocations.identifiers
         self._clock = clock
         self._settings = settings
 
@@ -128,20 +130,38 @@ class SignIn:
         readings = list(self._readings(token, listing.entries))
         mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
         for vouched in mine:
-            if vouched.identifier is not None:
-                self._revocations.add(vouched.identifier, vouched, text)
+            self._revocations.add(vouched)
         if readings and not mine:
             raise Forbidden
         if listing.damaged and not readings:
             # It may be the damaged application's: nobody may believe that it is dead.
             raise RecordDamaged(reason=f"whether a token can be revoked is not known without {listing.damaged[0]}")
 
+    def shown(self, text: str, verdict: Verdict) -> str:
+        """Return the token's identifier as the audit log shows it, given the verdict on it."""
+        if verdict.identifier is None:
+            return self.identifiers.of_text(text)
+        return identifiers.short(verdict.identifier)
+
+    def identify(self, token: Token, text: str) -> Sequence[str]:
+        """Return the identifiers under which the audit log may show the token: the present one first.
+
+        Several where the service's key was changed, or where several applications have the same secret.
+        """
+        found: list[str] = []
+        for entry in verifier.signers(token, _fitting(token, self.registry.all().entries)):
+            for key in (entry.key, entry.previous):
+                if key is not None and key.verify(token.signing_input, token.signature):
+                    found += self.identifiers.every(identifiers.digest(token.signing_input, key))
+        return list(dict.fromkeys(identifiers.short(one) for one in found)) or [self.identifiers.of_text(text)]
+
     def _readings(self, token: Token, entries: Sequence[Entry]) -> Iterator[Vouched]:
         """Whom the token names, by each application that signed it, enabled or not."""
         for application, secret in self._signers(token, _fitting(token, entries)):
             with contextlib.suppress(Refused):
                 moment = self._moment()
-                yield verifier.check_claims(token, application, secret, moment, must_have_begun=False)[0]
+                vouched, _ = verifier.check_claims(token, application, secret, moment, must_have_begun=False)
+                yield self._identified(vouched)
 
     def _judge(
         self, text: str, entries: Sequence[Entry], *, create: bool, everyone: Sequence[Entry] | None = None
@@ -184,8 +204,14 @@ class SignIn:
         try:
             vouched, passed = verifier.check_claims(token, application, secret, self._moment())
         except Refused as refused:
-            return Verdict(refused.reason, [*steps, refused.step], application)
-        return self.admit(vouched, [*steps, *passed], create=create)
+            key = keys.verification_key(application.algorithm, secret)
+            identifier = self.identifiers.present(identifiers.digest(token.signing_input, key))
+            return Verdict(refused.reason, [*steps, refused.step], application, identifier=identifier)
+        return self.admit(self._identified(vouched), [*steps, *passed], create=create)
+
+    def _identified(self, vouched: Vouched) -> Vouched:
+        identifier = None if vouched.digest is None else self.identifiers.present(vouched.digest)
+        return dataclasses.replace(vouched, identifier=identifier)
 
     def admit(
         self, vouched: Vouched, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
@@ -196,7 +222,7 @@ class SignIn:
         """
         application, passed = vouched.application, list(steps)
         try:
-            if vouched.identifier is not None and vouched.identifier in self._revocations:
+            if vouched in self._revocations:
                 raise Refused("revocation", "revoked", "the token was revoked")
             passed.append(Step("revocation", ok=True, detail="the token was not revoked"))
             if not application.enable:
@@ -205,10 +231,12 @@ class SignIn:
             passed.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
             user, last = self._user(vouched, user or self._users.get(vouched.username), create=create)
         except Refused as refused:
-            return Verdict(refused.reason, [*passed, refused.step], application, username=vouched.username)
+            found = Verdict(refused.reason, [*passed, refused.step], application, username=vouched.username)
+            return found._replace(identifier=vouched.identifier)
         if create and vouched.by_previous:
             self.registry.note_previous_use(application)
-        return Verdict(None, [*passed, *last], application, vouched, user, vouched.username)
+        about = (application, vouched, user, vouched.username)
+        return Verdict(None, [*passed, *last], *about, identifier=vouched.identifier)
 
     def _user(self, vouched: Vouched, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
         """The user that the token names, made where that is meant; a user that is there is never changed."""

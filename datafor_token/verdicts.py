@@ -23,6 +23,7 @@ class Verdict(NamedTuple):
     user: User | None = None
     username: str | None = None
     remembered: bool = False  # it was accepted before
+    identifier: str | None = None  # the token's, where an application's key signed it
 
     def to_answer(self) -> dict[str, Any]:
         """The judgement step by step, as ``explain`` answers it."""

@@ -8,16 +8,15 @@ import base64
 import binascii
 import dataclasses
 import datetime as dt
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from datafor_token import strict_json
+from datafor_token import identifiers, strict_json
 from datafor_token.applications import Application
 from datafor_token.errors import RuleError
-from datafor_token.keys import Key, verification_key
+from datafor_token.keys import verification_key
 from datafor_token.listing import Entry
 from datafor_token.names import user_name
 from datafor_token.rules import TIME_CLAIMS
@@ -67,19 +66,13 @@ class Token:
         """What the header says, to be compared with what an application expects."""
         return str(self.header["alg"])
 
-    def identifier(self, key: Key) -> str:
-        """What a revocation is kept under: the SHA-256, in hex, of the signed part and the key that signed it.
-
-        No other spelling of the signature changes it, and no other key's token has it.
-        """
-        return hashlib.sha256(self.signing_input + b"\0" + (key.kid or key.material.decode()).encode()).hexdigest()
-
 
 @dataclasses.dataclass(frozen=True)
 class Vouched:
     """What an application vouches for: who is named, until when (seconds since 1970), by which secret.
 
-    ``identifier`` is the token's; ``None`` where a ticket stood for one.
+    ``identifier`` is the token's keyed identifier, ``None`` where a ticket stood for one. ``digest`` is the token's
+    ``identifiers.digest``, to be kept in memory only; ``None`` where the token itself is not known any more.
     """
 
     application: Application
@@ -88,6 +81,7 @@ class Vouched:
     claims: Mapping[str, Any]
     secret: str = dataclasses.field(repr=False)
     identifier: str | None
+    digest: str | None = dataclasses.field(default=None, repr=False)
 
     @property
     def by_previous(self) -> bool:
@@ -159,12 +153,13 @@ def check_claims(
 ) -> tuple[Vouched, list[Step]]:
     """What a token with a good signature says, with the steps it passed; raises ``Refused``.
 
-    What is neither a time nor the user name (``aud``, ``iss`` and the like) is not looked at.
+    What is neither a time nor the user name (``aud``, ``iss`` and the like) is not looked at. The identifier is left
+    to the caller, who has the service's key.
     """
     expires, time_step = _check_times(token.claims, moment, must_have_begun=must_have_begun)
     username, name_step = _check_username(token.claims, application.fieldmap.username)
-    identifier = token.identifier(verification_key(application.algorithm, secret))
-    vouched = Vouched(application, username, expires, token.claims, secret, identifier)
+    digest = identifiers.digest(token.signing_input, verification_key(application.algorithm, secret))
+    vouched = Vouched(application, username, expires, token.claims, secret, None, digest)
     return vouched, [time_step, name_step]
 
 

@@ -58,7 +58,7 @@ LADDER = [
     {"audit", "passwords", "sealing", "throttle", "store.metered"},
     {"counts", "fields", "forwarded", "verifier"},
     {"audit_files", "listing", "merging", "metric_files", "secrecy", "store.restoring"},
-    {"applications", "audit_log", "forms"},
+    {"applications", "audit_log", "forms", "identifiers"},
     {"store.sql_engine", "store.sql_errors"},
     {"rules", "store.locking", "store.probing", "store.sql_url", "store.sweeping", "strength", "suspicions"},
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept", "repeats"},

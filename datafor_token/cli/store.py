@@ -130,6 +130,7 @@ def rekey() -> None:
             except NotFound:
                 # Deleted in the meantime.
                 continue
+        services().revocations.rename_unkeyed()
         # Last: until here, the old key is the one that a start must know.
         note_key(services().store, services().secrecy)
     except StoreUnavailable as error:

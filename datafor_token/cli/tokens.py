@@ -67,17 +67,21 @@ def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
 @click.argument("text", metavar="[TOKEN]", required=False)
 @json_option
 def decode(text: str | None, *, as_json: bool) -> None:
-    """Show the header and claims of any token, with times in words; nothing is verified.
+    """Show the header and claims of any token, with times in words, and its identifier in the audit log.
+
+    Nothing is verified. There are several identifiers when the service's key was changed.
 
     Example: flask token decode < token.txt
     """
     try:
-        found = verifier.read(read_token(text), explain=True)
+        text = read_token(text)
+        found = verifier.read(text, explain=True)
     except verifier.Refused as refused:
         click.echo(refused.step.detail, err=True)
         sys.exit(1)
+    identifiers = services().signin.identify(found, text)
     if as_json:
-        show_one({"header": found.header, "claims": found.claims}, as_json=True)
+        show_one({"header": found.header, "claims": found.claims, "identifiers": identifiers}, as_json=True)
         return
     show_one({f"header {name}": value for name, value in found.header.items()}, as_json=False)
     now = services().clock()
@@ -85,6 +89,7 @@ def decode(text: str | None, *, as_json: bool) -> None:
         {name: in_words(value, now) if name in TIME_CLAIMS else value for name, value in found.claims.items()},
         as_json=False,
     )
+    show_one({"audit identifier": identifiers}, as_json=False)
 
 
 @token.command("revoke")

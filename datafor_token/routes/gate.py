@@ -36,7 +36,7 @@ from datafor_token.errors import (
     StoreUnavailable,
     TooManyAttempts,
 )
-from datafor_token.events import Event, Kind, fingerprint
+from datafor_token.events import Event, Kind
 from datafor_token.gate import Admitted
 from datafor_token.names import display_text, fold
 from datafor_token.responses import success
@@ -149,8 +149,8 @@ def enter() -> Response:
         g.way = "ticket"
         redeemed = services().gate.redeem(wanted["ticket"])
         if redeemed is None:
-            refusal = Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=fingerprint(wanted["ticket"]))
-            is_first = services().audit.note(refusal)
+            name = services().signin.identifiers.of_text(wanted["ticket"])
+            is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=name))
             reason = "ticket: unknown, used, too old, or its application or user is gone"
             raise InvalidToken(reason=reason if is_first else None)
         cookie, target = redeemed
