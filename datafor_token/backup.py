@@ -1,37 +1,68 @@
-"""A backup: one compressed file with all that is worth keeping, each record a line of JSON.
+"""A backup: one compressed file of JSON lines, authenticated with a key derived from the service's own.
 
-Sessions and one-time links are left out: putting them back would bring back what had ended. Revocations
-are put back beside the present ones, never instead of them.
+The first line is a header, the last one an HMAC over all lines before it. Sessions, one-time links, counts and logs
+are left out: restoring them would bring back what has ended. Revocations are restored beside the present ones,
+never instead of them.
 """
 
 import gzip
+import hashlib
+import hmac
 import os
+import re
+import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
-from datafor_token import strict_json
-from datafor_token.errors import Forbidden, StoreUnavailable
+from datafor_token import applications, strict_json, users
+from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
 from datafor_token.names import fold
 from datafor_token.revocations import COLLECTION as REVOCATIONS
+from datafor_token.sealing import Sealer
 from datafor_token.secrecy import COLLECTION as INSTANCE
-from datafor_token.secrecy import Secrecy
+from datafor_token.secrecy import FORMER, Secrecy
 from datafor_token.store.base import Document
 from datafor_token.store.disk import remove, sync_folder, write_new
 
-_FORMAT = 1
-_KEPT = ("applications", "users", REVOCATIONS)
+_FORMAT, _UNAUTHENTICATED_FORMAT = 2, 1
+_KEPT = (applications.COLLECTION, users.COLLECTION, REVOCATIONS)
+_PURPOSE = "backup"
+_LAST_LINE = b'{"hmac": "'
+_PART = 1024 * 1024  # bytes, read or decompressed at once
+LONGEST_LINE = 16 * 1024 * 1024 + 4096  # bytes; a record file may have 16 MiB
+LARGEST = 1024 * 1024 * 1024  # bytes, decompressed
+# Anybody may have written these, and all of it is parsed.
+LARGEST_UNAUTHENTICATED = 64 * 1024 * 1024
+MOST_RECORDS = 1_000_000
+_SHORTEST_LINE = 200  # bytes; a revocation has 300
+_MOST_VALUES = 10_000  # of one record: in memory a list takes twenty times what it takes in JSON
+_LONGEST_NAME = 1024  # characters; the longest names are 128
+_KEY_NAME = re.compile(r"[0-9a-f]{16}")
 
 Records = Sequence[tuple[str, Document]]
 
 
+class Backup(NamedTuple):
+    """The records of a backup, the name of the key that its secrets are encrypted with, and whether it is authentic."""
+
+    records: Records
+    key: str
+    is_authentic: bool
+
+
 def write(path: Path, records: Records, secrecy: Secrecy) -> int:
-    """Write a backup; answer how many records are in it. An older file is there until the new one is whole."""
-    kept = [(collection, document) for collection, document in records if collection in _KEPT]
+    """Write a backup; return how many records are in it. An older file stays until the new one is complete."""
+    kept = [(collection, document) for collection, document in records if _is_kept(collection, document)]
     header = {"datafor_token": "backup", "format": _FORMAT, "key": secrecy.identifier, "records": len(kept)}
     lines = [header, *({"collection": collection, "document": document} for collection, document in kept)]
     data = "".join(strict_json.readable(line) + "\n" for line in lines).encode()
+    if len(data) > LARGEST or len(kept) > MOST_RECORDS:
+        raise Forbidden(
+            f"the records are more than a backup may have ({_limits(LARGEST)}): copy the data folder instead"
+        )
+    data += _last_line(hmac.digest(secrecy.derived(_PURPOSE), data, hashlib.sha256)) + b"\n"
     if path.exists() and not path.is_file():
         raise Forbidden(f"{path} is no regular file")
     temp = path.with_name(f".{path.name}-{os.getpid()}")
@@ -45,38 +76,252 @@ def write(path: Path, records: Records, secrecy: Secrecy) -> int:
     return len(kept)
 
 
-def read(path: Path, secrecy: Secrecy) -> Records:
-    """The records of a backup; ``Forbidden`` says in a sentence why it cannot be taken."""
+def read(path: Path, secrecy: Secrecy, *, unauthenticated: bool = False) -> Backup:
+    """Return the records of a backup; ``Forbidden`` says in a sentence why it cannot be used.
+
+    Nothing is parsed but the header before the whole file is known to be authentic. ``unauthenticated``: also one
+    that has no authentication code, or another one.
+    """
     try:
-        lines = gzip.decompress(path.read_bytes()).splitlines()
-        header, *entries = [strict_json.loads(line) for line in lines]
-        found: list[tuple[str, Document]] = [(entry["collection"], entry["document"]) for entry in entries]
+        with _open_regular(path) as file:
+            found = _Reading(path, file, secrecy, LARGEST).check()
+            if not found.is_authentic and not unauthenticated:
+                raise Forbidden(f"{path} {found.reason()}")
+            file.seek(0)
+            largest = LARGEST if found.is_authentic else LARGEST_UNAUTHENTICATED
+            again = _Reading(path, file, secrecy, largest)
+            records = again.parse()
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         raise Forbidden(f"{path} is not a whole backup of this service") from None
-    if not isinstance(header, dict) or header.get("datafor_token") != "backup" or header.get("format") != _FORMAT:
-        raise Forbidden(f"{path} is not a backup that this version knows")
-    if not all(isinstance(document, dict) and isinstance(document.get("name"), str) for _, document in found):
-        raise Forbidden(f"{path} is not a whole backup of this service")
-    if header.get("records") != len(found) or any(collection not in _KEPT for collection, _ in found):
-        raise Forbidden(f"{path} is not a whole backup of this service")
-    if header.get("key") not in secrecy.identifiers:
-        raise Forbidden(f"{path} is encrypted with the key {header.get('key')}, which is not in config/secret_key")
-    return found
+    if found.is_authentic and not again.is_authentic:
+        raise Forbidden(f"{path} was changed while it was read")
+    return Backup(records, again.key, again.is_authentic)
+
+
+def _last_line(code: bytes) -> bytes:
+    return _LAST_LINE + code.hex().encode() + b'"}'
+
+
+class _Reading:
+    """One pass through a backup, in memory of constant size but for the records that ``parse`` returns."""
+
+    def __init__(self, path: Path, file: BinaryIO, secrecy: Secrecy, largest: int) -> None:
+        self._path, self._file, self._secrecy, self._largest = path, file, secrecy, largest
+        self._format = 0
+        self._has_code = False
+        self.key = ""
+        self.is_authentic = False
+
+    def check(self) -> "_Reading":
+        """Read everything, and see whether the authentication code is right."""
+        for _ in self._lines():
+            pass
+        return self
+
+    def parse(self) -> Records:
+        """Return the records."""
+        found: list[tuple[str, Document]] = []
+        seen = set()
+        for line in self._lines():
+            if line.count(b",") > _MOST_VALUES:
+                raise ValueError("a record of too many values")
+            entry = strict_json.loads(line)
+            collection, document = entry["collection"], entry["document"]
+            place = (collection, fold(document["name"][: _LONGEST_NAME + 1]))
+            # Of two records of one name, the one that is shown might not be the one that is stored.
+            if not _is_kept(collection, document) or len(document["name"]) > _LONGEST_NAME or place in seen:
+                raise ValueError("a record that does not belong here")
+            seen.add(place)
+            found.append((collection, document))
+        if len(found) != self._records:
+            raise ValueError("fewer records than the header says")
+        return found
+
+    def reason(self) -> str:
+        """Return why the backup is not authentic, as the rest of a sentence."""
+        if self._format == _UNAUTHENTICATED_FORMAT:
+            why = "was written by an earlier version, without an authentication code: whether it was changed is unknown"
+        elif not self._has_code:
+            why = "has no authentication code: it was cut off or changed after it was written"
+        else:
+            why = "was changed after it was written: its authentication code does not fit"
+        return f"{why}. To restore it all the same, first review what --dry-run --unauthenticated shows"
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield the lines of all records, and at their end know whether they are authentic."""
+        lines = _lines_of(self._path, self._file, self._largest)
+        header_line = next(lines)
+        self._read_header(header_line)
+        code = hmac.new(self._secrecy.derived(_PURPOSE, self.key), header_line + b"\n", hashlib.sha256)
+        before: bytes | None = None
+        for number, line in enumerate(lines):
+            if number > self._records:
+                raise ValueError("more lines than the header says")
+            if before is not None:
+                code.update(before + b"\n")
+                yield before
+            before = line
+        if before is not None and before.startswith(_LAST_LINE) and self._format != _UNAUTHENTICATED_FORMAT:
+            self._has_code = True
+            self.is_authentic = hmac.compare_digest(before, _last_line(code.digest()))
+        elif before is not None:
+            yield before
+
+    def _read_header(self, line: bytes) -> None:
+        header = strict_json.loads(line)
+        if not isinstance(header, dict) or header.get("datafor_token") != "backup":
+            raise ValueError("no header")
+        key, number = header["key"], header["records"]
+        if (
+            header["format"] not in (_FORMAT, _UNAUTHENTICATED_FORMAT)
+            or not isinstance(key, str)
+            or not _KEY_NAME.fullmatch(key)
+        ):
+            raise Forbidden(f"{self._path} is not a backup that this version knows")
+        if type(number) is not int:
+            raise TypeError("the number of records is none")
+        if key not in self._secrecy.identifiers:
+            raise Forbidden(
+                f"{self._path} was written with the key {key}, which is not among the present ones"
+                f" ({', '.join(self._secrecy.identifiers)}): add that key on a line of its own at the end of"
+                " config/secret_key (or after a comma in DATAFOR_TOKEN_SECRET_KEY), then restore again"
+            )
+        if number > min(MOST_RECORDS, self._largest // _SHORTEST_LINE):
+            raise Forbidden(f"{self._path} is larger than a backup of its kind may be ({_limits(self._largest)})")
+        self._format, self._records, self.key = header["format"], number, key
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    # O_NONBLOCK: opening a pipe would wait for its writer.
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise Forbidden(f"{path} is no regular file")
+    return file
+
+
+def _lines_of(path: Path, file: BinaryIO, largest: int) -> Iterator[bytes]:
+    """Yield the decompressed lines of one gzip member; raises ``EOFError``, ``ValueError`` or ``zlib.error``."""
+    inflate = zlib.decompressobj(wbits=31)
+    rest, size = b"", 0
+    while not inflate.eof:
+        compressed = inflate.unconsumed_tail or file.read(_PART)
+        data = inflate.decompress(compressed, _PART)
+        if not compressed and not data:
+            raise EOFError
+        size += len(data)
+        if size > largest:
+            raise Forbidden(f"{path} is larger than a backup of its kind may be ({_limits(largest)})")
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+        if len(rest) > LONGEST_LINE:
+            raise Forbidden(f"{path} has a line that is longer than any record")
+    if rest or inflate.unused_data or file.read(1):
+        raise ValueError("something follows the last line")
+
+
+def _limits(size: int) -> str:
+    return f"{size // 1024**2} MiB of JSON, {MOST_RECORDS} records"
+
+
+def _is_kept(collection: object, document: Document) -> bool:
+    return collection in _KEPT or (collection == INSTANCE and document.get("name") == FORMER)
+
+
+def under_present_key(backup: Backup, secrecy: Secrecy) -> Records:
+    """Return the records of a backup with their secrets encrypted with the first key, also where another one did it.
+
+    Raises ``RecordDamaged`` for a secret that cannot be read.
+    """
+    sealer = Sealer(secrecy)
+    records: list[tuple[str, Document]] = []
+    for collection, document in backup.records:
+        if collection == INSTANCE:
+            secrecy.read_former(document)
+        elif collection == applications.COLLECTION and backup.key != secrecy.identifier:
+            records.append((collection, sealer.sealed(sealer.opened(document))))
+        else:
+            records.append((collection, document))
+    if len(secrecy.identifier_keys) > 1:
+        # The revocations of a backup may be named under any of them.
+        records.append((INSTANCE, secrecy.former(None)))
+    return records
 
 
 def merged(present: Records, kept: Records) -> Records:
-    """What is there after a restore: the backup's records, with the present key and all revocations."""
+    """Return the records after a restore: the backup's ones, with the present key and all revocations."""
     stays = [(collection, document) for collection, document in present if collection in (INSTANCE, REVOCATIONS)]
     names = {(collection, fold(document["name"])) for collection, document in kept}
     return [*kept, *(one for one in stays if (one[0], fold(one[1]["name"])) not in names)]
 
 
-def differences(present: Records, after: Records) -> dict[str, int]:
-    """How many records a restore would make, change and remove."""
-    old: dict[Any, Document] = {(collection, fold(document["name"])): document for collection, document in present}
-    new: dict[Any, Document] = {(collection, fold(document["name"])): document for collection, document in after}
-    return {
+class Changes(NamedTuple):
+    """What a restore would change: names first of what gives access, each with the fields that differ; then counts."""
+
+    administrators: Sequence[str]
+    users: Sequence[tuple[str, Sequence[str]]]
+    applications: Sequence[tuple[str, Sequence[str]]]
+    counts: dict[str, int]
+
+
+def changes(present: Records, after: Records, secrecy: Secrecy) -> Changes:
+    """Compare the present records with those after a restore; a present record that is damaged counts as none."""
+    old, new = _by_name(present), _by_name(after)
+    administrators, changed_users, changed_applications = [], [], []
+    for key, document in sorted(new.items(), key=lambda one: one[0]):
+        before = old.get(key)
+        if before == document:
+            continue
+        if key[0] == users.COLLECTION:
+            was, user = _user(before), users.User.from_document(document)
+            if user.administers and not (was is not None and was.administers):
+                administrators.append(user.name)
+            if was is not None and (fields := _changed_members(was, user)):
+                changed_users.append((user.name, fields))
+        elif key[0] == applications.COLLECTION:
+            found = Sealer(secrecy).opened(document)
+            if fields := _changed_trust(_application(before, secrecy), found):
+                changed_applications.append((found.name, fields))
+    counts = {
         "created": len(new.keys() - old.keys()),
         "changed": sum(old[key] != new[key] for key in new.keys() & old.keys()),
         "deleted": len(old.keys() - new.keys()),
     }
+    return Changes(administrators, changed_users, changed_applications, counts)
+
+
+def _by_name(records: Records) -> dict[tuple[str, str], Document]:
+    # Without what the service stores about itself.
+    return {(one, fold(document["name"])): document for one, document in records if one != INSTANCE}
+
+
+def _user(document: Document | None) -> users.User | None:
+    try:
+        return None if document is None else users.User.from_document(document)
+    except RecordDamaged:
+        return None
+
+
+def _changed_members(before: users.User, after: users.User) -> list[str]:
+    return [
+        member
+        for member in ("password", "type", "roles", "enabled")
+        if getattr(before, member) != getattr(after, member)
+    ]
+
+
+def _application(document: Document | None, secrecy: Secrecy) -> applications.Application | None:
+    try:
+        return None if document is None else Sealer(secrecy).opened(document)
+    except RecordDamaged:
+        return None
+
+
+def _changed_trust(before: applications.Application | None, after: applications.Application) -> list[str]:
+    """Return the fields that decide whose tokens are accepted, and whom they may create."""
+    if before is None:
+        return ["new"]
+    old: dict[str, Any] = {**before.to_document(), "previous": before.previous and before.previous.secret}
+    new: dict[str, Any] = {**after.to_document(), "previous": after.previous and after.previous.secret}
+    fields = ("secret", "previous", "algorithm", "enable", "inituser", "initroles", "initpwd", "fieldmap")
+    return [field for field in fields if old[field] != new[field]]

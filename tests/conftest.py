@@ -164,6 +164,15 @@ def caller(app: Flask) -> Caller:
     return Caller(app.test_client())
 
 
+@pytest.fixture
+def service(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A service that is not started yet, whose keys a test chooses."""
+    from tests.started import Service
+
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    return Service(settings, clock)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One real server for all tests that only call it."""

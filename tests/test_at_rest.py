@@ -8,46 +8,19 @@ from typing import Any
 
 import pytest
 
-from datafor_token import create_app
 from datafor_token.secrecy import Secrecy
 from datafor_token.settings import Settings
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import Caller
+from tests.started import BEFORE, KEYS, NEW, NEWEST, OLD, Service
 from tests.stores import KIND, Record, records_in
-from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, STRONG_SECRET, Clock, application
+from tests.support import API, SEED_APPLICATION, STRONG_SECRET, application
 from tests.tokens import claims, token
 
-KEYS = [bytes(range(start, start + 32)) for start in (0, 32, 64)]
-OLD, NEW, NEWEST = (base64.urlsafe_b64encode(key).decode() for key in KEYS)
-BEFORE = json.loads((Path(__file__).parent / "version_0_1_0.json").read_text())
 CHECK = "/auth/check"
 
 
 def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
-
-
-class Service:
-    """The service on one pair of folders, started anew with other keys whenever a test wants."""
-
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.settings, self.clock = settings, clock
-
-    def start(self, *keys: str) -> Caller:
-        (self.settings.config_dir / "secret_key").write_text("\n".join(keys) + "\n")
-        self.app = create_app(self.settings, clock=self.clock, hasher=CHEAP_FOR_TESTS_ONLY)
-        # Without cookies of its own: those of a test are sent as they are.
-        return Caller(self.app.test_client(use_cookies=False))
-
-    def run(self, *arguments: str, put: str = "") -> str:
-        result = self.app.test_cli_runner().invoke(args=arguments, input=put)
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-
-@pytest.fixture
-def service(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-    return Service(settings, clock)
 
 
 @pytest.fixture

@@ -25,16 +25,21 @@ class Commands(AppGroup):
         try:
             return super().invoke(ctx)
         except StoreUnavailable as error:
-            click.echo(f"{error.message}: {error.reason}", err=True)
+            echo(f"{error.message}: {error.reason}", err=True)
             ctx.exit(UNAVAILABLE)
         except InvalidInput as error:
             for sentences in error.errors.values():
                 for sentence in sentences:
-                    click.echo(sentence, err=True)
+                    echo(sentence, err=True)
             ctx.exit(REFUSED)
         except DataforTokenError as error:
-            click.echo(error.message, err=True)
+            echo(error.message, err=True)
             ctx.exit(REFUSED)
+
+
+def echo(line: str, *, err: bool = False) -> None:
+    """Print one line; text of records and files moves no cursor and begins no other line."""
+    click.echo(_cell(line), err=err)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

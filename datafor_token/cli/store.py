@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +11,7 @@ import click
 
 from datafor_token import applications, backup, users
 from datafor_token.cli.database import init, migrate
-from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, yes_option
+from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_option
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.events import Event, Kind
 from datafor_token.sealing import Sealer
@@ -30,6 +30,7 @@ for command in (init, migrate):
 _One = TypeVar("_One")
 _ASIDE = "damaged"
 _MANY = 1000  # records, above which progress is shown
+_MOST_NAMED = 50
 
 
 @store.command("check")
@@ -82,31 +83,62 @@ def make_backup(file: Path) -> None:
 @store.command("restore")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option(
+    "--unauthenticated",
+    is_flag=True,
+    help="Accept a backup of an earlier version, or one that was changed: whoever changed it may have added users.",
+)
 @yes_option
-def restore(file: Path, *, dry_run: bool, yes: bool) -> None:
+def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> None:
     """Put a backup back, all or nothing. All sessions and one-time links end; revoked tokens stay revoked.
+
+    Says first which Administrators it would add, and which passwords and secrets it would change. A backup that was
+    changed after it was written is refused.
 
     Example: flask store restore /backup/datafor_token.gz --dry-run
     """
     files = _files("put its own backup back with `pg_restore`")
-    kept = backup.read(file, services().secrecy)
-    _check_all(kept)
+    secrecy = services().secrecy
+    found = backup.read(file, secrecy, unauthenticated=unauthenticated)
+    _check_all(found.records)
+    kept = backup.under_present_key(found, secrecy)
     present = snapshots.take(files, without_damaged=True)
-    counts = backup.differences(present, backup.merged(present, kept))
-    said = ", ".join(f"{number} {what}" for what, number in counts.items())
+    changes = backup.changes(present, backup.merged(present, kept), secrecy)
+    if not found.is_authentic:
+        echo(
+            "This backup is not authenticated: whoever could write to it may have added users and applications",
+            err=True,
+        )
+    if found.key != secrecy.identifier:
+        echo(f"It was written with the former key {found.key}: its secrets are encrypted with {secrecy.identifier} now")
+    _name(changes)
+    said = ", ".join(f"{number} {what}" for what, number in changes.counts.items())
     if dry_run:
         click.echo(f"would be: {said}")
         return
     confirm(f"Replace all records ({said})?", yes=yes)
     # With the records of that moment: what was revoked while somebody thought it over stays revoked.
     with services().audit.change() as record:
-        record(Event(kind=Kind.STORE_RESTORED))
+        record(Event(kind=Kind.STORE_RESTORED, reason=None if found.is_authentic else "unauthenticated"))
         snapshots.put_back(
             files,
             lambda at_last: backup.merged(at_last, kept),
             lambda records: _progress(records, len(records), "Writing"),
         )
     click.echo(said)
+
+
+def _name(changes: backup.Changes) -> None:
+    """Name what a restore would give access to: new Administrators first."""
+    _listed("New Administrators", changes.administrators)
+    for label, found in (("Changed users", changes.users), ("Changed applications", changes.applications)):
+        _listed(label, [f"{name} ({', '.join(fields)})" for name, fields in found])
+
+
+def _listed(label: str, texts: Sequence[str]) -> None:
+    more = f", and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    if texts:
+        echo(f"{label}: {', '.join(texts[:_MOST_NAMED])}{more}")
 
 
 @store.command("rekey")
