@@ -22,12 +22,13 @@ from datafor_token.store.base import AlreadyThere, Change, Changed, Document
 from datafor_token.store.disk import make_folder, outage, read, remove, shown, status, sync_folder, write_new
 from datafor_token.store.file_names import HASH_MARK, stem_of
 from datafor_token.store.locking import exclusive
-from datafor_token.store.restoring import finish_before_writing
+from datafor_token.store.restoring import finish_if_left
 from datafor_token.strict_json import readable
 
 _SUFFIX = ".json"
 _TEMP_PREFIX = ".temp-"
 _LOCK = ".lock"
+_LONGEST_FINISH = 600.0  # seconds
 _LONGEST_TICK = 50_000_000  # nanoseconds; Linux counts 1 to 10 ms
 _VERSION = struct.Struct("=Qqqq").pack
 
@@ -66,7 +67,11 @@ class FileStore:
 
     def get(self, collection: str, name: str) -> Document | None:
         file = self._file(collection, name)
-        document = _read(file)
+        try:
+            document = _read(file)
+        except StoreUnavailable:
+            self._fetch_back(collection)
+            document = _read(file)
         if document is not None and fold(document["name"]) != fold(name):
             raise RecordDamaged(reason=f"{shown(file)} holds the record of another name")
         return document
@@ -124,15 +129,22 @@ class FileStore:
         return True
 
     def version(self, collection: str, name: str) -> Hashable | None:
-        found = status(self._file(collection, name))
+        file = self._file(collection, name)
+        try:
+            found = status(file)
+        except StoreUnavailable:
+            self._fetch_back(collection)
+            found = status(file)
         return None if found is None else _version(found)
 
     def stamp(self, collection: str) -> Hashable:
         # A file that is made, renamed into place or removed changes its folder.
-        try:
-            return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - a path object costs more than the look
-        except OSError as error:
-            raise StoreUnavailable(reason=f"cannot look at {collection}: {os.strerror(error.errno or 0)}") from error
+        with outage(f"look at {collection}"):
+            try:
+                return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - a path object costs more than the look
+            except FileNotFoundError:
+                self._fetch_back(collection)
+                return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - the same
 
     def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
         versions: dict[str, Hashable] = {}
@@ -162,7 +174,11 @@ class FileStore:
 
     def _files(self, collection: str) -> list[str]:
         with outage(f"list {collection}"):
-            return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - a path object for each costs ten times that
+            try:
+                return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - a path object for each costs ten times that
+            except FileNotFoundError:
+                self._fetch_back(collection)
+                return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - the same
 
     def _read_stems(self, collection: str, stems: Iterable[str]) -> Iterator[Changed]:
         """The records of these files; not those that are gone since the folder was listed."""
@@ -191,9 +207,22 @@ class FileStore:
         with contextlib.ExitStack() as stack:
             # Only taking the lock: what goes wrong inside has its own words.
             with outage(f"lock {collection}"):
-                stack.enter_context(exclusive(f"{self._prefix}{collection}/{_LOCK}", timeout, self._waited))
-            finish_before_writing(self.folder, self.collections)
+                lock = f"{self._prefix}{collection}/{_LOCK}"
+                try:
+                    stack.enter_context(exclusive(lock, timeout, self._waited))
+                except FileNotFoundError:
+                    self._fetch_back(collection)
+                    stack.enter_context(exclusive(lock, timeout, self._waited))
+            finish_if_left(self.folder, self.collections, _LONGEST_FINISH)
             yield
+
+    def _fetch_back(self, collection: str) -> None:
+        """Finish a restore that was broken off while the collection was away; otherwise do nothing.
+
+        Without this, a process that runs on would not find the collection until somebody starts another one.
+        """
+        if not os.path.lexists(f"{self._prefix}{collection}"):
+            finish_if_left(self.folder, self.collections, self._lock_timeout)
 
     def _write(self, file: str, document: Document) -> None:
         # A line for each member, so that it can be read and compared. The encoder's own indent is many times slower.

@@ -18,6 +18,7 @@ from datafor_token.store.locking import exclusive
 
 STAGED, READY, _OLD, _LOCK = ".restore-staged", ".restore-ready", ".restore-old", ".restore-lock"
 _LONGEST_RESTORE = 600.0  # seconds
+_LONGEST_FINISH = 30.0  # seconds; some renames, and the removal of the old records
 
 
 @contextlib.contextmanager
@@ -28,18 +29,21 @@ def restoring(root: Path, wait: float = _LONGEST_RESTORE) -> Iterator[None]:
 
 
 def finish(root: Path, collections: Sequence[str]) -> None:
-    """Put the complete new content in its place; to be called within ``restoring``."""
+    """Put the complete new content in its place; to be called within ``restoring``.
+
+    All old collections are moved away before the first new one comes: whenever this is broken off, a reader finds
+    only old ones or only new ones. Those that are away are an outage.
+    """
     if not (root / READY).is_dir():
         return
     make_folder(root / _OLD)
-    for collection in collections:
-        new = root / READY / collection
-        if not new.is_dir():
-            continue
+    coming = [collection for collection in collections if (root / READY / collection).is_dir()]
+    for collection in coming:
         with contextlib.suppress(FileNotFoundError):
             # Under a name of its own: after a break there may be one there already.
             (root / collection).rename(root / _OLD / f"{collection}-{secrets.token_hex(8)}")
-        new.rename(root / collection)
+    for collection in coming:
+        (root / READY / collection).rename(root / collection)
     sync_folder(root)
     shutil.rmtree(root / READY, ignore_errors=True)
     clear(root)
@@ -54,20 +58,31 @@ def clear(root: Path) -> None:
 def finish_at_start(root: Path, collections: Sequence[str]) -> None:
     """Finish and clear what a killed restore left, if there is anything, and no restore is running."""
     with outage("look for a restore that was broken off"):
-        is_left = any((root / left).exists() for left in (STAGED, READY, _OLD))
-    if is_left:
+        is_ready = (root / READY).exists()
+        is_left = is_ready or any((root / left).exists() for left in (STAGED, _OLD))
+    if is_ready:
+        # Also where another process is about it: collections that are away at this moment are not missing.
+        with outage("finish a restore"), restoring(root, wait=_LONGEST_FINISH):
+            finish(root, collections)
+            clear(root)
+    elif is_left:
         with contextlib.suppress(LockTimeout), outage("finish a restore"), restoring(root, wait=0):
             finish(root, collections)
             clear(root)
 
 
-def finish_before_writing(root: Path, collections: Sequence[str]) -> None:
-    """To be called by a writer that has its lock: a running restore has all locks, so this one was broken off."""
+def finish_if_left(root: Path, collections: Sequence[str], wait: float) -> bool:
+    """Finish a restore that was broken off; return whether there was one.
+
+    A writer calls this when it has its lock (a running restore has all locks, so this one was broken off), and a
+    reader when a collection is away. ``wait``: how many seconds another process that is about it may take.
+    """
     with outage("look for a restore that was broken off"):
         try:
             # At each write: a path object costs more than the look. And exists() says no where it cannot look.
             os.stat(f"{root}/{READY}")  # noqa: PTH116
         except FileNotFoundError:
-            return
-    with outage("finish a restore"), restoring(root):
+            return False
+    with outage("finish a restore"), restoring(root, wait):
         finish(root, collections)
+    return True

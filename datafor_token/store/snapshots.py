@@ -1,9 +1,10 @@
 """All records at one moment, and all of them put back at once."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from datafor_token.errors import RecordDamaged
+from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document
 from datafor_token.store.disk import outage, sync_folder
 from datafor_token.store.files import FileStore
@@ -32,6 +33,9 @@ def put_back(
     with outage("restore"), _all_locked(store), restoring(root):
         records = replacement(_records(store, without_damaged=True))
         clear(root)
+        if (root / STAGED).exists():
+            # Records that an earlier restore left there must not come along.
+            raise StoreUnavailable(reason=f"cannot remove {STAGED}, which an earlier restore left")
         staged = FileStore(root / STAGED, store.collections, lock_timeout=5)
         with progress(records) as each:
             for collection, document in each:
@@ -43,8 +47,13 @@ def put_back(
             lock.hardlink_to(root / collection / ".lock")
             sync_folder(lock.parent)
         (root / STAGED).rename(root / READY)
-        sync_folder(root)
-        finish(root, store.collections)
+        try:
+            sync_folder(root)
+            finish(root, store.collections)
+        except (OSError, StoreUnavailable) as error:
+            # From the rename on it will be finished, by the next writer or start.
+            reason = error.reason if isinstance(error, StoreUnavailable) else os.strerror(error.errno or 0)
+            raise MaybeStored(reason=f"the restore is not finished: {reason}") from error
 
 
 def _records(store: FileStore, *, without_damaged: bool) -> Records:
