@@ -1,6 +1,7 @@
 """What a copy of the data folder gives away, and what an earlier version stored there."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ from datafor_token.settings import Settings
 from tests.conftest import Caller
 from tests.started import BEFORE, KEYS, NEW, NEWEST, OLD, Service
 from tests.stores import KIND, Record, records_in
-from tests.support import API, SEED_APPLICATION, STRONG_SECRET, application
+from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, STRONG_SECRET, application
 from tests.tokens import claims, token
 
 CHECK = "/auth/check"
@@ -82,6 +83,40 @@ def test_no_hash_that_helps_to_guess_a_secret_is_stored(caller: Caller, settings
                          (foreign, "other"), (live + "x", "abcd")):  # fmt: skip
         assert [found for found in guessable(text, secret) if found in stored] == []
         assert text not in stored
+
+
+@pytest.mark.file_store
+def test_a_database_shows_no_more_than_files(service: Service, tmp_path: Path) -> None:
+    """No byte of a database is a secret, a token, a cookie, a ticket, a password or a hash that helps to guess one."""
+    database = tmp_path / "records.db"
+    service.settings = dataclasses.replace(service.settings, store=_tables(database))
+    caller = service.start(OLD)
+    caller.post("update", application(secret="marked-secret", initpwd="marked-initial"))
+    caller.post("rotate", {"name": "ERP", "secret": "marked-second"})
+    live, gone = (token(claims(loginname=name), secret="marked-second") for name in ("lena", "otto"))
+    caller.post("revoke", {"token": gone})
+    gate = caller.get(f"/auth/enter?token={live}&next=/", headers={}).headers["Set-Cookie"].partition(";")[0]
+    ticket = caller.post("link", {"username": "lena"}).json["url"].partition("ticket=")[2]
+    login = {"username": "admin", "password": ADMIN_PASSWORD}
+    cookie = caller.post("/plugin/datafor/api/extension/auth/login", login, headers={}).json["jsessionid"]
+    service.start(NEW, OLD)
+    service.run("store", "rekey")
+    stored = "".join(path.read_bytes().decode("latin-1") for path in tmp_path.glob("records.db*"))
+    assert "revocations" in stored
+    for secret in ("marked", live, gone, gate.partition("=")[2], ticket, cookie, ADMIN_PASSWORD, OLD, NEW):
+        assert secret not in stored
+    for text in (live, gone):
+        assert [found for found in guessable(text, "marked-second") if found in stored] == []
+
+
+def _tables(file: Path) -> str:
+    from datafor_token.store import sql_schema
+    from datafor_token.store.sql_engine import Database
+
+    database = Database(f"sqlite:///{file}", 30, 30)
+    sql_schema.make(database)
+    database.close()
+    return f"sqlite:///{file}"
 
 
 def events(caller: Caller, **wanted: str) -> list[dict[str, Any]]:
