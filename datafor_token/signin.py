@@ -149,7 +149,8 @@ class SignIn:
         Several where the service's key was changed, or where several applications have the same secret.
         """
         found: list[str] = []
-        for entry in verifier.signers(token, _fitting(token, self.registry.all().entries)):
+        # At any time: the audit log still shows a token whose secret's grace period is over.
+        for entry in verifier.signers(token, _fitting(token, self.registry.all().entries), now=0):
             for key in (entry.key, entry.previous):
                 if key is not None and key.verify(token.signing_input, token.signature):
                     found += self.identifiers.every(identifiers.digest(token.signing_input, key))
