@@ -1,12 +1,14 @@
 """gunicorn's settings: `.venv/bin/gunicorn -c config/gunicorn.conf.py wsgi:app`, or just `make run`."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from datafor_token import cores, metric_files, services
-from datafor_token.settings import bind_address
+from datafor_token.settings import bind_address, socket_mode
 
 bind = bind_address(os.environ)
+_socket_mode = socket_mode(os.environ)
 
 # Compared side by side on two cores, generate by Basic at 16 and 64 connections (make bench BENCH=--compare-workers):
 # gunicorn's gthread with two, four or eight threads takes 1.3 to 1.5 times the CPU of ours and 1.3 to 3 times its p99,
@@ -34,6 +36,12 @@ logger_class = "datafor_token.logs.ServerLogger"
 # gunicorn by itself believes X-Forwarded-Proto from loopback; who is believed is the service's to say.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
+# Whoever connects to a Unix socket counts as trusted for gunicorn, and could say what the path begins with.
+forwarder_headers = ""
+
+# Longer than proxies keep idle connections (nginx 60 s, Traefik 90 s, Caddy 120 s): a proxy that sends a POST on a
+# connection that was just closed here answers 502.
+keepalive = 125
 
 # A socket in the home folder that takes commands: nobody here uses it.
 control_socket_disable = True
@@ -41,6 +49,13 @@ umask = 0o077
 
 # The workers count in one folder, which is removed at the end of this process.
 metric_files.share(os.environ)
+
+
+def when_ready(server: Any) -> None:
+    """Let the proxy connect to the Unix socket; umask is for files of data, and stays as it is."""
+    if _socket_mode is not None and bind.startswith("unix:"):
+        for listener in server.LISTENERS:
+            Path(listener.getsockname()).chmod(_socket_mode)
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -22,6 +22,7 @@ _FORWARDING_PARTS = ("forwarded", "x-original-", "client-ip")
 _METHODS, _HEADERS = "GET, POST", "Authorization, Content-Type"
 _PREFLIGHT_SECONDS = 600
 _PAGES = "console"
+_FOR_OPERATIONS = ("operations.healthz", "operations.readyz", "operations.metrics")
 
 
 def init_app(app: Flask) -> None:
@@ -31,9 +32,10 @@ def init_app(app: Flask) -> None:
     trusted = settings.trusted_proxies
     app.wsgi_app = _prepared(app.wsgi_app)  # type: ignore[method-assign, assignment]
     if trusted:
-        # Our own reading of these headers would be one more way to get the counting wrong.
+        # Our own reading of these headers would be one more way to get the counting wrong. X-Forwarded-Prefix is never
+        # believed: few proxies remove it from what a client sent. The setting URL_PREFIX is for that.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=trusted, x_prefix=trusted
+            app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=trusted, x_prefix=0
         )
     else:
         app.before_request(_Warning())
@@ -90,7 +92,12 @@ class _Warning:
 
 
 def _check_host() -> None:
-    """Refuse requests for another host (``TRUSTED_HOSTS``): 403, which the check may answer too."""
+    """Refuse requests for another host (``TRUSTED_HOSTS``): 403, which the check may answer too.
+
+    Probes and Prometheus ask an address, not a host name.
+    """
+    if request.endpoint in _FOR_OPERATIONS:
+        return
     if not host_is_trusted(request.host.lower(), services().settings.trusted_hosts):
         raise Forbidden("this host is none of TRUSTED_HOSTS")
 

@@ -15,12 +15,14 @@ from datafor_token import setting_rules
 from datafor_token.errors import RuleError, StartError
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
-# Read elsewhere: the two folders below, the address and METRICS_DIR by config/gunicorn.conf.py, the password at the
-# first start.
+# Read elsewhere: the two folders below, the address, SOCKET_MODE and METRICS_DIR by config/gunicorn.conf.py, the
+# password at the first start.
 ENVIRONMENT_ONLY = {
     "CONFIG_DIR": "the folder of settings.toml; default: config/ beside the code",
     "DATA_DIR": "the folder of all records; default: data/ beside the code",
     "BIND": "where gunicorn listens; default: 127.0.0.1:28080",
+    "SOCKET_MODE": "with BIND unix:path, the file mode of the socket, such as 660 for a proxy in the service's group;"
+    " default: 700",
     "METRICS_DIR": "where gunicorn makes the folder of the metrics, and removes it at its end;"
     " default: where temporary files are",
     "SECRET_KEY": "the key that encrypts secrets, 32 random bytes as Base64, and former ones behind commas;"
@@ -140,7 +142,7 @@ class Settings:
     trusted_proxies: int = _setting(
         0,
         unit="proxies",
-        text="How many proxies stand in front whose X-Forwarded-For, -Proto, -Host and -Prefix are believed.",
+        text="How many proxies are in front; X-Forwarded-For, -Proto and -Host of so many are believed.",
         check=setting_rules.between(0, 10),
     )
     trusted_hosts: tuple[str, ...] = _setting(
@@ -179,6 +181,19 @@ def bind_address(environ: Mapping[str, str]) -> str:
     if place is None or int(place["port"] or 0) > 65535:
         raise StartError(f"{ENVIRONMENT_PREFIX}BIND must be host:port, [IPv6 address]:port or unix:path")
     return text
+
+
+def socket_mode(environ: Mapping[str, str]) -> int | None:
+    """Return the file mode of the Unix socket, or None for gunicorn's own; raises ``StartError`` for no mode.
+
+    A mode that lets nobody write is none: connecting takes write permission (unix(7)).
+    """
+    text = environ.get(f"{ENVIRONMENT_PREFIX}SOCKET_MODE")
+    if not text:
+        return None
+    if not re.fullmatch(r"0?[67][0-7][0-7]", text):
+        raise StartError(f"{ENVIRONMENT_PREFIX}SOCKET_MODE must be an octal file mode such as 660")
+    return int(text, 8)
 
 
 def table() -> list[dataclasses.Field[Any]]:

@@ -31,6 +31,8 @@ FORWARDED = {
     "X-Forwarded-Proto": "https",
     "X-Forwarded-Host": "intra.example",
     "X-Forwarded-Prefix": "/base",
+    "X-Script-Name": "/base",
+    "Script-Name": "/base",
 }
 
 
@@ -41,12 +43,12 @@ def test_as_many_proxies_as_are_trusted(make: Any, log: io.StringIO, trusted: in
     assert f"address={address} " in log.getvalue().replace("\n", " ")
 
 
-def test_scheme_host_and_prefix(make: Any) -> None:
-    """From a believed proxy come the scheme of the cookie, its path, and the host that an Origin must name."""
+def test_scheme_and_host(make: Any) -> None:
+    """From a believed proxy come the scheme of the cookie and the host that an Origin must name; never a prefix."""
     body = {"username": "admin", "password": ADMIN_PASSWORD}
     believed = make(trusted_proxies=1, url_prefix="/datafor").test_client()
     response = believed.post(f"/datafor{LOGIN}", json=body, headers={**FORWARDED, "Origin": "https://intra.example"})
-    assert "; Secure; HttpOnly; Path=/base/datafor; SameSite=Lax" in response.headers["Set-Cookie"]
+    assert "; Secure; HttpOnly; Path=/datafor; SameSite=Lax" in response.headers["Set-Cookie"]
     unbelieved = make(url_prefix="/datafor").test_client()
     response = unbelieved.post(f"/datafor{LOGIN}", json=body, headers=FORWARDED)
     assert response.headers["Set-Cookie"].endswith("; HttpOnly; Path=/datafor; SameSite=Lax")
@@ -97,13 +99,15 @@ def test_named_origins_may_call(make: Any) -> None:
         assert client.options(f"{API}/update", headers={**preflight, "Origin": origin}).status_code == 405
 
 
-@pytest.mark.parametrize("prefix", ["http://evil", "//evil", "p", "/a b", "/a//b", "/<x>"])
-def test_a_prefix_that_is_no_path(make: Any, prefix: str) -> None:
-    """What a believed proxy hands on as a prefix is a path or nothing, in cookies and in links."""
+@pytest.mark.parametrize("prefix", ["/base", "http://evil", "//evil", "p", "/a b", "/a//b", "/<x>"])
+def test_a_prefix_of_a_client(make: Any, prefix: str) -> None:
+    """X-Forwarded-Prefix, which many proxies pass on as a client sent it, changes neither cookies nor pages."""
     client = make(trusted_proxies=1).test_client()
     body = {"username": "admin", "password": ADMIN_PASSWORD}
     response = client.post(LOGIN, json=body, headers={"X-Forwarded-Prefix": prefix})
     assert "; Path=/;" in response.headers["Set-Cookie"]
+    page = client.get("/console/sign-in", headers={"X-Forwarded-Prefix": prefix})
+    assert 'action="/console/sign-in"' in page.text
 
 
 def test_other_hosts(make: Any) -> None:
@@ -113,5 +117,14 @@ def test_other_hosts(make: Any) -> None:
         ("intra.example", 200), ("INTRA.example:8080", 200), ("a.sub.example", 200),
         ("evil.example", 403), ("intra.example.evil", 403), ("localhost", 403),
     ):  # fmt: skip
-        assert client.get("/healthz", headers={"Host": host}).status_code == status
+        assert client.get("/docs", headers={"Host": host}).status_code == status
     assert client.get("/auth/check", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_probes_ask_an_address(make: Any) -> None:
+    """TRUSTED_HOSTS does not concern those who watch the service, with or without a prefix."""
+    for prefix in ("", "/datafor"):
+        client = make(trusted_hosts=("intra.example",), url_prefix=prefix).test_client()
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert client.get(f"{prefix}{path}", headers={"Host": "10.0.0.7:28080"}).status_code == 200
+            assert client.get(f"{prefix}{path}/x", headers={"Host": "10.0.0.7:28080"}).status_code == 403

@@ -8,7 +8,7 @@ from typing import get_origin
 import pytest
 
 from datafor_token.errors import StartError
-from datafor_token.settings import Settings, bind_address, load_settings, table
+from datafor_token.settings import Settings, bind_address, load_settings, socket_mode, table
 from tests.support import ROOT
 
 
@@ -133,6 +133,22 @@ def test_every_row_is_complete() -> None:
 def test_addresses_to_listen_on(address: str) -> None:
     """A host or IPv6 address with a port, or a socket's path, is where gunicorn listens."""
     assert bind_address({"DATAFOR_TOKEN_BIND": address}) == address
+
+
+@pytest.mark.parametrize(("text", "mode"), [("660", 0o660), ("0666", 0o666), ("600", 0o600), ("", None)])
+def test_socket_mode(text: str, mode: int | None) -> None:
+    """The mode of the Unix socket is octal, as for chmod."""
+    assert socket_mode({"DATAFOR_TOKEN_SOCKET_MODE": text}) == mode
+    assert socket_mode({}) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "066", "rw-rw----", "4660", "0o660", "888", "6600", "-660", "660 ", "\u0666\u0666\u0660"]
+)
+def test_no_socket_mode(text: str) -> None:
+    """What is no mode with which the service itself can use its socket stops the start."""
+    with pytest.raises(StartError, match="DATAFOR_TOKEN_SOCKET_MODE"):
+        socket_mode({"DATAFOR_TOKEN_SOCKET_MODE": text})
 
 
 @pytest.mark.parametrize("address", ["foo", "127.0.0.1", "127.0.0.1:99999", ":80", "::1:80", "a b:80", "unix:", "x:y"])
