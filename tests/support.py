@@ -46,9 +46,12 @@ SEED_APPLICATION: dict[str, Any] = {
 STRONG_SECRET = "Vx7_q2LkfP9-sT4mZ0aWcY8nB1eRgHjU3oKiD6tQyXw"
 
 
-def need(tool: str) -> None:
-    """Skip the test where the tool is truly absent; under ``CI=true``, where ``.ci/run`` installs it, fail."""
-    if shutil.which(tool) is None:
+def need(tool: str, file: Path | None = None) -> None:
+    """Skip the test where the tool is truly absent; under ``CI=true``, where ``.ci/run`` installs it, fail.
+
+    ``file`` is what to look for where the tool is no command.
+    """
+    if not (file.exists() if file else shutil.which(tool)):
         if os.environ.get("CI") == "true":
             pytest.fail(f"{tool} is not installed, though .ci/run installs it")
         pytest.skip(f"{tool} is not installed")
@@ -215,9 +218,9 @@ class Server:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.output += line
-            found = re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", line)
+            found = re.search(r"Listening at: (?:http://127\.0\.0\.1:(?P<port>\d+)|unix:)", line)
             if found:
-                self.port = int(found.group(1))
+                self.port = int(found["port"] or 0)
                 self._listening.set()
         self._listening.set()
 

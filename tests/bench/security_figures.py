@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datafor_token import verifier
+from tests.proxies.sites import CONSOLE, configured
 from tests.support import Server, basic, free_port, wait_for
-from tests.test_nginx import configured
 
 ROUNDS = 100
 
@@ -70,8 +70,7 @@ def half_open(folder: Path) -> None:
     server = Server(folder, DATAFOR_TOKEN_URL_PREFIX="/datafor", DATAFOR_TOKEN_TRUSTED_PROXIES="1").start()
     front = Server(folder)
     front.port = free_port()
-    (folder / "logs").mkdir()
-    (folder / "nginx.conf").write_text(configured(folder, front.port, server.port, server.port))
+    (folder / "nginx.conf").write_text(configured("nginx", folder, front.port, server.port, 1))
     nginx = subprocess.Popen(
         [str(shutil.which("nginx")), "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off; user root;"],
         stderr=subprocess.DEVNULL,
@@ -79,14 +78,15 @@ def half_open(folder: Path) -> None:
     wait_for(front.port)
 
     def good() -> object:
-        return front.request("GET", "/datafor/healthz", headers={})
+        return front.request("GET", "/datafor/healthz", headers={"Host": CONSOLE})
 
     (alone,) = median_ms(good)
     with contextlib.ExitStack() as stack:
         for number in range(100):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", front.port)))
             client.sendall(
-                b"POST /datafor/x HTTP/1.1\r\nHost: x\r\n" + (b"Content-Length: 9\r\n\r\nab" if number % 2 else b"")
+                f"POST /datafor/x HTTP/1.1\r\nHost: {CONSOLE}\r\n".encode()
+                + (b"Content-Length: 9\r\n\r\nab" if number % 2 else b"")
             )
         (beside,) = median_ms(good)
     say(f"W12 through nginx alone {alone:.1f} ms; beside 100 half-open clients {beside:.1f} ms")

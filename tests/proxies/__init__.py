@@ -1,0 +1,1 @@
+"""The shipped configurations of reverse proxies, run by the real programs."""

@@ -1,0 +1,25 @@
+"""Fixtures: each test runs once for each proxy, in front of one service for all of them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.proxies.sites import FILES, Proxy, Sites
+
+
+@pytest.fixture(scope="session")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    running = Sites(tmp_path_factory.mktemp("proxies"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(params=list(FILES))
+def proxy(request: pytest.FixtureRequest, sites: Sites) -> Proxy:
+    return sites.proxy(request.param)
+
+
+@pytest.fixture(params=list(FILES))
+def public(request: pytest.FixtureRequest, sites: Sites) -> Proxy:
+    """The proxy with the commented lines for public requests in force."""
+    return sites.proxy(request.param, public=True)

@@ -1,0 +1,91 @@
+"""What stands in the shipped configurations, and in the logs of the proxies."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.proxies.page import PAGE, with_configurations
+from tests.proxies.sites import CONFIG, CONSOLE, FILES, Proxy, Sites, configured, signed, start
+from tests.support import ROOT, STRONG_SECRET, application, basic, free_port
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_the_settings_beside_it(name: str) -> None:
+    """Each configuration names the settings that belong to it, and the lines to change."""
+    text = (CONFIG / FILES[name]).read_text()
+    for line in (
+        'URL_PREFIX = "/datafor"',
+        "TRUSTED_PROXIES = 1",
+        "TRUSTED_HOSTS = [",
+        "PUBLIC_URL = ",
+        "SIGN_IN_URL = ",
+    ):
+        assert f"#     {line}" in text
+    assert text.count("CHANGE") >= 4
+
+
+def test_the_page() -> None:
+    """The documentation has each configuration word for word (``python -m tests.proxies.page`` copies them)."""
+    text = PAGE.read_text()
+    assert with_configurations(text) == text
+    assert all(f"`config/{file}`\n" in text for file in FILES.values())
+    assert "docs/proxies.md" in (ROOT / "README.md").read_text()
+
+
+def test_gunicorns_limits() -> None:
+    """gunicorn accepts what the proxies let pass."""
+    values: dict[str, Any] = {}
+    exec((CONFIG / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
+    assert (values["limit_request_line"], values["limit_request_field_size"]) == (8190, 16380)
+
+
+def test_no_token_in_any_log(proxy: Proxy, sites: Sites) -> None:
+    """Good and bad tokens in URLs, missing pages, an application that fails: no log has a token."""
+    good = signed(f"logged-{proxy.name}")
+    for path in ("/", "/drop", "/datafor/auth/enter", "/datafor/nothing", "/%ff", "//x", "/datafor/auth/check"):
+        for text in (good, f"{good}x"):
+            for host in (None, CONSOLE):
+                headers = {"Referer": f"http://x/?token={text}"}
+                proxy.get(f"{path}?token={text}", headers, **({"host": host} if host else {}))
+    for mangled in (
+        "/x%3Ftoken={}",
+        "/datafor/auth/enter%3fticket={}",
+        "/x;token={}",
+        "/x&token={}",
+        "/datafor/auth/x/{}",
+    ):
+        proxy.get(mangled.format(good))
+    ticket = str(proxy.call("link", {"name": "ERP"}).json["url"]).partition("=")[2]
+    statuses = [proxy.get(f"/datafor/auth/enter?ticket={ticket}").status for _ in range(3)]
+    assert statuses == [303, 401, 401]
+    logs = sites.service.output + "".join(path.read_text() for path in proxy.folder.glob("*.log"))
+    for part in (*good.split(".")[1:], ticket):
+        assert part not in logs
+
+
+def test_a_second_node(sites: Sites, tmp_path: Path) -> None:
+    """With nginx's lines for a second node, calls and checks are answered by it while nobody listens on the first."""
+    port = free_port()
+    text = configured("nginx", tmp_path, port, free_port(), sites.application.server_port)
+    for line in ("server 10.0.0.2:28080 max_fails=2 fail_timeout=5s;", "proxy_connect_timeout 2s;"):
+        assert f"# {line}" in text
+        text = text.replace(f"# {line}", line)
+    proxy = start("nginx", tmp_path, port, text.replace("10.0.0.2:28080", f"127.0.0.1:{sites.service.port}"))
+    try:
+        for _ in range(4):
+            assert proxy.call("update", application(name="Second", secret=STRONG_SECRET)).status == 200
+            assert proxy.get("/", basic()).status == 200
+    finally:
+        proxy.process.terminate()
+        proxy.process.wait(30)
+
+
+def test_sign_ins_are_limited_by_nginx(sites: Sites) -> None:
+    """nginx refuses more than a few sign-ins a second of one address, and logs no token of them."""
+    proxy = sites.proxy("nginx", public=True)
+    statuses = {proxy.get("/datafor/auth/enter?ticket=none-such").status for _ in range(40)}
+    assert statuses == {401, 429}
+    log = (proxy.folder / "datafor-token.access.log").read_text()
+    assert '"GET /datafor/auth/enter" 429 ' in log
+    assert "none-such" not in log

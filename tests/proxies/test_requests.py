@@ -1,0 +1,128 @@
+"""Requests of unusual size, kind and rate through each shipped proxy."""
+
+import http.client
+import socket
+import time
+from typing import Any
+
+from tests.proxies.sites import CONFIG, CONSOLE, FILES, Proxy, Sites, cookie_of, seen, signed
+from tests.support import API, ROOT, application, basic
+from tests.tokens import token
+
+
+def cookie(proxy: Proxy) -> dict[str, str]:
+    return {"Cookie": cookie_of(proxy.get(f"/?token={signed()}"))}
+
+
+def test_uploads(proxy: Proxy) -> None:
+    """An upload of 5 MiB reaches the application whole, and the check does not read it."""
+    answer = proxy.get("/upload", cookie(proxy), "POST", b"x" * (5 << 20))
+    assert seen(answer, "Remote-User") == ["lena"]
+    assert answer.json["length"] == 5 << 20
+    assert proxy.get("/upload", {}, "POST", b"x").status == 401
+
+
+def test_the_check_has_no_body(proxy: Proxy, sites: Sites) -> None:
+    """The check is asked without the body, and without the length of a body, so that requests stay apart."""
+    sent = cookie(proxy)
+    for headers in ({}, {"Accept": "text/html"}, sent):
+        for body in (b"x=1", b"GET /datafor/healthz HTTP/1.1\r\nHost: x\r\n\r\n"):
+            assert proxy.get("/form", headers, "POST", body).status == (200 if headers is sent else 401)
+            assert proxy.get("/", sent).status == 200
+    chunks = [("Transfer-Encoding", "chunked"), ("Accept", "text/html")]
+    for more, status in ((list(sent.items()), 200), ([], 401)):
+        assert proxy.get("/form", [*chunks, *more], "POST", b"5\r\nhello\r\n0\r\n\r\n").status == status
+        assert proxy.get("/", sent).status == 200
+    assert "Invalid request" not in sites.service.output
+
+
+def test_methods(proxy: Proxy) -> None:
+    """Any method of the original request passes the check, by a password too."""
+    for method in ("GET", "POST", "PUT", "OPTIONS"):
+        answer = proxy.get("/form", basic(), method, b"x" if method in ("POST", "PUT") else None)
+        assert (seen(answer, "Remote-User"), answer.json["method"]) == (["admin"], method)
+
+
+def test_websockets(proxy: Proxy) -> None:
+    """A WebSocket of a signed-in user is opened, with the identity; without a credential it is 401."""
+    for sent, status in ((cookie(proxy)["Cookie"], b" 101 "), ("a=1", b" 401 ")):
+        with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection:
+            connection.sendall(
+                b"GET /ws HTTP/1.1\r\nHost: reports.intra.example\r\nUpgrade: websocket\r\n"
+                b"Connection: Upgrade, Remote-User\r\nRemote-User: admin\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                + f"Cookie: {sent}\r\n\r\n".encode()
+            )
+            received = b""
+            if status == b" 101 ":
+                while b"hello" not in received or not received.endswith(b"\n"):
+                    received += connection.recv(4096)
+                assert received.endswith(b"hello lena\n")
+                connection.sendall(b"more\n")
+                assert connection.recv(4096) == b"more\n"
+            else:
+                received = connection.recv(4096)
+            assert status in received.split(b"\r\n")[0]
+
+
+def test_odd_requests_do_not_fail_at_the_check(proxy: Proxy) -> None:
+    """Many headers, control characters, a very long URL or credential: an error is the client's, never the server's."""
+    sent = cookie(proxy)
+    many = {f"X-{number}": "1" for number in range(60)}
+    assert proxy.get("/", {**sent, **many, "User-Agent": "x" * 3000}).status == 200
+    assert proxy.get("/" + "x" * 6000, sent).status == 200
+    for path, headers in (
+        ("/" + "x" * 15_900, sent), ("/", {"Authorization": f"Bearer {'x' * 15_900}"}),
+        ("/", {**sent, "User-Agent": "\x1b[31m"}), ("/", {"Cookie": f"{sent['Cookie']}; a=\x01"}),
+        ("/%00", sent), ("/%ff?%ff=%fe", sent),
+        ("/", [*sent.items(), ("Cookie", "a=1"), ("Accept", "x"), ("Accept", "y")]),
+    ):  # fmt: skip
+        assert proxy.get(path, headers).status < 500
+
+
+def test_the_largest_identity(proxy: Proxy) -> None:
+    """64 roles of 64 characters, and names in Chinese, reach the application whole."""
+    name = "名" * 128
+    roles = [f"{number:02d}" + "角" * 62 for number in range(64)]
+    proxy.call("update", application(name="Big", secret="big-one", initroles=roles))
+    text = token({"loginname": name, "exp": int(time.time()) + 3600, "name": "姓" * 256}, "big-one")
+    answer = proxy.get(f"/?token={text}")
+    assert seen(answer, "Remote-User") == [name]
+    assert seen(answer, "Remote-Name") == ["姓" * 256]
+    assert seen(answer, "Remote-Groups") == [",".join(["SYS_Reader", *roles])]
+
+
+def test_a_long_token(proxy: Proxy) -> None:
+    """A token of 4,096 characters passes the proxy and the check."""
+    long = signed("long", x="y" * 2900)
+    assert 3900 < len(long) <= 4096
+    assert seen(proxy.get(f"/{'p' * 2000}?token={long}"), "Remote-User") == ["long"]
+
+
+def test_idle_connections(sites: Sites) -> None:
+    """The service keeps an idle connection longer than any proxy does, so that no POST meets a closed one."""
+    values: dict[str, Any] = {}
+    exec((ROOT / "config" / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
+    for name, line in (
+        ("nginx", "keepalive_timeout 60s;"), ("caddy", "keepalive 60s"), ("traefik", "idleConnTimeout: 60s"),
+        ("apache", "ttl=60"),
+    ):  # fmt: skip
+        assert line in (CONFIG / FILES[name]).read_text()
+    # 120 s: Caddy's default. Traefik's check, which cannot be set, has 90 s.
+    assert values["keepalive"] > 120
+    connection = http.client.HTTPConnection("127.0.0.1", sites.service.port, timeout=10)
+    for pause in (0, 3):  # gunicorn's default is 2 s
+        time.sleep(pause)
+        connection.request("POST", "/datafor/auth/check", b"x", {"Host": CONSOLE})
+        assert connection.getresponse().read()
+        assert connection.sock is not None
+    connection.close()
+
+
+def test_a_body_that_nobody_reads(proxy: Proxy) -> None:
+    """Beside clients that post 65,536 bytes to a call that refuses them unread, other requests are served."""
+    for _ in range(10):
+        refused = proxy.get(f"/datafor{API}/update", {"Content-Type": "text/plain"}, "POST", b"x" * 65536, host=CONSOLE)
+        assert refused.status in (401, 415)
+        assert proxy.call("update", application(name="Beside", secret="beside-one")).status == 200
+        assert proxy.get("/", basic()).status == 200
