@@ -10,6 +10,9 @@ from collections.abc import Collection
 # Characters that gunicorn refuses in the value of a response header.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+# 32 random bytes as secrets.token_urlsafe writes them. Tomcat's have 32 characters, Undertow's 40.
+_OURS = re.compile(r"\"?[A-Za-z0-9_-]{43}\"?")
+
 
 def values_of(header: str, name: str) -> list[str]:
     """Return the values of all cookies of that name that can be ours, in their order.
@@ -20,16 +23,19 @@ def values_of(header: str, name: str) -> list[str]:
     return [match[1] or match[2] for match in _pattern(name).finditer(header)]
 
 
-def without(header: str, names: Collection[str]) -> str:
+def without(header: str, names: Collection[str], shared: Collection[str] = ()) -> str:
     """Return the header without the cookies of these names; all others stay as they are, byte for byte.
 
-    Cookies with control characters are dropped too: gunicorn cannot send them.
+    ``shared`` are names that other programs use too, such as the JSESSIONID of a Java application: of these, only
+    values of our own form are removed. Cookies with control characters are dropped too: gunicorn cannot send them.
     """
-    kept = [
-        cookie
-        for cookie in header.split(";")
-        if cookie.partition("=")[0].strip(" \t") not in names and not _CONTROL.search(cookie)
-    ]
+    kept = []
+    for cookie in header.split(";"):
+        name, _, value = cookie.strip(" \t").partition("=")
+        name = name.rstrip(" \t")
+        ours = name in names or (name in shared and _OURS.fullmatch(value))
+        if not ours and not _CONTROL.search(cookie):
+            kept.append(cookie)
     return ";".join(kept).strip(" \t")
 
 

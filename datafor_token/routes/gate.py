@@ -97,7 +97,7 @@ def check() -> Response:
     if _option("cookies"):
         # For proxies that copy response headers into the request: also when empty, in place of the client's.
         header = request.environ.get("HTTP_COOKIE", "")
-        response.headers["Cookie"] = cookies.without(header, (GATE_COOKIE, SESSION_COOKIE))
+        response.headers["Cookie"] = cookies.without(header, (GATE_COOKIE,), (SESSION_COOKIE,))
     if caller.way == "url" and caller.verdict is not None:
         _keep(response, caller.verdict)
     return response

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,8 +134,8 @@ def with_public_requests(text: str) -> str:
     return before + "".join([lines[0], *opened, *lines[end:]])
 
 
-def start(name: str, folder: Path, port: int, text: str) -> Proxy:
-    """Start a proxy with the text of a configuration, and wait until it answers."""
+def start(name: str, folder: Path, port: int, text: str, status: Collection[int] = (401,)) -> Proxy:
+    """Start a proxy with the text of a configuration, and wait until it answers with one of these statuses."""
     file = folder / FILES[name]
     file.write_text(text)
     environ = dict(os.environ)
@@ -161,7 +161,7 @@ def start(name: str, folder: Path, port: int, text: str) -> Proxy:
     running = Proxy(name, port, folder, process)
     for _ in range(100):
         # Traefik listens before it has read its routers.
-        if running.get("/", host=REPORTS).status == 401:
+        if running.get("/", host=REPORTS).status in status:
             return running
         time.sleep(0.05)
     pytest.fail((folder / "output.log").read_text())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.proxies.page import PAGE, with_configurations
-from tests.proxies.sites import CONFIG, CONSOLE, FILES, Proxy, Sites, configured, signed, start
+from tests.proxies.sites import CONFIG, CONSOLE, FILES, REPORTS, Proxy, Sites, configured, signed, start
 from tests.support import ROOT, STRONG_SECRET, application, basic, free_port
 
 
@@ -45,9 +45,9 @@ def test_no_token_in_any_log(proxy: Proxy, sites: Sites) -> None:
     good = signed(f"logged-{proxy.name}")
     for path in ("/", "/drop", "/datafor/auth/enter", "/datafor/nothing", "/%ff", "//x", "/datafor/auth/check"):
         for text in (good, f"{good}x"):
-            for host in (None, CONSOLE):
+            for host in (REPORTS, CONSOLE):
                 headers = {"Referer": f"http://x/?token={text}"}
-                proxy.get(f"{path}?token={text}", headers, **({"host": host} if host else {}))
+                proxy.get(f"{path}?token={text}", headers, host=host)
     for mangled in (
         "/x%3Ftoken={}",
         "/datafor/auth/enter%3fticket={}",
@@ -62,6 +62,20 @@ def test_no_token_in_any_log(proxy: Proxy, sites: Sites) -> None:
     logs = sites.service.output + "".join(path.read_text() for path in proxy.folder.glob("*.log"))
     for part in (*good.split(".")[1:], ticket):
         assert part not in logs
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_without_the_service(name: str, sites: Sites, tmp_path: Path) -> None:
+    """While the service is away no request reaches the application."""
+    port = free_port()
+    text = configured(name, tmp_path, port, free_port(), sites.application.server_port)
+    proxy = start(name, tmp_path, port, text, (500, 502, 503))
+    try:
+        for headers in ({}, basic(), {"Remote-User": "admin"}, {"Accept": "text/html"}):
+            assert proxy.get("/?token=x", headers).status in (500, 502, 503)
+    finally:
+        proxy.process.terminate()
+        proxy.process.wait(30)
 
 
 def test_a_second_node(sites: Sites, tmp_path: Path) -> None:

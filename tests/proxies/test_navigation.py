@@ -95,6 +95,26 @@ def test_a_person_without_a_token(proxy: Proxy, navigation: dict[str, str]) -> N
     assert form.status == 401
 
 
+def test_two_users_in_one_browser(proxy: Proxy) -> None:
+    """Over plain http a page with another user's token swaps users, and anything else with it changes no cookie."""
+    anna = {"Cookie": cookie_of(proxy.get(f"/?token={signed('anna')}"))}
+    page = NAVIGATIONS[1]
+    for headers, method in ((PARTS[2], "GET"), (PARTS[1], "GET"), (page, "POST"), (PARTS[0], "PUT")):
+        answer = proxy.get(
+            f"/part?token={signed('bert')}", {**anna, **headers}, method, b"" if method != "GET" else None
+        )
+        assert seen(answer, "Remote-User") == ["bert"]
+        assert "datafor_gate" not in answer.headers.as_string()
+    assert seen(proxy.get("/", {**anna, **page}), "Remote-User") == ["anna"]
+    bert = {"Cookie": cookie_of(proxy.get(f"/?token={signed('bert')}", {**anna, **page}))}
+    assert seen(proxy.get("/", {**bert, **page}), "Remote-User") == ["bert"]
+    assert seen(proxy.get("/", {**anna, **page}), "Remote-User") == ["anna"]
+    left = proxy.get("/datafor/auth/leave?next=/bye", {**bert, "Sec-Fetch-Site": "same-origin", **page})
+    assert (left.status, left.headers["Location"]) == (303, "/bye")
+    assert proxy.get("/", bert).status == 401
+    assert seen(proxy.get("/", anna), "Remote-User") == ["anna"]
+
+
 def test_what_the_application_says_is_its_own(proxy: Proxy) -> None:
     """A 401, a Referrer-Policy and a cookie of the application reach the browser as they are."""
     cookie = {"Cookie": cookie_of(proxy.get(f"/?token={signed()}"))}

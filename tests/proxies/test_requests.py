@@ -2,7 +2,9 @@
 
 import http.client
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.proxies.sites import CONFIG, CONSOLE, FILES, Proxy, Sites, cookie_of, seen, signed
@@ -65,12 +67,24 @@ def test_websockets(proxy: Proxy) -> None:
             assert status in received.split(b"\r\n")[0]
 
 
+def test_other_upgrades(proxy: Proxy) -> None:
+    """No tunnel but a WebSocket is opened, as requests inside it would not be checked."""
+    h2c = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAAQAAP__")]
+    for upgrade in (h2c, [("Connection", "upgrade"), ("Upgrade", "h2c, websocket")]):
+        answer = proxy.get("/ws", [*cookie(proxy).items(), *upgrade])
+        assert answer.status in (200, 403, 404)
+        if answer.status == 200:
+            assert seen(answer, "Upgrade") == []
+
+
 def test_odd_requests_do_not_fail_at_the_check(proxy: Proxy) -> None:
     """Many headers, control characters, a very long URL or credential: an error is the client's, never the server's."""
     sent = cookie(proxy)
     many = {f"X-{number}": "1" for number in range(60)}
     assert proxy.get("/", {**sent, **many, "User-Agent": "x" * 3000}).status == 200
     assert proxy.get("/" + "x" * 6000, sent).status == 200
+    long = proxy.get("/", {"Cookie": f"{sent['Cookie']}; long={'x' * 7000}"})
+    assert seen(long, "Cookie") == [f"long={'x' * 7000}"]
     for path, headers in (
         ("/" + "x" * 15_900, sent), ("/", {"Authorization": f"Bearer {'x' * 15_900}"}),
         ("/", {**sent, "User-Agent": "\x1b[31m"}), ("/", {"Cookie": f"{sent['Cookie']}; a=\x01"}),
@@ -113,16 +127,33 @@ def test_idle_connections(sites: Sites) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", sites.service.port, timeout=10)
     for pause in (0, 3):  # gunicorn's default is 2 s
         time.sleep(pause)
-        connection.request("POST", "/datafor/auth/check", b"x", {"Host": CONSOLE})
+        connection.request("POST", "/datafor/auth/check", headers={"Host": CONSOLE})
         assert connection.getresponse().read()
         assert connection.sock is not None
     connection.close()
 
 
-def test_a_body_that_nobody_reads(proxy: Proxy) -> None:
-    """Beside clients that post 65,536 bytes to a call that refuses them unread, other requests are served."""
-    for _ in range(10):
-        refused = proxy.get(f"/datafor{API}/update", {"Content-Type": "text/plain"}, "POST", b"x" * 65536, host=CONSOLE)
-        assert refused.status in (401, 415)
-        assert proxy.call("update", application(name="Beside", secret="beside-one")).status == 200
-        assert proxy.get("/", basic()).status == 200
+def test_bodies_that_are_not_read_disturb_nobody(proxy: Proxy) -> None:
+    """Beside a client whose bodies of 65,536 bytes are not read, no other client gets a 502."""
+    ends = threading.Event()
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    paths = ("/datafor/nowhere", f"/datafor{API}/generate", "/datafor/healthz")
+    unread: list[int] = []
+
+    def post() -> None:
+        while not ends.is_set():
+            answer = proxy.get(paths[len(unread) % 3], form, "POST", b"x" * 65536, host=CONSOLE)
+            unread.append(answer.status)
+
+    with ThreadPoolExecutor(2) as threads:
+        posting = [threads.submit(post) for _ in range(2)]
+        others = []
+        for _ in range(50):
+            others += [
+                proxy.call("generate", {"name": "ERP", "username": "lena"}).status,
+                proxy.get("/", basic()).status,
+            ]
+        ends.set()
+        for one in posting:
+            one.result()
+    assert (set(others), set(unread)) == ({200}, {401, 404, 405})

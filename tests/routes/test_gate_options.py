@@ -101,7 +101,8 @@ def test_a_disabled_applications_token_does_not_travel(app: Flask, caller: Calle
 @pytest.mark.parametrize(
     ("sent", "left"),
     [
-        ("{}", ""), ("a=1; {}; b=2", "a=1; b=2"), ("{}; sid=7", "sid=7"), ("{}; JSESSIONID=x", ""),
+        ("{}", ""), ("a=1; {}; b=2", "a=1; b=2"), ("{}; sid=7", "sid=7"), (f"{{}}; JSESSIONID={'x' * 43}", ""),
+        ("{}; JSESSIONID=0A1B2C3D0A1B2C3D0A1B2C3D0A1B2C3D.node1", "JSESSIONID=0A1B2C3D0A1B2C3D0A1B2C3D0A1B2C3D.node1"),
         ("my_datafor_gate=1; {}; JSESSIONID2=2", "my_datafor_gate=1; JSESSIONID2=2"), ("a=é; {}", "a=é"),
         ("{}; datafor_gate=y; a=\x01; b=2", "b=2"),
     ],
