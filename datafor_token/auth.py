@@ -276,5 +276,9 @@ def _own_origins() -> set[str]:
     for scheme, port in (("https", ":443"), ("http", ":80")):
         if public.startswith(f"{scheme}:"):
             public = public.removesuffix(port)
+    if services().settings.trusted_hosts and public.partition("://")[2] != this.host.lower():
+        # The proxy passes the host on, or the request would not have come this far. PUBLIC_URL is then the host of the
+        # protected application, whose scripts must not call.
+        public = ""
     here = f"{this.scheme}://{this.host.lower()}" if this.host else ""
     return {here, public} - {""}
