@@ -192,6 +192,7 @@ SENTENCES = (
     N_("the request body %(predicate)s"),
     N_("the request is not UTF-8 text"),
     N_("the request has more than %(number)s fields"),
+    N_("the request has more than %(number)s fields with brackets or dots"),
     N_("the multipart body has no boundary in its content type"),
     N_("the multipart body is not complete"),
     N_("the request body is not complete"),
