@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datafor_token import strict_json
+from datafor_token import rules, strict_json, utf8
 from datafor_token.applications import MASK, Application
-from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound
+from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError
 from datafor_token.forms import Body
 from datafor_token.keys import is_shared
-from datafor_token.names import fold
+from datafor_token.names import application_name, fold
 from datafor_token.registry import Registry
 from datafor_token.schemas import UpdateSchema
 
@@ -50,7 +50,7 @@ def read(path: Path, environ: Mapping[str, str]) -> list[dict[str, Any]]:
         raise InvalidInput({str(path): [f"{path}: there is no .toml or .json file"]})
     for file in files:
         for number, declared in enumerate(_entries(file, faults), start=1):
-            where = f"{file.name}, {declared.get('name') or f'application {number}'}"
+            where = f"{file.name}, {_known_name(declared) or f'application {number}'}"
             try:
                 wanted = _checked(declared, file.parent, environ)
             except InvalidInput as error:
@@ -115,11 +115,13 @@ def declaration(application: Application, now: float, *, with_secrets: bool) -> 
 
 def _entries(file: Path, faults: dict[str, list[str]]) -> list[dict[str, Any]]:
     try:
-        data = file.read_bytes()
-        text = data.decode()
-        content = strict_json.loads(data) if file.suffix == ".json" else tomllib.loads(text)
+        text = utf8.decode(file.read_bytes())
+        content = strict_json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         faults[str(file)] = [f"{file} cannot be read: {error.strerror}"]
+        return []
+    except RuleError as error:
+        faults[str(file)] = [f"{file} {error}"]
         return []
     except (ValueError, RecursionError):
         # Without the parser's words, which can repeat a secret.
@@ -129,9 +131,17 @@ def _entries(file: Path, faults: dict[str, list[str]]) -> list[dict[str, Any]]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         faults[str(file)] = [f"{file}: a list 'application' of applications is missing"]
         return []
-    if isinstance(content, dict) and (unknown := content.keys() - {"application"}):
-        faults[str(file)] = [f"{file}: {min(unknown)} is not known beside 'application'"]
+    if isinstance(content, dict) and content.keys() != {"application"}:
+        faults[str(file)] = [f"{file} has something else beside the list 'application'"]
     return entries
+
+
+def _known_name(declared: Mapping[str, Any]) -> str | None:
+    """Return the name that a file gives an application, if it is one: whatever else stands there is not repeated."""
+    try:
+        return application_name(rules.text(declared.get("name")))
+    except RuleError:
+        return None
 
 
 def _checked(declared: Mapping[str, Any], folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -158,9 +168,11 @@ def _from_file(field: str, path: Path) -> str:
         # Not a pipe, which would wait for ever.
         if not path.is_file():
             raise OSError
-        return path.read_text("utf-8").removesuffix("\n")
-    except (OSError, ValueError):
+        return utf8.without_line_end(utf8.decode(path.read_bytes()))
+    except OSError:
         raise InvalidInput.of(f"{field}_file", "names a file that cannot be read") from None
+    except RuleError as error:
+        raise InvalidInput.of(f"{field}_file", f"names a file that {error}") from None
 
 
 def _from_environment(field: str, text: str) -> str:

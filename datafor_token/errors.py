@@ -67,6 +67,14 @@ class MalformedRequest(DataforTokenError):
     message = "the request body cannot be read"
 
 
+class FileSent(MalformedRequest):
+    """400: a part of a multipart body is a file. ``field`` is its name, which is known only where it is a field's."""
+
+    def __init__(self, field: str = "") -> None:
+        self.field = field
+        super().__init__("a field can not be a file")
+
+
 class NotAuthenticated(DataforTokenError):
     """401: no credential, or one that is wrong. The message is one of the contract's three."""
 

@@ -16,14 +16,20 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
 
-from datafor_token import strict_json
-from datafor_token.errors import InvalidInput, MalformedRequest, UnsupportedMediaType
+from datafor_token import strict_json, utf8
+from datafor_token.errors import FileSent, MalformedRequest, UnsupportedMediaType
 
 MAX_FIELDS = 512
 # Fields with brackets or dots. The time to put a list together grows with its square: 65 ms for 511 fields.
 MAX_NESTED_FIELDS = 320
 MAX_KEY_LENGTH = 512  # characters of one field's whole name, brackets included
 _URLENCODED, _MULTIPART, _JSON = "application/x-www-form-urlencoded", "multipart/form-data", "application/json"
+# JSON, perhaps in quotes that a shell was to remove.
+_LIKE_JSON = re.compile(r"[\s\ufeff]*['\"`‘’“”]*\s*[{\[]")  # noqa: RUF001 - the quotes of word processors
+_NO_JSON = (
+    "the request body looks like JSON, but is not valid JSON; in cmd.exe and PowerShell, write it to a file"
+    " and send that with -d @file.json"
+)
 _BRACKETS_OR_DOTS = re.compile(r"[\[\].]")
 _NESTING = qs_codec.DecodeOptions(
     allow_dots=True,
@@ -51,10 +57,17 @@ def decode(content_type: str | None, data: bytes) -> Body:
     if not data and content_type is None:
         return Body({}, is_form=True)
     mimetype, boundary = _type(content_type)
+    if utf8.is_utf16(data):
+        raise MalformedRequest("the request is UTF-16 text: send it as UTF-8")
+    data = utf8.without_mark(data)
+    if mimetype == _MULTIPART:
+        return Body(_nested(_multipart(data, boundary)), is_form=True)
     # The seed's own example: `curl -d '{...}'` says urlencoded and sends JSON.
-    if mimetype == _JSON or (mimetype == _URLENCODED and data.lstrip()[:1] in (b"{", b"[")):
+    if mimetype == _JSON or data.lstrip()[:1] in (b"{", b"["):
         return Body(_json(data), is_form=False)
-    pairs = _multipart(data, boundary) if mimetype == _MULTIPART else _urlencoded(data)
+    pairs = _urlencoded(data)
+    if pairs and _LIKE_JSON.match(pairs[0][0]):
+        raise MalformedRequest(_NO_JSON)
     return Body(_nested(pairs), is_form=True)
 
 
@@ -76,6 +89,9 @@ def decode_query(query: bytes) -> Body:
 def _json(data: bytes) -> Any:
     try:
         return strict_json.loads(data)
+    except strict_json.NotJSON as error:
+        # cmd.exe passes single quotes on, and PowerShell drops double ones.
+        raise MalformedRequest(_NO_JSON if _LIKE_JSON.match(data.decode()) else f"the request body {error}") from None
     except strict_json.JSONError as error:
         raise MalformedRequest(f"the request body {error}") from None
 
@@ -106,7 +122,7 @@ def _multipart(data: bytes, boundary: str) -> list[tuple[str, str]]:
         decoder.receive_data(None)
         while not isinstance(event := decoder.next_event(), Epilogue):
             if isinstance(event, File):
-                raise InvalidInput.of((event.name or "a part")[:64], "can not be a file")
+                raise FileSent(event.name or "")
             if isinstance(event, Field):
                 name, content = event.name or "", b""
             elif isinstance(event, Data):
@@ -145,7 +161,6 @@ def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     try:
         return qs_codec.decode(single, _NESTING)
     except IndexError:
-        deepest = max(single, key=lambda key: key.count("[") + key.count("."))
-        raise InvalidInput.of(deepest[:64], "is nested too deep") from None
+        raise MalformedRequest("the request has a field that is nested too deep") from None
     except ValueError:
         raise MalformedRequest(f"the request has a list of more than {MAX_FIELDS} values") from None

@@ -17,7 +17,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from datafor_token.errors import RecordDamaged, StartError
+from datafor_token import utf8
+from datafor_token.errors import RecordDamaged, RuleError, StartError
 from datafor_token.names import fold
 from datafor_token.store.base import AlreadyThere, Document, Store
 from datafor_token.store.disk import sync
@@ -183,15 +184,16 @@ def _from_file(path: Path, *, may_make: bool) -> list[bytes]:
     try:
         if may_make and not path.exists():
             _make(path)
-        return _parsed(path.read_text("utf-8").split(), str(path))
+        return _parsed(utf8.decode(path.read_bytes()).split(), str(path))
     except FileNotFoundError:
         raise StartError(
             f"{path} is missing, and the records are encrypted with the key that was in it; put it back from a backup,"
             " or with several nodes copy it from the first node"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise StartError(f"{path} cannot be read or made: {reason}") from None
+    except RuleError as error:
+        raise StartError(f"{path} {error}") from None
+    except OSError as error:
+        raise StartError(f"{path} cannot be read or made: {error.strerror}") from None
 
 
 def _make(path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datafor_token import setting_rules
+from datafor_token import setting_rules, utf8
 from datafor_token.errors import RuleError, StartError
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
@@ -237,14 +237,14 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
 
 def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = utf8.decode(file.read_bytes())
         return {name: (value, str(file)) for name, value in tomllib.loads(text).items()}
     except FileNotFoundError:
         return {}
     except OSError as error:
         faults.append(f"{file} cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        faults.append(f"{file} is not UTF-8 text")
+    except RuleError as error:
+        faults.append(f"{file} {error}")
     except tomllib.TOMLDecodeError as error:
         # Only where the fault is: the parser's full words can repeat a value.
         place = re.search(r"\(at [a-z0-9 ,]+\)", str(error))

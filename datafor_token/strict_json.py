@@ -19,6 +19,10 @@ class JSONError(ValueError):
     """The text is refused. Its words are a predicate ("is not valid JSON") without any of the text."""
 
 
+class NotJSON(JSONError):
+    """It is refused because it is not JSON at all."""
+
+
 def loads(text: str | bytes) -> Any:
     """Read one JSON text; raise ``JSONError`` for whatever is refused."""
     if isinstance(text, bytes):
@@ -34,7 +38,7 @@ def loads(text: str | bytes) -> Any:
         raise JSONError(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError:
         # The decoder's own words repeat the text, which may hold a secret.
-        raise JSONError("is not valid JSON") from None
+        raise NotJSON("is not valid JSON") from None
     # Fewer brackets than levels: most texts need no walk.
     if text.count("{") + text.count("[") > MAX_DEPTH:
         _check_depth(value)

@@ -61,9 +61,10 @@ LADDER = [
     {"applications", "audit_log", "forms", "identifiers"},
     {"store.sql_engine", "store.sql_errors"},
     {"rules", "store.locking", "store.probing", "store.sql_url", "store.sweeping", "strength", "suspicions"},
+    {"key_vetting"},
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept", "repeats"},
-    {"events", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json"},
-    {"setting_rules", "worker"},
+    {"events", "key_material", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json", "unknown_fields"},
+    {"setting_rules", "utf8", "worker"},
     {"addresses", "blocking", "cookies", "cores", "errors", "messages"},
 ]
 PACKAGES = {"openapi", "store"}
@@ -72,7 +73,7 @@ HOMES = {
     "babel": {"console.language"},
     "itsdangerous": {"console.csrf"},
     "jwt": {"keys"},
-    "cryptography": {"keys", "key_text", "secrecy"},
+    "cryptography": {"keys", "key_material", "key_text", "key_vetting", "secrecy"},
     "click": {name for name in WEB if name.startswith("cli.")},
     "tabulate": {"cli.output"},
     "tomli_w": {"cli.applications"},

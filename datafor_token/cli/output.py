@@ -12,7 +12,8 @@ import click
 from flask.cli import AppGroup
 from tabulate import tabulate
 
-from datafor_token.errors import DataforTokenError, InvalidInput, StoreUnavailable
+from datafor_token import utf8
+from datafor_token.errors import DataforTokenError, InvalidInput, RuleError, StoreUnavailable
 
 REFUSED, UNAVAILABLE = 1, 3
 
@@ -121,9 +122,9 @@ def read_secret(what: str, file: Any) -> str:
 def text_of(what: str, data: bytes) -> str:
     """What a file or standard input gives, without a last line end; raises ``InvalidInput`` naming ``what``."""
     try:
-        return data.decode("utf-8").removesuffix("\n")
-    except UnicodeDecodeError:
-        raise InvalidInput.of(what, "is not UTF-8 text") from None
+        return utf8.without_line_end(utf8.decode(data))
+    except RuleError as error:
+        raise InvalidInput.of(what, str(error)) from None
 
 
 def read_token(token: str | None) -> str:
@@ -132,4 +133,4 @@ def read_token(token: str | None) -> str:
         return token.strip()
     if sys.stdin.isatty():
         return str(click.prompt("Token", hide_input=True)).strip()
-    return sys.stdin.buffer.read().decode("utf-8", "replace").strip()
+    return text_of("token", sys.stdin.buffer.read()).strip()

@@ -14,8 +14,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
-from datafor_token import strict_json
-from datafor_token.errors import RecordDamaged, StoreUnavailable
+from datafor_token import strict_json, utf8
+from datafor_token.errors import RecordDamaged, RuleError, StoreUnavailable
 from datafor_token.names import fold
 from datafor_token.store import probing
 from datafor_token.store.base import AlreadyThere, Change, Changed, Document
@@ -250,8 +250,8 @@ def _read(file: str) -> Document | None:
     if data is None:
         return None
     try:
-        document = strict_json.loads(data)
-    except strict_json.JSONError as error:
+        document = strict_json.loads(utf8.decode(data))
+    except (RuleError, strict_json.JSONError) as error:
         raise RecordDamaged(reason=f"{shown(file)} {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("name"), str):
         raise RecordDamaged(reason=f"{shown(file)} is no JSON object with a name")
