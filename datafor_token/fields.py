@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
-from datafor_token import rules, strict_json
+from datafor_token import rules, strict_json, unknown_fields
 from datafor_token.errors import InvalidInput, MalformedRequest, RuleError
 from datafor_token.forms import Body
 
@@ -77,10 +77,12 @@ class Structure(Ruled[T]):
 
     def from_form(self, value: Any) -> Any:
         """Read JSON text; raise ``RuleError`` for text that begins as JSON and is none."""
-        if not isinstance(value, str) or not value.strip().startswith(("{", "[")):
+        # A byte order mark comes from a file that was put into the field.
+        text = value.removeprefix("\ufeff") if isinstance(value, str) else ""
+        if not text.strip().startswith(("{", "[")):
             return value
         try:
-            return strict_json.loads(value)
+            return strict_json.loads(text)
         except strict_json.JSONError as error:
             raise RuleError(str(error)) from None
 
@@ -152,36 +154,48 @@ class CallSchema(Schema):
             if loaded is None:
                 loaded = self.load(values)
         except ValidationError as error:
-            raise InvalidInput(self._ordered({**error.messages_dict, **faults}, values)) from None
+            also = self.further_faults(error.valid_data if isinstance(error.valid_data, dict) else {})
+            faults = {**also, **error.messages_dict, **faults}
+            raise InvalidInput(self._ordered(faults, values, is_form=body.is_form)) from None
         if faults:
-            raise InvalidInput(self._ordered(faults, values))
+            raise InvalidInput(self._ordered(faults, values, is_form=body.is_form))
         return loaded
 
-    def _ordered(self, messages: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, list[str]]:
+    def further_faults(self, valid: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - for those that override it
+        """Return the faults of values that are valid by themselves, by field, where the request has others anyway."""
+        return {}
+
+    def _ordered(
+        self, messages: Mapping[str, Any], values: Mapping[str, Any], *, is_form: bool
+    ) -> dict[str, list[str]]:
         # The call's own fields first, then the others as they were sent: Marshmallow has those in no order.
-        names = [name for name in (*self.fields, *values) if name in messages]
-        sentences = _sentences({name: messages[name] for name in (*names, *messages)})
-        return dict(islice(sentences.items(), _MOST_FAULTS))
+        own = [name for name in self.fields if name in messages]
+        found: dict[str, list[str]] = {}
+        for name in own:
+            inner, sent = messages[name], values.get(name)
+            if isinstance(inner, Mapping) and isinstance(sent, Mapping):
+                members = getattr(self.fields[name], "members", Schema)().fields
+                found |= _sentences({member: inner[member] for member in members if member in inner}, f"{name}.")
+                unknown = unknown_fields.sentences(sent, members, parent=f"{name}.", is_form=is_form)
+                found |= {path: [*found.get(path, []), *texts] for path, texts in unknown.items()}
+            else:
+                found |= _sentences({name: inner})
+        found |= _sentences({name: texts for name, texts in messages.items() if "." in name and name not in values})
+        unknown = unknown_fields.sentences(values, self.fields, is_form=is_form)
+        found |= {path: [*found.get(path, []), *texts] for path, texts in unknown.items()}
+        return dict(islice(found.items(), _MOST_FAULTS))
 
 
 _MOST_FAULTS = 100  # named in one answer: a body can hold thousands of unknown fields
-_WORDS = {
-    "Missing data for required field.": "is missing",
-    "Unknown field.": "is not a field of this call",
-}
+_WORDS = {"Missing data for required field.": "is missing"}
 # The documented product's own words, which name the record's field.
 _DOCUMENTED = {"privateKey can not be empty": "secret can not be empty"}
 
 
-def _sentences(messages: Mapping[str, Any], parent: str = "") -> dict[str, list[str]]:
-    """Marshmallow's nested messages as sentences by dotted field name."""
-    found: dict[str, list[str]] = {}
-    for name, inner in messages.items():
-        # A name that a client made up can be as long as a body, and hold line breaks.
-        path = parent + "".join(letter if letter.isprintable() else "?" for letter in str(name)[:64])
-        if isinstance(inner, Mapping):
-            found.update(_sentences(inner, f"{path}."))
-        else:
-            sentences = [f"{path} {_WORDS.get(text, text)}" for text in inner]
-            found[path] = [_DOCUMENTED.get(sentence, sentence) for sentence in sentences]
+def _sentences(messages: Mapping[str, Sequence[str]], parent: str = "") -> dict[str, list[str]]:
+    """Turn Marshmallow's messages into sentences, by the path of the field."""
+    found = {}
+    for name, texts in messages.items():
+        sentences = [f"{parent}{name} {_WORDS.get(text, text)}" for text in texts]
+        found[f"{parent}{name}"] = [_DOCUMENTED.get(sentence, sentence) for sentence in sentences]
     return found

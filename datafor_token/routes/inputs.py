@@ -5,9 +5,9 @@ from typing import Any
 
 from flask import Request
 
-from datafor_token import issuer
+from datafor_token import issuer, unknown_fields
 from datafor_token.applications import Application
-from datafor_token.errors import BodyTooLarge, InvalidInput, MalformedRequest
+from datafor_token.errors import BodyTooLarge, FileSent, InvalidInput, MalformedRequest
 from datafor_token.fields import CallSchema
 from datafor_token.forms import Body, decode, decode_query
 from datafor_token.responses import BODY_READ
@@ -16,7 +16,12 @@ from datafor_token.services import present_request, services
 
 def fields_of_body(schema: CallSchema) -> dict[str, Any]:
     """The checked fields that the request's body holds, in whichever shape it came."""
-    return schema.read(body())
+    try:
+        return schema.read(body())
+    except FileSent as error:
+        if error.field in schema.fields:
+            raise InvalidInput.of(error.field, "can not be a file") from None
+        raise
 
 
 def body() -> Body:
@@ -33,9 +38,9 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
     values = decode_query(present_request().query_string).values
     if strict:
         tokens = services().registry.all(thorough=False).by_token_name
-        unknown = [name for name in values if name not in schema.fields and name not in tokens]
+        unknown = unknown_fields.sentences([name for name in values if name not in tokens], schema.fields, is_form=True)
         if unknown:
-            raise InvalidInput.of(unknown[0][:64], "is not a field of this call")
+            raise InvalidInput(unknown)
     return schema.read(Body({name: values[name] for name in schema.fields if name in values}, is_form=True))
 
 

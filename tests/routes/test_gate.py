@@ -486,7 +486,7 @@ class TestLinks:
         [
             ({"ttl": 0}, "ttl"), ({"ttl": 86401}, "ttl"), ({"ttl": "60"}, "ttl"), ({"ttl": True}, "ttl"),
             ({"username": "a:b"}, "username"), ({"payload": {"exp": 1}}, "payload.exp"), ({"payload": 5}, "payload"),
-            ({"next": "//evil"}, "next"), ({"privateKey": "x"}, "privateKey"), ({"name": "a/b"}, "name"),
+            ({"next": "//evil"}, "next"), ({"pay_load": "x"}, "pay_load"), ({"name": "a/b"}, "name"),
         ],
     )  # fmt: skip
     def test_a_wrong_value_is_named(self, caller: Caller, settings: Settings, body: dict[str, Any], field: str) -> None:

@@ -68,7 +68,8 @@ def test_payload_in_a_form(caller: Caller) -> None:
             {"name": "ERP", "username": "lena", "payload": {"username": "paul"}},
             "username differs from payload.username",
         ),
-        ({"name": "ERP", "foo": 1}, "foo is not a field of this call"),
+        ({"name": "ERP", "foo": 1}, "an unknown field at the beginning of the request"),
+        ({"name": "ERP", "user_name": 1}, "user_name is not a field of this call; did you mean 'username'?"),
     ],
 )
 def test_documented_messages(caller: Caller, body: Any, message: str) -> None:

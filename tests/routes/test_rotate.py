@@ -171,7 +171,7 @@ class TestRotate:
         [
             ({}, "name"), ({"name": ""}, "name"), ({"name": "ERP", "secret": ""}, "secret"),
             ({"name": "ERP", "secret": 5}, "secret"), ({"name": "ERP", "secret": "abcd"}, "secret"),
-            ({"name": "ERP", "secret": "************"}, "secret"), ({"name": "ERP", "foo": 1}, "foo"),
+            ({"name": "ERP", "secret": "************"}, "secret"), ({"name": "ERP", "graze": 1}, "graze"),
             *[({"name": "ERP", "grace": grace}, "grace") for grace in NO_GRACE],
             ("name=ERP&grace=1h", "grace"), ("name=ERP&grace=-1", "grace"),
             ({"name": "ERP", "secret": "-----BEGIN PUBLIC KEY-----"}, "secret"),
