@@ -35,9 +35,6 @@ _CURVES: dict[str, type[ec.EllipticCurve]] = {
 }
 ALGORITHMS = (*HMAC_LENGTHS, *_RSA, *_CURVES, "EdDSA")
 
-# Small primes of which few residues are powers of 65537.
-_ROCA_PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
-
 _BY_NAME: dict[str, Algorithm] = get_default_algorithms()
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -131,14 +128,14 @@ def is_same(algorithm: str, one: str, other: str) -> bool:
 
 
 def verification_key(algorithm: str, secret: str) -> Key:
-    """The key that verifies an application's tokens; ``RuleError`` says why ``secret`` cannot be one."""
+    """Return the key that verifies an application's tokens; ``RuleError`` says why ``secret`` cannot be one.
+
+    Only what makes it unusable is refused here, where stored keys are read; new ones go through ``key_vetting``.
+    """
     if not is_shared(algorithm):
         return _public_key(algorithm, secret)
     if not secret:
         raise RuleError("can not be empty")
-    if key_text.is_key(secret):
-        # Everybody may know a public key, and could sign with it then.
-        raise RuleError(f"must be a shared key for {algorithm}, not a PEM or DER key or certificate")
     return SharedKey(algorithm, secret.encode())
 
 
@@ -158,15 +155,12 @@ def signing_key(algorithm: str, expected: Sequence[Key], private_key: str | None
         return None
     if private_key is None:
         raise RuleError(f"is missing: {algorithm} tokens are signed with it, and only its public key is stored")
-    private, public = _PRIVATE_KEYS.get(private_key)
-    for number, key in enumerate(expected):
-        if public == key.material:
-            return Key(algorithm, private, key.kid), number
-    return None
+    found = _PRIVATE_KEYS.get(private_key, [key.material for key in expected])
+    return None if found is None else (Key(algorithm, found[0], expected[found[1]].kid), found[1])
 
 
 class _PrivateKeys:
-    """Private keys that were read a short while ago: to read one of RSA takes 40 ms, since it is checked.
+    """Private keys that were read a short while ago: to read one of RSA takes 40 ms to 5 s, since it is checked.
 
     Each is found by a keyed hash of its text, which is what decides: another text is another key. Nothing
     of them is kept beyond the process, nor longer than ``_REMEMBERED_SECONDS`` after their last use.
@@ -174,23 +168,26 @@ class _PrivateKeys:
 
     def __init__(self) -> None:
         self._key = SharedKey("HS256", secrets.token_bytes(32))
-        self._kept: dict[bytes, tuple[float, Any, Any]] = {}
+        self._kept: dict[bytes, tuple[float, Any, PublicKey]] = {}
 
-    def get(self, text: str) -> tuple[Any, Any]:
-        """The private key of a PEM text, and its public one."""
+    def get(self, text: str, accepted: Sequence[PublicKey]) -> tuple[Any, int] | None:
+        """Return the private key of a PEM text and which of the public keys is its own; ``None``: none of them."""
         mark = self._key.sign(text.encode("utf-8", "surrogatepass"))
         now = time.monotonic()
         found = self._kept.get(mark)
         if found is not None and now - found[0] < _REMEMBERED_SECONDS:
-            self._kept[mark] = now, *found[1:]
-            return found[1:]
-        private = key_text.private_key(text)
-        for old, (used, *_) in list(self._kept.items()):
-            if now - used >= _REMEMBERED_SECONDS or len(self._kept) >= _MOST_REMEMBERED:
-                self._kept.pop(old, None)
-        public = private.public_key()
+            private, public = found[1:]
+        else:
+            private, public = None, key_text.public_half(text)
+        if public not in accepted:
+            return None
+        if private is None:
+            private = key_text.private_key(text)
+            for old, (used, *_) in list(self._kept.items()):
+                if now - used >= _REMEMBERED_SECONDS or len(self._kept) >= _MOST_REMEMBERED:
+                    self._kept.pop(old, None)
         self._kept[mark] = now, private, public
-        return private, public
+        return private, accepted.index(public)
 
 
 _REMEMBERED_SECONDS, _MOST_REMEMBERED = 60.0, 64
@@ -217,12 +214,6 @@ def _public_key(algorithm: str, text: str) -> Key:
     if algorithm in _RSA:
         if not isinstance(key, rsa.RSAPublicKey):
             raise RuleError(f"must be an RSA public key for {algorithm}")
-        if not 2048 <= key.key_size <= 8192:
-            raise RuleError(f"must be an RSA key of 2048 to 8192 bits, not {key.key_size}")
-        if key.public_numbers().e != 65537:
-            raise RuleError("must be an RSA key with the public exponent 65537")
-        if _is_roca(key.public_numbers().n):
-            raise RuleError("must not be an RSA key of the broken kind ROCA (CVE-2017-15361): make a new one")
         return Key(algorithm, key, _thumbprint(algorithm, key))
     if algorithm in _CURVES:
         curve = _CURVES[algorithm]
@@ -234,24 +225,9 @@ def _public_key(algorithm: str, text: str) -> Key:
     return Key(algorithm, key, _thumbprint(algorithm, key))
 
 
-def _is_roca(modulus: int) -> bool:
-    """Whether the modulus has the fingerprint of Infineon's generator (Nemec et al., CCS 2017).
-
-    Its primes are powers of 65537 modulo many small primes; one of 2**27 other moduli looks like that.
-    """
-    return all(modulus % prime in powers for prime, powers in _ROCA_MARKS)
-
-
-def _powers_of_65537(prime: int) -> frozenset[int]:
-    return frozenset(pow(65537, exponent, prime) for exponent in range(prime - 1))
-
-
 def _thumbprint(algorithm: str, key: PublicKey) -> str:
     """RFC 7638: the SHA-256 of the required members of the JWK, in this exact form."""
     jwk = json.loads(_BY_NAME[algorithm].to_jwk(key))
     required = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
     digest = hashlib.sha256(json.dumps(required, sort_keys=True, separators=(",", ":")).encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-_ROCA_MARKS = tuple((prime, _powers_of_65537(prime)) for prime in _ROCA_PRIMES)

@@ -4,6 +4,7 @@ import functools
 
 from zxcvbn import zxcvbn
 
+from datafor_token import key_vetting
 from datafor_token.keys import HMAC_LENGTHS, is_shared
 
 # Below 10**20 guesses a shared key is found from one of its tokens by whoever can afford some
@@ -21,6 +22,10 @@ def weakness(algorithm: str, secret: str) -> str | None:
 
     Weak is what is shorter than RFC 7518 section 3.2 asks, or easily guessed by the estimate of zxcvbn.
     """
+    # A stored key is not vetted again. Where others know it or can break it, it is worth as much as a short one.
+    fault = key_vetting.fault(algorithm, secret)
+    if fault is not None:
+        return f"secret is weak: it {fault}"
     if not is_shared(algorithm):
         return None
     length, least = len(secret.encode()), HMAC_LENGTHS[algorithm]

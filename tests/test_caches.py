@@ -235,16 +235,23 @@ def test_private_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("datafor_token.keys.time.monotonic", lambda: now[0])
     remembered = keys._PrivateKeys()
+
+    def read(algorithm: str) -> Any:
+        found = remembered.get(private_pem(key_for(algorithm)), [key_for(algorithm).public_key()])
+        assert found is not None
+        return found[0]
+
     text = private_pem(key_for("ES256"))
-    first = remembered.get(text)[0]
+    first = read("ES256")
     now[0] += 59
-    assert remembered.get(text)[0] is first
+    assert read("ES256") is first
+    assert remembered.get(text, [key_for("ES384").public_key()]) is None
     assert text not in repr(remembered._kept)
     now[0] += 61
-    assert remembered.get(text)[0] is not first
+    assert read("ES256") is not first
     monkeypatch.setattr(keys, "_MOST_REMEMBERED", 2)
     for algorithm in ("ES256", "ES384", "ES512", "EdDSA"):
-        remembered.get(private_pem(key_for(algorithm)))
+        read(algorithm)
     assert len(remembered._kept) <= 2
 
 
@@ -320,6 +327,7 @@ def test_little_is_kept_of_many(app: Flask, caller: Caller) -> None:
         "self_service": False,
         "previous": None,
         "previous_until": 0,
+        "complaints": (),
     }
     assert STRONG_SECRET not in repr(entry)
 

@@ -76,14 +76,6 @@ def test_shared_keys(algorithm: str) -> None:
         assert keys.signing_key(algorithm, [keys.verification_key(algorithm, secret)], None) is not None
 
 
-def small_rsa() -> str:
-    return public_pem(rsa.generate_private_key(public_exponent=65537, key_size=1024))
-
-
-def odd_exponent() -> str:
-    return public_pem(rsa.generate_private_key(public_exponent=3, key_size=2048))
-
-
 def openssl(tmp_path: Path, *arguments: str) -> str:
     need("openssl")
     return subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
@@ -93,7 +85,6 @@ def openssl(tmp_path: Path, *arguments: str) -> str:
     ("algorithm", "secret", "says"),
     [
         ("HS256", "", "empty"),
-        ("HS256", lambda: public_pem(key_for("RS256")), "not a PEM"),
         ("RS256", lambda: public_pem(key_for("ES256")), "RSA"),
         ("PS256", lambda: public_pem(key_for("EdDSA")), "RSA"),
         ("ES256", lambda: public_pem(key_for("ES384")), "secp256r1"),
@@ -101,8 +92,6 @@ def openssl(tmp_path: Path, *arguments: str) -> str:
         ("ES256", lambda: public_pem(ec.generate_private_key(ec.SECP256K1())), "secp256r1"),
         ("EdDSA", lambda: public_pem(ed448.Ed448PrivateKey.generate()), "Ed25519"),
         ("EdDSA", lambda: public_pem(key_for("RS256")), "Ed25519"),
-        ("RS256", small_rsa, "2048"),
-        ("RS256", odd_exponent, "65537"),
         ("RS256", lambda: private_pem(key_for("RS256")), "private"),
         ("RS256", lambda: private_pem(key_for("RS256"), b"pw"), "encrypted"),
         ("RS256", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "certificate"),
@@ -151,16 +140,6 @@ def test_a_public_key_stands_alone(around: Callable[[str, str], str]) -> None:
     key = key_for("RS256")
     with pytest.raises(RuleError):
         keys.verification_key("RS256", around(public_pem(key), private_pem(key)))
-
-
-@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_a_public_key_is_no_shared_secret(algorithm: str) -> None:
-    """The Base64 of a public key, which everybody may know, is refused as a shared secret; other Base64 is not."""
-    text = public_base64(key_for(algorithm))
-    for secret in (text, text[:40] + "\n" + text[40:]):
-        with pytest.raises(RuleError, match="shared key"):
-            keys.verification_key("HS256", secret)
-    assert keys.verification_key("HS256", "MIIB" + text[:40])
 
 
 def test_a_pss_key_signs_pss_only(tmp_path: Path) -> None:
