@@ -8,7 +8,7 @@ from typing import Any
 from datafor_token.audit import Audit
 from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound, RecordDamaged, RuleError, WrongPassword
 from datafor_token.events import Event, Kind
-from datafor_token.names import USER_TYPES, fold, has_control_characters, role_name, user_name
+from datafor_token.names import fold, has_control_characters, user_name, user_role_name
 from datafor_token.rules import check_password, new_password
 from datafor_token.settings import Settings
 from datafor_token.store.base import AlreadyThere, Document, Store
@@ -36,7 +36,7 @@ class Accounts:
             user = User(name=user_name(name), created_date=int(self._clock() * 1000), **members)
         except RuleError as error:
             raise InvalidInput.of("username", str(error)) from None
-        _check_members(user)
+        _check_members(user, None)
         try:
             return self._users.create(user, self._checked_password(user.name, password, "password"))
         except AlreadyThere:
@@ -75,7 +75,7 @@ class Accounts:
             if judged is not None and before.password != judged:
                 raise WrongPassword
             after = dataclasses.replace(before, **members)
-            _check_members(after)
+            _check_members(after, before)
             # Under the lock that every change of a user takes: no two can each think that the other one stays.
             if before.administers and not after.administers and not self._another_than(before):
                 raise Forbidden(f"{before.name} is the last enabled Administrator")
@@ -134,15 +134,16 @@ def _changed(before: User, after: User) -> list[str]:
     return [name for name in old if old[name] != new[name]]
 
 
-def _check_members(user: User) -> None:
+def _check_members(user: User, before: User | None) -> None:
+    """Check the members that are new: a stored one that breaks a later rule keeps nobody from changing another."""
     for role in user.roles:
         try:
-            role_name(role)
+            if before is None or role not in before.roles:
+                user_role_name(role)
         except RuleError as error:
             raise InvalidInput.of("roles", str(error)) from None
-        if role in USER_TYPES:
-            raise InvalidInput.of("roles", f"can not contain {role}, which is a user type")
     # They go into headers at the gate, and onto terminals.
-    for field, text in (("full-name", user.full_name), ("email", user.email)):
-        if has_control_characters(text):
+    for field, member in (("full-name", "full_name"), ("email", "email")):
+        text = getattr(user, member)
+        if text != getattr(before, member, None) and has_control_characters(text):
             raise InvalidInput.of(field, "has control characters")

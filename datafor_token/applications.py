@@ -2,10 +2,10 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from datafor_token import names, rules
+from datafor_token import key_vetting, names, rules
 from datafor_token.errors import RecordDamaged, RuleError
 from datafor_token.keys import Key, verification_key
 
@@ -141,13 +141,21 @@ class Application:
         known |= {"secret": MASK, "initpwd": MASK if self.initpwd else ""}
         return {**known, "fieldmap": dataclasses.replace(self.fieldmap, extra={}).to_document()}
 
+    @functools.cached_property
+    def complaints(self) -> Mapping[str, str]:
+        """By field, a sentence on each stored value that breaks a rule for new values; it continues to work."""
+        return {
+            field: f"{sentences[0]}; the stored value continues to work"
+            for field, sentences in faults_of_new_values(vars(self)).items()
+        }
+
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Application":
         """Read a record, which may have been edited by hand; ``RecordDamaged`` names the member that is wrong."""
         known = {"format": FORMAT, "token_name": "token", "initpwd": "", "self_service": "0", **document}
         member = "format"
         try:
-            values: dict[str, Any] = {member: rules.natural(known.pop(member))}
+            values: dict[str, Any] = {member: rules.record_format(known.pop(member), FORMAT)}
             for member, rule in RULES.items():
                 values[member] = rule(known.pop(member))
             for member, attribute in _BOOKKEEPING.items():
@@ -192,6 +200,35 @@ def check_different_claims(fieldmap: FieldMap) -> None:
         raise RuleError("must map username, name and email to three different claims")
 
 
+def faults_of_new_values(values: Mapping[str, Any], stored: Application | None = None) -> dict[str, list[str]]:
+    """By field, the sentences on values that break a rule for new values.
+
+    ``values`` are members of an application, as far as they are known. What is the same in ``stored`` is not new: a
+    rule that came later must not keep anybody from changing another field.
+    """
+    old = {} if stored is None else vars(stored)
+    found: dict[str, list[str]] = {}
+
+    def check(field: str, rule: Callable[[], object]) -> None:
+        try:
+            rule()
+        except RuleError as error:
+            found[field] = [f"{field} {error}"]
+
+    if "token_name" in values and values["token_name"] != old.get("token_name"):
+        check("token_name", lambda: names.token_name(values["token_name"]))
+    for member in ("username", "name", "email") if "fieldmap" in values else ():
+        claim = getattr(values["fieldmap"], member)
+        if claim != getattr(old.get("fieldmap"), member, None):
+            check(f"fieldmap.{member}", functools.partial(rules.new_claim_name, claim))
+    roles = [role for role in values.get("initroles", ()) if role not in old.get("initroles", ())]
+    check("initroles", lambda: [names.role_name(role) for role in roles])
+    pair = values.get("algorithm"), values.get("secret")
+    if None not in pair and pair != (old.get("algorithm"), old.get("secret")):
+        check("secret", lambda: key_vetting.check(values["algorithm"], values["secret"]))
+    return found
+
+
 def _previous(algorithm: str, value: object) -> Previous | None:
     if value is None:
         return None
@@ -219,7 +256,7 @@ def _text(value: object) -> str:
 
 RULES: dict[str, Any] = {
     "name": _text_rule(names.application_name),
-    "token_name": _text_rule(names.token_name),
+    "token_name": _text_rule(names.stored_token_name),
     "secret": rules.secret,
     "expire": rules.seconds,
     "fieldmap": field_map,

@@ -34,6 +34,7 @@ class Entry:
     key: Key = dataclasses.field(repr=False)
     previous: Key | None = dataclasses.field(repr=False)
     previous_until: int
+    complaints: tuple[str, ...] = ()  # see ``Application.complaints``
 
     @classmethod
     def of(cls, application: Application) -> "Entry":
@@ -49,6 +50,7 @@ class Entry:
             key=application.key,
             previous=application.previous_key,
             previous_until=0 if application.previous is None else application.previous.until,
+            complaints=tuple(application.complaints.values()),
         )
 
     def in_grace(self, now: float) -> bool:

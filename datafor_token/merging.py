@@ -5,7 +5,8 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token.applications import MASK, RULES, Application, Previous
+from datafor_token import key_vetting
+from datafor_token.applications import MASK, RULES, Application, Previous, faults_of_new_values
 from datafor_token.errors import Conflict, InvalidInput, RotationUndone, RuleError
 from datafor_token.keys import is_same, is_shared, verification_key
 
@@ -18,6 +19,7 @@ def check_new_secret(stored: Application, secret: str) -> None:
         verification_key(stored.algorithm, secret)
         if is_same(stored.algorithm, secret, stored.secret):
             raise RuleError("is the present one already")
+        key_vetting.check(stored.algorithm, secret)
     except RuleError as error:
         raise InvalidInput.of("secret", str(error)) from None
 
@@ -30,6 +32,7 @@ def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, 
             raise InvalidInput.of("secret", "is missing: there is no stored one to keep")
         if values["initpwd"] == MASK:
             raise InvalidInput.of("initpwd", f"can not be {MASK}: there is no stored one to keep")
+        _check_new_values(values, None)
         return Application(**values, created_date=now, last_modified_date=now, creator_id=creator)
     if stored.name != values["name"]:
         raise Conflict(f"name already exists as '{stored.name}'")
@@ -37,6 +40,7 @@ def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, 
         values["secret"] = _kept_secret(stored, values["algorithm"])
     if values["initpwd"] == MASK:
         values["initpwd"] = stored.initpwd
+    _check_new_values(values, stored)
     values["fieldmap"] = dataclasses.replace(values["fieldmap"], extra=stored.fieldmap.extra)
     same = is_same(values["algorithm"], values["secret"], stored.secret)
     if not same:
@@ -76,6 +80,12 @@ def _time(milliseconds: int) -> str:
     except (OverflowError, ValueError, OSError):
         # A record can be edited by hand.
         return f"{milliseconds} ms"
+
+
+def _check_new_values(values: Mapping[str, Any], stored: Application | None) -> None:
+    faults = faults_of_new_values(values, stored)
+    if faults:
+        raise InvalidInput(faults)
 
 
 def changed_fields(before: Application, after: Application) -> list[str]:

@@ -66,13 +66,18 @@ def _normalized(text: str) -> str:
     return unicodedata.normalize("NFC", text[:_LONGEST_DECOMPOSED])
 
 
-def token_name(text: str) -> str:
-    """The URL parameter that carries an application's tokens."""
+def stored_token_name(text: str) -> str:
+    """Check what a stored record may have as the URL parameter that carries an application's tokens."""
     if not text:
         raise RuleError("can not be empty")
     if not _TOKEN_NAME.fullmatch(text):
         raise RuleError("must be 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'")
-    if text in RESERVED_TOKEN_NAMES:
+    return text
+
+
+def token_name(text: str) -> str:
+    """Check the URL parameter that is to carry an application's tokens: none that our own calls use."""
+    if stored_token_name(text) in RESERVED_TOKEN_NAMES:
         raise RuleError(f"can not be '{text}': calls of this service use that parameter themselves")
     return text
 
@@ -94,22 +99,60 @@ def user_name(text: str) -> str:
 
 
 def role_name(text: str) -> str:
-    """One role: 1 to 64 characters, no comma (roles are joined by commas in headers)."""
+    """Check one new role: 1 to 64 characters, no comma (roles are joined by commas in headers), no blank at an end."""
     if not text:
         raise RuleError("can not contain an empty name")
     if len(text) > 64:
         raise RuleError("must be names of at most 64 characters")
     if "," in text:
         raise RuleError("can not contain a comma within a name")
-    if has_control_characters(text):
+    if has_control_characters(text, also=("Zl", "Zp")):
         raise RuleError("can not contain control or format characters")
+    if text != text.strip():
+        raise RuleError("can not contain a name with a space at its beginning or end")
+    kind = user_type_like(text)
+    if kind is not None and kind != text:
+        raise RuleError(f"can not contain a name that looks like {kind}: write it exactly like that")
     return text
 
 
+def user_role_name(text: str) -> str:
+    """Check one new role of a user, whose type is a member of its own."""
+    if text in USER_TYPES:
+        raise RuleError(f"can not contain {text}, which is a user type")
+    return role_name(text)
+
+
+def user_type_like(text: str) -> str | None:
+    """Return the user type that a role could be taken for, by its case, blanks or compatibility characters."""
+    if text.isascii() and text.isprintable():
+        # The same, and most roles.
+        return _FOLDED_TYPES.get(text.lower().strip())
+    visible = "".join(letter for letter in text if not has_control_characters(letter))
+    return _FOLDED_TYPES.get(fold(visible).strip())
+
+
+_FOLDED_TYPES = {kind.lower(): kind for kind in USER_TYPES}
+
+
 def user_type_and_roles(initroles: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The user type among an application's initial roles (none means ``SYS_Reader``), and the other roles."""
+    """Return the user type among an application's initial roles (none means ``SYS_Reader``), and the other roles.
+
+    A stored role that only looks like a user type is neither.
+    """
     kinds = [role for role in initroles if role in USER_TYPES]
-    return kinds[0] if kinds else DEFAULT_USER_TYPE, tuple(role for role in initroles if role not in USER_TYPES)
+    roles = tuple(role for role in initroles if user_type_like(role) is None)
+    return kinds[0] if kinds else DEFAULT_USER_TYPE, roles
+
+
+def groups(user_type: str, roles: Sequence[str]) -> tuple[str, ...]:
+    """Return a user's type and roles as the application behind the gate gets them, joined by commas.
+
+    Stored roles can be older than their rules, or edited by hand: one that would be taken for a user type, or for two
+    roles, is left out.
+    """
+    shown = (display_text(role) for role in roles if "," not in role and user_type_like(role) is None)
+    return (user_type, *(role for role in shown if role))
 
 
 def display_text(text: str) -> str:

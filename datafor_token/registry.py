@@ -59,7 +59,8 @@ class Registry:
         self._audit = audit
         self._sealer = Sealer(secrecy)
         self._kept = Kept(store, COLLECTION, self._sealer.opened)
-        self._index = Index(store, COLLECTION, lambda document: Entry.of(self._sealer.opened(document)))
+        self._index = Index(store, COLLECTION, self._entry)
+        self._complained: set[tuple[str, str]] = set()
         self._listing: tuple[object, Listing] | None = None
         self._clock = clock
         self._settings = settings
@@ -143,7 +144,7 @@ class Registry:
             # Without grace it is stored as well, so that an update with it is recognised; 0 is past on every clock.
             previous = Previous(stored.secret, until if grace else 0, rotated=now)
             rotated = dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now)
-            found = self._warnings(rotated)
+            found = self._warnings(rotated, stored)
             record(Event(kind=Kind.APPLICATION_ROTATED, application=stored.name))
             warnings[:] = _logged(stored.name, found)
             return self._sealer.sealed(rotated)
@@ -190,7 +191,7 @@ class Registry:
             if new and stored is not None:
                 raise Conflict(f"name already exists as '{stored.name}'")
             application = merged(stored, wanted, creator, int(self._clock() * 1000))
-            found = self._warnings(application)
+            found = self._warnings(application, stored)
             record(_saved(stored, application))
             # Instead of what an attempt before found: a store may ask more than once.
             warnings[:] = _logged(application.name, found)
@@ -210,7 +211,7 @@ class Registry:
         def change(document: Document | None) -> Document:
             stored = self._found(document)
             application = merged(stored, build(stored.to_answer(self._clock())), "", int(self._clock() * 1000))
-            found = self._warnings(application)
+            found = self._warnings(application, stored)
             record(_saved(stored, application))
             warnings[:] = _logged(application.name, found)
             return self._sealer.sealed(application)
@@ -223,7 +224,7 @@ class Registry:
         document = self._store.get(COLLECTION, wanted["name"])
         stored = None if document is None else self._sealer.opened(document)
         application = merged(stored, wanted, "", int(self._clock() * 1000))
-        return Saved(application, [sentence for _, sentence in self._warnings(application)])
+        return Saved(application, [sentence for _, sentence in self._warnings(application, stored)])
 
     def reseal(self, name: str) -> None:
         """Write the application's record anew, so that its secrets are encrypted with the present key."""
@@ -233,18 +234,28 @@ class Registry:
 
         self._store.update(COLLECTION, name, change)
 
+    def _entry(self, document: Document) -> Entry:
+        """Return the entry of a record; rules that it breaks although it is stored are logged once."""
+        entry = Entry.of(self._sealer.opened(document))
+        for complaint in entry.complaints:
+            if (entry.name, complaint) not in self._complained:
+                self._complained.add((entry.name, complaint))
+                log.warning(logs.event(event="stored value breaks a rule", application=entry.name, reason=complaint))
+        return entry
+
     def _found(self, document: Document | None) -> Application:
         if document is None:
             raise NotFound
         return self._sealer.opened(document)
 
-    def _warnings(self, application: Application) -> list[tuple[str, str]]:
+    def _warnings(self, application: Application, stored: Application | None) -> list[tuple[str, str]]:
         """Return each warning about an application that is to be stored: its event in the log, and its sentence.
 
-        Raises ``InvalidInput`` for a weak secret where only strong ones are accepted.
+        Raises ``InvalidInput`` for a weak secret where new ones must be strong.
         """
         weak = weakness(application.algorithm, application.secret)
-        if weak is not None and self._settings.require_strong_secrets:
+        is_new = stored is None or (application.algorithm, application.secret) != (stored.algorithm, stored.secret)
+        if weak is not None and is_new and self._settings.require_strong_secrets:
             raise InvalidInput({"secret": [weak]})
         suspicious = warnings_about(application.algorithm, application.secret)
         short = self.short_password(application)
@@ -253,6 +264,8 @@ class Registry:
             *(("suspicious secret", sentence) for sentence in suspicious),
             # Not refused: applications that have one must go on.
             *([] if short is None else [("short initial password", short)]),
+            # Logged when the record was read. The same fault of a secret makes it weak.
+            *(("", text) for field, text in application.complaints.items() if field != "secret" or weak is None),
         ]
 
     def short_password(self, application: Application) -> str | None:
@@ -268,7 +281,8 @@ class Registry:
 def _logged(name: str, warnings: Sequence[tuple[str, str]]) -> list[str]:
     """Log the warnings about an application, and return their sentences."""
     for event, sentence in warnings:
-        log.warning(logs.event(event=event, application=name, reason=sentence))
+        if event:
+            log.warning(logs.event(event=event, application=name, reason=sentence))
     return [sentence for _, sentence in warnings]
 
 

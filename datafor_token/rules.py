@@ -24,6 +24,8 @@ MOMENT = rf"[0-9]{{1,6}}[smhd]|{_DAY}({_TIME})?"
 _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 # Claims that the service itself sets or checks: no field can be mapped to one of them.
 TIME_CLAIMS = ("exp", "nbf", "iat")
+# Claims that say for whom a token is meant and which one it is (RFC 7519 section 4.1).
+REGISTERED_CLAIMS = ("iss", "aud", "jti")
 
 
 def check_self_service(algorithm: str, *, self_service: bool) -> None:
@@ -150,16 +152,25 @@ def claim_name(value: object) -> str:
     return claim
 
 
+def new_claim_name(claim: str) -> str:
+    """Check a claim that a user's field is mapped to from now on."""
+    if claim in REGISTERED_CLAIMS:
+        raise RuleError(f"can not be {claim}: that claim is about the token, not about the user")
+    return claim
+
+
 def roles(value: object) -> tuple[str, ...]:
-    """The roles of a new user, at most one user type among them (none means ``SYS_Reader``)."""
-    if not isinstance(value, list) or not 1 <= len(value) <= 64:
-        raise RuleError("must be a list of 1 to 64 names")
+    """Return the roles of a new user, at most one user type among them (none means ``SYS_Reader``).
+
+    What each name may be is ``names.role_name``'s to say, for new ones.
+    """
+    if not isinstance(value, list) or len(value) > 64:
+        raise RuleError("must be a list of at most 64 names")
     if not all(isinstance(role, str) for role in value):
         raise RuleError("must be a list of names, each of them text")
-    found = tuple(names.role_name(text(role)) for role in value)
-    if sum(role in names.USER_TYPES for role in found) > 1:
+    if sum(role in names.USER_TYPES for role in value) > 1:
         raise RuleError(f"can contain at most one of the user types {', '.join(names.USER_TYPES)}")
-    return found
+    return tuple(value)
 
 
 def initial_password(value: object) -> str:
@@ -195,3 +206,11 @@ def natural(value: object) -> int:
     if type(value) is not int or value < 0:
         raise RuleError("must be a whole number")
     return value
+
+
+def record_format(value: object, known: int) -> int:
+    """Return the version of a record; one that is newer than what this version of the service knows is refused."""
+    found = natural(value)
+    if found > known:
+        raise RuleError(f"is {found}: a newer version of this service wrote the record, this one knows {known} at most")
+    return found

@@ -1,14 +1,15 @@
 """A user: a named account with a user type and roles; who has which password; the administrator of the first start."""
 
 import dataclasses
+import functools
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datafor_token import blocking, names, rules
+from datafor_token import blocking, logs, names, rules
 from datafor_token.audit import Audit
 from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts
 from datafor_token.events import Event, Kind
@@ -52,6 +53,22 @@ class User:
         """Whether the user is an enabled Administrator, of whom there must always be one."""
         return self.enabled and self.type == ADMINISTRATOR
 
+    @functools.cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Type and roles, as the application behind the gate gets them."""
+        return names.groups(self.type, self.roles)
+
+    @functools.cached_property
+    def complaints(self) -> Sequence[str]:
+        """Sentences on stored roles that break a rule for new ones."""
+        found = []
+        for role in self.roles:
+            try:
+                names.user_role_name(role)
+            except RuleError as error:
+                found.append(f"roles {error}; the stored value stays, and the gate leaves it out where it misleads")
+        return found[:1]
+
     def to_answer(self) -> dict[str, Any]:
         """The members that calls and commands show: never the password."""
         return {
@@ -82,6 +99,8 @@ class User:
                 value = document[field.name]
                 values[field.name] = tuple(value) if field.name == "roles" and isinstance(value, list) else value
         extra = {name: value for name, value in document.items() if name not in values}
+        if type(values.get("format")) is int and values["format"] > FORMAT:
+            raise RecordDamaged(reason=f"user {values.get('name')!r}: a newer version of this service wrote the record")
         user = cls(**values, extra=extra)
         wrong = next(user._wrong_members(), None)
         if wrong is not None:
@@ -110,10 +129,20 @@ class Users:
 
     def __init__(self, store: Store, passwords: Passwords, throttle: Throttle, audit: Audit) -> None:
         self._store = store
-        self._kept = Kept(store, COLLECTION, User.from_document)
+        self._kept = Kept(store, COLLECTION, self._read)
+        self._complained: set[tuple[str, str]] = set()
         self._audit = audit
         self._passwords = passwords
         self._throttle = throttle
+
+    def _read(self, document: Document) -> User:
+        """Return the user of a record; rules that it breaks although it is stored are logged once."""
+        user = User.from_document(document)
+        for complaint in user.complaints:
+            if (user.name, complaint) not in self._complained:
+                self._complained.add((user.name, complaint))
+                log.warning(logs.event(event="stored value breaks a rule", user=user.name, reason=complaint))
+        return user
 
     def get(self, name: str) -> User | None:
         """The user of that name, in whatever case; ``None`` where there is none."""

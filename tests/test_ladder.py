@@ -63,7 +63,17 @@ LADDER = [
     {"rules", "store.locking", "store.probing", "store.sql_url", "store.sweeping", "strength", "suspicions"},
     {"key_vetting"},
     {"keys", "logs", "metric_table", "store.disk", "store.file_names", "store.generations", "store.kept", "repeats"},
-    {"events", "key_material", "key_text", "names", "settings", "shared_counts", "store.base", "strict_json", "unknown_fields"},
+    {
+        "events",
+        "key_material",
+        "key_text",
+        "names",
+        "settings",
+        "shared_counts",
+        "store.base",
+        "strict_json",
+        "unknown_fields",
+    },
     {"setting_rules", "utf8", "worker"},
     {"addresses", "blocking", "cookies", "cores", "errors", "messages"},
 ]

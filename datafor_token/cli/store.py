@@ -49,6 +49,7 @@ def check(*, repair: bool) -> None:
         faults = [(path, reason) for path, reason in judged if reason]
     for path, reason in faults:
         click.echo(f"{path}: {reason}")
+    _print_complaints()
     left = [path for collection in files.collections for path in files.temp_files(collection)]
     for path in left:
         click.echo(f"{path}: left by a writer, or being written")
@@ -192,9 +193,19 @@ def _check_rows(*, repair: bool) -> None:
             faults += bool(reason)
             if reason:
                 click.echo(f"{collection}/{name}: {reason}")
+    _print_complaints()
     if faults:
         sys.exit(1)
     click.echo("All records are whole")
+
+
+def _print_complaints() -> None:
+    """Name stored values that break a rule of this version; they continue to work, and nothing is damaged."""
+    found = [(f"application {one.name}", one.complaints) for one in services().registry.all().entries]
+    found += [(f"user {one.name}", tuple(one.complaints)) for one in services().accounts.all()[0]]
+    for where, complaints in found:
+        for complaint in complaints:
+            click.echo(f"note: {where}: {complaint}")
 
 
 def _progress(found: Iterable[_One], number: int, label: str) -> AbstractContextManager[Iterable[_One]]:

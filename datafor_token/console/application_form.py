@@ -4,6 +4,7 @@ It has no rules: a form becomes the body of ``token/update``, whose schema check
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,7 +81,8 @@ def to_call(values: Mapping[str, Any]) -> dict[str, Any]:
     first, second = (values["secret"], values["public_key"]) if shared else (values["public_key"], values["secret"])
     # What was typed into the other algorithm's field is shown what is wrong with it, rather than left unsaid.
     secret = first or second
-    roles = [role.strip() for role in values["initroles"].splitlines()]
+    # Blanks stay: without them, a stored role such as "Administrator " would become another one.
+    roles = re.split("\r\n|\r|\n", values["initroles"])
     return {
         **call,
         "expire": _seconds(values["expire"], values["unit"]),

@@ -2,7 +2,8 @@
 
 import dataclasses
 import platform
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from flask.typing import ResponseReturnValue
 
@@ -15,6 +16,14 @@ from datafor_token.settings import may_be_shown, table
 _NONE = "–"  # noqa: RUF001 - the sign for nothing in a table
 
 
+class Complaint(NamedTuple):
+    """A stored value that breaks a rule of this version: the kind of record, its name, a sentence."""
+
+    view: str
+    name: str
+    sentence: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Store:
     """The store's state; the counts are ``None`` where it cannot be read."""
@@ -24,6 +33,7 @@ class Store:
     applications: int | None = None
     users: int | None = None
     damaged: int | None = None
+    complaints: Sequence[Complaint] = ()
 
 
 @blueprint.get("/status")
@@ -54,6 +64,10 @@ def _store() -> Store:
         applications=len(listing.entries),
         users=len(users),
         damaged=len(listing.damaged) + len(damaged),
+        complaints=[
+            *(Complaint("application", one.name, sentence) for one in listing.entries for sentence in one.complaints),
+            *(Complaint("user", one.name, sentence) for one in users for sentence in one.complaints),
+        ],
     )
 
 

@@ -48,7 +48,7 @@ class DoneAnswer(Answer):
 
 
 class UpdateAnswer(DoneAnswer):
-    """``warnings`` only where there are any: a weak secret."""
+    """``warnings`` only where there are any: a weak secret, a stored value that breaks a later rule."""
 
     warnings = _texts()
 
@@ -96,14 +96,20 @@ class ApplicationMembers(Schema):
 
 
 class ListAnswer(Answer):
-    """Every application; ``damaged``, if any, names the records that cannot be read."""
+    """Every application; ``damaged``, if any, names the records that cannot be read.
+
+    ``warnings``, if any, name stored values that break a later rule and continue to work.
+    """
 
     data = fields.List(fields.Nested(ApplicationMembers), required=True)
     damaged = _texts()
+    warnings = _texts()
 
 
 class ContentAnswer(Answer, ApplicationMembers):
-    """One application."""
+    """One application; ``warnings`` as in the list."""
+
+    warnings = _texts()
 
 
 class RotateAnswer(Answer):

@@ -25,7 +25,13 @@ _APPLICATION = {
     "pattern": f"^[^_{_NOT_IN_NAMES}-][^{_NOT_IN_NAMES}]*$",
 }
 _USER_INSIDE = rf":\u2028\u2029{_CONTROLS}"
-_ROLE = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": f"^[^,{_CONTROLS}]*$"}
+_INSIDE_ROLE = rf",\u2028\u2029{_CONTROLS}"
+_ROLE = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 64,
+    "pattern": rf"^[^\s{_INSIDE_ROLE}]([^{_INSIDE_ROLE}]*[^\s{_INSIDE_ROLE}])?$",
+}
 _SEGMENT = rf"[^/\\?#@\u2028\u2029{_CONTROLS}]"
 _PASSWORD = {"type": "string", "maxLength": 1024, "pattern": r"^[^\x00-\x1f\x7f]*$"}
 
@@ -38,7 +44,7 @@ STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
     str: _TEXT,
     str.strip: _TEXT,
     names.application_name: _APPLICATION,
-    names.token_name: {
+    names.stored_token_name: {
         "type": "string",
         "pattern": "^[A-Za-z0-9_-]{1,64}$",
         "not": {"enum": sorted(names.RESERVED_TOKEN_NAMES)},
@@ -58,7 +64,7 @@ STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "minLength": 1,
         "maxLength": 128,
         "pattern": _NO_CONTROLS,
-        "not": {"enum": list(rules.TIME_CLAIMS)},
+        "not": {"enum": [*rules.TIME_CLAIMS, *rules.REGISTERED_CLAIMS]},
     },
     rules.algorithm: {"type": "string", "enum": list(ALGORITHMS)},
     rules.flag: {
@@ -70,7 +76,6 @@ STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
     },
     rules.roles: {
         "type": "array",
-        "minItems": 1,
         "maxItems": 64,
         "items": _ROLE,
         "contains": {"enum": list(names.USER_TYPES)},

@@ -29,7 +29,10 @@ def list_all() -> Response:
     applications, damaged = services().registry.whole()
     now = services().clock()
     data = [application.to_answer(now) for application in applications]
-    return success(data=data, **({"damaged": damaged} if damaged else {}))
+    warnings = [f"{one.name}: {sentence}" for one in applications for sentence in one.complaints.values()]
+    return success(
+        data=data, **({"damaged": damaged} if damaged else {}), **({"warnings": warnings} if warnings else {})
+    )
 
 
 @blueprint.get(f"{MODELER}/token/content")
@@ -37,7 +40,8 @@ def list_all() -> Response:
 def content() -> Response:
     """One application, secrets masked."""
     application = services().registry.get(fields_of_query(_name)["name"])
-    return success(**application.to_answer(services().clock()))
+    warnings = {"warnings": list(application.complaints.values())} if application.complaints else {}
+    return success(**application.to_answer(services().clock()), **warnings)
 
 
 @blueprint.post(f"{MODELER}/token/delete")

@@ -90,7 +90,7 @@ def check() -> Response:
         ("Remote-User", user.name),
         ("Remote-Name", display_text(user.full_name)),
         ("Remote-Email", display_text(user.email)),
-        ("Remote-Groups", ",".join(display_text(group) for group in (user.type, *user.roles))),
+        ("Remote-Groups", ",".join(user.groups)),
     ):
         # WSGI's headers are bytes in the clothes of Latin-1 (PEP 3333); gunicorn fails on any other text.
         response.headers[name] = value.encode("utf-8").decode("latin-1")
@@ -256,7 +256,7 @@ def _is_wanted(caller: Caller) -> bool:
     applications = {fold(name) for name in request.args.getlist("application")}
     by = fold(caller.application.name) if caller.application else None
     return (
-        (not roles or not {caller.user.type, *caller.user.roles}.isdisjoint(roles))
+        (not roles or not set(caller.user.groups).isdisjoint(roles))
         and (not types or caller.user.type in types)
         and (not applications or by in applications)
     )

@@ -1,5 +1,6 @@
 """Users, audit and status in a browser; and one's own password."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -151,6 +152,21 @@ def test_status(admin: Person) -> None:
     assert refused >= 1
     expect(main).to_contain_text(re.compile(f"{issued} tokens? issued"))
     assert page.locator("svg rect.issued").count() == sum(row[0] != "0" for row in numbers)
+
+
+def test_stored_values_that_break_a_rule(admin: Person) -> None:
+    """The status page and the application's own name such a value; saving the form leaves it exactly as it is."""
+    register(admin.server, name="Older")
+    path = admin.server.data_dir / "applications" / "older.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "initroles": ["Administrator ", "Sales"]}))
+    main = admin.open("status").get_by_role("main")
+    expect(main).to_contain_text("Stored values that break a rule of this version")
+    expect(main).to_contain_text("Older: initroles can not contain a name with a space at its beginning or end")
+    main.get_by_role("link", name="Older").click()
+    expect(admin.page.get_by_text("the stored value continues to work")).to_have_count(1)
+    admin.page.get_by_role("button", name="Save").click()
+    expect(admin.page.get_by_role("status")).to_be_visible()
+    assert json.loads(path.read_text())["initroles"] == ["Administrator ", "Sales"]
 
 
 def test_where_a_setting_comes_from(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:

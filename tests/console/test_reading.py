@@ -278,6 +278,19 @@ def test_the_domains_sentences_are_known(module: str) -> None:
         assert any(pattern.fullmatch(filled) for _, pattern in wording._patterns()), sentence
 
 
+@pytest.mark.parametrize("module", ["key_material", "key_vetting"])
+def test_what_is_said_of_keys_is_known(module: str) -> None:
+    """The sentences of the vetting of keys, which are returned and not raised, have a translation too."""
+    every = list(ast.walk(ast.parse((ROOT / "datafor_token" / f"{module}.py").read_text())))
+    pieces = {part for one in every if isinstance(one, ast.JoinedStr) for part in one.values}
+    found = [shape(one) for one in every if isinstance(one, ast.expr) and one not in pieces]
+    sentences = {text for text in found if text is not None and re.match("must |is not |an? .*[(]", text)}
+    assert len(sentences) > 4
+    for sentence in sentences:
+        filled = sentence.replace("{}", "5")
+        assert any(pattern.fullmatch(filled) for _, pattern in wording._patterns()), sentence
+
+
 def test_the_errors_and_settings_are_known() -> None:
     """The message of each error, and the help and unit of each setting, have a translation."""
     kinds = [errors.DataforTokenError]

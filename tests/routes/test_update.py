@@ -128,7 +128,7 @@ WRONG: list[tuple[str, Any, str]] = [
     *wrong("fieldmap", "", "{}", 5, [], [FIELDMAP], None, {**FIELDMAP, "name": "loginname"}),
     ("fieldmap", {}, "fieldmap.username"),
     ("fieldmap", {**FIELDMAP, "username": None}, "fieldmap.username"),
-    ("fieldmap", {**FIELDMAP, "other": "x"}, "fieldmap.other"),
+    ("fieldmap", {**FIELDMAP, "user_nane": "x"}, "fieldmap.user_nane"),
     *[
         ("fieldmap", {**FIELDMAP, member: value}, f"fieldmap.{member}")
         for member in FIELDMAP
@@ -138,12 +138,12 @@ WRONG: list[tuple[str, Any, str]] = [
     *wrong("algorithm", 5, ["HS256"], None),
     *wrong("enable", "", "2", "true", "yes", " 1", "\uff11", 2, 1.0, -1, [], None, LONG),
     *wrong("inituser", "", "2", "on", 2, {}, None),
-    *wrong("initroles", [], "SYS_Reader", "", [""], ["a,b"], [CONTROL], ["x" * 65], ["r"] * 65, [5], [["r"]], [None]),
+    *wrong("initroles", "SYS_Reader", "", [""], ["a,b"], [CONTROL], ["x" * 65], ["r"] * 65, [5], [["r"]], [None]),
     *wrong("initroles", {}, 5, None, ["Administrator", "SYS_Reader"]),
     *wrong("initpwd", 5, ["x"], "x" * 1025, "a\nb", "************"),
     *wrong("self_service", "", "2", [], 5),
-    *wrong("nonsense", "x"),
-    *wrong("__proto__", {"x": 1}),
+    *wrong("fieldmaps", "x"),
+    *wrong("init_role", {"x": 1}),
 ]
 
 
@@ -198,7 +198,7 @@ def test_all_faults_are_named_at_once(caller: Caller) -> None:
     answer = caller.post("update", application(name="", expire=0, enable="2", foo=1, fieldmap={"username": ""}))
     assert answer.json["msg"] == "name can not be empty"
     assert list(answer.json["errors"]) == [
-        "name", "expire", "fieldmap.username", "fieldmap.name", "fieldmap.email", "enable", "foo",
+        "name", "expire", "fieldmap.username", "fieldmap.name", "fieldmap.email", "enable", "fieldmap",
     ]  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def test_token_name_has_a_default(caller: Caller, settings: Settings) -> None:
     assert caller.post("update", {**application(), "token_name": None}).status_code == 200
 
 
-@pytest.mark.parametrize("secret", [" abcd ", "geheim\n", "ключ", "a\0b", "x]=y&z", "abcd+", '{"kty":"oct"}'])
+@pytest.mark.parametrize("secret", [" abcd ", "geheim\n", "ключ", "a\0b", "x]=y&z", "abcd+", '{"key":"oct"}'])
 def test_a_shared_secret_is_kept_exactly(caller: Caller, settings: Settings, secret: str) -> None:
     """Any text is a shared secret, to the byte, through a form and through JSON."""
     assert caller.post("update", application(secret=secret)).status_code == 200
@@ -300,12 +300,12 @@ def test_a_weak_secret_is_logged(caller: Caller, log: io.StringIO) -> None:
 
 
 def test_faults_come_in_order(caller: Caller) -> None:
-    """Unknown fields are named in the order in which they were sent, after the call's own; a hundred at most."""
-    sent = json.dumps(application(zeta=1, alpha=1, mid=2, expire=0))
+    """Misspelled fields are named in the order in which they were sent, after the call's own; a hundred at most."""
+    sent = json.dumps(application(tokenname=1, algoritm=1, initpw=2, expire=0))
     answer = caller.post("update", sent, content_type="application/json")
-    assert list(answer.json["errors"]) == ["expire", "zeta", "alpha", "mid"]
-    answer = caller.post("update", {f"field{number}": 1 for number in range(2000)})
-    assert len(answer.json["errors"]) == 100
+    assert list(answer.json["errors"]) == ["expire", "tokenname", "algoritm", "initpw"]
+    answer = caller.post("update", {f"token_nam{'e' * number}": 1 for number in range(2, 30)})
+    assert 6 < len(answer.json["errors"]) <= 100
 
 
 def test_a_file_in_the_place_of_a_field(caller: Caller) -> None:
@@ -338,14 +338,14 @@ def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings
     caller.post("update", SEED_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
     fieldmap = {**FIELDMAP, "phone": "tel"}
-    path.write_text(json.dumps({**stored(settings), "format": 2, "colour": {"red": 1}, "fieldmap": fieldmap}))
+    path.write_text(json.dumps({**stored(settings), "colour": {"red": 1}, "fieldmap": fieldmap}))
     caller.post("generate", {"name": "ERP"})
     caller.post("rotate", {"name": "ERP"})
     assert stored(settings)["fieldmap"] == fieldmap
     assert caller.get("content?name=ERP").json["fieldmap"] == FIELDMAP
     caller.post("update", application(secret=None, expire=60))
     assert stored(settings)["colour"] == {"red": 1}
-    assert (stored(settings)["format"], stored(settings)["expire"]) == (2, 60)
+    assert (stored(settings)["format"], stored(settings)["expire"]) == (1, 60)
     assert stored(settings)["fieldmap"] == fieldmap
 
 
@@ -363,7 +363,8 @@ def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkey
 @pytest.mark.parametrize(
     "change",
     [{"expire": "x"}, {"fieldmap": {}}, {"enable": 5}, {"algorithm": "none"}, {"secret": ""}, {"initroles": "x"},
-     {"algorithm": "RS256"}, {"createdDate": "x"}, {"creatorId": 5}, {"format": "x"}, {"self_service": "2"}],
+     {"algorithm": "RS256"}, {"createdDate": "x"}, {"creatorId": 5}, {"format": "x"}, {"format": 2},
+     {"self_service": "2"}],
 )  # fmt: skip
 def test_a_damaged_record_is_an_outage_of_its_own(caller: Caller, settings: Settings, change: dict[str, Any]) -> None:
     """A record that is no application is 503 for its calls, is not overwritten, and stops no other."""
@@ -401,4 +402,4 @@ def test_a_field_of_any_kind(caller: Caller, field: str, value: Any) -> None:
     answer = caller.post("update", {**SEED_APPLICATION, field: value})
     assert answer.status_code in (200, 400, 409)
     if answer.status_code == 400:
-        assert answer.json["msg"].split()[0].split(".")[0] in (field, "secret", "the")
+        assert answer.json["msg"].split()[0].split(".")[0] in (field, "secret", "the", "an")
