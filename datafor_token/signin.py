@@ -146,15 +146,19 @@ class SignIn:
     def identify(self, token: Token, text: str) -> Sequence[str]:
         """Return the identifiers under which the audit log may show the token: the present one first.
 
-        Several where the service's key was changed, or where several applications have the same secret.
+        Several where the service's key was changed, or where the secret that signed the token has been replaced.
         """
         found: list[str] = []
-        # At any time: the audit log still shows a token whose secret's grace period is over.
-        for entry in verifier.signers(token, _fitting(token, self.registry.all().entries), now=0):
+        fitting = _fitting(token, self.registry.all().entries)
+        for entry in fitting:
             for key in (entry.key, entry.previous):
                 if key is not None and key.verify(token.signing_input, token.signature):
                     found += self.identifiers.every(identifiers.digest(token.signing_input, key))
-        return list(dict.fromkeys(identifiers.short(one) for one in found)) or [self.identifiers.of_text(text)]
+        shown = [identifiers.short(one) for one in found]
+        if not any(verifier.signers(token, fitting, self._clock())):
+            # Refused without a key that is accepted.
+            shown.append(self.identifiers.of_text(text))
+        return list(dict.fromkeys(shown))
 
     def _readings(self, token: Token, entries: Sequence[Entry]) -> Iterator[Vouched]:
         """Whom the token names, by each application that signed it, enabled or not."""

@@ -162,6 +162,18 @@ def test_an_unknown_token_has_an_identifier_too(service: Service) -> None:
         assert json.loads(service.run("token", "decode", "--json", put=sent))["identifiers"] == [name]
 
 
+def test_a_token_of_a_replaced_secret(service: Service) -> None:
+    """`token decode` shows the names of a token from before a rotation: as it was issued, and as it is refused now."""
+    caller = service.start(OLD)
+    caller.post("update", application(secret=STRONG_SECRET))
+    text = caller.post("generate", {"username": "lena"}).json["token"]
+    caller.post("rotate", {"name": "ERP", "grace": 0})
+    assert caller.get(CHECK, bearer(text)).status_code == 401
+    named = [event["target"]["token"] for event in events(caller) if "token" in event["target"]]
+    assert len(set(named)) == 2
+    assert json.loads(service.run("token", "decode", "--json", put=text))["identifiers"] == named[::-1]
+
+
 def test_the_same_token_of_two_applications(service: Service) -> None:
     """`token decode` shows one identifier for each key that signed the token, and the same one for the same key."""
     caller = service.start(OLD)
