@@ -178,7 +178,7 @@ def test_unrecorded_is_unchanged(
         ("deleteBatch", {"name": ["ERP"]}),
         ("revoke", {"token": token}),
         ("link", {"username": "lena"}),
-        (f"{API.removesuffix('token')}user/password", {"old": ADMIN_PASSWORD, "new": "other"}),
+        (f"{API.removesuffix('token')}user/password", {"old": ADMIN_PASSWORD, "new": "another-password"}),
         (f"{EXTENSION}/auth/login", {"username": "admin", "password": ADMIN_PASSWORD}),
     ]
     for call, body in changes:

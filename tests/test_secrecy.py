@@ -228,7 +228,8 @@ def test_rekey_from_a_terminal(tmp_path: Path) -> None:
     }
     done = subprocess.run(
         [sys.executable, "-m", "flask", "store", "rekey"],
-        cwd=ROOT, env={**environ, "DATAFOR_TOKEN_ADMIN_PASSWORD": "x"}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={**environ, "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "0 applications are encrypted with the key" in done.stdout
