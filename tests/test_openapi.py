@@ -249,7 +249,7 @@ def test_every_answer_keeps_its_description(app: Flask, clock: Clock, descriptio
     to.call("POST", LOGOUT)
     new = {"old": ADMIN_PASSWORD, "new": "another one"}
     to.call("POST", f"{MODELER}/user/password", json=new)
-    there = basic(password="another")
+    there = basic(password="another one")
     to.call("POST", f"{API}/delete", headers=there, json={"name": "ERP"})
     to.call("POST", f"{API}/deleteBatch", headers=there, json=["CRM"])
     for path in ("/healthz", "/readyz"):
@@ -314,7 +314,7 @@ def test_every_example_keeps_its_schema(description: dict[str, Any]) -> None:
 
 def test_a_prefix_is_the_servers_and_not_the_paths(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind URL_PREFIX, and a prefix that a believed proxy takes away, paths stay and ``servers`` has both."""
-    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", "x")
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     moved = dataclasses.replace(settings, url_prefix="/datafor", trusted_proxies=1)
     app = create_app(moved, hasher=CHEAP_FOR_TESTS_ONLY)
     for headers, server in (({}, "/datafor"), ({"X-Forwarded-Prefix": "/a/b"}, "/a/b/datafor")):

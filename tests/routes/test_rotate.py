@@ -3,6 +3,7 @@
 import base64
 import json
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -211,7 +212,8 @@ class TestRotate:
     def test_strong_secrets_can_be_required(self, caller: Caller, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
         """With REQUIRE_STRONG_SECRETS a rotation to a weak secret is 400."""
         with app.app_context():
-            monkeypatch.setattr(services().registry, "_require_strong_secrets", True)
+            strict = replace(services().settings, require_strong_secrets=True)
+            monkeypatch.setattr(services().registry, "_settings", strict)
         assert caller.post("rotate", {"name": "ERP", "secret": "weak"}).json["msg"].startswith("secret is weak")
         assert caller.post("rotate", {"name": "ERP"}).status_code == 200
 
