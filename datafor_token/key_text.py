@@ -19,6 +19,21 @@ _PSS_ONLY = bytes.fromhex("06092a864886f70d01010a")  # the object identifier id-
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
+def is_public_key(text: str) -> bool:
+    """Return whether the text is a PEM, or a public key in the form that is stored for an asymmetric algorithm."""
+    if "-----BEGIN " in text:
+        return True
+    # The first byte of DER, a SEQUENCE; most secrets end here.
+    if not text.startswith("M"):
+        return False
+    try:
+        # PS256, which takes every RSA key.
+        public_key("PS256", text)
+    except RuleError:
+        return False
+    return True
+
+
 def public_key(algorithm: str, text: str) -> Any:
     """The public key of a PEM text or of the bare Base64 of its DER (SubjectPublicKeyInfo, PKCS #1)."""
     if len(text) > _LONGEST_PEM:

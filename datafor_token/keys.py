@@ -136,6 +136,9 @@ def verification_key(algorithm: str, secret: str) -> Key:
         return _public_key(algorithm, secret)
     if not secret:
         raise RuleError("can not be empty")
+    if key_text.is_public_key(secret):
+        # Everybody may know it, and could sign with it. No version stored one: somebody changed the algorithm by hand.
+        raise RuleError(f"must be a shared key for {algorithm}, not a PEM or public key")
     return SharedKey(algorithm, secret.encode())
 
 

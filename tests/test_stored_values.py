@@ -1,7 +1,9 @@
 """Stricter rules apply to new and changed values: a stored record that breaks one continues to work, and is named."""
 
+import base64
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,14 @@ from tests.tokens import NOW, claims, token
 
 FIELDMAP: dict[str, Any] = SEED_APPLICATION["fieldmap"]
 WEAK_KEY = rsa.generate_private_key(65537, 1024)
-PUBLIC = public_base64(key_for("RS256"))
+PUBLIC = base64.b64decode(public_base64(key_for("RS256"))).hex()
 STORED: dict[str, tuple[dict[str, Any], str]] = {
     "a claim about the token": ({"fieldmap": {**FIELDMAP, "email": "jti"}}, "fieldmap.email"),
     "a reserved name": ({"token_name": "next"}, "token_name"),
     "a role with a blank": ({"initroles": ["Sales "]}, "initroles"),
     "a role with a comma": ({"initroles": ["Sales,North"]}, "initroles"),
     "a role like a user type": ({"initroles": ["SYS_Reader", "Administrator "]}, "initroles"),
-    "a public key as secret": ({"secret": PUBLIC}, "secret"),
-    "a PEM as secret": ({"secret": public_pem(key_for("ES256"))}, "secret"),
+    "a public key in hex as secret": ({"secret": PUBLIC}, "secret"),
     "a JWK as secret": ({"secret": '{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ"}'}, "secret"),
     "a small RSA key": ({"algorithm": "RS256", "secret": public_pem(WEAK_KEY)}, "secret"),
 }
@@ -182,6 +183,17 @@ def test_the_store_is_whole(app: Flask, caller: Caller, settings: Settings) -> N
     assert "All records are whole" in said
     assert "note: application ERP: initroles " in said
     assert "note: user lena: roles " in said
+
+
+@pytest.mark.parametrize("form", [public_pem, public_base64])
+def test_an_algorithm_changed_by_hand_makes_no_public_key_a_secret(
+    caller: Caller, settings: Settings, form: Callable[[Any], str]
+) -> None:
+    """A record whose RS256 became HS256 by hand is damaged: everybody could sign with its public key."""
+    caller.post("update", application(secret=STRONG_SECRET))
+    write(settings, secret=form(key_for("RS256")))
+    assert caller.get("content?name=ERP").status_code == 503
+    assert caller.get("list").json["damaged"] == ["ERP"]
 
 
 def test_a_newer_record_is_damaged(app: Flask, caller: Caller, settings: Settings) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token import issuer, keys, verifier
+from datafor_token import issuer, key_vetting, keys, verifier
 from datafor_token.applications import Application
 from datafor_token.errors import InvalidInput, RuleError
 from tests.support import ROOT, SEED_APPLICATION, application, key_for, private_pem, public_pem
@@ -249,6 +249,7 @@ def accepts(vector: dict[str, Any]) -> bool:
         key = keys.Key(algorithm, material)
     else:
         try:
+            key_vetting.check(algorithm, vector["key"])
             key = keys.verification_key(algorithm, vector["key"])
         except RuleError:
             return False
