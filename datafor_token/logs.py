@@ -35,11 +35,11 @@ def configure(level: str) -> None:
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes each line at once, and without the lock that every request of every thread would wait for."""
+    """Writes each line at once, by one system call, which no line of another thread comes into.
 
-    def createLock(self) -> None:  # noqa: N802 - the standard library's name
-        """None: one write is one line, which nobody else's comes into."""
-        self.lock = None
+    The lock of the standard library stays, which it takes around ``emit`` and ``flush`` (from Python 3.13 on without
+    asking whether there is one). The line of a request does not pass it: see ``say``.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record's line to standard error; a stream of somebody's own gets it as text."""
@@ -58,7 +58,10 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 
 def say(logger: logging.Logger, message: str) -> None:
-    """Log at INFO; by a shorter way where only our own handler listens, as the library's costs more than the line."""
+    """Log at INFO; by a shorter way where only our own handler listens, as the library's costs more than the line.
+
+    It takes no lock, for which every request of every thread would wait.
+    """
     handler = _PACKAGE.handlers[0] if len(_PACKAGE.handlers) == 1 else None
     others = logger.handlers or logger.filters or logging.root.handlers
     if type(handler) is LineHandler and not (handler.filters or others):
