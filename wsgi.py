@@ -3,11 +3,10 @@
 import sys
 
 from datafor_token import create_app
-from datafor_token.cli import without_service
 from datafor_token.errors import StoreNotReady
 
 try:
-    app = without_service() or create_app()
+    app = create_app()
 except StoreNotReady as error:
     sys.stderr.write(f"{error}\n")
     # As commands end in an outage.

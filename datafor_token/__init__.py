@@ -20,6 +20,7 @@ from datafor_token import (
     cli,
     console,
     gate,
+    identity,
     logs,
     migration,
     origin,
@@ -42,6 +43,7 @@ from datafor_token.metrics import Metrics
 from datafor_token.passwords import Passwords
 from datafor_token.readiness import Readiness
 from datafor_token.registry import Registry
+from datafor_token.services import Beginning
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.signin import SignIn
 from datafor_token.store.base import ByRequest
@@ -116,19 +118,25 @@ def create_app(
     *,
     clock: Callable[[], float] = time.time,
     hasher: argon2.PasswordHasher | None = None,
+    begin: bool | None = None,
 ) -> Flask:
     """The WSGI application.
 
     ``settings``: as the configuration folder and the environment say when left out. ``clock``
     answers seconds since 1970. ``hasher``: argon2id with its library's defaults when left out.
-    Raises ``StartError``, whose sentence says what to mend.
+    ``begin``: whether this is the server, which creates the store and its first user at the first start;
+    when left out, it is, unless a command of ``flask`` other than ``run`` asks. Such a command of our own gets an
+    application that opens the store only when it is needed. Raises ``StartError``, whose sentence says what to mend.
     """
+    if begin is None and cli.is_command_of_ours():
+        return create_commands()
     settings = settings or load_settings(None, os.environ)
     logs.configure(settings.log_level)
     app = Service(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    bundle = _assemble(settings, clock, hasher or argon2.PasswordHasher())
+    beginning = Beginning.SERVER if (not cli.is_command() if begin is None else begin) else Beginning.COMMAND
+    bundle = _assemble(settings, clock, hasher or argon2.PasswordHasher(), beginning)
     services.attach(app, bundle)
     if isinstance(bundle.store, ByRequest):
         app.before_request(bundle.store.begin)
@@ -142,17 +150,46 @@ def create_app(
     return app
 
 
+def create_commands() -> Flask:
+    """The application of the ``flask`` command: no calls, and services for the commands that ask for them."""
+    app = Flask(__name__, static_folder=None)
+    cli.init_app(app)
+
+    def load() -> Settings:
+        settings = load_settings(None, os.environ)
+        logs.configure(settings.log_level)
+        return settings
+
+    def assemble(settings: Settings, beginning: Beginning) -> services.Services:
+        return _assemble(settings, time.time, argon2.PasswordHasher(), beginning)
+
+    services.attach_later(app, load, assemble)
+    return app
+
+
 def _ended(store: ByRequest, _: BaseException | None) -> None:
     store.end()
 
 
-def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher) -> services.Services:
+def _assemble(
+    settings: Settings, clock: Callable[[], float], hasher: argon2.PasswordHasher, beginning: Beginning
+) -> services.Services:
+    is_server = beginning is Beginning.SERVER
+    made_up = None
     metrics = Metrics(__version__, COLLECTIONS)
     try:
-        opened = open_store(settings, COLLECTIONS, waited=metrics.lock_waited)
+        may_make = beginning is not Beginning.COMMAND
+        opened = open_store(settings, COLLECTIONS, waited=metrics.lock_waited, may_make=may_make)
         store = Metered(opened, metrics.store_operation, metrics.store_failure)
         migration.check_whole(store)
-        keys = secrecy.load_secrecy(settings.config_dir, os.environ, store)
+        identified = identity.Identity(store, settings.config_dir, place_of(settings))
+        if is_server:
+            identified.check_begins()
+            secrecy.check_keys(settings.config_dir, os.environ)
+            identified.begin()
+        elif beginning is Beginning.COMMAND:
+            identified.check_exists()
+        keys = secrecy.load_secrecy(settings.config_dir, os.environ, store, may_make=may_make)
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
         trail = Audit(log_file, clock, origin.origin, metrics, keys.derived("audit"))
@@ -165,8 +202,11 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
             bound_names=settings.trusted_proxies > 0,
         )
         accounts = users.Users(store, passwords, throttle, trail)
-        wanted = os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD")
-        made_up = accounts.make_first(settings.config_dir, wanted, settings.min_password_length)
+        if is_server:
+            if identified.begins:
+                wanted = os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD")
+                made_up = accounts.make_first(settings.config_dir, wanted, settings.min_password_length)
+            identified.keep()
     except StoreUnavailable as error:
         raise StoreNotReady(f"{place_of(settings)}: {error.reason}") from None
     if made_up is not None:
@@ -203,12 +243,18 @@ def _assemble(settings: Settings, clock: Callable[[], float], hasher: argon2.Pas
             keys.derived("gate sessions"),
         ),
     )
+    if is_server:
+        _sweep(bundle)
+    return bundle
+
+
+def _sweep(bundle: services.Services) -> None:
+    """Remove what is over; a command leaves that to the server."""
     try:
-        if isinstance(opened, FileStore):
-            opened.sweep()
+        if isinstance(bundle.store, FileStore):
+            bundle.store.sweep()
         for keeper in (bundle.revocations, bundle.sessions, bundle.gate):
             keeper.sweep()
     except StoreUnavailable as error:
         # A disk that can only be read still serves.
         log.warning(logs.event(event="sweep failed", reason=error.reason))
-    return bundle

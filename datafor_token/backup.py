@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from datafor_token import applications, strict_json, users
 from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
+from datafor_token.identity import is_identifier
 from datafor_token.names import fold
 from datafor_token.revocations import COLLECTION as REVOCATIONS
 from datafor_token.sealing import Sealer
@@ -73,7 +74,7 @@ def write(path: Path, records: Records, secrecy: Secrecy) -> int:
         remove(temp)
         raise Forbidden(f"{path} cannot be written") from error
     sync_folder(path.parent)
-    return len(kept)
+    return sum(collection != INSTANCE for collection, _ in kept)
 
 
 def read(path: Path, secrecy: Secrecy, *, unauthenticated: bool = False) -> Backup:
@@ -225,7 +226,10 @@ def _limits(size: int) -> str:
 
 
 def _is_kept(collection: object, document: Document) -> bool:
-    return collection in _KEPT or (collection == INSTANCE and document.get("name") == FORMER)
+    if collection in _KEPT:
+        return True
+    # The identifier, so that the store is the same one for its configuration folder after a restore.
+    return collection == INSTANCE and (document.get("name") == FORMER or is_identifier(INSTANCE, document))
 
 
 def under_present_key(backup: Backup, secrecy: Secrecy) -> Records:
@@ -236,7 +240,7 @@ def under_present_key(backup: Backup, secrecy: Secrecy) -> Records:
     sealer = Sealer(secrecy)
     records: list[tuple[str, Document]] = []
     for collection, document in backup.records:
-        if collection == INSTANCE:
+        if collection == INSTANCE and document["name"] == FORMER:
             secrecy.read_former(document)
         elif collection == applications.COLLECTION and backup.key != secrecy.identifier:
             records.append((collection, sealer.sealed(sealer.opened(document))))

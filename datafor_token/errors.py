@@ -1,6 +1,6 @@
 """The errors of this service: what went wrong, as which HTTP status, in which public words.
 
-The bottom of the import ladder: nothing of ours is imported here. Domain code raises these;
+The bottom of the import ladder: nothing of ours but ``printable`` is imported here. Domain code raises these;
 ``responses`` alone turns them into answers. A message is a sentence that anyone may read: it
 never holds a secret, a password, a token, or the text of another exception.
 """
@@ -8,12 +8,16 @@ never holds a secret, a password, a token, or the text of another exception.
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from datafor_token.printable import printable
+
 
 class StartError(SystemExit):
     """The service cannot start; being a ``SystemExit``, its faults are printed, one a line, without a traceback."""
 
     def __init__(self, *faults: str) -> None:
-        super().__init__("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        # They repeat names of settings and folders, which may hold control characters.
+        self.faults = tuple(printable(fault) for fault in faults)
+        super().__init__("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in self.faults))
 
 
 class StoreNotReady(StartError):

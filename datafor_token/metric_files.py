@@ -111,7 +111,7 @@ def shared() -> MetricFiles | None:
 def share(environ: MutableMapping[str, str]) -> None:
     """Make the folder, once in a run of gunicorn, whose reload reads its settings again."""
     if _Shared.files is None:
-        _Shared.files = MetricFiles(Path(environ.get("DATAFOR_TOKEN_METRICS_DIR") or tempfile.gettempdir()))
+        _Shared.files = MetricFiles(Path(environ.get("DATAFOR_TOKEN_METRICS_DIR") or tempfile.gettempdir()).absolute())
         environ[VARIABLE] = str(_Shared.files.folder)
 
 

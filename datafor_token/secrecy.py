@@ -120,33 +120,52 @@ class Secrecy:
             raise RecordDamaged(reason=f"{record}: {field} was encrypted for another place, or was changed") from None
 
 
-def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store) -> Secrecy:
+def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store, *, may_make: bool = True) -> Secrecy:
     """The keys of this installation, made at the first start; nothing is touched when they are not its own.
 
-    The environment variable goes before the file; both hold the key and then former ones. Raises
-    ``StartError`` for keys that are none, and for those of another installation.
+    ``may_make``: whether a key may be made where there is none yet, and what is missing be noted; not by a command.
+    The rest is as in ``load_keys``.
     """
     record = store.get(COLLECTION, RECORD)
     used = _used(store, record)
-    path = config_dir / KEY_FILE
-    given = environ.get("DATAFOR_TOKEN_SECRET_KEY")
-    if given is not None:
-        keys, origin = _parsed(given.split(","), "DATAFOR_TOKEN_SECRET_KEY"), "DATAFOR_TOKEN_SECRET_KEY"
-    else:
-        keys, origin = _from_file(path, may_make=not used), str(path)
-    _sweep(config_dir)
-    secrecy = Secrecy(keys)
+    secrecy, origin = _loaded(config_dir, environ, may_make=may_make and not used)
+    if may_make:
+        _sweep(config_dir)
     if unknown := used - set(secrecy.identifiers):
         raise StartError(
             f"{origin} is not the key of these records: they are encrypted with the key {min(unknown)}, this one is"
             f" {secrecy.identifier}; put the right one there (nothing was changed)"
         )
     secrecy.read_former(store.get(COLLECTION, FORMER))
-    if record is None:
+    if record is None and may_make:
         # Another worker may have been faster, with the same key.
         with contextlib.suppress(AlreadyThere):
             note_key(store, secrecy, first=True)
     return secrecy
+
+
+def load_keys(config_dir: Path, environ: Mapping[str, str]) -> Secrecy:
+    """The keys of the configuration, before there is a store.
+
+    The environment variable goes before the file; both hold the key and then former ones. Raises
+    ``StartError`` for keys that are none, and for those of another installation.
+    """
+    return _loaded(config_dir, environ, may_make=False)[0]
+
+
+def check_keys(config_dir: Path, environ: Mapping[str, str]) -> None:
+    """Raise ``StartError`` for keys that are none, where there are any yet: before a first start creates anything."""
+    if "DATAFOR_TOKEN_SECRET_KEY" in environ or os.path.lexists(config_dir / KEY_FILE):
+        load_keys(config_dir, environ)
+
+
+def _loaded(config_dir: Path, environ: Mapping[str, str], *, may_make: bool) -> tuple[Secrecy, str]:
+    """The keys, and where they come from."""
+    given = environ.get("DATAFOR_TOKEN_SECRET_KEY")
+    if given is not None:
+        return Secrecy(_parsed(given.split(","), "DATAFOR_TOKEN_SECRET_KEY")), "DATAFOR_TOKEN_SECRET_KEY"
+    path = config_dir / KEY_FILE
+    return Secrecy(_from_file(path, may_make=may_make)), str(path)
 
 
 def is_of(secrecy: Secrecy, note: Document | None) -> bool:
@@ -188,7 +207,7 @@ def _from_file(path: Path, *, may_make: bool) -> list[bytes]:
     except FileNotFoundError:
         raise StartError(
             f"{path} is missing, and the records are encrypted with the key that was in it; put it back from a backup,"
-            " or with several nodes copy it from the first node"
+            " with several nodes copy it from the first node, or name its folder in DATAFOR_TOKEN_CONFIG_DIR"
         ) from None
     except RuleError as error:
         raise StartError(f"{path} {error}") from None

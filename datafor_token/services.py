@@ -1,11 +1,13 @@
 """What a request needs, in one typed bundle, made once per application and reached by ``services()``."""
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from flask import Flask, Request
@@ -31,8 +33,16 @@ from datafor_token.users import Users
 
 log = logging.getLogger(__name__)
 
-_NAME = "datafor_token"
+_NAME, _LATER = "datafor_token", "datafor_token_later"
 _AHEAD = 1.0  # seconds
+
+
+class Beginning(Enum):
+    """Who opens the store, and so what may be created."""
+
+    SERVER = "the server: its first start creates everything"
+    COMMAND = "a command: creates nothing, needs a store"
+    RESTORE = "the restore of a backup that was read: creates the folders of the store"
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,39 @@ class Services:
 def attach(app: Flask, bundle: Services) -> None:
     """Give an application its services."""
     app.extensions[_NAME] = bundle
+
+
+class _Later:
+    """Services of a command, opened when it asks for them; many need none."""
+
+    def __init__(self, load: Callable[[], Settings], assemble: Callable[[Settings, Beginning], Services]) -> None:
+        self.settings = functools.cache(load)
+        self.assemble = assemble
+
+
+def attach_later(app: Flask, load: Callable[[], Settings], assemble: Callable[[Settings, Beginning], Services]) -> None:
+    """Give an application what loads its settings, and what makes services of them."""
+    app.extensions[_LATER] = _Later(load, assemble)
+
+
+def open_services(beginning: Beginning) -> Services:
+    """Open the services of a command; those that are open stay."""
+    extensions = _app.get().app.extensions
+    if _NAME not in extensions:
+        later: _Later = extensions[_LATER]
+        extensions[_NAME] = later.assemble(later.settings(), beginning)
+    bundle: Services = extensions[_NAME]
+    return bundle
+
+
+def present_settings() -> Settings:
+    """The settings, also where no store is open."""
+    extensions = _app.get().app.extensions
+    if _NAME in extensions:
+        bundle: Services = extensions[_NAME]
+        return bundle.settings
+    later: _Later = extensions[_LATER]
+    return later.settings()
 
 
 def read_ahead(app: object) -> None:

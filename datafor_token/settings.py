@@ -213,7 +213,8 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
     Raises ``StartError`` with one sentence for every fault there is.
     """
     faults: list[str] = []
-    folder = config_dir or Path(environ.get(f"{ENVIRONMENT_PREFIX}CONFIG_DIR") or Settings.config_dir)
+    # Absolute: whoever changes the current folder later, and every parent of a path, then finds the same place.
+    folder = (config_dir or Path(environ.get(f"{ENVIRONMENT_PREFIX}CONFIG_DIR") or Settings.config_dir)).absolute()
     file = folder / "settings.toml"
     values = _from_file(file, faults) | _from_environment(environ, faults)
     known = {field.name.upper(): field for field in table()}
@@ -231,7 +232,7 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
             faults.append(f"{name} ({origin}) {error}")
     if faults:
         raise StartError(*faults)
-    data_dir = Path(environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR") or Settings.data_dir)
+    data_dir = Path(environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR") or Settings.data_dir).absolute()
     return Settings(**accepted, config_dir=folder, data_dir=data_dir, origins=origins)
 
 

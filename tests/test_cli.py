@@ -34,6 +34,7 @@ from tests.support import (
     Server,
     application,
     basic,
+    first_start,
     key_for,
     private_pem,
     public_pem,
@@ -749,6 +750,7 @@ def environment(folder: Path, **environ: str) -> dict[str, str]:
 @pytest.mark.file_store
 def test_from_a_real_shell(tmp_path: Path) -> None:
     """Without further options `flask` finds the service; where a setting comes from is said; faults end with 1."""
+    first_start(environment(tmp_path))
     done = flask(tmp_path, "user", "list", "--json")
     assert (done.returncode, json.loads(done.stdout)[0]["username"]) == (0, "admin")
     (tmp_path / "config" / "settings.toml").write_text("LOCK_TIMEOUT = 2\n")
@@ -757,7 +759,7 @@ def test_from_a_real_shell(tmp_path: Path) -> None:
     assert re.search(r"LEEWAY +7\.0 +seconds +environment variable DATAFOR_TOKEN_LEEWAY", done.stdout)
     (tmp_path / "file").touch()
     done = flask(tmp_path, "user", "list", DATAFOR_TOKEN_DATA_DIR=str(tmp_path / "file"))
-    assert (done.returncode, "cannot make the folders" in done.stderr, done.stdout) == (3, True, "")
+    assert (done.returncode, "is not a folder" in done.stderr, done.stdout) == (3, True, "")
     done = flask(tmp_path, "settings", "check", DATAFOR_TOKEN_LEEWAY="x", DATAFOR_TOKEN_COLOUR="red")
     assert done.returncode == 1
     assert "LEEWAY" in done.stderr
@@ -792,6 +794,7 @@ def on_a_terminal(folder: Path, *arguments: str, answers: list[tuple[str, str]])
 
 def test_on_a_terminal(tmp_path: Path) -> None:
     """A password is asked for twice and not shown; deleting asks, and no is no."""
+    first_start(environment(tmp_path))
     code, said = on_a_terminal(
         tmp_path, "user", "add", "lena", answers=[("Password: ", "hidden-one"), ("confirmation: ", "hidden-one")]
     )
@@ -843,6 +846,7 @@ def test_backup_under_load(tmp_path: Path) -> None:
 @pytest.mark.file_store
 def test_a_restore_that_is_killed(tmp_path: Path) -> None:
     """Killed at any moment, a restore has happened whole or not at all once the next command has run."""
+    first_start(environment(tmp_path))
     for name in ("A", "B", "C", "D"):
         flask(tmp_path, "application", "add", name, put=STRONG_SECRET)
     backup = tmp_path / "backup.gz"

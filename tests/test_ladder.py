@@ -57,7 +57,7 @@ LADDER = [
     {"metrics"},
     {"audit", "passwords", "sealing", "throttle", "store.metered"},
     {"counts", "fields", "forwarded", "verifier"},
-    {"audit_files", "listing", "merging", "metric_files", "secrecy", "store.restoring"},
+    {"audit_files", "identity", "listing", "merging", "metric_files", "secrecy", "store.restoring"},
     {"applications", "audit_log", "forms", "identifiers"},
     {"store.sql_engine", "store.sql_errors"},
     {"rules", "store.locking", "store.probing", "store.sql_url", "store.sweeping", "strength", "suspicions"},
@@ -76,6 +76,7 @@ LADDER = [
     },
     {"setting_rules", "utf8", "worker"},
     {"addresses", "blocking", "cookies", "cores", "errors", "messages"},
+    {"printable"},
 ]
 PACKAGES = {"openapi", "store"}
 WEB = {name for rung in LADDER for name in rung if name.split(".")[0] in ("routes", "cli", "console")}
@@ -84,7 +85,7 @@ HOMES = {
     "itsdangerous": {"console.csrf"},
     "jwt": {"keys"},
     "cryptography": {"keys", "key_material", "key_text", "key_vetting", "secrecy"},
-    "click": {name for name in WEB if name.startswith("cli.")},
+    "click": {name for name in WEB if name.startswith("cli")},
     "tabulate": {"cli.output"},
     "tomli_w": {"cli.applications"},
     "zxcvbn": {"strength"},

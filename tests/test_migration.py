@@ -20,7 +20,7 @@ from datafor_token.store.files import FileStore
 from datafor_token.store.sql import SqlStore
 from datafor_token.store.sql_engine import Database
 from tests.stores import COLLECTIONS
-from tests.support import ADMIN_PASSWORD, ROOT, Server, application
+from tests.support import ADMIN_PASSWORD, ROOT, Server, application, first_start
 
 SECRECY = Secrecy([b"k" * 32])
 
@@ -228,6 +228,7 @@ def test_from_a_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to", ["marked", "mysql://u:marked@h/d", "postgresql://u:marked@h:p/d"])
 def test_what_is_no_target(tmp_path: Path, to: str) -> None:
     """A target that is no URL ends the command, and nothing of it is repeated."""
+    first_start(environment(tmp_path, "file"))
     done = shell(tmp_path, "store", "migrate", "--to", to)
     assert done.returncode != 0
     assert "marked" not in done.stderr + done.stdout
@@ -242,6 +243,7 @@ def test_init_and_what_the_start_says_without_it(tmp_path: Path) -> None:
     for said in ("The tables are made\n", "The tables are there already\n"):
         done = shell(tmp_path, "store", "init", store=url)
         assert (done.returncode, done.stdout) == (0, said)
+    first_start(environment(tmp_path, url))
     assert shell(tmp_path, "user", "list", store=url).returncode == 0
     assert shell(tmp_path, "store", "init").stdout == "STORE is file: there is nothing to make\n"
     for command in ("backup", "restore"):
@@ -258,7 +260,7 @@ def test_init_and_what_the_start_says_without_it(tmp_path: Path) -> None:
 def test_check_names_what_is_damaged(target: SqlStore, tmp_path: Path) -> None:
     """`store check` reads each row of a database, and ends with 1 when one is no record."""
     url = f"sqlite:///{tmp_path}/target.db"
-    assert shell(tmp_path, "user", "list", store=url).returncode == 0
+    first_start(environment(tmp_path, url))
     target.put("applications", {"name": "half"})
     done = shell(tmp_path, "store", "check", store=url)
     assert (done.returncode, "applications/half" in done.stdout) == (1, True)
@@ -269,7 +271,7 @@ def test_check_names_what_is_damaged(target: SqlStore, tmp_path: Path) -> None:
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """kill -9 whenever: run again it ends, and the target is what the source is."""
     source = FileStore(tmp_path / "data", COLLECTIONS, 5)
-    assert shell(tmp_path, "user", "list").returncode == 0
+    first_start(environment(tmp_path, "file"))
     for number in range(300):
         source.put("revocations", {"format": 1, "name": f"{number:064x}", "expires": time.time() + 10**6})
     url = f"sqlite:///{tmp_path}/records.db"

@@ -24,7 +24,7 @@ from datafor_token.settings import Settings
 from datafor_token.store.files import FileStore
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.stores import Record, unavailable, url_for
-from tests.support import ADMIN_PASSWORD, ROOT, SEED_APPLICATION, application, record_of
+from tests.support import ADMIN_PASSWORD, ROOT, SEED_APPLICATION, application, first_start, record_of
 
 KEYS = [bytes(range(start, start + 32)) for start in (0, 32, 64)]
 NEW, OLD = (base64.urlsafe_b64encode(key).decode() for key in KEYS[:2])
@@ -107,7 +107,7 @@ def test_the_key_is_made_once(make: Any, settings: Settings) -> None:
     before = path.read_bytes()
     make()
     assert path.read_bytes() == before
-    assert [one.name for one in settings.config_dir.iterdir()] == ["secret_key"]
+    assert sorted(one.name for one in settings.config_dir.iterdir()) == [".last_store_id", "secret_key", "store_id"]
 
 
 @pytest.mark.parametrize("key", ["", "short", NEW + "x", "A" * 43 + "=", "!" * 44, f"{NEW},", f"{NEW},x"])
@@ -226,10 +226,10 @@ def test_rekey_from_a_terminal(tmp_path: Path) -> None:
         "DATAFOR_TOKEN_DATA_DIR": str(tmp_path / "d"),
         "DATAFOR_TOKEN_STORE": url_for(tmp_path / "d"),
     }
+    first_start({**environ, "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD})
     done = subprocess.run(
         [sys.executable, "-m", "flask", "store", "rekey"],
-        cwd=ROOT, env={**environ, "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD},
-        capture_output=True, text=True, check=False,
+        cwd=ROOT, env=environ, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "0 applications are encrypted with the key" in done.stdout

@@ -1,8 +1,8 @@
 """The commands of ``.venv/bin/flask``: one file for each group."""
 
-import sys
-
+import click
 from flask import Flask
+from flask.cli import FlaskGroup, run_command
 
 from datafor_token.cli.applications import application
 from datafor_token.cli.audit import audit
@@ -18,14 +18,15 @@ def init_app(app: Flask) -> None:
         app.cli.add_command(group)
 
 
-def without_service() -> Flask | None:
-    """What ``flask`` gets where it is asked for help, or for ``store init``, before which the service cannot start.
+def is_command() -> bool:
+    """Whether the ``flask`` command asks for the application, and not to serve it."""
+    context = click.get_current_context(silent=True)
+    if context is None or not isinstance(context.find_root().command, FlaskGroup):
+        return False
+    return context.command is not run_command
 
-    Whoever asks for help does not want a first start, with its files and its first user.
-    """
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    if "flask" not in sys.argv[0] or ("--help" not in sys.argv and words[:2] != ["store", "init"]):
-        return None
-    app = Flask("datafor_token", static_folder=None)
-    init_app(app)
-    return app
+
+def is_command_of_ours() -> bool:
+    """Whether ``flask`` looks for a command that it does not have itself, or for the names of all."""
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)

@@ -13,6 +13,7 @@ from datafor_token.applications import Application
 from datafor_token.cli.output import (
     Commands,
     confirm,
+    echo,
     json_option,
     name_damaged,
     read_secret,
@@ -25,6 +26,7 @@ from datafor_token.cli.output import (
 from datafor_token.errors import Conflict, NotFound, RecordDamaged
 from datafor_token.forms import Body
 from datafor_token.keys import ALGORITHMS, is_shared, new_secret
+from datafor_token.printable import printable_json, printable_toml
 from datafor_token.rules import DEFAULT_GRACE
 from datafor_token.schemas import RotateSchema, UpdateSchema
 from datafor_token.services import services
@@ -116,7 +118,7 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
         "initroles": ["SYS_Reader"],
     }  # fmt: skip
     show_warnings(services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True))
-    click.echo(secret if random_secret else f"{name} was added")
+    echo(secret if random_secret else f"{name} was added")
 
 
 @application.command("set")
@@ -137,12 +139,12 @@ def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
         name, lambda before: _wanted(_changed({**before, **secret}, dict(given)))
     )
     show_warnings(warnings)
-    click.echo(f"{changed.name} was changed")
+    echo(f"{changed.name} was changed")
 
 
 def _set_enable(name: str, value: str) -> None:
     changed, _ = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
-    click.echo(f"{changed.name} is {'enabled' if value == '1' else 'disabled'}")
+    echo(f"{changed.name} is {'enabled' if value == '1' else 'disabled'}")
 
 
 @application.command("enable")
@@ -181,7 +183,7 @@ def rotate(name: str, grace: int, file: Any) -> None:
     wanted = RotateSchema().read(Body(sent, is_form=False))
     rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
     show_warnings(rotation.warnings)
-    click.echo(rotation.secret if rotation.secret is not None else f"{name} has its new secret")
+    echo(rotation.secret if rotation.secret is not None else f"{name} has its new secret")
 
 
 @application.command("delete")
@@ -195,7 +197,7 @@ def delete(name: str, *, yes: bool) -> None:
     found = services().registry.get(name)
     confirm(f"Delete the application {found.name}?", yes=yes)
     services().registry.delete(name)
-    click.echo(f"{found.name} was deleted")
+    echo(f"{found.name} was deleted")
 
 
 @application.command("export")
@@ -215,7 +217,11 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
         # A file without them would delete them where it is applied with --prune.
         raise RecordDamaged(f"these records cannot be read: {', '.join(damaged)}")
     entries = [declared.declaration(one, services().clock(), with_secrets=secrets) for one in found]
-    click.echo(tomli_w.dumps({"application": entries}) if form == "toml" else declared.as_json(entries), nl=False)
+    if form == "toml":
+        text = printable_toml(tomli_w.dumps({"application": entries}))
+    else:
+        text = printable_json(declared.as_json(entries))
+    click.echo(text, nl=False)
 
 
 @application.command("apply")
@@ -232,15 +238,15 @@ def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
     for step in steps:
         if step.action == "same":
             continue
-        click.echo(f"{step.action} {step.name}")
+        echo(f"{step.action} {step.name}")
         for field, (old, new) in step.changes.items():
-            click.echo(f"    {field}: {old} -> {new}")
+            echo(f"    {field}: {old} -> {new}")
         show_warnings(step.warnings, step.name)
     doing = [step for step in steps if step.action != "same"]
     if dry_run or not doing:
-        click.echo(f"{len(doing)} would be changed" if dry_run else "nothing to change")
+        echo(f"{len(doing)} would be changed" if dry_run else "nothing to change")
         return
     if any(step.action == "delete" for step in doing):
         confirm("Delete what is not declared?", yes=yes)
     declared.apply(services().registry, steps, _CREATOR)
-    click.echo(f"{len(doing)} changed")
+    echo(f"{len(doing)} changed")

@@ -1,6 +1,5 @@
 """``flask store init`` and ``flask store migrate``: for records in a database."""
 
-import os
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -9,12 +8,12 @@ import click
 from flask.cli import with_appcontext
 
 from datafor_token import migration
-from datafor_token.cli.output import REFUSED, UNAVAILABLE
-from datafor_token.errors import RecordDamaged, RuleError, StoreNotReady
-from datafor_token.services import services
+from datafor_token.cli.output import REFUSED, UNAVAILABLE, echo
+from datafor_token.errors import RecordDamaged, RuleError
+from datafor_token.services import Beginning, open_services, present_settings, services
 from datafor_token.setting_rules import store as check_store
-from datafor_token.settings import load_settings
 from datafor_token.store.base import Store
+from datafor_token.store.disk import make_folder, outage
 from datafor_token.store.opening import FILE, instead, make_tables, open_store
 
 _MANY = 1000  # records, above which progress is shown
@@ -22,22 +21,17 @@ _MOST_NAMED = 20
 
 
 @click.command("init")
+@with_appcontext
 def init() -> None:
     """Make the tables in the database that the setting STORE names; where they are, nothing is done.
 
     Example: flask store init
     """
-    # Not those of the service: it does not start before this was done.
-    settings = load_settings(None, os.environ)
+    settings = present_settings()
     if settings.store == FILE:
-        click.echo("STORE is file: there is nothing to make")
+        echo("STORE is file: there is nothing to make")
         return
-    try:
-        made = make_tables(settings)
-    except StoreNotReady as error:
-        click.echo(str(error), err=True)
-        sys.exit(UNAVAILABLE)
-    click.echo("The tables are made" if made else "The tables are there already")
+    echo("The tables are made" if make_tables(settings) else "The tables are there already")
 
 
 @click.command("migrate")
@@ -51,22 +45,26 @@ def migrate(to: str) -> None:
 
     Example: flask store migrate --to postgresql+psycopg://datafor@db.example/datafor
     """
-    store = services().store
+    if to == FILE:
+        # It is the target here, which need not exist.
+        with outage("make the data folder"):
+            make_folder(present_settings().data_dir)
+    store = open_services(Beginning.COMMAND).store
     faults = migration.damaged(store, services().store.collections)
     if faults:
         for fault in faults:
-            click.echo(fault, err=True)
-        click.echo("Nothing was copied: these records cannot be read", err=True)
+            echo(fault, err=True)
+        echo("Nothing was copied: these records cannot be read", err=True)
         sys.exit(UNAVAILABLE)
     target = _target(to)
     outcome = migration.migrate(store, target, services().store.collections, services().secrecy, _progress)
     for collection, name in outcome.changed[:_MOST_NAMED]:
-        click.echo(f"{collection}/{name}: changed while it was copied", err=True)
+        echo(f"{collection}/{name}: changed while it was copied", err=True)
     if outcome.changed:
-        click.echo(f"{len(outcome.changed)} records changed meanwhile: stop the service, and run this again", err=True)
+        echo(f"{len(outcome.changed)} records changed meanwhile: stop the service, and run this again", err=True)
         sys.exit(REFUSED)
     setting = 'STORE = "file"' if to == FILE else "STORE"
-    click.echo(
+    echo(
         f"{outcome.records} records are there, read back and equal ({outcome.written} written, {outcome.removed}"
         f" removed); now set {setting}, and start the service"
     )
@@ -85,11 +83,8 @@ def _target(to: str) -> Store:
         if to != FILE:
             make_tables(wanted)
         return open_store(wanted, services().store.collections)
-    except StoreNotReady as error:
-        click.echo(str(error), err=True)
-        sys.exit(UNAVAILABLE)
     except RecordDamaged as error:
-        click.echo(str(error.reason), err=True)
+        echo(str(error.reason), err=True)
         sys.exit(UNAVAILABLE)
 
 

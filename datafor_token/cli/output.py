@@ -1,8 +1,9 @@
 """What commands have in common: exit codes, secrets from where nobody sees them, tables for people, JSON for scripts.
 
-Exit codes: 0 done, 1 refused, 2 wrong usage (click's own), 3 store unavailable.
+Exit codes: 0 done, 1 refused, 2 wrong usage (click's own), 3 store unavailable or not there.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,16 @@ from flask.cli import AppGroup
 from tabulate import tabulate
 
 from datafor_token import utf8
-from datafor_token.errors import DataforTokenError, InvalidInput, RuleError, StoreUnavailable
+from datafor_token.errors import (
+    DataforTokenError,
+    InvalidInput,
+    RuleError,
+    StartError,
+    StoreNotReady,
+    StoreUnavailable,
+)
+from datafor_token.printable import printable, printable_json
+from datafor_token.services import Beginning, open_services
 
 REFUSED, UNAVAILABLE = 1, 3
 
@@ -21,10 +31,25 @@ REFUSED, UNAVAILABLE = 1, 3
 class Commands(AppGroup):
     """A group whose commands end in one sentence and an exit code when something is refused."""
 
+    def command(  # type: ignore[override]
+        self, *args: Any, opens: bool = True, **kwargs: Any
+    ) -> Callable[[Callable[..., Any]], click.Command]:
+        """As Flask has it; ``opens``: the store is opened before anything is asked, and has to exist."""
+        wrap = super().command(*args, **kwargs)
+
+        def decorator(function: Callable[..., Any]) -> click.Command:
+            return wrap(_opening(function) if opens else function)
+
+        return decorator
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
+        except StartError as error:
+            for fault in error.faults:
+                echo(fault, err=True)
+            ctx.exit(UNAVAILABLE if isinstance(error, StoreNotReady) else REFUSED)
         except StoreUnavailable as error:
             echo(f"{error.message}: {error.reason}", err=True)
             ctx.exit(UNAVAILABLE)
@@ -38,9 +63,18 @@ class Commands(AppGroup):
             ctx.exit(REFUSED)
 
 
+def _opening(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def opened(*args: Any, **kwargs: Any) -> Any:
+        open_services(Beginning.COMMAND)
+        return function(*args, **kwargs)
+
+    return opened
+
+
 def echo(line: str, *, err: bool = False) -> None:
-    """Print one line; text of records and files moves no cursor and begins no other line."""
-    click.echo(_cell(line), err=err)
+    """Print one line, whatever is in it: text of records, tokens and files moves no cursor and begins no other line."""
+    click.echo(printable(line), err=err)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -50,31 +84,36 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Print rows: as JSON, or as a table without colours, the same in a pipe."""
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(as_json_text(rows))
     elif rows:
         cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
         click.echo(tabulate(cells, headers="keys", disable_numparse=True))
 
 
+def as_json_text(value: Any) -> str:
+    """JSON that people can read, without anything that a terminal would obey."""
+    return printable_json(json.dumps(value, indent=2, ensure_ascii=False))
+
+
 def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
     """Print one thing, a line for each of its members."""
     if as_json:
-        click.echo(json.dumps(members, indent=2, ensure_ascii=False))
+        click.echo(as_json_text(members))
     else:
-        cells = [(name, _cell(value)) for name, value in members.items()]
+        cells = [(_cell(name), _cell(value)) for name, value in members.items()]
         click.echo(tabulate(cells, tablefmt="plain", disable_numparse=True))
 
 
 def name_damaged(names: Sequence[str]) -> None:
     """Say beside a list, on standard error, what is missing in it."""
     for name in names:
-        click.echo(f"{name}: the record cannot be read", err=True)
+        echo(f"{name}: the record cannot be read", err=True)
 
 
 def show_warnings(sentences: Sequence[str], about: str | None = None) -> None:
     """Print warnings to standard error, beside the result of a command."""
     for sentence in sentences:
-        click.echo(f"warning: {about}: {sentence}" if about else f"warning: {sentence}", err=True)
+        echo(f"warning: {about}: {sentence}" if about else f"warning: {sentence}", err=True)
 
 
 def _cell(value: Any) -> Any:
@@ -85,7 +124,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     # Out of a token anything can come: nothing of it may be a command to the terminal, or a row of its own.
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(value))
+    return printable(str(value))
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -95,7 +134,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         click.echo("Not done: nobody can be asked here; give --yes", err=True)
         sys.exit(REFUSED)
-    if not click.confirm(question):
+    if not click.confirm(printable(question)):
         click.echo("Not done", err=True)
         sys.exit(REFUSED)
 

@@ -2,24 +2,22 @@
 
 import os
 
-import click
-
-from datafor_token.cli.output import Commands, json_option, show
-from datafor_token.services import services
-from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, may_be_shown, table
+from datafor_token.cli.output import Commands, echo, json_option, show
+from datafor_token.services import present_settings
+from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, may_be_shown, table
 
 settings = Commands("settings", help="Look at the settings. Example: flask settings show")
 _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
 
 
-@settings.command("show")
+@settings.command("show", opens=False)
 @json_option
 def show_settings(*, as_json: bool) -> None:
     """Show every setting, its value and where that comes from; secrets as stars.
 
     Example: flask settings show
     """
-    present = services().settings
+    present = present_settings()
     rows = [
         {
             "name": field.name.upper(),
@@ -38,11 +36,13 @@ def show_settings(*, as_json: bool) -> None:
     show(rows, as_json=as_json)
 
 
-@settings.command("check")
+@settings.command("check", opens=False)
 def check() -> None:
     """Say whether the service can start with these settings; if not, every fault is named and the exit code is 1.
 
     Example: flask settings check
     """
-    # Whoever comes here has them loaded already: a fault ends every command with all faults named.
-    click.echo(f"The settings of {services().settings.config_dir} are in order")
+    # Loading them names every fault and ends the command.
+    folder = present_settings().config_dir
+    bind_address(os.environ)
+    echo(f"The settings of {folder} are in order{'' if folder.is_dir() else ': it does not exist, all are defaults'}")

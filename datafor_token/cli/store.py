@@ -1,11 +1,12 @@
 """``flask store``: look after the stored records."""
 
+import os
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import click
 
@@ -14,13 +15,15 @@ from datafor_token.cli.database import init, migrate
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_option
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.events import Event, Kind
+from datafor_token.identity import Identity
 from datafor_token.sealing import Sealer
-from datafor_token.secrecy import note_key
-from datafor_token.services import services
+from datafor_token.secrecy import Secrecy, load_keys, note_key
+from datafor_token.services import Beginning, open_services, present_settings, services
 from datafor_token.store import snapshots
 from datafor_token.store.base import Document
 from datafor_token.store.disk import outage
 from datafor_token.store.files import FileStore
+from datafor_token.store.opening import FILE, has_records
 
 store = Commands("store", help="Look after the stored records. Example: flask store check")
 
@@ -48,22 +51,22 @@ def check(*, repair: bool) -> None:
     with _progress(_judged(files), number, "Checking") as judged:
         faults = [(path, reason) for path, reason in judged if reason]
     for path, reason in faults:
-        click.echo(f"{path}: {reason}")
+        echo(f"{path}: {reason}")
     _print_complaints()
     left = [path for collection in files.collections for path in files.temp_files(collection)]
     for path in left:
-        click.echo(f"{path}: left by a writer, or being written")
+        echo(f"{path}: left by a writer, or being written")
     if repair:
         with services().audit.change() as record:
             record(Event(kind=Kind.STORE_REPAIRED))
             for path, _ in faults:
                 _move_aside(files, path)
         files.sweep()
-        click.echo(f"Damaged files moved to {files.folder / _ASIDE}: {len(faults)}")
+        echo(f"Damaged files moved to {files.folder / _ASIDE}: {len(faults)}")
     elif faults:
         sys.exit(1)
     else:
-        click.echo("All records are whole")
+        echo("All records are whole")
 
 
 @store.command("backup")
@@ -78,10 +81,10 @@ def make_backup(file: Path) -> None:
     except RecordDamaged as error:
         raise Forbidden(f"{error.reason}: move it aside with `flask store check --repair`, then try again") from None
     number = backup.write(file, records, services().secrecy)
-    click.echo(f"{number} records are in {file}; without config/secret_key the secrets in it cannot be read")
+    echo(f"{number} records are in {file}; without config/secret_key the secrets in it cannot be read")
 
 
-@store.command("restore")
+@store.command("restore", opens=False)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option(
@@ -94,16 +97,22 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     """Put a backup back, all or nothing. All sessions and one-time links end; revoked tokens stay revoked.
 
     Says first which Administrators it would add, and which passwords and secrets it would change. A backup that was
-    changed after it was written is refused.
+    changed after it was written is refused. Where there is no store yet, as on a new host, put the service's
+    config/secret_key there first.
 
     Example: flask store restore /backup/datafor_token.gz --dry-run
     """
-    files = _files("put its own backup back with `pg_restore`")
-    secrecy = services().secrecy
+    settings = present_settings()
+    if settings.store != FILE:
+        _refuse_database("put its own backup back with `pg_restore`")
+    # Before anything is created: what the backup's key does not open must not leave a store with another key.
+    beginning = Beginning.COMMAND if has_records(settings.data_dir) else Beginning.RESTORE
+    is_new = beginning is Beginning.RESTORE
+    secrecy = load_keys(settings.config_dir, os.environ) if is_new else open_services(beginning).secrecy
     found = backup.read(file, secrecy, unauthenticated=unauthenticated)
-    _check_all(found.records)
+    _check_all(found.records, secrecy)
     kept = backup.under_present_key(found, secrecy)
-    present = snapshots.take(files, without_damaged=True)
+    present = [] if is_new else snapshots.take(_files(""), without_damaged=True)
     changes = backup.changes(present, backup.merged(present, kept), secrecy)
     if not found.is_authentic:
         echo(
@@ -115,9 +124,11 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     _name(changes)
     said = ", ".join(f"{number} {what}" for what, number in changes.counts.items())
     if dry_run:
-        click.echo(f"would be: {said}")
+        echo(f"would be: {said}")
         return
     confirm(f"Replace all records ({said})?", yes=yes)
+    open_services(beginning)
+    files = _files("")
     # With the records of that moment: what was revoked while somebody thought it over stays revoked.
     with services().audit.change() as record:
         record(Event(kind=Kind.STORE_RESTORED, reason=None if found.is_authentic else "unauthenticated"))
@@ -126,7 +137,8 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
             lambda at_last: backup.merged(at_last, kept),
             lambda records: _progress(records, len(records), "Writing"),
         )
-    click.echo(said)
+    Identity(files, settings.config_dir, str(settings.data_dir)).keep()
+    echo(said)
 
 
 def _name(changes: backup.Changes) -> None:
@@ -153,7 +165,7 @@ def rekey() -> None:
     """
     listing = services().registry.all()
     if listing.damaged:
-        click.echo(f"Nothing was changed: these records cannot be read: {', '.join(listing.damaged)}", err=True)
+        echo(f"Nothing was changed: these records cannot be read: {', '.join(listing.damaged)}", err=True)
         sys.exit(1)
     try:
         services().audit.note(Event(kind=Kind.STORE_REKEYED))
@@ -167,16 +179,20 @@ def rekey() -> None:
         # Last: until here, the old key is the one that a start must know.
         note_key(services().store, services().secrecy)
     except StoreUnavailable as error:
-        click.echo(f"{error.message}: {error.reason}; run it again", err=True)
+        echo(f"{error.message}: {error.reason}; run it again", err=True)
         sys.exit(UNAVAILABLE)
-    click.echo(f"{len(listing.entries)} applications are encrypted with the key {services().secrecy.identifier}")
+    echo(f"{len(listing.entries)} applications are encrypted with the key {services().secrecy.identifier}")
 
 
 def _files(instead: str) -> FileStore:
     found = services().store
     if not isinstance(found, FileStore):
-        raise Forbidden(f"this is for records in files; yours are in a database: {instead}")
+        _refuse_database(instead)
     return found
+
+
+def _refuse_database(instead: str) -> NoReturn:
+    raise Forbidden(f"this is for records in files; yours are in a database: {instead}")
 
 
 def _check_rows(*, repair: bool) -> None:
@@ -189,14 +205,14 @@ def _check_rows(*, repair: bool) -> None:
     faults = 0
     with _progress(pairs, number, "Checking") as progress:
         for collection, name, found in progress:
-            reason = _fault(collection, found)
+            reason = _fault(collection, found, services().secrecy)
             faults += bool(reason)
             if reason:
-                click.echo(f"{collection}/{name}: {reason}")
+                echo(f"{collection}/{name}: {reason}")
     _print_complaints()
     if faults:
         sys.exit(1)
-    click.echo("All records are whole")
+    echo("All records are whole")
 
 
 def _print_complaints() -> None:
@@ -205,7 +221,7 @@ def _print_complaints() -> None:
     found += [(f"user {one.name}", tuple(one.complaints)) for one in services().accounts.all()[0]]
     for where, complaints in found:
         for complaint in complaints:
-            click.echo(f"note: {where}: {complaint}")
+            echo(f"note: {where}: {complaint}")
 
 
 def _progress(found: Iterable[_One], number: int, label: str) -> AbstractContextManager[Iterable[_One]]:
@@ -216,35 +232,35 @@ def _judged(files: FileStore) -> Iterator[tuple[Path, str]]:
     """Every file, and why it is no record of its collection; the empty text where it is one."""
     for collection in files.collections:
         for path, _, found in files.files(collection):
-            yield path, _fault(collection, found)
+            yield path, _fault(collection, found, services().secrecy)
 
 
-def _fault(collection: str, found: Document | RecordDamaged) -> str:
+def _fault(collection: str, found: Document | RecordDamaged, secrecy: Secrecy) -> str:
     """Why a record is none of its collection; the empty text where it is one."""
     try:
         if isinstance(found, RecordDamaged):
             raise found
-        _read(collection, found)
+        _read(collection, found, secrecy)
     except RecordDamaged as error:
         return str(error.reason)
     return ""
 
 
-def _check_all(kept: backup.Records) -> None:
+def _check_all(kept: backup.Records, secrecy: Secrecy) -> None:
     """Refuse a backup with a record that is none, before anything is touched."""
     with _progress(kept, len(kept), "Checking") as progress:
         try:
-            found = [_read(collection, document) for collection, document in progress]
+            found = [_read(collection, document, secrecy) for collection, document in progress]
         except RecordDamaged as error:
             raise Forbidden(f"there is a record in it that is none: {error.reason}") from None
     if not any(isinstance(one, users.User) and one.administers for one in found):
         raise Forbidden("there is no enabled Administrator in it")
 
 
-def _read(collection: str, document: Document) -> applications.Application | users.User | None:
+def _read(collection: str, document: Document, secrecy: Secrecy) -> applications.Application | users.User | None:
     """The application or user of a record; ``RecordDamaged`` where it is none, ``None`` in other collections."""
     if collection == applications.COLLECTION:
-        return Sealer(services().secrecy).opened(document)
+        return Sealer(secrecy).opened(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None
 
 

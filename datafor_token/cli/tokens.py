@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from datafor_token import issuer, strict_json, verifier
-from datafor_token.cli.output import Commands, json_option, read_token, show, show_one, text_of
+from datafor_token.cli.output import Commands, echo, json_option, read_token, show, show_one, text_of
 from datafor_token.errors import InvalidInput
 from datafor_token.events import Kind
 from datafor_token.forms import Body
@@ -39,7 +39,7 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
     found = services().registry.get(wanted["name"])
     name = issuer.user_in(wanted["username"], wanted["payload"], wanted["username"])
     about = issuer.claims_for(found.fieldmap, name, wanted["payload"])
-    click.echo(services().issuing.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), about))
+    echo(services().issuing.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), about))
 
 
 @token.command("explain")
@@ -58,7 +58,7 @@ def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
         show_one(answer, as_json=True)
     else:
         show(answer["steps"], as_json=False)
-        click.echo("accepted" if verdict.reason is None else f"refused: {verdict.reason}")
+        echo("accepted" if verdict.reason is None else f"refused: {verdict.reason}")
     if verdict.reason is not None:
         sys.exit(1)
 
@@ -77,7 +77,7 @@ def decode(text: str | None, *, as_json: bool) -> None:
         text = read_token(text)
         found = verifier.read(text, explain=True)
     except verifier.Refused as refused:
-        click.echo(refused.step.detail, err=True)
+        echo(refused.step.detail, err=True)
         sys.exit(1)
     identifiers = services().signin.identify(found, text)
     if as_json:
@@ -100,7 +100,7 @@ def revoke(text: str | None) -> None:
     Example: flask token revoke < token.txt
     """
     services().signin.revoke(read_token(text), None)
-    click.echo("The token counts no longer")
+    echo("The token counts no longer")
 
 
 def in_words(value: object, now: float) -> object:

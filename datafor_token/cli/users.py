@@ -7,6 +7,7 @@ import click
 from datafor_token.cli.output import (
     Commands,
     confirm,
+    echo,
     json_option,
     name_damaged,
     read_secret,
@@ -44,7 +45,7 @@ def add(name: str, file: Any, **members: Any) -> None:
     """
     password = read_secret("password", file)
     made = services().accounts.add(name, password, **_given(members))
-    click.echo(f"{made.name} was added as {made.type}")
+    echo(f"{made.name} was added as {made.type}")
 
 
 @user.command("list")
@@ -80,7 +81,7 @@ def passwd(name: str, file: Any) -> None:
     """
     services().accounts.get(name)
     services().accounts.set_password(name, read_secret("password", file))
-    click.echo("The password was changed")
+    echo("The password was changed")
 
 
 @user.command("enable")
@@ -90,7 +91,7 @@ def enable(name: str) -> None:
 
     Example: flask user enable lena
     """
-    click.echo(f"{services().accounts.change(name, enabled=True).name} is enabled")
+    echo(f"{services().accounts.change(name, enabled=True).name} is enabled")
 
 
 @user.command("disable")
@@ -100,7 +101,7 @@ def disable(name: str) -> None:
 
     Example: flask user disable lena
     """
-    click.echo(f"{services().accounts.change(name, enabled=False).name} is disabled")
+    echo(f"{services().accounts.change(name, enabled=False).name} is disabled")
 
 
 @user.command("set")
@@ -119,7 +120,7 @@ def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
     if no_roles == ("roles" in given) and (no_roles or not given):
         raise click.UsageError("give at least one change, and either --role or --no-roles")
     changes = given | ({"roles": ()} if no_roles else {})
-    click.echo(f"{services().accounts.change(name, **changes).name} was changed")
+    echo(f"{services().accounts.change(name, **changes).name} was changed")
 
 
 @user.command("delete")
@@ -133,4 +134,4 @@ def delete(name: str, *, yes: bool) -> None:
     found = services().accounts.get(name)
     confirm(f"Delete the user {found.name}?", yes=yes)
     services().accounts.remove(name)
-    click.echo(f"{found.name} was deleted")
+    echo(f"{found.name} was deleted")

@@ -62,7 +62,8 @@ def write_new(path: Path | str, data: bytes) -> None:
 def hand_over(path: Path | str) -> None:
     """What root makes beside the service's records belongs to the service, or it could not read them any more."""
     if os.geteuid() == 0:
-        owner, present = os.stat(os.path.dirname(path)), os.lstat(path)  # noqa: PTH116, PTH120
+        # Of a bare file name the folder is the empty text, which is no path.
+        owner, present = os.stat(os.path.dirname(path) or "."), os.lstat(path)  # noqa: PTH116, PTH120
         if (owner.st_uid, owner.st_gid) != (present.st_uid, present.st_gid):
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 

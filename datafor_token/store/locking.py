@@ -58,7 +58,7 @@ def lock(descriptor: int, path: Path | str, timeout: float, pause: float = 0.001
     while not _taken(descriptor):
         waited = time.monotonic() - begun
         if waited >= timeout:
-            folder, name = Path(path).parts[-2:]
+            folder, name = Path(path).absolute().parts[-2:]
             raise LockTimeout(reason=f"waited {timeout} s for {name} of {folder}")
         # Short and uneven: with a growing pause one of eight writers starved for 1.7 s (security.md). Who has waited
         # for long looks more often than those who came later, or now and then they are all luckier.

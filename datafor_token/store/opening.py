@@ -1,10 +1,13 @@
 """The store that the setting ``STORE`` names: the folder of files, or a database."""
 
 import dataclasses
+import os
+import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datafor_token.errors import RuleError, StartError
+from datafor_token.errors import RuleError, StartError, StoreNotReady
 from datafor_token.settings import Settings
 from datafor_token.store.base import Store
 from datafor_token.store.disk import make_folder, outage
@@ -15,27 +18,51 @@ if TYPE_CHECKING:
     from datafor_token.store.sql_engine import Database
 
 FILE = "file"
+_OF_EVERY_STORE = ("instance", "users", "applications")  # collections
 
 
 def open_store(
-    settings: Settings, collections: tuple[str, ...], waited: Callable[[float], None] | None = None
+    settings: Settings,
+    collections: tuple[str, ...],
+    waited: Callable[[float], None] | None = None,
+    *,
+    may_make: bool = True,
 ) -> Store:
     """The store, ready to be used; ``waited`` is told for how many seconds each lock was waited for.
 
-    Raises ``StoreNotReady`` where a database has no tables, or others, ``StartError`` where the setting is
-    no URL or the driver is missing, and ``StoreUnavailable`` in an outage.
+    ``may_make``: whether folders that are missing are created; without it a data folder without records is refused.
+    Raises ``StoreNotReady`` for that, and where a database has no tables, or others, ``StartError`` where the setting
+    is no URL or the driver is missing, and ``StoreUnavailable`` in an outage.
     """
     if settings.store == FILE:
+        if not may_make:
+            _check_folder(settings.data_dir)
         finish_at_start(settings.data_dir, collections)
+        if not may_make and not has_records(settings.data_dir):
+            raise StoreNotReady(f"there is no record of this service in {settings.data_dir}: {_WHAT_TO_DO}")
         return FileStore(settings.data_dir, collections, settings.lock_timeout, waited=waited)
-    # What each node has for itself: the audit log, the counts of failed passwords.
-    with outage("make the data folder"):
-        make_folder(settings.data_dir)
     database = _database(settings)
     from datafor_token.store import sql, sql_schema  # noqa: PLC0415 - as in _database
 
     sql_schema.check(database)
+    # What each node has for itself: the audit log, the counts of failed passwords.
+    if not may_make:
+        _check_folder(settings.data_dir)
+    with outage("make the data folder"):
+        make_folder(settings.data_dir)
     return sql.SqlStore(database, collections, waited)
+
+
+def has_records(folder: Path) -> bool:
+    """Whether a data folder, which need not exist, has any record; raises ``StoreUnavailable`` where that is hidden."""
+    with outage(f"look into {folder}"):
+        for collection in _OF_EVERY_STORE:
+            try:
+                if any(name.endswith(".json") for name in os.listdir(folder / collection)):  # noqa: PTH208 - one call
+                    return True
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+    return False
 
 
 def make_tables(settings: Settings) -> bool:
@@ -57,6 +84,22 @@ def instead(settings: Settings, store: str) -> Settings:
 def place_of(settings: Settings) -> str:
     """Where the records are, as a sentence may say it: without the URL, which holds a password."""
     return str(settings.data_dir) if settings.store == FILE else "the store"
+
+
+_WHAT_TO_DO = (
+    "name the data folder of the service in DATAFOR_TOKEN_DATA_DIR; a new store is begun by the service's first start"
+    " only, or by `flask store restore`"
+)
+
+
+def _check_folder(folder: Path) -> None:
+    with outage(f"look into {folder}"):
+        try:
+            found = folder.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreNotReady(f"the data folder {folder} does not exist: {_WHAT_TO_DO}") from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreNotReady(f"{folder} is not a folder: {_WHAT_TO_DO}")
 
 
 def _database(settings: Settings) -> "Database":
