@@ -1,59 +1,85 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-BIN := .venv/bin
+VERSION = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv
+# `make test PYTHON=/path/to/python3.13`: beside a .venv of another version, in an environment of its own.
+ifneq ($(filter command% environment%,$(origin PYTHON)),)
+ifneq ($(wildcard .venv/bin/python),)
+ifneq ($(call VERSION,$(PYTHON)),$(call VERSION,.venv/bin/python))
+VENV := .venv-$(call VERSION,$(PYTHON))
+endif
+endif
+endif
+BIN := $(VENV)/bin
 
-.PHONY: run sql test test-sql check faults figures bench bench-peers screenshots
+.PHONY: run sql test test-pythons test-python test-sql check faults figures bench bench-peers screenshots
 
-run: .venv/run-installed
+run: $(VENV)/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
 
 # What a database as store needs beside that (settings STORE and RATELIMIT_STORAGE_URI).
-sql: .venv/sql-installed
+sql: $(VENV)/sql-installed
 
-test: .venv/test-installed
+test: $(VENV)/test-installed
 	$(BIN)/python -m pytest
 
+# What depends on the interpreter: commands, start and stop, the log, the worker, tokens. Some minutes for each version.
+INTERPRETER_TESTS := tests/test_cli.py tests/test_first_start.py tests/test_server.py tests/test_logs.py \
+	tests/test_worker.py tests/test_issuer.py tests/test_verifier.py tests/test_settings.py tests/test_names.py
+
+test-python: $(VENV)/test-installed
+	$(BIN)/python -m pytest $(INTERPRETER_TESTS)
+
+# The same with every version of Python that exists here beside that of .venv, whose tests are `make test`.
+test-pythons: .venv/bin/python
+	@.ci/pythons
+	@set -e; .ci/pythons | while read -r version python; do \
+		if [ "$$version" != "$(call VERSION,.venv/bin/python)" ]; then \
+			$(MAKE) test-python PYTHON="$$python" </dev/null; \
+		fi; \
+	done
+
 # The tests that keep records, with a PostgreSQL of their own as store.
-test-sql: .venv/test-installed
+test-sql: $(VENV)/test-installed
 	TEST_STORE=postgresql $(BIN)/python -m pytest
 
-check: .venv/test-installed
+check: $(VENV)/test-installed
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
 # Faults on purpose, about three minutes; as root all of them. FAULTS=--short is what CI runs.
-faults: .venv/test-installed
+faults: $(VENV)/test-installed
 	$(BIN)/python -m tests.faults $(FAULTS)
 
 # What refusing costs on this machine; needs nginx.
-figures: .venv/test-installed
+figures: $(VENV)/test-installed
 	$(BIN)/python -m tests.bench.security_figures
 
 # How fast it is beside a bare Flask demo, in under ten minutes; needs wrk. BENCH=--quick takes one, BENCH=--help shows more.
-bench: .venv/test-installed
+bench: $(VENV)/test-installed
 	$(BIN)/python -m tests.bench $(BENCH)
 
 # How fast `generate` is beside other servers' calls for tokens; it says of each that is not installed what installs it.
-bench-peers: .venv/test-installed
+bench-peers: $(VENV)/test-installed
 	$(BIN)/python -m tests.bench.peers $(BENCH)
 
 # Each page of the console at several widths, light and dark, in both languages, into screenshots/; needs chromium.
-screenshots: .venv/test-installed
+screenshots: $(VENV)/test-installed
 	$(BIN)/python -m tests.console.screenshots
 
-.venv/bin/python:
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/run-installed: requirements.txt | .venv/bin/python
+$(VENV)/run-installed: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/sql-installed: requirements-sql.txt .venv/run-installed
+$(VENV)/sql-installed: requirements-sql.txt $(VENV)/run-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-sql.txt
 	@touch $@
 
-.venv/test-installed: requirements-dev.txt .venv/run-installed .venv/sql-installed
+$(VENV)/test-installed: requirements-dev.txt $(VENV)/run-installed $(VENV)/sql-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
@@ -63,7 +89,7 @@ $(BIN)/python -m venv $(@D)
 $(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 endef
 
-.peers/%/installed: tests/bench/peers_of/%.txt | .venv/bin/python
+.peers/%/installed: tests/bench/peers_of/%.txt | $(BIN)/python
 	$(peers-venv)
 	@touch $@
 
@@ -74,7 +100,7 @@ endef
 .peers/superset/installed: export FLASK_APP = superset.app:create_app()
 .peers/superset/installed: export PYTHONPATH = tests/bench/peers_of
 .peers/superset/installed: export SUPERSET_HOME = $(CURDIR)/.peers/superset
-.peers/superset/installed: tests/bench/peers_of/superset.txt | .venv/bin/python
+.peers/superset/installed: tests/bench/peers_of/superset.txt | $(BIN)/python
 	$(peers-venv)
 	rm -f $(@D)/superset.db
 	$(@D)/bin/superset db upgrade

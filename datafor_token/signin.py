@@ -1,6 +1,5 @@
 """A token becomes a user, or the reason why not: the accept rule of contract section 6, whole."""
 
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -117,17 +116,18 @@ class SignIn:
         left_out = f"not asked, since their records cannot be read: {shown(listing.damaged)}"
         return verdict._replace(steps=[*verdict.steps, Step("damaged", ok=False, detail=left_out)])
 
-    def revoke(self, text: str, owner: str | None) -> None:
+    def revoke(self, text: str, owner: str | None) -> str | None:
         """Revoke a token, if it is one that an application signed and that has not expired (RFC 7009).
 
+        Return ``None``, or why there was nothing to revoke: no error for a client (RFC 7009 section 2.2).
         ``owner``: the user whose token it must be, else ``Forbidden``; ``None`` for anybody's.
         """
         try:
             token = verifier.read(text)
-        except Refused:
-            return
+        except Refused as refused:
+            return refused.step.detail
         listing = self.registry.all()
-        readings = list(self._readings(token, listing.entries))
+        readings, reasons = self._readings(token, listing.entries)
         mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
         for vouched in mine:
             self._revocations.add(vouched)
@@ -136,6 +136,9 @@ class SignIn:
         if listing.damaged and not readings:
             # It may be the damaged application's: nobody may believe that it is dead.
             raise RecordDamaged(reason=f"whether a token can be revoked is not known without {listing.damaged[0]}")
+        if mine:
+            return None
+        return reasons[0] if reasons else "no application here signed it"
 
     def shown(self, text: str, verdict: Verdict) -> str:
         """Return the token's identifier as the audit log shows it, given the verdict on it."""
@@ -160,13 +163,18 @@ class SignIn:
             shown.append(self.identifiers.of_text(text))
         return list(dict.fromkeys(shown))
 
-    def _readings(self, token: Token, entries: Sequence[Entry]) -> Iterator[Vouched]:
-        """Whom the token names, by each application that signed it, enabled or not."""
+    def _readings(self, token: Token, entries: Sequence[Entry]) -> tuple[list[Vouched], list[str]]:
+        """Whom the token names, by each application that signed it, enabled or not; and why others vouch for nobody."""
+        readings, reasons = [], []
         for application, secret in self._signers(token, _fitting(token, entries)):
-            with contextlib.suppress(Refused):
-                moment = self._moment()
+            moment = self._moment()
+            try:
                 vouched, _ = verifier.check_claims(token, application, secret, moment, must_have_begun=False)
-                yield self._identified(vouched)
+            except Refused as refused:
+                reasons.append(f"{application.name}: {refused.step.detail}")
+            else:
+                readings.append(self._identified(vouched))
+        return readings, reasons
 
     def _judge(
         self, text: str, entries: Sequence[Entry], *, create: bool, everyone: Sequence[Entry] | None = None

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -546,6 +547,38 @@ class TestTokens:
         assert len(re.findall(r"^header alg", said, flags=re.MULTILINE)) == 1
         assert re.search(r" 1e5$", said, flags=re.MULTILINE)
 
+    def test_names_of_claims_are_escaped(self, shell: Shell) -> None:
+        """Names in a token are as hostile as values; as JSON nothing is lost, and nothing moves the cursor either."""
+        name = "\x1b[2J\x9b1m\u202e\r\n" + "exp\x7f\u2028"
+        hostile = token({name: "x", "nested": {name: [name]}, "\U000e0041": 1})
+        for options in ((), ("--json",)):
+            said = shell.done("token", "decode", *options, put=hostile)
+            assert all(letter == "\n" or letter.isprintable() for letter in said)
+        assert json.loads(said)["claims"] == {name: "x", "nested": {name: [name]}, "\U000e0041": 1}
+
+    def test_errors_are_escaped(self, shell: Shell, tmp_path: Path) -> None:
+        """What files hold, and what they are called, is escaped in errors and in what apply shows."""
+        entry = application(**{"name": "X", "\x1b[2Jtoken": "x"})
+        for name, content in (
+            ("a.json", json.dumps({"application": [entry]})),
+            ("b\x1b[2J\n.json", "{"),
+            ("c.toml", '"\\u001b]0;x" = 1\napplication = []'),
+        ):
+            (tmp_path / name).write_text(content)
+            said = shell.refused("application", "apply", str(tmp_path / name))
+            assert said.count("\n") == 1
+            assert all(letter == "\n" or letter.isprintable() for letter in said), said
+
+    @pytest.mark.parametrize("form", ["toml", "json"])
+    def test_an_export_is_escaped(self, shell: Shell, caller: Caller, tmp_path: Path, form: str) -> None:
+        """An export can be looked at on a terminal, and applied: what is escaped in it is the same value."""
+        secret = "s\x9b1m\u202e\U000e0041" + "x" * 40
+        assert caller.post("update", application(name="X", secret=secret)).status_code == 200
+        said = shell.done("application", "export", "--secrets", "--format", form, "X")
+        assert all(letter == "\n" or letter.isprintable() for letter in said), said
+        (tmp_path / f"x.{form}").write_text(said)
+        assert shell.done("application", "apply", str(tmp_path / f"x.{form}")) == "nothing to change\n"
+
     @pytest.mark.parametrize("payload", ['{"a": 1, "a": 2}', '{"a": NaN}', "[1]", "[" * 5000])
     def test_a_payload_that_is_not_json(self, shell: Shell, caller: Caller, payload: str) -> None:
         """The command refuses the payloads that the API refuses, in one line."""
@@ -555,10 +588,32 @@ class TestTokens:
         )
 
     def test_revoke(self, shell: Shell, caller: Caller) -> None:
-        """A revoked token counts no longer; an unknown one is no error."""
-        shell.done("token", "revoke", put=token(claims()) + "\n")
-        assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 401
-        shell.done("token", "revoke", "x")
+        """A revoked token is refused from then on; revoking it again is no error."""
+        for _ in range(2):
+            assert shell.done("token", "revoke", put=token(claims()) + "\n") == "The token is revoked\n"
+            assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 401
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("nonsense", "three parts"),
+            ("", "three parts"),
+            (token(claims(), "of somebody else"), "no application here signed it"),
+            (token(claims(exp=NOW - 3600)), "ERP: expired 3600 s ago"),
+            (token(claims(loginname=5)), "ERP: the user name in loginname must be text"),
+        ],
+    )
+    def test_revoke_of_what_is_no_token_here(
+        self, shell: Shell, caller: Caller, settings: Settings, text: str, says: str
+    ) -> None:
+        """What cannot be revoked is said in one line with exit code 1; for the call it is no error (RFC 7009)."""
+        said = shell.refused("token", "revoke", put=text + "\n")
+        assert said.startswith("Nothing was revoked: ")
+        assert says in said
+        assert len(said.splitlines()) == 1
+        assert records_in(settings.data_dir, "revocations") == []
+        if text:
+            assert caller.post("revoke", {"token": text}).json == {"success": True, "msg": "success"}
 
 
 class TestStore:
@@ -870,3 +925,98 @@ def test_a_restore_that_is_killed(tmp_path: Path) -> None:
         for name in ("A", "B", "C", "D"):
             flask(tmp_path, "application", "set", name, "--expire", "7")
     assert 7 in outcomes or 86400 in outcomes
+
+
+def test_settings_are_escaped(tmp_path: Path) -> None:
+    """An unknown setting with control characters in its name is named without them."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "settings.toml").write_text('"\\u001b[2J\\u009b" = 1\n')
+    done = flask(tmp_path, "settings", "check")
+    assert (done.returncode, "\\x1b[2J\\x9b" in done.stderr, "\x1b" in done.stderr) == (1, True, False)
+
+
+def test_settings_check_judges_the_address(tmp_path: Path) -> None:
+    """The address is a setting too: one with which gunicorn would not start is named."""
+    done = flask(tmp_path, "settings", "check", DATAFOR_TOKEN_BIND="nowhere")
+    assert (done.returncode, "DATAFOR_TOKEN_BIND" in done.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.file_store
+def test_relative_folders_and_bare_names(tmp_path: Path) -> None:
+    """Folders of the settings and files of commands may be relative to the current folder, for root and others."""
+    environ = {
+        **environment(tmp_path),
+        "DATAFOR_TOKEN_DATA_DIR": "records",
+        "DATAFOR_TOKEN_CONFIG_DIR": "configuration",
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("-c", "import wsgi")
+    assert (tmp_path / "records" / "users" / "admin.json").exists()
+    assert (tmp_path / "configuration" / "secret_key").exists()
+    command = ("-m", "flask", "--app", "wsgi")
+    assert str(tmp_path / "configuration") in run(*command, "settings", "check")
+    (tmp_path / "erp.toml").write_text(run(*command, "application", "export"))
+    run(*command, "application", "add", "ERP", "--random-secret")
+    (tmp_path / "erp.toml").write_text(run(*command, "application", "export"))
+    assert run(*command, "application", "apply", "erp.toml") == "nothing to change\n"
+    assert "records are in backup.gz" in run(*command, "store", "backup", "backup.gz")
+    assert "0 created" in run(*command, "store", "restore", "backup.gz", "--yes")
+    shutil.rmtree(tmp_path / "records")
+    run(*command, "store", "restore", "backup.gz", "--yes")
+    assert "ERP" in run(*command, "application", "list")
+
+
+@pytest.mark.file_store
+def test_a_first_restore_with_the_wrong_key(tmp_path: Path) -> None:
+    """On a new host a wrong key, no key, or a bad backup leaves nothing behind; the right key then restores all."""
+    first_start(environment(tmp_path))
+    flask(tmp_path, "application", "add", "ERP", put=STRONG_SECRET)
+    backup = tmp_path / "backup.gz"
+    assert flask(tmp_path, "store", "backup", str(backup)).returncode == 0
+    (tmp_path / "bad.gz").write_bytes(backup.read_bytes()[:-20])
+    key = (tmp_path / "config" / "secret_key").read_text()
+    other = tmp_path / "other"
+    (other / "config").mkdir(parents=True)
+
+    def restore(file: Path, *options: str, put: str = "") -> subprocess.CompletedProcess[str]:
+        return flask(other, "store", "restore", str(file), *options, put=put)
+
+    assert "secret_key is missing" in restore(backup, "--yes").stderr
+    (other / "config" / "secret_key").write_text("A" * 20 + key[20:])
+    done = restore(backup, "--yes")
+    assert (done.returncode, "key" in done.stderr) == (1, True)
+    (other / "config" / "secret_key").write_text(key)
+    assert restore(tmp_path / "bad.gz", "--yes").returncode == 1
+    assert restore(backup, "--dry-run").stdout == "would be: 2 created, 0 changed, 0 deleted\n"
+    assert restore(backup).returncode == 1
+    assert sorted(path.name for path in other.rglob("*")) == ["config", "secret_key"]
+    done = restore(backup, "--yes")
+    assert (done.returncode, done.stdout) == (0, "2 created, 0 changed, 0 deleted\n"), done.stderr
+    for name in ("store_id", "secret_key"):
+        assert (other / "config" / name).read_text() == (tmp_path / "config" / name).read_text()
+    assert record_of(other / "config", other / "data", "erp")["secret"] == STRONG_SECRET
+    # The server goes on with what was restored, and begins nothing.
+    first_start(environment(other))
+    assert [row["username"] for row in json.loads(flask(other, "user", "list", "--json").stdout)] == ["admin"]
+    assert "store_restored" in flask(other, "audit", "show").stdout
+
+
+@pytest.mark.file_store
+def test_a_restore_after_the_records_were_lost(tmp_path: Path) -> None:
+    """Where the server refuses to start on an empty data folder, a restore puts the store back with its identifier."""
+    first_start(environment(tmp_path))
+    assert flask(tmp_path, "store", "backup", str(tmp_path / "backup.gz")).returncode == 0
+    before = (tmp_path / "config" / "store_id").read_text()
+    shutil.rmtree(tmp_path / "data")
+    assert flask(tmp_path, "store", "restore", str(tmp_path / "backup.gz"), "--yes").returncode == 0
+    assert (tmp_path / "config" / "store_id").read_text() == before
+    first_start(environment(tmp_path))

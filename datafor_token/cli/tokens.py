@@ -95,12 +95,15 @@ def decode(text: str | None, *, as_json: bool) -> None:
 @token.command("revoke")
 @click.argument("text", metavar="[TOKEN]", required=False)
 def revoke(text: str | None) -> None:
-    """Let a token count no longer; an unknown one is no error.
+    """Revoke a token; exit code 1 when it is none of an application here, or has expired.
 
     Example: flask token revoke < token.txt
     """
-    services().signin.revoke(read_token(text), None)
-    echo("The token counts no longer")
+    reason = services().signin.revoke(read_token(text), None)
+    if reason is not None:
+        echo(f"Nothing was revoked: {reason}", err=True)
+        sys.exit(1)
+    echo("The token is revoked")
 
 
 def in_words(value: object, now: float) -> object:
