@@ -11,7 +11,7 @@ endif
 endif
 BIN := $(VENV)/bin
 
-.PHONY: run sql test test-pythons test-python test-sql check faults figures bench bench-peers screenshots
+.PHONY: run sql test test-pythons test-sql check faults figures bench bench-peers screenshots
 
 run: $(VENV)/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
@@ -20,21 +20,17 @@ run: $(VENV)/run-installed
 sql: $(VENV)/sql-installed
 
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
-# What depends on the interpreter: commands, start and stop, the log, the worker, tokens. Some minutes for each version.
+# With every version of Python that exists here beside that of .venv, what depends on the interpreter: commands, start
+# and stop, the log, the worker, tokens. Some minutes for each.
 INTERPRETER_TESTS := tests/test_cli.py tests/test_first_start.py tests/test_server.py tests/test_logs.py \
 	tests/test_worker.py tests/test_issuer.py tests/test_verifier.py tests/test_settings.py tests/test_names.py
-
-test-python: $(VENV)/test-installed
-	$(BIN)/python -m pytest $(INTERPRETER_TESTS)
-
-# The same with every version of Python that exists here beside that of .venv, whose tests are `make test`.
 test-pythons: .venv/bin/python
 	@.ci/pythons
 	@set -e; .ci/pythons | while read -r version python; do \
 		if [ "$$version" != "$(call VERSION,.venv/bin/python)" ]; then \
-			$(MAKE) test-python PYTHON="$$python" </dev/null; \
+			$(MAKE) test PYTHON="$$python" TESTS="$(INTERPRETER_TESTS)" </dev/null; \
 		fi; \
 	done
 
