@@ -9,6 +9,7 @@ from click.testing import Result
 from datafor_token import create_app
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.stores import records_in
 from tests.support import Clock
 
 KEYS = [bytes(range(start, start + 32)) for start in (0, 32, 64)]
@@ -24,8 +25,12 @@ class Service:
         self.settings, self.clock = settings, clock
 
     def start(self, *keys: str) -> Caller:
-        """Start it with these keys in its key file."""
-        (self.settings.config_dir / "secret_key").write_text("\n".join(keys) + "\n")
+        """Start it with these keys in its key file; where there is no record, begin anew on purpose."""
+        config = self.settings.config_dir
+        (config / "secret_key").write_text("\n".join(keys) + "\n")
+        if not records_in(self.settings.data_dir, "users"):
+            (config / "store_id").unlink(missing_ok=True)
+            (config / ".last_store_id").touch()
         self.app = create_app(self.settings, clock=self.clock, hasher=CHEAP_FOR_TESTS_ONLY)
         # Without cookies of its own: those of a test are sent as they are.
         return Caller(self.app.test_client(use_cookies=False))

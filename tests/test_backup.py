@@ -406,7 +406,9 @@ def test_what_a_backup_holds(service: Service, file: Path) -> None:
     service.run("store", "backup", str(file))
     lines = lines_of(file)
     held = {(line["collection"], line["document"]["name"].lower()) for line in lines[1:-1]}
-    assert held == {(folder, name) for folder, name in present if folder in ("applications", "users", "revocations")}
+    kept = {(folder, name) for folder, name in present if folder in ("applications", "users", "revocations")}
+    # And the identifier, by which the server knows its store.
+    assert held == kept | {("instance", "store")}
     text = gzip.decompress(file.read_bytes()).decode()
     for name in [record.name for folder in ("sessions", "tickets") for record in records_in(data, folder)]:
         assert name not in text
