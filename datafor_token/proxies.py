@@ -32,10 +32,11 @@ def init_app(app: Flask) -> None:
     trusted = settings.trusted_proxies
     app.wsgi_app = _prepared(app.wsgi_app)  # type: ignore[method-assign, assignment]
     if trusted:
-        # Our own reading of these headers would be one more way to get the counting wrong. X-Forwarded-Prefix is never
-        # believed: few proxies remove it from what a client sent. The setting URL_PREFIX is for that.
+        # Our own reading of these headers would be one more way to get the counting wrong. X-Forwarded-Prefix is only
+        # believed on demand: few proxies remove it from what a client sent.
+        prefixes = trusted if settings.trust_forwarded_prefix else 0
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=trusted, x_prefix=0
+            app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=trusted, x_prefix=prefixes
         )
     else:
         app.before_request(_Warning())

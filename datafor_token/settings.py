@@ -145,6 +145,11 @@ class Settings:
         text="How many proxies are in front; X-Forwarded-For, -Proto and -Host of so many are believed.",
         check=setting_rules.between(0, 10),
     )
+    trust_forwarded_prefix: bool = _setting(
+        default=False,
+        unit="true or false",
+        text="Whether X-Forwarded-Prefix of these proxies is believed; risky where they do not replace a client's own.",
+    )
     trusted_hosts: tuple[str, ...] = _setting(
         (),
         unit="list of hosts",

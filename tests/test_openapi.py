@@ -315,7 +315,7 @@ def test_every_example_keeps_its_schema(description: dict[str, Any]) -> None:
 def test_a_prefix_is_the_servers_and_not_the_paths(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind URL_PREFIX, and a prefix that a believed proxy takes away, paths stay and ``servers`` has both."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-    moved = dataclasses.replace(settings, url_prefix="/datafor", trusted_proxies=1)
+    moved = dataclasses.replace(settings, url_prefix="/datafor", trusted_proxies=1, trust_forwarded_prefix=True)
     app = create_app(moved, hasher=CHEAP_FOR_TESTS_ONLY)
     for headers, server in (({}, "/datafor"), ({"X-Forwarded-Prefix": "/a/b"}, "/a/b/datafor")):
         found = app.test_client().get("/datafor/openapi.json", headers=headers).get_json()

@@ -326,6 +326,7 @@ SENTENCES = (
     N_("What browsers call this host, such as https://intra.example; one-time links begin with it."),
     N_("SameSite of the cookie datafor_gate; None is for pages in a frame of another site, over https only."),
     N_("How many proxies are in front; X-Forwarded-For, -Proto and -Host of so many are believed."),
+    N_("Whether X-Forwarded-Prefix of these proxies is believed; risky where they do not replace a client's own."),
     N_("Page where people sign in; the check redirects there when its URL has redirect=1; empty: it never does."),
     N_("Page that auth/leave leads to when its URL has no next; empty: a page of this service."),
     N_("Host names that requests may be for, such as intra.example or .example; none: any."),

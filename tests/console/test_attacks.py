@@ -1,5 +1,6 @@
 """What somebody may try against the console, and against those who use it."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -430,7 +431,7 @@ def test_errors_are_pages(client: Client, app: Flask, monkeypatch: pytest.Monkey
 def test_behind_a_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
     """Every link, form and redirect has the proxy's prefix and URL_PREFIX before it, and nothing forged."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-    behind = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, url_prefix=prefix, trusted_proxies=1)
+    behind = dataclasses.replace(settings, url_prefix=prefix, trusted_proxies=1, trust_forwarded_prefix=True)
     client = Client(create_app(behind, hasher=CHEAP_FOR_TESTS_ONLY), prefix)
     typed = {"username": "admin", "password": ADMIN_PASSWORD, "next": f"{prefix}/console/users"}
     answer = client.post("sign-in", typed, page="sign-in", headers={"X-Forwarded-Prefix": "/outside"})
