@@ -138,7 +138,7 @@ def verification_key(algorithm: str, secret: str) -> Key:
         raise RuleError("can not be empty")
     if key_text.is_public_key(secret):
         # Everybody may know it, and could sign with it. No version stored one: somebody changed the algorithm by hand.
-        raise RuleError(f"must be a shared key for {algorithm}, not a PEM or public key")
+        raise RuleError(f"must be a shared key for {algorithm}, not a public key or PEM: use a random text")
     return SharedKey(algorithm, secret.encode())
 
 
