@@ -1,5 +1,6 @@
 """The original request behind a check: what a reverse proxy passes on of the request that it asks about."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
@@ -11,8 +12,9 @@ from datafor_token.rules import next_path
 _URI_HEADERS = ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_URI")
 # Traefik and Caddy set the first, nginx configurations the second: nginx asks with GET, whatever the request was.
 _METHOD_HEADERS = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
-
 _PURPOSE_HEADERS = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ", "HTTP_X_PURPOSE")
+# A JWS begins with a JSON object; what is damaged in a link is rather its name, or what is in front of it.
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.")
 
 
 def query_pairs(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -29,12 +31,16 @@ def is_navigation(environ: Mapping[str, Any]) -> bool:
     Browsers say so in ``Sec-Fetch-Mode`` (Fetch Metadata), but over plain http, and in old versions, they send no
     such header. There, a navigation is a GET request that accepts HTML by name; images and scripts do not.
     """
+    method = next((environ[name] for name in _METHOD_HEADERS if environ.get(name)), environ["REQUEST_METHOD"])
+    return shows_page(environ) and bool(method == "GET" or environ.get("HTTP_SEC_FETCH_MODE", "").strip())
+
+
+def shows_page(environ: Mapping[str, Any]) -> bool:
+    """Return whether a browser shows the response as a page: a navigation, or any form over plain http."""
     mode = environ.get("HTTP_SEC_FETCH_MODE", "").strip()
     if mode:
         return bool(mode == "navigate")
-    method = next((environ[name] for name in _METHOD_HEADERS if environ.get(name)), environ["REQUEST_METHOD"])
-    by_script = environ.get("HTTP_X_REQUESTED_WITH", "").lower() == "xmlhttprequest"
-    return bool(method == "GET") and accepts_html(environ) and not by_script
+    return accepts_html(environ) and environ.get("HTTP_X_REQUESTED_WITH", "").lower() != "xmlhttprequest"
 
 
 def is_prefetch(environ: Mapping[str, Any]) -> bool:
@@ -52,10 +58,15 @@ def accepts_html(environ: Mapping[str, Any]) -> bool:
 def way_back(environ: Mapping[str, Any], secrets: Collection[str]) -> str | None:
     """Return path and query of the original request, without the parameters named in ``secrets``.
 
+    Without the whole query where it still has what looks like a token, under a name that was damaged on its way.
     ``None`` where they are not known, or would lead to another host.
     """
     path, query = _split(_uri(environ))
     kept = "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in secrets)
+    if _TOKEN.search(unquote(kept)):
+        kept = ""
+    if _TOKEN.search(unquote(path)):
+        return None
     try:
         # WSGI has the bytes of headers as Latin-1 (PEP 3333).
         return next_path((f"{path}?{kept}" if kept else path).encode("latin-1").decode("utf-8"))

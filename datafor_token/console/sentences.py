@@ -28,7 +28,7 @@ SENTENCES = (
     N_("self-service token is not enabled"),
     N_("a session opened with a token cannot change the password"),
     N_("only going to a page signs in here"),
-    N_("a one-time link is not used up by a preview"),
+    N_("a preview of a link does not sign in"),
     N_("this form is out of date: go back, load the page anew and try again"),
     # A field's name before what is wrong with it, where no label stands beside it.
     N_("payload %(predicate)s"),

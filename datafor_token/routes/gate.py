@@ -110,19 +110,18 @@ def _keep(response: Response, verdict: Verdict) -> None:
     another user's session, or is refused. Any other request is a part of a page that is there already.
     """
     present = services().gate.find(gate_cookie())
-    navigates = forwarded.is_navigation(request.environ)
+    navigates, ahead = forwarded.is_navigation(request.environ), forwarded.is_prefetch(request.environ)
     others = present is not None and not _is_same(present, verdict)
-    if others and not navigates:
-        return
-    if others and forwarded.is_prefetch(request.environ):
-        # The other user's page is still the one that is shown. After an error, browsers ask again when they go there.
-        raise Forbidden("a preview does not change who is signed in")
+    if others:
+        _refuse_mixtures(navigates=navigates, ahead=ahead)
+        if not navigates:
+            return
     if not _outlives(verdict, present.expires if present is not None and not others else services().clock()):
         if others:
             raise InvalidToken(reason="expired: it cannot replace the session of another user")
         return
     try:
-        cookie = services().gate.open(verdict, anew=navigates)
+        cookie = services().gate.open(verdict, anew=navigates and not ahead)
     except StoreUnavailable as error:
         if others:
             raise
@@ -131,15 +130,26 @@ def _keep(response: Response, verdict: Verdict) -> None:
         return
     if cookie is not None:
         set_gate_cookie(response, cookie)
+    elif ahead:
+        raise Forbidden("a preview does not sign in again")
     elif others:
         raise NotAuthenticated
+
+
+def _refuse_mixtures(*, navigates: bool, ahead: bool) -> None:
+    """Refuse a page of the token's user whose parts would come with the cookie of another user."""
+    if ahead:
+        # The other user's page is still the one that is shown. After an error, browsers ask again when they go there.
+        raise Forbidden("a preview does not change who is signed in")
+    if not navigates and forwarded.shows_page(request.environ):
+        raise Forbidden("only a link changes who is signed in, not a form over plain http")
 
 
 @blueprint.get("/auth/enter")
 def enter() -> Response:
     """A token or ticket in the URL becomes a cookie, and the browser goes on to a clean address."""
     wanted, pairs = fields_of_query(_next), _pairs()
-    _refuse_previews(with_ticket="ticket" in wanted)
+    _refuse_previews()
     tokens = tokens_among(pairs)
     if "ticket" in wanted:
         if tokens:
@@ -221,12 +231,15 @@ def _refuse_lost_parameters(pairs: Sequence[tuple[str, str]]) -> None:
         )
 
 
-def _refuse_previews(*, with_ticket: bool) -> None:
-    """Whoever only looks at a link, for a preview or ahead of a click, must not use it up; an image is no page."""
+def _refuse_previews() -> None:
+    """Refuse who only looks at a link, for a preview or ahead of a click, and what is a part of a page.
+
+    A preview would use a one-time link up, or change who is signed in while another user's page is shown.
+    """
     if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         raise Forbidden("only going to a page signs in here")
-    if with_ticket and (request.method == "HEAD" or forwarded.is_prefetch(request.environ)):
-        raise Forbidden("a one-time link is not used up by a preview")
+    if request.method == "HEAD" or forwarded.is_prefetch(request.environ):
+        raise Forbidden("a preview of a link does not sign in")
 
 
 def _refuse_parts_of_pages(verdict: Verdict | None) -> None:

@@ -39,6 +39,10 @@ def with_portal(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatc
         (f"/d/7?a=1&token={'x' * 20}&b=2", "/d/7?a=1&b=2"),
         ("/?ticket=x&token=y", "/"),
         ("//evil.example", None),
+        ("/?TOKEN=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln", "/"),
+        ("/d?x=1%26token=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln&y=2", "/d"),
+        ("/d?a=1;token=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln", "/d"),
+        ("/d%3Ftoken=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln", None),
     ],
 )
 def test_a_page_leads_to_the_sign_in_page(app: Flask, uri: str, target: str | None) -> None:

@@ -24,8 +24,7 @@ HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 PAGES = [{"Sec_Fetch_Mode": "navigate", "Accept": HTML}, {"Accept": HTML}]
 PARTS = [
     {"Accept": "image/avif,image/webp,*/*;q=0.8"}, {"Accept": "*/*"}, {}, {"Sec_Fetch_Mode": "no-cors"},
-    {"Sec_Fetch_Mode": "cors", "Accept": HTML}, {"Accept": HTML, "X_Forwarded_Method": "POST"},
-    {"Accept": HTML, "X_Original_Method": "POST"},
+ {"Sec_Fetch_Mode": "cors", "Accept": HTML},
 ]  # fmt: skip
 
 
@@ -68,7 +67,7 @@ class TestTwoUsers:
 
     @pytest.mark.parametrize("part", PARTS)
     def test_a_part_of_a_page_does_not(self, app: Flask, part: dict[str, str]) -> None:
-        """An image, script or form with bert's token is bert's by itself, and changes no cookie."""
+        """An image or script with bert's token is bert's by itself, and changes no cookie."""
         anna = session_of(app, "anna")
         response = check(app, uri("bert"), Cookie=anna, **part)
         assert (identity(response)[0], response.headers.getlist("Set-Cookie")) == ("bert", [])
@@ -76,6 +75,16 @@ class TestTwoUsers:
             response = check(app, f"/part?token={refused}", Cookie=anna, **part)
             assert (response.status_code, response.headers.getlist("Set-Cookie")) == (401, [])
         assert identity(check(app, Cookie=anna, **part))[0] == "anna"
+
+    @pytest.mark.parametrize("header", ["X_Original_Method", "X_Forwarded_Method"])
+    def test_a_form_over_plain_http(self, app: Flask, header: str) -> None:
+        """A form with bert's token, whose response is a page, is refused beside anna's cookie: no page is both."""
+        anna = session_of(app, "anna")
+        form = {"Accept": HTML, header: "POST"}
+        response = check(app, uri("bert"), Cookie=anna, **form)
+        assert (response.status_code, response.headers.getlist("Set-Cookie")) == (403, [])
+        assert identity(check(app, uri("anna"), Cookie=anna, **form))[0] == "anna"
+        assert identity(check(app, uri("bert"), **form))[0] == "bert"
 
     @pytest.mark.parametrize("page", PAGES)
     def test_no_page_of_bert_where_the_cookie_stays_annas(self, app: Flask, page: dict[str, str]) -> None:
@@ -116,6 +125,26 @@ class TestTwoUsers:
         assert (response.status_code, gate_of(response)) == (403, "")
         assert check(app, uri("anna"), Cookie=anna, **ahead).status_code == 200
         assert gate_of(check(app, uri("bert"), **ahead)) != ""
+
+    @pytest.mark.parametrize("query", ["token", "ticket"])
+    def test_the_entrance_ahead_of_a_click(self, app: Flask, caller: Caller, query: str) -> None:
+        """A prefetch and a HEAD request for a link of the entrance sign nobody in, and use no ticket up."""
+        anna = session_of(app, "anna")
+        secret = signed(loginname="bert") if query == "token" else ticket_of(caller, username="bert")
+        for cookie in ({}, {"Cookie": anna}):
+            for ahead in ({"Sec_Purpose": "prefetch"}, {"Purpose": "prefetch"}, {"X_Moz": "prefetch"}):
+                response = enter(app, f"{query}={secret}", **cookie, **ahead, **PAGES[0])
+                assert (response.status_code, gate_of(response)) == (403, "")
+            response = app.test_client().head(f"/auth/enter?{query}={secret}", headers=cookie)
+            assert (response.status_code, gate_of(response)) == (403, "")
+        assert gate_of(enter(app, f"{query}={secret}", **PAGES[0])) != ""
+
+    def test_a_prefetch_after_leaving(self, app: Flask) -> None:
+        """After leaving, a prefetch of the same link is refused, and a click signs in again."""
+        leave(app, Cookie=session_of(app, "anna"))
+        response = check(app, uri("anna"), Sec_Purpose="prefetch", **PAGES[0])
+        assert (response.status_code, gate_of(response)) == (403, "")
+        assert gate_of(check(app, uri("anna"), **PAGES[0])) != ""
 
     @pytest.mark.parametrize("page", PAGES)
     def test_one_user_by_two_applications(self, app: Flask, page: dict[str, str]) -> None:
