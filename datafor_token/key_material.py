@@ -30,6 +30,10 @@ _OPENSSH = re.compile(
 _JWK = re.compile(
     r"""\\{0,4}["']kty\\{0,4}["']\s{0,16}:|\bkty\s{0,16}[:=]\s{0,16}\\{0,4}["']?(?:RSA|EC|OKP|oct|AKP)\b""",
 )
+# Without kty, which some tools leave out: a modulus, or a curve.
+_JWK_MEMBERS = re.compile(
+    r"""["'](?:n|crv)\\{0,4}["']\s{0,16}:\s{0,16}\\{0,4}["'](?:[A-Za-z0-9_-]{40}|P-\d{3}|(?:Ed|X)\d{3,5}|secp256k1)"""
+)
 _JWK_PRIVATE = re.compile(r"""["'](?:d|k)\\{0,4}["']\s{0,16}:""")
 _XML = re.compile(r"<(?:\w{1,12}:)?(?:RSA|DSA|EC)KeyValue\b")
 _PATTERNS = (
@@ -37,10 +41,14 @@ _PATTERNS = (
     (_PEM_HEADER, "a private key (PEM)"),
     (_OPENSSH, "a public key (OpenSSH)"),
     (re.compile("PuTTY-User-Key-File-"), "a private key (PuTTY)"),
+    # openssl rsa -modulus, openssl pkey -text
+    (re.compile(r"\bModulus=[0-9A-Fa-f]{64}"), "a public key (text)"),
+    (re.compile(r"\bPrivate-Key:\s{0,16}\("), "a private key (text)"),
+    (re.compile(r"\bPublic-Key:\s{0,16}\("), "a public key (text)"),
     (_XML, "a key (XML)"),
 )
 # One of these is in each text that a pattern above fits: one search instead of seven for most secrets.
-_HINT = re.compile("BEGIN|END|begin|AAAA|kty|Proc-Type|DEK-Info|PuTTY|KeyValue|-----")
+_HINT = re.compile("BEGIN|END|begin|AAAA|kty|crv|Proc-Type|DEK-Info|PuTTY|KeyValue|-----|Modulus|-Key:|[\"']n[\\\\\"']")
 # Text that surrounds or interrupts encoded bytes; "\n" and "\r" also as two characters each.
 _BETWEEN = re.compile(r"\\[nrt]|[\s:,\"'`;\ufeff\u200b]")
 _BETWEEN_HEX = re.compile(r"\\x|(?<![0-9A-Za-z])0[xX](?=[0-9A-Fa-f]{2})")
@@ -90,7 +98,7 @@ def _spelled_out(text: str) -> str | None:
         if "PRIVATE" in label:
             return f"a private key ({form})"
         return f"a public key ({form})" if "PUBLIC" in label else f"a certificate ({form})"
-    if _JWK.search(text):
+    if _JWK.search(text) or _JWK_MEMBERS.search(text):
         return "a private or shared key (JWK)" if _JWK_PRIVATE.search(text) else "a public key (JWK)"
     return next((name for pattern, name in _PATTERNS if pattern.search(text)), None)
 
@@ -100,6 +108,8 @@ def _decoded(text: str) -> list[bytes]:
     found = []
     is_plain = _PLAIN.fullmatch(text) is not None
     digits = text if is_plain and text[1:2] not in "xX" else _BETWEEN.sub("", _BETWEEN_HEX.sub("", text))
+    # With dashes too, as .NET writes bytes.
+    digits = digits.replace("-", "")
     if _HEX.fullmatch(digits):
         found.append(bytes.fromhex(digits[: len(digits) // 2 * 2]))
     # A blank is nothing, or the "+" of a form that was not sent as %2B. Then each word by itself: something may stand
@@ -213,9 +223,17 @@ def _numbered(members: list[_Value]) -> str | None:
         return "a private key (DER)"
     if first == b"\3" and second.tag == _SEQUENCE and _object(second.content).startswith(_PKCS7_OIDS):
         return "a private key (PKCS #12)"
-    if _is_large(members[0]) and second.tag == _INTEGER and 1 <= len(second.content) <= 8:
+    return _large_numbers(members)
+
+
+def _large_numbers(numbers: list[_Value]) -> str | None:
+    """Name a sequence that begins with a large number: an RSA key, or the parameters of DSA and DH."""
+    if not _is_large(numbers[0]) or numbers[1].tag != _INTEGER:
+        return None
+    if 1 <= len(numbers[1].content) <= 8:
         return "a public key (DER)"
-    return None
+    is_group = any(one.tag == _INTEGER and _is_large(one) for one in numbers[1:3])
+    return "parameters of keys (DER)" if is_group else None
 
 
 def _is_large(number: _Value) -> bool:

@@ -128,10 +128,14 @@ def user_type_like(text: str) -> str | None:
     if text.isascii() and text.isprintable():
         # The same, and most roles.
         return _FOLDED_TYPES.get(text.lower().strip())
-    visible = "".join(letter for letter in text if not has_control_characters(letter))
-    return _FOLDED_TYPES.get(fold(visible).strip())
+    visible = "".join(letter for letter in text if not has_control_characters(letter, also=("Cn", "Co")))
+    return _FOLDED_TYPES.get(_INVISIBLE.sub("", fold(_INVISIBLE.sub("", visible))).strip())
 
 
+# Letters, marks and signs without a shape of their own: fillers, variation selectors, the blank of Braille.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _FOLDED_TYPES = {kind.lower(): kind for kind in USER_TYPES}
 
 

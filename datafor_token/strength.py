@@ -13,8 +13,9 @@ _ENOUGH_GUESSES_LOG10 = 20
 # The longest minimum of RFC 7518 (HS512). The time that the estimate takes grows with the square of the length.
 _ESTIMATED_CHARACTERS = 64
 # zxcvbn tries each combination of letters that l33t signs may stand for: with all of them in a secret, it took 2.7 s.
-# Signs that stand for the same letter are made one; 64 characters now take at most 45 ms.
-_ONE_SIGN_EACH = str.maketrans("@{[<!|$+", "4(((1157")
+# Signs that stand for the same letter are made one; 64 characters now take at most 45 ms. A line break becomes a blank:
+# zxcvbn takes one behind digits for a part of a date, and raises ValueError.
+_SIMPLIFIED = str.maketrans("@{[<!|$+\n", "4(((1157 ")
 
 
 def weakness(algorithm: str, secret: str) -> str | None:
@@ -25,7 +26,7 @@ def weakness(algorithm: str, secret: str) -> str | None:
     # A stored key is not vetted again. Where others know it or can break it, it is worth as much as a short one.
     fault = key_vetting.fault(algorithm, secret)
     if fault is not None:
-        return f"secret is weak: it {fault}"
+        return f"secret {fault}"
     if not is_shared(algorithm):
         return None
     length, least = len(secret.encode()), HMAC_LENGTHS[algorithm]
@@ -39,5 +40,5 @@ def weakness(algorithm: str, secret: str) -> str | None:
 @functools.lru_cache(maxsize=4096)
 def _guesses_log10(secret: str) -> float:
     # A pure function of its argument: remembering it can never be wrong.
-    begins = secret[:_ESTIMATED_CHARACTERS].translate(_ONE_SIGN_EACH)
+    begins = secret[:_ESTIMATED_CHARACTERS].translate(_SIMPLIFIED)
     return float(zxcvbn(begins, max_length=_ESTIMATED_CHARACTERS)["guesses_log10"])

@@ -174,7 +174,10 @@ def _has_blank_inside(secret: str) -> bool:
 
 
 def _is_base64_with_blanks(secret: str) -> bool:
-    return " " in secret.strip("\r\n") and _BASE64_WITH_BLANKS.fullmatch(secret.strip("\r\n")) is not None
+    text = secret.strip("\r\n")
+    # Words have no digits and no capitals inside; 32 random bytes in Base64 lack one of the three once in 2,500 times.
+    is_random = all(re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
+    return " " in text and is_random and _BASE64_WITH_BLANKS.fullmatch(text) is not None
 
 
 _SUSPICIONS = (

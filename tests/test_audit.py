@@ -427,7 +427,7 @@ def test_the_call(app: Flask, caller: Caller, clock: Clock) -> None:
     for query, field in (
         ("event=login", "event"), ("since=yesterday", "since"), ("until=2024-13-01", "until"), ("limit=0", "limit"),
         ("limit=1001", "limit"), ("page=1", "page"), ("user=", "user"), ("application=a%20b", "application"),
-        ("since=99999999999d", "since"), ("USER=lena", "USER"), ("foo=1", "foo"),
+        ("since=99999999999d", "since"), ("USER=lena", "USER"), ("foo=1", "request"),
     ):  # fmt: skip
         answer = caller.get(f"audit?{query}")
         assert (answer.status_code, list(answer.json["errors"])) == (400, [field])

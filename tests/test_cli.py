@@ -428,7 +428,7 @@ class TestApplications:
     def test_suspicious_secrets(self, shell: Shell, settings: Settings, tmp_path: Path) -> None:
         """Each command that stores a suspicious secret warns on standard error, and stores it as it was given."""
         secret = tmp_path / "secret"
-        for given, says in ((f"{STRONG_SECRET}\r\n", "line break"), (f'"{STRONG_SECRET}2"\n', "is in quotes")):
+        for given, says in ((f"{STRONG_SECRET}\n\n", "line break"), (f'"{STRONG_SECRET}2"\n', "is in quotes")):
             secret.write_text(given, newline="")
             for number, command in enumerate((("add",), ("set",), ("rotate",))):
                 if number == 2:

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from datafor_token import create_app, errors
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.support import API, SEED_APPLICATION, Server, basic
+from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, Server, basic
 
 FORM = "application/x-www-form-urlencoded"
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
@@ -211,7 +211,7 @@ def test_no_request_is_a_500(
 
 def test_the_prefix_moves_every_path(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """With URL_PREFIX every call stands under it, and none outside."""
-    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", "x")
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     moved = dataclasses.replace(settings, url_prefix="/datafor")
     app = create_app(moved, hasher=CHEAP_FOR_TESTS_ONLY)
     assert all(rule.rule.startswith("/datafor/") for rule in app.url_map.iter_rules())

@@ -90,6 +90,7 @@ ENCODINGS: dict[str, Callable[[bytes], str]] = {
     "HEX": lambda data: data.hex().upper(),
     "hex with blanks": lambda data: data.hex(" "),
     "hex with colons": lambda data: data.hex(":"),
+    "hex with dashes": lambda data: data.hex("-").upper(),
     "hex in lines": lambda data: "\n".join(textwrap.wrap(data.hex(), 60)),
     "hex with 0x": lambda data: "0x" + data.hex(),
     "hex as C": lambda data: ", ".join(f"0x{byte:02x}" for byte in data),
@@ -147,6 +148,8 @@ JWKS: dict[str, Any] = {
     "private EC": {"kty": "EC", "crv": "P-256", "x": "f83", "y": "x_F", "d": "jpsQ"},
     "OKP": {"crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kty": "OKP"},
     "shared": {"kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ"},
+    "without its kind": {"e": "AQAB", "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx"},
+    "curve without its kind": {"crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"},
     "set": {"keys": [{"kid": "1", "kty": "RSA", "n": "0vx7", "e": "AQAB"}]},
     "list": [{"kty": "RSA", "n": "0vx7", "e": "AQAB"}],
 }
@@ -214,6 +217,19 @@ def test_keys_as_openssl_and_ssh_keygen_write_them(tmp_path: Path) -> None:
             texts += [data.decode(), "".join(lines[1:-1]), "\n".join(lines[1:]), data.decode() * 2]
         for text in texts:
             assert refusal(text)
+
+
+@pytest.mark.parametrize(
+    "options", [("rsa", "-modulus", "-noout"), ("pkey", "-text", "-noout"), ("dsaparam", "-outform", "DER", "512")]
+)
+def test_what_openssl_prints_of_keys(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """The modulus and the text form of a key, and parameters of keys, are refused too."""
+    need("openssl")
+    (tmp_path / "key").write_text(private_pem(key_for("RS256")))
+    source = () if options[0] == "dsaparam" else ("-in", "key")
+    command = ["openssl", options[0], *source, *options[1:]]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
+    assert refusal(printed.decode() if source else base64.b64encode(printed).decode())
 
 
 def test_ordinary_secrets_are_no_keys() -> None:

@@ -215,7 +215,21 @@ def put_user(app: Flask, name: str, **members: Any) -> None:
         services().store.put("users", User(name=name, **members).to_document())
 
 
-BLANKS = [" ", "\t", "\u00a0", "\u2003", "\u3000", "\u200b", "\ufeff", "\u0085", "\u2028"]
+BLANKS = [
+    " ",
+    "\t",
+    "\u00a0",
+    "\u2003",
+    "\u3000",
+    "\u200b",
+    "\ufeff",
+    "\u0085",
+    "\u2028",
+    "\u3164",
+    "\u2800",
+    "\ufe0f",
+    "\U000e0101",
+]
 
 
 @pytest.mark.parametrize("blank", BLANKS)

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from zxcvbn import matching
 
 from datafor_token import strength
@@ -30,6 +32,13 @@ def test_weak_secrets_are_told(algorithm: str, secret: str, weak: bool) -> None:
     sentence = weakness(algorithm, secret)
     assert (sentence is not None) is weak
     assert sentence is None or secret not in sentence
+
+
+@given(st.text(alphabet="0123456789\n\r\t -/.²٣१x", max_size=80))
+def test_every_text_has_an_estimate(text: str) -> None:
+    """Line breaks behind digits, and other text that a date may be taken from, raise nothing."""
+    weakness("HS256", f"{STRONG_SECRET}{text}")
+    weakness("HS256", text + STRONG_SECRET)
 
 
 def test_public_keys_are_never_weak() -> None:

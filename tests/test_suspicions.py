@@ -80,6 +80,12 @@ def test_a_short_secret_with_a_lost_plus() -> None:
     assert "where Base64 has '+'" in warning
 
 
+def test_a_pass_phrase_is_not_base64() -> None:
+    """Words with blanks between them are warned about as what they are."""
+    for words in ("orchid quantum gravity harbor lantern", "Correct Horse Battery Staple", " " * 40):
+        assert not any("where Base64" in one for one in suspicions.warnings_about("HS256", words))
+
+
 @given(st.text(), st.text())
 def test_only_a_repair_fits(sent: str, stored: str) -> None:
     """Whatever the texts, a repair is named only where one text repaired is the other; the empty text never fits."""

@@ -89,6 +89,7 @@ SENTENCES = (
     N_("a certificate (%(form)s)"),
     N_("a certificate request (%(form)s)"),
     N_("a key (%(form)s)"),
+    N_("parameters of keys (%(form)s)"),
     N_("is missing: %(algorithm)s tokens are signed with it, and only its public key is stored"),
     N_("must be an Ed25519 public key for %(algorithm)s"),
     N_("must be an RSA public key for %(algorithm)s"),
@@ -188,7 +189,6 @@ SENTENCES = (
     N_("the public key of %(name)s before its last rotation fits"),
     N_("the secret of %(name)s before its last rotation fits; its grace period is over"),
     N_("the public key of %(name)s before its last rotation fits; its grace period is over"),
-    N_("secret is weak: it %(predicate)s"),
     # applications.py, merging.py, registry.py
     N_("this is the secret before the rotation of %(time)s; leave `secret` out to keep the new one"),
     N_("this is the secret before the last rotation; leave `secret` out to keep the new one"),

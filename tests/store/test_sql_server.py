@@ -14,8 +14,8 @@ from datafor_token.store.sql_engine import Database
 from datafor_token.store.sql_errors import explained
 from tests.store.conftest import opened
 from tests.store.postgres import Postgres
-from tests.support import ROOT, free_port
-from tests.test_migration import shell
+from tests.support import ROOT, first_start, free_port
+from tests.test_migration import environment, shell
 
 _numbers = itertools.count()
 NAME = "客户"
@@ -53,6 +53,7 @@ def test_a_database_that_is_not_utf8_is_refused(
     for refused in (sql_schema.make, sql_schema.check):
         with pytest.raises(StoreNotReady, match=f"encoding {encoding}"):
             refused(database)
+    first_start(environment(tmp_path, "file"))
     commands = [("file", "store", "migrate", "--to", url), (url, "store", "init"), (url, "user", "list")]
     for setting, *arguments in commands:
         done = shell(tmp_path, *arguments, store=setting)
