@@ -9,6 +9,7 @@ from datafor_token import key_vetting
 from datafor_token.applications import MASK, RULES, Application, Previous, faults_of_new_values
 from datafor_token.errors import Conflict, InvalidInput, RotationUndone, RuleError
 from datafor_token.keys import is_same, is_shared, verification_key
+from datafor_token.suspicions import repaired
 
 
 def check_new_secret(stored: Application, secret: str) -> None:
@@ -57,7 +58,9 @@ def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, 
 def _check_not_previous(stored: Application, algorithm: str, secret: str) -> None:
     """Refuse the secret before the last rotation: a forgotten script or file would undo the rotation unseen."""
     previous = stored.previous
-    if previous is None or not is_same(algorithm, secret, previous.secret):
+    # Damaged on its way too: a file with a line break at its end undoes a rotation as well.
+    spellings = [secret, *(text for _, text in repaired(secret))] if is_shared(algorithm) else [secret]
+    if previous is None or not any(is_same(algorithm, one, previous.secret) for one in spellings):
         return
     which = "the last rotation" if previous.rotated is None else f"the rotation of {_time(previous.rotated)}"
     raise RotationUndone(f"this is the secret before {which}; leave `secret` out to keep the new one")

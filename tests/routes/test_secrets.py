@@ -325,6 +325,13 @@ class TestUndoneRotations:
             assert stored(settings) == before
             clock.advance(10**6)
 
+    @pytest.mark.parametrize("damage", ["{}\n", "{}\r\n", " {}", '"{}"', "\ufeff{}", "SECRET={}"])
+    def test_update_with_the_previous_secret_damaged(self, caller: Caller, settings: Settings, damage: str) -> None:
+        """With a line break, blank, quotes or the like that it got on its way, it is the previous secret too."""
+        before = stored(settings)
+        assert caller.post("update", application(secret=damage.format(RIGHT))).status_code == 409
+        assert stored(settings) == before
+
     @pytest.mark.parametrize("secret", [None, "************", STRONG_SECRET])
     def test_update_that_keeps_the_new_secret(self, caller: Caller, settings: Settings, secret: str | None) -> None:
         """Left out, as stars or sent again, the new secret stays, and the grace period goes on."""
