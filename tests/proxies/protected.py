@@ -45,8 +45,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
     def _upgrade(self) -> None:
         user = self.headers.get("Remote-User", "")
         self.wfile.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-            + f"hello {user}\n".encode()
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+            + f"Upgrade: {', '.join(self.headers.get_all('Upgrade', []))}\r\n\r\nhello {user}\n".encode()
         )
         self.wfile.flush()
         self.wfile.write(self.rfile.readline())

@@ -105,7 +105,10 @@ def configured(name: str, folder: Path, port: int, service: int, protected: int,
             ("/run/nginx.pid", f"{folder}/nginx.pid"),
             ("/var/log/nginx/", f"{folder}/"),
         ],
-        "caddy": [(f"\n{host} {{", f"\nhttp://{host}:{port} {{") for host in (CONSOLE, REPORTS)],
+        "caddy": [
+            ("\nhttp://, https:// {", f"\nhttp://:{port} {{"),
+            *((f"\n{host} {{", f"\nhttp://{host}:{port} {{") for host in (CONSOLE, REPORTS)),
+        ],
         "traefik": [],
         "apache": [
             ("Listen 80", f"Listen 127.0.0.1:{port}"),

@@ -1,5 +1,7 @@
 """What stands in the shipped configurations, and in the logs of the proxies."""
 
+import contextlib
+import http.client
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +45,31 @@ def test_gunicorns_limits() -> None:
 def test_no_token_in_any_log(proxy: Proxy, sites: Sites) -> None:
     """Good and bad tokens in URLs, missing pages, an application that fails: no log has a token."""
     good = signed(f"logged-{proxy.name}")
-    for path in ("/", "/drop", "/datafor/auth/enter", "/datafor/nothing", "/%ff", "//x", "/datafor/auth/check"):
+    for path in (
+        "/",
+        "/drop",
+        "/datafor/auth/enter",
+        "/datafor/nothing",
+        "/%ff",
+        "/100%",
+        "/%zz",
+        "/a%00b",
+        "//x",
+        "/datafor/auth/check",
+    ):
         for text in (good, f"{good}x"):
             for host in (REPORTS, CONSOLE):
                 headers = {"Referer": f"http://x/?token={text}"}
                 proxy.get(f"{path}?token={text}", headers, host=host)
+    # Malformed request lines, headers and upgrades are logged by other modules.
+    for path in ("x", "http://[", "/\\..%2f..", "/a%2f..%2f", "*", "//"):
+        for host in (REPORTS, CONSOLE, "a b", "other.example"):
+            for method in ("GET", "POST", "CONNECT", "TRACE", "FOO"):
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    proxy.get(f"{path}?token={good}", {"Upgrade": "h2c", "Connection": "upgrade"}, method, b"x", host)
+    for name, value in (("Transfer-Encoding", "x"), ("Expect", "x"), ("X", "x" * 16_000), ("Range", "x"), ("a@", good)):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            proxy.get(f"/x?token={good}", {name: value}, "POST", b"x")
     for mangled in (
         "/x%3Ftoken={}",
         "/datafor/auth/enter%3fticket={}",

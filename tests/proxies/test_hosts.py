@@ -39,8 +39,7 @@ def is_kept_away(proxy: Proxy, path: str, headers: dict[str, str], host: str) ->
         answer = proxy.get(path, headers, host=host)
     if answer.status == 200 and answer.body:
         return host.lower() == REPORTS and bool(seen(answer, "Remote-User"))
-    # Caddy answers an unknown host with an empty 200.
-    return answer.headers["Remote-User"] is None and answer.status in (200, 400, 403, 404, 421)
+    return answer.headers["Remote-User"] is None and answer.status in (400, 403, 404, 421)
 
 
 def test_the_check_is_not_for_visitors(proxy: Proxy) -> None:
@@ -71,6 +70,7 @@ def test_other_hosts(proxy: Proxy) -> None:
     for host in ("other.example", "127.0.0.1", "datafor.intra.example.evil", "x.reports.intra.example"):
         for path in ("/", "/datafor/console/sign-in", "/datafor/auth/enter"):
             assert is_kept_away(proxy, path, basic(), host)
+    assert proxy.get("/", basic(), host="other.example").status == (403 if proxy.name == "apache" else 404)
 
 
 @pytest.mark.parametrize("site", ["same-site", "cross-site", None])

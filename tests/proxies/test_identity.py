@@ -56,6 +56,8 @@ def test_a_query_is_no_requirement(proxy: Proxy, query: str) -> None:
         [(name.replace("-", "_"), "admin") for name in IDENTITY],
         [(name.lower(), "admin") for name in IDENTITY],
         [(name.upper().replace("-", "_"), "admin") for name in IDENTITY],
+        [(name.replace("-", sign), "admin") for name in IDENTITY for sign in "!#$%&'*"],
+        [(name.replace("-", sign).upper(), "admin") for name in IDENTITY for sign in "+.^_`|~"],
         [("Connection", "Remote-User, Remote-Groups"), ("Remote-User", "admin")],
         [("Connection", "close, Remote-User,remote-groups, Cookie")],
         [("Connection", "keep-alive"), ("Connection", "Remote-User"), ("Connection", "remote-groups,X-Forwarded-For")],

@@ -140,6 +140,7 @@ def test_public_requests(public: Proxy) -> None:
         ("Remote-User", "admin"), ("remote_user", "admin"), ("Remote-Groups", "Administrator"), ("Remote_Name", "x"),
         ("Remote-Email", "x"), ("Authorization", f"Bearer {signed()}"), ("Cookie", f"a=1; {cookie}"),
         ("X-Original-URI", "/x"), ("Connection", "Remote-User"),
+        *((f"Remote{sign}User", "admin") for sign in "!#$%&'*+.^`|~"), ("REMOTE.GROUPS", "Administrator"),
     ]  # fmt: skip
     preflight = {"Access-Control-Request-Method": "POST", "Origin": "https://x"}
     for method, path in (("OPTIONS", "/api/1?x=1"), ("GET", "/public/a-b/logo.png?v=1"), ("HEAD", "/public/logo.png")):
