@@ -75,23 +75,24 @@ def test_a_prefetch_signs_nobody_in(proxy: Proxy, purpose: str, page: dict[str, 
     """A prefetched link with a token neither swaps users nor signs anybody in: it is refused, and sets no cookie."""
     anna = {"Cookie": cookie_of(proxy.get(f"/?token={signed('anna')}"))}
     value = "preview" if purpose == "X-Purpose" else "prefetch;prerender" if purpose == "Sec-Purpose" else "prefetch"
-    for cookie in (anna, {}):
-        answer = proxy.get(f"/r?a=1&token={signed('bert')}", {**page, **cookie, purpose: value})
+    for sent in ({**page, **anna}, page, {**PART, **anna}, PART):
+        answer = proxy.get(f"/r?a=1&token={signed('bert')}", {**sent, purpose: value})
         assert answer.status in (403, 404)
         assert answer.headers["Set-Cookie"] is None
         assert answer.headers["Location"] is None
     assert seen(proxy.get("/", {**anna, **page, purpose: value}), "Remote-User") == ["anna"]
-    # Where the proxy does not see it as a navigation, the check decides.
-    answer = proxy.get(f"/r?token={signed('bert')}", {**PART, **anna, purpose: value})
-    assert "datafor_gate" not in answer.headers.as_string()
+    form = {"Sec-Fetch-Mode": "navigate", purpose: value, **anna}
+    assert proxy.get(f"/?token={signed('bert')}", form, "POST", b"x=1").status in (403, 404)
 
 
-def test_a_prefetch_of_another_user_reaches_the_check(proxy: Proxy) -> None:
-    """The check sees that a navigation is a prefetch, so that a POST with a token does not swap users either."""
+@pytest.mark.parametrize("purpose", ["Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"])
+def test_the_check_sees_a_prefetch(proxy: Proxy, purpose: str) -> None:
+    """The purpose of a request reaches the check: a prefetch with another application's token does not swap users."""
     anna = {"Cookie": cookie_of(proxy.get(f"/?token={signed('anna')}"))}
-    for purpose in ("Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"):
-        sent = {"Sec-Fetch-Mode": "navigate", purpose: "prefetch", **anna}
-        assert proxy.get(f"/?token={signed('bert')}", sent, "POST", b"x=1").status in (403, 404)
+    proxy.call("update", application(name="Other", token_name="other_token", secret=STRONG_SECRET))
+    path = f"/?other_token={signed('bert')}"
+    assert proxy.get(path, {**PAGE, **anna, purpose: "prefetch"}).status == 403
+    assert seen(proxy.get(path, {**PAGE, **anna}), "Remote-User") == ["bert"]
 
 
 @pytest.mark.parametrize(
