@@ -36,7 +36,7 @@ logger_class = "datafor_token.logs.ServerLogger"
 # gunicorn by itself believes X-Forwarded-Proto from loopback; who is believed is the service's to say.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
-# Whoever connects to a Unix socket counts as trusted for gunicorn, and could say what the path begins with.
+# gunicorn trusts every client of a Unix socket, which could then choose what the path begins with.
 forwarder_headers = ""
 
 # Longer than proxies keep idle connections (nginx 60 s, Traefik 90 s, Caddy 120 s): a proxy that sends a POST on a

@@ -242,7 +242,7 @@ def _refuse_cross_site() -> None:
 def is_cross_site() -> bool:
     """Return whether a browser sent the request from another site.
 
-    Whoever sends a Bearer token did so on purpose: no browser adds one by itself.
+    A Bearer token is sent on purpose: no browser adds one by itself.
     """
     this = present_request()
     environ = this.environ

@@ -35,7 +35,7 @@ class Kind(enum.StrEnum):
 
 
 class Event(NamedTuple):
-    """What happened, and to what: names of an application and a user, the identifier of a token or ticket.
+    """An event and its subject: names of an application and a user, the identifier of a token or ticket.
 
     ``unknown_user`` is a name under which somebody tried to sign in and whose user there is not: it may
     be a password that was typed into the wrong field, and is kept as a keyed hash.

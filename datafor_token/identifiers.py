@@ -19,7 +19,7 @@ _UNKEYED = re.compile(r"[0-9a-f]{64}")
 def digest(signing_input: bytes, key: Key) -> str:
     """Return the SHA-256 of a token's signed part and of the key that signed it.
 
-    Whoever has it can try secrets offline. It must not be stored or logged; records of earlier versions have it.
+    Secrets can be tried against it offline. It must not be stored or logged; records of earlier versions have it.
     """
     return hashlib.sha256(signing_input + b"\0" + (key.kid or key.material.decode()).encode()).hexdigest()
 

@@ -31,7 +31,7 @@ _IDENTIFIER = re.compile("[0-9a-f]{32}")
 
 
 def is_identifier(collection: str, document: object) -> bool:
-    """Whether a record is the one that holds a store's identifier."""
+    """Return whether a record is the one that holds a store's identifier."""
     if collection != COLLECTION or not isinstance(document, dict) or document.get("name") != RECORD:
         return False
     identifier = document.get("identifier")
@@ -62,7 +62,7 @@ class Identity:
 
     @property
     def begins(self) -> bool:
-        """Whether the first start has not come to its end yet."""
+        """Return whether the first start has not come to its end yet."""
         return self._known is None and self._is_empty
 
     def check(self) -> None:

@@ -261,7 +261,7 @@ def _introduced(members: list[_Value]) -> str | None:
 
 
 def _is_point(data: bytes) -> bool:
-    """Whether the bytes are an uncompressed point (SEC 1 section 2.3.3) of a curve of ES256, ES384 or ES512."""
+    """Return whether the bytes are an uncompressed point (SEC 1 section 2.3.3) of a curve of ES256, ES384 or ES512."""
     try:
         ec.EllipticCurvePublicKey.from_encoded_point(_POINTS[len(data)], data)
     except ValueError:

@@ -77,7 +77,7 @@ def _small_primes() -> int:
 
 
 def _is_roca(modulus: int) -> bool:
-    """Whether the modulus has the fingerprint of Infineon's generator: a power of 65537 modulo many small primes."""
+    """Return whether the modulus is a power of 65537 modulo many small primes, as those of Infineon's generator are."""
     return all(modulus % prime in powers for prime, powers in _roca_marks())
 
 
@@ -89,7 +89,7 @@ def _roca_marks() -> tuple[tuple[int, frozenset[int]], ...]:
 
 
 def _has_close_factors(modulus: int) -> bool:
-    """Whether Fermat's method factors the modulus in a few rounds: n = a**2 - b**2."""
+    """Return whether Fermat's method factors the modulus in a few rounds: n = a**2 - b**2."""
     first = isqrt(modulus - 1) + 1
     for a in range(first, first + _FERMAT_ROUNDS):
         square = a * a - modulus

@@ -105,7 +105,7 @@ class Passwords:
     def slot(self) -> Iterator[None]:
         """Wait for one's turn to hash; raises ``Overloaded`` where too many wait, or this one for too long.
 
-        Meanwhile other requests are served: whoever guesses passwords must not hold the threads of those who have one.
+        Meanwhile other requests are served: guesses must not hold the threads of people who have a password.
         """
         if not self._queue.acquire(blocking=False):
             raise Overloaded

@@ -18,7 +18,7 @@ _MOST_OF_CLIENT = 50
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """What refusals of one kind have in common; ``target`` is JSON, ``client`` an address or a network of IPv6."""
+    """Key of refusals of one kind; ``target`` is JSON, ``client`` an address or a network of IPv6."""
 
     event: str
     reason: str | None

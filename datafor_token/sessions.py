@@ -202,7 +202,7 @@ class Sessions:
         proof = document.get("cookie_sha256")
         if proof is None:
             return document if len(cookie) == _HALF else None
-        # Whoever knows the name alone, as from a copy of the store, neither opens nor ends the session.
+        # The name alone, as in a copy of the store, neither opens nor ends the session.
         return document if hashlib.sha256(cookie.encode()).hexdigest() == proof else None
 
     def _read(self, name: str) -> Document | None:

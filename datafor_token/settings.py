@@ -218,7 +218,7 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
     Raises ``StartError`` with one sentence for every fault there is.
     """
     faults: list[str] = []
-    # Absolute: whoever changes the current folder later, and every parent of a path, then finds the same place.
+    # Absolute: the place stays the same when the current folder changes, and every path has a parent.
     folder = (config_dir or Path(environ.get(f"{ENVIRONMENT_PREFIX}CONFIG_DIR") or Settings.config_dir)).absolute()
     file = folder / "settings.toml"
     values = _from_file(file, faults) | _from_environment(environ, faults)

@@ -141,7 +141,7 @@ _DECODERS = (
 
 
 def _is_invisible(letter: str) -> bool:
-    """Whether a reader does not see a character, or takes it for a blank."""
+    """Return whether a reader does not see a character, or takes it for a blank."""
     return letter not in " \t\r\n" and unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 

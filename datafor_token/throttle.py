@@ -83,7 +83,7 @@ class Throttle:
             attempt.settle(right=right, seconds=_WINDOW)
 
     def _attempt(self, counts: Counts, name: str, address: str) -> "Attempt":
-        """What one attacker has in common: the name in any spelling, and the address or, for IPv6, its network."""
+        """Return an attempt, counted under the name in any spelling and the address or, for IPv6, its network."""
         client = addresses.client_of(address)
         names = self._hashed(f"\0{client}") if self._bound_names else None
         return Attempt(counts, self._hashed(f"{fold(name[:2048])}\0{client}"), names)

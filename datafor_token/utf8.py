@@ -21,7 +21,7 @@ def without_mark(data: bytes) -> bytes:
 
 
 def is_utf16(data: bytes) -> bool:
-    """Whether the bytes are UTF-16, as PowerShell and Notepad may write it: with a mark, or ASCII with NULs between."""
+    """Return whether the bytes are UTF-16, as PowerShell may write it: with a mark, or ASCII with NULs between."""
     return data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or (len(data) > 1 and data[:2].count(0) == 1)
 
 

@@ -184,7 +184,7 @@ def _hint(text: str) -> str:
 
 
 def _unwrapped(text: str) -> Iterator[tuple[str, str]]:
-    """What a token may be inside of, each with the text without it."""
+    """Yield the wrappings that a token may be pasted in, each with the text without it."""
     around = "this one has white space, quotes or the word Bearer around it"
     inside = _BEARER.sub("", text.strip().strip("\"'"), count=1).strip().strip("\"'").strip()
     yield around, inside

@@ -19,7 +19,7 @@ def init_app(app: Flask) -> None:
 
 
 def is_command() -> bool:
-    """Whether the ``flask`` command asks for the application, and not to serve it."""
+    """Return whether the ``flask`` command asks for the application, and not to serve it."""
     context = click.get_current_context(silent=True)
     if context is None or not isinstance(context.find_root().command, FlaskGroup):
         return False
@@ -27,6 +27,6 @@ def is_command() -> bool:
 
 
 def is_command_of_ours() -> bool:
-    """Whether ``flask`` looks for a command that it does not have itself, or for the names of all."""
+    """Return whether ``flask`` looks for a command that it does not have itself, or for the names of all."""
     context = click.get_current_context(silent=True)
     return context is not None and isinstance(context.command, FlaskGroup)

@@ -8,7 +8,7 @@ from datafor_token.openapi.answers import Answer, text
 
 
 class TargetMembers(Schema):
-    """What an event was about: names, a token's identifier, a hash where the user was not known."""
+    """Subject of an event: names, a token's identifier, a hash where the user was not known."""
 
     application = fields.String()
     user = fields.String()

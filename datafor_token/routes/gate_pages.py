@@ -20,7 +20,7 @@ _PAGE = Markup(
 _BUTTON = Markup('<form method="post"><button>{label}</button></form>\n')
 _LINK = Markup('<p><a href="{url}">{label}</a></p>\n')
 _TEXT = Markup("<p>{text}</p>\n")
-# The envelope's own sentence, which names what is wrong: for whoever made the link.
+# The envelope's own sentence, which names what is wrong: for the author of the link.
 _DETAIL = Markup('<p lang="en"><small>{status}: {message}</small></p>\n')
 _WORDS = {
     "en": {

@@ -111,7 +111,7 @@ class Index(Generic[T]):
         # After a write there is a second look, once the clock has gone on, and most writes change nothing of what is
         # kept here: then whatever was made of all records stays right, which takes as long to make as to look.
         if versions.keys() != self._all.keys() or any(self._all[key] != one for key, one in made.items()):
-            # A new one: whoever has the old one goes on reading it.
+            # A new one: other threads may still read the old one.
             same = (key for key, version in versions.items() if self._versions.get(key) == version)
             self._all = {key: self._all[key] for key in same if key in self._all} | made
         self._versions = versions

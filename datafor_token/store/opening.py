@@ -54,7 +54,7 @@ def open_store(
 
 
 def has_records(folder: Path) -> bool:
-    """Whether a data folder, which need not exist, has any record; raises ``StoreUnavailable`` where that is hidden."""
+    """Return whether a data folder has any record; it may be missing. Raises ``StoreUnavailable`` in an outage."""
     with outage(f"look into {folder}"):
         for collection in _OF_EVERY_STORE:
             try:
