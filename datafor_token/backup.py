@@ -64,17 +64,32 @@ def write(path: Path, records: Records, secrecy: Secrecy) -> int:
             f"the records are more than a backup may have ({_limits(LARGEST)}): copy the data folder instead"
         )
     data += _last_line(hmac.digest(secrecy.derived(_PURPOSE), data, hashlib.sha256)) + b"\n"
-    if path.exists() and not path.is_file():
-        raise Forbidden(f"{path} is no regular file")
-    temp = path.with_name(f".{path.name}-{os.getpid()}")
+    target = _target(path)
+    temp = target.with_name(f".{target.name}-{os.getpid()}")
     try:
         write_new(temp, gzip.compress(data))
-        temp.rename(path)
+        temp.rename(target)
     except (OSError, StoreUnavailable) as error:
         remove(temp)
-        raise Forbidden(f"{path} cannot be written") from error
-    sync_folder(path.parent)
+        reason = error.reason if isinstance(error, StoreUnavailable) else os.strerror(error.errno or 0)
+        raise Forbidden(f"{path} cannot be written: {reason}") from error
+    sync_folder(target.parent)
     return sum(collection != INSTANCE for collection, _ in kept)
+
+
+def _target(path: Path) -> Path:
+    """Return the file that a backup replaces: never a link, such as /dev/stdout, but what it leads to."""
+    try:
+        target = path.resolve()
+        # The kernel follows some links, such as those to a pipe or a deleted file, to what has no path.
+        is_there = path.exists()
+        is_replaceable = not is_there or (path.is_file() and target.exists() and target.samefile(path))
+    except (OSError, RuntimeError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "its links lead in a circle"
+        raise Forbidden(f"{path} cannot be written: {reason}") from None
+    if not is_replaceable or target.is_symlink():
+        raise Forbidden(f"{path} is not a regular file")
+    return target
 
 
 def read(path: Path, secrecy: Secrecy, *, unauthenticated: bool = False) -> Backup:
@@ -151,7 +166,7 @@ class _Reading:
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines of all records, and at their end know whether they are authentic."""
         lines = _lines_of(self._path, self._file, self._largest)
-        header_line = next(lines)
+        header_line = next(lines, b"")
         self._read_header(header_line)
         code = hmac.new(self._secrecy.derived(_PURPOSE, self.key), header_line + b"\n", hashlib.sha256)
         before: bytes | None = None
