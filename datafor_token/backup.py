@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from datafor_token import applications, strict_json, users
 from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
-from datafor_token.identity import is_identifier
+from datafor_token.identity import is_identifier, record_of
 from datafor_token.names import fold
 from datafor_token.revocations import COLLECTION as REVOCATIONS
 from datafor_token.sealing import Sealer
@@ -265,6 +265,23 @@ def under_present_key(backup: Backup, secrecy: Secrecy) -> Records:
         # The revocations of a backup may be named under any of them.
         records.append((INSTANCE, secrecy.former(None)))
     return records
+
+
+def identified(records: Records, known: str | None, path: Path, file: Path) -> Records:
+    """Return the records of a backup with the identifier of this service's store, for those that have none.
+
+    Raises ``Forbidden`` for a backup (``path``) of another store than the ``known`` one, which ``file`` names.
+    """
+    found = next((str(one["identifier"]) for collection, one in records if is_identifier(collection, one)), None)
+    if known is None or found == known:
+        return records
+    if found is not None:
+        raise Forbidden(
+            f"{path} is a backup of the store {found}, and {file} says that the store of this service is {known}: name"
+            f" the folders that you mean (DATAFOR_TOKEN_CONFIG_DIR, DATAFOR_TOKEN_DATA_DIR); to replace the store of"
+            f" this service on purpose, remove {file}, then restore again"
+        )
+    return [*records, (INSTANCE, record_of(known))]
 
 
 def merged(present: Records, kept: Records) -> Records:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datafor_token import logs
 from datafor_token.errors import RecordDamaged, StoreNotReady, StoreUnavailable
-from datafor_token.store.base import AlreadyThere, Store
+from datafor_token.store.base import AlreadyThere, Document, Store
 from datafor_token.store.disk import outage, remove, sync_folder, write_new
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,26 @@ def is_identifier(collection: str, document: object) -> bool:
     return isinstance(identifier, str) and _IDENTIFIER.fullmatch(identifier) is not None
 
 
+def record_of(identifier: str) -> Document:
+    """Return the record that holds a store's identifier."""
+    return {"format": 1, "name": RECORD, "identifier": identifier}
+
+
+def known_identifier(config_dir: Path) -> str | None:
+    """Return the identifier in the configuration folder; raise ``StoreNotReady`` for a file that is none."""
+    file = config_dir / FILE
+    try:
+        text = file.read_text("utf-8-sig").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise StoreNotReady(f"{file} cannot be read: {reason}") from None
+    if not _IDENTIFIER.fullmatch(text):
+        raise StoreNotReady(f"{file} is not the identifier of a store: put it back from a backup, or remove it")
+    return text
+
+
 class Identity:
     """The identifier of one store and one configuration folder.
 
@@ -50,7 +70,7 @@ class Identity:
         self._config_dir = config_dir
         self._place = place
         # In this order: another server that begins this store at the same time writes them the other way round.
-        self._known = self._in_config()
+        self._known = known_identifier(config_dir)
         with outage(f"look into {config_dir}"):
             traces = [name for name in _TRACES if (config_dir / name).exists()]
             self._traces = [] if (config_dir / _LAST).exists() else traces
@@ -121,8 +141,7 @@ class Identity:
     def _make(self) -> str:
         if self._present is None:
             with contextlib.suppress(AlreadyThere):
-                document = {"format": 1, "name": RECORD, "identifier": secrets.token_hex(16)}
-                self._store.create(COLLECTION, document)
+                self._store.create(COLLECTION, record_of(secrets.token_hex(16)))
             # Of another server that was faster, perhaps.
             self._present = self._in_store()
         return self._present or ""
@@ -134,19 +153,6 @@ class Identity:
         if not is_identifier(COLLECTION, document):
             raise RecordDamaged(reason="the record of the store's identifier is not one")
         return str(document["identifier"])
-
-    def _in_config(self) -> str | None:
-        file = self._config_dir / FILE
-        try:
-            text = file.read_text("utf-8-sig").strip()
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise StoreNotReady(f"{file} cannot be read: {reason}") from None
-        if not _IDENTIFIER.fullmatch(text):
-            raise StoreNotReady(f"{file} is not the identifier of a store: put it back from a backup, or remove it")
-        return text
 
 
 def _write(path: Path, identifier: str) -> None:

@@ -24,6 +24,7 @@ from datafor_token.store.base import AlreadyThere, Document, Store
 from datafor_token.store.disk import sync
 
 KEY_FILE = "secret_key"
+KEY_VARIABLE = "DATAFOR_TOKEN_SECRET_KEY"
 COLLECTION = "instance"
 RECORD = "key"
 FORMER = "former_keys"
@@ -155,15 +156,15 @@ def load_keys(config_dir: Path, environ: Mapping[str, str]) -> Secrecy:
 
 def check_keys(config_dir: Path, environ: Mapping[str, str]) -> None:
     """Raise ``StartError`` for keys that are none, where there are any yet: before a first start creates anything."""
-    if "DATAFOR_TOKEN_SECRET_KEY" in environ or os.path.lexists(config_dir / KEY_FILE):
+    if KEY_VARIABLE in environ or os.path.lexists(config_dir / KEY_FILE):
         load_keys(config_dir, environ)
 
 
 def _loaded(config_dir: Path, environ: Mapping[str, str], *, may_make: bool) -> tuple[Secrecy, str]:
     """The keys, and where they come from."""
-    given = environ.get("DATAFOR_TOKEN_SECRET_KEY")
+    given = environ.get(KEY_VARIABLE)
     if given is not None:
-        return Secrecy(_parsed(given.split(","), "DATAFOR_TOKEN_SECRET_KEY")), "DATAFOR_TOKEN_SECRET_KEY"
+        return Secrecy(_parsed(given.split(","), KEY_VARIABLE)), KEY_VARIABLE
     path = config_dir / KEY_FILE
     return Secrecy(_from_file(path, may_make=may_make)), str(path)
 

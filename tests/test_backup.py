@@ -362,6 +362,7 @@ class TestKeys:
         for path in service.settings.data_dir.rglob("*.json"):
             path.unlink()
         service.start(NEW, OLD)
+        (service.settings.config_dir / "store_id").unlink()
         said = service.run("store", "restore", str(file), "--yes")
         assert Secrecy(KEYS[:1]).identifier in said
         caller = service.start(NEW)
@@ -382,6 +383,7 @@ class TestKeys:
         for path in service.settings.data_dir.rglob("*.json"):
             path.unlink()
         service.start(NEW)
+        (service.settings.config_dir / "store_id").unlink()
         service.run("store", "restore", str(file), "--yes")
         caller = service.start(NEW)
         assert caller.get(CHECK, {"Authorization": f"Bearer {text}"}).status_code == 401

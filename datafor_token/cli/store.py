@@ -15,9 +15,10 @@ from datafor_token.cli.database import init, migrate
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_option
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.events import Event, Kind
-from datafor_token.identity import Identity
+from datafor_token.identity import FILE as STORE_ID
+from datafor_token.identity import Identity, known_identifier
 from datafor_token.sealing import Sealer
-from datafor_token.secrecy import Secrecy, load_keys, note_key
+from datafor_token.secrecy import KEY_FILE, KEY_VARIABLE, Secrecy, load_keys, note_key
 from datafor_token.services import Beginning, open_services, present_settings, services
 from datafor_token.store import snapshots
 from datafor_token.store.base import Document
@@ -108,10 +109,15 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     # Before anything is created: what the backup's key does not open must not leave a store with another key.
     beginning = Beginning.COMMAND if has_records(settings.data_dir) else Beginning.RESTORE
     is_new = beginning is Beginning.RESTORE
-    secrecy = load_keys(settings.config_dir, os.environ) if is_new else open_services(beginning).secrecy
+    secrecy = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(beginning).secrecy
     found = backup.read(file, secrecy, unauthenticated=unauthenticated)
     _check_all(found.records, secrecy)
-    kept = backup.under_present_key(found, secrecy)
+    kept = backup.identified(
+        backup.under_present_key(found, secrecy),
+        known_identifier(settings.config_dir),
+        file,
+        settings.config_dir / STORE_ID,
+    )
     present = [] if is_new else snapshots.take(_files(""), without_damaged=True)
     changes = backup.changes(present, backup.merged(present, kept), secrecy)
     if not found.is_authentic:
@@ -121,6 +127,8 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
         )
     if found.key != secrecy.identifier:
         echo(f"It was written with the former key {found.key}: its secrets are encrypted with {secrecy.identifier} now")
+    if is_new:
+        echo(f"There is no store in {settings.data_dir} yet: this begins one there")
     _name(changes)
     said = ", ".join(f"{number} {what}" for what, number in changes.counts.items())
     if dry_run:
@@ -139,6 +147,14 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
         )
     Identity(files, settings.config_dir, str(settings.data_dir)).keep()
     echo(said)
+
+
+def _keys_of_a_new_host(config_dir: Path) -> Secrecy:
+    if KEY_VARIABLE not in os.environ and not os.path.lexists(config_dir / KEY_FILE):
+        raise Forbidden(
+            f"{config_dir / KEY_FILE} is missing: copy the key of the backup (config/secret_key) there first"
+        )
+    return load_keys(config_dir, os.environ)
 
 
 def _name(changes: backup.Changes) -> None:
@@ -181,7 +197,9 @@ def rekey() -> None:
     except StoreUnavailable as error:
         echo(f"{error.message}: {error.reason}; run it again", err=True)
         sys.exit(UNAVAILABLE)
-    echo(f"{len(listing.entries)} applications are encrypted with the key {services().secrecy.identifier}")
+    number = len(listing.entries)
+    what = "1 application is" if number == 1 else f"{number} applications are"
+    echo(f"{what} encrypted with the key {services().secrecy.identifier}")
 
 
 def _files(instead: str) -> FileStore:
@@ -252,9 +270,9 @@ def _check_all(kept: backup.Records, secrecy: Secrecy) -> None:
         try:
             found = [_read(collection, document, secrecy) for collection, document in progress]
         except RecordDamaged as error:
-            raise Forbidden(f"there is a record in it that is none: {error.reason}") from None
+            raise Forbidden(f"it holds a record that is not valid: {error.reason}") from None
     if not any(isinstance(one, users.User) and one.administers for one in found):
-        raise Forbidden("there is no enabled Administrator in it")
+        raise Forbidden("it holds no enabled Administrator")
 
 
 def _read(collection: str, document: Document, secrecy: Secrecy) -> applications.Application | users.User | None:

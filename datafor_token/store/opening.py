@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FILE = "file"
 _OF_EVERY_STORE = ("instance", "users", "applications")  # collections
+# The first record that a restore writes: a store that has no other one was never complete.
+_FIRST_OF_A_RESTORE = Path("instance", "key.json")
 
 
 def open_store(
@@ -54,11 +56,15 @@ def open_store(
 
 
 def has_records(folder: Path) -> bool:
-    """Return whether a data folder has any record; it may be missing. Raises ``StoreUnavailable`` in an outage."""
+    """Return whether a data folder, which need not exist, holds a store; raise ``StoreUnavailable`` if that is hidden.
+
+    What a first restore left that was killed does not count, so that it can be repeated.
+    """
     with outage(f"look into {folder}"):
         for collection in _OF_EVERY_STORE:
             try:
-                if any(name.endswith(".json") for name in os.listdir(folder / collection)):  # noqa: PTH208 - one call
+                names = os.listdir(folder / collection)  # noqa: PTH208 - one call
+                if any(name.endswith(".json") and Path(collection, name) != _FIRST_OF_A_RESTORE for name in names):
                     return True
             except (FileNotFoundError, NotADirectoryError):
                 continue
