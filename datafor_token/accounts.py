@@ -101,10 +101,20 @@ class Accounts:
         Raises ``InvalidInput``, which names ``field``, for a password that breaks the rules.
         """
         hashed = self._users.hashed(self._checked_password(name, password, field))
-        user = self.change(name, judged=judged, password=hashed)
-        if fold(user.name) == fold(FIRST_USER):
+        replaces_first = fold(name) == fold(FIRST_USER) and self._has_first_password(name)
+        self.change(name, judged=judged, password=hashed)
+        if replaces_first:
             with contextlib.suppress(OSError):
                 (self._settings.config_dir / PASSWORD_FILE).unlink(missing_ok=True)
+
+    def _has_first_password(self, name: str) -> bool:
+        """Return whether the file with the first password is about this store's user, not about another store's."""
+        try:
+            text = (self._settings.config_dir / PASSWORD_FILE).read_text("utf-8").strip()
+        except (OSError, ValueError):
+            return False
+        user = self._users.get(name)
+        return user is not None and self._users.is_password(user, text)
 
     def change_own_password(self, user: User, old: str, new: str, address: str) -> None:
         """The same by the user; raises ``WrongPassword`` when ``old`` is not the present one."""

@@ -193,6 +193,16 @@ class Users:
         """What is kept of a password."""
         return self._passwords.hash(password)
 
+    def is_password(self, user: User, password: str) -> bool:
+        """Return whether a password that is no guess, and so is not counted, is the user's; for a damaged hash, no."""
+        if not user.password:
+            return False
+        try:
+            with self._passwords.slot():
+                return self._passwords.match(user.password, password)
+        except RecordDamaged:
+            return False
+
     def create(self, user: User, password: str, application: str | None = None) -> User:
         """Keep a new user, with that password if there is one; raise ``AlreadyThere`` where the name is taken.
 

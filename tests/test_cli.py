@@ -185,12 +185,26 @@ class TestUsers:
         """When the password of admin is changed, the file with the first one is removed."""
         file = settings.config_dir / "initial_admin_password"
         for change in ("command", "call"):
-            file.write_text("x")
+            file.write_text(f"{ADMIN_PASSWORD if change == 'command' else 'the next one'}\n")
             if change == "command":
                 shell.done("user", "passwd", "admin", put="the next one")
             else:
                 caller.post(PASSWORD, {"old": "the next one", "new": "the last one"}, basic("admin", "the next one"))
             assert not file.exists()
+
+    def test_the_first_password_of_another_store_stays(
+        self, shell: Shell, settings: Settings, caller: Caller, app: Flask
+    ) -> None:
+        """A file whose password is not the one that is replaced, as in a copy of the store, is left where it is."""
+        file = settings.config_dir / "initial_admin_password"
+        for content in (b"of another store\n", b"", b"\xff"):
+            file.write_bytes(content)
+            shell.done("user", "passwd", "admin", put="the next one")
+            assert file.read_bytes() == content
+        shell.done("user", "add", "lena", put="lena's own password")
+        file.write_text("lena's own password")
+        shell.done("user", "passwd", "lena", put="the next one")
+        assert file.exists()
 
     def test_one_of_two_administrators_stays(self, shell: Shell, app: Flask) -> None:
         """Two Administrators who disable each other at the same moment: one stays."""
