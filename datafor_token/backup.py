@@ -292,11 +292,17 @@ def merged(present: Records, kept: Records) -> Records:
 
 
 class Changes(NamedTuple):
-    """What a restore would change: names first of what gives access, each with the fields that differ; then counts."""
+    """Changes that a restore would make: names of what gives access, with the fields that differ; names; counts.
+
+    Of deleted users each Administrator comes first, and is marked. Sessions and one-time links always end, and are
+    not counted.
+    """
 
     administrators: Sequence[str]
     users: Sequence[tuple[str, Sequence[str]]]
     applications: Sequence[tuple[str, Sequence[str]]]
+    deleted_users: Sequence[str]
+    deleted_applications: Sequence[str]
     counts: dict[str, int]
 
 
@@ -323,12 +329,28 @@ def changes(present: Records, after: Records, secrecy: Secrecy) -> Changes:
         "changed": sum(old[key] != new[key] for key in new.keys() & old.keys()),
         "deleted": len(old.keys() - new.keys()),
     }
-    return Changes(administrators, changed_users, changed_applications, counts)
+    gone = [old[key] for key in sorted(old.keys() - new.keys()) if key[0] == users.COLLECTION]
+    return Changes(
+        administrators,
+        changed_users,
+        changed_applications,
+        [
+            *(f"{one['name']} (Administrator)" for one in gone if _administers(one)),
+            *(one["name"] for one in gone if not _administers(one)),
+        ],
+        [old[key]["name"] for key in sorted(old.keys() - new.keys()) if key[0] == applications.COLLECTION],
+        counts,
+    )
 
 
 def _by_name(records: Records) -> dict[tuple[str, str], Document]:
-    # Without what the service stores about itself.
-    return {(one, fold(document["name"])): document for one, document in records if one != INSTANCE}
+    # Without what the service stores about itself, and what no backup has.
+    return {(one, fold(document["name"])): document for one, document in records if one in _KEPT}
+
+
+def _administers(document: Document) -> bool:
+    user = _user(document)
+    return user is not None and user.administers
 
 
 def _user(document: Document | None) -> users.User | None:

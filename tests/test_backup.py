@@ -180,6 +180,24 @@ def test_what_gives_access_is_named(service: Service, file: Path, name: str, cha
     assert len(service.run("store", "restore", str(file), "--unauthenticated", "--yes").splitlines()) == 1
 
 
+def test_what_is_removed_is_named(service: Service, file: Path) -> None:
+    """A restore names deleted users, Administrators first, and applications; sessions that end are not counted."""
+    caller = filled(service)
+    service.run("store", "backup", str(file))
+    service.run("user", "add", "Anna", put="a-long-password")
+    service.run("user", "add", "zoe", "--type", "Administrator", put="a-long-password")
+    caller.post("update", application(name="CRM", secret=STRONG_SECRET))
+    login = {"username": "admin", "password": ADMIN_PASSWORD}
+    assert caller.post(f"{EXTENSION}/auth/login", login, headers={}).status_code == 200
+    said = service.run("store", "restore", str(file), "--dry-run").splitlines()
+    assert said == [
+        "Deleted users: zoe (Administrator), Anna",
+        "Deleted applications: CRM",
+        "would be: 0 created, 0 changed, 3 deleted",
+    ]
+    assert service.run("store", "restore", str(file), "--yes").splitlines()[:2] == said[:2]
+
+
 def test_a_long_list_is_cut(service: Service, file: Path) -> None:
     """Of very many names the first fifty are shown, and the number of the others."""
     filled(service)

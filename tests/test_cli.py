@@ -192,9 +192,7 @@ class TestUsers:
                 caller.post(PASSWORD, {"old": "the next one", "new": "the last one"}, basic("admin", "the next one"))
             assert not file.exists()
 
-    def test_the_first_password_of_another_store_stays(
-        self, shell: Shell, settings: Settings, caller: Caller, app: Flask
-    ) -> None:
+    def test_the_first_password_of_another_store_stays(self, shell: Shell, settings: Settings) -> None:
         """A file whose password is not the one that is replaced, as in a copy of the store, is left where it is."""
         file = settings.config_dir / "initial_admin_password"
         for content in (b"of another store\n", b"", b"\xff"):
@@ -781,7 +779,10 @@ class TestStore:
         caller.post("update", application(name="New"))
         caller.post("revoke", {"token": token(claims())})
         said = shell.done("store", "restore", str(file), "--dry-run")
-        assert said == "Changed applications: ERP (new)\nwould be: 1 created, 1 changed, 2 deleted\n"
+        assert (
+            said
+            == "Changed applications: ERP (new)\nDeleted applications: New\nwould be: 1 created, 1 changed, 1 deleted\n"
+        )
         assert len(caller.get("list").json["data"]) == 2
         assert "give --yes" in shell.refused("store", "restore", str(file))
         shell.done("store", "restore", str(file), "--yes")

@@ -97,9 +97,9 @@ def make_backup(file: Path) -> None:
 def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> None:
     """Put a backup back, all or nothing. All sessions and one-time links end; revoked tokens stay revoked.
 
-    Says first which Administrators it would add, and which passwords and secrets it would change. A backup that was
-    changed after it was written is refused. Where there is no store yet, as on a new host, put the service's
-    config/secret_key there first.
+    Says first which Administrators it would add, which passwords and secrets it would change, and which users and
+    applications it would remove. A backup that was changed after it was written is refused. Where there is no store
+    yet, as on a new host, put the service's config/secret_key there first.
 
     Example: flask store restore /backup/datafor_token.gz --dry-run
     """
@@ -158,10 +158,12 @@ def _keys_of_a_new_host(config_dir: Path) -> Secrecy:
 
 
 def _name(changes: backup.Changes) -> None:
-    """Name what a restore would give access to: new Administrators first."""
+    """Name what a restore would give access to, new Administrators first, and what it would remove."""
     _listed("New Administrators", changes.administrators)
     for label, found in (("Changed users", changes.users), ("Changed applications", changes.applications)):
         _listed(label, [f"{name} ({', '.join(fields)})" for name, fields in found])
+    _listed("Deleted users", changes.deleted_users)
+    _listed("Deleted applications", changes.deleted_applications)
 
 
 def _listed(label: str, texts: Sequence[str]) -> None:
