@@ -49,7 +49,7 @@ from datafor_token.signin import SignIn
 from datafor_token.store.base import ByRequest
 from datafor_token.store.files import FileStore
 from datafor_token.store.metered import Metered
-from datafor_token.store.opening import open_store, place_of
+from datafor_token.store.opening import is_new, open_store, place_of
 from datafor_token.throttle import Throttle
 
 __version__ = "0.1.0"
@@ -179,6 +179,12 @@ def _assemble(
     metrics = Metrics(__version__, COLLECTIONS)
     try:
         may_make = beginning is not Beginning.COMMAND
+        # Before the look for a store: another server that begins it writes to the configuration folder last.
+        configured = identity.Identity(None, settings.config_dir, place_of(settings))
+        if is_server and is_new(settings):
+            # Before any folder is created: it may be a mount point that is not mounted.
+            configured.check_begins()
+            secrecy.check_keys(settings.config_dir, os.environ)
         opened = open_store(settings, COLLECTIONS, waited=metrics.lock_waited, may_make=may_make)
         store = Metered(opened, metrics.store_operation, metrics.store_failure)
         migration.check_whole(store)

@@ -65,7 +65,8 @@ class Identity:
     this is not the store of this configuration folder.
     """
 
-    def __init__(self, store: Store, config_dir: Path, place: str) -> None:
+    def __init__(self, store: Store | None, config_dir: Path, place: str) -> None:
+        """``store`` is ``None`` where nothing of it exists yet, and nothing may be created before the check."""
         self._store = store
         self._config_dir = config_dir
         self._place = place
@@ -78,6 +79,8 @@ class Identity:
 
     @functools.cached_property
     def _is_empty(self) -> bool:
+        if self._store is None:
+            return True
         return all(next(iter(self._store.documents(collection)), None) is None for collection in _RECORDS)
 
     @property
@@ -139,7 +142,7 @@ class Identity:
             log.warning(logs.event(event="identifier of the store not written", file=file, reason=reason))
 
     def _make(self) -> str:
-        if self._present is None:
+        if self._present is None and self._store is not None:
             with contextlib.suppress(AlreadyThere):
                 self._store.create(COLLECTION, record_of(secrets.token_hex(16)))
             # Of another server that was faster, perhaps.
@@ -147,7 +150,7 @@ class Identity:
         return self._present or ""
 
     def _in_store(self) -> str | None:
-        document = self._store.get(COLLECTION, RECORD)
+        document = None if self._store is None else self._store.get(COLLECTION, RECORD)
         if document is None:
             return None
         if not is_identifier(COLLECTION, document):

@@ -253,6 +253,25 @@ class TestIdentifier:
         assert (settings.config_dir / "initial_admin_password").read_text() != password
         assert [one.name for one in records_in(settings.data_dir, "users")] == ["admin"]
 
+    @pytest.mark.file_store
+    @pytest.mark.parametrize("kind", ["missing", "empty", "with an empty key", "of the version before"])
+    def test_a_refused_start_creates_nothing(self, start: Callable[..., Flask], settings: Settings, kind: str) -> None:
+        """Where a start is refused, as on a mount point that is not mounted, no folder is created."""
+        start()
+        shutil.rmtree(settings.data_dir)
+        if kind != "missing":
+            settings.data_dir.mkdir()
+        if kind == "of the version before":
+            for name in ("store_id", ".last_store_id"):
+                (settings.config_dir / name).unlink()
+        if kind == "with an empty key":
+            (settings.config_dir / "store_id").unlink()
+            (settings.config_dir / "secret_key").write_text("")
+        before = everything(settings.config_dir.parent)
+        with pytest.raises(StartError):
+            start()
+        assert everything(settings.config_dir.parent) == before
+
     def test_another_store_is_refused(self, start: Callable[..., Flask], settings: Settings) -> None:
         """A store with another identifier, or with records and none, is not the one of this configuration folder."""
         start()

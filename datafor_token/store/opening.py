@@ -12,7 +12,7 @@ from datafor_token.settings import Settings
 from datafor_token.store.base import Store
 from datafor_token.store.disk import make_folder, outage
 from datafor_token.store.files import FileStore
-from datafor_token.store.restoring import finish_at_start
+from datafor_token.store.restoring import READY, finish_at_start
 
 if TYPE_CHECKING:
     from datafor_token.store.sql_engine import Database
@@ -69,6 +69,11 @@ def has_records(folder: Path) -> bool:
             except (FileNotFoundError, NotADirectoryError):
                 continue
     return False
+
+
+def is_new(settings: Settings) -> bool:
+    """Return whether the store is a data folder without a store, nor one that only waits for a restore's last step."""
+    return settings.store == FILE and not (settings.data_dir / READY).exists() and not has_records(settings.data_dir)
 
 
 def make_tables(settings: Settings) -> bool:
