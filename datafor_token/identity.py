@@ -94,9 +94,15 @@ class Identity:
             return
         file = self._config_dir / FILE
         found = "which has no identifier" if self._present is None else f"whose identifier is {self._present}"
+        if self._present is None and self._is_empty:
+            way_out = f"to begin anew on purpose, remove {file}"
+        else:
+            way_out = f"to use the records that are there, remove {file}: they stay as they are"
+            if self._present is None:
+                way_out += ", and the next start gives the store a new identifier"
         raise StoreNotReady(
             f"{file} says that the store of this service is {self._known}, but this is {self._place}, {found}: put the"
-            f" right one there, or name it (DATAFOR_TOKEN_DATA_DIR, STORE); to begin anew on purpose, remove {file}"
+            f" right one there, or name it (DATAFOR_TOKEN_DATA_DIR, STORE); {way_out}"
         )
 
     def check_exists(self) -> None:
@@ -150,12 +156,22 @@ class Identity:
         return self._present or ""
 
     def _in_store(self) -> str | None:
-        document = None if self._store is None else self._store.get(COLLECTION, RECORD)
-        if document is None:
-            return None
-        if not is_identifier(COLLECTION, document):
-            raise RecordDamaged(reason="the record of the store's identifier is not one")
-        return str(document["identifier"])
+        try:
+            document = None if self._store is None else self._store.get(COLLECTION, RECORD)
+            if document is None:
+                return None
+            if not is_identifier(COLLECTION, document):
+                raise RecordDamaged(reason=f"{COLLECTION}/{RECORD} does not hold the identifier of a store")
+            return str(document["identifier"])
+        except RecordDamaged as error:
+            if isinstance(error.__cause__, OSError):
+                # It cannot be read at the moment: that is no reason to remove it.
+                raise
+            raise StoreNotReady(
+                f"{self._place}: {error.reason}: put this record back from a copy, or remove it and"
+                f" {self._config_dir / FILE}: all other records stay, and the next start gives the store a new"
+                " identifier"
+            ) from None
 
 
 def _write(path: Path, identifier: str) -> None:

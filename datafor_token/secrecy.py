@@ -127,7 +127,7 @@ def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store, *, 
     ``may_make``: whether a key may be made where there is none yet, and what is missing be noted; not by a command.
     The rest is as in ``load_keys``.
     """
-    record = store.get(COLLECTION, RECORD)
+    record = _noted(store)
     used = _used(store, record)
     secrecy, origin = _loaded(config_dir, environ, may_make=may_make and not used)
     if may_make:
@@ -143,6 +143,20 @@ def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store, *, 
         with contextlib.suppress(AlreadyThere):
             note_key(store, secrecy, first=True)
     return secrecy
+
+
+def _noted(store: Store) -> Document | None:
+    """Return the record of the key in use; raise ``RecordDamaged`` with a way out."""
+    try:
+        return store.get(COLLECTION, RECORD)
+    except RecordDamaged as error:
+        if isinstance(error.__cause__, OSError):
+            # It cannot be read at the moment: that is no reason to remove it.
+            raise
+        raise RecordDamaged(
+            reason=f"{error.reason}: put this record back from a copy, or remove it: all other records stay, and the"
+            " next start writes it again, if the present key opens the secrets of the applications"
+        ) from None
 
 
 def load_keys(config_dir: Path, environ: Mapping[str, str]) -> Secrecy:

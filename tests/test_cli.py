@@ -1,5 +1,6 @@
 """Every command, once right and once wrong, in a pipe and on a terminal."""
 
+import errno
 import gzip
 import json
 import os
@@ -659,6 +660,37 @@ class TestStore:
         assert shell.done("store", "check") == "All records are whole\n"
         assert sorted(path.read_bytes() for path in (data / "damaged").iterdir()) == sorted(damaged.values())
         assert len(caller.get("list").json["data"]) == 2
+
+    @pytest.mark.file_store
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE])
+    def test_what_cannot_be_read_is_not_damaged(
+        self, shell: Shell, caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """A record that the system does not let be read is an outage: exit code 3, a sentence, and it stays."""
+        self.fill(caller)
+        file = settings.data_dir / "applications" / "erp.json"
+        whole = os.open
+
+        def refused(path: Any, *rest: Any, **named: Any) -> int:
+            if str(path) == str(file):
+                raise OSError(number, os.strerror(number))
+            return whole(path, *rest, **named)
+
+        for options in ((), ("--repair",)):
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "open", refused)
+                said = shell.refused("store", "check", *options, code=3)
+            assert f"cannot read applications/erp.json: {os.strerror(number)}" in said
+            assert file.exists()
+        assert shell.done("store", "check") == "All records are whole\n"
+
+    @pytest.mark.file_store
+    def test_repair_moves_links_aside(self, shell: Shell, settings: Settings) -> None:
+        """A link or a folder in a record's place is damage, and moved aside."""
+        (settings.data_dir / "applications" / "link.json").symlink_to("/nowhere")
+        (settings.data_dir / "applications" / "folder.json").mkdir()
+        shell.done("store", "check", "--repair")
+        assert len(list((settings.data_dir / "damaged").iterdir())) == 2
 
     @pytest.mark.file_store
     def test_repair_keeps_what_it_moved_before(self, shell: Shell, settings: Settings) -> None:

@@ -253,6 +253,32 @@ class TestIdentifier:
         assert (settings.config_dir / "initial_admin_password").read_text() != password
         assert [one.name for one in records_in(settings.data_dir, "users")] == ["admin"]
 
+    @pytest.mark.parametrize("name", ["store", "key"])
+    @pytest.mark.parametrize("content", ["", "{", '{"name": "%s", "identifier": 5}', '{"name": "other"}'])
+    def test_a_damaged_record_has_a_way_out(
+        self, start: Callable[..., Flask], settings: Settings, name: str, content: str
+    ) -> None:
+        """The refusal names the damaged record and what to remove, and after that the service starts with its users."""
+        start()
+        record = Record(settings.data_dir, "instance", name)
+        record.write_text(content.replace("%s", name))
+        if name == "key" and "5" in content:
+            # A record of the key that names none is written again from what the applications say.
+            start()
+            return
+        with pytest.raises(StoreNotReady, match=f"instance/{name}") as caught:
+            start()
+        assert "all other records stay" in str(caught.value)
+        record.unlink()
+        if name == "store":
+            assert str(settings.config_dir / "store_id") in str(caught.value)
+            with pytest.raises(StoreNotReady, match="they stay as they are, and the next start gives"):
+                start()
+            (settings.config_dir / "store_id").unlink()
+        app = start("")
+        assert app.test_client().get(DETAIL, headers=basic()).status_code == 200
+        assert Record(settings.data_dir, "instance", name).exists()
+
     @pytest.mark.file_store
     @pytest.mark.parametrize("kind", ["missing", "empty", "with an empty key", "of the version before"])
     def test_a_refused_start_creates_nothing(self, start: Callable[..., Flask], settings: Settings, kind: str) -> None:

@@ -1,5 +1,6 @@
 """``flask store``: look after the stored records."""
 
+import errno
 import os
 import secrets
 import sys
@@ -33,6 +34,8 @@ for command in (init, migrate):
 
 _One = TypeVar("_One")
 _ASIDE = "damaged"
+# Only these say that no record is there, but a link, a folder or a device.
+_NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV})
 _MANY = 1000  # records, above which progress is shown
 _MOST_NAMED = 50
 
@@ -256,7 +259,13 @@ def _judged(files: FileStore) -> Iterator[tuple[Path, str]]:
 
 
 def _fault(collection: str, found: Document | RecordDamaged, secrecy: Secrecy) -> str:
-    """Why a record is none of its collection; the empty text where it is one."""
+    """Why a record is none of its collection; the empty text where it is one.
+
+    Raises ``StoreUnavailable`` for one that cannot be read at the moment: it may be sound, and must not be moved aside.
+    """
+    cause = found.__cause__ if isinstance(found, RecordDamaged) else None
+    if isinstance(found, RecordDamaged) and isinstance(cause, OSError) and cause.errno not in _NO_FILE:
+        raise StoreUnavailable(reason=found.reason)
     try:
         if isinstance(found, RecordDamaged):
             raise found
