@@ -1,5 +1,6 @@
 """Every command, once right and once wrong, in a pipe and on a terminal."""
 
+import base64
 import errno
 import gzip
 import json
@@ -549,6 +550,61 @@ class TestTokens:
         assert f"{NOW - 86400} (2024-08-05 07:31:56 UTC, 1 d ago)" in said
         assert json.loads(shell.done("token", "decode", "--json", token(claims())))["claims"]["loginname"] == "lena"
         assert "three parts" in shell.refused("token", "decode", put="x")
+
+    @pytest.mark.parametrize(
+        ("header", "more", "says"),
+        [
+            ({"alg": "HS256", "typ": "at+jwt"}, {}, "typ"),
+            ({"alg": "none"}, {}, "no signature"),
+            ({"alg": "HS256", "cty": "JWT"}, {}, "cty"),
+            ({"alg": "HS256"}, {"big": 2**70}, "payload"),
+            ({}, {"exp": NOW, "nested": {"a": [1]}}, "no alg"),
+        ],
+    )
+    def test_decode_of_what_is_not_accepted(
+        self, shell: Shell, header: dict[str, Any], more: dict[str, Any], says: str
+    ) -> None:
+        """Any two or three parts with JSON objects are shown, with the reason why this service refuses the token."""
+        header_part, payload_part = (
+            base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=")
+            for one in (header, {"loginname": "lena", **more})
+        )
+        endings = (".", "") if header.get("alg") == "none" else (".c2ln",)
+        for ending in endings:
+            result = shell("token", "decode", "--json", put=f"{header_part}.{payload_part}{ending}")
+            assert result.exit_code == 0, result.output
+            shown = json.loads(result.stdout)
+            assert (shown["header"], shown["claims"]) == (header, {"loginname": "lena", **more})
+            assert shown["identifiers"] == []
+            assert result.stderr.startswith("this service does not accept it: ")
+            assert says in result.stderr or ending == ""
+            assert "loginname" in shell("token", "decode", put=f"{header_part}.{payload_part}{ending}").stdout
+
+    @pytest.mark.parametrize("before", ["Bearer ", "bearer\n ", "Authorization: Bearer ", " \t"])
+    def test_decode_of_a_header(self, shell: Shell, before: str) -> None:
+        """The words of an Authorization header and white space around or inside the token are ignored."""
+        text = token(claims())
+        said = json.loads(shell.done("token", "decode", "--json", put=f"{before}{text[:20]}\n{text[20:]}\n"))
+        assert said["claims"]["loginname"] == "lena"
+        assert len(said["identifiers"]) == 1
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "Bearer",
+            "a.b",
+            "e30",
+            "e30.W10.x",
+            "W10.e30.",
+            "e30.e30.e30.e30.e30",
+            "e30.\xff.",
+            "e30." + "e30" * 4000,
+        ],
+    )
+    def test_decode_of_nonsense(self, shell: Shell, text: str) -> None:
+        """Other text is refused in one line."""
+        assert len(shell.refused("token", "decode", put=text).splitlines()) == 1
 
     def test_decode_of_a_hostile_token(self, shell: Shell) -> None:
         """Nothing in a token moves the cursor, begins a line of its own, or is taken for another number."""

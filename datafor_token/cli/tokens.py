@@ -1,7 +1,10 @@
 """``flask token``: issue tokens, look into them, say why one is refused, revoke them."""
 
+import base64
 import datetime as dt
+import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -67,29 +70,65 @@ def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
 @click.argument("text", metavar="[TOKEN]", required=False)
 @json_option
 def decode(text: str | None, *, as_json: bool) -> None:
-    """Show the header and claims of any token, with times in words, and its identifier in the audit log.
+    """Show the header and claims of any signed or unsigned JWT, with times in words, and its audit log identifier.
 
-    Nothing is verified. There are several identifiers when the service's key was changed.
+    Nothing is verified. "Bearer" in front of the token and white space are ignored. There are several identifiers when
+    the service's key was changed, and none for a token that this service does not read; the reason is printed.
 
     Example: flask token decode < token.txt
     """
+    text = _bare(read_token(text))
+    identifiers: Sequence[str] = ()
     try:
-        text = read_token(text)
         found = verifier.read(text, explain=True)
+        header, claims = found.header, found.claims
+        identifiers = services().signin.identify(found, text)
     except verifier.Refused as refused:
-        echo(refused.step.detail, err=True)
-        sys.exit(1)
-    identifiers = services().signin.identify(found, text)
+        try:
+            header, claims = _read_leniently(text)
+        except ValueError:
+            echo(refused.step.detail, err=True)
+            sys.exit(1)
+        echo(f"this service does not accept it: {refused.step.detail}", err=True)
     if as_json:
-        show_one({"header": found.header, "claims": found.claims, "identifiers": identifiers}, as_json=True)
+        show_one({"header": header, "claims": claims, "identifiers": identifiers}, as_json=True)
         return
-    show_one({f"header {name}": value for name, value in found.header.items()}, as_json=False)
+    show_one({f"header {name}": value for name, value in header.items()}, as_json=False)
     now = services().clock()
     show_one(
-        {name: in_words(value, now) if name in TIME_CLAIMS else value for name, value in found.claims.items()},
+        {name: in_words(value, now) if name in TIME_CLAIMS else value for name, value in claims.items()},
         as_json=False,
     )
-    show_one({"audit identifier": identifiers}, as_json=False)
+    if identifiers:
+        show_one({"audit identifier": identifiers}, as_json=False)
+
+
+def _bare(text: str) -> str:
+    """Return a token without the words of an HTTP header in front of it, and without white space."""
+    words = text.split()
+    while len(words) > 1 and words[0].lower() in ("authorization:", "bearer"):
+        del words[0]
+    return "".join(words)
+
+
+def _read_leniently(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the header and claims of a token that need not be one for this service; raise ``ValueError``."""
+    parts = text.split(".")
+    if len(text) > verifier.LONGEST_TOKEN or len(parts) not in (2, 3):
+        raise ValueError("this is not a signed or unsigned JWT")
+    header, claims = (_json_object(part) for part in parts[:2])
+    return header, claims
+
+
+def _json_object(part: str) -> dict[str, Any]:
+    data = base64.b64decode(part.rstrip("=") + "=" * (-len(part.rstrip("=")) % 4), altchars=b"-_", validate=True)
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ValueError("this is nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("this is not a JSON object")  # noqa: TRY004 - of the text, not of a caller
+    return value
 
 
 @token.command("revoke")
