@@ -836,7 +836,7 @@ class TestStore:
                 "circle": tmp_path / "circle",
             }.items():
                 link = tmp_path / name
-                link.symlink_to(leads_to)
+                link.symlink_to(str(leads_to))
                 said = shell.refused("store", "backup", str(link))
                 assert str(link) in said, name
                 assert len(said.splitlines()) == 1
