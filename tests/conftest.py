@@ -45,10 +45,13 @@ hypothesis_settings.load_profile("tests")
 
 # What keeps no record, or is about one store only: it would be the same once more.
 _WITHOUT_THE_STORE = (
-    "console/", "store/", "test_alerts", "test_audit_log", "test_bench", "test_docs", "test_envelope", "test_forms",
-    "test_fuzz", "test_interoperation", "test_issuer", "test_keys", "test_ladder", "test_migration", "test_names",
-    "test_nodes", "test_openapi", "test_proxies", "test_schemathesis", "test_sessions", "test_settings",
-    "test_strength", "test_strict_json", "test_suspicions", "test_throttle", "test_users", "test_verifier",
+    "console/", "proxies/", "store/", "routes/test_gate_options", "routes/test_unknown_fields", "test_addresses",
+    "test_alerts", "test_audit_log", "test_bench", "test_byte_order_marks", "test_docs", "test_envelope",
+    "test_fields", "test_forms", "test_forwarded", "test_fuzz", "test_interoperation", "test_issuer",
+    "test_key_vetting", "test_keys", "test_ladder", "test_migration", "test_names", "test_nodes", "test_openapi",
+    "test_proxies", "test_repeats", "test_schemathesis", "test_sessions", "test_settings", "test_sign_ins_at_once",
+    "test_strength", "test_strict_json", "test_suspicions", "test_systemd", "test_throttle", "test_users",
+    "test_verifier",
 )  # fmt: skip
 
 
