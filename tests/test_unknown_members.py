@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Caller
 from tests.started import NEW, OLD, Service
-from tests.stores import KIND, Record
+from tests.stores import Record
 from tests.support import ADMIN_PASSWORD, application
 from tests.tokens import claims, token
 
@@ -248,7 +248,7 @@ def test_of_a_backup(service: Service, tmp_path: Path, keys: tuple[str, ...]) ->
     assert missing(records[0], ALL) == []
 
 
-@pytest.mark.skipif(KIND != "file", reason="from files into a database")
+@pytest.mark.file_store
 def test_of_a_migration(service: Service, tmp_path: Path) -> None:
     """A copy in another store has every member of every record."""
     caller = service.start(OLD)
