@@ -76,7 +76,7 @@ class FileSent(MalformedRequest):
 
     def __init__(self, field: str = "") -> None:
         self.field = field
-        super().__init__("a field can not be a file")
+        super().__init__("a field cannot be a file")
 
 
 class NotAuthenticated(DataforTokenError):

@@ -109,10 +109,10 @@ def role_name(text: str) -> str:
     if has_control_characters(text, also=("Zl", "Zp")):
         raise RuleError("can not contain control or format characters")
     if text != text.strip():
-        raise RuleError("can not contain a name with a space at its beginning or end")
+        raise RuleError("cannot contain a name with a space at its beginning or end")
     kind = user_type_like(text)
     if kind is not None and kind != text:
-        raise RuleError(f"can not contain a name that looks like {kind}: write it exactly like that")
+        raise RuleError(f"cannot contain a name that looks like {kind}: write it exactly like that")
     return text
 
 

@@ -155,7 +155,7 @@ def claim_name(value: object) -> str:
 def new_claim_name(claim: str) -> str:
     """Check a claim that a user's field is mapped to from now on."""
     if claim in REGISTERED_CLAIMS:
-        raise RuleError(f"can not be {claim}: that claim is about the token, not about the user")
+        raise RuleError(f"cannot be {claim}: that claim is about the token, not about the user")
     return claim
 
 

@@ -94,7 +94,7 @@ def make_backup(file: Path) -> None:
 @click.option(
     "--unauthenticated",
     is_flag=True,
-    help="Accept a backup of an earlier version, or one that was changed: whoever changed it may have added users.",
+    help="Accept a backup of an earlier version, or one that was changed; an attacker may have added users to it.",
 )
 @yes_option
 def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> None:
@@ -125,7 +125,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     changes = backup.changes(present, backup.merged(present, kept), secrecy)
     if not found.is_authentic:
         echo(
-            "This backup is not authenticated: whoever could write to it may have added users and applications",
+            "This backup is not authenticated: an attacker may have added users and applications to it",
             err=True,
         )
     if found.key != secrecy.identifier:

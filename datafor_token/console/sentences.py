@@ -70,9 +70,9 @@ SENTENCES = (
     N_("can not contain an empty name"),
     N_("must be names of at most 64 characters"),
     N_("can not contain a comma within a name"),
-    N_("can not contain a name with a space at its beginning or end"),
-    N_("can not contain a name that looks like %(type)s: write it exactly like that"),
-    N_("can not be %(claim)s: that claim is about the token, not about the user"),
+    N_("cannot contain a name with a space at its beginning or end"),
+    N_("cannot contain a name that looks like %(type)s: write it exactly like that"),
+    N_("cannot be %(claim)s: that claim is about the token, not about the user"),
     N_("is %(format)s: a newer version of this service wrote the record, this one knows %(known)s at most"),
     N_("%(sentence)s; the stored value continues to work"),
     N_("%(sentence)s; the stored value stays, and the gate leaves it out where it misleads"),
@@ -221,7 +221,7 @@ SENTENCES = (
     N_("the request has a field name of more than %(number)s characters"),
     N_("the request has a list of more than %(number)s values"),
     N_("the request has a field that is nested too deep"),
-    N_("a field can not be a file"),
+    N_("a field cannot be a file"),
     N_("the request is UTF-16 text: send it as UTF-8"),
     N_(
         "the request body looks like JSON, but is not valid JSON; in cmd.exe and PowerShell, write it to a file"

@@ -161,7 +161,7 @@ def test_stored_values_that_break_a_rule(admin: Person) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "initroles": ["Administrator ", "Sales"]}))
     main = admin.open("status").get_by_role("main")
     expect(main).to_contain_text("Stored values that break a rule of this version")
-    expect(main).to_contain_text("Older: initroles can not contain a name with a space at its beginning or end")
+    expect(main).to_contain_text("Older: initroles cannot contain a name with a space at its beginning or end")
     main.get_by_role("link", name="Older").click()
     expect(admin.page.get_by_text("the stored value continues to work")).to_have_count(1)
     admin.page.get_by_role("button", name="Save").click()
