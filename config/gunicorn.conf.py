@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from datafor_token import cores, metric_files, services
+from datafor_token.metrics import files
+from datafor_token.server import affinity
 from datafor_token.settings import bind_address, socket_mode
+from datafor_token.web import services
 
 bind = bind_address(os.environ)
 _socket_mode = socket_mode(os.environ)
@@ -16,7 +18,7 @@ _socket_mode = socket_mode(os.environ)
 # Ours on any core instead of one each: 0.84 to 0.94 of the throughput. Two or four threads: as many requests, with four
 # 1.1 to 1.3 times the p99; the fewer there are, the sooner slow clients and hashes hold them all.
 workers = 2
-worker_class = "datafor_token.worker.Worker"
+worker_class = "datafor_token.server.worker.Worker"
 threads = 3
 # Loaded once, before the workers: a fault in the settings is one sentence, and the start is stopped.
 # Safe with the store: its locks are opened for each write, none is held across the fork.
@@ -31,7 +33,7 @@ limit_request_field_size = 16380
 
 # Our own log has one line per request; gunicorn's would contain the query string, and with it tokens.
 accesslog = None
-logger_class = "datafor_token.logs.ServerLogger"
+logger_class = "datafor_token.validation.logs.ServerLogger"
 
 # gunicorn by itself believes X-Forwarded-Proto from loopback; who is believed is the service's to say.
 forwarded_allow_ips = ""
@@ -48,7 +50,7 @@ control_socket_disable = True
 umask = 0o077
 
 # The workers count in one folder, which is removed at the end of this process.
-metric_files.share(os.environ)
+files.share(os.environ)
 
 
 def when_ready(server: Any) -> None:
@@ -60,12 +62,12 @@ def when_ready(server: Any) -> None:
 
 def pre_fork(server: Any, worker: Any) -> None:
     """Choose the core that a new worker stays on."""
-    worker.core = cores.choose([(other.age, other.core) for other in server.WORKERS.values()], server.num_workers)
+    worker.core = affinity.choose([(other.age, other.core) for other in server.WORKERS.values()], server.num_workers)
 
 
 def post_fork(server: object, worker: object) -> None:
     """Let a new worker count on where a dead one stopped."""
-    metric_files.claim()
+    files.claim()
 
 
 def post_worker_init(worker: Any) -> None:

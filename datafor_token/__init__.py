@@ -14,53 +14,43 @@ from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter, Rule
 
-from datafor_token import (
-    applications,
-    auth,
-    cli,
-    console,
-    gate,
-    identity,
-    logs,
-    migration,
-    origin,
-    proxies,
-    responses,
-    revocations,
-    routes,
-    secrecy,
-    services,
-    sessions,
-    users,
-)
-from datafor_token.accounts import Accounts
-from datafor_token.audit import Audit
-from datafor_token.audit_log import AuditLog
+from datafor_token import cli, console
+from datafor_token.applications import record
+from datafor_token.applications.registry import Registry
+from datafor_token.audit.log import Audit
+from datafor_token.audit.writer import AuditLog
+from datafor_token.crypto import at_rest
 from datafor_token.errors import StoreNotReady, StoreUnavailable
-from datafor_token.identifiers import Identifiers
-from datafor_token.issuing import Issuing
-from datafor_token.metrics import Metrics
-from datafor_token.passwords import Passwords
-from datafor_token.readiness import Readiness
-from datafor_token.registry import Registry
-from datafor_token.services import Beginning
+from datafor_token.gate import gate
+from datafor_token.metrics.counters import Metrics
+from datafor_token.operations import identity, migration
+from datafor_token.operations.readiness import Readiness
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
-from datafor_token.signin import SignIn
 from datafor_token.store.base import ByRequest
-from datafor_token.store.files import FileStore
+from datafor_token.store.files.store import FileStore
 from datafor_token.store.metered import Metered
 from datafor_token.store.opening import is_new, open_store, place_of
-from datafor_token.throttle import Throttle
+from datafor_token.tokens import revocations
+from datafor_token.tokens.identifiers import Identifiers
+from datafor_token.tokens.issuing import Issuing
+from datafor_token.tokens.signin import SignIn
+from datafor_token.users import sessions, users
+from datafor_token.users.accounts import Accounts
+from datafor_token.users.passwords import Passwords
+from datafor_token.users.throttle import Throttle
+from datafor_token.validation import logs
+from datafor_token.web import api, auth, origin, proxies, responses, services
+from datafor_token.web.services import Beginning
 
 __version__ = "0.1.0"
 log = logging.getLogger(__name__)
 COLLECTIONS = (
-    applications.COLLECTION,
+    record.COLLECTION,
     users.COLLECTION,
     sessions.COLLECTION,
     revocations.COLLECTION,
     gate.TICKETS,
-    secrecy.COLLECTION,
+    at_rest.COLLECTION,
 )
 
 
@@ -144,7 +134,7 @@ def create_app(
     responses.init_app(app)
     proxies.init_app(app)
     auth.init_app(app)
-    routes.register(app, settings.url_prefix)
+    api.register(app, settings.url_prefix)
     console.init_app(app, settings.url_prefix, __version__)
     cli.init_app(app)
     return app
@@ -184,18 +174,18 @@ def _assemble(
         if is_server and is_new(settings):
             # Before any folder is created: it may be a mount point that is not mounted.
             configured.check_begins()
-            secrecy.check_keys(settings.config_dir, os.environ)
+            at_rest.check_keys(settings.config_dir, os.environ)
         opened = open_store(settings, COLLECTIONS, waited=metrics.lock_waited, may_make=may_make)
         store = Metered(opened, metrics.store_operation, metrics.store_failure)
         migration.check_whole(store)
         identified = identity.Identity(store, settings.config_dir, place_of(settings))
         if is_server:
             identified.check_begins()
-            secrecy.check_keys(settings.config_dir, os.environ)
+            at_rest.check_keys(settings.config_dir, os.environ)
             identified.begin()
         elif beginning is Beginning.COMMAND:
             identified.check_exists()
-        keys = secrecy.load_secrecy(settings.config_dir, os.environ, store, may_make=may_make)
+        keys = at_rest.load_secrecy(settings.config_dir, os.environ, store, may_make=may_make)
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
         trail = Audit(log_file, clock, origin.origin, metrics, keys.derived("audit"))

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datafor_token import setting_rules, utf8
+from datafor_token import setting_rules
 from datafor_token.errors import RuleError, StartError
+from datafor_token.validation import utf8
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
 # Read elsewhere: the two folders below, the address, SOCKET_MODE and METRICS_DIR by config/gunicorn.conf.py, the

@@ -83,7 +83,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def _no_connection_is_left() -> Iterator[None]:
     yield
     if KIND != "file":
-        from datafor_token.store.sql_engine import close_all
+        from datafor_token.store.sql.engine import close_all
 
         close_all()
 
@@ -98,7 +98,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_gunicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads gunicorn's settings in a test is not gunicorn, and must not count for its workers from then on."""
-    monkeypatch.setattr("datafor_token.metric_files.share", lambda _: None)
+    monkeypatch.setattr("datafor_token.metrics.files.share", lambda _: None)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datafor_token.names import fold
-from datafor_token.store.files import FileStore
+from datafor_token.store.files.store import FileStore
+from datafor_token.validation.names import fold
 
 KIND = os.environ.get("TEST_STORE", "file")
 COLLECTIONS = ("applications", "users", "sessions", "revocations", "tickets", "instance")
@@ -54,8 +54,8 @@ def url_for(data_dir: Path) -> str:
 
 
 def _prepared(url: str) -> str:
-    from datafor_token.store import sql_schema
-    from datafor_token.store.sql_engine import Database
+    from datafor_token.store.sql import schema as sql_schema
+    from datafor_token.store.sql.engine import Database
 
     database = Database(url, 30, 30)
     sql_schema.make(database)
@@ -135,8 +135,8 @@ def unavailable(data_dir: Path, collection: str) -> Iterator[None]:
 def _ask(question: str, data_dir: Path, collection: str = "", name: str = "", text: str = "") -> list[Any]:
     import sqlalchemy as sa
 
-    from datafor_token.store.sql_engine import Database
-    from datafor_token.store.sql_rows import key_of
+    from datafor_token.store.sql.engine import Database
+    from datafor_token.store.sql.rows import key_of
 
     database = Database(url_for(data_dir), 30, 30)
     values = {"c": collection, "n": key_of(fold(name)), "d": text}

@@ -21,11 +21,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from datafor_token.audit import Audit
-from datafor_token.audit_log import AuditLog
-from datafor_token.events import Origin
-from datafor_token.metrics import Metrics
-from datafor_token.secrecy import Secrecy
+from datafor_token.audit.events import Origin
+from datafor_token.audit.log import Audit
+from datafor_token.audit.writer import AuditLog
+from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.metrics.counters import Metrics
 from tests.stores import Record, url_for
 
 ROOT = Path(__file__).resolve().parent.parent

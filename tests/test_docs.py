@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from datafor_token import errors, issuer
+from datafor_token import errors
+from datafor_token.audit.events import Kind
 from datafor_token.cli.output import Commands
-from datafor_token.events import Kind
-from datafor_token.keys import ALGORITHMS
-from datafor_token.metric_table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
-from datafor_token.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
+from datafor_token.crypto.keys import ALGORITHMS
+from datafor_token.metrics.table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
+from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
 from datafor_token.store.metered import KINDS
+from datafor_token.tokens import issuer
 from tests.support import ROOT, Server, need, token_parts
-from tests.test_issuer import ERP, NOW
+from tests.tokens.test_issuer import ERP, NOW
 
 README = (ROOT / "README.md").read_text()
 PACKAGE = list((ROOT / "datafor_token").rglob("*.py"))

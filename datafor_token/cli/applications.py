@@ -8,8 +8,8 @@ from typing import Any
 import click
 import tomli_w
 
-from datafor_token import declared
-from datafor_token.applications import Application
+from datafor_token.applications.record import Application
+from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.cli.output import (
     Commands,
     confirm,
@@ -23,13 +23,13 @@ from datafor_token.cli.output import (
     show_warnings,
     yes_option,
 )
+from datafor_token.crypto.keys import ALGORITHMS, is_shared, new_secret
 from datafor_token.errors import Conflict, NotFound, RecordDamaged
-from datafor_token.forms import Body
-from datafor_token.keys import ALGORITHMS, is_shared, new_secret
-from datafor_token.printable import printable_json, printable_toml
-from datafor_token.rules import DEFAULT_GRACE
-from datafor_token.schemas import RotateSchema, UpdateSchema
-from datafor_token.services import services
+from datafor_token.operations import declared
+from datafor_token.requests.forms import Body
+from datafor_token.requests.schemas import RotateSchema, UpdateSchema
+from datafor_token.validation.printable import printable_json, printable_toml
+from datafor_token.web.services import services
 
 application = Commands("application", help="Look after applications. Example: flask application apply applications/")
 _CREATOR = "command line"

@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from datafor_token.audit import Filter
+from datafor_token.audit.log import Filter
 from datafor_token.cli.output import Commands, json_option, show
-from datafor_token.forms import Body
-from datafor_token.schemas import AuditSchema
-from datafor_token.services import services
+from datafor_token.requests.forms import Body
+from datafor_token.requests.schemas import AuditSchema
+from datafor_token.web.services import services
 
 audit = Commands("audit", help="Look into the audit log. Example: flask audit show --since 24h --user lena")
 _PAGE = 1000

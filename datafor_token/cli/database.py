@@ -7,14 +7,14 @@ from contextlib import AbstractContextManager
 import click
 from flask.cli import with_appcontext
 
-from datafor_token import migration
 from datafor_token.cli.output import REFUSED, UNAVAILABLE, echo
 from datafor_token.errors import RecordDamaged, RuleError
-from datafor_token.services import Beginning, open_services, present_settings, services
+from datafor_token.operations import migration
 from datafor_token.setting_rules import store as check_store
 from datafor_token.store.base import Store
-from datafor_token.store.disk import make_folder, outage
+from datafor_token.store.files.disk import make_folder, outage
 from datafor_token.store.opening import FILE, instead, make_tables, open_store
+from datafor_token.web.services import Beginning, open_services, present_settings, services
 
 _MANY = 1000  # records, above which progress is shown
 _MOST_NAMED = 20

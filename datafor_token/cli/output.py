@@ -13,7 +13,6 @@ import click
 from flask.cli import AppGroup
 from tabulate import tabulate
 
-from datafor_token import utf8
 from datafor_token.errors import (
     DataforTokenError,
     InvalidInput,
@@ -22,8 +21,9 @@ from datafor_token.errors import (
     StoreNotReady,
     StoreUnavailable,
 )
-from datafor_token.printable import printable, printable_json
-from datafor_token.services import Beginning, open_services
+from datafor_token.validation import utf8
+from datafor_token.validation.printable import printable, printable_json
+from datafor_token.web.services import Beginning, open_services
 
 REFUSED, UNAVAILABLE = 1, 3
 

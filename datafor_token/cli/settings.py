@@ -3,8 +3,8 @@
 import os
 
 from datafor_token.cli.output import Commands, echo, json_option, show
-from datafor_token.services import present_settings
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, may_be_shown, table
+from datafor_token.web.services import present_settings
 
 settings = Commands("settings", help="Look at the settings. Example: flask settings show")
 _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")

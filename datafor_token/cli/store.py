@@ -11,21 +11,23 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from datafor_token import applications, backup, users
+from datafor_token.applications import record as applications
+from datafor_token.applications.sealing import Sealer
+from datafor_token.audit.events import Event, Kind
 from datafor_token.cli.database import init, migrate
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_option
+from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Secrecy, load_keys, note_key
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
-from datafor_token.events import Event, Kind
-from datafor_token.identity import FILE as STORE_ID
-from datafor_token.identity import Identity, known_identifier
-from datafor_token.sealing import Sealer
-from datafor_token.secrecy import KEY_FILE, KEY_VARIABLE, Secrecy, load_keys, note_key
-from datafor_token.services import Beginning, open_services, present_settings, services
-from datafor_token.store import snapshots
+from datafor_token.operations import backup
+from datafor_token.operations.identity import FILE as STORE_ID
+from datafor_token.operations.identity import Identity, known_identifier
 from datafor_token.store.base import Document
-from datafor_token.store.disk import outage
-from datafor_token.store.files import FileStore
+from datafor_token.store.files import snapshots
+from datafor_token.store.files.disk import outage
+from datafor_token.store.files.store import FileStore
 from datafor_token.store.opening import FILE, has_records
+from datafor_token.users import users
+from datafor_token.web.services import Beginning, open_services, present_settings, services
 
 store = Commands("store", help="Look after the stored records. Example: flask store check")
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
-from datafor_token import issuer, strict_json, verifier
+from datafor_token.applications.rules import TIME_CLAIMS
+from datafor_token.audit.events import Kind
 from datafor_token.cli.output import Commands, echo, json_option, read_token, show, show_one, text_of
 from datafor_token.errors import InvalidInput
-from datafor_token.events import Kind
-from datafor_token.forms import Body
-from datafor_token.rules import TIME_CLAIMS
-from datafor_token.schemas import GenerateSchema
-from datafor_token.services import services
+from datafor_token.requests.forms import Body
+from datafor_token.requests.schemas import GenerateSchema
+from datafor_token.tokens import issuer, verifier
+from datafor_token.validation import strict_json
+from datafor_token.web.services import services
 
 token = Commands("token", help="Look after tokens. Example: flask token explain < token.txt")
 

@@ -16,8 +16,8 @@ from datafor_token.cli.output import (
     show_one,
     yes_option,
 )
-from datafor_token.names import USER_TYPES
-from datafor_token.services import services
+from datafor_token.validation.names import USER_TYPES
+from datafor_token.web.services import services
 
 user = Commands("user", help="Look after users. Example: flask user add lena --type SYS_Reader --role Sales")
 

@@ -5,7 +5,6 @@ It has no rules of its own: its views ask the services and schemas that the call
 
 from flask import Flask
 
-from datafor_token import responses
 from datafor_token.console import (
     application_list,
     application_pages,
@@ -21,6 +20,7 @@ from datafor_token.console import (
     user_pages,
 )
 from datafor_token.console.blueprint import blueprint
+from datafor_token.web import responses
 
 # Importing them puts their views on the blueprint.
 VIEWS = (

@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token.applications import MASK, Application
+from datafor_token.applications.record import MASK, Application
 from datafor_token.console import wording
 from datafor_token.console.guard import Form
 from datafor_token.console.language import gettext
+from datafor_token.crypto.keys import is_shared
 from datafor_token.errors import InvalidInput
-from datafor_token.fields import CallSchema
-from datafor_token.forms import Body
-from datafor_token.keys import is_shared
+from datafor_token.requests.fields import CallSchema
+from datafor_token.requests.forms import Body
 
 UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 _FLAGS = ("enable", "inituser", "self_service")

@@ -5,16 +5,16 @@ import dataclasses
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from datafor_token.applications import Application
+from datafor_token.applications.index import Entry
+from datafor_token.applications.record import Application
 from datafor_token.console import guard, history, pages
 from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import DataforTokenError
-from datafor_token.listing import Entry
-from datafor_token.names import fold
-from datafor_token.routes.paths import proxy_prefix
-from datafor_token.schemas import NamesSchema, UpdateSchema
-from datafor_token.services import services
+from datafor_token.requests.schemas import NamesSchema, UpdateSchema
+from datafor_token.validation.names import fold
+from datafor_token.web.api.paths import proxy_prefix
+from datafor_token.web.services import services
 
 _names, _update = NamesSchema(), UpdateSchema()
 STATES = ("enabled", "disabled", "grace")

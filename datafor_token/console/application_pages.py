@@ -5,20 +5,20 @@ from typing import Any
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.applications import Application
+from datafor_token.applications.record import Application
+from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.console import application_form, guard, history, pages
 from datafor_token.console.application_form import Filled
 from datafor_token.console.application_list import set_enabled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import gettext
+from datafor_token.crypto.damaged_secrets import warnings_about
+from datafor_token.crypto.keys import ALGORITHMS, HMAC_LENGTHS, is_shared, new_secret
+from datafor_token.crypto.strength import weakness
 from datafor_token.errors import Conflict, InvalidInput, RotationUndone
-from datafor_token.keys import ALGORITHMS, HMAC_LENGTHS, is_shared, new_secret
-from datafor_token.names import USER_TYPES
-from datafor_token.rules import DEFAULT_GRACE
-from datafor_token.schemas import RotateSchema, UpdateSchema
-from datafor_token.services import services
-from datafor_token.strength import weakness
-from datafor_token.suspicions import warnings_about
+from datafor_token.requests.schemas import RotateSchema, UpdateSchema
+from datafor_token.validation.names import USER_TYPES
+from datafor_token.web.services import services
 
 _update, _rotate = UpdateSchema(), RotateSchema()
 _ROTATION: dict[str, str] = {"secret": "", "public_key": "", "grace": str(DEFAULT_GRACE // 3600), "unit": "hours"}

@@ -5,14 +5,14 @@ from typing import Any
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from datafor_token.audit import Filter
+from datafor_token.audit.events import Kind
+from datafor_token.audit.log import Filter
 from datafor_token.console import application_form, pages
 from datafor_token.console.application_form import Filled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import InvalidInput
-from datafor_token.events import Kind
-from datafor_token.schemas import AuditSchema
-from datafor_token.services import services
+from datafor_token.requests.schemas import AuditSchema
+from datafor_token.web.services import services
 
 _audit = AuditSchema()
 _FIELDS = ("event", "user", "application", "since", "until", "page")

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Response, g, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from datafor_token.auth import session_cookie
-from datafor_token.routes.paths import cookie_attributes
-from datafor_token.services import services
+from datafor_token.web.api.paths import cookie_attributes
+from datafor_token.web.auth import session_cookie
+from datafor_token.web.services import services
 
 FIELD = "form_token"
 # Before anybody is signed in, a cookie of this name stands for the session's.

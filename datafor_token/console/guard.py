@@ -12,13 +12,13 @@ from flask import Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from datafor_token import strict_json
-from datafor_token.auth import Caller, sender, session_caller
+from datafor_token.applications.rules import next_path
 from datafor_token.console import csrf, pages, wording
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
-from datafor_token.routes.inputs import body
-from datafor_token.rules import next_path
+from datafor_token.validation import strict_json
+from datafor_token.web.api.inputs import body
+from datafor_token.web.auth import Caller, sender, session_caller
 
 ANYONE = frozenset(["sign_in", "sign_in_now", "sign_out", "switch_language", "asset", "not_found"])
 SIGNED_IN = frozenset(["home", "own_page", "change_password", "personal_token"])

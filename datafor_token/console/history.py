@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import g
 
-from datafor_token.audit import Filter
+from datafor_token.audit.log import Filter
 from datafor_token.console.language import N_
 from datafor_token.errors import AuditUnavailable
-from datafor_token.names import fold
-from datafor_token.services import services
+from datafor_token.validation.names import fold
+from datafor_token.web.services import services
 
 Event = Mapping[str, Any]
 

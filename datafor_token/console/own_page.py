@@ -5,14 +5,14 @@ from typing import Any
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.auth import client_address
 from datafor_token.console import application_form, guard, pages
 from datafor_token.console.application_form import Filled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import InvalidInput, Overloaded, TooManyAttempts, WrongPassword
-from datafor_token.routes.tokens import issue_personal
-from datafor_token.schemas import OptionalNameSchema, PasswordSchema
-from datafor_token.services import services
+from datafor_token.requests.schemas import OptionalNameSchema, PasswordSchema
+from datafor_token.web.api.tokens import issue_personal
+from datafor_token.web.auth import client_address
+from datafor_token.web.services import services
 
 _password, _name = PasswordSchema(), OptionalNameSchema()
 

@@ -13,9 +13,9 @@ from datafor_token.console import assets, csrf, history, language, wording
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, gettext
 from datafor_token.errors import DataforTokenError
-from datafor_token.names import fold
-from datafor_token.routes.paths import proxy_prefix
-from datafor_token.services import services
+from datafor_token.validation.names import fold
+from datafor_token.web.api.paths import proxy_prefix
+from datafor_token.web.services import services
 
 T = TypeVar("T")
 

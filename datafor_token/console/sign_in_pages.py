@@ -3,14 +3,14 @@
 from flask import g, request
 from flask.typing import ResponseReturnValue
 
-from datafor_token.auth import SESSION_COOKIE, Caller, session_cookie
 from datafor_token.console import csrf, guard, language, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import NotFound, Overloaded, TooManyAttempts, WrongPassword
-from datafor_token.routes.gate_cookies import end_gate_session
-from datafor_token.routes.paths import cookie_attributes, proxy_prefix
-from datafor_token.routes.sessions import open_session
-from datafor_token.services import services
+from datafor_token.web.api.gate_cookies import end_gate_session
+from datafor_token.web.api.paths import cookie_attributes, proxy_prefix
+from datafor_token.web.api.sessions import open_session
+from datafor_token.web.auth import SESSION_COOKIE, Caller, session_cookie
+from datafor_token.web.services import services
 
 _A_YEAR = 31_536_000  # seconds
 

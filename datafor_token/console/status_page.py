@@ -10,8 +10,8 @@ from flask.typing import ResponseReturnValue
 from datafor_token.console import chart, history, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import StoreUnavailable
-from datafor_token.services import services
 from datafor_token.settings import may_be_shown, table
+from datafor_token.web.services import services
 
 _NONE = "–"  # noqa: RUF001 - the sign for nothing in a table
 

@@ -11,19 +11,19 @@ from urllib.parse import quote, urlencode
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from datafor_token.applications import Application
+from datafor_token.applications.record import Application
+from datafor_token.applications.rules import next_path
+from datafor_token.audit.events import Kind
 from datafor_token.console import application_form, guard, pages
 from datafor_token.console.advice import ADVICE, STEPS
 from datafor_token.console.application_form import Filled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import gettext, span
 from datafor_token.errors import Forbidden, InvalidInput, NotFound, RuleError
-from datafor_token.events import Kind
-from datafor_token.routes.inputs import whom_to_vouch_for
-from datafor_token.routes.paths import MODELER, root_path
-from datafor_token.rules import next_path
-from datafor_token.schemas import ExplainSchema, GenerateSchema
-from datafor_token.services import services
+from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
+from datafor_token.web.api.inputs import whom_to_vouch_for
+from datafor_token.web.api.paths import MODELER, root_path
+from datafor_token.web.services import services
 
 _generate, _explain = GenerateSchema(), ExplainSchema()
 _MOST_OFFERED = 200  # names in a list to choose from; whoever has more types

@@ -9,9 +9,9 @@ from datafor_token.console import application_form, guard, history, pages
 from datafor_token.console.application_form import Filled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import InvalidInput, RuleError
-from datafor_token.names import USER_TYPES, fold, user_name
-from datafor_token.services import services
-from datafor_token.users import User
+from datafor_token.users.users import User
+from datafor_token.validation.names import USER_TYPES, fold, user_name
+from datafor_token.web.services import services
 
 _RANDOM_BYTES = 18  # as the first start's password
 

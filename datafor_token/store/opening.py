@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from datafor_token.errors import RuleError, StartError, StoreNotReady
 from datafor_token.settings import Settings
 from datafor_token.store.base import Store
-from datafor_token.store.disk import make_folder, outage
-from datafor_token.store.files import FileStore
-from datafor_token.store.restoring import READY, finish_at_start
+from datafor_token.store.files.disk import make_folder, outage
+from datafor_token.store.files.restoring import READY, finish_at_start
+from datafor_token.store.files.store import FileStore
 
 if TYPE_CHECKING:
-    from datafor_token.store.sql_engine import Database
+    from datafor_token.store.sql.engine import Database
 
 FILE = "file"
 _OF_EVERY_STORE = ("instance", "users", "applications")  # collections
@@ -44,9 +44,10 @@ def open_store(
             raise StoreNotReady(f"there is no record of this service in {settings.data_dir}: {_WHAT_TO_DO}")
         return FileStore(settings.data_dir, collections, settings.lock_timeout, waited=waited)
     database = _database(settings)
-    from datafor_token.store import sql, sql_schema  # noqa: PLC0415 - as in _database
+    from datafor_token.store.sql import schema
+    from datafor_token.store.sql import store as sql
 
-    sql_schema.check(database)
+    schema.check(database)
     # What each node has for itself: the audit log, the counts of failed passwords.
     if not may_make:
         _check_folder(settings.data_dir)
@@ -82,9 +83,9 @@ def make_tables(settings: Settings) -> bool:
     Raises as ``open_store`` does.
     """
     database = _database(settings)
-    from datafor_token.store import sql_schema  # noqa: PLC0415 - as in _database
+    from datafor_token.store.sql import schema
 
-    return sql_schema.make(database)
+    return schema.make(database)
 
 
 def instead(settings: Settings, store: str) -> Settings:
@@ -116,7 +117,7 @@ def _check_folder(folder: Path) -> None:
 def _database(settings: Settings) -> "Database":
     try:
         # Only now: without a database nothing of this is needed, or installed.
-        from datafor_token.store.sql_engine import Database  # noqa: PLC0415
+        from datafor_token.store.sql.engine import Database  # noqa: PLC0415
     except ImportError:
         raise StartError(
             "STORE: the packages for databases are not installed; run `make sql`, or"

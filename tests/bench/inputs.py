@@ -17,10 +17,11 @@ from urllib.parse import quote
 import argon2.profiles
 from flask.testing import FlaskClient
 
-from datafor_token import create_app, strength
+from datafor_token import create_app
+from datafor_token.crypto import strength
 from datafor_token.settings import Settings
+from tests.made_tokens import part
 from tests.support import ADMIN_PASSWORD, API, application, basic
-from tests.tokens import part
 
 MOST = 65_536  # MAX_CONTENT_LENGTH
 _MARKS = "a" + "\u0323\u0301\u0327\u0345" * 20_000

@@ -55,10 +55,10 @@ def main() -> None:
     folder, slices = Path(sys.argv[1]), int(sys.argv[2])
     os.environ["DATAFOR_TOKEN_CONFIG_DIR"] = str(folder / "config")
     os.environ["DATAFOR_TOKEN_DATA_DIR"] = str(folder / "data")
-    from datafor_token import metric_files
+    from datafor_token.metrics import files
 
     # As gunicorn's configuration does.
-    metric_files.share(os.environ)
+    files.share(os.environ)
     from datafor_token import create_app
     from tests.bench import baseline
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from datafor_token.secrecy import Secrecy
+from datafor_token.crypto.at_rest import Secrecy
 from tests.bench.load import Request
 from tests.bench.servers import Running, product
+from tests.made_tokens import token
 from tests.support import API, application, basic, key_for, private_pem, public_pem
-from tests.tokens import token
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 LOGIN = "/plugin/datafor/api/extension/auth/login"

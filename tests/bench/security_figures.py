@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from datafor_token import verifier
+from datafor_token.tokens import verifier
 from tests.proxies.sites import CONSOLE, configured
 from tests.support import Server, basic, free_port, wait_for
 

@@ -156,7 +156,7 @@ def baseline(folder: Path, keys: Path, *, our_worker: bool = False) -> Running:
 
 def shipped() -> dict[str, Any]:
     """The plain settings of config/gunicorn.conf.py, read here: a server that is given them imports nothing of ours."""
-    with mock.patch("datafor_token.metric_files.share"):
+    with mock.patch("datafor_token.metrics.files.share"):
         found = runpy.run_path(str(CONFIGURATION))
     plain = (str, int, float, dict)
     return {

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from datafor_token.store import sql_schema
 from datafor_token.store.base import Document, Store
-from datafor_token.store.files import FileStore
-from datafor_token.store.sql import SqlStore
-from datafor_token.store.sql_engine import Database
+from datafor_token.store.files.store import FileStore
+from datafor_token.store.sql import schema
+from datafor_token.store.sql.engine import Database
+from datafor_token.store.sql.store import SqlStore
 from tests.store.postgres import Postgres
 
 COLLECTIONS = ("applications", "users", "sessions")
@@ -96,7 +96,7 @@ def main(sizes: list[int]) -> None:
                 measure("file", FileStore(Path(folder), COLLECTIONS, 30), size)
             server.ask(f"CREATE DATABASE bench{size}")
             database = Database(server.url(f"bench{size}"), 30, 30)
-            sql_schema.make(database)
+            schema.make(database)
             measure("PostgreSQL", SqlStore(database, COLLECTIONS), size)
             database.close()
     finally:

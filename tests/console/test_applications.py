@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from datafor_token.console import application_form
 from datafor_token.errors import InvalidInput
-from datafor_token.schemas import UpdateSchema
+from datafor_token.requests.schemas import UpdateSchema
 from tests.console.browsing import LONG_NAME, Person, register
 from tests.support import STRONG_SECRET, Server, key_for, public_pem, record_of
 

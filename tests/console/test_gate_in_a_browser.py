@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from tests.console.browsing import register
+from tests.made_tokens import token
 from tests.support import STRONG_SECRET, Server, free_port, need, wait_for
-from tests.tokens import token
 
 # Chromium sends Sec-Fetch-* to localhost over plain http too, but not to this host.
 HOST = "intra.test"

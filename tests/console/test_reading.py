@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from datafor_token import errors
+from datafor_token.audit.events import Kind
 from datafor_token.console import history, wording
 from datafor_token.console.sentences import SENTENCES
-from datafor_token.events import Kind
 from datafor_token.settings import table
 from tests.console import catalogue, screenshots
 from tests.console.browsing import LONG_NAME, WIDTHS, Person, register

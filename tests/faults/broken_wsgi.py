@@ -3,7 +3,7 @@
 import os
 
 from datafor_token import create_app
-from datafor_token.store.files import FileStore
+from datafor_token.store.files.store import FileStore
 from tests.faults.variants import VARIANTS
 
 # Before the application makes its store: the class that it knows behaves like the broken one.

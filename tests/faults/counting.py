@@ -12,7 +12,7 @@ _COUNT = f"""
 import os, sys
 from pathlib import Path
 from datafor_token import metric_files
-from datafor_token.metrics import Metrics
+from datafor_token.metrics.counters import Metrics
 if sys.argv[2] == "sparse files":
     metric_files._make = lambda path, size: path.touch()
 metric_files.share({{"DATAFOR_TOKEN_METRICS_DIR": sys.argv[1]}})

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from datafor_token.crypto.at_rest import Secrecy
 from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
-from datafor_token.secrecy import Secrecy
-from datafor_token.store.files import FileStore
+from datafor_token.store.files.store import FileStore
 from tests.faults.killing import plus_one
 from tests.faults.tracing import Outcome
 from tests.faults.variants import make_store

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.errors import StoreUnavailable
-from datafor_token.store import disk, files
 from datafor_token.store.base import Change, Document
-from datafor_token.store.files import FileStore
+from datafor_token.store.files import disk, store
+from datafor_token.store.files.store import FileStore
 
 _WHOLE_WRITE = FileStore._write  # also where another one was put in its place
 COLLECTIONS = ("records",)
@@ -47,7 +47,7 @@ class FsyncBeforeFlush(FileStore):
             with Path(target).open("r+b") as written:
                 written.write(data)
 
-        with replaced(files, "write_new", early):
+        with replaced(store, "write_new", early):
             super()._write(file, document)
 
 
@@ -55,7 +55,7 @@ class NoFolderFsync(FileStore):
     """The folder is never synced."""
 
     def _write(self, file: str, document: Document) -> None:
-        with replaced(files, "sync_folder", lambda _: None):
+        with replaced(store, "sync_folder", lambda _: None):
             super()._write(file, document)
 
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.made_tokens import token
 from tests.proxies.protected import Application
 from tests.support import API, ROOT, STRONG_SECRET, Answer, Server, application, basic, free_port, need, wait_for
-from tests.tokens import token
 
 CONFIG = ROOT / "config"
 FILES = {"nginx": "nginx.conf", "caddy": "Caddyfile", "traefik": "traefik.yml", "apache": "apache.conf"}

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
+from tests.made_tokens import token
 from tests.proxies.sites import Proxy, Sites, cookie_of, seen, signed
 from tests.stores import unavailable
 from tests.support import application, basic
-from tests.tokens import token
 
 IDENTITY = ("Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups")
 PAGE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html,*/*;q=0.8"}

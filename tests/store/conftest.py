@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from datafor_token.store import sql_schema
-from datafor_token.store.sql import SqlStore
-from datafor_token.store.sql_engine import Database, close_all
+from datafor_token.store.sql import schema
+from datafor_token.store.sql.engine import Database, close_all
+from datafor_token.store.sql.store import SqlStore
 from tests.store.contract import COLLECTIONS
 from tests.store.postgres import Postgres
 
@@ -22,7 +22,7 @@ def opened(url: str, timeout: float = 30, lock_timeout: float = 30) -> SqlStore:
 def prepared(url: str) -> str:
     """A database with tables."""
     database = Database(url, 30, 30)
-    sql_schema.make(database)
+    schema.make(database)
     database.close()
     return url
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token.names import fold
 from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.validation.names import fold
 
 Factory = Callable[[], Store]
 COLLECTIONS = ("applications", "users")

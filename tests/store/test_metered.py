@@ -9,7 +9,7 @@ import pytest
 
 from datafor_token.errors import LockTimeout, MaybeStored, RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Store
-from datafor_token.store.files import FileStore
+from datafor_token.store.files.store import FileStore
 from datafor_token.store.metered import Metered
 from tests.store.contract import COLLECTIONS, Factory, StoreContract
 

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from datafor_token.errors import StoreUnavailable
-from datafor_token.store import sql_engine
-from datafor_token.store.sql import SqlStore
+from datafor_token.store.sql import engine
+from datafor_token.store.sql.store import SqlStore
 from tests.store.conftest import opened
-from tests.store.test_generations import Statements
+from tests.store.sql.test_generations import Statements
 
 TIMEOUT = 5.0
 LOCKED = 1.0  # seconds
@@ -34,13 +34,13 @@ class Lefts:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds: list[float] = []
-        wait = sql_engine._Connection.wait
+        wait = engine._Connection.wait
 
-        def noting(connection: sql_engine._Connection, *arguments: Any, **options: Any) -> Any:
-            self.seconds.append(sql_engine.time_left())
+        def noting(connection: engine._Connection, *arguments: Any, **options: Any) -> Any:
+            self.seconds.append(engine.time_left())
             return wait(connection, *arguments, **options)
 
-        monkeypatch.setattr(sql_engine._Connection, "wait", noting)
+        monkeypatch.setattr(engine._Connection, "wait", noting)
 
 
 def wait_in_a_request(store: SqlStore, url: str) -> None:
@@ -105,7 +105,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float = 0.0) -> None:
         self.offset, self.step = 0.0, step
-        monkeypatch.setattr(sql_engine, "time", SimpleNamespace(monotonic=self.monotonic))
+        monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=self.monotonic))
 
     def monotonic(self) -> float:
         """As in ``time``."""

@@ -1,0 +1,1 @@
+"""Applications: their records, rules, and registry."""

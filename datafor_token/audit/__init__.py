@@ -1,0 +1,1 @@
+"""Audit log: events, the file, and reading it again."""

@@ -1,0 +1,171 @@
+"""The lines of the audit log, newest first, also across rotated and packed files."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from datafor_token.audit.writer import FILE
+from datafor_token.errors import AuditUnavailable, StoreUnavailable
+from datafor_token.store.files.disk import outage
+from datafor_token.validation import logs
+
+log = logging.getLogger(__name__)
+
+_BLOCK = 64 * 1024  # bytes read at once, from the end of a file
+_TRIES, _PAUSE = 100, 0.002  # seconds
+# What logrotate makes of the file's name, with and without its options dateext and compress.
+_ROTATED = re.compile(re.escape(FILE) + r"([.-][0-9-]+)?(\.gz)?")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a line begins: in which file, known by the hash of its first line, and at which byte."""
+
+    file: str
+    offset: int
+
+
+def newest_first(folder: Path, before: Place | None = None) -> Iterator[tuple[Place, bytes]]:
+    """The lines, newest first, each with its place; from ``before`` on backwards.
+
+    Raises ``LookupError`` where the file of ``before`` is no longer there.
+    """
+    with _reading(), _opened(folder) as files:
+        if before is not None:
+            names = [file.name for file in files]
+            if before.file not in names:
+                raise LookupError(before.file)
+            del files[: names.index(before.file)]
+        for number, file in enumerate(files):
+            end = before.offset if before is not None and number == 0 else None
+            with file.plain() as plain:
+                for offset, line in _backwards(plain, end):
+                    yield Place(file.name, offset), line
+
+
+class _File:
+    """One of the log's files, packed or not; what is in it is unpacked only when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._raw: IO[bytes] = os.fdopen(
+            os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
+        )
+        self.inode = os.fstat(self._raw.fileno()).st_ino
+        # It begins with the time, so that files can be put in order by it; a whole one never changes.
+        self.first_line = b"".join(self._pieces()).partition(b"\n")[0] if self._is_packed() else self._raw.readline()
+        self.name = hashlib.sha256(self.first_line.rstrip(b"\n")).hexdigest()[:12]
+
+    def __enter__(self) -> "_File":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+    def _is_packed(self) -> bool:
+        return self._path.suffix == ".gz"
+
+    def plain(self) -> IO[bytes]:
+        """The lines, to be read from anywhere; to be closed."""
+        if not self._is_packed():
+            return os.fdopen(os.dup(self._raw.fileno()), "rb")
+        plain = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        plain.writelines(self._pieces())
+        return plain
+
+    def _pieces(self) -> Iterator[bytes]:
+        """What is packed in the file, as far as it can be had: of one that was cut short, too."""
+        self._raw.seek(0)
+        unpacking = zlib.decompressobj(wbits=31)
+        while data := unpacking.unconsumed_tail or self._raw.read(_BLOCK):
+            try:
+                yield unpacking.decompress(data, _BLOCK)
+            except zlib.error:
+                break
+        if not unpacking.eof:
+            log.warning(logs.event(event="a file of the audit log is damaged", file=self._path.name))
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        with outage("read the audit log"):
+            yield
+    except StoreUnavailable as error:
+        raise AuditUnavailable("storage is unavailable", reason=error.reason) from error.__cause__
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[list[_File]]:
+    """The log's files, newest first. Renamed meanwhile, they are looked for again, or one would be missed."""
+    for turn in range(_TRIES):
+        time.sleep(_PAUSE if turn else 0)
+        before = _listed(folder)
+        with contextlib.ExitStack() as stack:
+            try:
+                files = [_file(folder / name, before[name], stack) for name in before]
+            except FileNotFoundError:
+                continue
+            if _listed(folder) == before:
+                lines = [file for file in files if file is not None and file.first_line]
+                yield sorted(lines, key=lambda file: file.first_line, reverse=True)
+                return
+    raise AuditUnavailable("storage is unavailable", reason="the audit log's files are renamed again and again")
+
+
+def _file(path: Path, inode: int, stack: contextlib.ExitStack) -> _File | None:
+    """The file, open on the stack; ``None`` for what cannot be read, so that the others can tell what they have.
+
+    Raises ``FileNotFoundError`` where it is no longer the one that was listed.
+    """
+    try:
+        file = stack.enter_context(_File(path))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if path.name == FILE:
+            raise
+        log.warning(logs.event(event="not read as the audit log", file=path.name, reason=os.strerror(error.errno or 0)))
+        return None
+    if file.inode != inode:
+        raise FileNotFoundError
+    return file
+
+
+def _listed(folder: Path) -> dict[str, int]:
+    found = {entry.name: entry.inode() for entry in os.scandir(folder) if _ROTATED.fullmatch(entry.name)}
+    # Both are there while one is being made of the other.
+    return {name: inode for name, inode in found.items() if name.removesuffix(".gz") not in found.keys() - {name}}
+
+
+def _backwards(file: IO[bytes], end: int | None) -> Iterator[tuple[int, bytes]]:
+    """The whole lines of a file that end at ``end`` or before, the last one first, each with where it begins."""
+    position = file.seek(0, os.SEEK_END) if end is None else end
+    # A last line without an end is being written at this moment.
+    tail, complete = b"", False
+    while position > 0:
+        size = min(_BLOCK, position)
+        position -= size
+        file.seek(position)
+        lines = (file.read(size) + tail).split(b"\n")
+        tail = lines[0]
+        place = position + len(tail) + 1
+        starts = []
+        for line in lines[1:]:
+            starts.append((place, line))
+            place += len(line) + 1
+        for start, line in reversed(starts):
+            if complete and line:
+                yield start, line
+            complete = True
+    if complete and tail:
+        yield 0, tail

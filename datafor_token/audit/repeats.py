@@ -1,0 +1,121 @@
+"""Refusals that repeat: the first of a kind in a minute is recorded by itself, further ones are counted."""
+
+import atexit
+import dataclasses
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+
+from datafor_token.validation.addresses import client_of
+
+_SECONDS = 60.0
+# Kinds that are told apart in a minute, by each worker: a flood from many addresses, or of many names, must not fill
+# the disk either. Each is at most two lines.
+_MOST = 300
+_MOST_OF_CLIENT = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Key of refusals of one kind; ``target`` is JSON, ``client`` an address or a network of IPv6."""
+
+    event: str
+    reason: str | None
+    way: str | None
+    target: str = ""
+    client: str | None = None
+
+
+@dataclasses.dataclass
+class Repeated:
+    """How often a refusal came again; times are in seconds since 1970."""
+
+    refusal: Refusal
+    count: int = 0
+    first: float = 0.0
+    last: float = 0.0
+
+
+class Repeats:
+    """The refusals of the present minute, in memory of this process.
+
+    ``clock`` returns seconds since 1970. ``record`` is given what was counted: with the first refusal after the
+    minute, after a minute without one, and when the process exits.
+    """
+
+    def __init__(self, clock: Callable[[], float], record: Callable[[Sequence[Repeated]], None]) -> None:
+        self._clock = clock
+        self._record = record
+        self._lock = threading.Lock()
+        self._began = 0.0
+        self._found: dict[Refusal, Repeated] = {}
+        self._of_client: dict[str | None, int] = {}
+        self._timer: threading.Timer | None = None
+        self._process = os.getpid()
+        _all.add(self)
+
+    def is_counted(self, refusal: Refusal) -> bool:
+        """Count the refusal and return True, unless it is the first of its kind in this minute."""
+        now = self._clock()
+        with self._lock:
+            # A clock that was set back ends the minute too.
+            is_over = not (self._is_mine() and 0 <= now - self._began < _SECONDS)
+            over = self._taken(now) if is_over else ()
+            kind = self._kind(dataclasses.replace(refusal, client=client_of(refusal.client or "")))
+            found = self._found.get(kind)
+            if found is None:
+                self._found[kind] = Repeated(kind)
+            else:
+                found.first = found.first if found.count else now
+                found.last = now
+                found.count += 1
+                self._start_timer()
+        self._record(over)
+        return found is not None
+
+    def finish(self) -> None:
+        """Record what was counted so far, and begin a new minute."""
+        with self._lock:
+            over = self._taken(0.0)
+        self._record(over)
+
+    def _kind(self, refusal: Refusal) -> Refusal:
+        """Return the refusal's own kind, or a wider one where there are too many of its own."""
+        if refusal in self._found:
+            return refusal
+        if len(self._found) >= _MOST:
+            return dataclasses.replace(refusal, target="", client=None)
+        of_client = self._of_client.get(refusal.client, 0)
+        if of_client >= _MOST_OF_CLIENT:
+            return dataclasses.replace(refusal, target="")
+        self._of_client[refusal.client] = of_client + 1
+        return refusal
+
+    def _taken(self, now: float) -> list[Repeated]:
+        """Return what was counted, and begin a new minute."""
+        # What a parent process counted, it records itself.
+        counted = [one for one in self._found.values() if one.count] if self._is_mine() else []
+        if self._timer is not None:
+            self._timer.cancel()
+        self._began, self._found, self._of_client, self._timer = now, {}, {}, None
+        self._process = os.getpid()
+        return counted
+
+    def _is_mine(self) -> bool:
+        return self._process == os.getpid()
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(_SECONDS, self.finish)
+            self._timer.daemon = True
+            self._timer.start()
+
+
+_all: "weakref.WeakSet[Repeats]" = weakref.WeakSet()
+
+
+@atexit.register
+def _finish() -> None:
+    for one in list(_all):
+        one.finish()

@@ -1,0 +1,1 @@
+"""Keys, secrets, and their encryption at rest."""

@@ -1,0 +1,236 @@
+"""A secret or private key as text becomes a usable, checked key for one algorithm.
+
+The only module that imports PyJWT. Its algorithm objects sign and verify bytes here; its token
+functions are not used, since they accept keys, headers and claims that this service refuses
+(RFC 8725; ``issuer`` and ``verifier`` do that part).
+"""
+
+import base64
+import functools
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import Algorithm, get_default_algorithms
+
+from datafor_token.crypto import pem
+from datafor_token.errors import RuleError
+
+# The shared key's least length in bytes (RFC 7518 section 3.2: as long as the hash).
+HMAC_LENGTHS = {"HS256": 32, "HS384": 48, "HS512": 64}
+_HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
+# What each byte of a padded key becomes in the inner and the outer hash (RFC 2104 section 2).
+_INNER, _OUTER = bytes(byte ^ 0x36 for byte in range(256)), bytes(byte ^ 0x5C for byte in range(256))
+_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_CURVES: dict[str, type[ec.EllipticCurve]] = {
+    "ES256": ec.SECP256R1,
+    "ES384": ec.SECP384R1,
+    "ES512": ec.SECP521R1,
+}
+ALGORITHMS = (*HMAC_LENGTHS, *_RSA, *_CURVES, "EdDSA")
+
+_BY_NAME: dict[str, Algorithm] = get_default_algorithms()
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class Key:
+    """A checked key, ready to sign or verify with the one algorithm that it is for.
+
+    ``material`` is what PyJWT's algorithm object takes, ``kid`` the RFC 7638 thumbprint of a public
+    key; ``None`` for a shared one, of which nothing may be shown.
+    """
+
+    algorithm: str
+    material: Any
+    kid: str | None = None
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature of ``message``; only for a shared or private key."""
+        return _BY_NAME[self.algorithm].sign(message, self.material)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` is this key's for ``message``; only for a shared or public key."""
+        return _BY_NAME[self.algorithm].verify(message, self.material, signature)
+
+
+class SharedKey(Key):
+    """A shared key whose HMAC (RFC 2104) is begun: both of its hashes have taken in their padded key.
+
+    To end it costs half of what a new one costs, and a token is tried with the keys of many applications.
+    """
+
+    __slots__ = ("_inner", "_outer")
+    _inner: Any
+    _outer: Any
+
+    def __init__(self, algorithm: str, material: bytes) -> None:
+        super().__init__(algorithm, material)
+        make = _HASHES[algorithm]
+        block = make().block_size
+        padded = (make(material).digest() if len(material) > block else material).ljust(block, b"\0")
+        # Past the dataclass, which is frozen: they are no fields, and shown nowhere.
+        object.__setattr__(self, "_inner", make(padded.translate(_INNER)))
+        object.__setattr__(self, "_outer", make(padded.translate(_OUTER)))
+
+    def sign(self, message: bytes) -> bytes:
+        """The HMAC of ``message``."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        mac: bytes = outer.digest()
+        return mac
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` is the HMAC of ``message``, in constant time."""
+        # As in ``sign``, once more: this is tried for each of a thousand applications.
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return hmac.compare_digest(outer.digest(), signature)
+
+
+def is_shared(algorithm: str) -> bool:
+    """Whether tokens of the algorithm are signed and verified with one shared key."""
+    return algorithm in HMAC_LENGTHS
+
+
+def alternatives(algorithm: str) -> Sequence[str]:
+    """Return the other algorithms that the same key can be used with."""
+    family = next((family for family in (tuple(HMAC_LENGTHS), _RSA) if algorithm in family), ())
+    return [one for one in family if one != algorithm]
+
+
+def with_algorithm(algorithm: str, key: Key) -> Key:
+    """Return the same key for one of its ``alternatives``."""
+    if algorithm == key.algorithm:
+        return key
+    return SharedKey(algorithm, key.material) if is_shared(algorithm) else Key(algorithm, key.material, key.kid)
+
+
+def is_same(algorithm: str, one: str, other: str) -> bool:
+    """Return whether two secrets are the same key: equal text, or the same public key in two encodings."""
+    if hmac.compare_digest(one.encode(), other.encode()):
+        return True
+    if is_shared(algorithm):
+        return False
+    try:
+        return verification_key(algorithm, one).kid == verification_key(algorithm, other).kid
+    except RuleError:
+        return False
+
+
+def verification_key(algorithm: str, secret: str) -> Key:
+    """Return the key that verifies an application's tokens; ``RuleError`` says why ``secret`` cannot be one.
+
+    Only what makes it unusable is refused here, where stored keys are read; new ones go through ``key_vetting``.
+    """
+    if not is_shared(algorithm):
+        return _public_key(algorithm, secret)
+    if not secret:
+        raise RuleError("can not be empty")
+    if pem.is_public_key(secret):
+        # Everybody may know it, and could sign with it. No version stored one: somebody changed the algorithm by hand.
+        raise RuleError(f"must be a shared key for {algorithm}, not a public key or PEM: use a random text")
+    return SharedKey(algorithm, secret.encode())
+
+
+def signing_key(algorithm: str, expected: Sequence[Key], private_key: str | None) -> tuple[Key, int] | None:
+    """The key that signs an application's tokens, and which of ``expected`` ``private_key`` belongs to.
+
+    ``expected`` are the present one and, in a grace time, the previous one. A shared key that is one
+    of them is taken, and the present one signs; a private key signs itself. ``None`` when it belongs
+    to neither. ``private_key`` may be ``None`` for a shared key only. Raises ``RuleError`` when it is
+    no unencrypted private key in PEM.
+    """
+    if is_shared(algorithm):
+        for number, key in enumerate(expected):
+            # Bytes: compare_digest raises on text that is not ASCII.
+            if private_key is None or hmac.compare_digest(private_key.encode(), key.material):
+                return expected[0], number
+        return None
+    if private_key is None:
+        raise RuleError(f"is missing: {algorithm} tokens are signed with it, and only its public key is stored")
+    found = _PRIVATE_KEYS.get(private_key, [key.material for key in expected])
+    return None if found is None else (Key(algorithm, found[0], expected[found[1]].kid), found[1])
+
+
+class _PrivateKeys:
+    """Private keys that were read a short while ago: to read one of RSA takes 40 ms to 5 s, since it is checked.
+
+    Each is found by a keyed hash of its text, which is what decides: another text is another key. Nothing
+    of them is kept beyond the process, nor longer than ``_REMEMBERED_SECONDS`` after their last use.
+    """
+
+    def __init__(self) -> None:
+        self._key = SharedKey("HS256", secrets.token_bytes(32))
+        self._kept: dict[bytes, tuple[float, Any, PublicKey]] = {}
+
+    def get(self, text: str, accepted: Sequence[PublicKey]) -> tuple[Any, int] | None:
+        """Return the private key of a PEM text and which of the public keys is its own; ``None``: none of them."""
+        mark = self._key.sign(text.encode("utf-8", "surrogatepass"))
+        now = time.monotonic()
+        found = self._kept.get(mark)
+        if found is not None and now - found[0] < _REMEMBERED_SECONDS:
+            private, public = found[1:]
+        else:
+            private, public = None, pem.public_half(text)
+        if public not in accepted:
+            return None
+        if private is None:
+            private = pem.private_key(text)
+            for old, (used, *_) in list(self._kept.items()):
+                if now - used >= _REMEMBERED_SECONDS or len(self._kept) >= _MOST_REMEMBERED:
+                    self._kept.pop(old, None)
+        self._kept[mark] = now, private, public
+        return private, accepted.index(public)
+
+
+_REMEMBERED_SECONDS, _MOST_REMEMBERED = 60.0, 64
+_PRIVATE_KEYS = _PrivateKeys()
+
+
+def new_secret(algorithm: str) -> str:
+    """A random shared secret of the algorithm's full length, as base64url."""
+    return secrets.token_urlsafe(HMAC_LENGTHS[algorithm])
+
+
+def jwk(algorithm: str, secret: str) -> dict[str, str]:
+    """A public key as RFC 7517 shows it; only for an algorithm whose secret is public."""
+    key = _public_key(algorithm, secret)
+    members: dict[str, Any] = json.loads(_BY_NAME[algorithm].to_jwk(key.material))
+    members.pop("key_ops", None)
+    return {**members, "kid": str(key.kid), "alg": algorithm, "use": "sig"}
+
+
+@functools.lru_cache(maxsize=1024)
+def _public_key(algorithm: str, text: str) -> Key:
+    # A pure function of its arguments too. Parsing an RSA key costs more than using it.
+    key = pem.public_key(algorithm, text)
+    if algorithm in _RSA:
+        if not isinstance(key, rsa.RSAPublicKey):
+            raise RuleError(f"must be an RSA public key for {algorithm}")
+        return Key(algorithm, key, _thumbprint(algorithm, key))
+    if algorithm in _CURVES:
+        curve = _CURVES[algorithm]
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, curve):
+            raise RuleError(f"must be a public key on the curve {curve.name} for {algorithm}")
+        return Key(algorithm, key, _thumbprint(algorithm, key))
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise RuleError(f"must be an Ed25519 public key for {algorithm}")
+    return Key(algorithm, key, _thumbprint(algorithm, key))
+
+
+def _thumbprint(algorithm: str, key: PublicKey) -> str:
+    """RFC 7638: the SHA-256 of the required members of the JWK, in this exact form."""
+    jwk = json.loads(_BY_NAME[algorithm].to_jwk(key))
+    required = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
+    digest = hashlib.sha256(json.dumps(required, sort_keys=True, separators=(",", ":")).encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,1 @@
+"""Forward authentication: sign-in for pages behind a reverse proxy."""

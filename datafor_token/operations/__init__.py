@@ -1,0 +1,1 @@
+"""Operations on a whole store: declared applications, backups, migration, start."""

@@ -1,0 +1,166 @@
+"""A request body, in any of the shapes of contract section 2, becomes one plain dict.
+
+Nested form fields are put together by ``qs-codec``, within limits; forms in several parts are taken
+apart by Werkzeug's decoder. Both get only text that was decoded strictly here: each by itself would
+replace bytes that are not UTF-8, and ``qs-codec`` reads ``secret=x]=y`` as a field ``secret=x]``.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+import qs_codec
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
+
+from datafor_token.errors import FileSent, MalformedRequest, UnsupportedMediaType
+from datafor_token.validation import strict_json, utf8
+
+MAX_FIELDS = 512
+# Fields with brackets or dots. The time to put a list together grows with its square: 65 ms for 511 fields.
+MAX_NESTED_FIELDS = 320
+MAX_KEY_LENGTH = 512  # characters of one field's whole name, brackets included
+_URLENCODED, _MULTIPART, _JSON = "application/x-www-form-urlencoded", "multipart/form-data", "application/json"
+# JSON, perhaps in quotes that a shell was to remove.
+_LIKE_JSON = re.compile(r"[\s\ufeff]*['\"`‘’“”]*\s*[{\[]")  # noqa: RUF001 - the quotes of word processors
+_NO_JSON = (
+    "the request body looks like JSON, but is not valid JSON; in cmd.exe and PowerShell, write it to a file"
+    " and send that with -d @file.json"
+)
+_BRACKETS_OR_DOTS = re.compile(r"[\[\].]")
+_NESTING = qs_codec.DecodeOptions(
+    allow_dots=True,
+    depth=8,
+    strict_depth=True,
+    parameter_limit=MAX_FIELDS,
+    list_limit=MAX_FIELDS,
+    raise_on_limit_exceeded=True,
+)
+
+
+class Body(NamedTuple):
+    """What a request sent. ``is_form``: every scalar is text, and nested values may be JSON text."""
+
+    values: Any
+    is_form: bool
+
+
+def decode(content_type: str | None, data: bytes) -> Body:
+    """Read a request body.
+
+    Raises ``UnsupportedMediaType`` for another type, ``MalformedRequest`` or ``InvalidInput`` for
+    what cannot be read. The values are not checked: that is for ``schemas``.
+    """
+    if not data and content_type is None:
+        return Body({}, is_form=True)
+    mimetype, boundary = _type(content_type)
+    if utf8.is_utf16(data):
+        raise MalformedRequest("the request is UTF-16 text: send it as UTF-8")
+    data = utf8.without_mark(data)
+    if mimetype == _MULTIPART:
+        return Body(_nested(_multipart(data, boundary)), is_form=True)
+    # The seed's own example: `curl -d '{...}'` says urlencoded and sends JSON.
+    if mimetype == _JSON or data.lstrip()[:1] in (b"{", b"["):
+        return Body(_json(data), is_form=False)
+    pairs = _urlencoded(data)
+    if pairs and _LIKE_JSON.match(pairs[0][0]):
+        raise MalformedRequest(_NO_JSON)
+    return Body(_nested(pairs), is_form=True)
+
+
+@functools.lru_cache(maxsize=64)
+def _type(content_type: str | None) -> tuple[str, str]:
+    """The type of a body, one of those that are read, and its boundary; a pure function, and most clients send one."""
+    mimetype, options = parse_options_header(content_type)
+    known = mimetype.lower() in (_URLENCODED, _MULTIPART, _JSON)
+    if not known or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType
+    return mimetype.lower(), options.get("boundary", "")
+
+
+def decode_query(query: bytes) -> Body:
+    """Read a query string as the form that it is."""
+    return Body(_nested(_urlencoded(query)), is_form=True)
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return strict_json.loads(data)
+    except strict_json.NotJSON as error:
+        # cmd.exe passes single quotes on, and PowerShell drops double ones.
+        raise MalformedRequest(_NO_JSON if _LIKE_JSON.match(data.decode()) else f"the request body {error}") from None
+    except strict_json.JSONError as error:
+        raise MalformedRequest(f"the request body {error}") from None
+
+
+def _urlencoded(data: bytes) -> list[tuple[str, str]]:
+    if data.count(b"&") >= MAX_FIELDS:
+        raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields")
+    try:
+        pairs = [pair.partition("=") for pair in data.decode("utf-8").split("&") if pair]
+        # What urllib's parse_qsl finds, which takes several times as long.
+        return [(_unquoted(name), _unquoted(value)) for name, _, value in pairs]
+    except UnicodeDecodeError:
+        raise MalformedRequest("the request is not UTF-8 text") from None
+
+
+def _unquoted(text: str) -> str:
+    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
+
+
+def _multipart(data: bytes, boundary: str) -> list[tuple[str, str]]:
+    if not boundary:
+        raise MalformedRequest("the multipart body has no boundary in its content type")
+    decoder = MultipartDecoder(boundary.encode(), max_parts=MAX_FIELDS)
+    pairs: list[tuple[str, str]] = []
+    name, content = "", b""
+    try:
+        decoder.receive_data(data)
+        decoder.receive_data(None)
+        while not isinstance(event := decoder.next_event(), Epilogue):
+            if isinstance(event, File):
+                raise FileSent(event.name or "")
+            if isinstance(event, Field):
+                name, content = event.name or "", b""
+            elif isinstance(event, Data):
+                content += event.data
+                if not event.more_data:
+                    pairs.append((name, content.decode("utf-8")))
+    except UnicodeDecodeError:
+        raise MalformedRequest("the request is not UTF-8 text") from None
+    except RequestEntityTooLarge:
+        raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields") from None
+    except (ValueError, AttributeError):
+        # AttributeError: Werkzeug's decoder where a part's headers are not followed by a line break.
+        raise MalformedRequest("the multipart body is not complete") from None
+    return pairs
+
+
+def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    for key, _ in pairs:
+        if not key:
+            raise MalformedRequest("the request has a field without a name")
+        if len(key) > MAX_KEY_LENGTH:
+            raise MalformedRequest(f"the request has a field name of more than {MAX_KEY_LENGTH} characters")
+    single: dict[str, Any] = dict(pairs)
+    if len(single) != len(pairs):
+        # A list of all values: a scalar that is given twice must be seen to be.
+        all_values: dict[str, list[str]] = {}
+        for key, value in pairs:
+            all_values.setdefault(key, []).append(value)
+        single = {key: values[0] if len(values) == 1 else values for key, values in all_values.items()}
+    nested = sum(_BRACKETS_OR_DOTS.search(key) is not None for key in single)
+    if not nested:
+        # Nothing nested: putting it together would leave it as it is.
+        return single
+    if nested > MAX_NESTED_FIELDS:
+        raise MalformedRequest(f"the request has more than {MAX_NESTED_FIELDS} fields with brackets or dots")
+    try:
+        return qs_codec.decode(single, _NESTING)
+    except IndexError:
+        raise MalformedRequest("the request has a field that is nested too deep") from None
+    except ValueError:
+        raise MalformedRequest(f"the request has a list of more than {MAX_FIELDS} values") from None

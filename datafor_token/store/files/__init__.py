@@ -1,0 +1,1 @@
+"""Store in files: one JSON file for each record."""

@@ -1,0 +1,265 @@
+"""The file store: one readable JSON file per record, one lock per collection, writes that survive a crash.
+
+A write builds the whole record in a temp file of the same folder, syncs it, renames it into place
+and syncs the folder (Pillai et al., OSDI 2014); only then it returns. Readers take no lock: a rename
+is atomic, so they see the old record or the new one. A record edited by hand counts at the next call.
+"""
+
+import contextlib
+import os
+import secrets
+import struct
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+from datafor_token.errors import RecordDamaged, RuleError, StoreUnavailable
+from datafor_token.store.base import AlreadyThere, Change, Changed, Document
+from datafor_token.store.files import probing
+from datafor_token.store.files.disk import make_folder, outage, read, remove, shown, status, sync_folder, write_new
+from datafor_token.store.files.locking import exclusive
+from datafor_token.store.files.names import HASH_MARK, stem_of
+from datafor_token.store.files.restoring import finish_if_left
+from datafor_token.validation import strict_json, utf8
+from datafor_token.validation.names import fold
+from datafor_token.validation.strict_json import readable
+
+_SUFFIX = ".json"
+_TEMP_PREFIX = ".temp-"
+_LOCK = ".lock"
+_LONGEST_FINISH = 600.0  # seconds
+_LONGEST_TICK = 50_000_000  # nanoseconds; Linux counts 1 to 10 ms
+_VERSION = struct.Struct("=Qqqq").pack
+
+
+class FileStore:
+    """A ``Store`` (see ``store.base``) in a folder: ``<folder>/<collection>/<record>.json``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        collections: tuple[str, ...],
+        lock_timeout: float,
+        waited: Callable[[float], None] | None = None,
+    ) -> None:
+        """Make the folders (mode 0700) where they are missing; ``lock_timeout`` is in seconds.
+
+        ``waited`` is told for how many seconds each lock was waited for.
+        """
+        self.folder = folder
+        self._prefix = f"{folder}/"
+        self.collections = collections
+        self._lock_timeout = lock_timeout
+        self._waited = waited
+        with outage("make the folders"):
+            for path in (folder, *(folder / collection for collection in collections)):
+                make_folder(path)
+
+    def sweep(self) -> None:
+        """Remove the temp files of writers that were killed; to be called at start."""
+        for collection in self.collections:
+            with self.locked(collection), outage(f"sweep {collection}"):
+                # Under the lock no writer is at work: every temp file is a dead one's.
+                for path in self.temp_files(collection):
+                    path.unlink(missing_ok=True)
+        probing.sweep(self.folder)
+
+    def get(self, collection: str, name: str) -> Document | None:
+        file = self._file(collection, name)
+        try:
+            document = _read(file)
+        except StoreUnavailable:
+            self._fetch_back(collection)
+            document = _read(file)
+        if document is not None and fold(document["name"]) != fold(name):
+            raise RecordDamaged(reason=f"{shown(file)} holds the record of another name")
+        return document
+
+    def names(self, collection: str) -> list[str]:
+        found = []
+        for stem in self._stems(collection):
+            # A name that was too long for a file name stands in the record alone.
+            if HASH_MARK not in stem:
+                found.append(unquote(stem))
+            elif (record := self._read_stem(collection, stem)) is not None:
+                found.append(record[0])
+        return found
+
+    def documents(self, collection: str) -> Iterator[tuple[str, Document | RecordDamaged]]:
+        for _, name, found in self.files(collection):
+            yield name, found
+
+    def files(self, collection: str) -> Iterator[tuple[Path, str, Document | RecordDamaged]]:
+        """Every record with its file: what a file store can tell and other stores cannot."""
+        for stem, name, found in self._read_stems(collection, self._stems(collection)):
+            yield self.folder / collection / f"{stem}{_SUFFIX}", name, found
+
+    def temp_files(self, collection: str) -> list[Path]:
+        """What writers left that were killed, and what they write at this moment."""
+        return [self.folder / collection / name for name in self._files(collection) if name.startswith(_TEMP_PREFIX)]
+
+    def put(self, collection: str, document: Document) -> None:
+        self.update(collection, document["name"], lambda _: document)
+
+    def create(self, collection: str, document: Document) -> None:
+        file = self._file(collection, document["name"])
+        with self.locked(collection):
+            with outage(f"look for {shown(file)}"):
+                if os.path.lexists(file):
+                    raise AlreadyThere
+            self._write(file, document)
+
+    def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
+        with self.locked(collection, wait):
+            document = change(self.get(collection, name))
+            if fold(document["name"]) != fold(name):
+                raise ValueError("an update cannot rename a record")
+            self._write(self._file(collection, name), document)
+        return document
+
+    def delete(self, collection: str, name: str) -> bool:
+        path = Path(self._file(collection, name))
+        with self.locked(collection):
+            if self.get(collection, name) is None:
+                return False
+            with outage(f"delete {shown(path)}"):
+                path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+        return True
+
+    def version(self, collection: str, name: str) -> Hashable | None:
+        file = self._file(collection, name)
+        try:
+            found = status(file)
+        except StoreUnavailable:
+            self._fetch_back(collection)
+            found = status(file)
+        return None if found is None else _version(found)
+
+    def stamp(self, collection: str) -> Hashable:
+        # A file that is made, renamed into place or removed changes its folder.
+        with outage(f"look at {collection}"):
+            try:
+                return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - a path object costs more than the look
+            except FileNotFoundError:
+                self._fetch_back(collection)
+                return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - the same
+
+    def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
+        versions: dict[str, Hashable] = {}
+        for stem in self._stems(collection):
+            found = status(f"{self._prefix}{collection}/{stem}{_SUFFIX}")
+            if found is not None:
+                versions[stem] = _version(found)
+        return versions, self._read_stems(
+            collection, [stem for stem, version in versions.items() if known.get(stem) != version]
+        )
+
+    def writable(self) -> bool:
+        folders = [self.folder / collection for collection in self.collections]
+        for folder in folders:
+            with outage(f"list {folder.name}"), os.scandir(folder) as entries:
+                next(entries, None)
+        return probing.is_writable(self.folder, folders)
+
+    def _file(self, collection: str, name: str) -> str:
+        """The one place where a name becomes a path; no name leaves the folder, no two names collide."""
+        if collection not in self.collections:
+            raise ValueError(f"no collection {collection!r}")
+        return f"{self._prefix}{collection}/{stem_of(name)}{_SUFFIX}"
+
+    def _stems(self, collection: str) -> list[str]:
+        return [name.removesuffix(_SUFFIX) for name in self._files(collection) if name.endswith(_SUFFIX)]
+
+    def _files(self, collection: str) -> list[str]:
+        with outage(f"list {collection}"):
+            try:
+                return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - a path object for each costs ten times that
+            except FileNotFoundError:
+                self._fetch_back(collection)
+                return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - the same
+
+    def _read_stems(self, collection: str, stems: Iterable[str]) -> Iterator[Changed]:
+        """The records of these files; not those that are gone since the folder was listed."""
+        for stem in stems:
+            found = self._read_stem(collection, stem)
+            if found is not None:
+                yield stem, *found
+
+    def _read_stem(self, collection: str, stem: str) -> tuple[str, Document | RecordDamaged] | None:
+        """The record of a file: its name and itself."""
+        # Text, no path objects: of a hundred thousand records they would take a third of the time.
+        file = f"{self._prefix}{collection}/{stem}{_SUFFIX}"
+        try:
+            document = _read(file)
+            if document is None:
+                return None
+            if stem_of(document["name"]) != stem:
+                raise RecordDamaged(reason=f"{shown(file)} holds the record of another name")
+        except RecordDamaged as error:
+            return unquote(stem), error
+        return document["name"], document
+
+    @contextlib.contextmanager
+    def locked(self, collection: str, wait: float | None = None) -> Iterator[None]:
+        timeout = self._lock_timeout if wait is None else wait
+        with contextlib.ExitStack() as stack:
+            # Only taking the lock: what goes wrong inside has its own words.
+            with outage(f"lock {collection}"):
+                lock = f"{self._prefix}{collection}/{_LOCK}"
+                try:
+                    stack.enter_context(exclusive(lock, timeout, self._waited))
+                except FileNotFoundError:
+                    self._fetch_back(collection)
+                    stack.enter_context(exclusive(lock, timeout, self._waited))
+            finish_if_left(self.folder, self.collections, _LONGEST_FINISH)
+            yield
+
+    def _fetch_back(self, collection: str) -> None:
+        """Finish a restore that was broken off while the collection was away; otherwise do nothing.
+
+        Without this, a process that runs on would not find the collection until somebody starts another one.
+        """
+        if not os.path.lexists(f"{self._prefix}{collection}"):
+            finish_if_left(self.folder, self.collections, self._lock_timeout)
+
+    def _write(self, file: str, document: Document) -> None:
+        # A line for each member, so that it can be read and compared. The encoder's own indent is many times slower.
+        members = ",\n".join([f"  {readable(name)}: {readable(value)}" for name, value in document.items()])
+        data = f"{{\n{members}\n}}\n".encode()
+        folder = file.rpartition("/")[0]
+        temp = _temp(folder)
+        try:
+            write_new(temp, data)
+            with outage(f"rename to {shown(file)}"):
+                os.rename(temp, file)  # noqa: PTH104 - a path object costs as much
+        except BaseException:
+            remove(temp)
+            raise
+        sync_folder(folder)
+
+
+def _temp(folder: str) -> str:
+    return f"{folder}/{_TEMP_PREFIX}{secrets.token_hex(8)}"
+
+
+def _read(file: str) -> Document | None:
+    """The document of the file, ``None`` where there is none."""
+    data = read(file)
+    if data is None:
+        return None
+    try:
+        document = strict_json.loads(utf8.decode(data))
+    except (RuleError, strict_json.JSONError) as error:
+        raise RecordDamaged(reason=f"{shown(file)} {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("name"), str):
+        raise RecordDamaged(reason=f"{shown(file)} is no JSON object with a name")
+    return document
+
+
+def _version(found: os.stat_result) -> Hashable:
+    # All four: a new file can get the number, size or time of the one that it replaced. Packed: many are kept.
+    version = _VERSION(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    # The file system's clock has ticks: what was written twice within one looks the same. Equal to nothing until then.
+    return version if time.time_ns() - found.st_ctime_ns > _LONGEST_TICK else (version, object())

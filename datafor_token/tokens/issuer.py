@@ -1,0 +1,124 @@
+"""Issue a token: which claims it has, and its exact bytes (RFC 7515 compact serialisation, RFC 7519)."""
+
+import binascii
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from datafor_token.applications.record import Application, FieldMap
+from datafor_token.applications.rules import TIME_CLAIMS
+from datafor_token.crypto.damaged_secrets import fitting_repair
+from datafor_token.crypto.keys import Key, is_shared, signing_key
+from datafor_token.errors import Forbidden, InvalidInput, RuleError
+from datafor_token.tokens.identifiers import digest
+from datafor_token.validation.names import user_name
+from datafor_token.validation.strict_json import compact
+
+LONGEST_TOKEN = 4096  # characters: what proxies still carry in a URL or a header
+
+
+class Issued(NamedTuple):
+    """A token, its ``identifiers.digest``, and whether it was asked for with the secret before the last rotation."""
+
+    token: str
+    digest: str
+    with_previous: bool
+
+
+def issue(application: Application, private_key: str | None, claims: Mapping[str, Any], now: float) -> Issued:
+    """A token of ``application`` with ``claims`` and an ``exp``; ``now`` is in seconds since 1970.
+
+    ``private_key`` may be ``None`` for a shared key only: the stored secret signs. Raises ``Forbidden``
+    for a disabled application and for a key that is not the application's, before anything is signed.
+    """
+    if not application.enable:
+        raise Forbidden(f"application {application.name} is not enabled")
+    try:
+        found = signing_key(application.algorithm, application.keys(now), private_key)
+    except RuleError as error:
+        raise InvalidInput.of("privateKey", str(error)) from None
+    if found is None:
+        raise _foreign_key(application, private_key, now)
+    key, number = found
+    token = _signed(key, {**claims, "exp": int(now) + application.expire})
+    if len(token) > LONGEST_TOKEN:
+        raise InvalidInput.of(
+            "payload", f"makes a token of {len(token)} characters; at most {LONGEST_TOKEN} are issued"
+        )
+    signing_input = token.rpartition(".")[0].encode()
+    return Issued(token, digest(signing_input, key), with_previous=number > 0)
+
+
+def _foreign_key(application: Application, private_key: str | None, now: float) -> Forbidden:
+    """Name the repair after which a shared secret would match; only an Administrator ever sends one."""
+    repair = None
+    if is_shared(application.algorithm) and private_key is not None:
+        repair = fitting_repair(private_key, [key.material for key in application.keys(now)])
+    if repair is None:
+        return Forbidden(f"privateKey does not belong to application {application.name}")
+    return Forbidden(f"privateKey does not belong to application {application.name}: {repair}")
+
+
+def user_in(username: str | None, payload: Mapping[str, Any], caller: str) -> str:
+    """Who a token is for: ``username``, else the payload's, else the caller."""
+    if "username" not in payload:
+        return caller if username is None else username
+    try:
+        named = user_name(_claim(payload["username"], "payload.username"))
+    except RuleError as error:
+        if not payload["username"]:
+            raise InvalidInput.of("username", "can not be empty") from None
+        raise InvalidInput.of("payload.username", str(error)) from None
+    if username is not None and username != named:
+        raise InvalidInput.of("username", "differs from payload.username")
+    return named
+
+
+def claims_for(fieldmap: FieldMap, username: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The claims of a token: the mapped user name first, then the payload's in their order.
+
+    A payload's key named in ``fieldmap`` is renamed to its claim; lists stay lists, everything else
+    becomes text. Raises ``InvalidInput`` for a time claim and for two keys that meet in one claim.
+    """
+    renamed = {"name": fieldmap.name, "email": fieldmap.email}
+    claims: dict[str, Any] = {fieldmap.username: username}
+    for field, value in payload.items():
+        if field == "username":
+            continue
+        path, claim = f"payload.{field[:64]}", renamed.get(field, field)
+        if claim in TIME_CLAIMS:
+            raise InvalidInput.of(path, "can not be given: the service sets that claim itself")
+        if claim in claims:
+            raise InvalidInput.of(path, f"meets another value in the claim {claim[:64]}")
+        claims[claim] = value if isinstance(value, list) else _text(value)
+    return claims
+
+
+def _claim(value: Any, path: str) -> str:
+    if isinstance(value, list):
+        raise InvalidInput.of(path, "must be one text value")
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """A claim's value as text: what is no text already, in the words of JSON (``true``, ``1.5``)."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@functools.lru_cache(maxsize=4096)
+def _header(algorithm: str, kid: str | None) -> bytes:
+    # In this order: the seed's token has `typ` first, and only public keys have an identifier to show.
+    return _base64url(compact({"typ": "JWT", "alg": algorithm} | ({"kid": kid} if kid else {})).encode()) + b"."
+
+
+def _signed(key: Key, claims: Mapping[str, Any]) -> str:
+    signing_input = _header(key.algorithm, key.kid) + _base64url(compact(claims).encode())
+    return (signing_input + b"." + _base64url(key.sign(signing_input))).decode("ascii")
+
+
+def _base64url(data: bytes) -> bytes:
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
+
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")

@@ -1,0 +1,303 @@
+"""A token becomes a user, or the reason why not: the accept rule of contract section 6, whole."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from datafor_token.applications.index import NOBODY, Entry, Listing
+from datafor_token.applications.record import Application
+from datafor_token.applications.registry import Registry
+from datafor_token.crypto import keys
+from datafor_token.crypto.strength import weakness
+from datafor_token.errors import Forbidden, NotFound, RecordDamaged
+from datafor_token.settings import Settings
+from datafor_token.store.base import AlreadyThere
+from datafor_token.tokens import identifiers, verifier
+from datafor_token.tokens.cache import VerifiedTokens
+from datafor_token.tokens.near_misses import near_miss
+from datafor_token.tokens.revocations import Revocations
+from datafor_token.tokens.verdicts import Verdict, shown, unexpected_algorithm, unknown_signature
+from datafor_token.tokens.verifier import Moment, Refused, Step, Token, Vouched
+from datafor_token.users.users import ADMINISTRATOR, User, Users
+from datafor_token.validation import logs, names
+
+log = logging.getLogger(__name__)
+_FEW = 100  # applications: a look at each of so many takes a third of a millisecond
+
+
+class SignIn:
+    """Judges tokens. ``clock`` answers seconds since 1970.
+
+    Every method raises ``StoreUnavailable`` in an outage.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        users: Users,
+        revocations: Revocations,
+        clock: Callable[[], float],
+        settings: Settings,
+    ) -> None:
+        self.registry = registry
+        self.verified = VerifiedTokens()
+        self._users = users
+        self._revocations = revocations
+        self.identifiers = revocations.identifiers
+        self._clock = clock
+        self._settings = settings
+
+    def by_token(self, text: str, token_name: str | None = None) -> Verdict:
+        """Sign in: an unknown user is made where the application says so.
+
+        ``token_name``: by the enabled applications alone whose tokens come under that name.
+        """
+        listing = self._asked(token_name, thorough=False)
+        known = self.verified.get(text, listing, self._moment())
+        if known is not None and known.application is self._present(known.application.name):
+            verdict = self.admit(known)
+            if verdict.reason is None:
+                return verdict._replace(remembered=True)
+        # Somebody may have written into a record by hand: of a few, and before a refusal, every one is looked at.
+        few = len(listing.entries) <= _FEW
+        accepted = self._accepted(text, self._asked(token_name, thorough=few), token_name)
+        return accepted or self._judge(text, self._asked(token_name, thorough=not few).entries, create=True)
+
+    def _asked(self, token_name: str | None, *, thorough: bool) -> Listing:
+        listing = self.registry.all(thorough=thorough)
+        return listing if token_name is None else listing.by_token_name.get(token_name, NOBODY)
+
+    def _present(self, name: str) -> Application | None:
+        """The application as its record is at this moment, also where somebody wrote into it by hand."""
+        try:
+            return self.registry.get(name)
+        except (NotFound, RecordDamaged):
+            return None
+
+    def _only(self, entries: Sequence[Entry]) -> Application | None:
+        return self._present(entries[0].name) if len(entries) == 1 else None
+
+    def _signers(
+        self, token: Token, entries: Iterable[Entry], token_name: str | None = None
+    ) -> Iterator[tuple[Application, str]]:
+        """Those of the token's algorithm that signed it, as they are at this moment, each with the secret that did."""
+        now = self._clock()
+        for entry in verifier.signers(token, entries, now):
+            application = self._present(entry.name)
+            if application is not None and application.algorithm == token.algorithm:
+                secret = verifier.signing_secret(token, application, now)
+                # The name that its tokens come under is the present one, too.
+                if secret is not None and token_name in (None, application.token_name):
+                    yield application, secret
+
+    def _accepted(self, text: str, listing: Listing, token_name: str | None) -> Verdict | None:
+        """The verdict of the first application that accepts the token; ``None`` where why not is to be found out."""
+        try:
+            token = verifier.read(text)
+        except Refused:
+            return None
+        for application, secret in self._signers(token, listing.candidates(token.algorithm, token.claims), token_name):
+            verdict = self._of_signer(token, application, secret, (), create=True)
+            if verdict.reason is None and verdict.vouched is not None:
+                self.verified.keep(text, listing, verdict.vouched)
+                return verdict
+        return None
+
+    def judged(self, text: str) -> Verdict:
+        """The same judgement without any effect."""
+        return self._judge(text, self.registry.all().entries, create=False)
+
+    def explain(self, text: str, application: Application | None) -> Verdict:
+        """The same for one application, or for all, with near misses of a wrong signature."""
+        listing = self.registry.all()
+        if application is not None:
+            return self._judge(text, [Entry.of(application)], create=False, everyone=listing.entries)
+        verdict = self._judge(text, listing.entries, create=False, everyone=listing.entries)
+        if verdict.reason is None or not listing.damaged:
+            return verdict
+        left_out = f"not asked, since their records cannot be read: {shown(listing.damaged)}"
+        return verdict._replace(steps=[*verdict.steps, Step("damaged", ok=False, detail=left_out)])
+
+    def revoke(self, text: str, owner: str | None) -> str | None:
+        """Revoke a token, if it is one that an application signed and that has not expired (RFC 7009).
+
+        Return ``None``, or why there was nothing to revoke: no error for a client (RFC 7009 section 2.2).
+        ``owner``: the user whose token it must be, else ``Forbidden``; ``None`` for anybody's.
+        """
+        try:
+            token = verifier.read(text)
+        except Refused as refused:
+            return refused.step.detail
+        listing = self.registry.all()
+        readings, reasons = self._readings(token, listing.entries)
+        mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
+        for vouched in mine:
+            self._revocations.add(vouched)
+        if readings and not mine:
+            raise Forbidden
+        if listing.damaged and not readings:
+            # It may be the damaged application's: nobody may believe that it is dead.
+            raise RecordDamaged(reason=f"whether a token can be revoked is not known without {listing.damaged[0]}")
+        if mine:
+            return None
+        return reasons[0] if reasons else "no application here signed it"
+
+    def shown(self, text: str, verdict: Verdict) -> str:
+        """Return the token's identifier as the audit log shows it, given the verdict on it."""
+        if verdict.identifier is None:
+            return self.identifiers.of_text(text)
+        return identifiers.short(verdict.identifier)
+
+    def identify(self, token: Token, text: str) -> Sequence[str]:
+        """Return the identifiers under which the audit log may show the token: the present one first.
+
+        Several where the service's key was changed, or where the secret that signed the token has been replaced.
+        """
+        found: list[str] = []
+        fitting = _fitting(token, self.registry.all().entries)
+        for entry in fitting:
+            for key in (entry.key, entry.previous):
+                if key is not None and key.verify(token.signing_input, token.signature):
+                    found += self.identifiers.every(identifiers.digest(token.signing_input, key))
+        shown = [identifiers.short(one) for one in found]
+        if not any(verifier.signers(token, fitting, self._clock())):
+            # Refused without a key that is accepted.
+            shown.append(self.identifiers.of_text(text))
+        return list(dict.fromkeys(shown))
+
+    def _readings(self, token: Token, entries: Sequence[Entry]) -> tuple[list[Vouched], list[str]]:
+        """Whom the token names, by each application that signed it, enabled or not; and why others vouch for nobody."""
+        readings, reasons = [], []
+        for application, secret in self._signers(token, _fitting(token, entries)):
+            moment = self._moment()
+            try:
+                vouched, _ = verifier.check_claims(token, application, secret, moment, must_have_begun=False)
+            except Refused as refused:
+                reasons.append(f"{application.name}: {refused.step.detail}")
+            else:
+                readings.append(self._identified(vouched))
+        return readings, reasons
+
+    def _judge(
+        self, text: str, entries: Sequence[Entry], *, create: bool, everyone: Sequence[Entry] | None = None
+    ) -> Verdict:
+        """The verdict; ``everyone``: those among whose keys an explanation looks for near misses; ``None``: none."""
+        explain = everyone is not None
+        try:
+            token = verifier.read(text, explain=explain)
+        except Refused as refused:
+            return Verdict(refused.reason, [refused.step])
+        steps = [Step("read", ok=True, detail=f"the token can be read; its alg is {token.algorithm[:16]}")]
+        fitting = _fitting(token, entries)
+        if not fitting:
+            hint = near_miss(token, entries, everyone or (), self._clock()) if explain else None
+            return unexpected_algorithm(token, entries, steps, self._only(entries), hint)
+        verdicts = []
+        for application, secret in self._signers(token, fitting):
+            verdict = self._of_signer(token, application, secret, steps, create=create)
+            if verdict.reason is None:
+                return verdict
+            verdicts.append(verdict)
+        if not verdicts:
+            hint = near_miss(token, fitting, everyone or (), self._clock()) if explain else None
+            return unknown_signature(fitting, steps, self._only(fitting), hint)
+        # The first by name of those that came furthest.
+        return max(verdicts, key=lambda verdict: len(verdict.steps))
+
+    def _moment(self) -> Moment:
+        return Moment(self._clock(), self._settings.leeway)
+
+    def _of_signer(
+        self, token: Token, application: Application, secret: str, before: Sequence[Step], *, create: bool
+    ) -> Verdict:
+        which = "secret" if secret == application.secret else "previous secret, whose grace time is running"
+        steps = [
+            *before,
+            Step("algorithm", ok=True, detail=f"{application.name} expects {application.algorithm}"),
+            Step("signature", ok=True, detail=f"signed with the {which} of {application.name}"),
+        ]
+        try:
+            vouched, passed = verifier.check_claims(token, application, secret, self._moment())
+        except Refused as refused:
+            key = keys.verification_key(application.algorithm, secret)
+            identifier = self.identifiers.present(identifiers.digest(token.signing_input, key))
+            return Verdict(refused.reason, [*steps, refused.step], application, identifier=identifier)
+        return self.admit(self._identified(vouched), [*steps, *passed], create=create)
+
+    def _identified(self, vouched: Vouched) -> Vouched:
+        identifier = None if vouched.digest is None else self.identifiers.present(vouched.digest)
+        return dataclasses.replace(vouched, identifier=identifier)
+
+    def admit(
+        self, vouched: Vouched, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
+    ) -> Verdict:
+        """What becomes of who an application vouches for; ``steps`` are those that led here.
+
+        ``create``: whether an unknown user is made where the application says so; ``user``: who was just looked up.
+        """
+        application, passed = vouched.application, list(steps)
+        try:
+            if vouched in self._revocations:
+                raise Refused("revocation", "revoked", "the token was revoked")
+            passed.append(Step("revocation", ok=True, detail="the token was not revoked"))
+            if not application.enable:
+                detail = f"{application.name} is not enabled: set enable to 1 to accept its tokens"
+                raise Refused("application", "disabled_application", detail)
+            passed.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
+            user, last = self._user(vouched, user or self._users.get(vouched.username), create=create)
+        except Refused as refused:
+            found = Verdict(refused.reason, [*passed, refused.step], application, username=vouched.username)
+            return found._replace(identifier=vouched.identifier)
+        if create and vouched.by_previous:
+            self.registry.note_previous_use(application)
+        about = (application, vouched, user, vouched.username)
+        return Verdict(None, [*passed, *last], *about, identifier=vouched.identifier)
+
+    def _user(self, vouched: Vouched, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
+        """The user that the token names, made where that is meant; a user that is there is never changed."""
+        if user is not None:
+            if not user.enabled:
+                raise Refused("user", "disabled_user", f"the user {user.name} is disabled")
+            found = Step("user", ok=True, detail=f"the user {user.name} is known and enabled")
+            return user, [found, self._check_administrator(user.type, vouched)]
+        application = vouched.application
+        if not application.inituser:
+            detail = f"there is no user {vouched.username}, and {application.name} makes none: inituser is 0"
+            raise Refused("user", "unknown_user", detail)
+        kind, roles = names.user_type_and_roles(application.initroles)
+        made = Step("user", ok=True, detail=f"the user {vouched.username} is made at the first sign-in, as {kind}")
+        administrator = self._check_administrator(kind, vouched)
+        if not create:
+            return None, [made, administrator]
+        newcomer = User(
+            name=vouched.username,
+            full_name=names.display_text(vouched.text(application.fieldmap.name)),
+            email=names.display_text(vouched.text(application.fieldmap.email)),
+            type=kind,
+            roles=roles,
+            created_date=int(self._clock() * 1000),
+        )
+        try:
+            user = self._users.create(newcomer, application.initpwd, application.name)
+        except AlreadyThere:
+            # Another request made it in the meantime: from here on it is a known user, with whatever it has.
+            return self._user(vouched, self._users.get(vouched.username), create=create)
+        log.info(logs.event(event="user made", user=user.name, type=kind, application=application.name))
+        return user, [made, administrator]
+
+    def _check_administrator(self, user_type: str, vouched: Vouched) -> Step:
+        if user_type != ADMINISTRATOR:
+            return Step("administrator", ok=True, detail="the user is no Administrator: nothing more is asked")
+        if not self._settings.tokens_may_administer:
+            detail = "no token signs an Administrator in: TOKENS_MAY_ADMINISTER is false"
+            raise Refused("administrator", "administrator_refused", detail)
+        # The present secret too: in a grace time it is the one that whoever guesses it would sign with.
+        secrets = {vouched.secret, vouched.application.secret}
+        if any(weakness(vouched.application.algorithm, secret) for secret in secrets):
+            detail = f"the secret of {vouched.application.name} is weak: it never signs an Administrator in"
+            raise Refused("administrator", "administrator_refused", detail)
+        return Step("administrator", ok=True, detail="tokens of this application may sign an Administrator in")
+
+
+def _fitting(token: Token, entries: Sequence[Entry]) -> Sequence[Entry]:
+    return [entry for entry in entries if entry.algorithm == token.algorithm]

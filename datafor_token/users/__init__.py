@@ -1,0 +1,1 @@
+"""Users: accounts, passwords, sessions, and the limit of failed sign-ins."""

@@ -1,0 +1,291 @@
+"""A user: a named account with a user type and roles; who has which password; the administrator of the first start."""
+
+import dataclasses
+import functools
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datafor_token import blocking
+from datafor_token.applications import rules
+from datafor_token.audit.events import Event, Kind
+from datafor_token.audit.log import Audit
+from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts
+from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.store.cache import Kept
+from datafor_token.store.files.disk import sync
+from datafor_token.users.passwords import Passwords
+from datafor_token.users.throttle import Throttle
+from datafor_token.validation import logs, names
+
+log = logging.getLogger(__name__)
+
+COLLECTION = "users"
+FORMAT = 1
+ADMINISTRATOR = "Administrator"
+FIRST_USER = "admin"
+_PAUSE = 1.0  # seconds before a sign-in is refused without a hash, where there are many
+PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class User:
+    """One account. ``password`` is its argon2id hash, empty where no password signs in.
+
+    ``created_date`` is in milliseconds since 1970, 0 where it is not known.
+    ``format`` and ``extra`` are kept for other versions of this service, as in ``Application``.
+    """
+
+    name: str
+    full_name: str = ""
+    email: str = ""
+    type: str = names.DEFAULT_USER_TYPE
+    roles: tuple[str, ...] = ()
+    enabled: bool = True
+    password: str = dataclasses.field(default="", repr=False)
+    created_date: int = 0
+    format: int = FORMAT
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def administers(self) -> bool:
+        """Whether the user is an enabled Administrator, of whom there must always be one."""
+        return self.enabled and self.type == ADMINISTRATOR
+
+    @functools.cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Type and roles, as the application behind the gate gets them."""
+        return names.groups(self.type, self.roles)
+
+    @functools.cached_property
+    def complaints(self) -> Sequence[str]:
+        """Sentences on stored roles that break a rule for new ones."""
+        found = []
+        for role in self.roles:
+            try:
+                names.user_role_name(role)
+            except RuleError as error:
+                found.append(f"roles {error}; the stored value stays, and the gate leaves it out where it misleads")
+        return found[:1]
+
+    def to_answer(self) -> dict[str, Any]:
+        """The members that calls and commands show: never the password."""
+        return {
+            "username": self.name,
+            "name": self.full_name,
+            "email": self.email,
+            "type": self.type,
+            "roles": list(self.roles),
+            "enabled": self.enabled,
+        }
+
+    def is_since(self, moment: float) -> bool:
+        """Whether the user is enabled, and was there already at ``moment`` (seconds since 1970)."""
+        return self.enabled and self.created_date <= moment * 1000
+
+    def to_document(self) -> Document:
+        """The record, in a stable order, unknown members last."""
+        known = dataclasses.asdict(self)
+        del known["extra"]
+        return {"format": known.pop("format"), **known, "roles": list(self.roles), **self.extra}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "User":
+        """Read a record, which may have been edited by hand; ``RecordDamaged`` names the member that is wrong."""
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.name != "extra" and field.name in document:
+                value = document[field.name]
+                values[field.name] = tuple(value) if field.name == "roles" and isinstance(value, list) else value
+        extra = {name: value for name, value in document.items() if name not in values}
+        if type(values.get("format")) is int and values["format"] > FORMAT:
+            raise RecordDamaged(reason=f"user {values.get('name')!r}: a newer version of this service wrote the record")
+        user = cls(**values, extra=extra)
+        wrong = next(user._wrong_members(), None)
+        if wrong is not None:
+            raise RecordDamaged(reason=f"user {user.name!r}: {wrong} is not what it should be")
+        return user
+
+    def _wrong_members(self) -> Iterator[str]:
+        # A record edited by hand can hold anything, whatever the annotations say.
+        members: dict[str, Any] = vars(self)
+        try:
+            names.user_name(members["name"])
+        except RuleError:
+            yield "name"
+        yield from (member for member in ("full_name", "email", "password") if not isinstance(members[member], str))
+        if members["type"] not in names.USER_TYPES:
+            yield "type"
+        if not isinstance(members["roles"], tuple) or not all(isinstance(role, str) for role in members["roles"]):
+            yield "roles"
+        if not isinstance(members["enabled"], bool):
+            yield "enabled"
+        yield from (member for member in ("format", "created_date") if type(members[member]) is not int)
+
+
+class Users:
+    """The users in the store, and whose password is whose."""
+
+    def __init__(self, store: Store, passwords: Passwords, throttle: Throttle, audit: Audit) -> None:
+        self._store = store
+        self._kept = Kept(store, COLLECTION, self._read)
+        self._complained: set[tuple[str, str]] = set()
+        self._audit = audit
+        self._passwords = passwords
+        self._throttle = throttle
+
+    def _read(self, document: Document) -> User:
+        """Return the user of a record; rules that it breaks although it is stored are logged once."""
+        user = User.from_document(document)
+        for complaint in user.complaints:
+            if (user.name, complaint) not in self._complained:
+                self._complained.add((user.name, complaint))
+                log.warning(logs.event(event="stored value breaks a rule", user=user.name, reason=complaint))
+        return user
+
+    def get(self, name: str) -> User | None:
+        """The user of that name, in whatever case; ``None`` where there is none."""
+        return self._kept.get(name)
+
+    def with_password(self, name: str, password: str, address: str, *, opens: bool = False) -> User | None:
+        """The enabled user whose name and password these are, else ``None``; ``address`` is the client's.
+
+        Unknown name, wrong password and disabled user cost the same: one hash. Raises
+        ``TooManyAttempts`` without any hash when this name failed too often from this address.
+        A refusal is recorded, and so is a sign-in for which a password was hashed; ``opens``: the caller
+        records it, with what it opens.
+        """
+        try:
+            user = self.get(names.user_name(name))
+        except RuleError:
+            user = None
+        stored = user.password if user is not None and user.enabled else ""
+        if self._passwords.remembers(stored, password):
+            return user
+        try:
+            right = self._is_right(stored, password, name, address)
+        except (TooManyAttempts, Overloaded) as error:
+            reason = "throttled" if isinstance(error, TooManyAttempts) else "overloaded"
+            self._audit.note(_refusal(reason, user, name))
+            # Guesses that cost no hash come in again at once, and took 0.8 of the requests of those signed in.
+            blocking.slow_down(_PAUSE)
+            raise
+        if user is None or not right:
+            self._audit.note(_refusal(_why_not(user), user, name))
+            return None
+        if not opens:
+            self._audit.note(Event(kind=Kind.SIGN_IN, user=user.name))
+        return user
+
+    def _is_right(self, stored: str, password: str, name: str, address: str) -> bool:
+        self._throttle.check(name, address)
+        with self._passwords.slot():
+            # Of several calls with the same password that waited here, the first one hashed it for all.
+            if self._passwords.remembers(stored, password):
+                return True
+            attempt = self._throttle.reserve(name, address)
+            right = self._passwords.match(stored, password)
+            self._throttle.settle(attempt, right=right)
+        return right
+
+    def hashed(self, password: str) -> str:
+        """What is kept of a password."""
+        return self._passwords.hash(password)
+
+    def is_password(self, user: User, password: str) -> bool:
+        """Return whether a password that is no guess, and so is not counted, is the user's; for a damaged hash, no."""
+        if not user.password:
+            return False
+        try:
+            with self._passwords.slot():
+                return self._passwords.match(user.password, password)
+        except RecordDamaged:
+            return False
+
+    def create(self, user: User, password: str, application: str | None = None) -> User:
+        """Keep a new user, with that password if there is one; raise ``AlreadyThere`` where the name is taken.
+
+        ``application`` is the one whose token made the user.
+        """
+        if password:
+            user = dataclasses.replace(user, password=self._passwords.hash(password))
+
+        def change(document: Document | None) -> Document:
+            if document is not None:
+                raise AlreadyThere
+            record(Event(kind=Kind.USER_MADE, user=user.name, application=application))
+            return user.to_document()
+
+        with self._audit.change() as record:
+            self._store.update(COLLECTION, user.name, change)
+        return user
+
+    def make_first(self, config_dir: Path, password: str | None, min_length: int) -> str | None:
+        """Make the administrator when there are no users; answer its password if it was made up here.
+
+        ``password`` is the one that was asked for; raises ``StartError`` where it breaks the rules for a new one, of
+        which ``min_length`` is in characters. A made-up one is kept in ``PASSWORD_FILE`` of
+        ``config_dir`` before the user exists: whatever fails between, it can still be read.
+        """
+        made_up: list[str] = []
+
+        def change(document: Document | None) -> Document:
+            if document is not None:
+                raise _ThereAreUsers
+            if password is None:
+                made_up.append(secrets.token_urlsafe(18))
+                _keep_password(config_dir / PASSWORD_FILE, made_up[0])
+            hashed = self._passwords.hash(made_up[0] if password is None else password)
+            record(Event(kind=Kind.USER_MADE, user=FIRST_USER))
+            return User(name=FIRST_USER, type=ADMINISTRATOR, password=hashed).to_document()
+
+        if self._store.names(COLLECTION):
+            return None
+        if password is not None:
+            try:
+                rules.check_password(rules.new_password(password), FIRST_USER, min_length)
+            except RuleError as error:
+                raise StartError(f"DATAFOR_TOKEN_ADMIN_PASSWORD {error}") from None
+        try:
+            # Under the lock: of two services that start at once, one makes the user.
+            with self._audit.change() as record:
+                self._store.update(COLLECTION, FIRST_USER, change)
+        except _ThereAreUsers:
+            return None
+        return made_up[0] if made_up else None
+
+
+def _refusal(reason: str, user: User | None, name: str) -> Event:
+    if user is None:
+        return Event(kind=Kind.SIGN_IN_REFUSED, unknown_user=name, reason=reason)
+    return Event(kind=Kind.SIGN_IN_REFUSED, user=user.name, reason=reason)
+
+
+def _why_not(user: User | None) -> str:
+    if user is None:
+        return "unknown_user"
+    return "wrong_password" if user.enabled else "disabled_user"
+
+
+class _ThereAreUsers(Exception):
+    """Another process made the first user in the meantime."""
+
+
+def _keep_password(path: Path, password: str) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(password + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        sync(path.parent)
+    except OSError as error:
+        raise StartError(
+            f"{path} cannot be written ({error.strerror}); make its folder"
+            " writable for this first start, or give a password in DATAFOR_TOKEN_ADMIN_PASSWORD"
+        ) from None

@@ -1,0 +1,1 @@
+"""Rules for text from outside: names, addresses, JSON, log lines."""

@@ -1,0 +1,35 @@
+"""The cookie of the gate: set it, and end the session that it stands for."""
+
+from typing import Any
+
+from flask import Response, request
+
+from datafor_token.web.auth import GATE_COOKIE, gate_cookies
+from datafor_token.web.services import services
+
+
+def set_gate_cookie(response: Response, cookie: str) -> None:
+    """Let the browser send the cookie with every request to this host."""
+    response.set_cookie(GATE_COOKIE, cookie, **_attributes())
+
+
+def end_gate_session(response: Response) -> None:
+    """End the gate session of the request's browser, if there is one, and clear its cookie."""
+    found = gate_cookies()
+    for cookie in found:
+        services().gate.leave(cookie)
+    if GATE_COOKIE in request.cookies:
+        response.delete_cookie(GATE_COOKIE, **_attributes())
+
+
+def _attributes() -> dict[str, Any]:
+    samesite = services().settings.gate_samesite
+    across_sites = samesite == "None"
+    return {
+        "path": "/",
+        "httponly": True,
+        "samesite": samesite,
+        # Browsers take such a cookie over https only, and keep it for each embedding site apart.
+        "secure": across_sites or request.is_secure,
+        "partitioned": across_sites,
+    }

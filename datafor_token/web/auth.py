@@ -1,0 +1,285 @@
+"""Who is calling: the credentials of a request become a user, or a refusal. Nothing else reads them.
+
+The order is the contract's (section 6): Basic, Bearer, a token in the URL, the session cookie. The
+first that is present decides; one that is present and wrong is never passed over.
+"""
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, NoReturn, ParamSpec, TypeVar
+
+from flask import Flask
+
+from datafor_token.applications.record import Application
+from datafor_token.audit.events import Event, Kind
+from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
+from datafor_token.gate import forwarded
+from datafor_token.tokens.verdicts import Verdict
+from datafor_token.users.users import ADMINISTRATOR, User
+from datafor_token.web import cookies
+from datafor_token.web.services import notes, present_request, services
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SESSION_COOKIE = "JSESSIONID"
+GATE_COOKIE = "datafor_gate"
+# The one call that changes something by GET: from another site it would sign people out.
+_COUNTS_AS_POST = "sessions.logout"
+# What it is asked about is another application's request, and that application's to judge.
+_NEVER_CROSS_SITE = "gate.check"
+# The scheme ends where its name does: what is no space behind it makes the credential wrong, not another scheme.
+_SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential>.*)", re.IGNORECASE | re.DOTALL)
+
+
+class Caller(NamedTuple):
+    """A signed-in user and how they signed in: ``application`` is the one that vouches for them, if any."""
+
+    user: User
+    way: Literal["basic", "bearer", "url", "session", "gate"]
+    application: Application | None = None
+    verdict: Verdict | None = None
+    token: str | None = None  # its identifier in the audit log
+
+    @property
+    def is_administrator(self) -> bool:
+        """Whether the user's type is Administrator."""
+        return self.user.type == ADMINISTRATOR
+
+    @property
+    def by_token(self) -> bool:
+        """Whether a token signed the user in, rather than a password or a session."""
+        return self.way in ("bearer", "url")
+
+
+def init_app(app: Flask) -> None:
+    """Refuse cross-site requests before any call."""
+    app.before_request(_refuse_cross_site)
+
+
+def signed_in(view: Callable[P, R]) -> Callable[P, R]:
+    """Let only signed-in users call the view; the caller is then in ``g.caller``."""
+
+    @functools.wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def administrator_required(view: Callable[P, R]) -> Callable[P, R]:
+    """Let only Administrators call the view; the caller is then in ``g.caller``."""
+
+    @signed_in
+    @functools.wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not notes()["caller"].is_administrator:
+            raise Forbidden
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def _pairs_of_query() -> list[tuple[str, str]]:
+    return list(present_request().args.items(multi=True)) if present_request().environ.get("QUERY_STRING") else []
+
+
+def gate_caller() -> Caller:
+    """Who sent the request that a proxy asks about, from what the proxy passes on of it."""
+    return noted(_by_header() or _by_url(forwarded.query_pairs(present_request().environ)) or _by_gate())
+
+
+def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
+    """Who a URL's own token signs in; raises ``NotAuthenticated`` where there is none.
+
+    The sign-in is left to be recorded with what it opens.
+    """
+    caller = _by_url(pairs, opens=True)
+    if caller is None:
+        raise NotAuthenticated
+    return noted(caller)
+
+
+def session_caller() -> Caller:
+    """Whom the session cookie signs in, whatever else came with the request; raises ``NotAuthenticated``."""
+    return noted(_by_session())
+
+
+def client_address() -> str:
+    """Return the client's address in its one spelling (module ``addresses``), empty where it has none."""
+    return present_request().remote_addr or ""
+
+
+def session_cookie() -> str:
+    """The session cookie of the request, empty where there is none."""
+    return next(iter(_cookies(SESSION_COOKIE)), "")
+
+
+def gate_cookie() -> str:
+    """The gate's cookie of the request, empty where there is none."""
+    return next(iter(gate_cookies()), "")
+
+
+def gate_cookies() -> list[str]:
+    """Return all gate cookies of the request; the first one is the one that is valid."""
+    return _cookies(GATE_COOKIE)
+
+
+def _cookies(name: str) -> list[str]:
+    header = present_request().environ.get("HTTP_COOKIE")
+    return cookies.values_of(header, name) if header else []
+
+
+def noted(caller: Caller) -> Caller:
+    """The same caller, kept for the views and for the logs."""
+    notes().update(caller=caller, user=caller.user.name, way=caller.way)
+    services().metrics.signed_in(caller.way, "accepted")
+    return caller
+
+
+def _by_header() -> Caller | None:
+    """The credential of the ``Authorization`` header, which is parsed here only; ``None`` for another scheme's."""
+    found = _SCHEME.match(present_request().environ.get("HTTP_AUTHORIZATION", ""))
+    if found is None:
+        return None
+    credential = found["credential"].strip()
+    if found["scheme"].lower() == "basic":
+        notes()["way"] = "basic"
+        return Caller(_by_password(credential), "basic")
+    return _by_token(credential, None, "bearer")
+
+
+def _by_session() -> Caller:
+    session = services().sessions.find(session_cookie())
+    if session is None:
+        raise NotAuthenticated
+    return Caller(session.user, "session")
+
+
+def _by_gate() -> Caller:
+    admitted = services().gate.find(gate_cookie())
+    if admitted is None:
+        raise NotAuthenticated
+    return Caller(admitted.user, "gate", admitted.application)
+
+
+def _by_password(credential: str) -> User:
+    """RFC 7617: Base64 of name, colon and password, in UTF-8."""
+    try:
+        name, colon, password = base64.b64decode(credential, validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, ValueError):
+        colon = ""
+    if not colon:
+        services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="malformed"))
+        raise WrongPassword
+    user = services().users.with_password(name, password, client_address())
+    if user is None:
+        raise WrongPassword
+    return user
+
+
+def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"], *, opens: bool = False) -> Caller:
+    notes()["way"] = way
+    verdict = services().signin.by_token(token, token_name)
+    if verdict.remembered and verdict.user is not None and not opens:
+        return Caller(verdict.user, way, verdict.application, verdict)
+    name = verdict.application.name if verdict.application else None
+    about = {"application": name, "user": verdict.username, "token": services().signin.shown(token, verdict)}
+    if verdict.user is None:
+        is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
+        # Logged once: of a flood, the audit log has the count.
+        reason = f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})"
+        raise InvalidToken(reason=reason if is_first else None)
+    if not opens:
+        services().audit.note(Event(kind=Kind.SIGN_IN, **about))
+    return Caller(verdict.user, way, verdict.application, verdict, about["token"])
+
+
+def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller | None:
+    """A token under the ``token_name`` of enabled applications, judged by those applications alone."""
+    tokens = tokens_among(pairs)
+    if not tokens:
+        return None
+    if len(tokens) > 1:
+        refuse_several_tokens()
+    name, token = tokens[0]
+    return _by_token(token, name, "url", opens=opens)
+
+
+def tokens_among(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the parameters whose name is the ``token_name`` of an enabled application."""
+    if not pairs:
+        return []
+    registry = services().registry
+    for thorough in (False, True):
+        names = registry.all(thorough=thorough).by_token_name
+        tokens = [(name, token) for name, token in pairs if name in names]
+        if tokens:
+            return tokens
+    return []
+
+
+def refuse_several_tokens() -> NoReturn:
+    """Refuse a URL with more than one credential: none of them is the one that is meant."""
+    notes()["way"] = "url"
+    is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
+    raise InvalidToken(reason="several tokens in one URL" if is_first else None)
+
+
+def _refuse_cross_site() -> None:
+    """A POST that a browser sent from another site changes nothing, whatever credential it carries."""
+    this = present_request()
+    environ, endpoint = this.environ, this.endpoint
+    if (environ["REQUEST_METHOD"] != "POST" and endpoint != _COUNTS_AS_POST) or endpoint == _NEVER_CROSS_SITE:
+        return
+    if is_cross_site():
+        raise Forbidden("a request from another site is not accepted", reason=sender())
+
+
+def is_cross_site() -> bool:
+    """Return whether a browser sent the request from another site.
+
+    A Bearer token is sent on purpose: no browser adds one by itself.
+    """
+    this = present_request()
+    environ = this.environ
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    if site is None and origin is None:
+        return False
+    found = _SCHEME.match(environ.get("HTTP_AUTHORIZATION", ""))
+    if found is not None and found["scheme"].lower() == "bearer":
+        return False
+    if origin in services().settings.cors_origins:
+        return False
+    return site not in ("same-origin", "none") if site is not None else (origin or "").lower() not in _own_origins()
+
+
+def sender() -> str:
+    """Return what a browser said of the site that sent the request, and what was expected, for the log.
+
+    A proxy that does not pass the Host header on makes every site another one.
+    """
+    environ = present_request().environ
+    names = {"Sec-Fetch-Site": "HTTP_SEC_FETCH_SITE", "Origin": "HTTP_ORIGIN", "Host": "HTTP_HOST"}
+    sent = ", ".join(f"{name} {environ.get(key, 'missing')[:200]!r}" for name, key in names.items())
+    expected = " or ".join(sorted(_own_origins())) or "none"
+    return f"{sent}; expected Origin: {expected} (settings TRUSTED_PROXIES, PUBLIC_URL; the proxy must pass Host on)"
+
+
+def _own_origins() -> set[str]:
+    """Return the origins of our own pages, as browsers send them (RFC 6454): in lower case, without a default port."""
+    this = present_request()
+    public = services().settings.public_url.lower()
+    for scheme, port in (("https", ":443"), ("http", ":80")):
+        if public.startswith(f"{scheme}:"):
+            public = public.removesuffix(port)
+    if services().settings.trusted_hosts and public.partition("://")[2] != this.host.lower():
+        # The proxy passes the host on, or the request would not have come this far. PUBLIC_URL is then the host of the
+        # protected application, whose scripts must not call.
+        public = ""
+    here = f"{this.scheme}://{this.host.lower()}" if this.host else ""
+    return {here, public} - {""}

@@ -1,0 +1,99 @@
+"""The rules of ``rules`` and ``names`` in the words of JSON Schema (2020-12), each with the rule's own limits.
+
+For the API description: what a rule refuses beyond this (a key in its PEM, a path that hides another
+host behind percent signs) JSON Schema cannot say.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from datafor_token.applications import rules
+from datafor_token.audit.events import Kind
+from datafor_token.crypto.keys import ALGORITHMS
+from datafor_token.requests import schemas
+from datafor_token.validation import names
+
+_TEXT = {"type": "string"}
+_SOME_TEXT = {"type": "string", "minLength": 1}
+# No \p{...}: Python's own `re`, which many readers of OpenAPI use, does not know it. So these patterns let more
+# through than the rules do: of other characters than ASCII, only the commonest that are refused are named here.
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
+_NOT_IN_NAMES = r"\x00-,./:-@\[-^`{-\x9f"
+_NO_CONTROLS = f"^[^{_CONTROLS}]*$"
+_APPLICATION = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 64,
+    "pattern": f"^[^_{_NOT_IN_NAMES}-][^{_NOT_IN_NAMES}]*$",
+}
+_USER_INSIDE = rf":\u2028\u2029{_CONTROLS}"
+_INSIDE_ROLE = rf",\u2028\u2029{_CONTROLS}"
+_ROLE = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 64,
+    "pattern": rf"^[^\s{_INSIDE_ROLE}]([^{_INSIDE_ROLE}]*[^\s{_INSIDE_ROLE}])?$",
+}
+_SEGMENT = rf"[^/\\?#@\u2028\u2029{_CONTROLS}]"
+_PASSWORD = {"type": "string", "maxLength": 1024, "pattern": r"^[^\x00-\x1f\x7f]*$"}
+
+
+def _seconds(lowest: int, highest: int) -> Mapping[str, Any]:
+    return {"type": "integer", "minimum": lowest, "maximum": highest}
+
+
+STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
+    str: _TEXT,
+    str.strip: _TEXT,
+    names.application_name: _APPLICATION,
+    names.stored_token_name: {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9_-]{1,64}$",
+        "not": {"enum": sorted(names.RESERVED_TOKEN_NAMES)},
+    },
+    names.user_name: {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 128,
+        "pattern": rf"^[^\s{_USER_INSIDE}]([^{_USER_INSIDE}]*[^\s{_USER_INSIDE}])?$",
+    },
+    rules.secret: _SOME_TEXT,
+    rules.seconds: _seconds(1, rules.LONGEST_EXPIRE),
+    rules.grace: _seconds(0, rules.LONGEST_GRACE),
+    rules.ticket_lifetime: _seconds(1, rules.LONGEST_TICKET),
+    rules.claim_name: {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 128,
+        "pattern": _NO_CONTROLS,
+        "not": {"enum": [*rules.TIME_CLAIMS, *rules.REGISTERED_CLAIMS]},
+    },
+    rules.algorithm: {"type": "string", "enum": list(ALGORITHMS)},
+    rules.flag: {
+        "oneOf": [
+            {"type": "string", "enum": ["1", "0"]},
+            {"type": "boolean"},
+            {"type": "integer", "enum": [1, 0]},
+        ]
+    },
+    rules.roles: {
+        "type": "array",
+        "maxItems": 64,
+        "items": _ROLE,
+        "contains": {"enum": list(names.USER_TYPES)},
+        "minContains": 0,
+        "maxContains": 1,
+    },
+    rules.application_names: {"type": "array", "items": _APPLICATION},
+    rules.initial_password: _PASSWORD,
+    rules.new_password: {**_PASSWORD, "minLength": 1},
+    rules.moment_text: {"type": "string", "pattern": f"^({rules.MOMENT})$"},
+    rules.page_size: {"type": "integer", "minimum": 1, "maximum": 1000},
+    schemas.event_kind: {"type": "string", "enum": list(Kind)},
+    rules.next_path: {
+        "type": "string",
+        "maxLength": 2048,
+        "pattern": f"^/({_SEGMENT}+/)*{_SEGMENT}*([?#][^{_CONTROLS}]*)?$",
+    },
+    schemas.further_claims: {"type": "object", "propertyNames": {"not": {"enum": list(rules.TIME_CLAIMS)}}},
+}

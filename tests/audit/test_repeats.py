@@ -1,0 +1,249 @@
+"""Refusals that repeat: one line for the first, one with a count for the others; none is lost."""
+
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from datafor_token.audit import repeats
+from datafor_token.audit.events import Event, Kind, Origin
+from datafor_token.audit.log import Audit, Filter
+from datafor_token.audit.repeats import Repeats
+from datafor_token.audit.writer import AuditLog
+from datafor_token.console import history
+from datafor_token.metrics.counters import Metrics
+from datafor_token.settings import Settings
+from tests.conftest import Caller
+from tests.support import ADMIN_PASSWORD, Clock, Server, basic
+
+JUNK = {"Authorization": "Bearer e30.e30.AAAA"}
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """The refusals in a log, oldest first."""
+    found = [json.loads(line) for line in (folder / "audit.log").read_text().splitlines()]
+    return [line for line in found if line["event"] == "sign_in_refused"]
+
+
+def total(found: Sequence[dict[str, Any]]) -> int:
+    """How many refusals the lines stand for."""
+    return sum(line.get("count", 1) for line in found)
+
+
+class Refused:
+    """An audit log whose events come from wherever a test says."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
+        self.folder, self.address = folder, "10.0.0.7"
+        (folder / "audit.log").touch()
+        self.audit = Audit(
+            AuditLog(folder), clock, lambda: Origin(None, "basic", self.address, "00"), Metrics("test"), b"key"
+        )
+
+    def note(self, address: str = "10.0.0.7", **about: Any) -> bool:
+        self.address = address
+        return self.audit.note(Event(kind=Kind.SIGN_IN_REFUSED, **{"reason": "wrong_password", **about}))
+
+    def lines(self) -> list[dict[str, Any]]:
+        return lines(self.folder)
+
+
+@pytest.fixture
+def refused(tmp_path: Path, clock: Clock) -> Refused:
+    return Refused(tmp_path, clock)
+
+
+def test_the_first_refusal_has_its_line_at_once_and_the_others_one_with_a_count(
+    app: Flask, caller: Caller, settings: Settings, clock: Clock, log: io.StringIO
+) -> None:
+    """Junk tokens of one address are two lines a minute: the first with its request, the others as a count."""
+    replies = []
+    for _ in range(40):
+        replies.append(caller.get("/auth/check", headers=JUNK))
+        clock.advance(1)
+    (first,) = lines(settings.data_dir)
+    assert first["request_id"] == replies[0].headers["X-Request-ID"]
+    assert "count" not in first
+    clock.advance(30)
+    caller.get("/auth/check", headers=JUNK)
+    _, counted, next_one = lines(settings.data_dir)
+    assert (counted["count"], counted["reason"], counted["way"]) == (39, first["reason"], "bearer")
+    assert (counted["address"], counted["request_id"], counted["actor"]) == ("127.0.0.1", None, None)
+    assert (counted["first"], counted["time"]) == ("2024-08-06T07:31:57.000Z", "2024-08-06T07:32:35.000Z")
+    assert "token" not in counted["target"]
+    assert next_one["request_id"] is not None
+    # Each is counted as a metric, and logged by its request alone.
+    metrics = app.extensions["datafor_token"].metrics.exposition("")[0].decode()
+    refusals = [line for line in metrics.splitlines() if line.startswith("datafor_token_sign_ins_total{")]
+    assert sum(float(line.rpartition(" ")[2]) for line in refusals) == 41
+    logged = log.getvalue().splitlines()
+    assert sum("error=InvalidToken" in line for line in logged) == 2
+    assert sum('event="refused again"' in line and "count=39" in line for line in logged) == 1
+    assert sum("status=401" in line for line in logged) == 41
+
+
+def test_what_differs_is_counted_apart(refused: Refused, clock: Clock) -> None:
+    """Refusals that differ in reason, application, user, way or address have lines and counts of their own."""
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"reason": "throttled"},
+        {"user": "lena"},
+        {"user": "otto"},
+        {"unknown_user": "lena"},
+        {"application": "ERP"},
+        {"address": "10.0.0.8"},
+        {"address": "2001:db8::1"},
+    ]
+    for kind in kinds:
+        assert refused.note(**kind) is True
+    for kind in kinds:
+        assert refused.note(**kind) is False
+    clock.advance(60)
+    refused.note()
+    counted = [line for line in refused.lines() if "count" in line]
+    assert [line["count"] for line in counted] == [1] * len(kinds)
+    assert [line["target"].get("user") for line in counted[2:4]] == ["lena", "otto"]
+    found = refused.audit.page(Filter(user="lena")).events
+    assert total(found) == 4
+
+
+def test_the_addresses_of_one_client_are_one(refused: Refused, clock: Clock) -> None:
+    """The addresses of an IPv6 /64 are counted together, under the network."""
+    refused.note("2001:db8:0:1::1")
+    for last in range(2, 12):
+        refused.note(f"2001:db8:0:1::{last}")
+    clock.advance(60)
+    refused.note("10.0.0.1")
+    first, counted, _ = refused.lines()
+    assert first["address"] == "2001:db8:0:1::1"
+    assert (counted["address"], counted["count"]) == ("2001:db8:0:1::/64", 10)
+
+
+def test_many_names_of_one_address_are_few_lines(refused: Refused, clock: Clock) -> None:
+    """One address that tries many names is named; from some number on its names are not told apart."""
+    for number in range(5000):
+        refused.note(unknown_user=f"name {number}")
+    refused.note("10.0.0.8", user="lena")
+    refused.note("10.0.0.8", user="lena")
+    clock.advance(60)
+    refused.note()
+    found = refused.lines()
+    assert len(found) < 60
+    assert total(found) == 5003
+    (of_many,) = [line for line in found if line.get("count", 0) > 1]
+    assert (of_many["address"], of_many["target"]) == ("10.0.0.7", {})
+    (other,) = [line for line in found if line.get("count") == 1]
+    assert (other["address"], other["target"]) == ("10.0.0.8", {"user": "lena"})
+
+
+def test_many_addresses_are_few_lines(refused: Refused, clock: Clock) -> None:
+    """A flood from any number of addresses is a bounded number of lines, and takes a bounded memory."""
+    for number in range(20_000):
+        refused.note(f"2001:db8:{number:x}::1")
+    assert len(refused.audit._repeats._found) <= 301
+    clock.advance(60)
+    refused.note()
+    found = refused.lines()
+    assert len(found) < 310
+    assert total(found) == 20_001
+    (of_all,) = [line for line in found if "count" in line]
+    assert of_all["address"] is None
+
+
+def test_a_clock_that_is_set_back_loses_nothing(refused: Refused, clock: Clock) -> None:
+    """A clock that was set back ends the minute: what was counted is recorded."""
+    refused.note()
+    refused.note()
+    clock.advance(-3600)
+    assert refused.note() is True
+    assert total(refused.lines()) == 3
+
+
+def test_what_was_counted_is_recorded_when_nothing_else_comes(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a minute without a further refusal the count is recorded all the same."""
+    monkeypatch.setattr(repeats, "_SECONDS", 0.05)
+    monkeypatch.setattr(refused.audit._repeats, "_clock", lambda: 5.0)
+    for _ in range(3):
+        refused.note()
+    while len(refused.lines()) < 2:
+        time.sleep(0.01)
+    assert [line.get("count") for line in refused.lines()] == [None, 2]
+
+
+def test_a_log_that_cannot_be_written_stops_no_count(refused: Refused, clock: Clock) -> None:
+    """Where the count cannot be recorded, refusals go on."""
+    refused.note()
+    refused.note()
+    (refused.folder / "audit.log").unlink()
+    (refused.folder / "audit.log").mkdir()
+    clock.advance(60)
+    assert refused.note() is True
+    assert refused.note() is False
+
+
+def test_a_forked_process_counts_for_itself(clock: Clock) -> None:
+    """What a process counted before it forked is recorded by itself alone."""
+    found: list[int] = []
+    counting = Repeats(clock, lambda over: found.extend(one.count for one in over))
+    refusal = repeats.Refusal("sign_in_refused", "malformed", "bearer")
+    assert [counting.is_counted(refusal) for _ in range(3)] == [False, True, True]
+    child = os.fork()
+    if not child:
+        # Without pytest's own end.
+        is_counted = counting.is_counted(refusal)
+        counting.finish()
+        os._exit(0 if not is_counted and not found else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    counting.finish()
+    assert found == [2]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=str)
+def test_a_graceful_stop_loses_no_refusal(tmp_path: Path, how: signal.Signals) -> None:
+    """Each of many junk tokens and wrong passwords is in the audit log after the service stopped, in a few lines."""
+    server = Server(tmp_path).start()
+    try:
+        before = server.both_workers()
+        for number in range(200):
+            header = JUNK if number % 50 else basic("nobody", "wrong")
+            assert server.request("GET", "/auth/check", headers=header).status == 401
+        if how == signal.SIGHUP:
+            server.process.send_signal(how)
+            while set(server.workers()) & set(before):
+                time.sleep(0.05)
+    finally:
+        server.stop(signal.SIGTERM if how == signal.SIGHUP else how)
+    found = lines(server.data_dir)
+    assert total(found) == 200
+    assert len(found) <= 8
+
+
+def test_a_count_is_shown(app: Flask, caller: Caller, clock: Clock) -> None:
+    """The call, the command and the console show how many refusals a line stands for."""
+    for _ in range(5):
+        caller.get("/auth/check", headers=JUNK)
+    clock.advance(60)
+    caller.get("/auth/check", headers=JUNK)
+    found = caller.get("audit?event=sign_in_refused").json["data"]
+    assert [event.get("count") for event in found] == [None, 4, None]
+    rows = json.loads(
+        app.test_cli_runner().invoke(args=["audit", "show", "--event", "sign_in_refused", "--json"]).output
+    )
+    assert [row.get("count") for row in rows] == [None, 4, None]
+    table = app.test_cli_runner().invoke(args=["audit", "show"]).output
+    assert "count=4" in table
+    client = app.test_client()
+    client.post("/plugin/datafor/api/extension/auth/login", data={"username": "admin", "password": ADMIN_PASSWORD})
+    page = client.get("/console/audit").get_data(as_text=True)
+    assert "4 more times" in page
+    with app.test_request_context():
+        assert sum(hour.refused for hour in history.last_day().hours) == 6

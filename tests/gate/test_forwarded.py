@@ -1,0 +1,108 @@
+"""The original request behind a check: which page was asked for, and how."""
+
+import pytest
+
+from datafor_token.gate import forwarded
+from datafor_token.web import cookies
+
+HTML = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("environ", "navigates"),
+    [
+        ({"HTTP_SEC_FETCH_MODE": "navigate"}, True),
+        ({"HTTP_SEC_FETCH_MODE": "navigate", "REQUEST_METHOD": "POST"}, True),
+        ({"HTTP_SEC_FETCH_MODE": "no-cors", "HTTP_ACCEPT": HTML}, False),
+        ({"HTTP_SEC_FETCH_MODE": "cors", "HTTP_ACCEPT": HTML}, False),
+        ({"HTTP_SEC_FETCH_MODE": "", "HTTP_ACCEPT": HTML}, True),
+        ({}, False),
+        ({"HTTP_ACCEPT": HTML}, True),
+        ({"HTTP_ACCEPT": "image/webp, TEXT/HTML;q=0.1"}, True),
+        ({"HTTP_ACCEPT": "*/*"}, False),
+        ({"HTTP_ACCEPT": "text/*,image/avif,application/text/html"}, False),
+        ({"HTTP_ACCEPT": HTML, "REQUEST_METHOD": "POST"}, False),
+        ({"HTTP_ACCEPT": HTML, "REQUEST_METHOD": "HEAD"}, False),
+        ({"HTTP_ACCEPT": HTML, "HTTP_X_FORWARDED_METHOD": "POST"}, False),
+        ({"HTTP_ACCEPT": HTML, "HTTP_X_ORIGINAL_METHOD": "PUT"}, False),
+        ({"HTTP_ACCEPT": HTML, "HTTP_X_FORWARDED_METHOD": "GET", "REQUEST_METHOD": "POST"}, True),
+        ({"HTTP_ACCEPT": HTML, "HTTP_X_ORIGINAL_METHOD": "GET", "REQUEST_METHOD": "HEAD"}, True),
+        ({"HTTP_ACCEPT": HTML, "HTTP_X_FORWARDED_METHOD": ""}, True),
+        ({"HTTP_ACCEPT": "text/html, */*; q=0.01", "HTTP_X_REQUESTED_WITH": "XMLHttpRequest"}, False),
+    ],
+)
+def test_what_is_a_navigation(environ: dict[str, str], *, navigates: bool) -> None:
+    """A navigation says so, or without Sec-Fetch-Mode is a GET that accepts HTML by name and no script sent."""
+    assert forwarded.is_navigation({"REQUEST_METHOD": "GET", **environ}) is navigates
+
+
+@pytest.mark.parametrize(
+    ("uri", "target"),
+    [
+        ("/d/7?orgId=1&from=now", "/d/7?orgId=1&from=now"),
+        ("/d/7?a=1&token=x.y.z&b=%26+2&&c", "/d/7?a=1&b=%26+2&&c"),
+        ("/d/7?token=x", "/d/7"), ("/?%74oken=x&to%6ben=y", "/"), ("/?ticket=x&erp=y&a", "/?a"),
+        ("/?Token=x", "/?Token=x"), ("https://intra.example/a?token=x&b=1", "/a?b=1"),
+        ("https://intra.example?token=x", "/"), ("/a#token=x", "/a"), ("/a?next=/b", "/a?next=/b"),
+        ("/%E6%8A%A5", "/%E6%8A%A5"), ("/æ\x8a¥", "/报"), ("/\xff", None),
+        ("", None), ("?a", None), ("//evil.example/x", None), ("/\\evil", None), ("/%2fevil", None), ("/a//b", None),
+        ("javascript:alert(1)", None), ("/" + "x" * 2048, None), ("/x?a=%0d%0aSet-Cookie:b", None), ("evil", None),
+    ],
+)  # fmt: skip
+def test_the_way_back(uri: str, target: str | None) -> None:
+    """It is path and query of the original request without tokens and tickets; what may lead elsewhere is left out."""
+    for header in ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_URI"):
+        assert forwarded.way_back({header: uri}, {"token", "erp", "ticket"}) == target
+
+
+def test_next_in_a_url() -> None:
+    """It is percent-encoded, behind the query that the URL has, before its fragment."""
+    with_next = forwarded.with_next
+    assert with_next("https://p.example/in", "/a?b=1&c=%20") == "https://p.example/in?next=%2Fa%3Fb%3D1%26c%3D%2520"
+    assert with_next("/in?app=7#/x", "/报") == "/in?app=7&next=%2F%E6%8A%A5#/x"
+    assert with_next("/in", None) == "/in"
+
+
+def test_the_page_to_sign_in_itself() -> None:
+    """The page asked for is known again whatever its host is called, so that nobody goes in circles."""
+
+    def is_it(uri: str, url: str) -> bool:
+        return forwarded.is_request_for({"HTTP_X_ORIGINAL_URI": uri}, url, {"Intra.example"})
+
+    assert is_it("/in?next=%2Fa", "/in?app=7")
+    assert is_it("/%69n", "https://intra.example/in")
+    assert is_it("/", "https://intra.example")
+    assert is_it("/in?next=%2Fin", "https://other.name/in")
+    assert not is_it("/in", "https://portal.example/in")
+    assert not is_it("/inside", "/in")
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        ("gate=x", ["x"]), ("a=1; gate=x; b=2", ["x"]), ("a=1;gate=x", ["x"]), ('gate="x"', ["x"]),
+        ("\tgate=x ", ["x"]),
+        ("gate=x; gate=y", ["x", "y"]), ("gate=; gate=a.b; gate=y", ["y"]),
+        ("xgate=x", []), ("a=1,gate=x", []), ("a=1, gate=x", []), ("my_gate=x", []), ("gate2=x", []), ("Gate=x", []),
+        ("a=gate=x", []), ('a="; gate=x"', []), ("gate", []), ("gate=x y", []), ('gate="x', []), ("gate=x,", []),
+        ("a=1 gate=x", []), ("", []), (";;", []),
+    ],
+)  # fmt: skip
+def test_a_cookie_has_one_name(header: str, values: list[str]) -> None:
+    """A cookie is found under its whole name, separated by semicolons alone, and only with a value that can be ours."""
+    assert cookies.values_of(header, "gate") == values
+
+
+@pytest.mark.parametrize(
+    ("header", "left"),
+    [
+        ("gate=x; sid=7", "sid=7"), ("a=1; gate=x; b=2", "a=1; b=2"), ("a=1;gate=x;b=2", "a=1;b=2"), ("gate=x", ""),
+        ("", ""), ("a=1; gate=x", "a=1"), ("my_gate=1; gate=x; gate2=2", "my_gate=1; gate2=2"),
+        ("gate=x; a=1; gate=y; S=z", "a=1"), ("a=gate=x; b=,gate=1", "a=gate=x; b=,gate=1"),
+        ("a=\xff;  b", "a=\xff;  b"),
+        ("gate; a=1", "a=1"), ("s=1; S=2", "s=1"), ("a=\x01; b=2", "b=2"), ('gate="x;y"; a=1', 'y"; a=1'),
+    ],
+)  # fmt: skip
+def test_the_other_cookies(header: str, left: str) -> None:
+    """Ours are taken out by their whole names; all others stay as they are, byte for byte."""
+    assert cookies.without(header, ("gate", "S")) == left

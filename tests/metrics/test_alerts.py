@@ -1,0 +1,85 @@
+"""The shipped alert rules: Prometheus takes them, they ask for metrics that exist, and fire when they should."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datafor_token.metrics.table import PREFIX, TABLE
+from tests.support import ROOT, need
+
+RULES = ROOT / "config" / "alerts.yml"
+
+
+def promtool(*arguments: str) -> None:
+    need("promtool")
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_takes_the_rules() -> None:
+    """promtool finds no fault in the file."""
+    promtool("check", "rules", str(RULES))
+
+
+def test_the_rules_ask_for_what_there_is() -> None:
+    """Every metric of an expression is in the table, and every label that is asked for is one of its own."""
+    text = RULES.read_text()
+    asked = re.findall(rf"\b{PREFIX}(\w+?)(?:_bucket|_sum|_count)?(?:\{{(\w+)[!=~]+|\[)", text)
+    assert len(asked) >= 5
+    for name, label in asked:
+        assert name in TABLE
+        assert not label or label in TABLE[name].labels
+
+
+def series(name: str, growth: str, **labels: str) -> dict[str, str]:
+    shown = ",".join(f'{label}="{value}"' for label, value in {"instance": "host", **labels}.items())
+    return {"series": f"{PREFIX}{name}{{{shown}}}", "values": growth}
+
+
+def requests(growth: str, status: int) -> dict[str, str]:
+    return series("requests_total", growth, status=str(status))
+
+
+def sign_ins(growth: str, outcome: str) -> dict[str, str]:
+    return series("sign_ins_total", growth, outcome=outcome)
+
+
+@pytest.mark.parametrize(
+    ("alert", "given", "fires"),
+    [
+        ("Errors", [requests("0+60x120", 200), requests("0+6x120", 503)], True),
+        ("Errors", [requests("0+600x120", 200), requests("0+6x120", 503)], False),
+        ("Errors", [requests("0+60x120", 200), requests("0+60x120", 404)], False),
+        ("Errors", [requests("0x85 2x35", 500)], False),
+        ("Storage", [series("store_failures_total", "0x85 1x35", collection="users", kind="damaged")], True),
+        ("Storage", [series("audit_unrecorded_total", "0x85 1x35")], True),
+        ("Storage", [series("store_failures_total", "7x120"), series("audit_unrecorded_total", "7x120")], False),
+        ("RefusedSignIns", [sign_ins("0+6x80 600+300x40", "wrong_password")], True),
+        ("RefusedSignIns", [sign_ins("_x80 0+300x40", "signature")], True),
+        ("RefusedSignIns", [sign_ins("0+300x120", "wrong_password")], False),
+        ("RefusedSignIns", [sign_ins("0+6x80 600+300x40", "accepted")], False),
+    ],
+)  # fmt: skip
+def test_an_alert_fires_when_it_should(tmp_path: Path, alert: str, given: list[Any], fires: bool) -> None:
+    """After ninety minutes of these series, one value a minute, the alert is on or it is not."""
+    expression = f'count(ALERTS{{alertname="DataforToken{alert}",alertstate="firing"}}) or vector(0)'
+    expected = [{"labels": "{}", "value": int(fires)}]
+    case = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": given,
+                "promql_expr_test": [{"expr": expression, "eval_time": "90m", "exp_samples": expected}],
+            }
+        ],
+    }
+    file = tmp_path / "case.yml"
+    # JSON is YAML.
+    file.write_text(json.dumps(case))
+    promtool("test", "rules", str(file))

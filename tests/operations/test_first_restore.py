@@ -1,0 +1,219 @@
+"""The first restore on a new host: broken off at any point, it is simply repeated."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from datafor_token import create_app, create_commands
+from datafor_token.settings import load_settings
+from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.store.files.test_restore import Calls
+from tests.support import ADMIN_PASSWORD, ROOT
+
+pytestmark = pytest.mark.file_store
+
+
+class Host:
+    """A host in a folder of its own, with commands in this process."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.config, self.data = folder / "config", folder / "data"
+
+    def begin(self) -> None:
+        """Start the server."""
+        self._choose()
+        create_app(load_settings(None, os.environ), hasher=CHEAP_FOR_TESTS_ONLY)
+
+    def run(self, *arguments: str, put: str = "") -> Result:
+        """Run a command."""
+        self._choose()
+        return create_commands().test_cli_runner().invoke(args=arguments, input=put)
+
+    def done(self, *arguments: str, put: str = "") -> str:
+        """Run a command that succeeds; return its output."""
+        result = self.run(*arguments, put=put)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def _choose(self) -> None:
+        self.monkeypatch.setenv("DATAFOR_TOKEN_CONFIG_DIR", str(self.config))
+        self.monkeypatch.setenv("DATAFOR_TOKEN_DATA_DIR", str(self.data))
+        self.monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+
+    def users(self) -> list[str]:
+        """The names of the users."""
+        return [row["username"] for row in json.loads(self.done("user", "list", "--json"))]
+
+    def identifiers(self) -> tuple[str, str]:
+        """The identifier in the configuration folder, and the one in the store."""
+        stored = json.loads((self.data / "instance" / "store.json").read_text())["identifier"]
+        return (self.config / "store_id").read_text().strip(), stored
+
+
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The host that wrote the backup."""
+    host = Host(tmp_path / "old", monkeypatch)
+    host.begin()
+    return host
+
+
+@pytest.fixture
+def file(old: Host, tmp_path: Path) -> Path:
+    """Its backup."""
+    old.done("store", "backup", str(tmp_path / "backup.gz"))
+    return tmp_path / "backup.gz"
+
+
+def new_host(old: Host, folder: Path, *, lost: bool = False) -> Host:
+    """A new host with the key of the old one, or (``lost``) the old one without its data folder."""
+    host = Host(folder, old.monkeypatch)
+    host.config.mkdir(parents=True)
+    for name in ("secret_key", "store_id", ".last_store_id") if lost else ("secret_key",):
+        shutil.copy(old.config / name, host.config / name)
+    return host
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_killed_at_any_point(old: Host, file: Path, tmp_path: Path, lost: bool) -> None:
+    """Whichever call is the last one, the same command then restores everything, and the server starts on it."""
+    # Nothing here is about what a power cut leaves.
+    old.monkeypatch.setattr(os, "fsync", lambda _: None)
+    expected = (old.config / "store_id").read_text().strip()
+    clean = new_host(old, tmp_path / "clean", lost=lost)
+    with Calls() as calls:
+        clean.done("store", "restore", str(file), "--yes")
+    # Until then nothing is changed.
+    first = calls.kinds.index("mkdir")
+    assert calls.number > first + 50
+    # Where the identifier is known the calls are the same ones but for a few.
+    for number in range(first, calls.number + 1, 7 if lost else 1):
+        host = new_host(old, tmp_path / str(number), lost=lost)
+        die_in_restore(host, file, number)
+        again = host.run("store", "restore", str(file), "--yes")
+        assert again.exit_code == 0, (number, calls.kinds[number], again.output)
+        assert [one.name for one in (host.data / "users").glob("*.json")] == ["admin.json"]
+        assert host.identifiers() == (expected, expected)
+        if number % 10 == 0:
+            host.begin()
+            assert host.users() == ["admin"]
+        shutil.rmtree(host.folder)
+
+
+def die_in_restore(host: Host, file: Path, number: int) -> None:
+    """Restore in a process of its own, which dies before this call, if it makes so many."""
+    process = os.fork()
+    if process == 0:
+        calls = Calls(watch=lambda: os._exit(9) if calls.number >= number else None)
+        with calls:
+            host.run("store", "restore", str(file), "--yes")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) in (0, 9)
+
+
+def test_a_real_kill(old: Host, file: Path, tmp_path: Path) -> None:
+    """A process that is killed leaves nothing that stops the next restore."""
+    for number, wait in enumerate((0.3, 0.5, 0.6, 0.7, 0.9)):
+        host = new_host(old, tmp_path / str(number))
+        host.run("settings", "show")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flask", "store", "restore", str(file), "--yes"],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        host.done("store", "restore", str(file), "--yes")
+        assert host.users() == ["admin"]
+
+
+def test_a_key_record_is_no_store(old: Host, file: Path, tmp_path: Path) -> None:
+    """What a restore leaves that was killed right after it noted its key does not count as a store that was begun."""
+    host = new_host(old, tmp_path / "new")
+    (host.data / "instance").mkdir(parents=True)
+    shutil.copy(old.data / "instance" / "key.json", host.data / "instance" / "key.json")
+    assert host.run("user", "list").exit_code == 3
+    host.done("store", "restore", str(file), "--yes")
+    assert host.users() == ["admin"]
+
+
+def test_it_says_where_it_begins_a_store(old: Host, file: Path, tmp_path: Path) -> None:
+    """Before the confirmation a first restore names the folder; in a dry run too; any other restore does not."""
+    host = new_host(old, tmp_path / "new")
+    sentence = f"There is no store in {host.data} yet: this begins one there"
+    assert sentence in host.run("store", "restore", str(file)).output
+    assert sentence in host.done("store", "restore", str(file), "--dry-run")
+    assert sentence in host.done("store", "restore", str(file), "--yes")
+    assert "begins" not in host.done("store", "restore", str(file), "--yes")
+
+
+def test_without_the_key(old: Host, file: Path, tmp_path: Path) -> None:
+    """The sentence says which key is missing, and where to put it."""
+    host = Host(tmp_path / "new", old.monkeypatch)
+    result = host.run("store", "restore", str(file), "--yes")
+    assert result.exit_code == 1
+    assert f"{host.config / 'secret_key'} is missing: copy the key of the backup (config/secret_key)" in result.output
+    assert len(result.output.splitlines()) == 1
+    assert not host.folder.exists()
+
+
+class TestIdentifiers:
+    """The identifier of a backup, and ``config/store_id``."""
+
+    def other(self, old: Host, tmp_path: Path) -> Host:
+        """Another service with the same key."""
+        host = new_host(old, tmp_path / "other")
+        (host.config / ".last_store_id").touch()
+        host.begin()
+        return host
+
+    @pytest.mark.parametrize("place", ["the store", "a mistyped folder"])
+    def test_another_store_is_refused(self, old: Host, file: Path, tmp_path: Path, place: str) -> None:
+        """A backup of another store is refused before anything is touched; removing store_id allows it."""
+        host = self.other(old, tmp_path)
+        mine, theirs = host.identifiers()[0], old.identifiers()[0]
+        present = host.data
+        if place != "the store":
+            host.data = tmp_path / "mistyped"
+        before = {path: path.read_bytes() for path in host.folder.rglob("*") if path.is_file()}
+        for option in ("--dry-run", "--yes"):
+            result = host.run("store", "restore", str(file), option)
+            assert result.exit_code == 1
+            assert len(result.output.splitlines()) == 1
+            assert mine in result.output
+            assert theirs in result.output
+            assert f"remove {host.config / 'store_id'}" in result.output
+        assert {path: path.read_bytes() for path in host.folder.rglob("*") if path.is_file()} == before
+        assert not (tmp_path / "mistyped").exists()
+        host.data = present
+        host.begin()
+        (host.config / "store_id").unlink()
+        host.done("store", "restore", str(file), "--yes")
+        assert host.identifiers() == (theirs, theirs)
+        host.begin()
+
+    @pytest.mark.parametrize("lost", [False, True])
+    def test_a_backup_without_an_identifier(self, old: Host, tmp_path: Path, lost: bool) -> None:
+        """It gets the identifier of the configuration folder, so that the service starts on what was restored."""
+        known = old.identifiers()[0]
+        (old.data / "instance" / "store.json").unlink()
+        (old.config / "store_id").unlink()
+        old.done("store", "backup", str(tmp_path / "before.gz"))
+        (old.config / "store_id").write_text(known + "\n")
+        if lost:
+            shutil.rmtree(old.data)
+        else:
+            record = {"format": 1, "name": "store", "identifier": known}
+            (old.data / "instance" / "store.json").write_text(json.dumps(record))
+        old.done("store", "restore", str(tmp_path / "before.gz"), "--yes")
+        assert old.identifiers() == (known, known)
+        old.begin()

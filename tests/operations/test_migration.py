@@ -1,0 +1,288 @@
+"""Records move from files into a database and back, whole, however often it is broken off."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datafor_token.crypto.at_rest import Secrecy, note_key
+from datafor_token.errors import Forbidden, RecordDamaged, StoreNotReady
+from datafor_token.operations import migration
+from datafor_token.store.base import Store
+from datafor_token.store.files.store import FileStore
+from datafor_token.store.sql import schema
+from datafor_token.store.sql.engine import Database
+from datafor_token.store.sql.store import SqlStore
+from tests.stores import COLLECTIONS
+from tests.support import ADMIN_PASSWORD, ROOT, Server, application, first_start
+
+SECRECY = Secrecy([b"k" * 32])
+
+
+def shell(folder: Path, *arguments: str, store: str = "file") -> subprocess.CompletedProcess[str]:
+    """A command as its users run it."""
+    return subprocess.run(
+        [sys.executable, "-m", "flask", *arguments],
+        cwd=ROOT, env=environment(folder, store), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def environment(folder: Path, store: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DATAFOR_TOKEN_CONFIG_DIR": str(folder / "config"),
+        "DATAFOR_TOKEN_DATA_DIR": str(folder / "data"),
+        "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "DATAFOR_TOKEN_STORE": store,
+    }
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FileStore:
+    store = FileStore(tmp_path / "source", COLLECTIONS, 5)
+    for collection in COLLECTIONS:
+        for number in range(20):
+            store.put(collection, {"name": f"Név {number}", "zeta": [1, "é\u2028"], "alpha": None, "of": collection})
+    return store
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> SqlStore:
+    database = Database(f"sqlite:///{tmp_path}/target.db", 5, 5)
+    schema.make(database)
+    return SqlStore(database, COLLECTIONS)
+
+
+def content(store: Store) -> dict[tuple[str, str], str]:
+    """Everything, in the order of its members."""
+    return {(one, name): json.dumps(found) for one in COLLECTIONS for name, found in store.documents(one)}
+
+
+class Broken:
+    """A progress that is broken off after so many steps, and may do something else before each."""
+
+    def __init__(self, steps: int = 10**9, also: Any = None) -> None:
+        self.steps, self.also, self.taken = steps, also, 0
+
+    def __call__(self, places: Any, _: str) -> "Broken":
+        self.places = places
+        return self
+
+    def __enter__(self) -> Any:
+        for place in self.places:
+            self.taken += 1
+            if self.taken > self.steps:
+                raise KeyboardInterrupt
+            if self.also is not None:
+                self.also(self.taken)
+            yield place
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing."""
+
+
+def move(source: Store, target: Store, progress: Any = None) -> migration.Outcome:
+    return migration.migrate(source, target, COLLECTIONS, SECRECY, progress or Broken())
+
+
+def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_there_and_back(source: FileStore, target: SqlStore, tmp_path: Path) -> None:
+    """Everything is there, member by member in its order, there and back again, and the source is as it was."""
+    before, files = content(source), files_of(tmp_path / "source")
+    assert move(source, target) == migration.Outcome(120, 120, 0, [])
+    assert content(target) == before
+    again = FileStore(tmp_path / "again", COLLECTIONS, 5)
+    assert move(target, again) == migration.Outcome(120, 120, 0, [])
+    assert content(again) == before
+    assert files_of(tmp_path / "source") == files
+    for number in (1, 19):
+        name = f"n%C3%A9v%20{number}.json"
+        assert not (tmp_path / "again" / "users" / name).exists()
+    assert sorted(path.name for path in (tmp_path / "again" / "users").glob("*.json")) == sorted(
+        path.name for path in (tmp_path / "source" / "users").glob("*.json")
+    )
+
+
+@pytest.mark.parametrize("steps", [0, 1, 50, 119])
+def test_it_goes_on_after_a_break(source: FileStore, target: SqlStore, steps: int) -> None:
+    """Broken off anywhere the service does not start on the target; run again it ends as if nothing had been."""
+    with pytest.raises(KeyboardInterrupt):
+        move(source, target, Broken(steps))
+    with pytest.raises(StoreNotReady, match="migrate"):
+        migration.check_whole(target)
+    source.delete("users", "név 3")
+    source.put("users", {"name": "later"})
+    outcome = move(source, target)
+    assert (outcome.records, outcome.changed) == (120, [])
+    assert content(target) == content(source)
+    migration.check_whole(target)
+    assert move(source, target) == migration.Outcome(120, 0, 0, [])
+
+
+def test_a_target_with_other_records_is_left_alone(source: FileStore, target: SqlStore) -> None:
+    """Records that this migration did not put there are never touched: neither foreign ones, nor later ones."""
+    target.put("users", {"name": "somebody"})
+    before = content(target)
+    with pytest.raises(Forbidden, match="empty it first"):
+        move(source, target)
+    assert content(target) == before
+    target.delete("users", "somebody")
+    move(source, target)
+    target.put("users", {"name": "made there"})
+    before = content(target)
+    with pytest.raises(Forbidden, match="empty it first"):
+        move(source, target)
+    assert content(target) == before
+
+
+def test_again_after_its_end(source: FileStore, target: SqlStore) -> None:
+    """A migration that came to its end is not done again over its copy, and says so when the source has changed."""
+    note_key(source, SECRECY)
+    move(source, target)
+    source.put("users", {"name": "later"})
+    before = content(target)
+    with pytest.raises(Forbidden, match=r"come to its end already.*empty the target first"):
+        move(source, target)
+    assert content(target) == before
+    with pytest.raises(Forbidden, match="did not put there"):
+        migration.migrate(source, target, COLLECTIONS, Secrecy([b"x" * 32]), Broken())
+
+
+def test_another_installation_does_not_go_on(source: FileStore, target: SqlStore) -> None:
+    """An unfinished copy of another installation is not mixed with this one."""
+    with pytest.raises(KeyboardInterrupt):
+        move(source, target, Broken(50))
+    with pytest.raises(Forbidden, match="another installation"):
+        migration.migrate(source, target, COLLECTIONS, Secrecy([b"x" * 32]), Broken())
+
+
+def test_what_changes_meanwhile_is_named(source: FileStore, target: SqlStore) -> None:
+    """A record that is written while it is copied is named, the target is not whole yet, and running again ends it."""
+
+    def change(step: int) -> None:
+        if step == 60:
+            source.put("users", {"name": "név 1", "changed": True})
+            source.delete("users", "név 2")
+            source.put("users", {"name": "new"})
+
+    outcome = move(source, target, Broken(also=change))
+    assert [name for _, name in outcome.changed] == ["new", "név 1", "név 2"]
+    with pytest.raises(StoreNotReady):
+        migration.check_whole(target)
+    assert move(source, target).changed == []
+    assert content(target) == content(source)
+
+
+def test_a_damaged_record_stops_it(source: FileStore, target: SqlStore) -> None:
+    """Nothing is copied while a record cannot be read, and it is named."""
+    (source.folder / "users" / "bad.json").write_text("{")
+    assert ["bad.json" in one for one in migration.damaged(source, COLLECTIONS)] == [True]
+    with pytest.raises(RecordDamaged):
+        move(source, target)
+    assert content(target) == {}
+
+
+def test_from_a_terminal(tmp_path: Path) -> None:
+    """With the command there and back: who was signed in still is, secrets open, a damaged record ends with 3."""
+    url = f"sqlite:///{tmp_path}/records.db"
+    server = Server(tmp_path, DATAFOR_TOKEN_STORE="file").start()
+    server.post("update", application())
+    login = server.request(
+        "POST", "/plugin/datafor/api/extension/auth/login", f"username=admin&password={ADMIN_PASSWORD}", {}
+    )
+    cookie = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
+    server.stop()
+    bad = tmp_path / "data" / "users" / "bad.json"
+    bad.write_text("{")
+    done = shell(tmp_path, "store", "migrate", "--to", url)
+    assert (done.returncode, "bad.json" in done.stderr) == (3, True)
+    bad.unlink()
+    before = files_of(tmp_path / "data")
+    done = shell(tmp_path, "store", "migrate", "--to", url)
+    assert (done.returncode, "read back and equal" in done.stdout) == (0, True), done.stderr
+    after = files_of(tmp_path / "data")
+    assert {path: found for path, found in after.items() if path.suffix == ".json"} == {
+        path: found for path, found in before.items() if path.suffix == ".json"
+    }
+    server = Server(tmp_path, DATAFOR_TOKEN_STORE=url).start()
+    assert server.request("GET", "/plugin/datafor-modeler/api/user/detail", headers=cookie).status == 200
+    assert server.post("generate", {"name": "ERP", "privateKey": "abcd"}).status == 200
+    server.post("update", application(name="CRM"))
+    server.stop()
+    assert "empty the target first" in shell(tmp_path, "store", "migrate", "--to", "file", store=url).stderr
+    (tmp_path / "data").rename(tmp_path / "old")
+    done = shell(tmp_path, "store", "migrate", "--to", "file", store=url)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(shell(tmp_path, "application", "list", "--json").stdout)[0]["name"] == "CRM"
+
+
+@pytest.mark.parametrize("to", ["marked", "mysql://u:marked@h/d", "postgresql://u:marked@h:p/d"])
+def test_what_is_no_target(tmp_path: Path, to: str) -> None:
+    """A target that is no URL ends the command, and nothing of it is repeated."""
+    first_start(environment(tmp_path, "file"))
+    done = shell(tmp_path, "store", "migrate", "--to", to)
+    assert done.returncode != 0
+    assert "marked" not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_init_and_what_the_start_says_without_it(tmp_path: Path) -> None:
+    """Without tables nothing starts, and the sentence names the command; the command can be run again."""
+    url = f"sqlite:///{tmp_path}/records.db"
+    done = shell(tmp_path, "user", "list", store=url)
+    assert (done.returncode, "flask store init" in done.stderr) == (3, True)
+    for said in ("The tables are made\n", "The tables are there already\n"):
+        done = shell(tmp_path, "store", "init", store=url)
+        assert (done.returncode, done.stdout) == (0, said)
+    first_start(environment(tmp_path, url))
+    assert shell(tmp_path, "user", "list", store=url).returncode == 0
+    assert shell(tmp_path, "store", "init").stdout == "STORE is file: there is nothing to make\n"
+    for command in ("backup", "restore"):
+        done = shell(tmp_path, "store", command, str(ROOT / "README.md"), store=url)
+        assert (done.returncode, "pg_" in done.stderr) == (1, True)
+    assert shell(tmp_path, "store", "check", store=url).stdout == "All records are whole\n"
+    assert shell(tmp_path, "store", "rekey", store=url).returncode == 0
+    shown = shell(tmp_path, "settings", "show", "--json", store=url)
+    assert "records.db" not in shown.stdout
+    done = shell(tmp_path, "user", "list", store="postgresql://keeper:marked@127.0.0.1:1/nowhere")
+    assert (done.returncode, "nobody listens there" in done.stderr, "marked" in done.stderr) == (3, True, False)
+
+
+def test_check_names_what_is_damaged(target: SqlStore, tmp_path: Path) -> None:
+    """`store check` reads each row of a database, and ends with 1 when one is no record."""
+    url = f"sqlite:///{tmp_path}/target.db"
+    first_start(environment(tmp_path, url))
+    target.put("applications", {"name": "half"})
+    done = shell(tmp_path, "store", "check", store=url)
+    assert (done.returncode, "applications/half" in done.stdout) == (1, True)
+    done = shell(tmp_path, "store", "check", "--repair", store=url)
+    assert (done.returncode, "psql" in done.stderr) == (1, True)
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """kill -9 whenever: run again it ends, and the target is what the source is."""
+    source = FileStore(tmp_path / "data", COLLECTIONS, 5)
+    first_start(environment(tmp_path, "file"))
+    for number in range(300):
+        source.put("revocations", {"format": 1, "name": f"{number:064x}", "expires": time.time() + 10**6})
+    url = f"sqlite:///{tmp_path}/records.db"
+    for wait in (0.4, 0.6, 0.8, 1.0, 1.2, 1.5):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flask", "store", "migrate", "--to", url],
+            cwd=ROOT, env=environment(tmp_path, "file"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert shell(tmp_path, "store", "migrate", "--to", url).returncode == 0
+    target = SqlStore(Database(url, 5, 5), COLLECTIONS)
+    assert content(target) == content(source)

@@ -1,0 +1,236 @@
+"""Text is UTF-8 with or without a byte order mark; a body or file in UTF-16 is refused with a sentence that says so."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from datafor_token.errors import RuleError, StartError
+from datafor_token.requests.forms import decode
+from datafor_token.settings import Settings, load_settings
+from datafor_token.validation import utf8
+from tests.cli.test_cli import Shell
+from tests.conftest import Caller
+from tests.made_tokens import claims, token
+from tests.requests.test_forms import FORM, MULTIPART, multipart
+from tests.stores import Record
+from tests.support import STRONG_SECRET, application, key_for, private_pem, public_pem, record_of
+
+MARK = b"\xef\xbb\xbf"
+
+
+def marked(text: str) -> bytes:
+    return MARK + text.encode()
+
+
+def as_notepad(text: str) -> bytes:
+    """What Windows' Notepad saves as "UTF-8 with BOM"."""
+    return MARK + text.replace("\n", "\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [
+        (FORM, b"name=ERP&initroles=A"),
+        (FORM, b'{"name": "ERP", "initroles": "A"}'),
+        (FORM, b'\r\n {"name": "ERP", "initroles": "A"}'),
+        ("application/json", b'{"name": "ERP", "initroles": "A"}'),
+        (MULTIPART, multipart(("name", "ERP"), ("initroles", "A"))),
+    ],
+)
+def test_a_mark_before_a_body_is_skipped(content_type: str, data: bytes) -> None:
+    """A body of each type is the same with a byte order mark in front of it."""
+    assert decode(content_type, MARK + data) == decode(content_type, data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("content_type", [FORM, "application/json"])
+def test_a_body_in_utf_16_says_so(caller: Caller, content_type: str, encoding: str) -> None:
+    """What PowerShell writes into a file by itself is refused with the encoding's name."""
+    answer = caller.post("update", json.dumps(application()).encode(encoding), content_type=content_type)
+    assert (answer.status_code, answer.json["msg"]) == (400, "the request is UTF-16 text: send it as UTF-8")
+
+
+def test_json_in_a_field_may_have_a_mark(caller: Caller) -> None:
+    """JSON text in a form's field, put there from a file, may begin with a mark; a secret keeps its own."""
+    fields = {name: value for name, value in application(secret=STRONG_SECRET).items() if name != "fieldmap"}
+    fields["initroles"] = '\ufeff["Sales"]'
+    fields["fieldmap"] = "\ufeff" + json.dumps(application()["fieldmap"])
+    answer = caller.post("update", fields, content_type="multipart/form-data")
+    assert answer.status_code == 200, answer.json
+    assert caller.get("content?name=ERP").json["initroles"] == ["Sales"]
+
+
+def test_a_mark_in_a_value_stays(caller: Caller, settings: Settings) -> None:
+    """A byte order mark inside a value is part of it."""
+    caller.post("update", application(secret=f"\ufeff{STRONG_SECRET}"))
+    assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == f"\ufeff{STRONG_SECRET}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "'{name:ERP,token_name:token}'",
+        '\'{"name":"ERP"}\'',
+        "{name:ERP}",
+        "{'name': 'ERP'}",
+        "\u2018{\u201cname\u201d: 1}\u2019",
+        '"{name:ERP}',
+        "`{name}`",
+        "'[1]'",
+        "%7B%22name%22%3A%22ERP%22%7D",
+        "%EF%BB%BF%7B%22name%22%3A%22ERP%22%7D",
+    ],
+)
+@pytest.mark.parametrize("content_type", [FORM, "application/json"])
+@pytest.mark.parametrize("mark", [b"", MARK])
+def test_what_looks_like_json_and_is_not(caller: Caller, content_type: str, body: str, mark: bytes) -> None:
+    """The quotes of cmd.exe, quotes that a shell removed, and percent-encoded JSON get a sentence that says so."""
+    answer = caller.post("update", mark + body.encode(), content_type=content_type)
+    assert answer.status_code == 400
+    if not body.startswith("%") or content_type == FORM:
+        assert answer.json["msg"].startswith("the request body looks like JSON, but is not valid JSON; in cmd.exe")
+    assert "ERP" not in json.dumps(answer.json)
+
+
+@pytest.mark.parametrize("text", ["name=ERP", "name=%7B%7D", "secret={x}", "a[b]=1", "'x=1"])
+def test_forms_are_forms(text: str) -> None:
+    """A form with braces, brackets or quotes in a value is a form."""
+    assert decode(FORM, text.encode()).is_form
+
+
+def test_settings_with_a_mark(tmp_path: Path) -> None:
+    """settings.toml may begin with a mark; in UTF-16 it stops the start with the encoding's name."""
+    file = tmp_path / "settings.toml"
+    file.write_bytes(as_notepad('LOG_LEVEL = "ERROR"\n'))
+    assert load_settings(tmp_path, {}).log_level == "ERROR"
+    file.write_bytes('LOG_LEVEL = "ERROR"\n'.encode("utf-16"))
+    with pytest.raises(StartError, match="UTF-16"):
+        load_settings(tmp_path, {})
+
+
+def test_the_key_with_a_mark(tmp_path: Path) -> None:
+    """config/secret_key may begin with a mark; in UTF-16 it stops the start with the encoding's name."""
+    from datafor_token.crypto.at_rest import load_secrecy
+    from datafor_token.store.files.store import FileStore
+
+    store = FileStore(tmp_path / "data", ("applications", "instance"), 1)
+    key = base64.urlsafe_b64encode(bytes(range(32))).decode() + "\n"
+    for data in (key.encode(), as_notepad(key)):
+        (tmp_path / "secret_key").write_bytes(data)
+        assert load_secrecy(tmp_path, {}, store).identifier
+    (tmp_path / "secret_key").write_bytes(key.encode("utf-16"))
+    with pytest.raises(StartError, match="UTF-16"):
+        load_secrecy(tmp_path, {}, store)
+
+
+@pytest.mark.file_store
+def test_a_record_edited_with_notepad(caller: Caller, settings: Settings) -> None:
+    """A record with a mark and with line ends of Windows is read; one in UTF-16 is damaged."""
+    caller.post("update", application(secret=STRONG_SECRET))
+    path = settings.data_dir / "applications" / "erp.json"
+    record = json.dumps({**json.loads(path.read_text()), "expire": 77}, indent=2)
+    path.write_bytes(as_notepad(record))
+    assert caller.get("content?name=ERP").json["expire"] == 77
+    assert caller.post("update", application(secret=None, expire=78)).status_code == 200
+    assert Record(settings.data_dir, "applications", "erp").read_text().startswith("{")
+    path.write_bytes(record.encode("utf-16"))
+    assert caller.get("content?name=ERP").status_code == 503
+
+
+@pytest.mark.parametrize("suffix", ["json", "toml"])
+def test_declared_files_with_a_mark(app: Flask, settings: Settings, tmp_path: Path, suffix: str) -> None:
+    """A file that declares applications, and a file with a secret, may be Notepad's; UTF-16 is named."""
+    shell = Shell(app)
+    one = {**application(), "secret_file": "secret"}
+    del one["secret"]
+    (tmp_path / "secret").write_bytes(as_notepad(f"{STRONG_SECRET}\n"))
+    text = json.dumps({"application": [one]}, indent=1)
+    if suffix == "toml":
+        import tomli_w
+
+        text = tomli_w.dumps({"application": [one]})
+    file = tmp_path / f"apps.{suffix}"
+    file.write_bytes(as_notepad(text))
+    assert "create ERP" in shell.done("application", "apply", str(file))
+    assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == STRONG_SECRET
+    file.write_bytes(text.encode("utf-16"))
+    assert "UTF-16" in shell.refused("application", "apply", str(file))
+    file.write_bytes(text.encode())
+    (tmp_path / "secret").write_bytes(STRONG_SECRET.encode("utf-16"))
+    assert "UTF-16" in shell.refused("application", "apply", str(file))
+
+
+def test_files_of_commands_with_a_mark(app: Flask, settings: Settings, tmp_path: Path) -> None:
+    """Secrets, passwords, private keys and tokens in Notepad's files are what was typed there."""
+    shell = Shell(app)
+    file = tmp_path / "file"
+
+    def write(text: str, form: Callable[[str], bytes] = as_notepad) -> str:
+        file.write_bytes(form(f"{text}\n"))
+        return str(file)
+
+    shell.done("application", "add", "ERP", "--secret-file", write(STRONG_SECRET))
+    assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == STRONG_SECRET
+    shell.done("user", "add", "lena", "--password-file", write("a-long-Password-7"))
+    caller = Caller(app.test_client())
+    login = {"username": "lena", "password": "a-long-Password-7"}
+    assert caller.post("/plugin/datafor/api/extension/auth/login", login).status_code == 200
+    key = key_for("RS256")
+    shell.done("application", "add", "RSA", "--algorithm", "RS256", "--secret-file", write(public_pem(key)))
+    made = shell.done("token", "generate", "RSA", "--username", "lena", "--private-key-file", write(private_pem(key)))
+    assert made.count(".") == 2
+    text = token(claims(username="lena", loginname=None), STRONG_SECRET)
+    assert "accepted" in shell.runner.invoke(args=["token", "explain"], input=as_notepad(f"{text}\n")).output
+    for command in (("application", "rotate", "ERP", "--secret-file"), ("user", "passwd", "lena", "--password-file")):
+        said = shell.refused(*command, write(STRONG_SECRET, lambda text: text.encode("utf-16")))
+        assert "UTF-16" in said
+    result = shell.runner.invoke(args=["token", "explain"], input=text.encode("utf-16"))
+    assert (result.exit_code, "UTF-16" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", ""),
+        (b"a", "a"),
+        (MARK, ""),
+        (MARK + b"a", "a"),
+        (MARK * 2, "\ufeff"),
+        ("ä\n".encode(), "ä\n"),
+        (b"\0\0", "\0\0"),
+    ],
+)
+def test_text(data: bytes, text: str) -> None:
+    """One mark at the beginning is skipped, and nothing else."""
+    assert utf8.decode(data) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"\xff\xfea\0", "UTF-16"), (b"a\0b\0", "UTF-16"), (b"\0a", "UTF-16"), (b"\xe4", "UTF-8")]
+)
+def test_other_encodings(data: bytes, says: str) -> None:
+    """UTF-16 is named; other bytes are not UTF-8 text."""
+    with pytest.raises(RuleError, match=says):
+        utf8.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("x", "x"), ("x\n", "x"), ("x\r\n", "x"), ("x\r", "x\r"), ("x\n\n", "x\n"), ("x \n", "x "), ("", "")],
+)
+def test_the_last_line_end(text: str, value: str) -> None:
+    """Of a file with one value, the last line end of Unix or of Windows is no part of it."""
+    assert utf8.without_line_end(text) == value
+
+
+def test_a_token_has_no_mark(caller: Caller) -> None:
+    """In a token nothing is skipped: header and payload without a byte order mark are its one spelling."""
+    caller.post("update", application(secret=STRONG_SECRET))
+    payload: Any = MARK + json.dumps(claims()).encode()
+    said = caller.post("explain", {"token": token(payload, STRONG_SECRET)}).json
+    assert said["reason"] == "malformed"

@@ -1,0 +1,498 @@
+"""gunicorn's worker as we changed it: what is sent stays the same, and each worker keeps to its core."""
+
+import contextlib
+import os
+import queue
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gunicorn import util
+from gunicorn.config import Config
+from gunicorn.http import RequestParser, message, wsgi
+from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName
+from gunicorn.http.unreader import IterUnreader
+from gunicorn.workers.gthread import _DEFER, TConn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datafor_token import blocking
+from datafor_token.server import affinity, http, worker
+from tests.support import API, ROOT, Server, basic, free_port, wait_for
+
+needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
+
+
+def sent_by(
+    kind: type[Any], request: bytes, status: str, headers: Sequence[tuple[str, str]], body: Iterable[bytes]
+) -> list[bytes]:
+    """What a class of gunicorn's sends, each piece by itself."""
+    config = Config()
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there:
+        parsed = next(RequestParser(config, iter([request]), ("127.0.0.1", 1)))
+        response, _ = wsgi.create(parsed, here, ("127.0.0.1", 1), ("127.0.0.1", 80), config, response_class=kind)
+        response.start_response(status, list(headers))
+        for piece in body:
+            response.write(piece)
+        response.close()
+        here.shutdown(socket.SHUT_WR)
+        return list(iter(lambda: there.recv(65536), b""))
+
+
+GET, HEAD, OLD = (
+    f"{line}\r\nHost: a\r\n\r\n".encode() for line in ("GET / HTTP/1.1", "HEAD / HTTP/1.1", "GET / HTTP/1.0")
+)
+
+
+@pytest.mark.parametrize("request_", [GET, HEAD, OLD], ids=["GET", "HEAD", "HTTP/1.0"])
+@pytest.mark.parametrize("status", ["200 OK", "204 NO CONTENT", "404 NOT FOUND"])
+@pytest.mark.parametrize("length", [None, "0", "3", "4", "9"])
+@pytest.mark.parametrize("body", [[], [b""], [b"body"], [b"bo", b"dy"]], ids=str)
+def test_an_answer_is_the_same_bytes_as_gunicorns_own(
+    request_: bytes, status: str, length: str | None, body: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is answered to whatever request, the bytes are those that gunicorn's own class sends."""
+    monkeypatch.setattr(util, "http_date", lambda: "Thu, 01 Jan 1970 00:00:00 GMT")
+    headers = [("Content-Type", "text/plain"), *http.COMMON, ("X-Name", " Zo\xeb"), http.JSON]
+    if length is not None:
+        headers.append(("Content-Length", length))
+    ours = sent_by(http.Response, request_, status, headers, body)
+    theirs = sent_by(wsgi.Response, request_, status, headers, body)
+    assert b"".join(ours) == b"".join(theirs)
+
+
+def test_an_answer_of_known_length_is_one_piece() -> None:
+    """Headers and body are sent at once, so that nobody is woken for headers alone."""
+    (piece,) = sent_by(http.Response, GET, "200 OK", [("Content-Length", "4")], [b"body"])
+    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert piece.endswith(b"\r\n\r\nbody")
+
+
+@pytest.mark.parametrize("header", [("X-Name", "a\r\nb"), ("X Name", "a"), ("Cache-Control", "no-store\n")], ids=str)
+def test_a_header_that_is_none_is_refused(header: tuple[str, str]) -> None:
+    """What would begin another header is refused, as gunicorn refuses it."""
+    with pytest.raises((InvalidResponseHeader, InvalidResponseHeaderName)):
+        sent_by(http.Response, GET, "200 OK", [header], [b"body"])
+
+
+def test_headers_may_be_lists() -> None:
+    """PEP 3333 asks for tuples, gunicorn takes lists: another application under these settings is answered."""
+    headers: Any = [["Content-Type", "text/plain"], ["Content-Length", "4"]]
+    (sent,) = sent_by(http.Response, GET, "200 OK", headers, [b"body"])
+    assert b"Content-Type: text/plain\r\n" in sent
+
+
+@given(st.floats(0, 2**33) | st.integers(0, 2**33))
+def test_a_date_is_gunicorns_own(moment: float) -> None:
+    """Each second is put into words once, and they are the words of gunicorn."""
+    assert http.date(moment) == http.date(moment) == util.http_date(moment)
+
+
+@pytest.mark.parametrize("allowed", ["", "127.0.0.1", "10.0.0.0/8", "*"])
+@pytest.mark.parametrize("peer", [("127.0.0.1", 1), ("10.1.2.3", 1), ("nowhere", 1), "", b""], ids=str)
+def test_who_is_believed_is_as_gunicorn_has_it(allowed: str, peer: Any) -> None:
+    """An empty list of whom to believe is not looked through, any other is, and a socket in the file system counts."""
+    config = Config()
+    config.set("forwarded_allow_ips", allowed)
+    asked = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n"
+    ours, theirs = (kind(config, IterUnreader([asked]), peer, 1) for kind in (http.Request, message.Request))
+    assert ours.scheme == theirs.scheme
+    assert ours.headers == theirs.headers
+
+
+def test_wsgi_errors_go_where_gunicorns_go(capfd: pytest.CaptureFixture[str]) -> None:
+    """What an application writes to wsgi.errors is on standard error, as gunicorn has it."""
+    config = Config()
+    config.set("errorlog", "-")
+    print("something", file=http.Errors(config), flush=True)
+    assert capfd.readouterr().err == "something\n"
+
+
+def answers(server: Server, sent: bytes, number: int) -> list[bytes]:
+    """The status lines of so many answers on one connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(sent)
+        found = b""
+        while found.count(b"HTTP/1.1 ") < number:
+            piece = connection.recv(65536)
+            assert piece, found
+            found += piece
+    return [b"HTTP/1.1 " + part.split(b"\r\n")[0] for part in found.split(b"HTTP/1.1 ")[1:]]
+
+
+def post(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def test_requests_on_one_connection_are_kept_apart(server: Server) -> None:
+    """What follows a body that was read, sent at once or in chunks, or no body at all, is answered as it should be."""
+    sign_in, form = f"Authorization: {basic()['Authorization']}", "Content-Type: application/x-www-form-urlencoded"
+    read = post(f"{API}/generate", b"name=nobody", sign_in, form)
+    lines = [f"POST {API}/generate HTTP/1.1", "Host: localhost", sign_in, form, "Transfer-Encoding: chunked"]
+    chunked = "\r\n".join([*lines, "", "b", "name=nobody", "0", "", ""]).encode()
+    none = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    expected = [b"404", b"200", b"404", b"200", b"200"]
+    found = answers(server, read + none + chunked + none + none, len(expected))
+    assert [line.split()[1] for line in found] == expected
+
+
+def everything(port: int, sent: bytes) -> bytes:
+    """What comes back for these bytes until the server ends the connection; a reset is an error."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        # A server that closed without reading would reset it in the middle of this.
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+FORM, AS_ADMIN = "Content-Type: application/x-www-form-urlencoded", f"Authorization: {basic()['Authorization']}"
+CHUNK = b"ffff\r\n" + b"x" * 0xFFFF + b"\r\n"
+# A status, and a request whose response does not need its body.
+UNREAD = {
+    "404": (b"404", post("/nowhere", b"x" * 65536)),
+    "404, small": (b"404", post("/nowhere", b"x")),
+    "404, chunked": (
+        b"404",
+        b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n",
+    ),
+    "401": (b"401", post(f"{API}/generate", b"x" * 65536, FORM)),
+    "405": (b"405", post("/healthz", b"x" * 65536)),
+    "healthz": (b"200", post("/healthz", b"x" * 65536).replace(b"POST", b"GET", 1)),
+    "HEAD": (b"200", post("/healthz", b"x" * 65536).replace(b"POST", b"HEAD", 1)),
+    "413": (b"413", post(f"{API}/generate", b"x" * 1_000_000, FORM, AS_ADMIN)),
+    "413, chunked": (
+        b"413",
+        post(f"{API}/generate", b"", FORM, AS_ADMIN).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        + CHUNK * 3
+        + b"0\r\n\r\n",
+    ),
+    "Expect": (b"401", post(f"{API}/generate", b"x" * 65536, FORM, "Expect: 100-continue")),
+}
+
+
+def check_closed(port: int, status: bytes, sent: bytes) -> None:
+    """The response comes whole, announces that the connection ends, and is the last one on it."""
+    follows = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    found = everything(port, sent + follows).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert b"\r\nConnection: close" in head
+    assert found.count(b"HTTP/1.1 ") == 1
+    length = next(int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length"))
+    assert len(body) == (0 if sent.startswith(b"HEAD") else length)
+
+
+@pytest.mark.parametrize("which", UNREAD)
+def test_a_body_that_was_not_read_ends_the_connection(server: Server, which: str) -> None:
+    """A response sent before the whole body was read announces the connection's end, and arrives in full."""
+    check_closed(server.port, *UNREAD[which])
+
+
+def test_a_body_that_was_not_read_ends_the_connection_of_gunicorns_own_worker(tmp_path: Path) -> None:
+    """The same under gunicorn's gthread worker."""
+    settings = tmp_path / "gunicorn.conf.py"
+    port = free_port()
+    shipped = (ROOT / "config" / "gunicorn.conf.py").read_text()
+    settings.write_text(f'{shipped}\nworker_class = "gthread"\ndel pre_fork\nbind = "127.0.0.1:{port}"\n')
+    folders = {name: str(tmp_path / name.lower()) for name in ("CONFIG_DIR", "DATA_DIR")}
+    environ = os.environ | {f"DATAFOR_TOKEN_{name}": folder for name, folder in folders.items()}
+    (tmp_path / "config_dir").mkdir()
+    command = [sys.executable, "-m", "gunicorn", "-c", str(settings), "wsgi:app"]
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(port)
+            for which in ("404", "404, small", "404, chunked", "405", "HEAD", "Expect"):
+                check_closed(port, *UNREAD[which])
+        finally:
+            process.terminate()
+
+
+def test_a_body_that_was_read_keeps_the_connection(server: Server) -> None:
+    """A response to a request whose body was read, or that has none, announces keep-alive."""
+    for sent in (
+        post(f"{API}/generate", b"name=nobody", AS_ADMIN, FORM),
+        post(f"{API}/generate", b"", AS_ADMIN, FORM),
+        b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(sent)
+            assert b"\r\nConnection: keep-alive" in connection.recv(65536)
+
+
+def test_a_fault_that_gunicorn_does_not_catch_costs_no_thread() -> None:
+    """Where even the answer to a fault fails, its connection is ended and the thread goes on with the next one."""
+
+    class Broken:
+        log = type("Log", (), {"exception": staticmethod(lambda _: None)})
+
+        def __init__(self) -> None:
+            self.ended: list[tuple[object, object]] = []
+
+        def handle(self, conn: object) -> object:
+            if conn == "bad":
+                raise SystemExit
+            return True
+
+        def finish_request(self) -> None: ...
+
+        @property
+        def method_queue(self) -> "Broken":
+            return self
+
+        def defer(self, _: object, conn: object, outcome: Any) -> None:
+            self.ended.append((conn, outcome.result()))
+
+    broken = Broken()
+    threads = worker._Threads(broken, 1)  # type: ignore[arg-type]
+    for conn in ("bad", "good"):
+        threads.waiting.put(conn)
+    threads.shutdown(wait=False)
+    while len(broken.ended) < 2:
+        time.sleep(0.01)
+    assert broken.ended == [("bad", False), ("good", True)]
+
+
+class Slow:
+    """A worker whose requests are functions."""
+
+    log = type("Log", (), {"exception": staticmethod(lambda _: None)})
+
+    def __init__(self) -> None:
+        self.done: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self.method_queue = self
+
+    def handle(self, request: Callable[[], None]) -> bool:
+        request()
+        return True
+
+    def finish_request(self) -> None: ...
+
+    def defer(self, *_: object) -> None:
+        self.done.put(True)
+
+
+def take(number: int, them: "queue.SimpleQueue[bool]") -> None:
+    for _ in range(number):
+        them.get(timeout=30)
+
+
+def test_waiting_requests_hold_up_no_others() -> None:
+    """However many requests wait, as many threads as before serve others, and no more when the waiting is over."""
+    slow, over, entered = Slow(), threading.Event(), queue.SimpleQueue[bool]()
+    before = threading.active_count()
+    threads = worker._Threads(slow, 2)  # type: ignore[arg-type]
+
+    def ask(number: int, request: Callable[[], object]) -> None:
+        for _ in range(number):
+            threads.waiting.put(request)
+
+    def wait() -> None:
+        with blocking.waiting():
+            entered.put(True)
+            over.wait(30)
+
+    ask(5, wait)
+    take(5, entered)
+    # Two at once, each of which needs the other one to go on.
+    meeting = threading.Barrier(2)
+    ask(2, lambda: meeting.wait(30))
+    take(2, slow.done)
+    over.set()
+    take(5, slow.done)
+    # Those that are too many end with the next requests.
+    ask(20, lambda: time.sleep(0.001))
+    take(20, slow.done)
+    while threading.active_count() > before + 2:
+        time.sleep(0.01)
+    threads.shutdown(wait=False)
+    while threading.active_count() > before:
+        time.sleep(0.01)
+
+
+def test_a_replacement_is_used_again() -> None:
+    """One request after the other waits: no thread is left over each time."""
+    slow = Slow()
+    before = threading.active_count()
+    threads = worker._Threads(slow, 1)  # type: ignore[arg-type]
+
+    def wait() -> None:
+        with blocking.waiting():
+            pass
+
+    for _ in range(50):
+        threads.waiting.put(wait)
+        slow.done.get(timeout=30)
+    assert threading.active_count() <= before + 2
+    threads.shutdown(wait=False)
+
+
+def test_many_refusals_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few requests are refused at once; of many the rest waits, while another thread serves, and only so many do."""
+    replaced: list[bool] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: replaced.append(0.5 <= seconds <= 1.5))
+    monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    monkeypatch.setattr(blocking, "_allowance", blocking._Allowance())
+
+    @contextlib.contextmanager
+    def replacement() -> Iterator[None]:
+        yield
+        replaced.append(True)
+
+    def refuse() -> None:
+        # Where no thread can take its place, none waits.
+        for _ in range(blocking._FREE * 2):
+            blocking.slow_down(1)
+        blocking.replace_with(replacement)
+        for _ in range(blocking._FREE):
+            blocking.slow_down(1)
+        assert replaced == []
+        blocking.slow_down(1)
+        assert replaced == [True, True]
+        monkeypatch.setattr(blocking, "_pauses", threading.BoundedSemaphore(1))
+        with blocking._pauses:
+            blocking.slow_down(1)
+        assert replaced == [True, True]
+        monkeypatch.setattr(time, "monotonic", lambda: 8.0)
+        for _ in range(blocking._FREE_PER_SECOND):
+            blocking.slow_down(1)
+        assert replaced == [True, True]
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(refuse).result(30)
+
+
+def spread(steps: str, wanted: int = 2) -> list[int | None]:
+    """The cores of the workers that gunicorn has after steps: a new one, `-` the oldest gone, `x` the youngest."""
+    workers: list[tuple[int, int | None]] = []
+    for age, step in enumerate(steps):
+        if step == "+":
+            workers.append((age, affinity.choose(workers, wanted)))
+        else:
+            workers.pop(0 if step == "-" else -1)
+    return [core for _, core in workers]
+
+
+def test_workers_are_spread_over_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the cores that the process may use each gets as many workers as the others, or one more."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
+    assert sorted(spread("+++", 3), key=str) == [3, 5, 7]
+    assert sorted(spread("++++++", 6), key=str) == [3, 3, 5, 5, 7, 7]
+    assert affinity.choose([(1, 3), (2, 5), (3, 7), (4, 3), (5, 7)], 6) == 5
+    assert affinity.choose([(1, None), (2, 3), (3, 7)], 4) == 5
+
+
+# One worker dies; the service is reloaded; once more; the oldest goes late; the first one dies again and again.
+@pytest.mark.parametrize("steps", ["++-+", "++x+", "++++--", "++++-++--", "+++-++--", "++-+-+-+"])
+def test_two_workers_stay_on_two_cores(steps: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever workers came and went, those that gunicorn leaves are not on the same core."""
+    for offset in range(2):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+        monkeypatch.setattr(os, "getpid", lambda offset=offset: offset)
+        left = spread(steps)
+        assert sorted(left[-2:], key=str) == [0, 1]
+
+
+def test_one_more_worker_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third worker (TTIN), the death of one, and a third less (TTOU) leave two workers on two cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    for dead in range(3):
+        workers: list[tuple[int, int | None]] = []
+        for age, wanted in enumerate((2, 2, 3)):
+            workers.append((age, affinity.choose(workers, wanted)))
+        del workers[dead]
+        workers.append((3, affinity.choose(workers, 3)))
+        assert sorted((core for _, core in workers[1:]), key=str) == [0, 1]
+
+
+def test_silent_clients_are_not_waited_for_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread waits a moment for the first byte only while nobody else waits for a thread."""
+    asked = []
+    poll = type("Poll", (), {"register": lambda *_: None, "poll": lambda _, longest: asked.append(longest)})
+    monkeypatch.setattr(select, "poll", poll)
+    here, there = socket.socketpair()
+    with here, there:
+        serving = object.__new__(worker.Worker)
+        conn = TConn(Config(), here, ("127.0.0.1", 1), ("127.0.0.1", 80))
+        serving.tpool = type("Threads", (), {"waiting": queue.SimpleQueue()})
+        assert serving.handle(conn) is _DEFER
+        serving.tpool.waiting.put("another")
+        assert serving.handle(conn) is _DEFER
+    assert asked == [worker._FIRST_BYTE, 0]
+
+
+def test_a_request_on_a_silent_connection_is_answered_at_a_stop(tmp_path: Path) -> None:
+    """Who connected before a stop and sends a moment after it is answered."""
+    server = Server(tmp_path).start()
+    server.both_workers()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        # Longer than a thread waits for the first byte.
+        time.sleep(0.02)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(64).startswith(b"HTTP/1.1 200")
+    assert server.stop() == 0
+
+
+def test_one_core_is_nothing_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is one core only, the kernel is left alone."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert affinity.choose([], 2) is None
+
+
+def cores_of(pid: int) -> list[set[int]]:
+    """The cores that each thread of a process may use."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        # Some live for a hash only.
+        with contextlib.suppress(ProcessLookupError):
+            found.append(os.sched_getaffinity(int(thread.name)))
+    return found
+
+
+@needs_two_cores
+def test_each_worker_stays_on_a_core_of_its_own(server: Server) -> None:
+    """A worker and its threads are on one core; a dead worker's core is the next one's."""
+    everywhere = os.sched_getaffinity(0)
+    workers = server.both_workers()
+    found = {pid: os.sched_getaffinity(pid) for pid in workers}
+    assert all(len(own) == 1 for own in found.values())
+    assert len(set().union(*found.values())) == 2
+    # The thread that waits for connections, and those that answer.
+    assert all(cores_of(pid).count(own) >= 4 for pid, own in found.items())
+    assert os.sched_getaffinity(server.process.pid) == everywhere
+    dead = min(workers)
+    os.kill(dead, signal.SIGKILL)
+    while dead in server.workers():
+        time.sleep(0.05)
+    (new,) = set(server.both_workers()) - set(workers)
+    assert os.sched_getaffinity(new) == found[dead]
+
+
+@needs_two_cores
+def test_hashes_are_free_to_leave_their_worker(server: Server) -> None:
+    """The threads that hash passwords may use every core: on their worker's they would stand in its way."""
+    workers = server.both_workers()
+    found: list[set[int]] = []
+    with ThreadPoolExecutor(1) as pool:
+        # Each of them takes a tenth of a second; from an address of its own, or it would be throttled.
+        for number in range(1, 100):
+            server.client_address = f"127.0.9.{number}"
+            guess = pool.submit(server.request, "GET", f"{API}/list", headers=basic("admin", "wrong"))
+            while not guess.done() and os.sched_getaffinity(0) not in found:
+                found = [own for pid in workers for own in cores_of(pid)]
+            if os.sched_getaffinity(0) in found:
+                break
+    server.client_address = "127.0.0.1"
+    assert os.sched_getaffinity(0) in found
+    assert any(len(own) == 1 for own in found)

@@ -1,0 +1,259 @@
+"""What a request asks of a database: one small read where nothing changed, and no answer from before a change."""
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from datafor_token import create_app
+from datafor_token.errors import StoreUnavailable
+from datafor_token.settings import Settings
+from datafor_token.store.base import Document
+from datafor_token.store.sql.store import SqlStore
+from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.store.conftest import opened
+from tests.support import ADMIN_PASSWORD, API, STRONG_SECRET, Clock, application, basic
+
+
+class Statements:
+    """The statements that a store sends."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self.sent: list[str] = []
+        sa.event.listen(store._database.engine, "before_cursor_execute", self._note)
+
+    def _note(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        self.sent.append(statement)
+
+    def of(self, work: Callable[[], object]) -> list[str]:
+        """What is sent while ``work`` is done."""
+        self.sent.clear()
+        work()
+        return list(self.sent)
+
+
+def ask_all(store: SqlStore, known: Mapping[str, Any]) -> tuple[Any, ...]:
+    """One request that asks whatever can be answered from memory."""
+    store.begin()
+    try:
+        there, not_there = store.version("users", "LENA"), store.version("users", "nobody")
+        versions, changed = store.changes("users", known)
+        return store.stamp("users"), store.stamp("applications"), there, not_there, versions, list(changed)
+    finally:
+        store.end()
+
+
+def test_a_request_costs_one_read(store: SqlStore) -> None:
+    """What was asked under the same generation before costs nothing but reading the generations, once."""
+    store.put("users", {"name": "lena"})
+    statements = Statements(store)
+    known = ask_all(store, {})[4]
+    known = ask_all(store, known)[4]
+    assert len(statements.of(lambda: ask_all(store, known))) == 1
+    assert ask_all(store, known)[5] == []
+    assert len(statements.of(lambda: [store.version("users", "lena") for _ in range(3)])) == 3
+
+
+def test_a_request_that_asks_nothing_costs_nothing(store: SqlStore) -> None:
+    """The generations are read when something is asked, not before: the database may be away for a health check."""
+    statements = Statements(store)
+
+    def request() -> None:
+        store.begin()
+        store.end()
+
+    assert statements.of(request) == []
+
+
+def test_a_change_elsewhere_counts_at_the_next_request(store: SqlStore, url: str) -> None:
+    """After another node's write the next request sees it in the stamp, the version and the changes; others stay."""
+    other = opened(url)
+    other.put("applications", {"name": "ERP"})
+    other.put("users", {"name": "lena", "value": 0})
+    seen: set[object] = set()
+    known: dict[str, Any] = {}
+    for number in range(1, 5):
+        stamp, stays, version, _, known, _ = ask_all(store, known)
+        seen |= {stamp, version}
+        other.put("users", {"name": "lena", "value": number})
+        stamp, still, version, _, known, changed = ask_all(store, known)
+        seen |= {stamp, version}
+        assert [found[1:] for found in changed] == [("lena", {"name": "lena", "value": number})]
+        assert still == stays
+    other.delete("users", "lena")
+    assert ask_all(store, known)[2] is None
+    assert len(seen) == 10
+
+
+def test_a_request_sees_its_own_writes(store: SqlStore) -> None:
+    """Within a request what it wrote counts at its next question, and a change is made of what is stored."""
+    store.put("users", {"name": "lena", "value": 0})
+    store.begin()
+    before = store.stamp("users"), store.version("users", "lena")
+
+    def change(found: Document | None) -> Document:
+        assert store.version("users", "lena") == before[1]
+        return {**(found or {}), "value": 1}
+
+    store.update("users", "lena", change)
+    after = store.stamp("users"), store.version("users", "lena")
+    assert after[0] != before[0]
+    assert after[1] not in (None, before[1])
+    with pytest.raises(ZeroDivisionError):
+        store.update("users", "lena", lambda _: 1 // 0)  # type: ignore[arg-type,return-value]
+    assert (store.stamp("users"), store.version("users", "lena")) == after
+    store.delete("users", "lena")
+    assert store.version("users", "lena") is None
+    store.end()
+
+
+def test_under_load_nothing_old_is_answered(store: SqlStore, url: str) -> None:
+    """Readers in several threads beside a writer: each request sees at least what was written when it began."""
+    writer = opened(url)
+    writer.put("users", {"name": "lena", "value": 0})
+    acknowledged, versions, done, wrong = [0], {}, threading.Event(), []
+
+    def write() -> None:
+        for number in range(1, 60):
+            writer.put("users", {"name": "lena", "value": number})
+            versions[writer.version("users", "lena")] = number
+            acknowledged[0] = number
+        done.set()
+
+    def read() -> None:
+        while not done.is_set():
+            at_least = acknowledged[0]
+            store.begin()
+            version = store.version("users", "lena")
+            store.end()
+            if versions.get(version, 99 if at_least == 0 else at_least + 1) < at_least:
+                wrong.append((version, at_least))
+
+    threads = [threading.Thread(target=write), *(threading.Thread(target=read) for _ in range(4))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert acknowledged == [59]
+    assert wrong == []
+
+
+def test_memory_has_a_bound(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many names are asked for, only so many are remembered."""
+    monkeypatch.setattr("datafor_token.store.sql.generations._MOST", 5)
+    store.begin()
+    for number in range(20):
+        assert store.version("users", f"user{number}") is None
+    memory = store._generations.memory("users")
+    assert memory is not None
+    assert 0 < len(memory.versions) <= 5
+    store.end()
+
+
+def test_an_outage_is_not_answered_from_memory(store: SqlStore) -> None:
+    """Where the generations cannot be read, nothing is answered: 503 rather than what may be no longer true."""
+    store.put("users", {"name": "lena"})
+    ask_all(store, {})
+    with store._database.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE datafor_generations RENAME TO gone"))
+    for question in (store.stamp, lambda name: store.version(name, "lena"), lambda name: store.changes(name, {})):
+        store.begin()
+        with pytest.raises(StoreUnavailable):
+            question("users")
+        store.end()
+
+
+@pytest.fixture
+def node(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Flask]:
+    """Makes one node more on the same database, with the same key."""
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    (tmp_path / "config").mkdir()
+    clock = Clock()
+
+    def make() -> Flask:
+        data = tmp_path / f"data{len(list(tmp_path.glob('data*')))}"
+        wanted = Settings(config_dir=tmp_path / "config", data_dir=data, store=url)
+        return create_app(wanted, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
+
+    return make
+
+
+def store_of(app: Flask) -> SqlStore:
+    found = app.extensions["datafor_token"].store
+    assert isinstance(found, SqlStore)
+    return found
+
+
+def update(app: Flask, **changes: Any) -> None:
+    wanted = application(secret=STRONG_SECRET, **changes)
+    assert app.test_client().post(f"{API}/update", json=wanted, headers=basic()).status_code == 200
+
+
+def generate(app: Flask) -> Any:
+    return app.test_client().post(f"{API}/generate", json={"name": "ERP", "username": "lena"}, headers=basic())
+
+
+def test_a_call_costs_one_statement(node: Callable[[], Flask]) -> None:
+    """Once warm, ``generate`` and ``auth/check``, by token and by cookie, send one statement; health sends none."""
+    app = node()
+    update(app, name="ERP")
+    token = generate(app).get_json()["token"]
+    by_token = {"Authorization": f"Bearer {token}"}
+    through_proxy = {"X-Original-URI": f"/page?token={token}"}
+    browser = app.test_client()
+    statements = Statements(store_of(app))
+    assert browser.get("/auth/check", headers=through_proxy).status_code == 200
+    calls: dict[str, Callable[[], Any]] = {
+        "generate": lambda: generate(app),
+        "bearer": lambda: app.test_client().get("/auth/check", headers=by_token),
+        "cookie": lambda: browser.get("/auth/check"),
+        "health": lambda: app.test_client().get("/healthz"),
+    }
+    for call in calls.values():
+        assert call().status_code == 200
+        assert call().status_code == 200
+    sent = {name: statements.of(call) for name, call in calls.items()}
+    assert {name: len(one) for name, one in sent.items()} == {"generate": 1, "bearer": 1, "cookie": 1, "health": 0}
+    assert all("datafor_generations" in one[0] for one in sent.values() if one)
+
+
+def test_a_change_on_one_node_counts_on_the_other_at_the_next_call(node: Callable[[], Flask]) -> None:
+    """Disabling, enabling, a new secret, a revocation and a deletion on one node: the other's next call knows."""
+    one, other = node(), node()
+    update(one, name="ERP")
+    token = generate(other).get_json()["token"]
+
+    def check(text: str) -> int:
+        return other.test_client().get("/auth/check", headers={"Authorization": f"Bearer {text}"}).status_code
+
+    for _ in range(3):
+        assert (check(token), generate(other).status_code) == (200, 200)
+        update(one, name="ERP", enable="0")
+        assert (check(token), generate(other).status_code) == (401, 403)
+        update(one, name="ERP")
+    assert check(token) == 200
+    assert one.test_client().post(f"{API}/revoke", data={"token": token}, headers=basic()).status_code == 200
+    assert check(token) == 401
+    second = generate(one).get_json()["token"]
+    assert second != token or check(second) == 401
+    assert one.test_client().post(f"{API}/delete", data={"name": "ERP"}, headers=basic()).status_code == 200
+    assert (check(second), generate(other).status_code) == (401, 404)
+
+
+def test_a_call_without_the_generations_is_503(node: Callable[[], Flask]) -> None:
+    """A node that cannot read them answers 503, also to calls that it answered a moment ago, and then goes on."""
+    app = node()
+    update(app, name="ERP")
+    assert generate(app).status_code == 200
+    engine = store_of(app)._database.engine
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE datafor_generations RENAME TO gone"))
+    assert generate(app).status_code == 503
+    assert app.test_client().get("/healthz").status_code == 200
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE gone RENAME TO datafor_generations"))
+    assert generate(app).status_code == 200

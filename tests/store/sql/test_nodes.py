@@ -1,0 +1,343 @@
+"""Several nodes on one PostgreSQL: a change counts on all of them, and what was acknowledged survives every break."""
+
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.made_tokens import token
+from tests.store.postgres import Postgres
+from tests.support import (
+    ADMIN_PASSWORD,
+    API,
+    ROOT,
+    STRONG_SECRET,
+    Server,
+    application,
+    free_port,
+    need,
+    wait_for,
+)
+
+DETAIL = "/plugin/datafor-modeler/api/user/detail"
+LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api/extension/auth/logout"
+
+
+def init(folder: Path, url: str) -> None:
+    """Make the tables as users do."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "store", "init"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "DATAFOR_TOKEN_CONFIG_DIR": str(folder), "DATAFOR_TOKEN_STORE": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "The tables are made\n"), done.stderr
+
+
+def nodes(folder: Path, url: str, number: int = 2, **settings: str) -> list[Server]:
+    """So many nodes, each in its own folder, with the one thing that they share beside the database: the key."""
+    made: list[Server] = []
+    for index in range(number):
+        own = folder / f"node{index}"
+        own.mkdir()
+        server = Server(own, DATAFOR_TOKEN_STORE=url, **settings)
+        if index:
+            shutil.copy(made[0].config_dir / "secret_key", server.config_dir)
+        made.append(server.start())
+        assert server.port, server.output
+    return made
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres().make().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[list[Server]]:
+    """Two nodes that nothing happens to."""
+    folder = tmp_path_factory.mktemp("pair")
+    postgres.ask("CREATE DATABASE pair")
+    init(folder, postgres.url("pair"))
+    running = nodes(folder, postgres.url("pair"))
+    yield running
+    for server in running:
+        server.stop()
+
+
+def all_agree(pair: list[Server], headers: dict[str, str], status: int, path: str = DETAIL) -> None:
+    """Each worker of each node answers so."""
+    calls = [server for server in pair for _ in range(12)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda server: server.request("GET", path, headers=headers).status, calls)
+    assert set(answers) == {status}
+
+
+def test_each_change_counts_on_every_node(pair: list[Server]) -> None:
+    """What one node acknowledged holds on the other one at once: enable, secret, rotate, revoke, delete."""
+    # No other application's: a token signs in by whichever verifies it.
+    secret = f"{STRONG_SECRET}-of-its-own"
+    claims = {"loginname": "everywhere", "exp": int(time.time()) + 3600}
+    headers = {"Authorization": f"Bearer {token(claims, secret)}"}
+    app = application(name="Everywhere", secret=secret)
+    steps: list[tuple[str, dict[str, Any], int]] = [
+        ("update", app, 200),
+        ("update", {**app, "enable": "0"}, 401),
+        ("update", app, 200),
+        ("update", {**app, "secret": secret[::-1]}, 401),
+        ("update", app, 200),
+        ("rotate", {"name": "Everywhere", "grace": 60}, 200),
+        ("rotate", {"name": "Everywhere", "grace": 0}, 401),
+        ("update", app, 200),
+        ("revoke", {"token": token(claims, secret)}, 401),
+        ("delete", {"name": "Everywhere"}, 401),
+    ]
+    for number, (call, body, status) in enumerate(steps):
+        assert pair[number % 2].post(call, body).status == 200
+        all_agree(pair, headers, status)
+
+
+def test_sessions_are_everywhere(pair: list[Server]) -> None:
+    """A session of one node is one of the other, until the logout at either."""
+    login = pair[0].request("POST", LOGIN, f"username=admin&password={ADMIN_PASSWORD}", {})
+    cookie = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
+    all_agree(pair, cookie, 200)
+    assert pair[1].request("GET", LOGOUT, headers=cookie).status == 200
+    all_agree(pair, cookie, 401)
+
+
+def test_a_link_is_redeemed_once(pair: list[Server]) -> None:
+    """Of sixteen who open a one-time link at once on two nodes, one is signed in."""
+    pair[0].post("update", application(name="Links", secret=STRONG_SECRET))
+    for number in range(5):
+        url = pair[number % 2].post("link", {"name": "Links", "username": "lena"}).json["url"]
+        with ThreadPoolExecutor(16) as pool:
+            opened = pool.map(lambda server, path=url: server.request("GET", path, headers={}).status, pair * 8)
+        assert sorted(opened) == [303, *[401] * 15]
+
+
+def test_sixteen_first_sign_ins_on_two_nodes_make_one_user(pair: list[Server]) -> None:
+    """A token of an unknown user on both nodes at once makes the user once, and signs all of them in."""
+    pair[0].post("update", application(name="First", secret=STRONG_SECRET, token_name="first"))
+    for number in range(3):
+        claims = {"loginname": f"newcomer{number}", "exp": int(time.time()) + 3600}
+        headers = {"Authorization": f"Bearer {token(claims, STRONG_SECRET)}"}
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda one, sent=headers: one.request("GET", DETAIL, headers=sent), pair * 8))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.body for answer in answers}) == 1
+
+
+def test_another_key_is_refused(pair: list[Server], postgres: Postgres, tmp_path: Path) -> None:
+    """A node without the key of the others does not start, and says why."""
+    stranger = Server(tmp_path, DATAFOR_TOKEN_STORE=postgres.url("pair")).start()
+    assert stranger.stop() != 0
+    assert "secret_key" in stranger.output
+    assert "copy it from the first node" in stranger.output
+    assert "the-Password-of-the-database" not in stranger.output
+
+
+class Ledger:
+    """Writes through a front without pause, and keeps what was acknowledged, and what else was answered."""
+
+    def __init__(self, front: Callable[[], Server]) -> None:
+        self.acknowledged: dict[str, int] = {}
+        self.sent: dict[str, int] = {}
+        self.statuses: list[int] = []
+        self.broken = 0
+        self._front = front
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(index,)) for index in range(4)]
+
+    def __enter__(self) -> "Ledger":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, index: int) -> None:
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            name = f"ledger{index}-{number % 5}"
+            self.sent[name] = number
+            try:
+                answer = self._front().post("update", application(name=name, secret=STRONG_SECRET, expire=number))
+            except OSError:
+                self.broken += 1
+                continue
+            self.statuses.append(answer.status)
+            if answer.status == 200:
+                self.acknowledged[name] = number
+
+    def wait_for_more(self, number: int = 30) -> None:
+        """Wait until so many more writes were acknowledged."""
+        before = self.statuses.count(200)
+        for _ in range(1200):
+            if self.statuses.count(200) >= before + number:
+                return
+            time.sleep(0.05)
+        pytest.fail(f"writes do not go on: {self.statuses[-10:]}, {self.broken} broken")
+
+    def check(self, server: Server) -> None:
+        """Each acknowledged write is there, or a later one that was sent after it."""
+        found = {row["name"]: row["expire"] for row in server.request("GET", f"{API}/list").json["data"]}
+        assert self.acknowledged
+        for name, number in self.acknowledged.items():
+            assert number <= found[name] <= self.sent[name], name
+
+
+class Site(NamedTuple):
+    """nginx in front of two nodes."""
+
+    front: Server
+    nodes: list[Server]
+
+
+def configuration(folder: Path, port: int, servers: list[Server]) -> str:
+    upstream = "\n".join(f"server 127.0.0.1:{one.port} max_fails=1 fail_timeout=1s;" for one in servers)
+    return f"""
+    pid {folder}/nginx.pid;
+    error_log {folder}/error.log;
+    events {{ worker_connections 512; }}
+    http {{
+        access_log off;
+        upstream nodes {{ {upstream} }}
+        server {{
+            listen 127.0.0.1:{port};
+            location / {{
+                proxy_pass http://nodes;
+                proxy_next_upstream error timeout;
+                proxy_connect_timeout 2s;
+            }}
+        }}
+    }}
+    """
+
+
+@contextlib.contextmanager
+def site(folder: Path, url: str, **settings: str) -> Iterator[Site]:
+    need("nginx")
+    init(folder, url)
+    running = nodes(folder, url, 2, **settings)
+    front = Server(folder / "node0")
+    front.port = free_port()
+    (folder / "nginx.conf").write_text(configuration(folder, front.port, running))
+    nginx = [str(shutil.which("nginx")), "-c", str(folder / "nginx.conf"), "-e", str(folder / "start.log")]
+    process = subprocess.Popen([*nginx, "-g", "daemon off; user root;"], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(front.port)
+        yield Site(front, running)
+    finally:
+        process.terminate()
+        process.wait(30)
+        for server in running:
+            server.stop()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A server that a test may break."""
+    server = Postgres().make().start()
+    yield server
+    server.remove()
+
+
+def test_a_node_is_killed_under_load(tmp_path: Path, own_postgres: Postgres) -> None:
+    """kill -9 of one of two nodes: no request fails but those it was at, and nothing acknowledged is lost."""
+    with site(tmp_path, own_postgres.url()) as (front, (one, other)):
+        with Ledger(lambda: front) as ledger:
+            ledger.wait_for_more()
+            one.stop(signal.SIGKILL)
+            ledger.wait_for_more(60)
+            # Those that the killed node was at: nginx does not send a write twice.
+            assert len(ledger.statuses) - ledger.statuses.count(200) + ledger.broken <= 4
+        ledger.check(other)
+        one.start()
+        ledger.check(one)
+
+
+def test_postgres_is_restarted_under_load(tmp_path: Path, own_postgres: Postgres) -> None:
+    """While PostgreSQL is away calls are 503, afterwards they go on by themselves, and nothing acknowledged is lost."""
+    with site(tmp_path, own_postgres.url()) as (front, running):
+        with Ledger(lambda: front) as ledger:
+            for how in (signal.SIGINT, signal.SIGKILL):
+                ledger.wait_for_more()
+                own_postgres.stop(how)
+                for server in running:
+                    assert server.request("GET", "/healthz", headers={}).status == 200
+                    answer = server.request("GET", f"{API}/list")
+                    assert (answer.status, answer.json["msg"]) == (503, "storage is unavailable")
+                own_postgres.start()
+            ledger.wait_for_more()
+        assert set(ledger.statuses) == {200, 503}
+        assert ledger.broken == 0
+        for server in running:
+            ledger.check(server)
+            assert server.request("GET", "/readyz", headers={}).json["writable"] is True
+
+
+def test_a_server_that_hangs_is_503_in_time(tmp_path: Path, own_postgres: Postgres) -> None:
+    """A PostgreSQL that stands still without closing a connection is 503 after STORE_TIMEOUT, and heals."""
+    with site(tmp_path, own_postgres.url(), DATAFOR_TOKEN_STORE_TIMEOUT="2") as (front, running):
+        with Ledger(lambda: front) as ledger:
+            ledger.wait_for_more()
+            own_postgres.signal_all(signal.SIGSTOP)
+            try:
+                for server in running:
+                    assert server.request("GET", f"{API}/list").status == 503
+            finally:
+                own_postgres.signal_all(signal.SIGCONT)
+            ledger.wait_for_more()
+        assert set(ledger.statuses) <= {200, 503}
+        ledger.check(running[1])
+
+
+def test_the_standby_takes_over(tmp_path: Path, own_postgres: Postgres) -> None:
+    """The primary is killed and its standby promoted: writes go on without a restart, nothing acknowledged is lost."""
+    standby = Postgres()
+    try:
+        standby.copy_of(own_postgres, "standby").start()
+        own_postgres.stop()
+        # From here on a write is acknowledged when the standby has it.
+        own_postgres.start(synchronous_standby_names="standby")
+        url = own_postgres.url("postgres", standby, query="?target_session_attrs=read-write")
+        with site(tmp_path, url) as (front, running):
+            with Ledger(lambda: front) as ledger:
+                ledger.wait_for_more()
+                own_postgres.stop(signal.SIGKILL)
+                assert running[0].request("GET", f"{API}/list").status == 503
+                standby.promote()
+                ledger.wait_for_more()
+            assert set(ledger.statuses) <= {200, 503}
+            for server in running:
+                ledger.check(server)
+    finally:
+        standby.remove()
+
+
+def test_the_log_holds_no_password_of_the_database(pair: list[Server]) -> None:
+    """Whatever the nodes say, the URL's password is not in it."""
+    for server in pair:
+        assert "the-Password-of-the-database" not in server.output
+        assert "the-Password-of-the-database" not in json.dumps(server.request("GET", "/readyz", headers={}).json)
+        assert urllib.parse.quote("the-Password") not in server.output

@@ -1,0 +1,209 @@
+"""What a PostgreSQL server may be like, and what is said of one that cannot be worked with."""
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from datafor_token.errors import StoreNotReady, StoreUnavailable
+from datafor_token.store.sql import schema
+from datafor_token.store.sql.engine import Database
+from datafor_token.store.sql.errors import explained
+from tests.operations.test_migration import environment, shell
+from tests.store.conftest import opened
+from tests.store.postgres import Postgres
+from tests.support import ROOT, first_start, free_port
+
+_numbers = itertools.count()
+NAME = "客户"
+
+
+@pytest.fixture
+def made(postgres: Postgres) -> Callable[[str], str]:
+    """Makes a database without tables, of an encoding."""
+
+    def make(encoding: str = "UTF8") -> str:
+        name = f"server{next(_numbers)}"
+        postgres.ask(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        return postgres.url(name)
+
+    return make
+
+
+@pytest.mark.parametrize("query", ["", "?client_encoding=latin1", "?options=-cclient_encoding%3Dlatin1"])
+def test_every_connection_speaks_utf8(postgres_url: str, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    """Whatever the URL, the environment and the server say of the client's encoding, every name is kept."""
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    store = opened(postgres_url + query)
+    store.put("users", {"name": NAME})
+    assert store.get("users", NAME) == {"name": NAME}
+    assert store.names("users") == [NAME]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_is_not_utf8_is_refused(
+    postgres: Postgres, made: Callable[[str], str], tmp_path: Path, encoding: str
+) -> None:
+    """A database of another encoding is refused in one sentence by each command and at the start; nothing is made."""
+    url = made(encoding)
+    database = Database(url, 30, 30)
+    for refused in (schema.make, schema.check):
+        with pytest.raises(StoreNotReady, match=f"encoding {encoding}"):
+            refused(database)
+    first_start(environment(tmp_path, "file"))
+    commands = [("file", "store", "migrate", "--to", url), (url, "store", "init"), (url, "user", "list")]
+    for setting, *arguments in commands:
+        done = shell(tmp_path, *arguments, store=setting)
+        assert (done.returncode, f"encoding {encoding}" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
+    assert postgres.ask("SELECT * FROM pg_tables WHERE tablename ~ 'datafor'", url.rpartition("/")[2]) == []
+
+
+def reason(url: str, work: Callable[[Database], object] = schema.check) -> str:
+    """What the log says of a database that cannot be worked with; nothing of the driver's own text."""
+    with pytest.raises(StoreUnavailable) as caught:
+        work(Database(url, 30, 30))
+    said = str(caught.value.reason)
+    assert ("Password" in said, "Error" in said, "connection to server" in said) == (False, False, False)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("question", "saying"),
+    [
+        ("ALTER ROLE {} CONNECTION LIMIT 0", "too many connections"),
+        ("ALTER ROLE {} PASSWORD 'another'", "refuses the user or the password"),
+        ("ALTER ROLE {} SET default_transaction_read_only = on", "no host takes writes"),
+        ("ALTER ROLE {} NOLOGIN", "may not log in"),
+        ("DROP ROLE {}", "refuses the user or the password"),
+        ("ALTER DATABASE {} ALLOW_CONNECTIONS false", "takes no connections"),
+        ("REVOKE CONNECT ON DATABASE {} FROM public", "no right to connect"),
+    ],
+)
+def test_of_several_hosts_the_most_telling_cause_is_said(
+    postgres: Postgres, made: Callable[[str], str], question: str, saying: str
+) -> None:
+    """With one host down, first or last, what the other one has to say is said, not that nobody listens."""
+    name = made("UTF8").rpartition("/")[2]
+    postgres.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'the-Password'")
+    postgres.ask(question.format(name))
+    alive, dead = f"127.0.0.1:{postgres.port}", f"127.0.0.1:{free_port()}"
+    for hosts in (f"{dead},{alive}", f"{alive},{dead}"):
+        assert saying in reason(f"postgresql://{name}:the-Password@{hosts}/{name}")
+
+
+@pytest.mark.parametrize("saying", ["starting up", "shutting down"])
+def test_a_host_that_comes_or_goes_is_said_before_one_that_is_down(saying: str) -> None:
+    """Of a server that is starting or stopping beside one that is down, the first is said."""
+    words = ("connection failed: Connection refused", f"connection failed: FATAL:  the database system is {saying}")
+    for first, last in (words, words[::-1]):
+        assert explained(psycopg.OperationalError(f"{last}\nMultiple ...\n- {first}\n- {last}")) == f"it is {saying}"
+
+
+@pytest.mark.parametrize(
+    ("query", "saying"),
+    [
+        ("sslmode=require", "does not speak TLS"),
+        ("sslmode=verify-full&sslrootcert=/nowhere", "TLS"),
+        ("sslmode=never", "an sslmode that there is not"),
+        ("options=-ccolour%3Dred", "a parameter that the URL's options set"),
+    ],
+)
+def test_what_a_url_asks_for_in_vain_is_said(postgres_url: str, query: str, saying: str) -> None:
+    """An option of the URL that the server cannot grant is told by what it is, not by the name of an error."""
+    assert saying in reason(f"{postgres_url}?{query}")
+
+
+def is_let_in(url: str) -> bool:
+    try:
+        psycopg.connect(url.replace("+psycopg", "")).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_a_line_of_pg_hba_is_said(postgres: Postgres, made: Callable[[str], str]) -> None:
+    """A user whom pg_hba.conf keeps out is told so."""
+    url = made("UTF8")
+    name = url.rpartition("/")[2]
+    file = postgres.folder / "pg_hba.conf"
+    file.write_text(f"host {name} all 127.0.0.1/32 reject\n{file.read_text()}")
+    postgres.ask("SELECT pg_reload_conf()")
+    # The server reads it when it comes to it.
+    while is_let_in(url):
+        time.sleep(0.05)
+    assert "pg_hba.conf" in reason(url)
+
+
+def test_a_user_without_rights_is_said(postgres: Postgres, made: Callable[[str], str], tmp_path: Path) -> None:
+    """A user who may not make tables, or not read them, ends in a sentence that says so."""
+    url = made("UTF8")
+    name = url.rpartition("/")[2]
+    postgres.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'the-Password'")
+    poor = f"postgresql://{name}:the-Password@127.0.0.1:{postgres.port}/{name}"
+    assert "lacks rights" in reason(poor, schema.make)
+    done = shell(tmp_path, "store", "init", store=poor)
+    assert (done.returncode, "lacks rights" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
+    schema.make(Database(url, 30, 30))
+    assert "lacks rights" in reason(poor)
+    postgres.ask("DROP SCHEMA public CASCADE", name)
+    assert "no schema" in reason(poor, schema.make)
+
+
+def test_the_rights_that_readme_names_are_enough(postgres: Postgres, tmp_path: Path) -> None:
+    """With README's two statements the tables can be made; with the rights that it names a node can work on them."""
+    name, lesser = f"server{next(_numbers)}", f"server{next(_numbers)}"
+    for statement in (ROOT / "README.md").read_text().partition("```sql\n")[2].partition("```")[0].splitlines():
+        postgres.ask(statement.replace(" datafor", f" {name}"))
+    owner = f"postgresql://{name}:password@127.0.0.1:{postgres.port}/{name}"
+    done = shell(tmp_path, "store", "init", store=owner)
+    assert (done.returncode, done.stdout) == (0, "The tables are made\n")
+    postgres.ask(f"CREATE ROLE {lesser} LOGIN PASSWORD 'password'; REVOKE ALL ON DATABASE {name} FROM public")
+    postgres.ask(f"GRANT CONNECT ON DATABASE {name} TO {lesser}")
+    postgres.ask(f"REVOKE ALL ON SCHEMA public FROM public; GRANT USAGE ON SCHEMA public TO {lesser}", name)
+    tables = "datafor_records, datafor_generations, datafor_schema"
+    postgres.ask(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {lesser}", name)
+    url = owner.replace(f"//{name}", f"//{lesser}")
+    schema.check(Database(url, 30, 30))
+    store = opened(url)
+    store.put("users", {"name": "lena"})
+    assert (store.get("users", "lena"), store.writable()) == ({"name": "lena"}, True)
+    assert store.delete("users", "lena") is True
+
+
+def test_an_sqlite_file_that_cannot_be_is_said(tmp_path: Path) -> None:
+    """A database in a missing folder, and a file that is no database, are told by what they are."""
+    (tmp_path / "text").write_text("no database, only a text that is long enough to be looked at")
+    assert "its folder is missing" in reason(f"sqlite:///{tmp_path}/nowhere/records.db")
+    assert "none of SQLite" in reason(f"sqlite:///{tmp_path}/text")
+
+
+@pytest.mark.parametrize("gone", ["datafor_records", "datafor_generations", "datafor_schema"])
+def test_missing_tables_are_said_and_made(url: str, tmp_path: Path, gone: str) -> None:
+    """Where a table is missing the start and each question say so, and `store init` makes what is missing."""
+    store = opened(url)
+    store.put("users", {"name": "lena"})
+    store.begin()
+    before = store.version("users", "lena"), store.stamp("users")
+    store.end()
+    with store._database.engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP TABLE {gone}")
+    assert (gone in shell(tmp_path, "user", "list", store=url).stderr) == (gone != "datafor_schema")
+    with pytest.raises(StoreNotReady, match="store init"):
+        schema.check(store._database)
+    if gone != "datafor_schema":
+        with pytest.raises(StoreUnavailable) as caught:
+            store.put("users", {"name": "lena"})
+        assert "tables are missing" in str(caught.value.reason)
+    done = shell(tmp_path, "store", "init", store=url)
+    assert (done.returncode, done.stdout) == (0, "The tables are made\n")
+    schema.check(store._database)
+    # What a running node remembered of records that are gone does not count.
+    store.begin()
+    after = store.version("users", "lena"), store.stamp("users")
+    store.end()
+    assert (after == before) == (gone == "datafor_schema")
+    assert (after[0] is None) == (gone == "datafor_records")
+    store.put("users", {"name": "lena"})

@@ -1,0 +1,212 @@
+"""Sessions end when they must."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datafor_token.errors import StoreUnavailable
+from datafor_token.store.files.store import FileStore
+from datafor_token.users.passwords import Passwords
+from datafor_token.users.sessions import Sessions
+from datafor_token.users.throttle import Throttle
+from datafor_token.users.users import User, Users
+from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.support import Clock, audit_in
+
+LENA = User(name="lena", password="$argon2id$first")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    store = FileStore(tmp_path / "data", ("users", "sessions"), lock_timeout=5)
+    store.put("users", LENA.to_document())
+    return store
+
+
+def accounts(store: FileStore, clock: Clock) -> Users:
+    return Users(
+        store,
+        Passwords(CHEAP_FOR_TESTS_ONLY, clock),
+        Throttle(store.folder, clock, b"key"),
+        audit_in(store.folder, clock),
+    )
+
+
+@pytest.fixture
+def sessions(store: FileStore, clock: Clock) -> Sessions:
+    return Sessions(
+        "api",
+        store,
+        accounts(store, clock),
+        clock,
+        (43200, 3600),
+    )
+
+
+def user_of(sessions: Sessions, cookie: str) -> User | None:
+    session = sessions.find(cookie)
+    return session.user if session else None
+
+
+def test_a_session_is_its_users(sessions: Sessions) -> None:
+    """The cookie gives the user; any other text gives nobody."""
+    cookie = sessions.open(LENA)
+    assert user_of(sessions, cookie) == LENA
+    for other in ("", "x", cookie[:-1], cookie + "x", "../" + cookie, "\0", cookie[:-1] + "é", "x" * 43):
+        assert user_of(sessions, other) is None
+        sessions.close(other)
+    assert user_of(sessions, cookie) == LENA
+
+
+def test_a_cookie_of_another_kind_opens_nothing(sessions: Sessions, store: FileStore, clock: Clock) -> None:
+    """The gate's cookie is no session of the API, nor the other way round."""
+    other = Sessions(
+        "gate",
+        store,
+        accounts(store, clock),
+        clock,
+        (43200, 3600),
+    )
+    cookie = other.open(LENA, secret_sealed="marked", application="ERP")
+    assert user_of(sessions, cookie) is None
+    session = other.find(cookie)
+    assert session is not None
+    assert session.grant["application"] == "ERP"
+    assert session.grant["secret_sealed"] != "marked"
+
+
+def test_the_store_does_not_open_a_session(sessions: Sessions, store: FileStore, tmp_path: Path) -> None:
+    """Neither the cookie nor the password's hash can be read from the record."""
+    cookie = sessions.open(LENA)
+    (path,) = (tmp_path / "data" / "sessions").glob("*.json")
+    text = path.read_text() + path.name
+    assert cookie not in text
+    assert "argon2" not in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.delete("users", "lena"),
+        lambda store: store.put("users", User(name="lena", password="$argon2id$second").to_document()),
+        lambda store: store.put("users", User(name="lena", password=LENA.password, enabled=False).to_document()),
+    ],
+    ids=["deleted", "new password", "disabled"],
+)
+def test_a_session_ends_with_its_user(
+    sessions: Sessions, store: FileStore, change: Callable[[FileStore], None]
+) -> None:
+    """Deletion, disabling and a new password end the user's sessions at once."""
+    cookie = sessions.open(LENA)
+    change(store)
+    assert user_of(sessions, cookie) is None
+    # For good: a stolen cookie must not come back with the user.
+    store.put("users", LENA.to_document())
+    assert user_of(sessions, cookie) is None
+
+
+def test_a_session_ends_with_its_time(sessions: Sessions, clock: Clock) -> None:
+    """An hour without a request ends it, and twelve hours end it whatever happened."""
+    cookie = sessions.open(LENA)
+    clock.advance(3600)
+    assert user_of(sessions, cookie) is None
+    cookie = sessions.open(LENA)
+    for _ in range(12):
+        assert user_of(sessions, cookie) == LENA
+        clock.advance(3599)
+    assert user_of(sessions, cookie) == LENA
+    clock.advance(12)
+    assert user_of(sessions, cookie) is None
+
+
+def test_the_last_use_is_not_written_each_time(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
+    """Within a minute a session costs no write."""
+    cookie = sessions.open(LENA)
+    (path,) = (tmp_path / "data" / "sessions").glob("*.json")
+    before = path.stat().st_mtime_ns
+    clock.advance(59)
+    assert user_of(sessions, cookie) == LENA
+    assert path.stat().st_mtime_ns == before
+    clock.advance(1)
+    assert user_of(sessions, cookie) == LENA
+    assert path.stat().st_mtime_ns != before
+
+
+def test_a_closed_session_does_not_come_back(
+    sessions: Sessions, store: FileStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that is under way while the session is closed does not bring it back by keeping its last use."""
+    cookie = sessions.open(LENA)
+    clock.advance(120)
+    whole = sessions._is_over
+
+    def closed_just_then(document: dict[str, object]) -> bool:
+        sessions.close(cookie)
+        return whole(document)
+
+    monkeypatch.setattr(sessions, "_is_over", closed_just_then)
+    user_of(sessions, cookie)
+    assert store.names("sessions") == []
+
+
+def test_sessions_work_on_a_disk_that_cannot_be_written(
+    sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the last use cannot be kept, the session goes on."""
+    cookie = sessions.open(LENA)
+    clock.advance(120)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert user_of(sessions, cookie) == LENA
+    with pytest.raises(StoreUnavailable):
+        sessions.open(LENA)
+
+
+def test_a_stuck_lock_holds_nobody_up(sessions: Sessions, store: FileStore, clock: Clock) -> None:
+    """While another process sits on the lock, who is signed in goes on without waiting for it."""
+    cookie = sessions.open(LENA)
+    clock.advance(120)
+    store._lock_timeout = 600
+    with store.locked("sessions"):
+        assert user_of(sessions, cookie) == LENA
+
+
+def test_a_damaged_session_is_none(sessions: Sessions, tmp_path: Path) -> None:
+    """A session record that cannot be read opens nothing, can be left, and does not stop a new one."""
+    cookie = sessions.open(LENA)
+    (path,) = (tmp_path / "data" / "sessions").glob("*.json")
+    path.write_text("{")
+    assert user_of(sessions, cookie) is None
+    sessions.close(cookie)
+    assert path.read_text() == "{"
+    assert user_of(sessions, sessions.open(LENA)) == LENA
+
+
+def test_old_sessions_are_swept(sessions: Sessions, store: FileStore, clock: Clock, tmp_path: Path) -> None:
+    """Sessions whose time is over are removed when others are opened; damaged records stay."""
+    for _ in range(3):
+        sessions.open(LENA)
+    (tmp_path / "data" / "sessions" / "bad.json").write_text("{")
+    clock.advance(7200)
+    cookie = sessions.open(LENA)
+    assert len(store.names("sessions")) == 2
+    assert user_of(sessions, cookie) == LENA
+
+
+def test_a_session_record_of_another_kind(sessions: Sessions, tmp_path: Path) -> None:
+    """A session whose record was mutilated by hand is no session."""
+    cookie = sessions.open(LENA)
+    (path,) = (tmp_path / "data" / "sessions").glob("*.json")
+    record = json.loads(path.read_text())
+    for member in ("opened", "used", "user", "password_sealed", "kind", "grant"):
+        values: tuple[object, ...] = (None, "x", True, [])
+        for value in values:
+            path.write_text(json.dumps({**record, member: value}))
+            assert user_of(sessions, cookie) is None
+        path.write_text(json.dumps({name: value for name, value in record.items() if name != member}))
+        assert user_of(sessions, cookie) is None

@@ -1,0 +1,182 @@
+"""Many sign-ins at once, as a real server has them: right ones all succeed, and guesses hold up nobody."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import argon2
+import pytest
+from flask import Flask
+
+from datafor_token.store.files.store import FileStore
+from datafor_token.users import passwords
+from datafor_token.users.users import User
+from datafor_token.web.services import services
+from tests.conftest import Caller
+from tests.console.test_attacks import Client
+from tests.support import ADMIN_PASSWORD, Answer, Clock, Server, basic
+
+LOGIN = "/plugin/datafor/api/extension/auth/login"
+DETAIL = "/plugin/datafor-modeler/api/user/detail"
+GUESSES = 24
+
+
+def at_once(number: int, call: Callable[[int], Answer]) -> list[Answer]:
+    """Make so many calls at the same moment."""
+    start = threading.Barrier(number)
+
+    def one(place: int) -> Answer:
+        start.wait(60)
+        return call(place)
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(one, range(number)))
+
+
+def test_twenty_people_sign_in_at_once(tmp_path: Path) -> None:
+    """Twenty people, each with their own password, and one person twenty times: all of them are signed in."""
+    server = Server(tmp_path).start()
+    try:
+        server.both_workers()
+        hashed = argon2.PasswordHasher().hash("the-Password-of-a-person")
+        store = FileStore(server.data_dir, ("users",), lock_timeout=5)
+        for number in range(20):
+            store.put("users", User(name=f"person-{number}", password=hashed).to_document())
+
+        def login(name: str, password: str) -> Answer:
+            return server.request("POST", LOGIN, {"username": name, "password": password}, {})
+
+        answers = at_once(20, lambda number: login(f"person-{number}", "the-Password-of-a-person"))
+        assert [answer.status for answer in answers] == [200] * 20
+        answers = at_once(20, lambda _: login("admin", ADMIN_PASSWORD))
+        assert [answer.status for answer in answers] == [200] * 20
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Server]:
+    """A server whose hashes wait while ``hold`` exists in its config folder."""
+    server = Server(tmp_path)
+    server.application = "tests.slow_hashes:app"
+    server.start()
+    server.both_workers()
+    yield server
+    (server.config_dir / "hold").unlink(missing_ok=True)
+    server.stop()
+
+
+def threads_of(server: Server) -> int:
+    return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in server.workers())
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if there():
+            return
+        time.sleep(0.05)
+    pytest.fail("it never came")
+
+
+def held(server: Server, pool: ThreadPoolExecutor, number: int) -> list[Future[Answer]]:
+    """So many guesses, each for another name, that wait for their hash."""
+    (server.config_dir / "hold").touch()
+    before = threads_of(server)
+    guesses = [
+        pool.submit(server.request, "GET", "/auth/check", None, basic(f"guessed-{place}", "wrong"))
+        for place in range(number)
+    ]
+    # Each has a thread in its place.
+    wait_until(lambda: threads_of(server) >= before + number)
+    return guesses
+
+
+def test_guesses_hold_up_nobody(slow: Server) -> None:
+    """While 24 guesses wait for their hashes, whoever is signed in, and whatever needs no hash, is answered."""
+    body = {"username": "admin", "password": ADMIN_PASSWORD}
+    session = {"Cookie": f"JSESSIONID={slow.request('POST', LOGIN, body, {}).json['jsessionid']}"}
+    with ThreadPoolExecutor(GUESSES) as pool:
+        guesses = held(slow, pool, GUESSES)
+        # By session; the administrator's password is cached in one of the workers only.
+        answers = at_once(12, lambda _: slow.request("GET", DETAIL, headers=session))
+        answers += at_once(12, lambda _: slow.request("GET", "/healthz", headers={}))
+        assert [answer.status for answer in answers] == [200] * 24
+        assert not any(guess.done() for guess in guesses)
+        (slow.config_dir / "hold").unlink()
+        refused = [guess.result(60) for guess in guesses]
+    assert {(answer.status, answer.json["msg"]) for answer in refused} == {(401, "wrong password")}
+
+
+def test_a_stop_waits_for_those_who_wait(slow: Server) -> None:
+    """A server that is told to stop while sign-ins wait for their hashes answers them first."""
+    with ThreadPoolExecutor(GUESSES) as pool:
+        guesses = held(slow, pool, 6)
+        slow.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        (slow.config_dir / "hold").unlink()
+        assert {guess.result(60).status for guess in guesses} == {401}
+    assert slow.process.wait(60) == 0
+
+
+def test_the_guesses_of_killed_workers_lapse(slow: Server) -> None:
+    """After eight wrong passwords and two killed sign-ins the right one is refused for ten seconds at most."""
+    for _ in range(8):
+        assert slow.request("GET", "/auth/check", headers=basic("admin", "wrong")).status == 401
+    (slow.config_dir / "hold").touch()
+
+    def attempts() -> int:
+        """How many are reserved."""
+        files = (slow.data_dir / "throttle").glob("*")
+        return sum(path.read_text().count(":18") for path in files)
+
+    def attempt(_: int) -> None:
+        try:
+            slow.request("GET", "/auth/check")
+        except OSError:
+            # Its worker was killed.
+            return
+
+    def kill(pool: ThreadPoolExecutor) -> None:
+        before, workers = attempts(), slow.both_workers()
+        sent = [pool.submit(attempt, number) for number in range(2)]
+        wait_until(lambda: attempts() > before or all(one.done() for one in sent))
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not set(workers) & set(slow.workers()))
+
+    with ThreadPoolExecutor(40) as pool:
+        while attempts() < 10:
+            kill(pool)
+    (slow.config_dir / "hold").unlink()
+    slow.both_workers()
+    answer = slow.request("GET", "/auth/check")
+    assert (answer.status, 1 <= int(answer.headers["Retry-After"]) <= 10) == (401, True)
+    (slow.config_dir / "ahead").write_text("10")
+    assert slow.request("GET", "/auth/check").status == 200
+
+
+def test_what_an_overload_is(app: Flask, caller: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign-in that cannot be served in time is 503 with Retry-After, on the check 401, on a page its own words."""
+    client = Client(app)
+    assert client.sign_in().status_code == 303
+    # Longer than the password is cached.
+    clock.advance(61)
+    monkeypatch.setattr(passwords, "_LONGEST_WAIT", 0.01)
+    with app.app_context():
+        taken = services().users._passwords
+    with taken.slot():
+        for answer in (caller.get("list"), caller.post(LOGIN, {"username": "admin", "password": ADMIN_PASSWORD}, {})):
+            assert (answer.status_code, answer.json["msg"]) == (503, "too many sign-ins at once")
+            assert int(answer.headers["Retry-After"]) > 0
+        answer = caller.get("/auth/check")
+        assert (answer.status_code, answer.json["msg"]) == (401, "too many sign-ins at once")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.headers.getlist("WWW-Authenticate") == ['Bearer realm="datafor_token"']
+        change = {"old": ADMIN_PASSWORD, "new": "another password"}
+        for page in (client.post("me/password", change), Client(app).sign_in()):
+            assert (page.status_code, int(page.headers["Retry-After"]) > 0) == (503, True)
+            assert "oo many sign-ins at once" in page.text

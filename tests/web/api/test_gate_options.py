@@ -1,0 +1,145 @@
+"""The options of the gate's check: ``redirect``, ``cookies``; and what its URL asks for by mistake."""
+
+import dataclasses
+import io
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from flask import Flask
+
+from datafor_token import create_app
+from datafor_token.settings import Settings
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application, basic
+from tests.web.api.test_gate import check, gate_of, signed
+
+PORTAL = "https://portal.example/sign-in?app=7"
+PAGE = {"Accept": "text/html,*/*;q=0.8"}
+
+
+@pytest.fixture
+def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    return with_portal(settings, clock, monkeypatch, PORTAL)
+
+
+@pytest.fixture(autouse=True)
+def _erp(caller: Caller) -> None:
+    assert caller.post("update", application(secret=STRONG_SECRET, initroles=["Sales"])).status_code == 200
+
+
+def with_portal(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch, url: str) -> Flask:
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    return create_app(dataclasses.replace(settings, sign_in_url=url), clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("uri", "target"),
+    [
+        ("/d/7?orgId=1&from=now", "/d/7?orgId=1&from=now"),
+        (f"/d/7?a=1&token={'x' * 20}&b=2", "/d/7?a=1&b=2"),
+        ("/?ticket=x&token=y", "/"),
+        ("//evil.example", None),
+        ("/?TOKEN=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln", "/"),
+        ("/d?x=1%26token=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln&y=2", "/d"),
+        ("/d?a=1;token=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln", "/d"),
+        ("/d%3Ftoken=eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln", None),
+    ],
+)
+def test_a_page_leads_to_the_sign_in_page(app: Flask, uri: str, target: str | None) -> None:
+    """Without a credential, or with one that is refused, a page leads to SIGN_IN_URL with the way back."""
+    for headers in (PAGE, {"Sec_Fetch_Mode": "navigate"}):
+        response = check(app, uri, "?redirect=1", **headers)
+        assert (response.status_code, response.get_data()) == (302, b"")
+        assert "WWW-Authenticate" not in response.headers
+        assert "Set-Cookie" not in response.headers
+        place = urlsplit(response.headers["Location"])
+        assert (place.netloc, place.path) == ("portal.example", "/sign-in")
+        assert parse_qsl(place.query) == [("app", "7"), *([("next", target)] if target else [])]
+
+
+def test_what_does_not_lead_there(
+    app: Flask, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a page, another method, a check without the option or without SIGN_IN_URL: 401."""
+    for headers in (
+        {},
+        {"Accept": "*/*"},
+        {"Sec_Fetch_Mode": "cors", **PAGE},
+        {"X_Forwarded_Method": "POST", **PAGE},
+        {"X_Original_Method": "POST", **PAGE},
+    ):
+        response = check(app, "/", "?redirect=1", **headers)
+        assert (response.status_code, response.get_json()["msg"]) == (401, "not logged in")
+        assert "WWW-Authenticate" in response.headers
+    for query in ("", "?redirect=0"):
+        assert check(app, "/", query, **PAGE).status_code == 401
+    assert check(with_portal(settings, clock, monkeypatch, ""), "/", "?redirect=1", **PAGE).status_code == 401
+
+
+def test_only_a_401_leads_there(app: Flask) -> None:
+    """Who is signed in passes, or is 403 for want of a role."""
+    uri = f"/?token={signed()}"
+    assert check(app, uri, "?redirect=1&role=Sales", **PAGE).status_code == 200
+    assert check(app, uri, "?redirect=1&role=Other", **PAGE).status_code == 403
+
+
+@pytest.mark.parametrize("url", ["/in", "http://localhost/in", "http://intra.example/in"])
+def test_nobody_goes_in_circles(
+    settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch, url: str, log: io.StringIO
+) -> None:
+    """Where the sign-in page itself is behind the check, asking for it is 401, and the log says why."""
+    app = with_portal(settings, clock, monkeypatch, url)
+    headers = {"X_Forwarded_Host": "intra.example", **PAGE}
+    assert check(app, "/in?a=1", "?redirect=1", **headers).status_code == 401
+    assert 'event="SIGN_IN_URL is behind the check"' in log.getvalue()
+    assert check(app, "/a?b=1", "?redirect=1", **headers).headers["Location"] == f"{url}?next=%2Fa%3Fb%3D1"
+
+
+def test_a_disabled_applications_token_does_not_travel(app: Flask, caller: Caller) -> None:
+    """The way back has no token of a disabled application either."""
+    caller.post("update", application(name="Off", token_name="off", secret=STRONG_SECRET, enable="0"))
+    response = check(app, f"/a?off={signed()}", "?redirect=1", **PAGE)
+    assert response.headers["Location"] == f"{PORTAL}&next=%2Fa"
+
+
+@pytest.mark.parametrize(
+    ("sent", "left"),
+    [
+        ("{}", ""), ("a=1; {}; b=2", "a=1; b=2"), ("{}; sid=7", "sid=7"), (f"{{}}; JSESSIONID={'x' * 43}", ""),
+        ("{}; JSESSIONID=0A1B2C3D0A1B2C3D0A1B2C3D0A1B2C3D.node1", "JSESSIONID=0A1B2C3D0A1B2C3D0A1B2C3D0A1B2C3D.node1"),
+        ("my_datafor_gate=1; {}; JSESSIONID2=2", "my_datafor_gate=1; JSESSIONID2=2"), ("a=é; {}", "a=é"),
+        ("{}; datafor_gate=y; a=\x01; b=2", "b=2"),
+    ],
+)  # fmt: skip
+def test_the_cookies_for_the_application(app: Flask, sent: str, left: str) -> None:
+    """With cookies=1 the response has all cookies but ours, byte for byte, and only when the check passes."""
+    gate = gate_of(check(app, f"/?token={signed()}"))
+    for query, expected in (("?cookies=1", [left]), ("?cookies=0", []), ("", [])):
+        response = check(app, "/", query, Cookie=sent.format(gate))
+        assert (response.status_code, response.headers.getlist("Cookie")) == (200, expected)
+    assert "Cookie" not in check(app, "/", "?cookies=1", Cookie="a=1").headers
+
+
+def test_no_cookies_for_the_application(app: Flask) -> None:
+    """The header is there also where the client sent none: it replaces the client's."""
+    response = check(app, "/", "?cookies=1&redirect=1", Authorization=basic()["Authorization"])
+    assert (response.status_code, response.headers["Cookie"]) == (200, "")
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("?rolle=Sales", "rolle"), ("?role[]=Sales", "role[]"), ("?redirect=yes", "redirect"),
+        ("?cookies=1&cookies=x", "cookies"), ("?role=Sales&Type=x&q=1", "Type, q"), ("?token=SECRET", "token"),
+        (f"?{'x' * 43}", "(too long, or not plain text)"), ("?a.b.c=1", "(too long, or not plain text)"),
+        ("?%1b%0a=1", "(too long, or not plain text)"),
+    ],
+)  # fmt: skip
+def test_an_unknown_requirement(app: Flask, log: io.StringIO, query: str, name: str) -> None:
+    """A requirement that the check does not know is 403, and a warning names it, without its value."""
+    assert check(app, f"/?token={signed()}", query).status_code == 403
+    (line,) = [line for line in log.getvalue().splitlines() if "unknown requirement" in line]
+    assert " WARNING " in line
+    assert f'requirement="{name}"' in line or f"requirement={name} " in line
+    for value in ("SECRET", "x" * 43, "yes"):
+        assert value not in line

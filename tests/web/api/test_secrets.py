@@ -1,0 +1,426 @@
+"""Secrets that are stored other than they are used: warnings, the repair in a 403, near misses, undone rotations."""
+
+import base64
+import io
+import json
+from typing import Any
+
+import jwt
+import pytest
+from flask import Flask
+
+from datafor_token.settings import Settings
+from datafor_token.tokens import signin
+from datafor_token.web.services import services
+from tests.conftest import Caller
+from tests.crypto.test_suspicions import DAMAGE
+from tests.made_tokens import NOW, claims, token
+from tests.stores import Record
+from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem, public_base64, public_pem, record_of
+
+RIGHT = "q1Zr+8sV0b/YxkUe3m5G7TnAa9LhJcDf2WoPiR4t+6MvKyEwXz1BQgHjSuNlC0dO+5p8Tq2F"
+FORM = "name=ERP&expire=60&algorithm=HS256&enable=1&inituser=1&initroles=SYS_Reader&fieldmap.username=loginname"
+ROTATED = "2024-08-06T07:31:56Z"
+
+
+def stored(settings: Settings) -> dict[str, Any]:
+    return record_of(settings.config_dir, settings.data_dir, "erp")
+
+
+def explained(caller: Caller, text: str, **more: str) -> str:
+    """The sentence of the last step, which says why the token is refused."""
+    answer = caller.post("explain", {"token": text, **more}).json
+    assert not answer["accepted"]
+    detail: str = [step for step in answer["steps"] if step["step"] != "damaged"][-1]["detail"]
+    return detail
+
+
+class TestSuspicious:
+    """``update`` and ``rotate`` with a suspicious secret."""
+
+    @pytest.mark.parametrize("kind", DAMAGE)
+    @pytest.mark.parametrize("call", ["update", "rotate"])
+    def test_it_is_stored_as_sent_with_a_warning(
+        self, caller: Caller, settings: Settings, log: io.StringIO, call: str, kind: str
+    ) -> None:
+        """A suspicious secret is stored to the character; warnings and log name the suspicion, and not the secret."""
+        damage, says, _ = DAMAGE[kind]
+        caller.post("update", application(secret=STRONG_SECRET))
+        log.seek(0)
+        body = application(secret=damage(RIGHT)) if call == "update" else {"name": "ERP", "secret": damage(RIGHT)}
+        answer = caller.post(call, body)
+        assert answer.status_code == 200
+        assert stored(settings)["secret"] == damage(RIGHT)
+        assert any(says in warning for warning in answer.json["warnings"])
+        assert 'event="suspicious secret" application=ERP' in log.getvalue()
+        for text in (json.dumps(answer.json), log.getvalue()):
+            assert RIGHT[:8] not in text
+
+    def test_a_plus_in_a_form(self, caller: Caller, settings: Settings) -> None:
+        """A '+' that was not sent as %2B is named with what to do; sent as %2B it is stored as it is, unremarked."""
+        form = f"{FORM}&fieldmap.name=name&fieldmap.email=email&secret="
+        answer = caller.post("update", f"{form}{RIGHT}")
+        assert "send '+' as %2B" in answer.json["warnings"][0]
+        assert stored(settings)["secret"] == RIGHT.replace("+", " ")
+        assert "%2B" in str(caller.post("update", f"{form}ab+cd").json["warnings"])
+        answer = caller.post("update", form + RIGHT.replace("+", "%2B"))
+        assert answer.json == {"success": True, "msg": "success"}
+        assert stored(settings)["secret"] == RIGHT
+
+    def test_a_stored_one_is_warned_about_until_it_is_changed(self, caller: Caller) -> None:
+        """An update that keeps a suspicious secret warns like the one that brought it."""
+        first = caller.post("update", application(secret=f"{RIGHT}\n")).json["warnings"]
+        assert caller.post("update", application(secret=None, expire=60)).json["warnings"] == first
+        assert "warnings" not in caller.post("update", application(secret=RIGHT)).json
+
+
+class TestRepairs:
+    """The 403 of ``generate``."""
+
+    @pytest.mark.parametrize("kind", DAMAGE)
+    def test_the_403_names_the_repair(self, caller: Caller, kind: str) -> None:
+        """A private key that a repair would make the right one is 403 with that repair, whichever side is damaged."""
+        damage, _, repair = DAMAGE[kind]
+        begin = "privateKey does not belong to application ERP: "
+        for secret, sent, side in ((RIGHT, damage(RIGHT), "it"), (damage(RIGHT), RIGHT, "the stored secret")):
+            caller.post("update", application(secret=secret))
+            answer = caller.post("generate", {"name": "ERP", "privateKey": sent, "username": "lena"})
+            assert answer.status_code == 403
+            assert answer.json["msg"].startswith(f"{begin}{side} would match {repair}")
+            assert RIGHT[:8] not in answer.json["msg"]
+
+    def test_the_plus_of_a_form(self, caller: Caller) -> None:
+        """A '+' that became a blank in the form of generate is named with %2B."""
+        caller.post("update", application(secret=RIGHT))
+        said = caller.post("generate", f"name=ERP&username=lena&privateKey={RIGHT}").json["msg"]
+        assert said.endswith("it would match with '+' instead of the blanks; in a form, send '+' as %2B")
+
+    def test_the_previous_secret_in_its_grace_period(self, caller: Caller, clock: Clock) -> None:
+        """A damaged copy of the previous secret is named while that secret is accepted, and not after."""
+        caller.post("update", application(secret=RIGHT))
+        caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET, "grace": 60})
+        body = {"name": "ERP", "privateKey": f"{RIGHT}\n", "username": "lena"}
+        assert "line break" in caller.post("generate", body).json["msg"]
+        clock.advance(61)
+        assert caller.post("generate", body).json["msg"] == "privateKey does not belong to application ERP"
+
+    def test_no_repair_and_another_kind_of_key(self, caller: Caller) -> None:
+        """A wrong secret, and a wrong private key in PEM, are refused in the documented words alone."""
+        caller.post("update", application(secret=RIGHT))
+        said = caller.post("generate", {"name": "ERP", "privateKey": RIGHT.lower(), "username": "lena"}).json["msg"]
+        assert said == "privateKey does not belong to application ERP"
+        key, other = key_for("ES256"), key_for("ES256", "-other")
+        caller.post("update", application(algorithm="ES256", secret=public_pem(key)))
+        said = caller.post("generate", {"name": "ERP", "privateKey": private_pem(other)}).json["msg"]
+        assert said == "privateKey does not belong to application ERP"
+
+
+class TestNearMisses:
+    """The steps ``signature`` and ``algorithm`` of ``explain``."""
+
+    @pytest.mark.parametrize("named", [{}, {"name": "ERP"}])
+    @pytest.mark.parametrize("kind", DAMAGE)
+    def test_a_damaged_secret_here(self, caller: Caller, kind: str, named: dict[str, str]) -> None:
+        """A token of the right secret, where a damaged one is stored, is explained with the repair."""
+        damage, _, repair = DAMAGE[kind]
+        caller.post("update", application(secret=damage(RIGHT)))
+        said = explained(caller, token(claims(), RIGHT), **named)
+        assert said.startswith(f"not signed with the secret of ERP: the secret of ERP fits {repair}")
+        assert RIGHT[:8] not in said
+
+    @pytest.mark.parametrize(
+        ("used", "says"),
+        [
+            (f"{RIGHT}\n", "with a line break at its end"),
+            (f"{RIGHT}\r\n", "with a line break at its end"),
+            (RIGHT.replace("+", " "), "with blanks instead of '+'"),
+            (f'"{RIGHT}"', "in quotes"),
+            (f"\ufeff{RIGHT}", "with a byte order mark in front"),
+            (base64.b64encode(RIGHT.encode()).decode(), "encoded as Base64"),
+        ],
+    )
+    def test_a_damaged_copy_of_the_token_issuer(self, caller: Caller, used: str, says: str) -> None:
+        """A token signed with a damaged copy of the secret is explained with the damage."""
+        caller.post("update", application(secret=RIGHT))
+        assert explained(caller, token(claims(), used)).endswith(f"the secret of ERP fits {says}")
+
+    @pytest.mark.parametrize(
+        ("secret", "says"),
+        [
+            (base64.b64encode(bytes(range(0, 128, 2))).decode(), "decoded from Base64"),
+            (base64.urlsafe_b64encode(bytes(range(255, 205, -1))).decode().rstrip("="), "decoded from base64url"),
+            (bytes(range(100, 164)).hex(), "decoded from hexadecimal"),
+        ],
+    )
+    def test_the_decoded_secret(self, caller: Caller, secret: str, says: str) -> None:
+        """A token issuer that decodes the secret first is told to use its text."""
+        caller.post("update", application(secret=secret))
+        decoded = bytes.fromhex(secret) if "hex" in says else base64.urlsafe_b64decode(secret + "==")
+        said = explained(caller, jwt.encode(claims(), decoded, "HS256", headers={"typ": "JWT"}))
+        assert f"the secret of ERP fits {says}; the token issuer must use its text as it is" in said
+
+    def test_the_previous_secret_after_its_grace_period(self, caller: Caller, clock: Clock) -> None:
+        """The secret before the last rotation stays stored and is named, after its grace period or without one."""
+        caller.post("update", application(secret=RIGHT))
+        caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET, "grace": 60})
+        old = token(claims(exp=NOW + 9000), RIGHT)
+        clock.advance(61)
+        says = "the secret of ERP before its last rotation fits; its grace period is over"
+        assert explained(caller, old).endswith(says)
+        caller.post("rotate", {"name": "ERP", "secret": f"{STRONG_SECRET}2", "grace": 0})
+        assert "fits" not in explained(caller, old)
+        assert explained(caller, token(claims(exp=NOW + 9000), STRONG_SECRET)).endswith(says)
+
+    def test_another_applications_secret(self, caller: Caller) -> None:
+        """A token of another application, enabled or not, and of another algorithm, is named as that one's."""
+        caller.post("update", application(secret=RIGHT))
+        caller.post("update", application(name="CRM", secret=STRONG_SECRET, enable="0"))
+        text = token(claims(), STRONG_SECRET)
+        assert explained(caller, text, name="ERP").endswith("the secret of CRM fits")
+        caller.post("update", application(name="CRM", secret=STRONG_SECRET, algorithm="HS512"))
+        assert explained(caller, text).endswith("not signed with the secret of ERP: the secret of CRM fits")
+
+    def test_another_algorithm_of_the_family(self, caller: Caller) -> None:
+        """The same secret under the algorithm that the token names, or under one that it does not name, is found."""
+        caller.post("update", application(secret=RIGHT))
+        other = token(claims(), RIGHT, {"typ": "JWT", "alg": "HS512"}, "sha512")
+        assert explained(caller, other) == "ERP expects HS256, the token says HS512; the secret of ERP fits"
+        foreign = token(claims(), STRONG_SECRET, {"typ": "JWT", "alg": "HS512"}, "sha512")
+        assert explained(caller, foreign) == "ERP expects HS256, the token says HS512"
+        untrue = token(claims(), RIGHT, digest="sha512")
+        assert explained(caller, untrue).endswith("the secret of ERP fits with HS512")
+
+    def test_public_keys(self, caller: Caller) -> None:
+        """The same for public keys: another application's, the one before, the same under another algorithm."""
+        key, other = key_for("RS256"), key_for("RS256", "-other")
+        caller.post("update", application(algorithm="RS256", secret=public_pem(key)))
+        pss = jwt.encode(claims(), key, "PS256")
+        assert explained(caller, pss) == "ERP expects RS256, the token says PS256; the public key of ERP fits"
+        header = base64.urlsafe_b64encode(b'{"typ":"JWT","alg":"RS256"}').rstrip(b"=").decode()
+        message = f"{header}.{pss.split('.')[1]}"
+        signature = jwt.get_algorithm_by_name("PS256").sign(message.encode(), key)
+        untrue = f"{message}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+        assert explained(caller, untrue).endswith("the public key of ERP fits with PS256")
+        foreign = jwt.encode(claims(), other, "RS256")
+        assert "fits" not in explained(caller, foreign)
+        caller.post("update", application(name="CRM", algorithm="RS384", secret=public_base64(other)))
+        assert explained(caller, foreign).endswith("the public key of CRM fits")
+        caller.post("rotate", {"name": "ERP", "secret": public_pem(key_for("RS256", "-other")), "grace": 0})
+        assert explained(caller, jwt.encode(claims(), key, "RS256"), name="ERP").endswith(
+            "the public key of ERP before its last rotation fits; its grace period is over"
+        )
+
+    def test_nothing_fits(self, caller: Caller) -> None:
+        """Where no near miss fits, the sentence is the plain one; a token of an unknown algorithm costs nothing."""
+        caller.post("update", application(secret=RIGHT))
+        says = "not signed with the secret of ERP: it was changed, or the token is another's"
+        assert explained(caller, token(claims(), "nobody's")) == says
+        assert explained(caller, token(claims(), "x", {"alg": "none"})) == "ERP expects HS256, the token says none"
+
+    def test_only_explain_searches(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Signing in and introspection search no near misses of key or spelling: anybody could make them search."""
+        caller.post("update", application(secret=RIGHT))
+
+        def never(*_: object) -> None:
+            raise AssertionError
+
+        monkeypatch.setattr(signin, "near_miss", never)
+        monkeypatch.setattr("datafor_token.tokens.verifier._hint", never)
+        detail = "/plugin/datafor-modeler/api/user/detail"
+        for text in (token(claims(), f"{RIGHT}\n"), token(claims(), RIGHT) + "="):
+            assert caller.get(detail, {"Authorization": f"Bearer {text}"}).status_code == 401
+            assert caller.post("introspect", {"token": text}).json["active"] is False
+            assert caller.post("explain", {"token": text}).status_code == 500
+
+    def test_the_search_is_bounded(self, caller: Caller, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With many applications only some are searched, those first whose claim of the user name the token has."""
+        monkeypatch.setattr("datafor_token.tokens.near_misses._MOST_ASKED", 2)
+        monkeypatch.setattr("datafor_token.tokens.near_misses._MOST_OTHERS", 3)
+        strange = {"username": "sub", "name": "name", "email": "email"}
+        for number in range(4):
+            caller.post("update", application(name=f"A{number}", secret=f"{RIGHT}{number}", fieldmap=strange))
+        caller.post("update", application(name="Z", secret=f"{STRONG_SECRET}\n"))
+        assert explained(caller, token(claims(), STRONG_SECRET)).endswith("the secret of Z fits " + LINE_BREAK)
+        assert "fits" not in explained(caller, token(claims(), f"{RIGHT}3\n"))
+        with app.app_context():
+            assert len(services().registry.all().entries) == 5
+
+
+LINE_BREAK = "without the line break at its end"
+
+
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (lambda text: f"https://portal.example/d/7?orgId=1&token={text}&x=1", "only the value of its parameter token"),
+        (lambda text: f"/auth/enter?token={text}", "this one is a URL: send only the value of its parameter token"),
+        (lambda text: f"https://portal.example/{text}", "this one is a URL"),
+        (lambda text: f"Bearer {text}", "the word Bearer"),
+        (lambda text: f"Authorization: bearer {text}", "the word Bearer"),
+        (lambda text: f"'{text}'\n", "quotes"),
+        (lambda text: "=.".join(text.split(".")) + "==", "padding"),
+        (lambda text: text.replace("-", "+").replace("_", "/"), "standard Base64"),
+        (lambda text: f"{text[:40]}\n{text[40:80]}\r\n{text[80:]}", "line breaks or blanks inside"),
+        (lambda text: f"{text[:40]} {text[40:]}", "line breaks or blanks inside"),
+        (lambda text: text.replace(".", "%2E"), "percent-encoded"),
+        (lambda text: text.rpartition(".")[0] + ".", "no signature"),
+        (lambda text: text + ".x.y", "five parts"),
+        (lambda text: json.dumps({"success": True, "token": text}), "JSON object"),
+        (lambda text: f"token: {text}", "other text around it"),
+    ],
+)  # fmt: skip
+def test_what_a_token_was_pasted_with_is_named(caller: Caller, wrap: Any, says: str) -> None:
+    """What is around or inside a pasted token, and another spelling of it, is recognised and named."""
+    caller.post("update", application())
+    text = token(claims(name="\u00ff\u00fe??>>", n=1))
+    while "-" not in text.rpartition(".")[2] or "_" not in text:
+        text = token(claims(name="\u00ff\u00fe??>>", n=text[-9:]))
+    said = explained(caller, wrap(text))
+    assert says in said
+    assert text.split(".")[2] not in said
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (1796000000000, "is 1796000000000: that looks like milliseconds; it must be seconds"),
+        (1796000000123.5, "that looks like milliseconds; it must be seconds"),
+        (1796000000000000, "that looks like microseconds; it must be seconds"),
+        (1796000000000000000, "that looks like nanoseconds; it must be seconds"),
+        (10**12 - 1, "must be a number of seconds from 0"),
+        (-1796000000000, "must be a number of seconds from 0"),
+        ("1796000000000", "must be a number of seconds from 0"),
+        (True, "must be a number of seconds from 0"),
+    ],
+)
+def test_times_in_another_unit(caller: Caller, claim: str, value: Any, says: str) -> None:
+    """A time in milliseconds is named as what it is."""
+    caller.post("update", application())
+    said = explained(caller, token(claims(**{claim: value})))
+    assert said.startswith(claim)
+    assert says in said
+
+
+class TestUndoneRotations:
+    """``update`` with the secret before the last rotation."""
+
+    @pytest.fixture(autouse=True)
+    def _rotated(self, caller: Caller) -> None:
+        caller.post("update", application(secret=RIGHT))
+        caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET, "grace": 60})
+
+    def test_update_with_the_previous_secret(self, caller: Caller, settings: Settings, clock: Clock) -> None:
+        """It is 409 with the time of the rotation, in the grace period and after, and nothing is changed."""
+        before = stored(settings)
+        for _ in range(2):
+            for algorithm in ("HS256", "HS512"):
+                answer = caller.post("update", application(secret=RIGHT, algorithm=algorithm, expire=5))
+                assert answer.status_code == 409
+                assert answer.json == {
+                    "success": False, "code": "409",
+                    "msg": f"this is the secret before the rotation of {ROTATED}; leave `secret` out to keep the new"
+                    " one",
+                }  # fmt: skip
+            assert stored(settings) == before
+            clock.advance(10**6)
+
+    @pytest.mark.parametrize("damage", ["{}\n", "{}\r\n", " {}", '"{}"', "\ufeff{}", "SECRET={}"])
+    def test_update_with_the_previous_secret_damaged(self, caller: Caller, settings: Settings, damage: str) -> None:
+        """With a line break, blank, quotes or the like that it got on its way, it is the previous secret too."""
+        before = stored(settings)
+        assert caller.post("update", application(secret=damage.format(RIGHT))).status_code == 409
+        assert stored(settings) == before
+
+    @pytest.mark.parametrize("secret", [None, "************", STRONG_SECRET])
+    def test_update_that_keeps_the_new_secret(self, caller: Caller, settings: Settings, secret: str | None) -> None:
+        """Left out, as stars or sent again, the new secret stays, and the grace period goes on."""
+        answer = caller.post("update", application(secret=secret, expire=5))
+        assert answer.json == {"success": True, "msg": "success"}
+        assert (stored(settings)["secret"], stored(settings)["expire"]) == (STRONG_SECRET, 5)
+        assert caller.get("content?name=ERP").json["previous"]["until"] == (NOW + 60) * 1000
+
+    def test_a_new_application_needs_a_secret(self, caller: Caller) -> None:
+        """Left out for a new application it is 400, and the field is named."""
+        answer = caller.post("update", application(name="New", secret=None))
+        assert answer.status_code == 400
+        assert list(answer.json["errors"]) == ["secret"]
+
+    def test_it_stays_stored_until_the_next_rotation(self, caller: Caller, settings: Settings) -> None:
+        """A third secret by update ends its acceptance, not its record; the next rotation replaces it."""
+        caller.post("update", application(secret=f"{STRONG_SECRET}3"))
+        assert caller.post("generate", {"name": "ERP", "privateKey": RIGHT}).status_code == 403
+        assert "previous" not in caller.get("content?name=ERP").json
+        assert caller.post("update", application(secret=RIGHT)).status_code == 409
+        caller.post("update", application(secret=None, algorithm="HS384"))
+        assert caller.post("update", application(secret=RIGHT, algorithm="HS384")).status_code == 409
+        caller.post("rotate", {"name": "ERP"})
+        assert stored(settings)["previous"]["secret"] == f"{STRONG_SECRET}3"
+        assert caller.post("update", application(secret=RIGHT)).status_code == 200
+
+    def test_without_a_grace_period(self, caller: Caller, settings: Settings, clock: Clock) -> None:
+        """A secret that was rotated without grace is stored, encrypted, and accepted on no clock, be it slow."""
+        caller.post("rotate", {"name": "ERP", "secret": f"{STRONG_SECRET}3", "grace": 0})
+        assert stored(settings)["previous"]["secret"] == STRONG_SECRET
+        assert STRONG_SECRET not in Record(settings.data_dir, "applications", "erp").read_text()
+        clock.advance(-600)
+        assert caller.post("generate", {"name": "ERP", "privateKey": STRONG_SECRET}).status_code == 403
+        assert "fits; its grace period is over" in explained(caller, token(claims(), STRONG_SECRET))
+        assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 409
+
+    def test_back_on_purpose(self, caller: Caller, settings: Settings) -> None:
+        """``rotate`` goes back to the previous secret; then the other one is the previous one."""
+        assert caller.post("rotate", {"name": "ERP", "secret": RIGHT}).status_code == 200
+        assert stored(settings)["secret"] == RIGHT
+        assert caller.post("update", application(secret=RIGHT)).status_code == 200
+        assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 409
+        assert caller.post("rotate", {"name": "ERP", "secret": RIGHT}).status_code == 400
+
+    @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+    def test_public_keys_in_another_encoding(self, caller: Caller, algorithm: str) -> None:
+        """The previous public key is recognised in any encoding; the present one in another is no change of key."""
+        old, new = key_for(algorithm), key_for(algorithm, "-other")
+        caller.post("update", application(name="Keys", algorithm=algorithm, secret=public_pem(old)))
+        caller.post("rotate", {"name": "Keys", "secret": public_pem(new), "grace": 60})
+        for text in (public_pem(old), public_base64(old), public_pem(old).replace("\n", "\r\n")):
+            answer = caller.post("update", application(name="Keys", algorithm=algorithm, secret=text))
+            assert answer.status_code == 409
+            assert ROTATED in answer.json["msg"]
+        answer = caller.post("rotate", {"name": "Keys", "secret": public_base64(new)})
+        assert answer.json["msg"] == "secret is the present one already"
+        answer = caller.post("update", application(name="Keys", algorithm=algorithm, secret=public_base64(new)))
+        assert answer.status_code == 200
+        assert caller.get("content?name=Keys").json["previous"]["until"] == (NOW + 60) * 1000
+        assert caller.post("generate", {"name": "Keys", "privateKey": private_pem(old)}).status_code == 200
+
+    def test_a_secret_of_another_kind_is_not_kept(self, caller: Caller, settings: Settings) -> None:
+        """Where the algorithm cannot have the previous secret, the record does not keep it, and can be read."""
+        caller.post("update", application(algorithm="ES256", secret=public_pem(key_for("ES256"))))
+        assert "previous" not in stored(settings)
+        assert caller.get("content?name=ERP").json["algorithm"] == "ES256"
+
+    def test_records_of_other_versions(self, caller: Caller, settings: Settings) -> None:
+        """A record without the time of its rotation works as well, and members that are unknown are kept."""
+        record = stored(settings)
+        del record["previous"]["rotatedDate"]
+        record["previous"]["colour"] = "red"
+        Record(settings.data_dir, "applications", "erp").write_text(json.dumps(record))
+        answer = caller.post("update", application(secret=RIGHT))
+        assert (
+            answer.json["msg"] == "this is the secret before the last rotation; leave `secret` out to keep the new one"
+        )
+        caller.post("update", application(secret=None, expire=5))
+        assert caller.post("generate", {"name": "ERP", "privateKey": RIGHT}).status_code == 200
+        assert stored(settings)["previous"].items() >= {"colour": "red", "lastUsed": NOW * 1000}.items()
+        for odd in (2**63 - 1, 253402300800000):
+            record["previous"]["rotatedDate"] = odd
+            Record(settings.data_dir, "applications", "erp").write_text(json.dumps(record))
+            assert caller.post("update", application(secret=RIGHT)).status_code == 409
+
+    def test_the_version_before_reads_the_record(self, caller: Caller, settings: Settings) -> None:
+        """What is stored of the previous secret are the members of before, one more beside them, and plain numbers."""
+        caller.post("rotate", {"name": "ERP", "secret": RIGHT, "grace": 0})
+        assert stored(settings)["previous"] == {
+            "secret": STRONG_SECRET, "until": 0, "lastUsed": None, "rotatedDate": NOW * 1000,
+        }  # fmt: skip
+        assert stored(settings)["format"] == 1

@@ -1,0 +1,225 @@
+"""No error repeats a value: an unknown field is named only where it resembles a field of the call."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datafor_token.requests import unknown_fields
+from tests.cli.test_cli import Shell
+from tests.conftest import Caller, Reply
+from tests.support import ADMIN_PASSWORD, STRONG_SECRET, application, key_for, private_pem
+
+FORM = "application/x-www-form-urlencoded"
+# What stands behind an "&" in a secret that was not escaped.
+TAIL = "tAiL-0f_a.Secret"
+LOGIN = "/plugin/datafor/api/extension/auth/login"
+PASSWORD = "/plugin/datafor-modeler/api/user/password"
+
+
+@pytest.fixture(autouse=True)
+def _erp(caller: Caller) -> None:
+    assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("call", "before", "field"),
+    [
+        ("generate", "name=ERP&privateKey=ab", "privateKey"),
+        ("rotate", "name=ERP&secret=ab", "secret"),
+        ("update", "name=ERP&secret=ab", "secret"),
+        ("update", "name=ERP&initpwd=ab", "initpwd"),
+        ("explain", "token=ab", "token"),
+        ("introspect", "token=ab", "token"),
+        ("revoke", "token=ab", "token"),
+        (LOGIN, "username=admin&password=ab", "password"),
+        (PASSWORD, "old=ab&new=cd", "new"),
+        ("link", "name=ERP&username=lena", "username"),
+        ("delete", "name=ERP", "name"),
+        ("personal", "name=ERP", "name"),
+    ],
+)
+@pytest.mark.parametrize(
+    "tail", [TAIL, f"{TAIL}=", f"{TAIL}=x", f"{TAIL}[x]=y", f"{TAIL}.x.y=z", f"%26{TAIL}", "%EF%BF%BD"]
+)
+def test_the_rest_of_a_secret_is_not_repeated(
+    caller: Caller, log: io.StringIO, call: str, before: str, field: str, tail: str
+) -> None:
+    """A form's field that arrives because an "&" was not escaped is named by its place, in answer and log."""
+    answer = caller.post(call, f"{before}&{tail}")
+    assert answer.status_code == 400
+    assert answer.json["errors"][field][-1] == f"an unknown field after {field}; send & as %26"
+    assert TAIL not in json.dumps(answer.json)
+    assert TAIL not in log.getvalue()
+
+
+@pytest.mark.parametrize("body", [{TAIL: 1}, {"name": "ERP", TAIL: {"x": TAIL}}, {"name": "ERP", "x" * 5000: TAIL}])
+def test_in_json_too(caller: Caller, body: dict[str, Any]) -> None:
+    """A JSON member that the call does not have is described by its place."""
+    answer = caller.post("generate", json.dumps(body), content_type="application/json")
+    assert answer.status_code == 400
+    place = "after name" if "name" in body else "at the beginning of the request"
+    assert answer.json["msg"] == f"an unknown field {place}"
+    assert TAIL not in json.dumps(answer.json)
+
+
+def test_in_a_nested_object(caller: Caller) -> None:
+    """A member of fieldmap that does not exist is described within it."""
+    fieldmap = {"username": "u", TAIL: "x", "name": "n", "email": "e"}
+    answer = caller.post("update", application(fieldmap=fieldmap))
+    assert answer.status_code == 400
+    assert answer.json["msg"].startswith("an unknown field ")
+    assert "fieldmap" in answer.json["msg"]
+    assert TAIL not in json.dumps(answer.json)
+    answer = caller.post("update", application(fieldmap={"usernam": "u", "name": "n", "email": "e"}))
+    said = "fieldmap.usernam is not a field of this call; did you mean 'fieldmap.username'?"
+    assert answer.json["errors"]["fieldmap.usernam"] == [said]
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [("secrt", "secret"), ("private_key", "privateKey"), ("privatekey", "privateKey"), ("user_name", "username"),
+     ("algoritm", "algorithm"), ("initrole", "initroles"), ("fieldMap", "fieldmap"), ("self-service", "self_service")],
+)  # fmt: skip
+def test_a_misspelled_field_is_named(caller: Caller, sent: str, meant: str) -> None:
+    """What resembles a field of the call is named, with the field that was meant."""
+    call = "generate" if meant in ("privateKey", "username") else "update"
+    for reply in (
+        caller.post(call, {sent: "x"}),
+        caller.post(call, f"{quote(sent)}=x"),
+        caller.post(call, {sent: "x"}, content_type="multipart/form-data"),
+    ):
+        assert reply.json["errors"][sent] == [f"{sent} is not a field of this call; did you mean '{meant}'?"]
+
+
+@pytest.mark.parametrize("name", [TAIL, "a b", "\u202ename", "name\n", "nam\x00e", "x" * 500, "hunter2", "pa55", "Zq"])
+def test_what_resembles_no_field(name: str) -> None:
+    """A name that is no plain text, or like no field, is not repeated."""
+    found = unknown_fields.sentences(["secret", name], ["secret", "name", "password"])
+    assert found == {"secret": ["an unknown field after secret"]}
+
+
+@given(name=st.text(max_size=20))
+def test_a_name_that_is_repeated_is_nearly_public(name: str) -> None:
+    """Of whatever is repeated, four fifths are letters of a field that everybody knows."""
+    known = ("secret", "privateKey", "password", "name")
+    if name not in known:
+        said = json.dumps(unknown_fields.sentences([name], known))
+        assert "request" in said or unknown_fields.resembled(name, known)
+
+
+@pytest.mark.parametrize(
+    "query", [f"name=ERP&{TAIL}=x", f"limit=1&{TAIL}", f"event=sign_in&{TAIL}.x=1", f"page={TAIL}", f"since={TAIL}"]
+)
+def test_parameters_of_a_query(caller: Caller, query: str) -> None:
+    """The parameters of GET calls are not repeated either."""
+    for path in (f"audit?{query}", f"content?{query}", f"personal/config?{query}"):
+        assert TAIL not in json.dumps(caller.get(path).json)
+
+
+def upload(caller: Caller, name: str) -> Reply:
+    files = {name: (io.BytesIO(b"x"), "key.pem")}
+    return caller.post("update", files, content_type="multipart/form-data")
+
+
+def test_a_file_is_named_where_its_field_is_known(caller: Caller) -> None:
+    """A file in a field of the call is named; another part's name is not repeated."""
+    assert upload(caller, "secret").json["msg"] == "secret can not be a file"
+    answer = upload(caller, TAIL)
+    assert (answer.status_code, answer.json["msg"]) == (400, "a field cannot be a file")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"a.b.c.d.e.f.g.h.i.j.{TAIL}=1",
+        f"{TAIL}={TAIL}&{TAIL}={TAIL}",
+        f"={TAIL}",
+        "x" * 600 + f"{TAIL}=1",
+        f'{{"{TAIL}": 1, "{TAIL}": 2}}',
+        f'{{"{TAIL}": ',
+        f"'{{{TAIL}: 1}}'",
+        f"\ufeff{{{TAIL}}}",
+        f"\ufeff{TAIL}=1",
+        f'"{TAIL}"',
+        f'["{TAIL}"]',
+    ],
+)
+@pytest.mark.parametrize("call", ["update", "generate", "deleteBatch", LOGIN])
+def test_broken_bodies(caller: Caller, log: io.StringIO, body: str, call: str) -> None:
+    """Whatever is wrong with a body, nothing of it is repeated."""
+    for content_type in (FORM, "application/json"):
+        answer = caller.post(call, body.encode(), content_type=content_type)
+        assert answer.status_code == 400
+        assert TAIL not in json.dumps(answer.json)
+    assert TAIL not in log.getvalue()
+
+
+SECRET_VALUES: list[Callable[[str], Any]] = [str, lambda value: [value], lambda value: {value: value}]
+
+
+@pytest.mark.parametrize("shaped", SECRET_VALUES)
+def test_no_value_of_any_field_is_repeated(caller: Caller, shaped: Callable[[str], Any]) -> None:
+    """A secret in whichever field of whichever call, of whichever kind, is in no answer that refuses it."""
+    value = shaped(f"{TAIL},\u0001 ")
+    for call, fields in {
+        "update": ("name", "token_name", "secret", "expire", "algorithm", "enable", "initroles", "initpwd", "fieldmap"),
+        "generate": ("name", "privateKey", "username", "payload"),
+        "rotate": ("name", "secret", "grace"),
+        "link": ("name", "username", "next", "ttl", "payload"),
+        "explain": ("name",),
+        LOGIN: ("username",),
+        PASSWORD: ("old", "new"),
+    }.items():
+        for field in fields:
+            right = application() if call == "update" else {}
+            answer = caller.post(call, {**right, field: value})
+            if answer.status_code >= 400:
+                assert TAIL not in json.dumps(answer.json), (call, field)
+
+
+def test_keys_of_a_payload(caller: Caller) -> None:
+    """Faults of a payload name only claims that the field map or the standard names."""
+    for payload in ({"exp": 1}, {"email": "a", "loginname": TAIL}, {TAIL: "x" * 5000}, {"username": [TAIL]}):
+        answer = caller.post("generate", {"name": "ERP", "payload": payload})
+        assert answer.status_code == 400
+        assert TAIL not in json.dumps(answer.json)
+
+
+def test_a_private_key_in_a_form(caller: Caller) -> None:
+    """A PEM key with its plus signs unescaped, and with an ampersand in it, is refused without any of it."""
+    key = private_pem(key_for("RS256"))
+    answer = caller.post("generate", f"name=ERP&privateKey={key[:200]}&{key[200:]}")
+    assert answer.status_code == 400
+    assert not any(line in json.dumps(answer.json) for line in key.splitlines() if len(line) > 20)
+
+
+@pytest.mark.parametrize("suffix", ["json", "toml"])
+def test_declared_files(app: Flask, tmp_path: Path, suffix: str) -> None:
+    """A file's members and values that are wrong are not repeated."""
+    file = tmp_path / f"apps.{suffix}"
+    bad: list[dict[str, Any]] = [{"name": "ERP", TAIL: TAIL}, {"name": f"{TAIL}/"}, {"secret": TAIL, "name": "X"}]
+    for one in bad:
+        lines = "\n".join(f'"{name}" = "{value}"' for name, value in one.items())
+        file.write_text(json.dumps({"application": [one]}) if suffix == "json" else f"[[application]]\n{lines}\n")
+        assert TAIL not in Shell(app).refused("application", "apply", str(file))
+    file.write_text(
+        json.dumps({"application": [], TAIL: TAIL})
+        if suffix == "json"
+        else f'application = []\n{TAIL[:4]} = "{TAIL}"\n'
+    )
+    assert TAIL[:4] not in Shell(app).refused("application", "apply", str(file))
+
+
+def test_a_password_in_the_wrong_field(caller: Caller, log: io.StringIO) -> None:
+    """A login whose password became a field's name is refused without it."""
+    answer = caller.post(LOGIN, f"username=admin&{quote(ADMIN_PASSWORD)}", headers={})
+    assert answer.status_code == 400
+    assert ADMIN_PASSWORD not in json.dumps(answer.json) + log.getvalue()

@@ -1,0 +1,405 @@
+"""``token/update``: every body shape, every field rule, and what is kept from the stored application."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datafor_token import create_app
+from datafor_token.applications.record import Application
+from datafor_token.errors import RecordDamaged
+from datafor_token.settings import Settings
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.stores import Record, records_in
+from tests.support import (
+    SEED_APPLICATION,
+    STRONG_SECRET,
+    Clock,
+    application,
+    key_for,
+    private_pem,
+    public_base64,
+    public_pem,
+    record_of,
+)
+from tests.validation.test_strict_json import JSON_VALUES
+
+
+def stored(settings: Settings, name: str = "erp") -> dict[str, Any]:
+    return record_of(settings.config_dir, settings.data_dir, name)
+
+
+def records(settings: Settings) -> list[Record]:
+    return records_in(settings.data_dir, "applications")
+
+
+def as_form(body: dict[str, Any]) -> str:
+    """The seed's body as a nested form."""
+    pairs: list[tuple[str, Any]] = []
+    for name, value in body.items():
+        if isinstance(value, dict):
+            pairs += [(f"{name}[{member}]", inner) for member, inner in value.items()]
+        elif isinstance(value, list):
+            pairs += [(f"{name}[]", item) for item in value]
+        else:
+            pairs.append((name, value))
+    return urlencode(pairs)
+
+
+def as_json_text(body: dict[str, Any]) -> str:
+    """The seed's body as a form whose nested values are JSON text."""
+    return urlencode(
+        {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in body.items()}
+    )
+
+
+FORM = "application/x-www-form-urlencoded"
+SHAPES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
+    "form with brackets": (as_form, FORM),
+    "form with JSON text": (as_json_text, FORM),
+    "JSON under the form's type": (json.dumps, FORM),
+    "JSON": (json.dumps, "application/json"),
+}
+
+
+def flat(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: json.dumps(value) if isinstance(value, dict | list) else str(value) for name, value in body.items()}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_stores_the_same(caller: Caller, settings: Settings, shape: str) -> None:
+    """However the body is sent, the stored record is the same."""
+    data, content_type = SHAPES[shape]
+    answer = caller.post("update", data(SEED_APPLICATION), content_type=content_type)
+    assert answer.status_code == 200, answer.json
+    assert stored(settings) == {
+        "format": 1,
+        **SEED_APPLICATION,
+        "initpwd": "",
+        "self_service": "0",
+        "createdDate": 1722929516000,
+        "lastModifiedDate": 1722929516000,
+        "creatorId": "admin",
+    }
+
+
+def test_multipart_stores_the_same(caller: Caller, settings: Settings) -> None:
+    """multipart/form-data, with nested values as JSON text or in brackets, is the same application."""
+    caller.post("update", SEED_APPLICATION)
+    first = stored(settings)
+    fields = flat(SEED_APPLICATION)
+    del fields["fieldmap"]
+    fields |= {f"fieldmap[{name}]": claim for name, claim in FIELDMAP.items()}
+    answer = caller.post("update", fields, content_type="multipart/form-data")
+    assert answer.status_code == 200, answer.json
+    assert stored(settings) == first
+
+
+def test_the_answer(caller: Caller) -> None:
+    """The answer is success and msg; a weak secret adds warnings, which do not repeat it."""
+    answer = caller.post("update", application(secret=STRONG_SECRET))
+    assert answer.json == {"success": True, "msg": "success"}
+    answer = caller.post("update", SEED_APPLICATION)
+    assert list(answer.json) == ["success", "msg", "warnings"]
+    assert len(answer.json["warnings"]) == 1
+    assert "abcd" not in answer.json["warnings"][0]
+
+
+LONG, CONTROL = "x" * 5000, "a\x01b"
+FIELDMAP: dict[str, Any] = SEED_APPLICATION["fieldmap"]
+
+
+def wrong(field: str, *values: Any) -> list[tuple[str, Any, str]]:
+    return [(field, value, field) for value in values]
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    *wrong("name", "", " ", LONG, CONTROL, "../x", "a/b", 5, True, ["ERP"], {"a": 1}, "a\n", "\u0301x", None),
+    *wrong("token_name", "", LONG, CONTROL, "tökén", "a b", "username", 5, []),
+    *wrong("secret", "", 5, True, ["abcd"], {}, None, "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"),
+    *wrong("expire", 0, -1, 315360001, 1.0, 1e300, "86400", "", True, [1], {}, None, 2**63),
+    *wrong("fieldmap", "", "{}", 5, [], [FIELDMAP], None, {**FIELDMAP, "name": "loginname"}),
+    ("fieldmap", {}, "fieldmap.username"),
+    ("fieldmap", {**FIELDMAP, "username": None}, "fieldmap.username"),
+    ("fieldmap", {**FIELDMAP, "user_nane": "x"}, "fieldmap.user_nane"),
+    *[
+        ("fieldmap", {**FIELDMAP, member: value}, f"fieldmap.{member}")
+        for member in FIELDMAP
+        for _, value, _ in wrong(member, "", "x" * 129, CONTROL, "exp", "nbf", "iat", 5, ["x"], {})
+    ],
+    *wrong("algorithm", "", "none", "None", "hs256", "HS256 ", "HS257", "ES256K", LONG, CONTROL, "\uff28S256"),
+    *wrong("algorithm", 5, ["HS256"], None),
+    *wrong("enable", "", "2", "true", "yes", " 1", "\uff11", 2, 1.0, -1, [], None, LONG),
+    *wrong("inituser", "", "2", "on", 2, {}, None),
+    *wrong("initroles", "SYS_Reader", "", [""], ["a,b"], [CONTROL], ["x" * 65], ["r"] * 65, [5], [["r"]], [None]),
+    *wrong("initroles", {}, 5, None, ["Administrator", "SYS_Reader"]),
+    *wrong("initpwd", 5, ["x"], "x" * 1025, "a\nb", "************"),
+    *wrong("self_service", "", "2", [], 5),
+    *wrong("fieldmaps", "x"),
+    *wrong("init_role", {"x": 1}),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "named"), WRONG)
+def test_a_wrong_value_is_named_and_changes_nothing(
+    caller: Caller, settings: Settings, field: str, value: Any, named: str
+) -> None:
+    """A field with a wrong value is 400, the sentence begins with its name, and nothing is stored."""
+    answer = caller.post("update", application(**{field: value}))
+    assert answer.status_code == 400
+    assert list(answer.json) == ["success", "code", "msg", "errors"]
+    assert answer.json["code"] == "400"
+    assert answer.json["msg"].startswith(named + " "), answer.json["msg"]
+    assert answer.json["errors"][named] == [answer.json["msg"]]
+    assert records(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *[
+            ("expire", text)
+            for text in ("", "0", "-1", "+5", " 12 ", "1_000", "\uff11\uff12", "1.0", "1e3", "9" * 5000)
+        ],
+        *[("enable", text) for text in ("true", "", "01", "1 ")],
+        *[("fieldmap", text) for text in ("x", '{"username"', '{"username":"a","username":"b"}', "[]")],
+        *[("initroles", text) for text in ("", "[", '["a"', "[1]", '{"a":1}')],
+    ],
+)
+def test_a_forms_text_is_read_strictly(caller: Caller, settings: Settings, field: str, text: str) -> None:
+    """In a form a number is plain decimal digits, and a structure is its JSON: nothing is guessed."""
+    body = {name: value for name, value in flat(SEED_APPLICATION).items() if name != field}
+    answer = caller.post("update", urlencode({**body, field: text}))
+    assert answer.status_code == 400
+    assert answer.json["msg"].startswith(f"{field} ")
+    assert records(settings) == []
+
+
+@pytest.mark.parametrize("field", list(SEED_APPLICATION))
+def test_a_scalar_that_is_given_twice_is_refused(caller: Caller, settings: Settings, field: str) -> None:
+    """Twice the same field is 400 in a form and in JSON; only a list may come several times."""
+    form = caller.post("update", f"{as_form(SEED_APPLICATION)}&{field}=x&{field}=y")
+    assert form.status_code == (200 if field == "initroles" else 400)
+    member = f'"{field}": {json.dumps(SEED_APPLICATION[field])}'
+    text = caller.post("update", json.dumps(SEED_APPLICATION)[:-1] + f", {member}}}")
+    assert text.status_code == 400
+    assert "twice" in text.json["msg"]
+
+
+def test_all_faults_are_named_at_once(caller: Caller) -> None:
+    """The message is the first problem; errors has every field's."""
+    answer = caller.post("update", application(name="", expire=0, enable="2", foo=1, fieldmap={"username": ""}))
+    assert answer.json["msg"] == "name can not be empty"
+    assert list(answer.json["errors"]) == [
+        "name", "expire", "fieldmap.username", "fieldmap.name", "fieldmap.email", "enable", "fieldmap",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("1", "1"), ("0", "0"), (True, "1"), (False, "0"), (1, "1"), (0, "0")])
+def test_flags(caller: Caller, settings: Settings, sent: Any, kept: str) -> None:
+    """JSON true, false, 1 and 0 are taken as "1" and "0", and stored so."""
+    assert caller.post("update", application(enable=sent, inituser=sent)).status_code == 200
+    assert (stored(settings)["enable"], stored(settings)["inituser"]) == (kept, kept)
+
+
+def test_token_name_has_a_default(caller: Caller, settings: Settings) -> None:
+    """Left out or null, token_name is token."""
+    assert caller.post("update", application(token_name=None)).status_code == 200
+    assert stored(settings)["token_name"] == "token"
+    assert caller.post("update", {**application(), "token_name": None}).status_code == 200
+
+
+@pytest.mark.parametrize("secret", [" abcd ", "geheim\n", "ключ", "a\0b", "x]=y&z", "abcd+", '{"key":"oct"}'])
+def test_a_shared_secret_is_kept_exactly(caller: Caller, settings: Settings, secret: str) -> None:
+    """Any text is a shared secret, to the byte, through a form and through JSON."""
+    assert caller.post("update", application(secret=secret)).status_code == 200
+    assert stored(settings)["secret"] == secret
+    form = as_form({name: value for name, value in SEED_APPLICATION.items() if name != "secret"})
+    assert caller.post("update", f"{form}&secret={quote(secret)}").status_code == 200
+    assert stored(settings)["secret"] == secret
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS384", "ES256", "ES384", "ES512", "EdDSA"])
+def test_public_keys_in_both_forms(caller: Caller, settings: Settings, algorithm: str) -> None:
+    """PEM and bare Base64 are kept as sent; a private key is refused."""
+    key = key_for(algorithm)
+    for secret in (public_pem(key), public_base64(key)):
+        assert caller.post("update", application(algorithm=algorithm, secret=secret)).json == {
+            "success": True,
+            "msg": "success",
+        }
+        assert stored(settings)["secret"] == secret
+    answer = caller.post("update", application(algorithm=algorithm, secret=private_pem(key)))
+    assert answer.status_code == 400
+    assert "private" in answer.json["msg"]
+
+
+def test_self_service_needs_a_shared_secret(caller: Caller) -> None:
+    """self_service is for HS algorithms only."""
+    assert caller.post("update", application(self_service="1")).status_code == 200
+    key = public_pem(key_for("ES256"))
+    answer = caller.post("update", application(self_service="1", algorithm="ES256", secret=key))
+    assert answer.status_code == 400
+    assert answer.json["msg"].startswith("self_service ")
+
+
+def test_a_change_keeps_what_is_not_sent(caller: Caller, settings: Settings, clock: Clock) -> None:
+    """A secret left out or masked, and a masked initpwd, stay; the rest is replaced; dates and creator are kept."""
+    caller.post("update", application(initpwd="start", self_service="1"))
+    clock.advance(10)
+    answer = caller.post("update", application(secret=None, initpwd="************", expire=60))
+    assert answer.status_code == 200
+    record = stored(settings)
+    assert (record["secret"], record["initpwd"], record["expire"], record["self_service"]) == ("abcd", "start", 60, "0")
+    assert (record["createdDate"], record["lastModifiedDate"]) == (1722929516000, 1722929526000)
+    caller.post("update", application(secret="************"))
+    assert (stored(settings)["secret"], stored(settings)["initpwd"]) == ("abcd", "")
+
+
+def test_a_record_can_be_sent_back_whole(caller: Caller, settings: Settings) -> None:
+    """Bookkeeping members and the envelope's own are accepted and ignored, in a form too."""
+    caller.post("update", SEED_APPLICATION)
+    extra = {"success": True, "createdDate": 1, "lastModifiedDate": 2, "creatorId": "eve", "previous": {"until": 5}}
+    assert caller.post("update", {**application(secret="************"), **extra}).status_code == 200
+    assert stored(settings)["creatorId"] == "admin"
+    assert caller.post("update", as_form({**SEED_APPLICATION, **extra})).status_code == 200
+
+
+def test_a_kept_secret_must_fit_the_new_algorithm(caller: Caller, settings: Settings) -> None:
+    """Changing the algorithm without a secret that fits is 400, and the stored application stays."""
+    caller.post("update", SEED_APPLICATION)
+    before = stored(settings)
+    answer = caller.post("update", application(secret=None, algorithm="RS256"))
+    assert answer.status_code == 400
+    assert answer.json["msg"].startswith("secret ")
+    assert stored(settings) == before
+
+
+def test_a_stored_public_key_never_becomes_a_secret(caller: Caller, settings: Settings) -> None:
+    """From a public key to a shared one the secret must be sent, or whoever knows the public key could sign."""
+    caller.post("update", application(algorithm="RS256", secret=public_base64(key_for("RS256"))))
+    before = stored(settings)
+    for secret in (None, "************"):
+        answer = caller.post("update", application(secret=secret))
+        assert (answer.status_code, answer.json["msg"].split()[0]) == (400, "secret")
+    assert stored(settings) == before
+
+
+def test_a_weak_secret_is_logged(caller: Caller, log: io.StringIO) -> None:
+    """A weak secret that is accepted stands in the log, by its application, without itself."""
+    caller.post("update", SEED_APPLICATION)
+    assert 'event="weak secret" application=ERP' in log.getvalue()
+    assert "abcd" not in log.getvalue()
+
+
+def test_faults_come_in_order(caller: Caller) -> None:
+    """Misspelled fields are named in the order in which they were sent, after the call's own; a hundred at most."""
+    sent = json.dumps(application(tokenname=1, algoritm=1, initpw=2, expire=0))
+    answer = caller.post("update", sent, content_type="application/json")
+    assert list(answer.json["errors"]) == ["expire", "tokenname", "algoritm", "initpw"]
+    answer = caller.post("update", {f"token_nam{'e' * number}": 1 for number in range(2, 30)})
+    assert 6 < len(answer.json["errors"]) <= 100
+
+
+def test_a_file_in_the_place_of_a_field(caller: Caller) -> None:
+    """A file upload is refused, and the field is named."""
+    files = {"name": "ERP", "secret": (io.BytesIO(b"x"), "key.pem")}
+    answer = caller.post("update", files, content_type="multipart/form-data")
+    assert (answer.status_code, answer.json["msg"]) == (400, "secret can not be a file")
+
+
+def test_a_name_in_another_case_is_a_conflict(caller: Caller, settings: Settings) -> None:
+    """'erp' beside 'ERP' is 409 and says which name is there."""
+    caller.post("update", SEED_APPLICATION)
+    answer = caller.post("update", application(name="erp"))
+    assert (answer.status_code, answer.json) == (
+        409,
+        {"success": False, "code": "409", "msg": "name already exists as 'ERP'"},
+    )
+    assert stored(settings)["name"] == "ERP"
+
+
+def test_names_are_kept_in_nfc(caller: Caller, settings: Settings) -> None:
+    """A name sent decomposed is the same application as the composed one."""
+    assert caller.post("update", application(name="Bu\u0308ro")).status_code == 200
+    assert caller.post("update", application(name="B\u00fcro")).status_code == 200
+    assert [json.loads(path.read_text())["name"] for path in records(settings)] == ["Büro"]
+
+
+def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings) -> None:
+    """What another version or a hand wrote into the record survives an update."""
+    caller.post("update", SEED_APPLICATION)
+    path = Record(settings.data_dir, "applications", "erp")
+    fieldmap = {**FIELDMAP, "phone": "tel"}
+    path.write_text(json.dumps({**stored(settings), "colour": {"red": 1}, "fieldmap": fieldmap}))
+    caller.post("generate", {"name": "ERP"})
+    caller.post("rotate", {"name": "ERP"})
+    assert stored(settings)["fieldmap"] == fieldmap
+    assert caller.get("content?name=ERP").json["fieldmap"] == FIELDMAP
+    caller.post("update", application(secret=None, expire=60))
+    assert stored(settings)["colour"] == {"red": 1}
+    assert (stored(settings)["format"], stored(settings)["expire"]) == (1, 60)
+    assert stored(settings)["fieldmap"] == fieldmap
+
+
+def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With REQUIRE_STRONG_SECRETS a weak secret is 400 and names the field."""
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", "the-Password-of-the-tests")
+    strict = dataclasses.replace(settings, require_strong_secrets=True)
+    caller = Caller(create_app(strict, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
+    answer = caller.post("update", SEED_APPLICATION)
+    assert answer.status_code == 400
+    assert answer.json["msg"].startswith("secret is weak")
+    assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"expire": "x"}, {"fieldmap": {}}, {"enable": 5}, {"algorithm": "none"}, {"secret": ""}, {"initroles": "x"},
+     {"algorithm": "RS256"}, {"createdDate": "x"}, {"creatorId": 5}, {"format": "x"}, {"format": 2},
+     {"self_service": "2"}],
+)  # fmt: skip
+def test_a_damaged_record_is_an_outage_of_its_own(caller: Caller, settings: Settings, change: dict[str, Any]) -> None:
+    """A record that is no application is 503 for its calls, is not overwritten, and stops no other."""
+    caller.post("update", SEED_APPLICATION)
+    path = Record(settings.data_dir, "applications", "erp")
+    damaged = json.dumps({**stored(settings), **change})
+    path.write_text(damaged)
+    for call, body in (("update", SEED_APPLICATION), ("generate", {"name": "ERP"})):
+        answer = caller.post(call, body)
+        assert (answer.status_code, answer.json) == (
+            503,
+            {"success": False, "code": "503", "msg": "storage is unavailable"},
+        )
+    assert path.read_text() == damaged
+    assert caller.post("update", application(name="CRM")).status_code == 200
+
+
+def test_every_required_member_of_a_record_is_missed(app: Flask) -> None:
+    """A record without one of the members that have no default is damaged."""
+    for name in SEED_APPLICATION:
+        if name != "token_name":
+            with pytest.raises(RecordDamaged):
+                Application.from_document({key: value for key, value in SEED_APPLICATION.items() if key != name})
+
+
+def test_an_application_does_not_show_its_secrets() -> None:
+    """Neither secret nor initial password stands in a repr."""
+    shown = repr(Application.from_document({**SEED_APPLICATION, "secret": "marked-1", "initpwd": "marked-2"}))
+    assert "marked" not in shown
+
+
+@given(field=st.sampled_from([*SEED_APPLICATION, "initpwd", "self_service", "other"]), value=JSON_VALUES)
+def test_a_field_of_any_kind(caller: Caller, field: str, value: Any) -> None:
+    """Whatever a field holds: stored, or a 400 that names a field."""
+    answer = caller.post("update", {**SEED_APPLICATION, field: value})
+    assert answer.status_code in (200, 400, 409)
+    if answer.status_code == 400:
+        assert answer.json["msg"].split()[0].split(".")[0] in (field, "secret", "the", "an")

@@ -1,0 +1,358 @@
+"""The API description is whole and true: every call, what it takes, what it answers; and tools can use it."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from flask import Flask
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from werkzeug.test import TestResponse
+
+from datafor_token import create_app
+from datafor_token.errors import RuleError, StoreUnavailable, TooManyAttempts
+from datafor_token.requests.fields import Ruled
+from datafor_token.requests.schemas import AuditSchema
+from datafor_token.settings import Settings
+from datafor_token.validation import names
+from datafor_token.web.openapi import document
+from datafor_token.web.openapi.calls import CALLS
+from datafor_token.web.openapi.stated import STATED
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.made_tokens import claims, token
+from tests.support import (
+    ADMIN_PASSWORD,
+    API,
+    ROOT,
+    SEED_APPLICATION,
+    STRONG_SECRET,
+    Clock,
+    Server,
+    application,
+    basic,
+    key_for,
+    public_pem,
+)
+
+MODELER = API.removesuffix("/token")
+LOGIN, LOGOUT = (f"/plugin/datafor/api/extension/auth/{what}" for what in ("login", "logout"))
+
+
+@pytest.fixture
+def description(app: Flask) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(app.test_client().get("/openapi.json").data)
+    return found
+
+
+def operations(description: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path): found for path, item in description["paths"].items() for method, found in item.items()
+    }
+
+
+def test_it_is_openapi_3_1(description: dict[str, Any]) -> None:
+    """The description is valid by a validator that others keep, with its examples."""
+    OpenAPIV31SpecValidator(description).validate()
+    assert description["openapi"].startswith("3.1.")
+
+
+def test_every_call_is_described_and_nothing_else(app: Flask, description: dict[str, Any]) -> None:
+    """Each rule and method of the URL map has its operation, under a name of its own, and there is no other."""
+    expected = set()
+    rules = [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith("console.")]
+    for rule in rules:
+        path = re.sub("<([a-z]+)>", r"{\1}", rule.rule)
+        expected |= {(method, path) for method in (rule.methods or set(document.ANY_METHOD)) - {"HEAD"}}
+        expected |= {("HEAD", path)} if rule.methods is None else set()
+    found = operations(description)
+    assert found.keys() == expected
+    assert len({operation["operationId"] for operation in found.values()}) == len(found)
+    assert CALLS.keys() == {rule.endpoint for rule in rules}
+    for operation in found.values():
+        assert operation["summary"]
+        assert operation["responses"]
+
+
+def test_a_rule_without_words_is_noticed(app: Flask) -> None:
+    """A call that nobody described fails the description, whoever adds it."""
+    with pytest.raises(ValueError, match=r"'tokens\.other' is not in list"):
+        document.described([document.Route("/other", {"GET"}, "tokens.other", "Other.")], CALLS)
+
+
+def form_of(description: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    name = operation["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]["$ref"].rpartition("/")[2]
+    found: dict[str, Any] = description["components"]["schemas"][name]
+    return found
+
+
+def test_the_bodies_are_those_that_the_views_read(caller: Caller, description: dict[str, Any]) -> None:
+    """Of all fields of all calls, each call takes exactly those of its description and does not know the others."""
+    bodies = {path: operation for (_, path), operation in operations(description).items() if "requestBody" in operation}
+    fields = set().union(*(form_of(description, operation)["properties"] for operation in bodies.values())) | {
+        "unknown"
+    }
+    assert len(bodies) > 10
+    for path, operation in bodies.items():
+        # A value that no field takes, so that nothing is changed and everything is looked at.
+        said = {field: caller.post(path, {field: {"": [[]]}}).json.get("errors", {}) for field in fields}
+        unknown = {
+            field
+            for field, errors in said.items()
+            if any("is not a field of this call" in one[0] for one in errors.values()) or "request" in errors
+        }
+        assert fields - unknown == set(form_of(description, operation)["properties"]), path
+        missing = caller.post(path, {}).json.get("errors", {})
+        must = form_of(description, operation).get("required", [])
+        assert {field for field in missing if missing[field] == [f"{field} is missing"]} == set(must), path
+
+
+def test_a_view_without_a_body_reads_none(caller: Caller, description: dict[str, Any]) -> None:
+    """What is described without a body answers the same whatever body comes."""
+    for (method, path), operation in operations(description).items():
+        if method == "POST" and "requestBody" not in operation:
+            assert caller.post(path, "{", content_type="text/plain").status_code not in (400, 415)
+
+
+def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, description: dict[str, Any]) -> None:
+    """Each parameter of a query is read: a value that breaks its rule is refused by its name."""
+    broken = {"name": "_", "username": ":", "next": "x"}
+    seen = set()
+    for (method, path), operation in operations(description).items():
+        for parameter in operation.get("parameters", []):
+            name = parameter["name"]
+            if parameter["in"] == "query" and path != "/auth/check":
+                seen.add(name)
+                answer = caller.open(method, f"{path}?{name}={broken.get(name, '')}", None)
+                assert answer.status_code == (401 if name == "ticket" else 400), (path, name)
+                left_out = caller.open(method, path, None).status_code == 400
+                assert left_out is parameter["required"], (path, name)
+    assert seen == {*broken, "ticket", *AuditSchema().fields}
+
+
+def all_ruled_fields() -> list[Ruled[Any]]:
+    kinds = {schema for call in CALLS.values() for schema in (call.body, call.query) if schema is not None}
+    return [field for kind in kinds for field in kind().fields.values() if isinstance(field, Ruled)]
+
+
+def test_a_rule_takes_what_its_description_allows(description: dict[str, Any]) -> None:
+    """On a list of good and bad values, the JSON Schema of each field refuses nothing that its rule takes anew."""
+    for_new_values: dict[Callable[..., object], Callable[[str], object]] = {names.stored_token_name: names.token_name}
+    values: list[Any] = [
+        *("ERP", "Größe", "1", "0", "_x", "a b", "", "x" * 65, "a:b", "/x", "/x?y=//z", "//x", "/a\\b", "x\n", "exp"),
+        *("token", "name", "HS256", "none", "************", 1, 0, -1, 60, 10**10, True, False, {}, {"x": [1]}),
+        *([], ["a"], ["Administrator", "SYS_Reader"], ["SYS_Reader", "x"]),
+    ]
+    checked = 0
+    for field in all_ruled_fields():
+        if field.stated not in STATED:
+            continue  # an object with a schema of its own
+        schema = STATED[field.stated]
+        for value in values:
+            try:
+                field.rule(value)
+                for_new_values.get(field.stated, str)(value)
+            except RuleError:
+                continue
+            jsonschema.validate(value, schema)
+            checked += 1
+    assert checked > 100
+
+
+@pytest.mark.parametrize("value", [" x", "a:b", "a\x00", "", "x" * 129])
+def test_bad_user_names_are_bad_in_the_description_too(value: str) -> None:
+    """What the rule of user names refuses in ASCII, its JSON Schema refuses as well."""
+    (schema,) = [found for rule, found in STATED.items() if getattr(rule, "__name__", "") == "user_name"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, schema)
+
+
+class Documented:
+    """Calls as ``Caller`` does, and holds each answer against the description."""
+
+    def __init__(self, app: Flask, description: dict[str, Any]) -> None:
+        self.client, self.description = app.test_client(use_cookies=False), description
+        self.seen: set[str] = set()
+
+    def call(
+        self, method: str, path: str, status: int = 200, headers: dict[str, str] | None = None, **options: Any
+    ) -> Any:
+        sent = basic() if headers is None else headers
+        response = self.client.open(path, method=method, headers=sent, **options)
+        assert response.status_code == status, response.data
+        self.check(response, method, path.partition("?")[0])
+        return response.get_json()
+
+    def check(self, response: TestResponse, method: str, path: str) -> None:
+        operation = self.description["paths"][path][method.lower()]
+        found = operation["responses"][str(response.status_code)]
+        if "$ref" in found:
+            found = self.description["components"]["responses"][found["$ref"].rpartition("/")[2]]
+        schema = {**found["content"][response.mimetype]["schema"], "components": self.description["components"]}
+        jsonschema.Draft202012Validator(schema).validate(response.get_json())
+        if response.status_code < 400:
+            self.seen.add(operation["operationId"])
+            named = set(found["headers"])
+            assert {name for name in ("Location", "Remote-User") if name in response.headers} <= named
+            assert ("Set-Cookie" not in response.headers) or "Set-Cookie" in named
+
+
+def test_every_answer_keeps_its_description(app: Flask, clock: Clock, description: dict[str, Any]) -> None:
+    """A good answer of every call, and a refusal of many, has the members of its schema and no others."""
+    to = Documented(app, description)
+    lena = token(claims(loginname="lena", exp=int(clock.now) + 600), STRONG_SECRET)
+    to.call("POST", f"{API}/update", json=SEED_APPLICATION)
+    to.call("POST", f"{API}/update", json=application(secret=STRONG_SECRET, self_service="1", initpwd="secret"))
+    to.call("POST", f"{API}/update", 409, json=application(name="erp"))
+    key = public_pem(key_for("ES256"))
+    to.call("POST", f"{API}/update", json=application(name="CRM", token_name="t", secret=key, algorithm="ES256"))
+    to.call("GET", f"{API}/list")
+    assert to.call("GET", f"{API}/content?name=ERP")["initpwd"]
+    to.call("GET", f"{API}/content?name=none", 404)
+    to.call("GET", f"{API}/content", 400)
+    to.call("GET", f"{API}/content?name=ERP", 401, headers={})
+    to.call("POST", f"{API}/generate", json={"name": "ERP"})
+    to.call("POST", f"{API}/generate", 403, json={"name": "ERP", "privateKey": "x"})
+    to.call("POST", f"{API}/generate", 415, data=b"x", content_type="text/plain")
+    to.call("POST", f"{API}/generate", 413, data=b" " * 70000, content_type="application/json")
+    assert to.call("GET", f"{API}/personal/config")["enabled"]
+    to.call("POST", f"{API}/personal")
+    for one in (lena, lena[:-2] + "AA", "x"):
+        to.call("POST", f"{API}/explain", json={"token": one})
+        to.call("POST", f"{API}/introspect", json={"token": one})
+    url = to.call("POST", f"{API}/link", json={"name": "ERP", "username": "lena"})["url"]
+    to.call("GET", url, 303)
+    to.call("GET", url, 401)
+    to.call("GET", "/auth/leave", headers={})
+    to.call("POST", "/auth/leave?next=/", 303)
+    for method in document.ANY_METHOD:
+        if method != "HEAD":
+            to.call(method, "/auth/check", headers={"Authorization": f"Bearer {lena}"})
+            to.call(method, "/auth/check", 401, headers={})
+    to.seen |= {"check_by_head"}  # no body, so nothing to hold against a schema
+    to.call("GET", "/.well-known/jwks.json")
+    assert to.call("POST", f"{API}/rotate", json={"name": "ERP", "grace": 600})["secret"]
+    to.call("POST", f"{API}/rotate", json={"name": "ERP", "secret": "easy", "grace": 0})
+    to.call("GET", f"{API}/list")
+    assert "next" in to.call("GET", f"{API}/audit?limit=1")
+    assert {"fields", "reason"} <= {name for event in to.call("GET", f"{API}/audit")["data"] for name in event}
+    to.call("POST", f"{API}/revoke", json={"token": lena})
+    to.call("GET", f"{MODELER}/user/detail?username=lena")
+    to.call("POST", LOGIN, json={"username": "admin", "password": ADMIN_PASSWORD})
+    to.call("POST", LOGIN, 401, json={"username": "admin", "password": "x"})
+    to.call("GET", LOGOUT)
+    to.call("POST", LOGOUT)
+    new = {"old": ADMIN_PASSWORD, "new": "another one"}
+    to.call("POST", f"{MODELER}/user/password", json=new)
+    there = basic(password="another one")
+    to.call("POST", f"{API}/delete", headers=there, json={"name": "ERP"})
+    to.call("POST", f"{API}/deleteBatch", headers=there, json=["CRM"])
+    for path in ("/healthz", "/readyz"):
+        to.call("GET", path, headers={})
+    # Documents and files, no objects.
+    pages = {"get_description", "get_metrics", "show_docs", "get_docs_file"}
+    assert to.seen == {operation["operationId"] for operation in operations(description).values()} - pages
+
+
+def test_a_bug_an_outage_and_too_many_attempts_keep_their_description(
+    app: Flask, description: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers of a bug, of an outage and of throttling are described as well."""
+    to = Documented(app, description)
+
+    for error, status in ((OSError("disk"), 500), (StoreUnavailable(), 503), (TooManyAttempts(9), 429)):
+
+        def fail(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("datafor_token.store.files.store.FileStore.stamp", fail)
+        to.call("GET", f"{API}/list", status)
+
+
+def test_the_reasons_are_those_of_explain(description: dict[str, Any]) -> None:
+    """The reasons that the description lists are the ones that README explains and the code gives."""
+    reasons = description["components"]["schemas"]["ExplainAnswer"]["properties"]["reason"]["enum"]
+    code = "".join((ROOT / "datafor_token" / f"{module}.py").read_text() for module in ("verifier", "signin"))
+    given = set(re.findall(r'Refused\(\s*"\w+",\s*"(\w+)"', code)) | set(re.findall(r'Verdict\("(\w+)"', code))
+    assert given <= set(reasons)
+    readme = (ROOT / "README.md").read_text().partition("`reason` is `null`")[2].partition("; the last")[0]
+    assert [reason for reason in reasons if reason] == re.findall(r"`(\w+)`", readme)
+
+
+def test_the_examples_are_the_seeds(description: dict[str, Any]) -> None:
+    """The examples of the seed's two calls are the seed's."""
+    update = description["paths"][f"{API}/update"]["post"]
+    assert update["requestBody"]["content"]["application/json"]["example"] == SEED_APPLICATION
+    assert update["responses"]["200"]["content"]["application/json"]["example"] == {"success": True, "msg": "success"}
+    generate = description["paths"][f"{API}/generate"]["post"]
+    example = {"name": "ERP", "privateKey": "abcd", "username": "admin"}
+    assert generate["requestBody"]["content"]["application/json"]["example"] == example
+    shown = generate["responses"]["200"]["content"]["application/json"]["example"]
+    assert shown["token"] == token({"ERP": "admin", "exp": 1723015916})
+
+
+def test_every_example_keeps_its_schema(description: dict[str, Any]) -> None:
+    """An example, of a body or of an answer, is one."""
+    checked = 0
+    for operation in operations(description).values():
+        contents = [found.get("content", {}) for found in operation["responses"].values()]
+        contents += [operation.get("requestBody", {}).get("content", {})]
+        contents += [found.get("content", {}) for found in description["components"]["responses"].values()]
+        for media in (media for content in contents for media in content.values()):
+            schema = {**media["schema"], "components": description["components"]}
+            for example in [media.get("example"), *(one["value"] for one in media.get("examples", {}).values())]:
+                if example is not None:
+                    jsonschema.Draft202012Validator(schema).validate(example)
+                    checked += 1
+    assert checked > 100
+
+
+def test_a_prefix_is_the_servers_and_not_the_paths(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind URL_PREFIX, and a prefix that a believed proxy takes away, paths stay and ``servers`` has both."""
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    moved = dataclasses.replace(settings, url_prefix="/datafor", trusted_proxies=1, trust_forwarded_prefix=True)
+    app = create_app(moved, hasher=CHEAP_FOR_TESTS_ONLY)
+    for headers, server in (({}, "/datafor"), ({"X-Forwarded-Prefix": "/a/b"}, "/a/b/datafor")):
+        found = app.test_client().get("/datafor/openapi.json", headers=headers).get_json()
+        assert found["servers"] == [{"url": server}]
+        assert f"{API}/update" in found["paths"]
+    injected = app.test_client().get("/datafor/openapi.json", headers={"X-Forwarded-Prefix": '/"}]'}).get_json()
+    assert injected["servers"] == [{"url": "/datafor"}]
+
+
+def test_a_generated_client_works(server: Server, tmp_path: Path) -> None:
+    """A client made by a public generator registers the seed's application and gets a token of it."""
+    command = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning"]
+    url = f"http://127.0.0.1:{server.port}"
+    # The generator formats what it made with the ruff that it finds.
+    path = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command += ["--output-path", str(tmp_path / "made_client"), "--url", f"{url}/openapi.json"]
+    done = subprocess.run(command, env=path, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Its own: of two applications that share one, the first by name is said to have signed the token.
+    secret = "generated-" + STRONG_SECRET
+    program = f"""
+import json
+import os
+from made_client import AuthenticatedClient
+from made_client.api.applications import update_application
+from made_client.api.tokens import generate_token
+from made_client.models import GenerateRequest, UpdateRequest
+credential = {basic()["Authorization"].removeprefix("Basic ")!r}
+client = AuthenticatedClient(base_url={url!r}, token=credential, prefix="Basic")
+application = UpdateRequest.from_dict({application(name="Generated", secret=secret)!r})
+print(update_application.sync(client=client, body=application).success)
+body = GenerateRequest(name="Generated", private_key={secret!r}, username="lena")
+print(generate_token.sync(client=client, body=body).token)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True)
+    success, made = done.stdout.split()
+    assert success == "True"
+    answer = server.post("introspect", {"token": made}).json
+    assert (answer["active"], answer["username"], answer["client_id"]) == (True, "lena", "Generated")

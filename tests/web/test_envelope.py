@@ -1,0 +1,219 @@
+"""Every answer is the envelope: for every rule of the URL map, for every error."""
+
+import contextlib
+import dataclasses
+import http.client
+import io
+import json
+import socket
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.test import TestResponse
+
+from datafor_token import create_app, errors
+from datafor_token.settings import Settings
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, Server, basic
+
+FORM = "application/x-www-form-urlencoded"
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+def check_envelope(response: TestResponse) -> None:
+    body = response.get_json()
+    assert isinstance(body, dict)
+    assert response.mimetype == "application/json"
+    if response.status_code < 400:
+        assert body["success"] is True
+        # The documented product's logout alone says its code.
+        assert body.get("code") == ("200" if "/auth/logout" in response.request.path else None)
+    else:
+        assert list(body)[:3] == ["success", "code", "msg"]
+        assert (body["success"], body["code"]) == (False, str(response.status_code))
+        assert body["msg"]
+        assert "\n" not in body["msg"]
+    for name, value in HEADERS.items():
+        assert response.headers.getlist(name) == [value]
+    assert len(response.headers["X-Request-ID"]) == 32
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
+def test_every_rule_and_method_gives_the_envelope(app: Flask, method: str) -> None:
+    """Each rule of the URL map answers each method in the envelope, signed in or not."""
+    client = app.test_client()
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint.startswith("console."):
+            # Pages for people: tests/console has what they keep.
+            continue
+        for headers in ({}, basic()):
+            response = client.open(rule.rule, method=method, headers=headers)
+            assert rule.endpoint != "gate.check" or response.status_code in (200, 401)
+            assert response.status_code < 500
+            # What describes the calls is a document, and Prometheus has its own format; refusals are the envelope.
+            is_own = rule.rule == "/metrics" or rule.endpoint.startswith("description.")
+            if method != "HEAD" and not (is_own and response.status_code == 200):
+                check_envelope(response)
+            if response.status_code == 405:
+                assert response.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", "//healthz", "/healthz/", "/static/x", "/%00", "/%ff", f"{API}/update/"]
+)
+def test_unknown_paths(app: Flask, path: str) -> None:
+    """A path that is no call is 404 'not found', never a redirect."""
+    response = app.test_client().get(path)
+    assert (response.status_code, response.get_json()["msg"]) == (404, "not found")
+    check_envelope(response)
+
+
+def test_405_says_what_is_allowed(app: Flask) -> None:
+    """A call with the wrong method is 405 and names the right one."""
+    response = app.test_client().get(f"{API}/update")
+    assert (response.status_code, response.get_json()["msg"]) == (405, "method not allowed")
+    assert response.headers["Allow"] == "POST"
+
+
+def every_error() -> list[type[Exception]]:
+    found: list[type[Exception]] = [errors.DataforTokenError]
+    for kind in found:
+        found += kind.__subclasses__()
+    return [kind for kind in found if kind is not errors.InvalidInput]
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_every_error_gives_the_envelope(app: Flask, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
+    """Whichever of our errors a call raises, its answer is the envelope with the error's own status and message."""
+    error = kind()
+    assert isinstance(error, errors.DataforTokenError)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("datafor_token.store.files.store.FileStore.writable", fail)
+    response = app.test_client().get("/readyz")
+    check_envelope(response)
+    assert (response.status_code, response.get_json()["msg"]) == (error.status, error.message)
+
+
+def test_a_bug_is_500_and_shows_nothing(app: Flask, monkeypatch: pytest.MonkeyPatch, log: io.StringIO) -> None:
+    """An unexpected error is 'internal error' and a request id; the log has where it happened, not its text."""
+
+    def fail(*_: object) -> None:
+        try:
+            raise KeyError("marked-inner")
+        except KeyError:
+            raise RuntimeError("marked-outer") from None
+
+    monkeypatch.setattr("datafor_token.store.files.store.FileStore.writable", fail)
+    response = app.test_client().get("/readyz")
+    check_envelope(response)
+    assert response.get_json() == {
+        "success": False,
+        "code": "500",
+        "msg": "internal error",
+        "request_id": response.headers["X-Request-ID"],
+    }
+    logged = log.getvalue()
+    assert response.headers["X-Request-ID"] in logged
+    assert "RuntimeError" in logged
+    assert "in fail" in logged
+    assert "marked-outer" not in logged.replace('raise RuntimeError("marked-outer")', "")
+    assert "marked-inner" not in logged.replace('raise KeyError("marked-inner")', "")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [("text/plain", 415), ("application/xml", 415), (None, 415), ("application/json; charset=latin1", 415)],
+)
+def test_415(caller: Caller, content_type: str | None, status: int) -> None:
+    """A body of another type is 415 with a sentence that names the right ones."""
+    answer = caller.post("update", json.dumps(SEED_APPLICATION), content_type=content_type)
+    assert answer.status_code == status
+    assert "application/x-www-form-urlencoded" in answer.json["msg"]
+
+
+def test_413(caller: Caller) -> None:
+    """A body over MAX_CONTENT_LENGTH is 413 and names the setting; one of exactly that length is read."""
+    body = json.dumps(SEED_APPLICATION)
+    assert caller.post("update", body + " " * (65536 - len(body))).status_code == 200
+    answer = caller.post("update", body + " " * (65537 - len(body)))
+    assert (answer.status_code, answer.json["msg"]) == (413, errors.BodyTooLarge.message)
+
+
+@pytest.mark.parametrize(("length", "status"), [(65536, 200), (65537, 413), (100_000, 413)])
+def test_413_without_a_length(server: Server, length: int, status: int) -> None:
+    """A chunked body without an announced length has the same limit: it is never cut and then read."""
+    body = json.dumps(SEED_APPLICATION).encode().ljust(length)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    with contextlib.closing(connection):
+        parts = [body[start : start + 9_999] for start in range(0, length, 9_999)]
+        # The server may answer before it has read all, and close.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", f"{API}/update", body=iter(parts), headers={**basic(), "Content-Type": FORM})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    assert (response.status, answer["success"]) == (status, status == 200)
+
+
+def raw(server: Server, data: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+        return answer
+
+
+# A form that would be stored, cut off in the middle of its secret.
+COMPLETE_SO_FAR = (
+    b"name=Cut&expire=60&fieldmap.username=u&fieldmap.name=n&fieldmap.email=e&algorithm=HS256"
+    b"&enable=1&inituser=1&initroles=SYS_Reader&secret=kkkkkkkkkk"
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Transfer-Encoding: chunked\r\n\r\nZZ\r\nx\r\n0\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+     b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", b"Content-Length: 50\r\n\r\nname=E",
+     b"Content-Length: 400\r\n\r\n" + COMPLETE_SO_FAR],
+)  # fmt: skip
+def test_broken_bodies_on_the_wire(server: Server, body: bytes) -> None:
+    """A body that breaks off or breaks HTTP's rules while it is read is 400, never 500."""
+    head = f"POST {API}/update HTTP/1.1\r\nHost: x\r\nAuthorization: {basic()['Authorization']}\r\n"
+    form = "Content-Type: application/x-www-form-urlencoded\r\n"
+    answer = raw(server, (head + form).encode() + body)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "400"
+
+
+@given(
+    path=st.sampled_from([f"{API}/update", f"{API}/generate", "/healthz", "/readyz", "/x"]),
+    method=st.sampled_from(["GET", "POST", "PUT"]),
+    content_type=st.sampled_from([FORM, "application/json", "multipart/form-data; boundary=X"]),
+    body=st.binary(max_size=200),
+    signed_in=st.booleans(),
+    origin=st.none() | st.text(alphabet="htp:/[]@x. ", max_size=12),
+)  # fmt: skip
+def test_no_request_is_a_500(
+    app: Flask, path: str, method: str, content_type: str, body: bytes, signed_in: bool, origin: str | None
+) -> None:
+    """Whatever is sent, the answer is an envelope under 500."""
+    headers = {**(basic() if signed_in else {}), **({"Origin": origin} if origin is not None else {})}
+    response = app.test_client().open(path, method=method, data=body, content_type=content_type, headers=headers)
+    assert response.status_code < 500
+    check_envelope(response)
+
+
+def test_the_prefix_moves_every_path(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With URL_PREFIX every call stands under it, and none outside."""
+    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    moved = dataclasses.replace(settings, url_prefix="/datafor")
+    app = create_app(moved, hasher=CHEAP_FOR_TESTS_ONLY)
+    assert all(rule.rule.startswith("/datafor/") for rule in app.url_map.iter_rules())
+    assert app.test_client().get("/datafor/healthz").status_code == 200
+    assert app.test_client().get("/healthz").status_code == 404
