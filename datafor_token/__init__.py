@@ -32,14 +32,14 @@ from datafor_token.store.metered import Metered
 from datafor_token.store.opening import is_new, open_store, place_of
 from datafor_token.tokens import revocations
 from datafor_token.tokens.identifiers import Identifiers
-from datafor_token.tokens.issuing import Issuing
+from datafor_token.tokens.issuer import Issuing
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users import sessions, users
 from datafor_token.users.accounts import Accounts
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.throttle import Throttle
 from datafor_token.validation import logs
-from datafor_token.web import api, auth, origin, proxies, responses, services
+from datafor_token.web import api, auth, proxies, responses, services
 from datafor_token.web.services import Beginning
 
 __version__ = "0.1.0"
@@ -188,7 +188,7 @@ def _assemble(
         keys = at_rest.load_secrecy(settings.config_dir, os.environ, store, may_make=may_make)
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
-        trail = Audit(log_file, clock, origin.origin, metrics, keys.derived("audit"))
+        trail = Audit(log_file, clock, services.origin, metrics, keys.derived("audit"))
         throttle = Throttle(
             settings.data_dir,
             clock,

@@ -8,7 +8,7 @@ never holds a secret, a password, a token, or the text of another exception.
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from datafor_token.validation.printable import printable
+from datafor_token.printable import printable
 
 
 class StartError(SystemExit):

@@ -5,15 +5,93 @@ is overridden by the environment variable ``DATAFOR_TOKEN_NAME``. All faults are
 """
 
 import dataclasses
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datafor_token import setting_rules
 from datafor_token.errors import RuleError, StartError
 from datafor_token.validation import utf8
+
+
+def between(low: float, high: float) -> Callable[[Any], None]:
+    """A number within two others."""
+
+    def check(value: Any) -> None:
+        if not low <= value <= high:
+            raise RuleError(f"must be from {low} to {high}")
+
+    return check
+
+
+def one_of(*choices: str) -> Callable[[Any], None]:
+    """One of some words."""
+
+    def check(value: Any) -> None:
+        if value not in choices:
+            raise RuleError(f"must be one of {', '.join(choices)}")
+
+    return check
+
+
+def check_url_prefix(value: Any) -> None:
+    """What can stand before every path."""
+    if value and not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", value):
+        raise RuleError("must be empty or a path such as /datafor, without a slash at its end")
+
+
+def check_public_url(value: Any) -> None:
+    """What a link can begin with."""
+    if value and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", value):
+        raise RuleError("must be empty or a scheme and host such as https://intra.example, without a path")
+
+
+def check_page_url(value: Any) -> None:
+    """The address of a page: of any host, or of the host itself."""
+    # No blanks, quotes, backslashes or angle brackets (RFC 3986): it goes into a Location header and into pages.
+    plain = r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]*"
+    if value and not re.fullmatch(rf"(https?://[A-Za-z0-9.-]+(:[0-9]{{1,5}})?(?=[/?#]|$)|/(?!/)){plain}", value):
+        raise RuleError("must be empty, a URL such as https://portal.example/sign-in, or a path such as /sign-in")
+
+
+def check_store(value: Any) -> None:
+    """The file store, or what may be the URL of a database; the rest is for its driver to say."""
+    if value != "file" and not re.fullmatch(r"(postgresql(\+psycopg)?|sqlite)://\S+", value):
+        raise RuleError("must be file, or a database's URL such as postgresql+psycopg://user:password@host/database")
+
+
+def check_shared_counts(value: Any) -> None:
+    """Where counts can be kept together; the rest is for its client to say."""
+    if value and not re.fullmatch(r"(rediss?|redis\+unix)://\S+", value):
+        raise RuleError("must be empty or a URI such as redis://:password@host:6379/0")
+
+
+def check_origins(value: Any) -> None:
+    """Origins as browsers send them (RFC 6454 section 6.2)."""
+    for origin in value:
+        if not isinstance(origin, str) or not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+            raise RuleError(
+                "must be a list of origins such as https://portal.example, in lower case and without a path"
+            )
+
+
+def check_hosts(value: Any) -> None:
+    """Host names without a port; one that begins with a dot stands for all within it."""
+    for host in value:
+        if not isinstance(host, str) or not re.fullmatch(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*", host):
+            raise RuleError("must be host names such as intra.example, in lower case and without a port")
+
+
+def check_networks(value: Any) -> None:
+    """Networks in CIDR notation, or addresses."""
+    for network in value:
+        try:
+            ipaddress.ip_network(network if isinstance(network, str) else "")
+        except ValueError:
+            raise RuleError("must be networks such as 10.0.0.0/8 or ::1/128, with no bit set behind the mask") from None
+
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
 # Read elsewhere: the two folders below, the address, SOCKET_MODE and METRICS_DIR by config/gunicorn.conf.py, the
@@ -48,13 +126,13 @@ class Settings:
         "",
         unit="path",
         text="Stands before every path of the service, such as /datafor.",
-        check=setting_rules.url_prefix,
+        check=check_url_prefix,
     )
     max_content_length: int = _setting(
         65536,
         unit="bytes",
         text="A request body larger than this is refused with 413.",
-        check=setting_rules.between(1024, 1024 * 1024),
+        check=between(1024, 1024 * 1024),
     )
     require_strong_secrets: bool = _setting(
         default=False,
@@ -65,33 +143,33 @@ class Settings:
         5.0,
         unit="seconds",
         text="How long a write waits for another one before it answers 503.",
-        check=setting_rules.between(0.1, 60),
+        check=between(0.1, 60),
     )
     store: str = _setting(
         "file",
         unit="file or URL",
         text="Where the records are: in files, or in a database, such as postgresql+psycopg://user@host/database.",
-        check=setting_rules.store,
+        check=check_store,
         secret=True,
     )
     store_timeout: float = _setting(
         5.0,
         unit="seconds",
         text="How long the database may take before a call answers 503.",
-        check=setting_rules.between(2, 60),
+        check=between(2, 60),
     )
     ratelimit_storage_uri: str = _setting(
         "",
         unit="URI",
         text="Where several hosts count failed passwords together, such as redis://host; empty: each for itself.",
-        check=setting_rules.shared_counts,
+        check=check_shared_counts,
         secret=True,
     )
     leeway: float = _setting(
         30.0,
         unit="seconds",
         text="How far the clock of whoever signs tokens may be off.",
-        check=setting_rules.between(0, 300),
+        check=between(0, 300),
     )
     tokens_may_administer: bool = _setting(
         default=True,
@@ -102,49 +180,49 @@ class Settings:
         8,
         unit="characters",
         text="How long a new password must be at least; passwords that are stored already stay valid.",
-        check=setting_rules.between(1, 128),
+        check=between(1, 128),
     )
     session_hours: float = _setting(
         12.0,
         unit="hours",
         text="How long a session lasts at most.",
-        check=setting_rules.between(0.001, 8760),
+        check=between(0.001, 8760),
     )
     session_idle_minutes: float = _setting(
         60.0,
         unit="minutes",
         text="How long a session lasts without a request.",
-        check=setting_rules.between(0.01, 43200),
+        check=between(0.01, 43200),
     )
     public_url: str = _setting(
         "",
         unit="URL",
         text="What browsers call this host, such as https://intra.example; one-time links begin with it.",
-        check=setting_rules.public_url,
+        check=check_public_url,
     )
     gate_samesite: str = _setting(
         "Lax",
         unit="SameSite value",
         text="SameSite of the cookie datafor_gate; None is for pages in a frame of another site, over https only.",
-        check=setting_rules.one_of("Lax", "Strict", "None"),
+        check=one_of("Lax", "Strict", "None"),
     )
     sign_in_url: str = _setting(
         "",
         unit="URL or path",
         text="Page where people sign in; the check redirects there when its URL has redirect=1; empty: it never does.",
-        check=setting_rules.page_url,
+        check=check_page_url,
     )
     sign_out_url: str = _setting(
         "",
         unit="URL or path",
         text="Page that auth/leave leads to when its URL has no next; empty: a page of this service.",
-        check=setting_rules.page_url,
+        check=check_page_url,
     )
     trusted_proxies: int = _setting(
         0,
         unit="proxies",
         text="How many proxies are in front; X-Forwarded-For, -Proto and -Host of so many are believed.",
-        check=setting_rules.between(0, 10),
+        check=between(0, 10),
     )
     trust_forwarded_prefix: bool = _setting(
         default=False,
@@ -155,25 +233,25 @@ class Settings:
         (),
         unit="list of hosts",
         text="Host names that requests may be for, such as intra.example or .example; none: any.",
-        check=setting_rules.hosts,
+        check=check_hosts,
     )
     cors_origins: tuple[str, ...] = _setting(
         (),
         unit="list of origins",
         text="Origins whose pages may call, such as https://portal.example; in the environment with commas between.",
-        check=setting_rules.origins,
+        check=check_origins,
     )
     metrics_allow: tuple[str, ...] = _setting(
         ("127.0.0.0/8", "::1/128"),
         unit="list of networks",
         text="From where /metrics is answered; never what a proxy sent on.",
-        check=setting_rules.networks,
+        check=check_networks,
     )
     log_level: str = _setting(
         "INFO",
         unit="level",
         text="What is logged at least: DEBUG, INFO, WARNING or ERROR. Each request is one line at INFO.",
-        check=setting_rules.one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        check=one_of("DEBUG", "INFO", "WARNING", "ERROR"),
     )
     config_dir: Path = _ROOT / "config"
     data_dir: Path = _ROOT / "data"

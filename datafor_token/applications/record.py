@@ -7,8 +7,10 @@ from typing import Any
 
 from datafor_token.applications import rules
 from datafor_token.crypto import vetting
+from datafor_token.crypto.at_rest import Secrecy
 from datafor_token.crypto.keys import Key, verification_key
 from datafor_token.errors import RecordDamaged, RuleError
+from datafor_token.store.base import Document
 from datafor_token.validation import names
 
 COLLECTION = "applications"
@@ -275,3 +277,33 @@ _BOOKKEEPING = {
     "creatorId": "creator_id",
     "disabledDate": "disabled_date",
 }
+
+
+class Sealer:
+    """Turns records into applications and back, under this installation's keys."""
+
+    def __init__(self, secrecy: Secrecy) -> None:
+        self._secrecy = secrecy
+
+    def opened(self, document: Document) -> Application:
+        """The application of a record, whose secrets may be encrypted or, written by hand, plain."""
+        name, previous = str(document.get("name")), document.get("previous")
+        opened = dict(document)
+        for field in ("secret", "initpwd"):
+            if field in document:
+                opened[field] = self._secrecy.open(name, field, document[field])
+        if isinstance(previous, dict):
+            secret = self._secrecy.open(name, "previous", previous.get("secret"))
+            opened["previous"] = {**previous, "secret": secret}
+        return Application.from_document(opened)
+
+    def sealed(self, application: Application) -> Document:
+        """The record of an application, its secrets encrypted."""
+        document = application.to_document()
+        for field in ("secret", "initpwd"):
+            document[field] = self._secrecy.seal(application.name, field, document[field])
+        if application.previous is not None:
+            document["previous"]["secret"] = self._secrecy.seal(
+                application.name, "previous", application.previous.secret
+            )
+        return document

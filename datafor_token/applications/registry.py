@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from datafor_token.applications.index import Entry, Listing, listing_of
 from datafor_token.applications.merging import changed_fields, check_new_secret, merged
-from datafor_token.applications.record import COLLECTION, Application, Previous
+from datafor_token.applications.record import COLLECTION, Application, Previous, Sealer
 from datafor_token.applications.rules import check_password
-from datafor_token.applications.sealing import Sealer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.at_rest import Secrecy

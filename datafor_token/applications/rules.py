@@ -4,7 +4,6 @@ One rule for a request and for a record that was edited by hand. What breaks a r
 ``RuleError`` with a predicate ("must be ...").
 """
 
-import datetime as dt
 import re
 import unicodedata
 from urllib.parse import unquote
@@ -17,11 +16,6 @@ LONGEST_EXPIRE = 315_360_000  # seconds: ten years
 LONGEST_PASSWORD = 1024  # characters
 DEFAULT_GRACE, LONGEST_GRACE = 3600, 2_592_000  # seconds: an hour, thirty days
 DEFAULT_TICKET, LONGEST_TICKET = 60, 86_400  # seconds: a minute, a day
-# What ``moment`` reads, but for days that no calendar has.
-_DAY = r"(19|20)[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-[012][0-9])"
-_TIME = r"[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?([Zz]|[-+ ]([01][0-9]|2[0-3]):[0-5][0-9])?"
-MOMENT = rf"[0-9]{{1,6}}[smhd]|{_DAY}({_TIME})?"
-_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 # Claims that the service itself sets or checks: no field can be mapped to one of them.
 TIME_CLAIMS = ("exp", "nbf", "iat")
 # Claims that say for whom a token is meant and which one it is (RFC 7519 section 4.1).
@@ -67,27 +61,6 @@ def page_size(value: object) -> int:
     if type(value) is not int or not 1 <= value <= 1000:
         raise RuleError("must be a whole number from 1 to 1000")
     return value
-
-
-def moment(text: str, now: float) -> float:
-    """Seconds since 1970 of a time (RFC 3339), a day (UTC), or how long ago it was: ``90m``, ``24h``, ``7d``."""
-    try:
-        if not re.fullmatch(MOMENT, text):
-            raise ValueError(text)
-        if text[-1] in _SPANS:
-            return now - int(text[:-1]) * _SPANS[text[-1]]
-        # A plus sign in a query string that was not written as %2B has become a space.
-        day, time = text[:10], text[10:].upper().replace(" ", "T", 1).replace(" ", "+")
-        found = dt.datetime.fromisoformat(day + re.sub(r"(?<=\.[0-9]{6})[0-9]+", "", time))
-        return (found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)).timestamp()
-    except ValueError:
-        raise RuleError("must be a time such as 2026-11-21T09:30:00Z, a day, or how long ago: 90m, 24h, 7d") from None
-
-
-def moment_text(text: str) -> str:
-    """What ``moment`` reads, once it is known what time it is."""
-    moment(text, 0)
-    return text
 
 
 def next_path(text: str) -> str:

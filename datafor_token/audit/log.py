@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any, Protocol
 
-from datafor_token.applications.rules import moment
 from datafor_token.audit.events import Event, Kind, Origin
 from datafor_token.audit.reader import Place, newest_first
 from datafor_token.audit.repeats import Refusal, Repeated, Repeats
@@ -25,6 +24,7 @@ from datafor_token.audit.writer import AuditLog
 from datafor_token.errors import AuditUnavailable, InvalidInput, MaybeStored, StoreUnavailable
 from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
+from datafor_token.validation.times import moment
 
 log = logging.getLogger(__name__)
 

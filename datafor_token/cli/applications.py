@@ -26,9 +26,9 @@ from datafor_token.cli.output import (
 from datafor_token.crypto.keys import ALGORITHMS, is_shared, new_secret
 from datafor_token.errors import Conflict, NotFound, RecordDamaged
 from datafor_token.operations import declared
+from datafor_token.printable import printable_json, printable_toml
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import RotateSchema, UpdateSchema
-from datafor_token.validation.printable import printable_json, printable_toml
 from datafor_token.web.services import services
 
 application = Commands("application", help="Look after applications. Example: flask application apply applications/")

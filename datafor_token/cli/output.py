@@ -21,8 +21,8 @@ from datafor_token.errors import (
     StoreNotReady,
     StoreUnavailable,
 )
+from datafor_token.printable import printable, printable_json
 from datafor_token.validation import utf8
-from datafor_token.validation.printable import printable, printable_json
 from datafor_token.web.services import Beginning, open_services
 
 REFUSED, UNAVAILABLE = 1, 3

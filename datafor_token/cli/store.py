@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 import click
 
 from datafor_token.applications import record as applications
-from datafor_token.applications.sealing import Sealer
+from datafor_token.applications.record import Sealer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.cli.database import init, migrate
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_option

@@ -17,8 +17,7 @@ from datafor_token.errors import Forbidden, NotFound, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.identifiers import is_unkeyed
-from datafor_token.tokens.signin import SignIn
-from datafor_token.tokens.verdicts import Verdict
+from datafor_token.tokens.signin import SignIn, Verdict
 from datafor_token.tokens.verifier import Vouched
 from datafor_token.users.sessions import Sessions, derived_cookie, name_of, seal
 from datafor_token.users.users import User

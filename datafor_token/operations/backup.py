@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from datafor_token.applications import record as applications
-from datafor_token.applications.sealing import Sealer
+from datafor_token.applications.record import Sealer
 from datafor_token.crypto.at_rest import COLLECTION as INSTANCE
 from datafor_token.crypto.at_rest import FORMER, Secrecy
 from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable

@@ -15,7 +15,7 @@ from datafor_token.crypto.keys import verification_key
 from datafor_token.errors import RuleError
 from datafor_token.requests.fields import CallSchema, Flag, Names, Seconds, Structure, Text
 from datafor_token.requests.forms import Body
-from datafor_token.validation import names
+from datafor_token.validation import names, times
 
 # What answers carry beside an application's own fields, so that a listed one can be sent back whole.
 _IGNORED_ON_UPDATE = (
@@ -205,10 +205,10 @@ def event_kind(text: str) -> str:
 
 
 class AuditSchema(CallSchema):
-    """``token/audit``: which events; times as ``rules.moment`` reads them, ``page`` from an answer's ``next``."""
+    """``token/audit``: which events; times as ``times.moment`` reads them, ``page`` from an answer's ``next``."""
 
-    since = Text(rules.moment_text, says="from then on: a time (RFC 3339), a day, or how long ago: 90m, 24h, 7d")
-    until = Text(rules.moment_text, says="before then, in the same words")
+    since = Text(times.moment_text, says="from then on: a time (RFC 3339), a day, or how long ago: 90m, 24h, 7d")
+    until = Text(times.moment_text, says="before then, in the same words")
     event = Text(event_kind, says="one kind of event")
     user = Text(names.user_name, says="who did it, or to whom it was done")
     application = Text(names.application_name, says="what it was about")

@@ -44,8 +44,8 @@ def open_store(
             raise StoreNotReady(f"there is no record of this service in {settings.data_dir}: {_WHAT_TO_DO}")
         return FileStore(settings.data_dir, collections, settings.lock_timeout, waited=waited)
     database = _database(settings)
-    from datafor_token.store.sql import schema
-    from datafor_token.store.sql import store as sql
+    from datafor_token.store.sql import schema  # noqa: PLC0415 - as in _database
+    from datafor_token.store.sql import store as sql  # noqa: PLC0415 - as in _database
 
     schema.check(database)
     # What each node has for itself: the audit log, the counts of failed passwords.
@@ -83,7 +83,7 @@ def make_tables(settings: Settings) -> bool:
     Raises as ``open_store`` does.
     """
     database = _database(settings)
-    from datafor_token.store.sql import schema
+    from datafor_token.store.sql import schema  # noqa: PLC0415 - as in _database
 
     return schema.make(database)
 

@@ -3,15 +3,18 @@
 import binascii
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from datafor_token.applications.record import Application, FieldMap
+from datafor_token.applications.registry import Registry
 from datafor_token.applications.rules import TIME_CLAIMS
+from datafor_token.audit.events import Event, Kind
+from datafor_token.audit.log import Audit
 from datafor_token.crypto.damaged_secrets import fitting_repair
 from datafor_token.crypto.keys import Key, is_shared, signing_key
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
-from datafor_token.tokens.identifiers import digest
+from datafor_token.tokens.identifiers import Identifiers, digest, short
 from datafor_token.validation.names import user_name
 from datafor_token.validation.strict_json import compact
 
@@ -122,3 +125,23 @@ def _base64url(data: bytes) -> bytes:
 
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+class Issuing:
+    """Issues tokens of the registered applications. ``clock`` answers seconds since 1970."""
+
+    def __init__(self, registry: Registry, audit: Audit, clock: Callable[[], float], identifiers: Identifiers) -> None:
+        self._registry = registry
+        self._identifiers = identifiers
+        self._audit = audit
+        self._clock = clock
+
+    def issue(self, kind: Kind, application: Application, private_key: str | None, claims: Mapping[str, Any]) -> str:
+        """A token with these claims (see ``issuer.claims_for``); raises what ``issuer.issue`` raises."""
+        issued = issue(application, private_key, claims, self._clock())
+        if issued.with_previous:
+            self._registry.note_previous_use(application)
+        username = claims[application.fieldmap.username]
+        token = short(self._identifiers.present(issued.digest))
+        self._audit.note(Event(kind=kind, application=application.name, user=username, token=token))
+        return issued.token

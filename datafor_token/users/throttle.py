@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datafor_token.errors import StoreUnavailable, TooManyAttempts
-from datafor_token.users.counts import Counts, FileCounts, MemoryCounts
-from datafor_token.users.shared_counts import SharedCounts
+from datafor_token.users.counts import Counts, FileCounts, MemoryCounts, SharedCounts
 from datafor_token.validation import addresses, logs
 from datafor_token.validation.names import fold
 

@@ -17,7 +17,7 @@ from datafor_token.applications.record import Application
 from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
 from datafor_token.gate import forwarded
-from datafor_token.tokens.verdicts import Verdict
+from datafor_token.tokens.signin import Verdict
 from datafor_token.users.users import ADMINISTRATOR, User
 from datafor_token.web import cookies
 from datafor_token.web.services import notes, present_request, services

@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import logging
+import os
+import pwd
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -10,11 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from flask import Flask, Request
+from flask import Flask, Request, has_request_context
 from flask.ctx import AppContext, RequestContext
 from flask.globals import app_ctx, request_ctx
 
 from datafor_token.applications.registry import Registry
+from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.at_rest import Secrecy
 from datafor_token.errors import StartError, StoreUnavailable
@@ -23,7 +26,7 @@ from datafor_token.metrics.counters import Metrics
 from datafor_token.operations.readiness import Readiness
 from datafor_token.settings import Settings, load_settings, table
 from datafor_token.store.base import Store
-from datafor_token.tokens.issuing import Issuing
+from datafor_token.tokens.issuer import Issuing
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users.accounts import Accounts
@@ -163,3 +166,22 @@ def present_request() -> Request:
 def notes() -> dict[str, Any]:
     """The members of ``flask.g``: what was noted of the request, for the views and for the logs."""
     return vars(_app.get().g)
+
+
+def origin() -> Origin:
+    """Who is acting, for the audit log: whoever sent the request, or who runs a command or starts the service."""
+    if has_request_context():
+        noted = notes()
+        return Origin(noted.get("user"), noted.get("way"), present_request().remote_addr, noted.get("request_id"))
+    return Origin(_system_user(), "command", None, None)
+
+
+def _system_user() -> str:
+    """Who gave a command, as far as the system tells."""
+    user = os.geteuid()
+    if user == 0 and os.environ.get("SUDO_USER"):
+        return os.environ["SUDO_USER"]
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid {user}"

@@ -27,7 +27,7 @@ from datafor_token.errors import (
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import Admitted
 from datafor_token.requests.schemas import LeaveSchema, LinkSchema, NextSchema
-from datafor_token.tokens.verdicts import Verdict
+from datafor_token.tokens.signin import Verdict
 from datafor_token.validation import logs
 from datafor_token.validation.names import display_text, fold
 from datafor_token.web import cookies

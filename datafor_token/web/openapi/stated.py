@@ -11,7 +11,7 @@ from datafor_token.applications import rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import ALGORITHMS
 from datafor_token.requests import schemas
-from datafor_token.validation import names
+from datafor_token.validation import names, times
 
 _TEXT = {"type": "string"}
 _SOME_TEXT = {"type": "string", "minLength": 1}
@@ -87,7 +87,7 @@ STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.application_names: {"type": "array", "items": _APPLICATION},
     rules.initial_password: _PASSWORD,
     rules.new_password: {**_PASSWORD, "minLength": 1},
-    rules.moment_text: {"type": "string", "pattern": f"^({rules.MOMENT})$"},
+    times.moment_text: {"type": "string", "pattern": f"^({times.MOMENT})$"},
     rules.page_size: {"type": "integer", "minimum": 1, "maximum": 1000},
     schemas.event_kind: {"type": "string", "enum": list(Kind)},
     rules.next_path: {
