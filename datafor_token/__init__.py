@@ -32,7 +32,7 @@ from datafor_token.store.metered import Metered
 from datafor_token.store.opening import is_new, open_store, place_of
 from datafor_token.tokens import revocations
 from datafor_token.tokens.identifiers import Identifiers
-from datafor_token.tokens.issuer import Issuing
+from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users import sessions, users
 from datafor_token.users.accounts import Accounts
@@ -221,7 +221,7 @@ def _assemble(
         metrics=metrics,
         store=opened,
         registry=registry,
-        issuing=Issuing(registry, trail, clock, named),
+        issuer=Issuer(registry, trail, clock, named),
         secrecy=keys,
         audit=trail,
         readiness=Readiness(store, trail, clock),

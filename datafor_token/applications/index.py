@@ -34,7 +34,7 @@ class Entry:
     key: Key = dataclasses.field(repr=False)
     previous: Key | None = dataclasses.field(repr=False)
     previous_until: int
-    complaints: tuple[str, ...] = ()  # see ``Application.complaints``
+    rule_violations: tuple[str, ...] = ()  # see ``Application.rule_violations``
 
     @classmethod
     def of(cls, application: Application) -> "Entry":
@@ -50,7 +50,7 @@ class Entry:
             key=application.key,
             previous=application.previous_key,
             previous_until=0 if application.previous is None else application.previous.until,
-            complaints=tuple(application.complaints.values()),
+            rule_violations=tuple(application.rule_violations.values()),
         )
 
     def in_grace(self, now: float) -> bool:

@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token.applications.record import MASK, RULES, Application, Previous, faults_of_new_values
+from datafor_token.applications.record import MASK, RULES, Application, Previous, errors_in_new_values
 from datafor_token.crypto import vetting
 from datafor_token.crypto.damaged_secrets import repaired
 from datafor_token.crypto.keys import is_same, is_shared, verification_key
@@ -86,7 +86,7 @@ def _time(milliseconds: int) -> str:
 
 
 def _check_new_values(values: Mapping[str, Any], stored: Application | None) -> None:
-    faults = faults_of_new_values(values, stored)
+    faults = errors_in_new_values(values, stored)
     if faults:
         raise InvalidInput(faults)
 

@@ -131,7 +131,7 @@ class Application:
         """Whether the application was disabled, or deleted and made anew, since ``moment`` (seconds since 1970)."""
         return max(self.created_date, self.disabled_date) > moment * 1000
 
-    def to_answer(self, now: float) -> dict[str, Any]:
+    def to_response(self, now: float) -> dict[str, Any]:
         """The fields as calls answer them: secrets masked, ``previous`` while its grace time runs."""
         if self.previous and self.previous_secret(now) is not None:
             return {**self._answer, "previous": {"until": self.previous.until, "lastUsed": self.previous.last_used}}
@@ -146,11 +146,11 @@ class Application:
         return {**known, "fieldmap": dataclasses.replace(self.fieldmap, extra={}).to_document()}
 
     @functools.cached_property
-    def complaints(self) -> Mapping[str, str]:
+    def rule_violations(self) -> Mapping[str, str]:
         """By field, a sentence on each stored value that breaks a rule for new values; it continues to work."""
         return {
             field: f"{sentences[0]}; the stored value continues to work"
-            for field, sentences in faults_of_new_values(vars(self)).items()
+            for field, sentences in errors_in_new_values(vars(self)).items()
         }
 
     @classmethod
@@ -204,7 +204,7 @@ def check_different_claims(fieldmap: FieldMap) -> None:
         raise RuleError("must map username, name and email to three different claims")
 
 
-def faults_of_new_values(values: Mapping[str, Any], stored: Application | None = None) -> dict[str, list[str]]:
+def errors_in_new_values(values: Mapping[str, Any], stored: Application | None = None) -> dict[str, list[str]]:
     """By field, the sentences on values that break a rule for new values.
 
     ``values`` are members of an application, as far as they are known. What is the same in ``stored`` is not new: a

@@ -19,7 +19,7 @@ from datafor_token.crypto.strength import weakness
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable
 from datafor_token.settings import Settings
 from datafor_token.store.base import Document, Store
-from datafor_token.store.cache import Index, Kept
+from datafor_token.store.cache import RecordCache, RecordIndex
 from datafor_token.validation import logs
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ class Registry:
         self._store = store
         self._audit = audit
         self._sealer = Sealer(secrecy)
-        self._kept = Kept(store, COLLECTION, self._sealer.opened)
-        self._index = Index(store, COLLECTION, self._entry)
+        self._kept = RecordCache(store, COLLECTION, self._sealer.opened)
+        self._index = RecordIndex(store, COLLECTION, self._entry)
         self._complained: set[tuple[str, str]] = set()
         self._listing: tuple[object, Listing] | None = None
         self._clock = clock
@@ -85,7 +85,7 @@ class Registry:
     def all(self, *, thorough: bool = True) -> Listing:
         """What is kept of every application; one that cannot be read is named and stops no other.
 
-        ``thorough`` is as ``Index.all`` has it. It is the same object for as long as nothing changed.
+        ``thorough`` is as ``RecordIndex.all`` has it. It is the same object for as long as nothing changed.
         """
         found = self._index.all(thorough=thorough)
         kept = self._listing
@@ -209,7 +209,7 @@ class Registry:
 
         def change(document: Document | None) -> Document:
             stored = self._found(document)
-            application = merged(stored, build(stored.to_answer(self._clock())), "", int(self._clock() * 1000))
+            application = merged(stored, build(stored.to_response(self._clock())), "", int(self._clock() * 1000))
             found = self._warnings(application, stored)
             record(_saved(stored, application))
             warnings[:] = _logged(application.name, found)
@@ -236,7 +236,7 @@ class Registry:
     def _entry(self, document: Document) -> Entry:
         """Return the entry of a record; rules that it breaks although it is stored are logged once."""
         entry = Entry.of(self._sealer.opened(document))
-        for complaint in entry.complaints:
+        for complaint in entry.rule_violations:
             if (entry.name, complaint) not in self._complained:
                 self._complained.add((entry.name, complaint))
                 log.warning(logs.event(event="stored value breaks a rule", application=entry.name, reason=complaint))
@@ -264,7 +264,7 @@ class Registry:
             # Not refused: applications that have one must go on.
             *([] if short is None else [("short initial password", short)]),
             # Logged when the record was read. The same fault of a secret makes it weak.
-            *(("", text) for field, text in application.complaints.items() if field != "secret" or weak is None),
+            *(("", text) for field, text in application.rule_violations.items() if field != "secret" or weak is None),
         ]
 
     def short_password(self, application: Application) -> str | None:

@@ -2,7 +2,7 @@
 
 A change of the store is recorded before it is made, and refused where it cannot be recorded; when the
 store then fails, a second line with an ``outcome`` says so. So no change is without its line, whatever
-breaks. Issuing and checking go on without a line; that is logged and counted.
+breaks. Issuer and checking go on without a line; that is logged and counted.
 No event holds a secret, a password or a token: a token appears by its keyed identifier (``identifiers``).
 """
 
@@ -24,7 +24,7 @@ from datafor_token.audit.writer import AuditLog
 from datafor_token.errors import AuditUnavailable, InvalidInput, MaybeStored, StoreUnavailable
 from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
-from datafor_token.validation.times import moment
+from datafor_token.validation.times import parse_time
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Filter:
         """What ``schemas.AuditSchema`` makes of a request; ``now`` is in seconds since 1970."""
         known = {field.name for field in dataclasses.fields(cls)}
         members = {name: value for name, value in wanted.items() if name in known}
-        members |= {name: moment(members[name], now) for name in ("since", "until") if name in members}
+        members |= {name: parse_time(members[name], now) for name in ("since", "until") if name in members}
         return cls(**members)
 
 
@@ -91,7 +91,7 @@ class Audit:
         self._key = key
         self._repeats = Repeats(clock, self._record_repeated)
 
-    def note(self, event: Event, outcome: str | None = None) -> bool:
+    def record(self, event: Event, outcome: str | None = None) -> bool:
         """Record what changes nothing in the store; what cannot be recorded is logged and counted.
 
         Returns False for a refusal that was only counted: the same was refused a moment ago (see ``repeats``).
@@ -115,9 +115,9 @@ class Audit:
 
     def _record_repeated(self, repeated: Sequence[Repeated]) -> None:
         for one in repeated:
-            kind, first = one.refusal, logs.moment(one.first)
+            kind, first = one.refusal, logs.timestamp(one.first)
             line = (
-                f'{{"time":"{logs.moment(one.last)}","event":"{kind.event}","actor":null,"way":{_text(kind.way)}'
+                f'{{"time":"{logs.timestamp(one.last)}","event":"{kind.event}","actor":null,"way":{_text(kind.way)}'
                 f',"address":{_text(kind.client or None)},"request_id":null,"target":{{{kind.target}}}'
                 f'{_member("reason", kind.reason)},"count":{one.count},"first":"{first}"}}\n'
             )
@@ -151,7 +151,7 @@ class Audit:
         except BaseException as error:
             outcome = "may or may not have been stored" if isinstance(error, MaybeStored) else "not stored"
             for event in events if not isinstance(error, AuditUnavailable) else ():
-                self.note(event, outcome)
+                self.record(event, outcome)
             raise
 
     def writable(self) -> bool:
@@ -201,7 +201,7 @@ class Audit:
         fields = "" if event.fields is None else f',"fields":{json.dumps(list(event.fields))}'
         # Put together here: an encoder for any object costs more than all the rest of a line.
         return (
-            f'{{"time":"{logs.moment(self._clock())}","event":"{event.kind}"'
+            f'{{"time":"{logs.timestamp(self._clock())}","event":"{event.kind}"'
             f',"actor":{_text(origin.actor)},"way":{_text(origin.way)},"address":{_text(origin.address)}'
             f',"request_id":{_text(origin.request_id)},"target":{{{target}}}{fields}'
             f"{_member('reason', event.reason)}{_member('outcome', outcome)}}}\n"

@@ -67,7 +67,7 @@ def _changed(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fields(one: Application) -> dict[str, Any]:
-    return one.to_answer(services().clock())
+    return one.to_response(services().clock())
 
 
 @application.command("list")

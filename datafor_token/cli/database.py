@@ -14,7 +14,7 @@ from datafor_token.settings import check_store
 from datafor_token.store.base import Store
 from datafor_token.store.files.disk import make_folder, outage
 from datafor_token.store.opening import FILE, instead, make_tables, open_store
-from datafor_token.web.services import Beginning, open_services, present_settings, services
+from datafor_token.web.services import Beginning, current_settings, open_services, services
 
 _MANY = 1000  # records, above which progress is shown
 _MOST_NAMED = 20
@@ -27,7 +27,7 @@ def init() -> None:
 
     Example: flask store init
     """
-    settings = present_settings()
+    settings = current_settings()
     if settings.store == FILE:
         echo("STORE is file: there is nothing to make")
         return
@@ -48,7 +48,7 @@ def migrate(to: str) -> None:
     if to == FILE:
         # It is the target here, which need not exist.
         with outage("make the data folder"):
-            make_folder(present_settings().data_dir)
+            make_folder(current_settings().data_dir)
     store = open_services(Beginning.COMMAND).store
     faults = migration.damaged(store, services().store.collections)
     if faults:

@@ -4,7 +4,7 @@ import os
 
 from datafor_token.cli.output import Commands, echo, json_option, show
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, may_be_shown, table
-from datafor_token.web.services import present_settings
+from datafor_token.web.services import current_settings
 
 settings = Commands("settings", help="Look at the settings. Example: flask settings show")
 _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
@@ -17,7 +17,7 @@ def show_settings(*, as_json: bool) -> None:
 
     Example: flask settings show
     """
-    present = present_settings()
+    present = current_settings()
     rows = [
         {
             "name": field.name.upper(),
@@ -43,6 +43,6 @@ def check() -> None:
     Example: flask settings check
     """
     # Loading them names every fault and ends the command.
-    folder = present_settings().config_dir
+    folder = current_settings().config_dir
     bind_address(os.environ)
     echo(f"The settings of {folder} are in order{'' if folder.is_dir() else ': it does not exist, all are defaults'}")

@@ -27,7 +27,7 @@ from datafor_token.store.files.disk import outage
 from datafor_token.store.files.store import FileStore
 from datafor_token.store.opening import FILE, has_records
 from datafor_token.users import users
-from datafor_token.web.services import Beginning, open_services, present_settings, services
+from datafor_token.web.services import Beginning, current_settings, open_services, services
 
 store = Commands("store", help="Look after the stored records. Example: flask store check")
 
@@ -108,7 +108,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
 
     Example: flask store restore /backup/datafor_token.gz --dry-run
     """
-    settings = present_settings()
+    settings = current_settings()
     if settings.store != FILE:
         _refuse_database("put its own backup back with `pg_restore`")
     # Before anything is created: what the backup's key does not open must not leave a store with another key.
@@ -191,7 +191,7 @@ def rekey() -> None:
         echo(f"Nothing was changed: these records cannot be read: {', '.join(listing.damaged)}", err=True)
         sys.exit(1)
     try:
-        services().audit.note(Event(kind=Kind.STORE_REKEYED))
+        services().audit.record(Event(kind=Kind.STORE_REKEYED))
         for application in listing.entries:
             try:
                 services().registry.reseal(application.name)
@@ -242,10 +242,10 @@ def _check_rows(*, repair: bool) -> None:
 
 def _print_complaints() -> None:
     """Name stored values that break a rule of this version; they continue to work, and nothing is damaged."""
-    found = [(f"application {one.name}", one.complaints) for one in services().registry.all().entries]
-    found += [(f"user {one.name}", tuple(one.complaints)) for one in services().accounts.all()[0]]
-    for where, complaints in found:
-        for complaint in complaints:
+    found = [(f"application {one.name}", one.rule_violations) for one in services().registry.all().entries]
+    found += [(f"user {one.name}", tuple(one.rule_violations)) for one in services().accounts.all()[0]]
+    for where, rule_violations in found:
+        for complaint in rule_violations:
             echo(f"note: {where}: {complaint}")
 
 

@@ -43,7 +43,7 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
     found = services().registry.get(wanted["name"])
     name = issuer.user_in(wanted["username"], wanted["payload"], wanted["username"])
     about = issuer.claims_for(found.fieldmap, name, wanted["payload"])
-    echo(services().issuing.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), about))
+    echo(services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), about))
 
 
 @token.command("explain")
@@ -57,7 +57,7 @@ def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
     """
     application = services().registry.get(name) if name else None
     verdict = services().signin.explain(read_token(text), application)
-    answer = verdict.to_answer()
+    answer = verdict.to_response()
     if as_json:
         show_one(answer, as_json=True)
     else:

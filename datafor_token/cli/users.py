@@ -56,7 +56,7 @@ def list_all(*, as_json: bool) -> None:
     Example: flask user list --json
     """
     users, damaged = services().accounts.all()
-    show([one.to_answer() for one in users], as_json=as_json)
+    show([one.to_response() for one in users], as_json=as_json)
     name_damaged(damaged)
 
 
@@ -68,7 +68,7 @@ def show_user(name: str, *, as_json: bool) -> None:
 
     Example: flask user show lena
     """
-    show_one(services().accounts.get(name).to_answer(), as_json=as_json)
+    show_one(services().accounts.get(name).to_response(), as_json=as_json)
 
 
 @user.command("passwd")

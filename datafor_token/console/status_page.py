@@ -33,7 +33,7 @@ class Store:
     applications: int | None = None
     users: int | None = None
     damaged: int | None = None
-    complaints: Sequence[Complaint] = ()
+    rule_violations: Sequence[Complaint] = ()
 
 
 @blueprint.get("/status")
@@ -64,9 +64,13 @@ def _store() -> Store:
         applications=len(listing.entries),
         users=len(users),
         damaged=len(listing.damaged) + len(damaged),
-        complaints=[
-            *(Complaint("application", one.name, sentence) for one in listing.entries for sentence in one.complaints),
-            *(Complaint("user", one.name, sentence) for one in users for sentence in one.complaints),
+        rule_violations=[
+            *(
+                Complaint("application", one.name, sentence)
+                for one in listing.entries
+                for sentence in one.rule_violations
+            ),
+            *(Complaint("user", one.name, sentence) for one in users for sentence in one.rule_violations),
         ],
     )
 

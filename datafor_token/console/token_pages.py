@@ -69,7 +69,7 @@ def try_it_now() -> ResponseReturnValue:
         target = _next(typed["next"])
         wanted = application_form.read(_generate, sent)
         application, claims = whom_to_vouch_for(wanted, guard.caller().user.name)
-        token = services().issuing.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
+        token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     except InvalidInput as error:
         form.errors = application_form.beside_fields(error, {"algorithm": "HS256"})
         return _try(form, status=400)

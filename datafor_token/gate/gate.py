@@ -17,7 +17,7 @@ from datafor_token.errors import Forbidden, NotFound, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.identifiers import is_unkeyed
-from datafor_token.tokens.signin import SignIn, Verdict
+from datafor_token.tokens.signin import SignIn, Verification
 from datafor_token.tokens.verifier import Vouched
 from datafor_token.users.sessions import Sessions, derived_cookie, name_of, seal
 from datafor_token.users.users import User
@@ -60,7 +60,7 @@ class Gate:
         self._key = key
         self._sweeper = Sweeper(store, TICKETS, clock, self._is_over)
 
-    def open(self, verdict: Verdict, *, anew: bool) -> str | None:
+    def open(self, verdict: Verification, *, anew: bool) -> str | None:
         """Return the cookie of the session for an accepted token.
 
         All who present the same token share one session: it is opened once, and nothing is written again.
@@ -103,7 +103,7 @@ class Gate:
 
     def make_ticket(self, application: Application, claims: Mapping[str, Any], next_path: str, ttl: int) -> str:
         """A random text that signs in once, within ``ttl`` seconds, whom ``claims`` name. Only its SHA-256 is kept."""
-        # Kept apart from the claims: the field map may be another one when the ticket is used.
+        # RecordCache apart from the claims: the field map may be another one when the ticket is used.
         username = claims[application.fieldmap.username]
         if not application.enable:
             raise Forbidden(f"application {application.name} is not enabled")
@@ -150,7 +150,7 @@ class Gate:
         """Remove the tickets that nobody redeemed in time."""
         self._sweeper.sweep()
 
-    def _spend(self, name: str, verdict: Verdict) -> str:
+    def _spend(self, name: str, verdict: Verification) -> str:
         """The cookie that a ticket becomes; ``_Redeemed`` where another one was faster."""
         if verdict.user is None or verdict.vouched is None:
             raise ValueError("only an accepted ticket opens a session")

@@ -104,7 +104,7 @@ def apply(registry: Registry, steps: Sequence[Step], creator: str) -> None:
 
 def declaration(application: Application, now: float, *, with_secrets: bool) -> dict[str, Any]:
     """An application as a file declares it; public keys always, secrets only when asked for."""
-    answer = {name: value for name, value in application.to_answer(now).items() if name not in _BOOKKEEPING}
+    answer = {name: value for name, value in application.to_response(now).items() if name not in _BOOKKEEPING}
     for field in _SECRETS:
         shown = with_secrets or (field == "secret" and not is_shared(application.algorithm))
         if shown and getattr(application, field):

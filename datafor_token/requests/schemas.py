@@ -96,7 +96,7 @@ class UpdateSchema(CallSchema):
         known = {name: value for name, value in valid.items() if value != MASK and not isinstance(value, dict)}
         return {
             field: [sentence.removeprefix(f"{field} ") for sentence in sentences]
-            for field, sentences in record.faults_of_new_values(known).items()
+            for field, sentences in record.errors_in_new_values(known).items()
         }
 
 
@@ -205,10 +205,10 @@ def event_kind(text: str) -> str:
 
 
 class AuditSchema(CallSchema):
-    """``token/audit``: which events; times as ``times.moment`` reads them, ``page`` from an answer's ``next``."""
+    """``token/audit``: which events; times as ``times.parse_time`` reads them, ``page`` from an answer's ``next``."""
 
-    since = Text(times.moment_text, says="from then on: a time (RFC 3339), a day, or how long ago: 90m, 24h, 7d")
-    until = Text(times.moment_text, says="before then, in the same words")
+    since = Text(times.check_time, says="from then on: a time (RFC 3339), a day, or how long ago: 90m, 24h, 7d")
+    until = Text(times.check_time, says="before then, in the same words")
     event = Text(event_kind, says="one kind of event")
     user = Text(names.user_name, says="who did it, or to whom it was done")
     application = Text(names.application_name, says="what it was about")

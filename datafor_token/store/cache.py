@@ -24,7 +24,7 @@ _MANY = 5000
 _TURNS, _TURN = 12, 0.005  # seconds
 
 
-class Kept(Generic[T]):
+class RecordCache(Generic[T]):
     """What ``make`` makes of a document, of those asked for last; it raises ``RecordDamaged`` for what is none.
 
     Raises ``StoreUnavailable`` in an outage, as the store does.
@@ -58,10 +58,10 @@ class Kept(Generic[T]):
         return made
 
 
-class Index(Generic[T]):
+class RecordIndex(Generic[T]):
     """What ``make`` makes of each document of a collection, of however many: let it be small.
 
-    ``make`` and errors are as in ``Kept``.
+    ``make`` and errors are as in ``RecordCache``.
     """
 
     def __init__(self, store: Store, collection: str, make: Callable[[Document], T]) -> None:

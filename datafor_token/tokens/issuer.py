@@ -127,7 +127,7 @@ def _base64url(data: bytes) -> bytes:
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
-class Issuing:
+class Issuer:
     """Issues tokens of the registered applications. ``clock`` answers seconds since 1970."""
 
     def __init__(self, registry: Registry, audit: Audit, clock: Callable[[], float], identifiers: Identifiers) -> None:
@@ -143,5 +143,5 @@ class Issuing:
             self._registry.note_previous_use(application)
         username = claims[application.fieldmap.username]
         token = short(self._identifiers.present(issued.digest))
-        self._audit.note(Event(kind=kind, application=application.name, user=username, token=token))
+        self._audit.record(Event(kind=kind, application=application.name, user=username, token=token))
         return issued.token

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _FEW = 100  # applications: a look at each of so many takes a third of a millisecond
 
 
-class Verdict(NamedTuple):
+class Verification(NamedTuple):
     """What became of a token. ``reason`` is ``None`` when it is accepted, else one of contract section 7.
 
     ``application`` accepts it, or came furthest; ``username`` is whom it names, as far as that was asked;
@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
     remembered: bool = False  # it was accepted before
     identifier: str | None = None  # the token's, where an application's key signed it
 
-    def to_answer(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """The judgement step by step, as ``explain`` answers it."""
         return {
             "accepted": self.reason is None,
@@ -53,23 +53,23 @@ class Verdict(NamedTuple):
 
 def unexpected_algorithm(
     token: Token, entries: Sequence[Entry], steps: list[Step], only: Application | None, near_miss: str | None
-) -> Verdict:
+) -> Verification:
     """No application expects the token's algorithm; ``only`` is the application where just one was asked."""
     expected = shown([f"{one.name} expects {one.algorithm}" for one in entries], "; ")
     detail = f"{expected or 'there is no application'}, the token says {token.algorithm[:16]}"
     if near_miss is not None:
         detail = f"{detail}; {near_miss}"
-    return Verdict("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
+    return Verification("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
 
 
 def unknown_signature(
     fitting: Sequence[Entry], steps: list[Step], only: Application | None, near_miss: str | None
-) -> Verdict:
+) -> Verification:
     """None of those that expect the algorithm has the secret that signed the token; ``only`` is the one of just one."""
     names = shown([entry.name for entry in fitting])
     algorithm = Step("algorithm", ok=True, detail=f"expected by {names}")
     detail = f"not signed with the secret of {names}: {near_miss or _NO_NEAR_MISS}"
-    return Verdict("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)
+    return Verification("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)
 
 
 _NO_NEAR_MISS = "it was changed, or the token is another's"
@@ -102,7 +102,7 @@ class SignIn:
         self._clock = clock
         self._settings = settings
 
-    def by_token(self, text: str, token_name: str | None = None) -> Verdict:
+    def by_token(self, text: str, token_name: str | None = None) -> Verification:
         """Sign in: an unknown user is made where the application says so.
 
         ``token_name``: by the enabled applications alone whose tokens come under that name.
@@ -145,7 +145,7 @@ class SignIn:
                 if secret is not None and token_name in (None, application.token_name):
                     yield application, secret
 
-    def _accepted(self, text: str, listing: Listing, token_name: str | None) -> Verdict | None:
+    def _accepted(self, text: str, listing: Listing, token_name: str | None) -> Verification | None:
         """The verdict of the first application that accepts the token; ``None`` where why not is to be found out."""
         try:
             token = verifier.read(text)
@@ -158,11 +158,11 @@ class SignIn:
                 return verdict
         return None
 
-    def judged(self, text: str) -> Verdict:
+    def judged(self, text: str) -> Verification:
         """The same judgement without any effect."""
         return self._judge(text, self.registry.all().entries, create=False)
 
-    def explain(self, text: str, application: Application | None) -> Verdict:
+    def explain(self, text: str, application: Application | None) -> Verification:
         """The same for one application, or for all, with near misses of a wrong signature."""
         listing = self.registry.all()
         if application is not None:
@@ -197,7 +197,7 @@ class SignIn:
             return None
         return reasons[0] if reasons else "no application here signed it"
 
-    def shown(self, text: str, verdict: Verdict) -> str:
+    def shown(self, text: str, verdict: Verification) -> str:
         """Return the token's identifier as the audit log shows it, given the verdict on it."""
         if verdict.identifier is None:
             return self.identifiers.of_text(text)
@@ -235,13 +235,13 @@ class SignIn:
 
     def _judge(
         self, text: str, entries: Sequence[Entry], *, create: bool, everyone: Sequence[Entry] | None = None
-    ) -> Verdict:
+    ) -> Verification:
         """The verdict; ``everyone``: those among whose keys an explanation looks for near misses; ``None``: none."""
         explain = everyone is not None
         try:
             token = verifier.read(text, explain=explain)
         except Refused as refused:
-            return Verdict(refused.reason, [refused.step])
+            return Verification(refused.reason, [refused.step])
         steps = [Step("read", ok=True, detail=f"the token can be read; its alg is {token.algorithm[:16]}")]
         fitting = _fitting(token, entries)
         if not fitting:
@@ -264,7 +264,7 @@ class SignIn:
 
     def _of_signer(
         self, token: Token, application: Application, secret: str, before: Sequence[Step], *, create: bool
-    ) -> Verdict:
+    ) -> Verification:
         which = "secret" if secret == application.secret else "previous secret, whose grace time is running"
         steps = [
             *before,
@@ -276,7 +276,7 @@ class SignIn:
         except Refused as refused:
             key = keys.verification_key(application.algorithm, secret)
             identifier = self.identifiers.present(identifiers.digest(token.signing_input, key))
-            return Verdict(refused.reason, [*steps, refused.step], application, identifier=identifier)
+            return Verification(refused.reason, [*steps, refused.step], application, identifier=identifier)
         return self.admit(self._identified(vouched), [*steps, *passed], create=create)
 
     def _identified(self, vouched: Vouched) -> Vouched:
@@ -285,7 +285,7 @@ class SignIn:
 
     def admit(
         self, vouched: Vouched, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
-    ) -> Verdict:
+    ) -> Verification:
         """What becomes of who an application vouches for; ``steps`` are those that led here.
 
         ``create``: whether an unknown user is made where the application says so; ``user``: who was just looked up.
@@ -301,12 +301,12 @@ class SignIn:
             passed.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
             user, last = self._user(vouched, user or self._users.get(vouched.username), create=create)
         except Refused as refused:
-            found = Verdict(refused.reason, [*passed, refused.step], application, username=vouched.username)
+            found = Verification(refused.reason, [*passed, refused.step], application, username=vouched.username)
             return found._replace(identifier=vouched.identifier)
         if create and vouched.by_previous:
             self.registry.note_previous_use(application)
         about = (application, vouched, user, vouched.username)
-        return Verdict(None, [*passed, *last], *about, identifier=vouched.identifier)
+        return Verification(None, [*passed, *last], *about, identifier=vouched.identifier)
 
     def _user(self, vouched: Vouched, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
         """The user that the token names, made where that is meant; a user that is there is never changed."""

@@ -140,7 +140,7 @@ class Accounts:
 
 def _changed(before: User, after: User) -> list[str]:
     """The names of the members that differ, as answers have them where they do: never their values."""
-    old, new = ({**user.to_answer(), "password": user.password} for user in (before, after))
+    old, new = ({**user.to_response(), "password": user.password} for user in (before, after))
     return [name for name in old if old[name] != new[name]]
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document, Store
-from datafor_token.store.cache import Kept
+from datafor_token.store.cache import RecordCache
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.users.users import User, Users
 from datafor_token.validation import logs
@@ -82,7 +82,7 @@ class Sessions:
     ) -> None:
         self._kind = kind
         self._store = store
-        self._kept: Kept[Document] = Kept(store, COLLECTION, lambda document: document)
+        self._kept: RecordCache[Document] = RecordCache(store, COLLECTION, lambda document: document)
         self._users = users
         self._clock = clock
         self._lifetime, self._idle = lifetime_and_idle

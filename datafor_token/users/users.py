@@ -15,7 +15,7 @@ from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts
 from datafor_token.store.base import AlreadyThere, Document, Store
-from datafor_token.store.cache import Kept
+from datafor_token.store.cache import RecordCache
 from datafor_token.store.files.disk import sync
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.throttle import Throttle
@@ -61,7 +61,7 @@ class User:
         return names.groups(self.type, self.roles)
 
     @functools.cached_property
-    def complaints(self) -> Sequence[str]:
+    def rule_violations(self) -> Sequence[str]:
         """Sentences on stored roles that break a rule for new ones."""
         found = []
         for role in self.roles:
@@ -71,7 +71,7 @@ class User:
                 found.append(f"roles {error}; the stored value stays, and the gate leaves it out where it misleads")
         return found[:1]
 
-    def to_answer(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """The members that calls and commands show: never the password."""
         return {
             "username": self.name,
@@ -131,7 +131,7 @@ class Users:
 
     def __init__(self, store: Store, passwords: Passwords, throttle: Throttle, audit: Audit) -> None:
         self._store = store
-        self._kept = Kept(store, COLLECTION, self._read)
+        self._kept = RecordCache(store, COLLECTION, self._read)
         self._complained: set[tuple[str, str]] = set()
         self._audit = audit
         self._passwords = passwords
@@ -140,7 +140,7 @@ class Users:
     def _read(self, document: Document) -> User:
         """Return the user of a record; rules that it breaks although it is stored are logged once."""
         user = User.from_document(document)
-        for complaint in user.complaints:
+        for complaint in user.rule_violations:
             if (user.name, complaint) not in self._complained:
                 self._complained.add((user.name, complaint))
                 log.warning(logs.event(event="stored value breaks a rule", user=user.name, reason=complaint))
@@ -169,15 +169,15 @@ class Users:
             right = self._is_right(stored, password, name, address)
         except (TooManyAttempts, Overloaded) as error:
             reason = "throttled" if isinstance(error, TooManyAttempts) else "overloaded"
-            self._audit.note(_refusal(reason, user, name))
+            self._audit.record(_refusal(reason, user, name))
             # Guesses that cost no hash come in again at once, and took 0.8 of the requests of those signed in.
             blocking.slow_down(_PAUSE)
             raise
         if user is None or not right:
-            self._audit.note(_refusal(_why_not(user), user, name))
+            self._audit.record(_refusal(_why_not(user), user, name))
             return None
         if not opens:
-            self._audit.note(Event(kind=Kind.SIGN_IN, user=user.name))
+            self._audit.record(Event(kind=Kind.SIGN_IN, user=user.name))
         return user
 
     def _is_right(self, stored: str, password: str, name: str, address: str) -> bool:

@@ -65,7 +65,7 @@ def say(logger: logging.Logger, message: str) -> None:
     handler = _PACKAGE.handlers[0] if len(_PACKAGE.handlers) == 1 else None
     others = logger.handlers or logger.filters or logging.root.handlers
     if type(handler) is LineHandler and not (handler.filters or others):
-        handler.write(f"{moment(time.time())} INFO {logger.name}[{os.getpid()}] {message}\n")
+        handler.write(f"{timestamp(time.time())} INFO {logger.name}[{os.getpid()}] {message}\n")
     else:
         # Without looking for the line of code that said it, which nobody shows.
         logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, message, None, None))
@@ -92,7 +92,7 @@ def shown_path(path: str) -> str:
     return "/".join(name if len(name) <= _LONGEST_NAME else f"({len(name)} characters)" for name in path.split("/"))
 
 
-def moment(now: float) -> str:
+def timestamp(now: float) -> str:
     """A time (seconds since 1970) to the millisecond, in UTC (RFC 3339)."""
     return f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
 
@@ -108,7 +108,7 @@ class SafeFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - the standard library's names
         """The time of the record."""
-        return moment(record.created)
+        return timestamp(record.created)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")

@@ -5,17 +5,17 @@ import re
 
 from datafor_token.errors import RuleError
 
-# What ``moment`` reads, but for days that no calendar has.
+# What ``parse_time`` reads, but for days that no calendar has.
 _DAY = r"(19|20)[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-[012][0-9])"
 _TIME = r"[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?([Zz]|[-+ ]([01][0-9]|2[0-3]):[0-5][0-9])?"
-MOMENT = rf"[0-9]{{1,6}}[smhd]|{_DAY}({_TIME})?"
+TIME_PATTERN = rf"[0-9]{{1,6}}[smhd]|{_DAY}({_TIME})?"
 _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 
 
-def moment(text: str, now: float) -> float:
+def parse_time(text: str, now: float) -> float:
     """Seconds since 1970 of a time (RFC 3339), a day (UTC), or how long ago it was: ``90m``, ``24h``, ``7d``."""
     try:
-        if not re.fullmatch(MOMENT, text):
+        if not re.fullmatch(TIME_PATTERN, text):
             raise ValueError(text)
         if text[-1] in _SPANS:
             return now - int(text[:-1]) * _SPANS[text[-1]]
@@ -27,7 +27,7 @@ def moment(text: str, now: float) -> float:
         raise RuleError("must be a time such as 2026-11-21T09:30:00Z, a day, or how long ago: 90m, 24h, 7d") from None
 
 
-def moment_text(text: str) -> str:
-    """What ``moment`` reads, once it is known what time it is."""
-    moment(text, 0)
+def check_time(text: str) -> str:
+    """What ``parse_time`` reads, once it is known what time it is."""
+    parse_time(text, 0)
     return text

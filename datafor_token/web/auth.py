@@ -17,7 +17,7 @@ from datafor_token.applications.record import Application
 from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
 from datafor_token.gate import forwarded
-from datafor_token.tokens.signin import Verdict
+from datafor_token.tokens.signin import Verification
 from datafor_token.users.users import ADMINISTRATOR, User
 from datafor_token.web import cookies
 from datafor_token.web.services import notes, present_request, services
@@ -41,7 +41,7 @@ class Caller(NamedTuple):
     user: User
     way: Literal["basic", "bearer", "url", "session", "gate"]
     application: Application | None = None
-    verdict: Verdict | None = None
+    verdict: Verification | None = None
     token: str | None = None  # its identifier in the audit log
 
     @property
@@ -174,7 +174,7 @@ def _by_password(credential: str) -> User:
     except (binascii.Error, ValueError):
         colon = ""
     if not colon:
-        services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="malformed"))
+        services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="malformed"))
         raise WrongPassword
     user = services().users.with_password(name, password, client_address())
     if user is None:
@@ -190,12 +190,12 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
     name = verdict.application.name if verdict.application else None
     about = {"application": name, "user": verdict.username, "token": services().signin.shown(token, verdict)}
     if verdict.user is None:
-        is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
+        is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
         # Logged once: of a flood, the audit log has the count.
         reason = f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})"
         raise InvalidToken(reason=reason if is_first else None)
     if not opens:
-        services().audit.note(Event(kind=Kind.SIGN_IN, **about))
+        services().audit.record(Event(kind=Kind.SIGN_IN, **about))
     return Caller(verdict.user, way, verdict.application, verdict, about["token"])
 
 
@@ -226,7 +226,7 @@ def tokens_among(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 def refuse_several_tokens() -> NoReturn:
     """Refuse a URL with more than one credential: none of them is the one that is meant."""
     notes()["way"] = "url"
-    is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
+    is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
     raise InvalidToken(reason="several tokens in one URL" if is_first else None)
 
 

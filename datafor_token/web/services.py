@@ -26,7 +26,7 @@ from datafor_token.metrics.counters import Metrics
 from datafor_token.operations.readiness import Readiness
 from datafor_token.settings import Settings, load_settings, table
 from datafor_token.store.base import Store
-from datafor_token.tokens.issuer import Issuing
+from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users.accounts import Accounts
@@ -57,7 +57,7 @@ class Services:
     metrics: Metrics
     store: Store
     registry: Registry
-    issuing: Issuing
+    issuer: Issuer
     secrecy: Secrecy
     audit: Audit
     readiness: Readiness
@@ -97,7 +97,7 @@ def open_services(beginning: Beginning) -> Services:
     return bundle
 
 
-def present_settings() -> Settings:
+def current_settings() -> Settings:
     """The settings, also where no store is open."""
     extensions = _app.get().app.extensions
     if _NAME in extensions:

@@ -14,7 +14,7 @@ from datafor_token import create_app
 from datafor_token.applications.record import COLLECTION
 from datafor_token.crypto import keys
 from datafor_token.settings import Settings
-from datafor_token.store.cache import Index, Kept
+from datafor_token.store.cache import RecordCache, RecordIndex
 from datafor_token.store.files.store import FileStore
 from datafor_token.tokens import cache, revocations
 from datafor_token.web.services import Services
@@ -203,7 +203,7 @@ def test_a_clock_that_goes_back(caller: Caller, clock: Clock) -> None:
 def test_two_writes_within_a_tick(tmp_path: Path) -> None:
     """What is written right after it was read is seen, though the file system's clock may not tell the difference."""
     store = FileStore(tmp_path, ("users",), 5)
-    kept: Kept[Any] = Kept(store, "users", lambda document: document["value"])
+    kept: RecordCache[Any] = RecordCache(store, "users", lambda document: document["value"])
     path = tmp_path / "users" / "lena.json"
     for value in range(300):
         # In place and of one size: only a clock tells the difference.
@@ -224,7 +224,7 @@ def test_bounds(app: Flask, caller: Caller, tmp_path: Path, monkeypatch: pytest.
     assert len(bundle(app).signin.verified._kept) <= 5
     assert len(bundle(app).revocations._absent) <= 5
     store = FileStore(tmp_path / "kept", (COLLECTION,), 5)
-    kept: Kept[Any] = Kept(store, COLLECTION, lambda document: document, most=5)
+    kept: RecordCache[Any] = RecordCache(store, COLLECTION, lambda document: document, most=5)
     for number in range(20):
         store.put(COLLECTION, {"name": f"a{number}"})
     for number in [*range(20), *range(20)]:
@@ -262,7 +262,7 @@ def test_a_record_that_goes_while_all_are_read(tmp_path: Path, monkeypatch: pyte
     store = FileStore(tmp_path, ("users",), 5)
     for name in ("lena", "otto"):
         store.put("users", {"name": name})
-    index: Index[str] = Index(store, "users", lambda document: str(document["name"]))
+    index: RecordIndex[str] = RecordIndex(store, "users", lambda document: str(document["name"]))
     changes = FileStore.changes
 
     def losing_one(one: FileStore, collection: str, known: Any) -> Any:
@@ -280,7 +280,7 @@ def test_a_record_that_goes_while_all_are_read(tmp_path: Path, monkeypatch: pyte
 def test_what_an_index_does_not_keep_does_not_renew_it(tmp_path: Path) -> None:
     """A write that changes nothing of what an index keeps leaves it the same object; any other one is seen."""
     store = FileStore(tmp_path, ("users",), lock_timeout=30)
-    index: Index[str] = Index(store, "users", lambda document: str(document["type"]))
+    index: RecordIndex[str] = RecordIndex(store, "users", lambda document: str(document["type"]))
     for number in range(3):
         store.put("users", {"name": f"user{number}", "type": "reader", "uses": 0})
     before = index.all()
@@ -298,7 +298,7 @@ def test_a_write_costs_one_look_at_many_records(tmp_path: Path, monkeypatch: pyt
     """After a write to a collection of many records, any number of requests look at all of them once."""
     monkeypatch.setattr("datafor_token.store.cache._MANY", 3)
     store = FileStore(tmp_path, ("users",), lock_timeout=30)
-    index: Index[str] = Index(store, "users", lambda document: str(document["type"]))
+    index: RecordIndex[str] = RecordIndex(store, "users", lambda document: str(document["type"]))
     for number in range(3):
         store.put("users", {"name": f"user{number}", "type": "reader"})
     settle(lambda: store.stamp("users"))
@@ -329,7 +329,7 @@ def test_little_is_kept_of_many(app: Flask, caller: Caller) -> None:
         "self_service": False,
         "previous": None,
         "previous_until": 0,
-        "complaints": (),
+        "rule_violations": (),
     }
     assert STRONG_SECRET not in repr(entry)
 

@@ -261,7 +261,7 @@ def test_only_the_owner_reads_it(app: Flask, settings: Settings) -> None:
 def fill(folder: Path, clock: Clock, number: int, start: int = 0) -> None:
     trail = audit_in(folder, clock)
     for index in range(start, start + number):
-        trail.note(Event(kind=Kind.SIGN_IN, user=f"user{index}"))
+        trail.record(Event(kind=Kind.SIGN_IN, user=f"user{index}"))
         clock.advance(1)
 
 
@@ -349,12 +349,12 @@ def test_a_torn_line_takes_no_other_with_it(
     """What a power cut left of a line stands alone: the next event is found again, whoever writes it."""
     monkeypatch.setattr(audit_log, "_TRUSTED_SECONDS", 0)
     trail = audit_in(tmp_path, clock)
-    trail.note(Event(kind=Kind.SIGN_IN, user="lena"))
+    trail.record(Event(kind=Kind.SIGN_IN, user="lena"))
     with (tmp_path / "audit.log").open("ab") as file:
         file.write(b'{"time":"2026-11-21T23:2')
     later = trail if by == "the same process" else audit_in(tmp_path, clock)
-    later.note(Event(kind=Kind.SIGN_IN, user="otto"))
-    trail.note(Event(kind=Kind.SIGN_IN, user="uma"))
+    later.record(Event(kind=Kind.SIGN_IN, user="otto"))
+    trail.record(Event(kind=Kind.SIGN_IN, user="uma"))
     assert users_of(list(trail.page(Filter()).events)) == ["uma", "otto", "lena"]
 
 
@@ -364,13 +364,13 @@ def test_a_line_that_another_one_is_writing_is_not_torn(
     """Where somebody is in the middle of a line, its end is waited for: no blank line stands between the two."""
     monkeypatch.setattr(audit_log, "_TRUSTED_SECONDS", 0)
     trail = audit_in(tmp_path, clock)
-    trail.note(Event(kind=Kind.SIGN_IN, user="lena"))
+    trail.record(Event(kind=Kind.SIGN_IN, user="lena"))
     path = tmp_path / "audit.log"
     line = path.read_bytes()
     with path.open("ab", buffering=0) as file:
         file.write(line[:20])
         monkeypatch.setattr("time.sleep", lambda _: file.write(line[20:]))
-        trail.note(Event(kind=Kind.SIGN_IN, user="otto"))
+        trail.record(Event(kind=Kind.SIGN_IN, user="otto"))
     assert users_of([json.loads(each) for each in path.read_text().splitlines()]) == ["lena", "lena", "otto"]
 
 
@@ -455,7 +455,7 @@ from datafor_token.audit.log import Event, Kind
 from tests.support import audit_in
 trail = audit_in(Path(sys.argv[1]), time.time)
 for number in range(int(sys.argv[3])):
-    trail.note(Event(kind=Kind.SIGN_IN, user=f"{sys.argv[2]} {number}"))
+    trail.record(Event(kind=Kind.SIGN_IN, user=f"{sys.argv[2]} {number}"))
 """
 
 

@@ -49,7 +49,7 @@ class Refused:
 
     def note(self, address: str = "10.0.0.7", **about: Any) -> bool:
         self.address = address
-        return self.audit.note(Event(kind=Kind.SIGN_IN_REFUSED, **{"reason": "wrong_password", **about}))
+        return self.audit.record(Event(kind=Kind.SIGN_IN_REFUSED, **{"reason": "wrong_password", **about}))
 
     def lines(self) -> list[dict[str, Any]]:
         return lines(self.folder)

@@ -93,7 +93,7 @@ def test_an_initial_password_is_stored_with_a_warning(app: Flask, caller: Caller
     warning = f"initpwd {SHORT}"
     sent = application(secret=STRONG_SECRET, initpwd="start")
     assert caller.post("update", sent).json["warnings"] == [warning]
-    # Kept, and sent back as stars: the same.
+    # RecordCache, and sent back as stars: the same.
     assert caller.post("update", {**sent, "initpwd": "************"}).json["warnings"] == [warning]
     assert "warnings" not in caller.post("update", {**sent, "name": "Good", "initpwd": "long enough"}).json
     assert "warnings" not in caller.post("update", {**sent, "name": "None", "initpwd": ""}).json

@@ -69,7 +69,7 @@ def test_events_quote_what_needs_it() -> None:
     ],
 )  # fmt: skip
 def test_gunicorns_lines_lose_what_a_client_sent(message: str, kept: str) -> None:
-    """Of gunicorn's own complaints only the part that no client wrote is kept."""
+    """Of gunicorn's own rule_violations only the part that no client wrote is kept."""
     record = logging.LogRecord("gunicorn.error", logging.WARNING, "", 0, "%s", (message,), None)
     assert logs._without_request(record)
     assert record.getMessage() == kept

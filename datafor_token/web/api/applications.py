@@ -28,8 +28,8 @@ def list_all() -> Response:
     """All applications, secrets masked; the names of those that cannot be read beside them."""
     applications, damaged = services().registry.whole()
     now = services().clock()
-    data = [application.to_answer(now) for application in applications]
-    warnings = [f"{one.name}: {sentence}" for one in applications for sentence in one.complaints.values()]
+    data = [application.to_response(now) for application in applications]
+    warnings = [f"{one.name}: {sentence}" for one in applications for sentence in one.rule_violations.values()]
     return success(
         data=data, **({"damaged": damaged} if damaged else {}), **({"warnings": warnings} if warnings else {})
     )
@@ -40,8 +40,8 @@ def list_all() -> Response:
 def content() -> Response:
     """One application, secrets masked."""
     application = services().registry.get(fields_of_query(_name)["name"])
-    warnings = {"warnings": list(application.complaints.values())} if application.complaints else {}
-    return success(**application.to_answer(services().clock()), **warnings)
+    warnings = {"warnings": list(application.rule_violations.values())} if application.rule_violations else {}
+    return success(**application.to_response(services().clock()), **warnings)
 
 
 @blueprint.post(f"{MODELER}/token/delete")

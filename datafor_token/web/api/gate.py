@@ -27,7 +27,7 @@ from datafor_token.errors import (
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import Admitted
 from datafor_token.requests.schemas import LeaveSchema, LinkSchema, NextSchema
-from datafor_token.tokens.signin import Verdict
+from datafor_token.tokens.signin import Verification
 from datafor_token.validation import logs
 from datafor_token.validation.names import display_text, fold
 from datafor_token.web import cookies
@@ -105,7 +105,7 @@ def check() -> Response:
     return response
 
 
-def _keep(response: Response, verdict: Verdict) -> None:
+def _keep(response: Response, verdict: Verification) -> None:
     """Let the token in the URL become the browser's session, where no page becomes half of one user by it.
 
     A navigation shows a page of the token's user, whose images and scripts come with the cookie: it replaces
@@ -162,7 +162,7 @@ def enter() -> Response:
         redeemed = services().gate.redeem(wanted["ticket"])
         if redeemed is None:
             name = services().signin.identifiers.of_text(wanted["ticket"])
-            is_first = services().audit.note(Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=name))
+            is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=name))
             reason = "ticket: unknown, used, too old, or its application or user is gone"
             raise InvalidToken(reason=reason if is_first else None)
         cookie, target = redeemed
@@ -244,7 +244,7 @@ def _refuse_previews() -> None:
         raise Forbidden("a preview of a link does not sign in")
 
 
-def _refuse_parts_of_pages(verdict: Verdict | None) -> None:
+def _refuse_parts_of_pages(verdict: Verification | None) -> None:
     """Refuse what is no navigation where it would replace another user's session; ``None``: whose is not known.
 
     Every browser sends ``Accept``; what sends none is a program, which has no page that could be mixed.
@@ -316,13 +316,13 @@ def _redirect_to_sign_in() -> Response | None:
     return response
 
 
-def _is_same(present: Admitted, verdict: Verdict) -> bool:
+def _is_same(present: Admitted, verdict: Verification) -> bool:
     """Return whether a session and a token are of one user, by one application: all requirements see them alike."""
     same_user = verdict.user is not None and fold(present.user.name) == fold(verdict.user.name)
     return same_user and verdict.application is not None and present.application.name == verdict.application.name
 
 
-def _outlives(verdict: Verdict, moment: float) -> bool:
+def _outlives(verdict: Verification, moment: float) -> bool:
     """Whether what an application vouches for lasts beyond ``moment``: a token may live on in the leeway only."""
     return verdict.vouched is not None and verdict.vouched.expires > moment
 

@@ -26,7 +26,7 @@ def generate() -> Response:
     """Issue a token of an application for a user (seed page "Generate a token")."""
     wanted = fields_of_body(_generate)
     application, claims = whom_to_vouch_for(wanted, notes()["caller"].user.name)
-    token = services().issuing.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
+    token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     return success(expire=application.expire, token=token)
 
 
@@ -58,7 +58,7 @@ def issue_personal(name: str | None, username: str) -> tuple[Application, str]:
     if application is None:
         raise Forbidden("self-service token is not enabled")
     claims = issuer.claims_for(application.fieldmap, username, {})
-    return application, services().issuing.issue(Kind.TOKEN_PERSONAL, application, None, claims)
+    return application, services().issuer.issue(Kind.TOKEN_PERSONAL, application, None, claims)
 
 
 @blueprint.post(f"{MODELER}/token/explain")
@@ -68,7 +68,7 @@ def explain() -> Response:
     wanted = fields_of_body(_explain)
     application = services().registry.get(wanted["name"]) if "name" in wanted else None
     verdict = services().signin.explain(wanted["token"], application)
-    return success(**verdict.to_answer())
+    return success(**verdict.to_response())
 
 
 @blueprint.post(f"{MODELER}/token/revoke")

@@ -27,7 +27,7 @@ def detail() -> Response:
         user = services().users.get(name)
         if user is None:
             raise NotFound
-    return success(data={"user": {"userid": fold(user.name), **user.to_answer()}})
+    return success(data={"user": {"userid": fold(user.name), **user.to_response()}})
 
 
 @blueprint.post(f"{MODELER}/user/password")

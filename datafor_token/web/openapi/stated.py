@@ -87,7 +87,7 @@ STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.application_names: {"type": "array", "items": _APPLICATION},
     rules.initial_password: _PASSWORD,
     rules.new_password: {**_PASSWORD, "minLength": 1},
-    times.moment_text: {"type": "string", "pattern": f"^({times.MOMENT})$"},
+    times.check_time: {"type": "string", "pattern": f"^({times.TIME_PATTERN})$"},
     rules.page_size: {"type": "integer", "minimum": 1, "maximum": 1000},
     schemas.event_kind: {"type": "string", "enum": list(Kind)},
     rules.next_path: {
