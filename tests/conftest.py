@@ -46,7 +46,8 @@ hypothesis_settings.load_profile("tests")
 # What stores records through the whole service; the rest would be the same once more, or has its own stores.
 _WITH_THE_STORE = (
     "applications/", "audit/test_audit", "cli/", "crypto/test_at_rest", "metrics/test_metrics",
-    "operations/test_backup", "operations/test_first", "server/test_server", "server/test_work", "users/test_new_passwords",
+    "operations/test_backup", "operations/test_first",
+    "server/test_server", "server/test_work", "users/test_new_passwords",
     "validation/test_logs", "web/api/", "web/test_auth",
 )  # fmt: skip
 _WITHOUT_THE_STORE = ("web/api/test_gate_options", "web/api/test_unknown_fields")
