@@ -24,26 +24,53 @@ class StoreNotReady(StartError):
     """It cannot start because of its store, which scripts tell apart by the exit code."""
 
 
+class Message(str):
+    """A sentence with the template and the parameters that it was made of, so that it can be translated.
+
+    ``template`` has a name in brackets where a parameter is filled in (``must be at most %(number)s characters long``);
+    a parameter may be a message itself. Without parameters, ``template`` is the sentence.
+    """
+
+    template: str
+    parameters: Mapping[str, object]
+
+    def __new__(cls, template: str, /, **parameters: object) -> "Message":  # noqa: D102 - see the class
+        if isinstance(template, cls) and not parameters:
+            return template
+        message = super().__new__(cls, template % parameters if parameters else template)
+        message.template, message.parameters = template, parameters
+        return message
+
+
+def about(field: str, predicate: str) -> Message:
+    """Return the message that is the name of a field and what is wrong with its value."""
+    return Message("%(field)s %(predicate)s", field=field, predicate=predicate)
+
+
 class RuleError(ValueError):
-    """A value breaks a rule. The text is a predicate ("must be ...") that follows the field's name."""
+    """A value breaks a rule. ``message`` is a predicate ("must be ...") that follows the name of the field."""
+
+    def __init__(self, template: str, /, **parameters: object) -> None:
+        self.message = Message(template, **parameters)
+        super().__init__(self.message)
 
 
 class DataforTokenError(Exception):
     """An answer that is no success.
 
-    ``status`` is the HTTP status, ``message`` the public sentence, ``members`` what the answer says
-    beside it, ``reason`` what only the log may know (never a secret), ``retry_after`` seconds after
-    which trying again makes sense.
+    ``status`` is the HTTP status, ``message`` the public sentence (see ``Message``), ``members`` what the response has
+    beside it, ``reason`` what only the log may know (never a secret), ``retry_after`` seconds after which trying again
+    makes sense.
     """
 
     status = 500
-    message = "internal error"
+    message: str = "internal error"
     members: Mapping[str, object] = MappingProxyType({})
     retry_after: int | None = None
 
-    def __init__(self, message: str | None = None, *, reason: str | None = None) -> None:
-        if message is not None:
-            self.message = message
+    def __init__(self, template: str | None = None, /, *, reason: str | None = None, **parameters: object) -> None:
+        if template is not None:
+            self.message = Message(template, **parameters)
         self.reason = reason
         super().__init__(self.message)
 
@@ -54,14 +81,14 @@ class InvalidInput(DataforTokenError):
     status = 400
 
     def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
-        self.errors = {field: list(sentences) for field, sentences in errors.items()}
+        self.errors: dict[str, list[str]] = {field: list(sentences) for field, sentences in errors.items()}
         self.members = {"errors": self.errors}
         super().__init__(next(iter(self.errors.values()))[0])
 
     @classmethod
-    def of(cls, field: str, predicate: str) -> "InvalidInput":
-        """One broken rule of one field: the sentence is the field's name and ``predicate``."""
-        return cls({field: [f"{field} {predicate}"]})
+    def of(cls, field: str, predicate: str, /, **parameters: object) -> "InvalidInput":
+        """Return the error of one field: its message is the name of the field and ``predicate``."""
+        return cls({field: [about(field, Message(predicate, **parameters))]})
 
 
 class MalformedRequest(DataforTokenError):

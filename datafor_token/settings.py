@@ -21,7 +21,7 @@ def between(low: float, high: float) -> Callable[[Any], None]:
 
     def check(value: Any) -> None:
         if not low <= value <= high:
-            raise RuleError(f"must be from {low} to {high}")
+            raise RuleError("must be from %(low)s to %(high)s", low=low, high=high)
 
     return check
 
@@ -31,7 +31,7 @@ def one_of(*choices: str) -> Callable[[Any], None]:
 
     def check(value: Any) -> None:
         if value not in choices:
-            raise RuleError(f"must be one of {', '.join(choices)}")
+            raise RuleError("must be one of %(values)s", values=", ".join(choices))
 
     return check
 
@@ -376,7 +376,7 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
         value = tuple(value)
     expected, name = _KINDS[field.type]
     if type(value) is not expected:
-        raise RuleError(f"must be {name}")
+        raise RuleError("must be %(name)s", name=name)
     check = field.metadata["check"]
     if check is not None:
         check(value)

@@ -16,13 +16,13 @@ def check_new_secret(stored: Application, secret: str) -> None:
     """Whether an application can be rotated to the secret; raises ``InvalidInput``."""
     try:
         if secret == MASK:
-            raise RuleError(f"can not be {MASK}")
+            raise RuleError("can not be %(mask)s", mask=MASK)
         verification_key(stored.algorithm, secret)
         if is_same(stored.algorithm, secret, stored.secret):
             raise RuleError("is the present one already")
         vetting.check(stored.algorithm, secret)
     except RuleError as error:
-        raise InvalidInput.of("secret", str(error)) from None
+        raise InvalidInput.of("secret", error.message) from None
 
 
 def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, now: int) -> Application:
@@ -32,11 +32,11 @@ def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, 
         if values.get("secret", MASK) == MASK:
             raise InvalidInput.of("secret", "is missing: there is no stored one to keep")
         if values["initpwd"] == MASK:
-            raise InvalidInput.of("initpwd", f"can not be {MASK}: there is no stored one to keep")
+            raise InvalidInput.of("initpwd", "can not be %(mask)s: there is no stored one to keep", mask=MASK)
         _check_new_values(values, None)
         return Application(**values, created_date=now, last_modified_date=now, creator_id=creator)
     if stored.name != values["name"]:
-        raise Conflict(f"name already exists as '{stored.name}'")
+        raise Conflict("name already exists as '%(name)s'", name=stored.name)
     if values.get("secret", MASK) == MASK:
         values["secret"] = _kept_secret(stored, values["algorithm"])
     if values["initpwd"] == MASK:
@@ -63,7 +63,9 @@ def _check_not_previous(stored: Application, algorithm: str, secret: str) -> Non
     if previous is None or not any(is_same(algorithm, one, previous.secret) for one in spellings):
         return
     which = "the last rotation" if previous.rotated is None else f"the rotation of {_time(previous.rotated)}"
-    raise RotationUndone(f"this is the secret before {which}; leave `secret` out to keep the new one")
+    raise RotationUndone(
+        "this is the secret before %(rotation)s; leave `secret` out to keep the new one", rotation=which
+    )
 
 
 def _ended(previous: Previous | None, algorithm: str) -> Previous | None:
@@ -100,9 +102,11 @@ def changed_fields(before: Application, after: Application) -> list[str]:
 def _kept_secret(stored: Application, algorithm: str) -> str:
     """The stored secret, if it can be one for the algorithm that is wanted."""
     if is_shared(algorithm) and not is_shared(stored.algorithm):
-        raise InvalidInput.of("secret", f"is missing: the stored one is public, no secret for {algorithm}")
+        raise InvalidInput.of(
+            "secret", "is missing: the stored one is public, no secret for %(algorithm)s", algorithm=algorithm
+        )
     try:
         verification_key(algorithm, stored.secret)
     except RuleError as error:
-        raise InvalidInput.of("secret", f"that is stored {error}") from None
+        raise InvalidInput.of("secret", "that is stored %(detail)s", detail=error.message) from None
     return stored.secret

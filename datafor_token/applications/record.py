@@ -9,7 +9,7 @@ from datafor_token.applications import rules
 from datafor_token.crypto import vetting
 from datafor_token.crypto.at_rest import Secrecy
 from datafor_token.crypto.keys import Key, verification_key
-from datafor_token.errors import RecordDamaged, RuleError
+from datafor_token.errors import Message, RecordDamaged, RuleError, about
 from datafor_token.store.base import Document
 from datafor_token.validation import names
 
@@ -149,7 +149,7 @@ class Application:
     def rule_violations(self) -> Mapping[str, str]:
         """By field, a sentence on each stored value that breaks a rule for new values; it continues to work."""
         return {
-            field: f"{sentences[0]}; the stored value continues to work"
+            field: Message("%(sentence)s; the stored value continues to work", sentence=sentences[0])
             for field, sentences in errors_in_new_values(vars(self)).items()
         }
 
@@ -217,7 +217,7 @@ def errors_in_new_values(values: Mapping[str, Any], stored: Application | None =
         try:
             rule()
         except RuleError as error:
-            found[field] = [f"{field} {error}"]
+            found[field] = [about(field, error.message)]
 
     if "token_name" in values and values["token_name"] != old.get("token_name"):
         check("token_name", lambda: names.token_name(values["token_name"]))

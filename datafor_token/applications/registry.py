@@ -16,7 +16,7 @@ from datafor_token.crypto.at_rest import Secrecy
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.keys import is_shared, new_secret
 from datafor_token.crypto.strength import weakness
-from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable
+from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable, about
 from datafor_token.settings import Settings
 from datafor_token.store.base import Document, Store
 from datafor_token.store.cache import RecordCache, RecordIndex
@@ -135,7 +135,9 @@ class Registry:
                 raise Conflict("the application was changed meanwhile")
             if made is not None:
                 if not is_shared(stored.algorithm):
-                    raise InvalidInput.of("secret", f"is missing: the service makes none for {stored.algorithm}")
+                    raise InvalidInput.of(
+                        "secret", "is missing: the service makes none for %(algorithm)s", algorithm=stored.algorithm
+                    )
                 made = new_secret(stored.algorithm)
             new = made or secret or ""
             check_new_secret(stored, new)
@@ -188,7 +190,7 @@ class Registry:
         def change(document: Document | None) -> Document:
             stored = None if document is None else self._sealer.opened(document)
             if new and stored is not None:
-                raise Conflict(f"name already exists as '{stored.name}'")
+                raise Conflict("name already exists as '%(name)s'", name=stored.name)
             application = merged(stored, wanted, creator, int(self._clock() * 1000))
             found = self._warnings(application, stored)
             record(_saved(stored, application))
@@ -273,7 +275,7 @@ class Registry:
             if application.initpwd:
                 check_password(application.initpwd, None, self._settings.min_password_length)
         except RuleError as error:
-            return f"initpwd {error}"
+            return about("initpwd", error.message)
         return None
 
 

@@ -52,7 +52,9 @@ def ticket_lifetime(value: object) -> int:
 
 def _seconds(value: object, lowest: int, highest: int) -> int:
     if type(value) is not int or not lowest <= value <= highest:
-        raise RuleError(f"must be a whole number of seconds from {lowest} to {highest}")
+        raise RuleError(
+            "must be a whole number of seconds from %(lowest)s to %(highest)s", lowest=lowest, highest=highest
+        )
     return value
 
 
@@ -100,7 +102,7 @@ def flag(value: object) -> bool:
 def algorithm(value: object) -> str:
     """One of the supported signature algorithms, spelled exactly (RFC 7518 section 3.1, RFC 8037)."""
     if not isinstance(value, str) or value not in ALGORITHMS:
-        raise RuleError(f"must be one of {', '.join(ALGORITHMS)}")
+        raise RuleError("must be one of %(values)s", values=", ".join(ALGORITHMS))
     return value
 
 
@@ -121,14 +123,14 @@ def claim_name(value: object) -> str:
     if names.has_control_characters(claim):
         raise RuleError("can not contain control or format characters")
     if claim in TIME_CLAIMS:
-        raise RuleError(f"can not be {claim}: the service sets that claim itself")
+        raise RuleError("can not be %(claim)s: the service sets that claim itself", claim=claim)
     return claim
 
 
 def new_claim_name(claim: str) -> str:
     """Check a claim that a user's field is mapped to from now on."""
     if claim in REGISTERED_CLAIMS:
-        raise RuleError(f"cannot be {claim}: that claim is about the token, not about the user")
+        raise RuleError("cannot be %(claim)s: that claim is about the token, not about the user", claim=claim)
     return claim
 
 
@@ -142,7 +144,7 @@ def roles(value: object) -> tuple[str, ...]:
     if not all(isinstance(role, str) for role in value):
         raise RuleError("must be a list of names, each of them text")
     if sum(role in names.USER_TYPES for role in value) > 1:
-        raise RuleError(f"can contain at most one of the user types {', '.join(names.USER_TYPES)}")
+        raise RuleError("can contain at most one of the user types %(values)s", values=", ".join(names.USER_TYPES))
     return tuple(value)
 
 
@@ -150,7 +152,7 @@ def initial_password(value: object) -> str:
     """The password of users made by their first sign-in; empty means that they get none."""
     password = text(value)
     if len(password) > LONGEST_PASSWORD:
-        raise RuleError(f"must be at most {LONGEST_PASSWORD} characters long")
+        raise RuleError("must be at most %(number)s characters long", number=LONGEST_PASSWORD)
     # RFC 7617 section 2: a password with a control character could never be used for Basic.
     if re.search(r"[\x00-\x1f\x7f]", password):
         raise RuleError("can not contain control characters")
@@ -167,7 +169,7 @@ def new_password(value: object) -> str:
 def check_password(password: str, user: str | None, least: int) -> None:
     """Refuse a password of fewer than ``least`` characters, and the name of its user in whatever case."""
     if len(password) < least:
-        raise RuleError(f"must be at least {least} characters long")
+        raise RuleError("must be at least %(number)s characters long", number=least)
     if user is not None and names.fold(password) == names.fold(user):
         raise RuleError("cannot be the user name")
 
@@ -185,5 +187,9 @@ def record_format(value: object, known: int) -> int:
     """Return the version of a record; one that is newer than what this version of the service knows is refused."""
     found = natural(value)
     if found > known:
-        raise RuleError(f"is {found}: a newer version of this service wrote the record, this one knows {known} at most")
+        raise RuleError(
+            "is %(found)s: a newer version of this service wrote the record, this one knows %(known)s at most",
+            found=found,
+            known=known,
+        )
     return found

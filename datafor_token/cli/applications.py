@@ -110,7 +110,7 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
         raise click.UsageError(f"{algorithm} needs a public key: --secret-file")
     with contextlib.suppress(NotFound):
         # Before a secret is asked for; whether it is still so is seen when it is stored.
-        raise Conflict(f"name already exists as '{services().registry.get(name).name}'")
+        raise Conflict("name already exists as '%(name)s'", name=services().registry.get(name).name)
     secret = new_secret(algorithm) if random_secret else read_secret("secret", file)
     before = {
         "name": name, "token_name": "token", "secret": secret, "expire": 86400, "algorithm": "HS256", "enable": "1",

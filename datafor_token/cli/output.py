@@ -163,7 +163,7 @@ def text_of(what: str, data: bytes) -> str:
     try:
         return utf8.without_line_end(utf8.decode(data))
     except RuleError as error:
-        raise InvalidInput.of(what, str(error)) from None
+        raise InvalidInput.of(what, error.message) from None
 
 
 def read_token(token: str | None) -> str:

@@ -85,7 +85,9 @@ def make_backup(file: Path) -> None:
     try:
         records = snapshots.take(_files("back it up with `pg_dump`"))
     except RecordDamaged as error:
-        raise Forbidden(f"{error.reason}: move it aside with `flask store check --repair`, then try again") from None
+        raise Forbidden(
+            "%(detail)s: move it aside with `flask store check --repair`, then try again", detail=error.reason
+        ) from None
     number = backup.write(file, records, services().secrecy)
     echo(f"{number} records are in {file}; without config/secret_key the secrets in it cannot be read")
 
@@ -157,7 +159,8 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
 def _keys_of_a_new_host(config_dir: Path) -> Secrecy:
     if KEY_VARIABLE not in os.environ and not os.path.lexists(config_dir / KEY_FILE):
         raise Forbidden(
-            f"{config_dir / KEY_FILE} is missing: copy the key of the backup (config/secret_key) there first"
+            "%(config_dir)s is missing: copy the key of the backup (config/secret_key) there first",
+            config_dir=config_dir / KEY_FILE,
         )
     return load_keys(config_dir, os.environ)
 
@@ -217,7 +220,7 @@ def _files(instead: str) -> FileStore:
 
 
 def _refuse_database(instead: str) -> NoReturn:
-    raise Forbidden(f"this is for records in files; yours are in a database: {instead}")
+    raise Forbidden("this is for records in files; yours are in a database: %(instead)s", instead=instead)
 
 
 def _check_rows(*, repair: bool) -> None:
@@ -283,7 +286,7 @@ def _check_all(kept: backup.Records, secrecy: Secrecy) -> None:
         try:
             found = [_read(collection, document, secrecy) for collection, document in progress]
         except RecordDamaged as error:
-            raise Forbidden(f"it holds a record that is not valid: {error.reason}") from None
+            raise Forbidden("it holds a record that is not valid: %(detail)s", detail=error.reason) from None
     if not any(isinstance(one, users.User) and one.administers for one in found):
         raise Forbidden("it holds no enabled Administrator")
 

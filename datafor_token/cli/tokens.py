@@ -35,7 +35,7 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
     try:
         claims = strict_json.loads((payload or "{}").encode("utf-8", "surrogateescape"))
     except strict_json.JSONError as error:
-        raise InvalidInput.of("payload", str(error)) from None
+        raise InvalidInput.of("payload", error.message) from None
     sent = {"name": application, "username": username, "payload": claims}
     if file:
         sent["privateKey"] = text_of("privateKey", file.read())

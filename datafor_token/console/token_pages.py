@@ -124,7 +124,7 @@ def _next(text: str) -> str:
     try:
         return next_path(text or "/")
     except RuleError as error:
-        raise InvalidInput.of("next", str(error)) from None
+        raise InvalidInput.of("next", error.message) from None
 
 
 def _members(part: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def _named() -> User:
     try:
         return services().accounts.get(user_name(request.args.get("name", "")))
     except RuleError as error:
-        raise InvalidInput.of("username", str(error)) from None
+        raise InvalidInput.of("username", error.message) from None
 
 
 def _one(found: User, *, status: int = 200, form: Filled | None = None) -> ResponseReturnValue:

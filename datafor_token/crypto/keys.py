@@ -138,7 +138,9 @@ def verification_key(algorithm: str, secret: str) -> Key:
         raise RuleError("can not be empty")
     if pem.is_public_key(secret):
         # Everybody may know it, and could sign with it. No version stored one: somebody changed the algorithm by hand.
-        raise RuleError(f"must be a shared key for {algorithm}, not a public key or PEM: use a random text")
+        raise RuleError(
+            "must be a shared key for %(algorithm)s, not a public key or PEM: use a random text", algorithm=algorithm
+        )
     return SharedKey(algorithm, secret.encode())
 
 
@@ -157,7 +159,10 @@ def signing_key(algorithm: str, expected: Sequence[Key], private_key: str | None
                 return expected[0], number
         return None
     if private_key is None:
-        raise RuleError(f"is missing: {algorithm} tokens are signed with it, and only its public key is stored")
+        raise RuleError(
+            "is missing: %(algorithm)s tokens are signed with it, and only its public key is stored",
+            algorithm=algorithm,
+        )
     found = _PRIVATE_KEYS.get(private_key, [key.material for key in expected])
     return None if found is None else (Key(algorithm, found[0], expected[found[1]].kid), found[1])
 
@@ -216,15 +221,17 @@ def _public_key(algorithm: str, text: str) -> Key:
     key = pem.public_key(algorithm, text)
     if algorithm in _RSA:
         if not isinstance(key, rsa.RSAPublicKey):
-            raise RuleError(f"must be an RSA public key for {algorithm}")
+            raise RuleError("must be an RSA public key for %(algorithm)s", algorithm=algorithm)
         return Key(algorithm, key, _thumbprint(algorithm, key))
     if algorithm in _CURVES:
         curve = _CURVES[algorithm]
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, curve):
-            raise RuleError(f"must be a public key on the curve {curve.name} for {algorithm}")
+            raise RuleError(
+                "must be a public key on the curve %(name)s for %(algorithm)s", name=curve.name, algorithm=algorithm
+            )
         return Key(algorithm, key, _thumbprint(algorithm, key))
     if not isinstance(key, ed25519.Ed25519PublicKey):
-        raise RuleError(f"must be an Ed25519 public key for {algorithm}")
+        raise RuleError("must be an Ed25519 public key for %(algorithm)s", algorithm=algorithm)
     return Key(algorithm, key, _thumbprint(algorithm, key))
 
 

@@ -37,7 +37,7 @@ def is_public_key(text: str) -> bool:
 def public_key(algorithm: str, text: str) -> Any:
     """The public key of a PEM text or of the bare Base64 of its DER (SubjectPublicKeyInfo, PKCS #1)."""
     if len(text) > _LONGEST_PEM:
-        raise RuleError(f"must be a public key of at most {_LONGEST_PEM} characters")
+        raise RuleError("must be a public key of at most %(number)s characters", number=_LONGEST_PEM)
     body = text
     if "-----BEGIN " in text:
         _refuse_other_pem(text)
@@ -57,7 +57,10 @@ def public_key(algorithm: str, text: str) -> Any:
     except _UNREADABLE:
         raise RuleError(_der_fault(data)) from None
     if _PSS_ONLY in data[:40] and not algorithm.startswith("PS"):
-        raise RuleError(f"must not be an RSASSA-PSS key for {algorithm}: it may sign PS256, PS384 and PS512 only")
+        raise RuleError(
+            "must not be an RSASSA-PSS key for %(algorithm)s: it may sign PS256, PS384 and PS512 only",
+            algorithm=algorithm,
+        )
     return key
 
 

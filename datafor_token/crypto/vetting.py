@@ -41,7 +41,7 @@ def fault(algorithm: str, secret: str) -> str | None:
     try:
         key = verification_key(algorithm, secret)
     except RuleError as error:
-        return str(error)
+        return error.message
     if isinstance(key.material, rsa.RSAPublicKey):
         return _rsa_fault(key.material)
     if isinstance(key.material, ed25519.Ed25519PublicKey):

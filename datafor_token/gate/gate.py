@@ -106,7 +106,7 @@ class Gate:
         # RecordCache apart from the claims: the field map may be another one when the ticket is used.
         username = claims[application.fieldmap.username]
         if not application.enable:
-            raise Forbidden(f"application {application.name} is not enabled")
+            raise Forbidden("application %(name)s is not enabled", name=application.name)
         ticket = secrets.token_urlsafe(32)
         document = {
             "format": 1,

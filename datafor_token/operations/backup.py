@@ -63,7 +63,8 @@ def write(path: Path, records: Records, secrecy: Secrecy) -> int:
     data = "".join(strict_json.readable(line) + "\n" for line in lines).encode()
     if len(data) > LARGEST or len(kept) > MOST_RECORDS:
         raise Forbidden(
-            f"the records are more than a backup may have ({_limits(LARGEST)}): copy the data folder instead"
+            "the records are more than a backup may have (%(limits)s): copy the data folder instead",
+            limits=_limits(LARGEST),
         )
     data += _last_line(hmac.digest(secrecy.derived(_PURPOSE), data, hashlib.sha256)) + b"\n"
     target = _target(path)
@@ -74,7 +75,7 @@ def write(path: Path, records: Records, secrecy: Secrecy) -> int:
     except (OSError, StoreUnavailable) as error:
         remove(temp)
         reason = error.reason if isinstance(error, StoreUnavailable) else os.strerror(error.errno or 0)
-        raise Forbidden(f"{path} cannot be written: {reason}") from error
+        raise Forbidden("%(path)s cannot be written: %(detail)s", path=path, detail=reason) from error
     sync_folder(target.parent)
     return sum(collection != INSTANCE for collection, _ in kept)
 
@@ -88,9 +89,9 @@ def _target(path: Path) -> Path:
         is_replaceable = not is_there or (path.is_file() and target.exists() and target.samefile(path))
     except (OSError, RuntimeError) as error:
         reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "its links lead in a circle"
-        raise Forbidden(f"{path} cannot be written: {reason}") from None
+        raise Forbidden("%(path)s cannot be written: %(detail)s", path=path, detail=reason) from None
     if not is_replaceable or target.is_symlink():
-        raise Forbidden(f"{path} is not a regular file")
+        raise Forbidden("%(path)s is not a regular file", path=path)
     return target
 
 
@@ -104,15 +105,15 @@ def read(path: Path, secrecy: Secrecy, *, unauthenticated: bool = False) -> Back
         with _open_regular(path) as file:
             found = _Reading(path, file, secrecy, LARGEST).check()
             if not found.is_authentic and not unauthenticated:
-                raise Forbidden(f"{path} {found.reason()}")
+                raise Forbidden("%(path)s %(detail)s", path=path, detail=found.reason())
             file.seek(0)
             largest = LARGEST if found.is_authentic else LARGEST_UNAUTHENTICATED
             again = _Reading(path, file, secrecy, largest)
             records = again.parse()
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
-        raise Forbidden(f"{path} is not a whole backup of this service") from None
+        raise Forbidden("%(path)s is not a whole backup of this service", path=path) from None
     if found.is_authentic and not again.is_authentic:
-        raise Forbidden(f"{path} was changed while it was read")
+        raise Forbidden("%(path)s was changed while it was read", path=path)
     return Backup(records, again.key, again.is_authentic)
 
 
@@ -195,17 +196,24 @@ class _Reading:
             or not isinstance(key, str)
             or not _KEY_NAME.fullmatch(key)
         ):
-            raise Forbidden(f"{self._path} is not a backup that this version knows")
+            raise Forbidden("%(path)s is not a backup that this version knows", path=self._path)
         if type(number) is not int:
             raise TypeError("the number of records is none")
         if key not in self._secrecy.identifiers:
             raise Forbidden(
-                f"{self._path} was written with the key {key}, which is not among the present ones"
-                f" ({', '.join(self._secrecy.identifiers)}): add that key on a line of its own at the end of"
-                " config/secret_key (or after a comma in DATAFOR_TOKEN_SECRET_KEY), then restore again"
+                "%(path)s was written with the key %(key)s, which is not among the present ones (%(present)s): add that"
+                " key on a line of its own at the end of config/secret_key (or after a comma in"
+                " DATAFOR_TOKEN_SECRET_KEY), then restore again",
+                path=self._path,
+                key=key,
+                present=", ".join(self._secrecy.identifiers),
             )
         if number > min(MOST_RECORDS, self._largest // _SHORTEST_LINE):
-            raise Forbidden(f"{self._path} is larger than a backup of its kind may be ({_limits(self._largest)})")
+            raise Forbidden(
+                "%(path)s is larger than a backup of its kind may be (%(limits)s)",
+                path=self._path,
+                limits=_limits(self._largest),
+            )
         self._format, self._records, self.key = header["format"], number, key
 
 
@@ -214,7 +222,7 @@ def _open_regular(path: Path) -> BinaryIO:
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise Forbidden(f"{path} is no regular file")
+        raise Forbidden("%(path)s is no regular file", path=path)
     return file
 
 
@@ -229,11 +237,13 @@ def _lines_of(path: Path, file: BinaryIO, largest: int) -> Iterator[bytes]:
             raise EOFError
         size += len(data)
         if size > largest:
-            raise Forbidden(f"{path} is larger than a backup of its kind may be ({_limits(largest)})")
+            raise Forbidden(
+                "%(path)s is larger than a backup of its kind may be (%(limits)s)", path=path, limits=_limits(largest)
+            )
         *lines, rest = (rest + data).split(b"\n")
         yield from lines
         if len(rest) > LONGEST_LINE:
-            raise Forbidden(f"{path} has a line that is longer than any record")
+            raise Forbidden("%(path)s has a line that is longer than any record", path=path)
     if rest or inflate.unused_data or file.read(1):
         raise ValueError("something follows the last line")
 
@@ -279,9 +289,13 @@ def identified(records: Records, known: str | None, path: Path, file: Path) -> R
         return records
     if found is not None:
         raise Forbidden(
-            f"{path} is a backup of the store {found}, and {file} says that the store of this service is {known}: name"
-            f" the folders that you mean (DATAFOR_TOKEN_CONFIG_DIR, DATAFOR_TOKEN_DATA_DIR); to replace the store of"
-            f" this service on purpose, remove {file}, then restore again"
+            "%(path)s is a backup of the store %(found)s, and %(file)s says that the store of this service is"
+            " %(known)s: name the folders that you mean (DATAFOR_TOKEN_CONFIG_DIR, DATAFOR_TOKEN_DATA_DIR); to replace"
+            " the store of this service on purpose, remove %(file)s, then restore again",
+            path=path,
+            found=found,
+            known=known,
+            file=file,
         )
     return [*records, (INSTANCE, record_of(known))]
 

@@ -15,7 +15,7 @@ from datafor_token.applications import rules
 from datafor_token.applications.record import MASK, Application
 from datafor_token.applications.registry import Registry
 from datafor_token.crypto.keys import is_shared
-from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError
+from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError, about
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import UpdateSchema
 from datafor_token.validation import strict_json, utf8
@@ -97,7 +97,7 @@ def apply(registry: Registry, steps: Sequence[Step], creator: str) -> None:
                 registry.save(step.wanted, creator)
             except Conflict as error:
                 # Somebody rotated or renamed it since it was planned.
-                raise Conflict(f"{step.name}: {error.message}") from None
+                raise Conflict("%(name)s: %(message)s", name=step.name, message=error.message) from None
         elif step.action == "delete":
             registry.delete(step.name)
 
@@ -122,7 +122,7 @@ def _entries(file: Path, faults: dict[str, list[str]]) -> list[dict[str, Any]]:
         faults[str(file)] = [f"{file} cannot be read: {error.strerror}"]
         return []
     except RuleError as error:
-        faults[str(file)] = [f"{file} {error}"]
+        faults[str(file)] = [about(str(file), error.message)]
         return []
     except (ValueError, RecursionError):
         # Without the parser's words, which can repeat a secret.
@@ -150,7 +150,9 @@ def _checked(declared: Mapping[str, Any], folder: Path, environ: Mapping[str, st
     for field in _SECRETS:
         file, variable = values.pop(f"{field}_file", None), values.pop(f"{field}_env", None)
         if sum(one is not None for one in (values.get(field), file, variable)) > 1:
-            raise InvalidInput.of(field, f"is given more than once: use one of {field}, {field}_file, {field}_env")
+            raise InvalidInput.of(
+                field, "is given more than once: use one of %(field)s, %(field)s_file, %(field)s_env", field=field
+            )
         if file is not None:
             values[field] = _from_file(field, folder / str(file))
         if variable is not None:
@@ -173,7 +175,7 @@ def _from_file(field: str, path: Path) -> str:
     except OSError:
         raise InvalidInput.of(f"{field}_file", "names a file that cannot be read") from None
     except RuleError as error:
-        raise InvalidInput.of(f"{field}_file", f"names a file that {error}") from None
+        raise InvalidInput.of(f"{field}_file", "names a file that %(detail)s", detail=error.message) from None
 
 
 def _from_environment(field: str, text: str) -> str:

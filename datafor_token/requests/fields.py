@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from datafor_token.applications import rules
-from datafor_token.errors import InvalidInput, MalformedRequest, RuleError
+from datafor_token.errors import InvalidInput, MalformedRequest, RuleError, about
 from datafor_token.requests import unknown_fields
 from datafor_token.requests.forms import Body
 from datafor_token.validation import strict_json
@@ -47,7 +47,7 @@ class Ruled(fields.Field[T]):
         try:
             return self.rule(value)
         except RuleError as error:
-            raise ValidationError(str(error)) from None
+            raise ValidationError(error.message) from None
 
 
 class Text(Ruled[str]):
@@ -86,7 +86,7 @@ class Structure(Ruled[T]):
         try:
             return strict_json.loads(text)
         except strict_json.JSONError as error:
-            raise RuleError(str(error)) from None
+            raise RuleError(error.message) from None
 
 
 class Names(Structure[tuple[str, ...]]):
@@ -147,7 +147,7 @@ class CallSchema(Schema):
                 try:
                     values[name] = from_form(values[name])
                 except RuleError as error:
-                    faults[name] = [str(error)]
+                    faults[name] = [error.message]
         # Before and not as a hook of Marshmallow's, which looks for those of every kind each time.
         if self.ignored or None in values.values():
             values = {name: value for name, value in values.items() if value is not None and name not in self.ignored}
@@ -198,6 +198,6 @@ def _sentences(messages: Mapping[str, Sequence[str]], parent: str = "") -> dict[
     """Turn Marshmallow's messages into sentences, by the path of the field."""
     found = {}
     for name, texts in messages.items():
-        sentences = [f"{parent}{name} {_WORDS.get(text, text)}" for text in texts]
+        sentences = [about(f"{parent}{name}", _WORDS.get(text, text)) for text in texts]
         found[f"{parent}{name}"] = [_DOCUMENTED.get(sentence, sentence) for sentence in sentences]
     return found

@@ -91,14 +91,16 @@ def _json(data: bytes) -> Any:
         return strict_json.loads(data)
     except strict_json.NotJSON as error:
         # cmd.exe passes single quotes on, and PowerShell drops double ones.
-        raise MalformedRequest(_NO_JSON if _LIKE_JSON.match(data.decode()) else f"the request body {error}") from None
+        if _LIKE_JSON.match(data.decode()):
+            raise MalformedRequest(_NO_JSON) from None
+        raise MalformedRequest("the request body %(detail)s", detail=error.message) from None
     except strict_json.JSONError as error:
-        raise MalformedRequest(f"the request body {error}") from None
+        raise MalformedRequest("the request body %(detail)s", detail=error.message) from None
 
 
 def _urlencoded(data: bytes) -> list[tuple[str, str]]:
     if data.count(b"&") >= MAX_FIELDS:
-        raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields")
+        raise MalformedRequest("the request has more than %(number)s fields", number=MAX_FIELDS)
     try:
         pairs = [pair.partition("=") for pair in data.decode("utf-8").split("&") if pair]
         # What urllib's parse_qsl finds, which takes several times as long.
@@ -132,7 +134,7 @@ def _multipart(data: bytes, boundary: str) -> list[tuple[str, str]]:
     except UnicodeDecodeError:
         raise MalformedRequest("the request is not UTF-8 text") from None
     except RequestEntityTooLarge:
-        raise MalformedRequest(f"the request has more than {MAX_FIELDS} fields") from None
+        raise MalformedRequest("the request has more than %(number)s fields", number=MAX_FIELDS) from None
     except (ValueError, AttributeError):
         # AttributeError: Werkzeug's decoder where a part's headers are not followed by a line break.
         raise MalformedRequest("the multipart body is not complete") from None
@@ -144,7 +146,9 @@ def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         if not key:
             raise MalformedRequest("the request has a field without a name")
         if len(key) > MAX_KEY_LENGTH:
-            raise MalformedRequest(f"the request has a field name of more than {MAX_KEY_LENGTH} characters")
+            raise MalformedRequest(
+                "the request has a field name of more than %(number)s characters", number=MAX_KEY_LENGTH
+            )
     single: dict[str, Any] = dict(pairs)
     if len(single) != len(pairs):
         # A list of all values: a scalar that is given twice must be seen to be.
@@ -157,10 +161,12 @@ def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         # Nothing nested: putting it together would leave it as it is.
         return single
     if nested > MAX_NESTED_FIELDS:
-        raise MalformedRequest(f"the request has more than {MAX_NESTED_FIELDS} fields with brackets or dots")
+        raise MalformedRequest(
+            "the request has more than %(number)s fields with brackets or dots", number=MAX_NESTED_FIELDS
+        )
     try:
         return qs_codec.decode(single, _NESTING)
     except IndexError:
         raise MalformedRequest("the request has a field that is nested too deep") from None
     except ValueError:
-        raise MalformedRequest(f"the request has a list of more than {MAX_FIELDS} values") from None
+        raise MalformedRequest("the request has a list of more than %(number)s values", number=MAX_FIELDS) from None

@@ -86,7 +86,7 @@ class UpdateSchema(CallSchema):
             try:
                 check()
             except RuleError as error:
-                faults[name] = [str(error)]
+                faults[name] = [error.message]
         if faults:
             raise ValidationError(faults)
 
@@ -200,7 +200,7 @@ class LeaveSchema(CallSchema):
 def event_kind(text: str) -> str:
     """One of the kinds of events."""
     if text not in list(Kind):
-        raise RuleError(f"must be one of {', '.join(Kind)}")
+        raise RuleError("must be one of %(values)s", values=", ".join(Kind))
     return text
 
 

@@ -36,18 +36,21 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
     for a disabled application and for a key that is not the application's, before anything is signed.
     """
     if not application.enable:
-        raise Forbidden(f"application {application.name} is not enabled")
+        raise Forbidden("application %(name)s is not enabled", name=application.name)
     try:
         found = signing_key(application.algorithm, application.keys(now), private_key)
     except RuleError as error:
-        raise InvalidInput.of("privateKey", str(error)) from None
+        raise InvalidInput.of("privateKey", error.message) from None
     if found is None:
         raise _foreign_key(application, private_key, now)
     key, number = found
     token = _signed(key, {**claims, "exp": int(now) + application.expire})
     if len(token) > LONGEST_TOKEN:
         raise InvalidInput.of(
-            "payload", f"makes a token of {len(token)} characters; at most {LONGEST_TOKEN} are issued"
+            "payload",
+            "makes a token of %(number)s characters; at most %(most)s are issued",
+            number=len(token),
+            most=LONGEST_TOKEN,
         )
     signing_input = token.rpartition(".")[0].encode()
     return Issued(token, digest(signing_input, key), with_previous=number > 0)
@@ -59,8 +62,10 @@ def _foreign_key(application: Application, private_key: str | None, now: float) 
     if is_shared(application.algorithm) and private_key is not None:
         repair = fitting_repair(private_key, [key.material for key in application.keys(now)])
     if repair is None:
-        return Forbidden(f"privateKey does not belong to application {application.name}")
-    return Forbidden(f"privateKey does not belong to application {application.name}: {repair}")
+        return Forbidden("privateKey does not belong to application %(name)s", name=application.name)
+    return Forbidden(
+        "privateKey does not belong to application %(name)s: %(repair)s", name=application.name, repair=repair
+    )
 
 
 def user_in(username: str | None, payload: Mapping[str, Any], caller: str) -> str:
@@ -72,7 +77,7 @@ def user_in(username: str | None, payload: Mapping[str, Any], caller: str) -> st
     except RuleError as error:
         if not payload["username"]:
             raise InvalidInput.of("username", "can not be empty") from None
-        raise InvalidInput.of("payload.username", str(error)) from None
+        raise InvalidInput.of("payload.username", error.message) from None
     if username is not None and username != named:
         raise InvalidInput.of("username", "differs from payload.username")
     return named
@@ -93,7 +98,7 @@ def claims_for(fieldmap: FieldMap, username: str, payload: Mapping[str, Any]) ->
         if claim in TIME_CLAIMS:
             raise InvalidInput.of(path, "can not be given: the service sets that claim itself")
         if claim in claims:
-            raise InvalidInput.of(path, f"meets another value in the claim {claim[:64]}")
+            raise InvalidInput.of(path, "meets another value in the claim %(claim)s", claim=claim[:64])
         claims[claim] = value if isinstance(value, list) else _text(value)
     return claims
 

@@ -35,13 +35,13 @@ class Accounts:
         try:
             user = User(name=user_name(name), created_date=int(self._clock() * 1000), **members)
         except RuleError as error:
-            raise InvalidInput.of("username", str(error)) from None
+            raise InvalidInput.of("username", error.message) from None
         _check_members(user, None)
         try:
             return self._users.create(user, self._checked_password(user.name, password, "password"))
         except AlreadyThere:
             found = self._users.get(user.name)
-            raise Conflict(f"name already exists as '{found.name if found else user.name}'") from None
+            raise Conflict("name already exists as '%(value)s'", value=found.name if found else user.name) from None
 
     def all(self) -> tuple[list[User], list[str]]:
         """Every user, sorted by name, and the names of the records that cannot be read."""
@@ -78,7 +78,7 @@ class Accounts:
             _check_members(after, before)
             # Under the lock that every change of a user takes: no two can each think that the other one stays.
             if before.administers and not after.administers and not self._another_than(before):
-                raise Forbidden(f"{before.name} is the last enabled Administrator")
+                raise Forbidden("%(name)s is the last enabled Administrator", name=before.name)
             fields = _changed(before, after)
             if fields:
                 record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))
@@ -131,7 +131,7 @@ class Accounts:
             checked = new_password(password)
             check_password(checked, name, self._settings.min_password_length)
         except RuleError as error:
-            raise InvalidInput.of(field, str(error)) from None
+            raise InvalidInput.of(field, error.message) from None
         return checked
 
     def _another_than(self, user: User) -> bool:
@@ -151,7 +151,7 @@ def _check_members(user: User, before: User | None) -> None:
             if before is None or role not in before.roles:
                 user_role_name(role)
         except RuleError as error:
-            raise InvalidInput.of("roles", str(error)) from None
+            raise InvalidInput.of("roles", error.message) from None
     # They go into headers at the gate, and onto terminals.
     for field, member in (("full-name", "full_name"), ("email", "email")):
         text = getattr(user, member)

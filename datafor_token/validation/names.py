@@ -78,7 +78,7 @@ def stored_token_name(text: str) -> str:
 def token_name(text: str) -> str:
     """Check the URL parameter that is to carry an application's tokens: none that our own calls use."""
     if stored_token_name(text) in RESERVED_TOKEN_NAMES:
-        raise RuleError(f"can not be '{text}': calls of this service use that parameter themselves")
+        raise RuleError("can not be '%(text)s': calls of this service use that parameter themselves", text=text)
     return text
 
 
@@ -112,14 +112,14 @@ def role_name(text: str) -> str:
         raise RuleError("cannot contain a name with a space at its beginning or end")
     kind = user_type_like(text)
     if kind is not None and kind != text:
-        raise RuleError(f"cannot contain a name that looks like {kind}: write it exactly like that")
+        raise RuleError("cannot contain a name that looks like %(kind)s: write it exactly like that", kind=kind)
     return text
 
 
 def user_role_name(text: str) -> str:
     """Check one new role of a user, whose type is a member of its own."""
     if text in USER_TYPES:
-        raise RuleError(f"can not contain {text}, which is a user type")
+        raise RuleError("can not contain %(text)s, which is a user type", text=text)
     return role_name(text)
 
 

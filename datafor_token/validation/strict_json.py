@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
+from datafor_token.errors import RuleError
+
 MAX_DEPTH = 32
 # 64 bits, signed or not: what every JSON library in use keeps exact or refuses.
 _SMALLEST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1
 
 
-class JSONError(ValueError):
+class JSONError(RuleError):
     """The text is refused. Its words are a predicate ("is not valid JSON") without any of the text."""
 
 
@@ -35,7 +37,7 @@ def loads(text: str | bytes) -> Any:
     except JSONError:
         raise
     except RecursionError:
-        raise JSONError(f"is nested deeper than {MAX_DEPTH} levels") from None
+        raise JSONError("is nested deeper than %(number)s levels", number=MAX_DEPTH) from None
     except ValueError:
         # The decoder's own words repeat the text, which may hold a secret.
         raise NotJSON("is not valid JSON") from None
@@ -91,7 +93,7 @@ def _check_depth(value: Any) -> None:
         if not containers:
             return
         level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
-    raise JSONError(f"is nested deeper than {MAX_DEPTH} levels")
+    raise JSONError("is nested deeper than %(number)s levels", number=MAX_DEPTH)
 
 
 def _check_surrogates(value: Any) -> None:

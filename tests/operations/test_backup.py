@@ -304,7 +304,7 @@ class TestBombs:
     def read(self, file: Path, *unauthenticated: str) -> str:
         """Read a backup in a process that has little memory; return what came of it."""
         script = (
-            "import sys; from pathlib import Path; from datafor_token import backup\n"
+            "import sys; from pathlib import Path; from datafor_token.operations import backup\n"
             "from datafor_token.errors import Forbidden; from datafor_token.crypto.at_rest import Secrecy\n"
             "try:\n"
             "    secrecy = Secrecy([bytes(range(32))])\n"

@@ -35,7 +35,9 @@ def postgresql_parameters(url: str) -> dict[str, Any]:
     except (ArgumentError, ValueError, psycopg.Error):
         # Without their words, which repeat parts of the URL.
         unknown = _unknown_option(url)
-        raise RuleError(f"has an option that PostgreSQL does not know: {unknown}" if unknown else _NONE) from None
+        if unknown:
+            raise RuleError("has an option that PostgreSQL does not know: %(option)s", option=unknown) from None
+        raise RuleError(_NONE) from None
     if not re.fullmatch(r"[0-9,]*", str(parameters.get("port", ""))):
         raise RuleError("has a port that is no number")
     if parameters.setdefault("target_session_attrs", "read-write") not in _PRIMARY:

@@ -278,7 +278,7 @@ def test_a_bug_an_outage_and_too_many_attempts_keep_their_description(
 def test_the_reasons_are_those_of_explain(description: dict[str, Any]) -> None:
     """The reasons that the description lists are the ones that README explains and the code gives."""
     reasons = description["components"]["schemas"]["ExplainAnswer"]["properties"]["reason"]["enum"]
-    code = "".join((ROOT / "datafor_token" / f"{module}.py").read_text() for module in ("verifier", "signin"))
+    code = "".join((ROOT / "datafor_token/tokens" / f"{module}.py").read_text() for module in ("verifier", "signin"))
     given = set(re.findall(r'Refused\(\s*"\w+",\s*"(\w+)"', code)) | set(re.findall(r'Verification\("(\w+)"', code))
     assert given <= set(reasons)
     readme = (ROOT / "README.md").read_text().partition("`reason` is `null`")[2].partition("; the last")[0]
