@@ -21,6 +21,7 @@ from tests.support import ROOT, Server, need, token_parts
 from tests.tokens.test_issuer import ERP, NOW
 
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PACKAGE = list((ROOT / "datafor_token").rglob("*.py"))
 
 
@@ -140,12 +141,12 @@ def test_every_algorithm_is_named() -> None:
 
 
 def test_the_layout_table() -> None:
-    """README names every folder of the package, and every module beside them."""
+    """CONTRIBUTING names every folder of the package, and every module beside them."""
     here = (ROOT / "datafor_token").iterdir()
     shown = {
         f"datafor_token/{one.name}{'/' if one.is_dir() else ''}" for one in here if not one.name.startswith("__py")
     }
-    assert rows("For those who change it").keys() >= shown
+    assert {row.split("`")[1] for row in CONTRIBUTING.splitlines() if row.startswith("| `")} >= shown
 
 
 def test_the_readme_lines_work(tmp_path: Path) -> None:
@@ -175,13 +176,11 @@ def test_the_readme_lines_work(tmp_path: Path) -> None:
 
 
 def test_the_make_targets() -> None:
-    """The make targets that README names are the Makefile's."""
+    """The make targets that the documentation names are the Makefile's."""
+    docs = "".join(path.read_text() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert {
-        name
-        for pair in re.findall(r"^make ([\w-]+)|`make ([\w-]+)`", README, flags=re.MULTILINE)
-        for name in pair
-        if name
+        name for pair in re.findall(r"^make ([\w-]+)|`make ([\w-]+)", docs, flags=re.MULTILINE) for name in pair if name
     } == targets
 
 
