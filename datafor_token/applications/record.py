@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from datafor_token.applications import rules
@@ -16,6 +17,21 @@ from datafor_token.validation import names
 COLLECTION = "applications"
 FORMAT = 1
 MASK = "************"  # stands for a stored secret in answers; sent back, it keeps the stored one
+# Fields of a new application that the console or a command was not given, as a call has them. The API has defaults for
+# ``token_name``, ``initpwd`` and ``self_service`` only, and requires the others.
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "token_name": "token",
+        "expire": 86400,
+        "fieldmap": MappingProxyType({"username": "username", "name": "name", "email": "email"}),
+        "algorithm": "HS256",
+        "enable": "1",
+        "inituser": "0",
+        "initroles": ("SYS_Reader",),
+        "initpwd": "",
+        "self_service": "0",
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +172,7 @@ class Application:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Application":
         """Read a record, which may have been edited by hand; ``RecordDamaged`` names the member that is wrong."""
-        known = {"format": FORMAT, "token_name": "token", "initpwd": "", "self_service": "0", **document}
+        known = {"format": FORMAT, **{member: DEFAULTS[member] for member in _OPTIONAL}, **document}
         member = "format"
         try:
             values: dict[str, Any] = {member: rules.record_format(known.pop(member), FORMAT)}
@@ -271,6 +287,7 @@ RULES: dict[str, Any] = {
     "initpwd": rules.initial_password,
     "self_service": rules.flag,
 }
+_OPTIONAL = ("token_name", "initpwd", "self_service")
 _BOOKKEEPING = {
     "createdDate": "created_date",
     "lastModifiedDate": "last_modified_date",

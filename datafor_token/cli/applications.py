@@ -8,7 +8,7 @@ from typing import Any
 import click
 import tomli_w
 
-from datafor_token.applications.record import Application
+from datafor_token.applications.record import DEFAULTS, Application
 from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.cli.output import (
     Commands,
@@ -105,18 +105,14 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
 
     Example: flask application add ERP --algorithm HS256 --random-secret
     """
-    algorithm = given["algorithm"] or "HS256"
+    algorithm = given["algorithm"] or DEFAULTS["algorithm"]
     if random_secret and not is_shared(algorithm):
         raise click.UsageError(f"{algorithm} needs a public key: --secret-file")
     with contextlib.suppress(NotFound):
         # Before a secret is asked for; whether it is still so is seen when it is stored.
         raise Conflict("name already exists as '%(name)s'", name=services().registry.get(name).name)
     secret = new_secret(algorithm) if random_secret else read_secret("secret", file)
-    before = {
-        "name": name, "token_name": "token", "secret": secret, "expire": 86400, "algorithm": "HS256", "enable": "1",
-        "fieldmap": {"username": "username", "name": "name", "email": "email"}, "inituser": "0",
-        "initroles": ["SYS_Reader"],
-    }  # fmt: skip
+    before = {**DEFAULTS, "name": name, "secret": secret}
     show_warnings(services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True))
     echo(secret if random_secret else f"{name} was added")
 

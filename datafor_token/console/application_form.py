@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token.applications.record import MASK, Application
+from datafor_token.applications.record import DEFAULTS, MASK, Application
 from datafor_token.console import wording
 from datafor_token.console.guard import Form
 from datafor_token.console.language import gettext
@@ -20,10 +20,19 @@ from datafor_token.requests.forms import Body
 UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 _FLAGS = ("enable", "inituser", "self_service")
 _CLAIMS = ("username", "name", "email")
+
+
+def _in_units(seconds: int) -> tuple[str, str]:
+    """Return a lifetime as a number in the largest unit that divides it, and that unit."""
+    unit = [name for name, size in UNITS.items() if seconds % size == 0 and seconds >= size][-1]
+    return str(seconds // UNITS[unit]), unit
+
+
+_expire, _unit = _in_units(DEFAULTS["expire"])
 NEW: dict[str, Any] = {
-    "name": "", "token_name": "token", "algorithm": "HS256", "secret": "", "public_key": "", "expire": "1",
-    "unit": "days", "enable": "1", "inituser": "0", "initroles": "SYS_Reader", "initpwd": "", "self_service": "0",
-    "claims": {"username": "username", "name": "name", "email": "email"},
+    **{name: default for name, default in DEFAULTS.items() if name != "fieldmap"},
+    "name": "", "secret": "", "public_key": "", "expire": _expire, "unit": _unit, "claims": DEFAULTS["fieldmap"],
+    "initroles": "\n".join(DEFAULTS["initroles"]),
 }  # fmt: skip
 
 
@@ -41,17 +50,14 @@ class Filled:
 
 def from_application(application: Application) -> dict[str, Any]:
     """The values of a form that shows a stored application; its secret stays out, and empty keeps it."""
-    expire, unit = application.expire, "seconds"
-    for name, size in UNITS.items():
-        if expire % size == 0 and expire >= size:
-            unit = name
+    expire, unit = _in_units(application.expire)
     return {
         "name": application.name,
         "token_name": application.token_name,
         "algorithm": application.algorithm,
         "secret": "",
         "public_key": "",
-        "expire": str(expire // UNITS[unit]),
+        "expire": expire,
         "unit": unit,
         "claims": {claim: getattr(application.fieldmap, claim) for claim in _CLAIMS},
         "enable": "1" if application.enable else "0",

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, validates_schema
 
 from datafor_token.applications import record, rules
-from datafor_token.applications.record import MASK
+from datafor_token.applications.record import DEFAULTS, MASK
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import verification_key
 from datafor_token.errors import RuleError
@@ -58,7 +58,9 @@ class UpdateSchema(CallSchema):
     ignored = _IGNORED_ON_UPDATE
 
     name = Text(names.application_name, required=True, says="unique, in whatever case")
-    token_name = Text(names.stored_token_name, load_default="token", says="the URL parameter that carries its tokens")
+    token_name = Text(
+        names.stored_token_name, load_default=DEFAULTS["token_name"], says="the URL parameter that carries its tokens"
+    )
     secret = Text(rules.secret, says=f"shared key or public key; left out or {MASK}: the stored one stays")
     expire = Seconds(rules.seconds, required=True, says="lifetime of a token in seconds")
     fieldmap = FieldMapField(required=True, says="the claims that hold what; all different")
@@ -66,8 +68,13 @@ class UpdateSchema(CallSchema):
     enable = Flag(required=True, says="whether its tokens are accepted and issued")
     inituser = Flag(required=True, says="whether a token of an unknown user makes that user")
     initroles = Names(rules.roles, required=True, says="the roles of such a user, at most one user type among them")
-    initpwd = Text(rules.initial_password, load_default="", says=f"the password of such a user; {MASK} keeps it")
-    self_service = Flag(load_default=False, says="whether users may make tokens of their own; with HS* only")
+    initpwd = Text(
+        rules.initial_password, load_default=DEFAULTS["initpwd"], says=f"the password of such a user; {MASK} keeps it"
+    )
+    self_service = Flag(
+        load_default=rules.flag(DEFAULTS["self_service"]),
+        says="whether users may make tokens of their own; with HS* only",
+    )
 
     @validates_schema(skip_on_field_errors=False)
     def _check_what_depends_on_the_algorithm(self, values: dict[str, Any], **_: Any) -> None:
