@@ -201,7 +201,7 @@ def _assemble(
         if is_server:
             if identified.begins:
                 wanted = os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD")
-                made_up = accounts.make_first(settings.config_dir, wanted, settings.min_password_length)
+                made_up = accounts.create_first(settings.config_dir, wanted, settings.min_password_length)
             identified.keep()
     except StoreUnavailable as error:
         raise StoreNotReady(f"{place_of(settings)}: {error.reason}") from None

@@ -41,7 +41,7 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
         sent["privateKey"] = text_of("privateKey", file.read())
     wanted = GenerateSchema().read(Body(sent, is_form=False))
     found = services().registry.get(wanted["name"])
-    name = issuer.user_in(wanted["username"], wanted["payload"], wanted["username"])
+    name = issuer.username_for(wanted["username"], wanted["payload"], wanted["username"])
     about = issuer.claims_for(found.fieldmap, name, wanted["payload"])
     echo(services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), about))
 
@@ -83,7 +83,7 @@ def decode(text: str | None, *, as_json: bool) -> None:
     try:
         found = verifier.read(text, explain=True)
         header, claims = found.header, found.claims
-        identifiers = services().signin.identify(found, text)
+        identifiers = services().signin.audit_identifiers(found, text)
     except verifier.Refused as refused:
         try:
             header, claims = _read_leniently(text)

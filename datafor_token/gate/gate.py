@@ -18,7 +18,7 @@ from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.identifiers import is_unkeyed
 from datafor_token.tokens.signin import SignIn, Verification
-from datafor_token.tokens.verifier import Vouched
+from datafor_token.tokens.verifier import VerifiedToken
 from datafor_token.users.sessions import Sessions, derived_cookie, name_of, seal
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
@@ -26,7 +26,7 @@ from datafor_token.validation.names import fold
 TICKETS = "tickets"
 
 
-class Admitted(NamedTuple):
+class GateSession(NamedTuple):
     """Whom the gate lets through, by which application, by which token (``None``: a ticket), until when (seconds)."""
 
     user: User
@@ -66,10 +66,10 @@ class Gate:
         All who present the same token share one session: it is opened once, and nothing is written again.
         ``None`` where its user left that session, unless ``anew`` says to open another one. No other session ends.
         """
-        if verdict.user is None or verdict.vouched is None:
+        if verdict.user is None or verdict.token is None:
             raise ValueError("only an accepted token opens a session")
-        vouched = verdict.vouched
-        credential = json.dumps([vouched.application.name, fold(verdict.user.name), vouched.identifier])
+        verified = verdict.token
+        credential = json.dumps([verified.application.name, fold(verdict.user.name), verified.identifier])
         known = self._sessions.derived(self._key, credential)
         if known.left and not anew:
             return None
@@ -78,7 +78,7 @@ class Gate:
             if self.find(cookie) is not None:
                 return cookie
             known = self._sessions.derived(self._key, credential)
-        return self._sessions.open_derived(self._key, credential, known, verdict.user, **_grant(vouched))
+        return self._sessions.open_derived(self._key, credential, known, verdict.user, **_grant(verified))
 
     def leave(self, cookie: str) -> None:
         """End the session; the token that opened it opens another one only where ``open`` is told to."""
@@ -88,18 +88,18 @@ class Gate:
         expires = session.grant.get("expires")
         self._sessions.leave(cookie, expires if isinstance(expires, int | float) else 0)
 
-    def find(self, cookie: str) -> Admitted | None:
+    def find(self, cookie: str) -> GateSession | None:
         """Who the cookie lets through now, else ``None``."""
         session = self._sessions.find(cookie)
         if session is None:
             return None
-        vouched = self._vouched(cookie, session.grant, session.user.name, session.grant.get("expires"))
-        if vouched is not None and vouched.application.ended_after(session.opened):
-            vouched = None
-        if vouched is None or self._signin.admit(vouched, create=False, user=session.user).reason is not None:
+        verified = self._vouched(cookie, session.grant, session.user.name, session.grant.get("expires"))
+        if verified is not None and verified.application.ended_after(session.opened):
+            verified = None
+        if verified is None or self._signin.authenticate(verified, create=False, user=session.user).reason is not None:
             self._sessions.end(cookie)
             return None
-        return Admitted(session.user, vouched.application, vouched.identifier, vouched.expires)
+        return GateSession(session.user, verified.application, verified.identifier, verified.expires)
 
     def make_ticket(self, application: Application, claims: Mapping[str, Any], next_path: str, ttl: int) -> str:
         """A random text that signs in once, within ``ttl`` seconds, whom ``claims`` name. Only its SHA-256 is kept."""
@@ -135,14 +135,14 @@ class Gate:
         if not isinstance(username, str) or not isinstance(target, str) or not isinstance(made, int | float):
             return None
         # As long as a token that was issued now would last.
-        vouched = self._vouched(ticket, document, username, None)
-        if vouched is None or vouched.application.ended_after(made):
+        verified = self._vouched(ticket, document, username, None)
+        if verified is None or verified.application.ended_after(made):
             return None
-        verdict = self._signin.admit(vouched)
+        verdict = self._signin.authenticate(verified)
         if verdict.reason is not None:
             return None
         with contextlib.suppress(_Redeemed), self._audit.change() as record:
-            record(self._about(Kind.LINK_REDEEMED, vouched.application, username, ticket))
+            record(self._about(Kind.LINK_REDEEMED, verified.application, username, ticket))
             return self._spend(name, verdict), target
         return None
 
@@ -152,9 +152,9 @@ class Gate:
 
     def _spend(self, name: str, verdict: Verification) -> str:
         """The cookie that a ticket becomes; ``_Redeemed`` where another one was faster."""
-        if verdict.user is None or verdict.vouched is None:
+        if verdict.user is None or verdict.token is None:
             raise ValueError("only an accepted ticket opens a session")
-        cookie = self._sessions.open(verdict.user, **_grant(verdict.vouched))
+        cookie = self._sessions.open(verdict.user, **_grant(verdict.token))
         try:
             # Last, so that an outage before it loses no ticket. Of two that come at once, only one removes the record.
             if not self._store.delete(TICKETS, name):
@@ -164,7 +164,9 @@ class Gate:
             raise
         return cookie
 
-    def _vouched(self, random_text: str, grant: Mapping[str, Any], username: str, expires: object) -> Vouched | None:
+    def _vouched(
+        self, random_text: str, grant: Mapping[str, Any], username: str, expires: object
+    ) -> VerifiedToken | None:
         """What a session or ticket was made for, if its application and secret are still there and its time runs.
 
         ``expires`` is in seconds since 1970; ``None`` for what begins now. A record that was edited by
@@ -188,7 +190,7 @@ class Gate:
                 # A session that an earlier version opened has the digest itself.
                 digest = token if is_unkeyed(token) else None
                 claims = claims if isinstance(claims, dict) else {}
-                return Vouched(application, username, expires, claims, secret, token, digest)
+                return VerifiedToken(application, username, expires, claims, secret, token, digest)
         return None
 
     def _is_over(self, document: Document) -> bool:
@@ -200,12 +202,12 @@ class Gate:
         return Event(kind=kind, application=application.name, user=username, token=name)
 
 
-def _grant(vouched: Vouched) -> dict[str, Any]:
+def _grant(verified: VerifiedToken) -> dict[str, Any]:
     return {
-        "application": vouched.application.name,
-        "token": vouched.identifier,
-        "expires": vouched.expires,
-        "secret_sealed": vouched.secret,
+        "application": verified.application.name,
+        "token": verified.identifier,
+        "expires": verified.expires,
+        "secret_sealed": verified.secret,
     }
 
 

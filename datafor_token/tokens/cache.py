@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from datafor_token.applications.index import Listing
 from datafor_token.crypto.keys import SharedKey
-from datafor_token.tokens.verifier import Moment, Vouched
+from datafor_token.tokens.verifier import Instant, VerifiedToken
 
 _MOST = 4096  # tokens, each of one or two kilobytes
 
@@ -23,25 +23,25 @@ class VerifiedTokens:
     def __init__(self) -> None:
         self.looked_up: Callable[[bool], None] = lambda _: None
         self._key = SharedKey("HS256", secrets.token_bytes(32))
-        self._kept: dict[bytes, tuple[Listing, Vouched]] = {}
+        self._kept: dict[bytes, tuple[Listing, VerifiedToken]] = {}
         self._lock = threading.Lock()
 
-    def get(self, text: str, listing: Listing, moment: Moment) -> Vouched | None:
-        """Who is vouched for, if this listing accepted the token, and its time goes on."""
+    def get(self, text: str, listing: Listing, moment: Instant) -> VerifiedToken | None:
+        """Who is verified for, if this listing accepted the token, and its time goes on."""
         mark = self._mark(text)
         kept = self._kept.get(mark)
-        if kept is not None and (kept[0] is not listing or not kept[1].counts_at(moment)):
+        if kept is not None and (kept[0] is not listing or not kept[1].is_valid_at(moment)):
             self._kept.pop(mark, None)
             kept = None
         self.looked_up(kept is not None)
         return None if kept is None else kept[1]
 
-    def keep(self, text: str, listing: Listing, vouched: Vouched) -> None:
+    def keep(self, text: str, listing: Listing, verified: VerifiedToken) -> None:
         """Remember what the listing accepted."""
         with self._lock:
             while len(self._kept) >= _MOST:
                 self._kept.pop(next(iter(self._kept)), None)
-            self._kept[self._mark(text)] = listing, vouched
+            self._kept[self._mark(text)] = listing, verified
 
     def _mark(self, text: str) -> bytes:
         return self._key.sign(text.encode("utf-8", "surrogatepass"))

@@ -68,7 +68,7 @@ def _foreign_key(application: Application, private_key: str | None, now: float) 
     )
 
 
-def user_in(username: str | None, payload: Mapping[str, Any], caller: str) -> str:
+def username_for(username: str | None, payload: Mapping[str, Any], caller: str) -> str:
     """Who a token is for: ``username``, else the payload's, else the caller."""
     if "username" not in payload:
         return caller if username is None else username

@@ -8,7 +8,7 @@ from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.identifiers import Identifiers, is_unkeyed, short
-from datafor_token.tokens.verifier import Vouched
+from datafor_token.tokens.verifier import VerifiedToken
 
 COLLECTION = "revocations"
 _MOST_ABSENT = 4096
@@ -32,29 +32,29 @@ class Revocations:
         self._leeway = leeway
         self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
 
-    def __contains__(self, vouched: Vouched) -> bool:
-        identifier = vouched.identifier
+    def __contains__(self, verified: VerifiedToken) -> bool:
+        identifier = verified.identifier
         if identifier is None:
             return False
         # Right, since no record comes without a new stamp: until then, what was not there is not there.
         stamp = self._store.stamp(COLLECTION)
         if self._absent.get(identifier) == stamp:
             return False
-        if any(self._store.get(COLLECTION, name) is not None for name in self._names(vouched)):
+        if any(self._store.get(COLLECTION, name) is not None for name in self._names(verified)):
             return True
         if len(self._absent) >= _MOST_ABSENT:
             self._absent.clear()
         self._absent[identifier] = stamp
         return False
 
-    def add(self, vouched: Vouched) -> None:
+    def add(self, verified: VerifiedToken) -> None:
         """Revoke a token; once this returns, no process accepts it."""
-        if vouched.digest is None or vouched.identifier is None:
+        if verified.digest is None or verified.identifier is None:
             raise ValueError("only a token that was read can be revoked")
-        application, username = vouched.application.name, vouched.username
-        about = {"application": application, "user": username, "token": short(vouched.identifier)}
+        application, username = verified.application.name, verified.username
+        about = {"application": application, "user": username, "token": short(verified.identifier)}
         document = {
-            "expires": vouched.expires,
+            "expires": verified.expires,
             "application": application,
             "username": username,
             "revokedDate": int(self._clock() * 1000),
@@ -62,7 +62,7 @@ class Revocations:
         with self._audit.change() as record:
             record(Event(kind=Kind.TOKEN_REVOKED, **about))
             # Under former keys too: sessions from before a key change, and processes not yet restarted, have no other.
-            for number, name in enumerate(self.identifiers.every(vouched.digest)):
+            for number, name in enumerate(self.identifiers.every(verified.digest)):
                 try:
                     self._store.put(COLLECTION, {"format": 1, "name": name, **document})
                 except StoreUnavailable as error:
@@ -79,11 +79,11 @@ class Revocations:
                 self._store.put(COLLECTION, {**document, "name": self.identifiers.present(name)})
                 self._store.delete(COLLECTION, name)
 
-    def _names(self, vouched: Vouched) -> Iterable[str]:
+    def _names(self, verified: VerifiedToken) -> Iterable[str]:
         """Return the names of all records that would revoke the token."""
-        if vouched.digest is None:
-            return [vouched.identifier] if vouched.identifier is not None else []
-        return [*self.identifiers.every(vouched.digest), vouched.digest]
+        if verified.digest is None:
+            return [verified.identifier] if verified.identifier is not None else []
+        return [*self.identifiers.every(verified.digest), verified.digest]
 
     def sweep(self) -> None:
         """Forget the revocations of tokens that have expired."""

@@ -17,7 +17,7 @@ from datafor_token.tokens import identifiers, verifier
 from datafor_token.tokens.cache import VerifiedTokens
 from datafor_token.tokens.near_misses import near_miss
 from datafor_token.tokens.revocations import Revocations
-from datafor_token.tokens.verifier import Moment, Refused, Step, Token, Vouched
+from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken
 from datafor_token.users.users import ADMINISTRATOR, User, Users
 from datafor_token.validation import logs, names
 
@@ -35,10 +35,10 @@ class Verification(NamedTuple):
     reason: str | None
     steps: Sequence[Step]
     application: Application | None = None
-    vouched: Vouched | None = None
+    token: VerifiedToken | None = None
     user: User | None = None
     username: str | None = None
-    remembered: bool = False  # it was accepted before
+    cached: bool = False  # it was accepted before
     identifier: str | None = None  # the token's, where an application's key signed it
 
     def to_response(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class SignIn:
         self._clock = clock
         self._settings = settings
 
-    def by_token(self, text: str, token_name: str | None = None) -> Verification:
+    def sign_in(self, text: str, token_name: str | None = None) -> Verification:
         """Sign in: an unknown user is made where the application says so.
 
         ``token_name``: by the enabled applications alone whose tokens come under that name.
@@ -110,9 +110,9 @@ class SignIn:
         listing = self._asked(token_name, thorough=False)
         known = self.verified.get(text, listing, self._moment())
         if known is not None and known.application is self._present(known.application.name):
-            verdict = self.admit(known)
+            verdict = self.authenticate(known)
             if verdict.reason is None:
-                return verdict._replace(remembered=True)
+                return verdict._replace(cached=True)
         # Somebody may have written into a record by hand: of a few, and before a refusal, every one is looked at.
         few = len(listing.entries) <= _FEW
         accepted = self._accepted(text, self._asked(token_name, thorough=few), token_name)
@@ -153,12 +153,12 @@ class SignIn:
             return None
         for application, secret in self._signers(token, listing.candidates(token.algorithm, token.claims), token_name):
             verdict = self._of_signer(token, application, secret, (), create=True)
-            if verdict.reason is None and verdict.vouched is not None:
-                self.verified.keep(text, listing, verdict.vouched)
+            if verdict.reason is None and verdict.token is not None:
+                self.verified.keep(text, listing, verdict.token)
                 return verdict
         return None
 
-    def judged(self, text: str) -> Verification:
+    def verify(self, text: str) -> Verification:
         """The same judgement without any effect."""
         return self._judge(text, self.registry.all().entries, create=False)
 
@@ -186,8 +186,8 @@ class SignIn:
         listing = self.registry.all()
         readings, reasons = self._readings(token, listing.entries)
         mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
-        for vouched in mine:
-            self._revocations.add(vouched)
+        for verified in mine:
+            self._revocations.add(verified)
         if readings and not mine:
             raise Forbidden
         if listing.damaged and not readings:
@@ -197,13 +197,13 @@ class SignIn:
             return None
         return reasons[0] if reasons else "no application here signed it"
 
-    def shown(self, text: str, verdict: Verification) -> str:
+    def audit_identifier(self, text: str, verdict: Verification) -> str:
         """Return the token's identifier as the audit log shows it, given the verdict on it."""
         if verdict.identifier is None:
             return self.identifiers.of_text(text)
         return identifiers.short(verdict.identifier)
 
-    def identify(self, token: Token, text: str) -> Sequence[str]:
+    def audit_identifiers(self, token: Token, text: str) -> Sequence[str]:
         """Return the identifiers under which the audit log may show the token: the present one first.
 
         Several where the service's key was changed, or where the secret that signed the token has been replaced.
@@ -220,17 +220,17 @@ class SignIn:
             shown.append(self.identifiers.of_text(text))
         return list(dict.fromkeys(shown))
 
-    def _readings(self, token: Token, entries: Sequence[Entry]) -> tuple[list[Vouched], list[str]]:
+    def _readings(self, token: Token, entries: Sequence[Entry]) -> tuple[list[VerifiedToken], list[str]]:
         """Whom the token names, by each application that signed it, enabled or not; and why others vouch for nobody."""
         readings, reasons = [], []
         for application, secret in self._signers(token, _fitting(token, entries)):
             moment = self._moment()
             try:
-                vouched, _ = verifier.check_claims(token, application, secret, moment, must_have_begun=False)
+                verified, _ = verifier.check_claims(token, application, secret, moment, must_have_begun=False)
             except Refused as refused:
                 reasons.append(f"{application.name}: {refused.step.detail}")
             else:
-                readings.append(self._identified(vouched))
+                readings.append(self._identified(verified))
         return readings, reasons
 
     def _judge(
@@ -259,8 +259,8 @@ class SignIn:
         # The first by name of those that came furthest.
         return max(verdicts, key=lambda verdict: len(verdict.steps))
 
-    def _moment(self) -> Moment:
-        return Moment(self._clock(), self._settings.leeway)
+    def _moment(self) -> Instant:
+        return Instant(self._clock(), self._settings.leeway)
 
     def _of_signer(
         self, token: Token, application: Application, secret: str, before: Sequence[Step], *, create: bool
@@ -272,62 +272,62 @@ class SignIn:
             Step("signature", ok=True, detail=f"signed with the {which} of {application.name}"),
         ]
         try:
-            vouched, passed = verifier.check_claims(token, application, secret, self._moment())
+            verified, passed = verifier.check_claims(token, application, secret, self._moment())
         except Refused as refused:
             key = keys.verification_key(application.algorithm, secret)
             identifier = self.identifiers.present(identifiers.digest(token.signing_input, key))
             return Verification(refused.reason, [*steps, refused.step], application, identifier=identifier)
-        return self.admit(self._identified(vouched), [*steps, *passed], create=create)
+        return self.authenticate(self._identified(verified), [*steps, *passed], create=create)
 
-    def _identified(self, vouched: Vouched) -> Vouched:
-        identifier = None if vouched.digest is None else self.identifiers.present(vouched.digest)
-        return dataclasses.replace(vouched, identifier=identifier)
+    def _identified(self, verified: VerifiedToken) -> VerifiedToken:
+        identifier = None if verified.digest is None else self.identifiers.present(verified.digest)
+        return dataclasses.replace(verified, identifier=identifier)
 
-    def admit(
-        self, vouched: Vouched, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
+    def authenticate(
+        self, verified: VerifiedToken, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
     ) -> Verification:
         """What becomes of who an application vouches for; ``steps`` are those that led here.
 
         ``create``: whether an unknown user is made where the application says so; ``user``: who was just looked up.
         """
-        application, passed = vouched.application, list(steps)
+        application, passed = verified.application, list(steps)
         try:
-            if vouched in self._revocations:
+            if verified in self._revocations:
                 raise Refused("revocation", "revoked", "the token was revoked")
             passed.append(Step("revocation", ok=True, detail="the token was not revoked"))
             if not application.enable:
                 detail = f"{application.name} is not enabled: set enable to 1 to accept its tokens"
                 raise Refused("application", "disabled_application", detail)
             passed.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
-            user, last = self._user(vouched, user or self._users.get(vouched.username), create=create)
+            user, last = self._user(verified, user or self._users.get(verified.username), create=create)
         except Refused as refused:
-            found = Verification(refused.reason, [*passed, refused.step], application, username=vouched.username)
-            return found._replace(identifier=vouched.identifier)
-        if create and vouched.by_previous:
+            found = Verification(refused.reason, [*passed, refused.step], application, username=verified.username)
+            return found._replace(identifier=verified.identifier)
+        if create and verified.by_previous:
             self.registry.note_previous_use(application)
-        about = (application, vouched, user, vouched.username)
-        return Verification(None, [*passed, *last], *about, identifier=vouched.identifier)
+        about = (application, verified, user, verified.username)
+        return Verification(None, [*passed, *last], *about, identifier=verified.identifier)
 
-    def _user(self, vouched: Vouched, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
+    def _user(self, verified: VerifiedToken, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
         """The user that the token names, made where that is meant; a user that is there is never changed."""
         if user is not None:
             if not user.enabled:
                 raise Refused("user", "disabled_user", f"the user {user.name} is disabled")
             found = Step("user", ok=True, detail=f"the user {user.name} is known and enabled")
-            return user, [found, self._check_administrator(user.type, vouched)]
-        application = vouched.application
+            return user, [found, self._check_administrator(user.type, verified)]
+        application = verified.application
         if not application.inituser:
-            detail = f"there is no user {vouched.username}, and {application.name} makes none: inituser is 0"
+            detail = f"there is no user {verified.username}, and {application.name} makes none: inituser is 0"
             raise Refused("user", "unknown_user", detail)
         kind, roles = names.user_type_and_roles(application.initroles)
-        made = Step("user", ok=True, detail=f"the user {vouched.username} is made at the first sign-in, as {kind}")
-        administrator = self._check_administrator(kind, vouched)
+        made = Step("user", ok=True, detail=f"the user {verified.username} is made at the first sign-in, as {kind}")
+        administrator = self._check_administrator(kind, verified)
         if not create:
             return None, [made, administrator]
         newcomer = User(
-            name=vouched.username,
-            full_name=names.display_text(vouched.text(application.fieldmap.name)),
-            email=names.display_text(vouched.text(application.fieldmap.email)),
+            name=verified.username,
+            full_name=names.display_text(verified.text(application.fieldmap.name)),
+            email=names.display_text(verified.text(application.fieldmap.email)),
             type=kind,
             roles=roles,
             created_date=int(self._clock() * 1000),
@@ -336,20 +336,20 @@ class SignIn:
             user = self._users.create(newcomer, application.initpwd, application.name)
         except AlreadyThere:
             # Another request made it in the meantime: from here on it is a known user, with whatever it has.
-            return self._user(vouched, self._users.get(vouched.username), create=create)
+            return self._user(verified, self._users.get(verified.username), create=create)
         log.info(logs.event(event="user made", user=user.name, type=kind, application=application.name))
         return user, [made, administrator]
 
-    def _check_administrator(self, user_type: str, vouched: Vouched) -> Step:
+    def _check_administrator(self, user_type: str, verified: VerifiedToken) -> Step:
         if user_type != ADMINISTRATOR:
             return Step("administrator", ok=True, detail="the user is no Administrator: nothing more is asked")
         if not self._settings.tokens_may_administer:
             detail = "no token signs an Administrator in: TOKENS_MAY_ADMINISTER is false"
             raise Refused("administrator", "administrator_refused", detail)
         # The present secret too: in a grace time it is the one that whoever guesses it would sign with.
-        secrets = {vouched.secret, vouched.application.secret}
-        if any(weakness(vouched.application.algorithm, secret) for secret in secrets):
-            detail = f"the secret of {vouched.application.name} is weak: it never signs an Administrator in"
+        secrets = {verified.secret, verified.application.secret}
+        if any(weakness(verified.application.algorithm, secret) for secret in secrets):
+            detail = f"the secret of {verified.application.name} is weak: it never signs an Administrator in"
             raise Refused("administrator", "administrator_refused", detail)
         return Step("administrator", ok=True, detail="tokens of this application may sign an Administrator in")
 

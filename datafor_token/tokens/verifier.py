@@ -29,7 +29,7 @@ _PARTS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REFUSED_HEADERS = ("crit", "b64", "enc", "zip", "cty")
 
 
-class Moment(NamedTuple):
+class Instant(NamedTuple):
     """When a token is judged: ``now`` in seconds since 1970, and how many seconds of a wrong clock are forgiven."""
 
     now: float
@@ -69,7 +69,7 @@ class Token:
 
 
 @dataclasses.dataclass(frozen=True)
-class Vouched:
+class VerifiedToken:
     """What an application vouches for: who is named, until when (seconds since 1970), by which secret.
 
     ``identifier`` is the token's keyed identifier, ``None`` where a ticket stood for one. ``digest`` is the token's
@@ -89,7 +89,7 @@ class Vouched:
         """Whether the secret before the last rotation signed it."""
         return self.secret != self.application.secret
 
-    def counts_at(self, moment: Moment) -> bool:
+    def is_valid_at(self, moment: Instant) -> bool:
         """Whether a token that was accepted before is good for its times, and its secret still counts.
 
         The same as ``check_claims`` has it, of what changes with the clock.
@@ -150,8 +150,8 @@ def signing_secret(token: Token, application: Application, now: float) -> str | 
 
 
 def check_claims(
-    token: Token, application: Application, secret: str, moment: Moment, *, must_have_begun: bool = True
-) -> tuple[Vouched, list[Step]]:
+    token: Token, application: Application, secret: str, moment: Instant, *, must_have_begun: bool = True
+) -> tuple[VerifiedToken, list[Step]]:
     """What a token with a good signature says, with the steps it passed; raises ``Refused``.
 
     What is neither a time nor the user name (``aud``, ``iss`` and the like) is not looked at. The identifier is left
@@ -160,8 +160,8 @@ def check_claims(
     expires, time_step = _check_times(token.claims, moment, must_have_begun=must_have_begun)
     username, name_step = _check_username(token.claims, application.fieldmap.username)
     digest = identifiers.digest(token.signing_input, verification_key(application.algorithm, secret))
-    vouched = Vouched(application, username, expires, token.claims, secret, None, digest)
-    return vouched, [time_step, name_step]
+    verified = VerifiedToken(application, username, expires, token.claims, secret, None, digest)
+    return verified, [time_step, name_step]
 
 
 def _hint(text: str) -> str:
@@ -234,7 +234,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
             raise Refused("header", "header", f"the header has {name}, which no token for this service may have")
 
 
-def _check_times(claims: Mapping[str, Any], moment: Moment, *, must_have_begun: bool) -> tuple[float, Step]:
+def _check_times(claims: Mapping[str, Any], moment: Instant, *, must_have_begun: bool) -> tuple[float, Step]:
     now, leeway = moment.now, moment.leeway
     for claim in TIME_CLAIMS:
         value = claims.get(claim, 0)

@@ -100,7 +100,7 @@ class Accounts:
 
         Raises ``InvalidInput``, which names ``field``, for a password that breaks the rules.
         """
-        hashed = self._users.hashed(self._checked_password(name, password, field))
+        hashed = self._users.hash_password(self._checked_password(name, password, field))
         replaces_first = fold(name) == fold(FIRST_USER) and self._has_first_password(name)
         self.change(name, judged=judged, password=hashed)
         if replaces_first:
@@ -120,7 +120,7 @@ class Accounts:
         """The same by the user; raises ``WrongPassword`` when ``old`` is not the present one."""
         # First, as a sign-in takes a tenth of a second, and a wrong one counts.
         self._checked_password(user.name, new, "new")
-        found = self._users.with_password(user.name, old, address, opens=True)
+        found = self._users.with_password(user.name, old, address, record_success=False)
         if found is None:
             raise WrongPassword
         # Of two who change it at once with the same old one, the second is wrong by then.

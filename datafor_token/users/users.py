@@ -150,13 +150,13 @@ class Users:
         """The user of that name, in whatever case; ``None`` where there is none."""
         return self._kept.get(name)
 
-    def with_password(self, name: str, password: str, address: str, *, opens: bool = False) -> User | None:
+    def with_password(self, name: str, password: str, address: str, *, record_success: bool = True) -> User | None:
         """The enabled user whose name and password these are, else ``None``; ``address`` is the client's.
 
         Unknown name, wrong password and disabled user cost the same: one hash. Raises
         ``TooManyAttempts`` without any hash when this name failed too often from this address.
-        A refusal is recorded, and so is a sign-in for which a password was hashed; ``opens``: the caller
-        records it, with what it opens.
+        A refusal is recorded, and so is a sign-in for which a password was hashed, unless ``record_success`` is false:
+        then the caller records it, with the session that it opens.
         """
         try:
             user = self.get(names.user_name(name))
@@ -176,7 +176,7 @@ class Users:
         if user is None or not right:
             self._audit.record(_refusal(_why_not(user), user, name))
             return None
-        if not opens:
+        if record_success:
             self._audit.record(Event(kind=Kind.SIGN_IN, user=user.name))
         return user
 
@@ -191,7 +191,7 @@ class Users:
             self._throttle.settle(attempt, right=right)
         return right
 
-    def hashed(self, password: str) -> str:
+    def hash_password(self, password: str) -> str:
         """What is kept of a password."""
         return self._passwords.hash(password)
 
@@ -223,7 +223,7 @@ class Users:
             self._store.update(COLLECTION, user.name, change)
         return user
 
-    def make_first(self, config_dir: Path, password: str | None, min_length: int) -> str | None:
+    def create_first(self, config_dir: Path, password: str | None, min_length: int) -> str | None:
         """Make the administrator when there are no users; answer its password if it was made up here.
 
         ``password`` is the one that was asked for; raises ``StartError`` where it breaks the rules for a new one, of

@@ -184,11 +184,11 @@ def _by_password(credential: str) -> User:
 
 def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"], *, opens: bool = False) -> Caller:
     notes()["way"] = way
-    verdict = services().signin.by_token(token, token_name)
-    if verdict.remembered and verdict.user is not None and not opens:
+    verdict = services().signin.sign_in(token, token_name)
+    if verdict.cached and verdict.user is not None and not opens:
         return Caller(verdict.user, way, verdict.application, verdict)
     name = verdict.application.name if verdict.application else None
-    about = {"application": name, "user": verdict.username, "token": services().signin.shown(token, verdict)}
+    about = {"application": name, "user": verdict.username, "token": services().signin.audit_identifier(token, verdict)}
     if verdict.user is None:
         is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
         # Logged once: of a flood, the audit log has the count.

@@ -134,18 +134,18 @@ def test_claims_that_would_be_lost(payload: dict[str, Any], field: str) -> None:
 
 def test_who_a_token_is_for() -> None:
     """The flat name, else the payload's, else the caller; two that differ are refused."""
-    assert issuer.user_in(None, {}, "admin") == "admin"
-    assert issuer.user_in("lena", {}, "admin") == "lena"
-    assert issuer.user_in(None, {"username": "lena"}, "admin") == "lena"
-    assert issuer.user_in("lena", {"username": "lena"}, "admin") == "lena"
-    assert issuer.user_in(None, {"username": 42}, "admin") == "42"
+    assert issuer.username_for(None, {}, "admin") == "admin"
+    assert issuer.username_for("lena", {}, "admin") == "lena"
+    assert issuer.username_for(None, {"username": "lena"}, "admin") == "lena"
+    assert issuer.username_for("lena", {"username": "lena"}, "admin") == "lena"
+    assert issuer.username_for(None, {"username": 42}, "admin") == "42"
     with pytest.raises(InvalidInput, match="differs"):
-        issuer.user_in("lena", {"username": "paul"}, "admin")
+        issuer.username_for("lena", {"username": "paul"}, "admin")
     with pytest.raises(InvalidInput, match=r"^username can not be empty$"):
-        issuer.user_in(None, {"username": ""}, "admin")
+        issuer.username_for(None, {"username": ""}, "admin")
     for bad in ("a:b", ["lena"], " x"):
         with pytest.raises(InvalidInput, match=r"^payload\.username "):
-            issuer.user_in(None, {"username": bad}, "admin")
+            issuer.username_for(None, {"username": bad}, "admin")
 
 
 def test_a_token_is_at_most_4096_characters() -> None:

@@ -22,7 +22,7 @@ from tests.support import ROOT, SEED_APPLICATION, application, key_for, private_
 from tests.validation.test_strict_json import REFUSED as REFUSED_JSON
 
 ERP = Application.from_document(SEED_APPLICATION)
-MOMENT = verifier.Moment(NOW, 30)
+MOMENT = verifier.Instant(NOW, 30)
 
 
 def reason(text: str, app: Application = ERP) -> str | None:
@@ -48,8 +48,8 @@ GOOD = token(claims())
 def test_a_good_token_is_accepted() -> None:
     """A plain token for a user passes, and says who it is for and until when."""
     assert reason(GOOD) is None
-    vouched, steps = verifier.check_claims(verifier.read(GOOD), ERP, "abcd", MOMENT)
-    assert (vouched.username, vouched.expires, vouched.by_previous) == ("lena", NOW + 3600, False)
+    verified, steps = verifier.check_claims(verifier.read(GOOD), ERP, "abcd", MOMENT)
+    assert (verified.username, verified.expires, verified.by_previous) == ("lena", NOW + 3600, False)
     assert all(step.ok for step in steps)
 
 
@@ -304,9 +304,9 @@ def test_ten_thousand_legal_combinations() -> None:
         issued = issuer.issue(app, private.get(algorithm), made, NOW)
         token_read = verifier.read(issued.token)
         assert verifier.signing_secret(token_read, app, NOW) == app.secret
-        moment = verifier.Moment(NOW + chance.choice([-25, 0, 25]), 30)
-        vouched, _ = verifier.check_claims(token_read, app, app.secret, moment)
-        assert vouched.username == made[username]
+        moment = verifier.Instant(NOW + chance.choice([-25, 0, 25]), 30)
+        verified, _ = verifier.check_claims(token_read, app, app.secret, moment)
+        assert verified.username == made[username]
 
 
 def test_ours_is_theirs() -> None:

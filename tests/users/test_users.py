@@ -196,7 +196,7 @@ def test_a_user_does_not_show_the_hash() -> None:
 def test_the_first_start_makes_the_administrator(store: FileStore, tmp_path: Path, clock: Clock) -> None:
     """With no users, admin is made with a random password, which is kept in a file of mode 0600."""
     accounts = cheap(store, clock)
-    password = accounts.make_first(tmp_path, None, 8)
+    password = accounts.create_first(tmp_path, None, 8)
     file = tmp_path / "initial_admin_password"
     assert password
     assert len(password) >= 20
@@ -205,7 +205,7 @@ def test_the_first_start_makes_the_administrator(store: FileStore, tmp_path: Pat
     user = accounts.with_password("admin", password, "10.0.0.1")
     assert user is not None
     assert user.type == "Administrator"
-    assert accounts.make_first(tmp_path, None, 8) is None
+    assert accounts.create_first(tmp_path, None, 8) is None
     assert file.read_text() == f"{password}\n"
 
 
@@ -213,8 +213,8 @@ def test_the_first_password_can_be_given(store: FileStore, tmp_path: Path, clock
     """A given password is neither printed nor kept in a file; an empty one stops the start."""
     accounts = cheap(store, clock)
     with pytest.raises(StartError, match="DATAFOR_TOKEN_ADMIN_PASSWORD"):
-        accounts.make_first(tmp_path, "", 8)
-    assert accounts.make_first(tmp_path, "given-one", 8) is None
+        accounts.create_first(tmp_path, "", 8)
+    assert accounts.create_first(tmp_path, "given-one", 8) is None
     assert not (tmp_path / "initial_admin_password").exists()
     assert accounts.with_password("admin", "given-one", "10.0.0.1") is not None
 
@@ -223,21 +223,21 @@ def test_a_first_start_that_cannot_keep_the_password_makes_nobody(store: FileSto
     """When the password's file cannot be written, there is no user whose password nobody knows."""
     accounts = cheap(store, Clock())
     with pytest.raises(StartError, match="initial_admin_password"):
-        accounts.make_first(tmp_path / "data" / "users" / ".lock", None, 8)
+        accounts.create_first(tmp_path / "data" / "users" / ".lock", None, 8)
     assert store.names("users") == []
 
 
 def test_the_config_folder_is_made_for_the_password(store: FileStore, tmp_path: Path, clock: Clock) -> None:
     """A configuration folder that is not there yet is made, for its owner alone."""
     accounts = cheap(store, clock)
-    assert accounts.make_first(tmp_path / "new" / "config", None, 8)
+    assert accounts.create_first(tmp_path / "new" / "config", None, 8)
     assert stat.S_IMODE((tmp_path / "new" / "config").stat().st_mode) == 0o700
 
 
 def test_other_users_are_no_first_start(store: FileStore, tmp_path: Path, clock: Clock) -> None:
     """Where there is any user, damaged or not, no administrator is made."""
     store.put("users", {"name": "lena", "broken": True})
-    assert cheap(store, clock).make_first(tmp_path, None, 8) is None
+    assert cheap(store, clock).create_first(tmp_path, None, 8) is None
     assert store.names("users") == ["lena"]
 
 
@@ -247,14 +247,14 @@ def test_two_who_change_a_password_at_once(
     """Of two changes with the same old password, the second finds that it is no longer the present one."""
     keeper = Accounts(store, accounts, audit_in(tmp_path, clock), clock, Settings(config_dir=tmp_path))
     olga = keeper.add("olga", "the one before")
-    hashed = accounts.hashed
+    hashed = accounts.hash_password
 
     def slowly(password: str) -> str:
-        monkeypatch.setattr(accounts, "hashed", hashed)
+        monkeypatch.setattr(accounts, "hash_password", hashed)
         keeper.change_own_password(olga, "the one before", "the first to come", "10.0.0.1")
         return hashed(password)
 
-    monkeypatch.setattr(accounts, "hashed", slowly)
+    monkeypatch.setattr(accounts, "hash_password", slowly)
     with pytest.raises(WrongPassword):
         keeper.change_own_password(olga, "the one before", "the second one", "10.0.0.1")
     assert accounts.with_password("olga", "the first to come", "10.0.0.1") is not None

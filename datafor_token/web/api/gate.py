@@ -25,7 +25,7 @@ from datafor_token.errors import (
     TooManyAttempts,
 )
 from datafor_token.gate import forwarded
-from datafor_token.gate.gate import Admitted
+from datafor_token.gate.gate import GateSession
 from datafor_token.requests.schemas import LeaveSchema, LinkSchema, NextSchema
 from datafor_token.tokens.signin import Verification
 from datafor_token.validation import logs
@@ -316,7 +316,7 @@ def _redirect_to_sign_in() -> Response | None:
     return response
 
 
-def _is_same(present: Admitted, verdict: Verification) -> bool:
+def _is_same(present: GateSession, verdict: Verification) -> bool:
     """Return whether a session and a token are of one user, by one application: all requirements see them alike."""
     same_user = verdict.user is not None and fold(present.user.name) == fold(verdict.user.name)
     return same_user and verdict.application is not None and present.application.name == verdict.application.name
@@ -324,7 +324,7 @@ def _is_same(present: Admitted, verdict: Verification) -> bool:
 
 def _outlives(verdict: Verification, moment: float) -> bool:
     """Whether what an application vouches for lasts beyond ``moment``: a token may live on in the leeway only."""
-    return verdict.vouched is not None and verdict.vouched.expires > moment
+    return verdict.token is not None and verdict.token.expires > moment
 
 
 @blueprint.record

@@ -50,7 +50,7 @@ def whom_to_vouch_for(wanted: Mapping[str, Any], caller: str) -> tuple[Applicati
     registry = services().registry
     application = registry.get(wanted["name"]) if "name" in wanted else registry.the_only_one()
     payload = wanted.get("payload", {})
-    username = issuer.user_in(wanted.get("username"), payload, caller)
+    username = issuer.username_for(wanted.get("username"), payload, caller)
     return application, issuer.claims_for(application.fieldmap, username, payload)
 
 

@@ -42,7 +42,7 @@ def logout() -> Response:
 def open_session(username: str, password: str) -> tuple[User, str]:
     """A session for a name and password, in place of the request's own one: whose it is, and its cookie."""
     g.way = "login"
-    user = services().users.with_password(username, password, client_address(), opens=True)
+    user = services().users.with_password(username, password, client_address(), record_success=False)
     if user is None:
         refusal = WrongPassword()
         refusal.members = {"data": "0"}

@@ -84,14 +84,14 @@ def revoke() -> Response:
 @administrator_required
 def introspect() -> Response:
     """Whether a token would be accepted now, and for whom (RFC 7662)."""
-    vouched = services().signin.judged(fields_of_body(_token)["token"]).vouched
-    if vouched is None:
+    verified = services().signin.verify(fields_of_body(_token)["token"]).token
+    if verified is None:
         return success(active=False)
     return success(
         active=True,
-        username=vouched.username,
-        client_id=vouched.application.name,
-        exp=int(vouched.expires),
+        username=verified.username,
+        client_id=verified.application.name,
+        exp=int(verified.expires),
         token_type="Bearer",  # noqa: S106 - RFC 6749 section 7.1
     )
 

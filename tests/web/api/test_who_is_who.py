@@ -260,13 +260,13 @@ class TestOneSession:
         """A session under a random cookie, as a version before and a ticket open it, is valid."""
         with app.app_context():
             bundle = services()
-            verdict = bundle.signin.by_token(signed(loginname="anna"))
+            verdict = bundle.signin.sign_in(signed(loginname="anna"))
             assert verdict.user is not None
-            assert verdict.vouched is not None
-            vouched = verdict.vouched
+            assert verdict.token is not None
+            verified = verdict.token
             cookie = bundle.gate._sessions.open(
                 verdict.user,
-                application="ERP", token=vouched.identifier, expires=vouched.expires, secret_sealed=vouched.secret,
+                application="ERP", token=verified.identifier, expires=verified.expires, secret_sealed=verified.secret,
             )  # fmt: skip
         assert len(cookie) == 43
         assert identity(check(app, Cookie=f"datafor_gate={cookie}"))[0] == "anna"
