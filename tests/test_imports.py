@@ -51,7 +51,7 @@ HOMES = {
     "prometheus_client": {"metrics"},
     "psycopg": {"store/sql"},
     "qs_codec": {"requests/forms.py"},
-    "redis": {"users/counts.py"},
+    "redis": {"users/expiring_sets.py"},
     "sqlalchemy": {"store/sql"},
     "tabulate": {"cli/output.py"},
     "tomli_w": {"cli"},

@@ -19,7 +19,7 @@ from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.identifiers import is_unkeyed
 from datafor_token.tokens.signin import SignIn, Verification
 from datafor_token.tokens.verifier import VerifiedToken
-from datafor_token.users.sessions import Sessions, derived_cookie, name_of, seal
+from datafor_token.users.sessions import Sessions, derived_cookie, keyed_hash, record_name
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 
@@ -110,9 +110,9 @@ class Gate:
         ticket = secrets.token_urlsafe(32)
         document = {
             "format": 1,
-            "name": name_of(ticket),
+            "name": record_name(ticket),
             "application": application.name,
-            "secret_sealed": seal(ticket, application.secret),
+            "secret_sealed": keyed_hash(ticket, application.secret),
             "username": username,
             "claims": dict(claims),
             "next": next_path,
@@ -127,7 +127,7 @@ class Gate:
 
     def redeem(self, ticket: str) -> tuple[str, str] | None:
         """Sign in with a ticket, once in all workers: the new cookie, and where to go. ``None``: it counts no more."""
-        name = name_of(ticket)
+        name = record_name(ticket)
         document = None if name is None else self._store.get(TICKETS, name)
         if name is None or document is None or self._is_over(document):
             return None
@@ -186,7 +186,7 @@ class Gate:
         if not isinstance(expires, int | float) or now >= expires:
             return None
         for secret in (application.secret, application.previous_secret(now)):
-            if secret is not None and seal(random_text, secret) == sealed:
+            if secret is not None and keyed_hash(random_text, secret) == sealed:
                 # A session that an earlier version opened has the digest itself.
                 digest = token if is_unkeyed(token) else None
                 claims = claims if isinstance(claims, dict) else {}

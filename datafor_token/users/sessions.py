@@ -35,12 +35,12 @@ _TOUCH_SECONDS = 60  # how exactly the last use is kept at most; each is a write
 _TOUCH_WAIT = 0.05  # seconds; a stuck writer must not hold up who is signed in
 
 
-def name_of(random_text: str) -> str | None:
+def record_name(random_text: str) -> str | None:
     """The record's name for a cookie or a ticket; ``None`` for what can be neither."""
     return hashlib.sha256(random_text.encode()).hexdigest() if _RANDOM_TEXT.fullmatch(random_text) else None
 
 
-def seal(random_text: str, value: str) -> str:
+def keyed_hash(random_text: str, value: str) -> str:
     """Differs whenever ``value`` was changed, and shows nothing of it to who has not the cookie or ticket."""
     return hmac.digest(random_text.encode(), value.encode(), hashlib.sha256).hex()
 
@@ -127,13 +127,13 @@ class Sessions:
 
     def _document(self, cookie: str, user: User, grant: Mapping[str, Any]) -> Document:
         now = self._clock()
-        kept = {name: seal(cookie, value) if name.endswith("_sealed") else value for name, value in grant.items()}
+        kept = {name: keyed_hash(cookie, value) if name.endswith("_sealed") else value for name, value in grant.items()}
         return {
             "format": 1,
             "name": _name_of_cookie(cookie),
             "kind": self._kind,
             "user": user.name,
-            "password_sealed": seal(cookie, user.password),
+            "password_sealed": keyed_hash(cookie, user.password),
             "opened": now,
             "used": now,
             "grant": kept,
@@ -151,8 +151,8 @@ class Sessions:
         user = self._users.get(document["user"])
         if (
             user is None
-            or not user.is_since(document["opened"])
-            or seal(cookie, user.password) != document["password_sealed"]
+            or not user.is_enabled_since(document["opened"])
+            or keyed_hash(cookie, user.password) != document["password_sealed"]
         ):
             self.end(cookie)
             return None
@@ -246,7 +246,7 @@ class Sessions:
 
 
 def _name_of_cookie(cookie: str) -> str | None:
-    return name_of(cookie[:_HALF]) if _COOKIE.fullmatch(cookie) else None
+    return record_name(cookie[:_HALF]) if _COOKIE.fullmatch(cookie) else None
 
 
 def _derived(document: Document | None) -> Derived:

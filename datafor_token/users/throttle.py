@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datafor_token.errors import StoreUnavailable, TooManyAttempts
-from datafor_token.users.counts import Counts, FileCounts, MemoryCounts, SharedCounts
+from datafor_token.users.expiring_sets import ExpiringSets, FileSets, MemorySets, RedisSets
 from datafor_token.validation import addresses, logs
 from datafor_token.validation.names import fold
 
@@ -48,25 +48,25 @@ class Throttle:
     ) -> None:
         self._key = key
         self._bound_names = bound_names
-        self._files, self._memory = FileCounts(data_dir / FOLDER, clock, _WINDOW), MemoryCounts(clock, _WINDOW)
+        self._files, self._memory = FileSets(data_dir / FOLDER, clock, _WINDOW), MemorySets(clock, _WINDOW)
         # The first one that works counts.
-        self._storages: list[Counts] = [self._files, self._memory]
+        self._storages: list[ExpiringSets] = [self._files, self._memory]
         self._failures: tuple[type[Exception], ...] = (OSError, StoreUnavailable)
         if shared:
-            redis = SharedCounts(shared, _WINDOW)
+            redis = RedisSets(shared, _WINDOW)
             self._storages.insert(0, redis)
             self._failures += redis.failures
         self._away_until: dict[int, float] = {}
 
     def check(self, name: str, address: str) -> None:
         """Raise ``TooManyAttempts`` when the next attempt would be one too many."""
-        self._ask(lambda counts: self._attempt(counts, name, address).add(0))
+        self._ask(lambda sets: self._attempt(sets, name, address).add(0))
 
     def reserve(self, name: str, address: str) -> "Attempt":
         """Reserve an attempt, whose result is to be told to it; raises ``TooManyAttempts``."""
 
-        def reserve(counts: Counts) -> Attempt:
-            attempt = self._attempt(counts, name, address)
+        def reserve(sets: ExpiringSets) -> Attempt:
+            attempt = self._attempt(sets, name, address)
             attempt.add(_LAPSE)
             return attempt
 
@@ -77,52 +77,52 @@ class Throttle:
         try:
             attempt.settle(right=right, seconds=_WINDOW)
         except self._failures as error:
-            self._failed(attempt.counts, error)
-            attempt.counts = self._memory
+            self._failed(attempt.sets, error)
+            attempt.sets = self._memory
             attempt.settle(right=right, seconds=_WINDOW)
 
-    def _attempt(self, counts: Counts, name: str, address: str) -> "Attempt":
+    def _attempt(self, sets: ExpiringSets, name: str, address: str) -> "Attempt":
         """Return an attempt, counted under the name in any spelling and the address or, for IPv6, its network."""
         client = addresses.client_of(address)
         names = self._hashed(f"\0{client}") if self._bound_names else None
-        return Attempt(counts, self._hashed(f"{fold(name[:2048])}\0{client}"), names)
+        return Attempt(sets, self._hashed(f"{fold(name[:2048])}\0{client}"), names)
 
     def _hashed(self, text: str) -> str:
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)[:_DIGEST].hex()
 
-    def _ask(self, question: Callable[[Counts], T]) -> T:
+    def _ask(self, question: Callable[[ExpiringSets], T]) -> T:
         """Ask the first storage that answers; not one that failed a moment ago, which may hang again."""
-        for counts in self._storages:
-            if time.monotonic() >= self._away_until.get(id(counts), 0.0):
+        for sets in self._storages:
+            if time.monotonic() >= self._away_until.get(id(sets), 0.0):
                 try:
-                    return question(counts)
+                    return question(sets)
                 except self._failures as error:
-                    self._failed(counts, error)
+                    self._failed(sets, error)
         return question(self._memory)
 
-    def _failed(self, counts: Counts, error: Exception) -> None:
-        self._away_until[id(counts)] = time.monotonic() + _AWAY
+    def _failed(self, sets: ExpiringSets, error: Exception) -> None:
+        self._away_until[id(sets)] = time.monotonic() + _AWAY
         reason = getattr(error, "reason", None) or type(error).__name__
-        whose = "this worker" if counts is self._files else "this host"
+        whose = "this worker" if sets is self._files else "this host"
         log.warning(logs.event(event=f"failed passwords are counted by {whose} alone", reason=reason))
 
 
 class Attempt:
     """One attempt of a name from an address: a member of the set of its attempts, and the name one of the address's."""
 
-    def __init__(self, counts: Counts, key: str, names: str | None) -> None:
-        self.counts = counts
+    def __init__(self, sets: ExpiringSets, key: str, names: str | None) -> None:
+        self.sets = sets
         self._key, self._names = key, names
         self._id = secrets.token_hex(8)
 
     def add(self, seconds: float) -> None:
         """Count it for so many seconds (0: only ask whether it could be); raises ``TooManyAttempts``."""
-        wait = self.counts.add(self._key, self._id, seconds, _MOST_FAILED)
+        wait = self.sets.add(self._key, self._id, seconds, _MOST_FAILED)
         if wait is None and self._names is not None:
             # The key stands for the name; of another address it would be another one.
-            wait = self.counts.add(self._names, self._key, seconds, _MOST_NAMES)
+            wait = self.sets.add(self._names, self._key, seconds, _MOST_NAMES)
             if wait is not None and seconds:
-                self.counts.remove(self._key, self._id)
+                self.sets.remove(self._key, self._id)
         if wait is not None:
             raise TooManyAttempts(max(1, math.ceil(wait)))
 
@@ -132,5 +132,5 @@ class Attempt:
             # One that took so long that it lapsed may find its place taken: there are enough without it.
             with contextlib.suppress(TooManyAttempts):
                 self.add(seconds)
-        elif not self.counts.remove(self._key, self._id) and self._names is not None:
-            self.counts.remove(self._names, self._key)
+        elif not self.sets.remove(self._key, self._id) and self._names is not None:
+            self.sets.remove(self._names, self._key)

@@ -82,7 +82,7 @@ class User:
             "enabled": self.enabled,
         }
 
-    def is_since(self, moment: float) -> bool:
+    def is_enabled_since(self, moment: float) -> bool:
         """Whether the user is enabled, and was there already at ``moment`` (seconds since 1970)."""
         return self.enabled and self.created_date <= moment * 1000
 

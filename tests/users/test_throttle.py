@@ -17,7 +17,7 @@ from flask import Flask
 from datafor_token import create_app
 from datafor_token.errors import StartError, TooManyAttempts
 from datafor_token.settings import Settings
-from datafor_token.users import counts, throttle
+from datafor_token.users import expiring_sets, throttle
 from datafor_token.users.throttle import Throttle
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.support import ADMIN_PASSWORD, Clock, Server, basic, free_port, need, wait_for
@@ -173,8 +173,8 @@ def test_it_is_shared(tmp_path: Path, clock: Clock) -> None:
 
 def test_it_fills_no_disk(counter: Throttle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many names are tried, there are so many files with so many names each."""
-    monkeypatch.setattr(counts, "_FILES", 2)
-    monkeypatch.setattr(counts, "_MOST_KEYS", 5)
+    monkeypatch.setattr(expiring_sets, "_FILES", 2)
+    monkeypatch.setattr(expiring_sets, "_MOST_KEYS", 5)
     for number in range(60):
         counter.reserve(f"user{number}", "10.0.0.1")
     files = list((tmp_path / "throttle").iterdir())
@@ -205,7 +205,7 @@ def test_a_full_disk_tears_no_file(counter: Throttle, tmp_path: Path, monkeypatc
     fail(counter, 10)
     (path,) = (tmp_path / "throttle").iterdir()
     before = path.read_bytes()
-    monkeypatch.setattr(counts, "_FILES", 1)
+    monkeypatch.setattr(expiring_sets, "_FILES", 1)
     monkeypatch.setattr("os.posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
     for number in range(5):
         counter.reserve(f"other{number}", "10.0.0.9")

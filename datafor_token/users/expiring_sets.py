@@ -26,7 +26,7 @@ _LARGEST_FILE = 1024 * 1024  # bytes; three times what the bounds allow
 Table = dict[str, dict[str, float]]  # per key, its members and when each expires, in seconds since 1970
 
 
-class Counts(Protocol):
+class ExpiringSets(Protocol):
     """Sets of members that expire, each set under a key."""
 
     def add(self, key: str, member: str, seconds: float, limit: int) -> float | None:
@@ -40,7 +40,7 @@ class Counts(Protocol):
         """Remove a member. Returns how many others the set has."""
 
 
-class MemoryCounts:
+class MemorySets:
     """Sets in the memory of this process.
 
     ``clock`` returns seconds since 1970; ``longest`` is how many seconds a member stays at most.
@@ -59,7 +59,7 @@ class MemoryCounts:
             yield self._memory
 
     def add(self, key: str, member: str, seconds: float, limit: int) -> float | None:
-        """See ``Counts``."""
+        """See ``ExpiringSets``."""
         with self._table(key) as table:
             # Read under the lock: what others added while this one waited must not lie in its future.
             now = self._clock()
@@ -75,7 +75,7 @@ class MemoryCounts:
         return None
 
     def remove(self, key: str, member: str) -> int:
-        """See ``Counts``."""
+        """See ``ExpiringSets``."""
         with self._table(key) as table:
             members = self._live(table.pop(key, {}), self._clock())
             members.pop(member, None)
@@ -94,7 +94,7 @@ class MemoryCounts:
             del table[next(iter(table))]
 
 
-class FileCounts(MemoryCounts):
+class FileSets(MemorySets):
     """Sets in files that all workers share. Raises ``OSError``, and ``LockTimeout`` where another worker is stuck."""
 
     def __init__(self, folder: Path, clock: Callable[[], float], longest: float) -> None:
@@ -155,8 +155,8 @@ return redis.call('ZCARD', KEYS[1])
 """
 
 
-class SharedCounts:
-    """The sets of ``counts.Counts``. Raises one of ``failures`` where the Redis does not answer.
+class RedisSets:
+    """The sets of ``ExpiringSets``. Raises one of ``failures`` where the Redis does not answer.
 
     ``StartError`` for what is no URI of a Redis. ``longest`` is how many seconds a member stays at most.
     """
@@ -189,10 +189,10 @@ class SharedCounts:
         self._remove = client.register_script(_REMOVE)
 
     def add(self, key: str, member: str, seconds: float, limit: int) -> float | None:
-        """See ``counts.Counts``."""
+        """See ``ExpiringSets``."""
         found = self._add([_PREFIX + key], [member, seconds, limit, self._longest])
         return None if found is None else float(found)
 
     def remove(self, key: str, member: str) -> int:
-        """See ``counts.Counts``."""
+        """See ``ExpiringSets``."""
         return int(self._remove([_PREFIX + key], [member]))
