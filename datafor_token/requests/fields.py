@@ -6,7 +6,7 @@ body go the same way, through a rule of ``rules`` or ``names``.
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -114,29 +114,6 @@ class CallSchema(Schema):
         ruled = [(name, field) for name, field in self.fields.items() if isinstance(field, Ruled)]
         return [(name, field.from_form) for name, field in ruled if type(field).from_form is not Ruled.from_form]
 
-    @functools.cached_property
-    def _by_field(self) -> tuple[Mapping[str, Callable[[Any], Any]], Set[str], Mapping[str, Any]] | None:
-        """What reads each field, which ones are required, what others are when left out; ``None``: that is not all."""
-        if any(self._hooks.values()):
-            return None
-        fields = self.load_fields.items()
-        return (
-            {name: field.deserialize for name, field in fields},
-            {name for name, field in fields if field.required},
-            {name: field.load_default for name, field in fields if field.load_default is not missing},
-        )
-
-    def _without_fault(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What ``load`` makes of values, at a third of its cost; ``None`` where it must say what is wrong with them."""
-        if self._by_field is None:
-            return None
-        reads, required, defaults = self._by_field
-        try:
-            loaded = {name: reads[name](value) for name, value in values.items()}
-        except (KeyError, ValidationError):
-            return None
-        return {**defaults, **loaded} if loaded.keys() >= required else None
-
     def read(self, body: Body) -> dict[str, Any]:
         """The checked fields of a request body; raises ``InvalidInput`` with every fault there is."""
         if not isinstance(body.values, dict):
@@ -151,10 +128,8 @@ class CallSchema(Schema):
         # Before and not as a hook of Marshmallow's, which looks for those of every kind each time.
         if self.ignored or None in values.values():
             values = {name: value for name, value in values.items() if value is not None and name not in self.ignored}
-        loaded = self._without_fault(values)
         try:
-            if loaded is None:
-                loaded = self.load(values)
+            loaded: dict[str, Any] = self.load(values)
         except ValidationError as error:
             also = self.further_faults(error.valid_data if isinstance(error.valid_data, dict) else {})
             faults = {**also, **error.messages_dict, **faults}

@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import parse_qsl
 
 import qs_codec
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -99,18 +99,12 @@ def _json(data: bytes) -> Any:
 
 
 def _urlencoded(data: bytes) -> list[tuple[str, str]]:
-    if data.count(b"&") >= MAX_FIELDS:
-        raise MalformedRequest("the request has more than %(number)s fields", number=MAX_FIELDS)
     try:
-        pairs = [pair.partition("=") for pair in data.decode("utf-8").split("&") if pair]
-        # What urllib's parse_qsl finds, which takes several times as long.
-        return [(_unquoted(name), _unquoted(value)) for name, _, value in pairs]
+        return parse_qsl(data.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except UnicodeDecodeError:
         raise MalformedRequest("the request is not UTF-8 text") from None
-
-
-def _unquoted(text: str) -> str:
-    return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
+    except ValueError:
+        raise MalformedRequest("the request has more than %(number)s fields", number=MAX_FIELDS) from None
 
 
 def _multipart(data: bytes, boundary: str) -> list[tuple[str, str]]:
