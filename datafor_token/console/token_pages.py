@@ -21,7 +21,7 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import gettext, span
 from datafor_token.errors import Forbidden, InvalidInput, NotFound, RuleError
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
-from datafor_token.web.api.inputs import whom_to_vouch_for
+from datafor_token.web.api.inputs import application_and_claims
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.services import services
 
@@ -68,7 +68,7 @@ def try_it_now() -> ResponseReturnValue:
             raise InvalidInput.of("name", "can not be empty")
         target = _next(typed["next"])
         wanted = application_form.read(_generate, sent)
-        application, claims = whom_to_vouch_for(wanted, guard.caller().user.name)
+        application, claims = application_and_claims(wanted, guard.caller().user.name)
         token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     except InvalidInput as error:
         form.errors = application_form.beside_fields(error, {"algorithm": "HS256"})

@@ -33,7 +33,7 @@ from datafor_token.validation.names import display_text, fold
 from datafor_token.web import cookies
 from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
 from datafor_token.web.api.gate_pages import ask_page, error_page, signed_out_page
-from datafor_token.web.api.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
+from datafor_token.web.api.inputs import application_and_claims, fields_of_body, fields_of_query
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.auth import (
     GATE_COOKIE,
@@ -65,7 +65,7 @@ _HARMLESS_NAME = re.compile(r"[A-Za-z0-9_\[\]-]{1,32}")
 def link() -> Response:
     """A link that signs somebody in once: a random ticket instead of a token."""
     wanted = fields_of_body(_link)
-    application, claims = whom_to_vouch_for(wanted, g.caller.user.name)
+    application, claims = application_and_claims(wanted, g.caller.user.name)
     ticket = services().gate.make_ticket(application, claims, wanted["next"], wanted["ttl"])
     # Never from the Host header, which the caller chooses.
     url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"

@@ -45,7 +45,7 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
     return schema.read(Body({name: values[name] for name in schema.fields if name in values}, is_form=True))
 
 
-def whom_to_vouch_for(wanted: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
+def application_and_claims(wanted: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
     """The application that is asked for (the only one where none is), and the claims about whom it is asked."""
     registry = services().registry
     application = registry.get(wanted["name"]) if "name" in wanted else registry.the_only_one()

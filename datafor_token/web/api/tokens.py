@@ -10,7 +10,7 @@ from datafor_token.crypto.keys import is_shared, jwk
 from datafor_token.errors import Forbidden
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, OptionalNameSchema, TokenSchema
 from datafor_token.tokens import issuer
-from datafor_token.web.api.inputs import fields_of_body, fields_of_query, whom_to_vouch_for
+from datafor_token.web.api.inputs import application_and_claims, fields_of_body, fields_of_query
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.auth import administrator_required, signed_in
 from datafor_token.web.responses import success
@@ -25,7 +25,7 @@ _generate, _name, _token, _explain = GenerateSchema(), OptionalNameSchema(), Tok
 def generate() -> Response:
     """Issue a token of an application for a user (seed page "Generate a token")."""
     wanted = fields_of_body(_generate)
-    application, claims = whom_to_vouch_for(wanted, notes()["caller"].user.name)
+    application, claims = application_and_claims(wanted, notes()["caller"].user.name)
     token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     return success(expire=application.expire, token=token)
 
