@@ -59,20 +59,20 @@ class Page:
     next: str | None
 
 
-class Watch(Protocol):
+class AuditMetrics(Protocol):
     """Who counts what happens."""
 
-    def happened(self, event: Event, way: str | None) -> None:
+    def audit_event(self, event: Event, way: str | None) -> None:
         """Something was noted, by somebody who signed in, or tried to, in this way."""
 
-    def unrecorded(self) -> None:
+    def audit_unrecorded(self) -> None:
         """An event could not be written."""
 
 
 class Audit:
     """Records events and finds them again.
 
-    ``clock`` answers seconds since 1970, ``origin`` who is acting now; ``watch`` counts; ``key`` is this
+    ``clock`` answers seconds since 1970, ``origin`` who is acting now; ``metrics`` counts; ``key`` is this
     installation's own.
     """
 
@@ -81,13 +81,13 @@ class Audit:
         log: AuditLog,
         clock: Callable[[], float],
         origin: Callable[[], Origin],
-        watch: Watch,
+        metrics: AuditMetrics,
         key: bytes,
     ) -> None:
         self._log = log
         self._clock = clock
         self._origin = origin
-        self._watch = watch
+        self._metrics = metrics
         self._key = key
         self._repeats = Repeats(clock, self._record_repeated)
 
@@ -97,7 +97,7 @@ class Audit:
         Returns False for a refusal that was only counted: the same was refused a moment ago (see ``repeats``).
         """
         origin = self._origin()
-        self._watch.happened(event, origin.way)
+        self._metrics.audit_event(event, origin.way)
         target = self._target(event)
         if event.kind is Kind.SIGN_IN_REFUSED and self._repeats.is_counted(
             Refusal(event.kind, event.reason, origin.way, target, origin.address)
@@ -110,7 +110,7 @@ class Audit:
         try:
             self._log.append(line)
         except StoreUnavailable as error:
-            self._watch.unrecorded()
+            self._metrics.audit_unrecorded()
             log.warning(logs.event(event="not recorded in the audit log", kind=kind, reason=error.reason))
 
     def _record_repeated(self, repeated: Sequence[Repeated]) -> None:

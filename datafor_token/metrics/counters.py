@@ -148,14 +148,14 @@ class Metrics:
         """Something was looked up in a memory, which the code names."""
         self._lookups.count(name, "hit" if hit else "miss")
 
-    def happened(self, event: Event, way: str | None) -> None:
+    def audit_event(self, event: Event, way: str | None) -> None:
         """What of it has a metric of its own: a token was issued, a sign-in refused."""
         if event.kind in (Kind.TOKEN_GENERATED, Kind.TOKEN_PERSONAL):
             self.token_issued(event.application or OTHER)
         elif event.kind is Kind.SIGN_IN_REFUSED:
             self.signed_in(way or OTHER, event.reason or OTHER)
 
-    def unrecorded(self) -> None:
+    def audit_unrecorded(self) -> None:
         """An event could not be written to the audit log."""
         self._unrecorded.count()
 
