@@ -5,11 +5,9 @@ applications are stored ones. Counting never fails a request, whatever is wrong 
 """
 
 import atexit
-import json
 import logging
 import platform
 import struct
-import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -66,16 +64,11 @@ class _Family:
             self._lost(error)
 
     def _new(self, labels: tuple[str, ...]) -> Any:
-        if self._files is not None and not self._files.has_room(self._row.kind, self._size(labels)):
-            # Not kept: it is looked up rarely, and what is kept must not grow either.
+        if self._files is not None and not self._files.has_room(self._row.kind):
+            # Not cached: such labels are rare, and the cache must not grow without a limit either.
             return self._metric.labels(*(OTHER for _ in labels))
         found = self._children[labels] = self._metric.labels(*labels)
         return found
-
-    def _size(self, labels: tuple[str, ...]) -> int:
-        """Bytes in the file, at most: for each number a key as JSON, with the names and the meaning, and 128 more."""
-        key = json.dumps([self._row.name, self._row.name, self._row.meaning, *self._row.labels, *labels])
-        return (len(key) + 128) * (len(BUCKETS) + 2 if self._is_histogram else 1)
 
 
 class Metrics:
@@ -92,9 +85,10 @@ class Metrics:
         self._fault = self._files.fault if self._files is not None else None
         files = None if self._fault else self._files
         if files is not None:
-            # The client's own hook; it is of the process, and so the folder is too.
-            values.ValueClass = _value_class(files)
-            # Else Python says at the end, where it is asked for such warnings, that files were left open.
+            # The client's hook for a name of a process's files other than its PID (client_python issue 509). It is
+            # global, and so the folder is too.
+            values.ValueClass = values.MultiProcessValue(files.slot)  # type: ignore[no-untyped-call]
+            # Without this, Python's resource warnings name the open files at exit.
             atexit.register(values.close_all_multiprocess_files)
         self._registry = CollectorRegistry()
         self._registry.register(self._build)
@@ -208,27 +202,6 @@ class Metrics:
         if not self._said:
             self._said = True
             log.error(logs.event(event="metrics are not counted in this process", reason=type(error).__name__))
-
-
-def _value_class(files: MetricFiles) -> Any:
-    """The client's class of values in files, which writes at once where the process is the one that wrote last."""
-    client: Any = values.MultiProcessValue(files.slot)  # type: ignore[no-untyped-call]
-    lock = threading.Lock()
-
-    class Value(client):  # type: ignore[misc]  # made by a function
-        slot: int | None = None
-
-        def inc(self, amount: float) -> None:
-            with lock:
-                if files.number is None or files.number != Value.slot:
-                    # The client opens the files of this process, or is told that there are none.
-                    super().inc(amount)
-                    Value.slot = files.number
-                else:
-                    self._value += amount
-                    self._file.write_value(self._key, self._value, 0.0)
-
-    return Value
 
 
 def _collector(files: MetricFiles) -> Any:

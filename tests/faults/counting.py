@@ -11,7 +11,7 @@ _COUNTED = 10_000  # more than the files have room for
 _COUNT = f"""
 import os, sys
 from pathlib import Path
-from datafor_token import metric_files
+from datafor_token.metrics import files as metric_files
 from datafor_token.metrics.counters import Metrics
 if sys.argv[2] == "sparse files":
     metric_files._make = lambda path, size: path.touch()
