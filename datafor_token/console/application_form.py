@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from datafor_token.applications.record import DEFAULTS, MASK, Application
-from datafor_token.console import wording
 from datafor_token.console.guard import Form
-from datafor_token.console.language import gettext
+from datafor_token.console.language import gettext, sentence
 from datafor_token.crypto.keys import is_shared
-from datafor_token.errors import InvalidInput
+from datafor_token.errors import InvalidInput, Message
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body
 
@@ -110,18 +109,15 @@ def beside_fields(error: InvalidInput, values: Mapping[str, Any]) -> dict[str, l
         shown = field.replace("fieldmap.", "claims.")
         if shown == "secret" and not is_shared(values.get("algorithm", "")):
             shown = "public_key"
-        found[shown] = [_capital(wording.predicate(field, one)) for one in sentences]
+        found[shown] = [sentence(_without_field(one)) for one in sentences]
     order = list(labels())
     return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
 
 
-def sentence(message: str) -> str:
-    """A message of the domain in the reader's language, to stand alone."""
-    return _capital(wording.say(message))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _without_field(message: str) -> str:
+    # The field's label stands beside the message already.
+    predicate = message.parameters.get("predicate") if isinstance(message, Message) else None
+    return predicate if isinstance(predicate, str) else message
 
 
 def labels() -> dict[str, str]:

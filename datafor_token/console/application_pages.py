@@ -11,7 +11,7 @@ from datafor_token.console import application_form, guard, history, pages
 from datafor_token.console.application_form import Filled
 from datafor_token.console.application_list import set_enabled
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import gettext
+from datafor_token.console.language import gettext, sentence
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.keys import ALGORITHMS, HMAC_LENGTHS, is_shared, new_secret
 from datafor_token.crypto.strength import weakness
@@ -45,7 +45,7 @@ def create_application() -> ResponseReturnValue:
         every = InvalidInput({**missing, **error.errors})
         return _new(Filled(values, application_form.beside_fields(every, values)), status=400)
     except Conflict as error:
-        return _new(Filled(values, {"name": [application_form.sentence(error.message)]}), status=409)
+        return _new(Filled(values, {"name": [sentence(error.message)]}), status=409)
     return pages.redirect_to("application", "created", name=values["name"])
 
 
@@ -74,7 +74,7 @@ def change_application(name: str) -> ResponseReturnValue:
         return _one(found, Filled(values, application_form.beside_fields(error, values)), status=400)
     except RotationUndone as error:
         field = "secret" if is_shared(values["algorithm"]) else "public_key"
-        return _one(found, Filled(values, {field: [application_form.sentence(error.message)]}), status=409)
+        return _one(found, Filled(values, {field: [sentence(error.message)]}), status=409)
     return pages.redirect_to("application", "saved", name=found.name)
 
 

@@ -13,8 +13,9 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from datafor_token.applications.rules import next_path
-from datafor_token.console import csrf, pages, wording
+from datafor_token.console import csrf, pages
 from datafor_token.console.blueprint import blueprint
+from datafor_token.console.language import translated
 from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.validation import strict_json
 from datafor_token.web.api.inputs import body
@@ -77,7 +78,7 @@ def show_again(path: str, kept: str, caller: Caller) -> ResponseReturnValue | No
 def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
     """An error as a page; in an outage, which the reader can do nothing about, the form with what was typed."""
     if status == StoreUnavailable.status and request.method == "POST" and g.get("caller") is not None:
-        g.fault = wording.say(message)
+        g.fault = translated(message)
         # The form's own page may need what cannot be read.
         with contextlib.suppress(StoreUnavailable):
             again = show_again(request.path, kept_form(), g.caller)

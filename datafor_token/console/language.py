@@ -1,6 +1,6 @@
-"""The reader's language: English, or Simplified Chinese; and moments, spans and numbers in its words.
+"""The reader's language (English or Simplified Chinese): messages, times, durations and numbers.
 
-The only module that imports Babel. The catalogue is read as text at the start: no compiled file is kept.
+The only module that imports Babel. The catalogue is read as text at the start: no compiled file is stored.
 """
 
 import datetime as dt
@@ -19,11 +19,12 @@ from babel.units import format_unit
 from flask import Flask, g, request
 from werkzeug.datastructures import LanguageAccept
 
+from datafor_token.errors import Message
+
 COOKIE = "datafor_language"
-# What the switch offers, each in its own words; the key is the code of HTML's `lang`.
+# By the code for HTML's `lang`; each language is named in its own words.
 LANGUAGES = {"en": "English", "zh-Hans": "简体中文"}
 FOLDER = Path(__file__).parent / "translations"
-# A reader of any Chinese reads Simplified Chinese rather than English.
 _LOCALES = {"en": Locale("en"), "zh-Hans": Locale("zh", script="Hans")}
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -35,7 +36,7 @@ def init_app(app: Flask) -> None:
 
 
 def code() -> str:
-    """The language of the request: as the switch was set, else as the browser prefers."""
+    """Return the language of the request: the one chosen with the switch, else the browser's preference."""
     if "language" not in g:
         chosen = request.cookies.get(COOKIE, "")
         g.language = chosen if chosen in LANGUAGES else _preferred(request.accept_languages)
@@ -44,28 +45,49 @@ def code() -> str:
 
 
 def gettext(message: str) -> str:
-    """The message in the reader's language."""
+    """Translate a constant text of the console."""
     return str(_translations(code()).gettext(message))
 
 
 def ngettext(one: str, many: str, number: int) -> str:
-    """The message for that number of things."""
+    """Translate a constant text that depends on a number of things."""
     return str(_translations(code()).ngettext(one, many, number))
 
 
 def N_(message: str) -> str:  # noqa: N802 - gettext's own name for it
-    """Mark a message that is translated elsewhere."""
+    """Mark a message that is translated where it is shown."""
     return message
 
 
-def number(value: float) -> str:
-    """A number with the language's separators."""
+def translated(message: str) -> str:
+    """Translate a message of any part of the service, and the messages among its parameters.
+
+    A parameter that is plain text, such as a name, stays as it is.
+    """
+    if not isinstance(message, Message):
+        return gettext(message) if message else ""  # gettext("") is the catalogue's header
+    template = gettext(message.template)
+    if not message.parameters:
+        return template
+    return template % {
+        name: translated(value) if isinstance(value, Message) else value for name, value in message.parameters.items()
+    }
+
+
+def sentence(message: str) -> str:
+    """Translate a message that stands alone: it begins with a capital letter."""
+    text = translated(message)
+    return text[:1].upper() + text[1:]
+
+
+def format_number(value: float) -> str:
+    """Return a number with the language's separators."""
     return format_decimal(value, locale=_locale())
 
 
-def span(seconds: float) -> str:
-    """A time span in words, exactly: ``1 day 30 minutes``."""
-    # Of Chinese, Babel has no long form of most units; the short one is the usual word.
+def format_duration(seconds: float) -> str:
+    """Return a duration in words, exactly: ``1 day 30 minutes``."""
+    # Babel has no long Chinese form of most units; the short form is the usual word.
     length: Literal["long", "short"] = "short" if code() == "zh-Hans" else "long"
     left, parts = round(seconds), []
     for unit, size in _UNITS:
@@ -76,19 +98,20 @@ def span(seconds: float) -> str:
     return separator.join(parts) or format_unit(0, "duration-second", length, locale=_locale())
 
 
-def moment(milliseconds: float) -> str:
-    """A moment, given in milliseconds since 1970, in UTC and saying so: JavaScript makes it the reader's own."""
+def format_time(milliseconds: float) -> str:
+    """Return a time (milliseconds since 1970) in UTC, marked as such; JavaScript shows it in the reader's time zone."""
     when = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
     return format_datetime(when, "yyyy-MM-dd HH:mm 'UTC'", locale=_locale())
 
 
 def iso(milliseconds: float) -> str:
-    """The same as RFC 3339."""
+    """Return a time (milliseconds since 1970) as RFC 3339 writes it."""
     when = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
     return when.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _preferred(accepted: LanguageAccept) -> str:
+    # Readers of any Chinese can read Simplified Chinese, which they may prefer to English.
     for language, _ in accepted:
         primary = language.lower().replace("_", "-").split("-")[0]
         if primary in ("en", "zh"):

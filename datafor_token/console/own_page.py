@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from datafor_token.console import application_form, guard, pages
 from datafor_token.console.application_form import Filled
 from datafor_token.console.blueprint import blueprint
+from datafor_token.console.language import sentence
 from datafor_token.errors import InvalidInput, Overloaded, TooManyAttempts, WrongPassword
 from datafor_token.requests.schemas import OptionalNameSchema, PasswordSchema
 from datafor_token.web.api.tokens import issue_personal
@@ -32,7 +33,7 @@ def change_password() -> ResponseReturnValue:
     except InvalidInput as error:
         return _own(status=400, form=Filled({}, application_form.beside_fields(error, {})))
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
-        wrong = {"old": [application_form.sentence(error.message)]}
+        wrong = {"old": [sentence(error.message)]}
         return pages.retrying(_own(status=error.status, form=Filled({}, wrong)), error)
     return pages.redirect_to("sign_in", "own_password")
 

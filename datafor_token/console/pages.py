@@ -9,9 +9,9 @@ from flask import Flask, Response, current_app, g, make_response, redirect, rend
 from flask.typing import ResponseReturnValue
 from werkzeug.urls import iri_to_uri
 
-from datafor_token.console import assets, csrf, history, language, wording
+from datafor_token.console import assets, csrf, history, language
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import N_, gettext
+from datafor_token.console.language import N_, gettext, translated
 from datafor_token.errors import DataforTokenError
 from datafor_token.validation.names import fold
 from datafor_token.web.api.paths import proxy_prefix
@@ -71,7 +71,11 @@ def init_app(app: Flask, version: str) -> None:
     app.config[VERSION] = version
     app.context_processor(_context)
     app.jinja_env.filters.update(
-        span=language.span, moment=language.moment, iso=language.iso, number=language.number, say=wording.say
+        translated=language.translated,
+        duration=language.format_duration,
+        time=language.format_time,
+        number=language.format_number,
+        iso=language.iso,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -115,8 +119,8 @@ def retrying(answer: ResponseReturnValue, error: DataforTokenError) -> Response:
 def error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
     """An error as a page: what the call's envelope would say, in the reader's words."""
     title = gettext(_TITLES.get(status, _OTHERWISE))
-    errors = [wording.say(sentence) for sentences in members.get("errors", {}).values() for sentence in sentences]
-    said = errors or [wording.say(message)]
+    errors = [translated(sentence) for sentences in members.get("errors", {}).values() for sentence in sentences]
+    said = errors or [translated(message)]
     return render("error.html", status=status, code=status, title=title, said=said, reference=members.get("request_id"))
 
 

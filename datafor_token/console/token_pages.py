@@ -18,7 +18,7 @@ from datafor_token.console import application_form, guard, pages
 from datafor_token.console.advice import ADVICE, STEPS
 from datafor_token.console.application_form import Filled
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import gettext, span
+from datafor_token.console.language import format_duration, gettext, sentence
 from datafor_token.errors import Forbidden, InvalidInput, NotFound, RuleError
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
 from datafor_token.web.api.inputs import application_and_claims
@@ -74,14 +74,10 @@ def try_it_now() -> ResponseReturnValue:
         form.errors = application_form.beside_fields(error, {"algorithm": "HS256"})
         return _try(form, status=400)
     except NotFound as error:
-        form.errors = {"name": [application_form.sentence(error.message)]}
+        form.errors = {"name": [sentence(error.message)]}
         return _try(form, status=404)
     except Forbidden as error:
-        form.errors = {
-            "privateKey" if error.message.startswith("privateKey") else "name": [
-                application_form.sentence(error.message)
-            ]
-        }
+        form.errors = {"privateKey" if error.message.startswith("privateKey") else "name": [sentence(error.message)]}
         return _try(form, status=403)
     header, claims = (_members(part) for part in token.split(".")[:2])
     return _try(
@@ -114,7 +110,7 @@ def refused_why() -> ResponseReturnValue:
         form.errors = application_form.beside_fields(error, {"algorithm": "HS256"})
         return _refused(form, status=400)
     except NotFound as error:
-        form.errors = {"name": [application_form.sentence(error.message)]}
+        form.errors = {"name": [sentence(error.message)]}
         return _refused(form, status=404)
     verdict = services().signin.explain(wanted["token"], application)
     return _refused(form, verdict=verdict, advice=ADVICE.get(verdict.reason or ""), steps=STEPS)
@@ -148,7 +144,9 @@ def _claim(name: str, value: Any, application: Application) -> Part:
     if name == application.fieldmap.username:
         return Part(name, _shown(value), gettext("The user name: who is signed in."))
     if name == "exp":
-        meaning = gettext("When it expires, %(span)s after it was made:") % {"span": span(application.expire)}
+        meaning = gettext("When it expires, %(span)s after it was made:") % {
+            "span": format_duration(application.expire)
+        }
         return Part(name, _shown(value), meaning, value * 1000)
     return Part(name, _shown(value), "")
 

@@ -1,6 +1,5 @@
 """That everybody can read it: languages, time zones, screen readers, phones, and a list of a thousand."""
 
-import ast
 import gzip
 import json
 import os
@@ -13,12 +12,7 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from datafor_token import errors
-from datafor_token.audit.events import Kind
-from datafor_token.console import history, wording
-from datafor_token.console.sentences import SENTENCES
-from datafor_token.settings import table
-from tests.console import catalogue, screenshots
+from tests.console import screenshots
 from tests.console.browsing import LONG_NAME, WIDTHS, Person, register
 from tests.support import ADMIN_PASSWORD, ROOT, STRONG_SECRET, Server
 
@@ -224,85 +218,6 @@ def test_a_thousand_applications(person: Callable[..., Person], full: Server) ->
     expect(one.page.get_by_role("navigation", name="Pages of the list")).to_contain_text("Page 2 of 11")
     one.open("applications?q=system-0999")
     expect(one.page.get_by_role("row")).to_have_count(2)
-
-
-def test_the_catalogue() -> None:
-    """Every message of code and templates is in the catalogue, translated and not fuzzy; it has no other."""
-    wanted = {message.id for message in catalogue.of_the_code() if message.id}
-    there = {message.id: message for message in catalogue.translated() if message.id}
-    assert wanted - there.keys() == set()
-    assert there.keys() - wanted == set()
-    for message in there.values():
-        strings = message.string if isinstance(message.string, tuple) else (message.string,)
-        assert all(strings), message.id
-        assert not message.fuzzy, message.id
-        assert not list(message.check(catalogue.translated())), message.id
-
-
-def shape(node: ast.expr) -> str | None:
-    """A sentence of the code, with ``{}`` where something is put in; ``None`` for what is no sentence."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)  # type: ignore[misc]
-    return None
-
-
-def said_by(module: str) -> set[str]:
-    """The sentences that a module of the domain raises."""
-    names = ("RuleError", "InvalidInput.of", "Forbidden", "Conflict", "MalformedRequest", "JSONError", "Refused")
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / "datafor_token" / f"{module}.py").read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
-            texts = {shape(argument) for argument in node.args}
-            found |= {text for text in texts if text is not None and " " in text and text != "{}"}
-    return found
-
-
-DOMAIN = ("accounts", "applications", "auth", "forms", "issuer", "key_text", "keys", "merging", "names", "proxies",
-          "registry", "rules", "strict_json", "verifier")  # fmt: skip
-# What only calls can meet, of which the console makes none.
-NEVER_HERE = {
-    "differs from payload.username", "can not be given: the service sets that claim itself",
-    "meets another value in the claim {}", "must be an object",
-    "the application was changed meanwhile",  # of a rotation sent twice, whose page has words of its own
-    "the {} {}",  # the JSON reader's predicate behind it: of header and payload, each has its own
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("module", DOMAIN)
-def test_the_domains_sentences_are_known(module: str) -> None:
-    """Whatever the domain can say on a page has a translation, which a reworded sentence would lose."""
-    for sentence in said_by(module) - NEVER_HERE:
-        filled = sentence.replace("{}", "5")
-        assert any(pattern.fullmatch(filled) for _, pattern in wording._patterns()), sentence
-
-
-@pytest.mark.parametrize("module", ["key_material", "key_vetting"])
-def test_what_is_said_of_keys_is_known(module: str) -> None:
-    """The sentences of the vetting of keys, which are returned and not raised, have a translation too."""
-    every = list(ast.walk(ast.parse((ROOT / "datafor_token" / f"{module}.py").read_text())))
-    pieces = {part for one in every if isinstance(one, ast.JoinedStr) for part in one.values}
-    found = [shape(one) for one in every if isinstance(one, ast.expr) and one not in pieces]
-    sentences = {text for text in found if text is not None and re.match("must |is not |an? .*[(]", text)}
-    assert len(sentences) > 4
-    for sentence in sentences:
-        filled = sentence.replace("{}", "5")
-        assert any(pattern.fullmatch(filled) for _, pattern in wording._patterns()), sentence
-
-
-def test_the_errors_and_settings_are_known() -> None:
-    """The message of each error, and the help and unit of each setting, have a translation."""
-    kinds = [errors.DataforTokenError]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    said = {kind.message for kind in kinds} | {field.metadata[part] for field in table() for part in ("help", "unit")}
-    assert said - set(SENTENCES) == set()
-
-
-def test_every_event_has_a_name() -> None:
-    """Whatever the audit log can record is called something on the pages."""
-    assert history.EVENTS.keys() == set(Kind)
 
 
 def test_make_screenshots(browser: Browser, small: Server, tmp_path: Path) -> None:

@@ -1,17 +1,13 @@
 """Suspicious secrets: each kind of damage is warned about when it is stored, and undone by one repair."""
 
 import base64
-import re
 import string
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token.console import wording
 from datafor_token.crypto import damaged_secrets
 from tests.support import STRONG_SECRET, key_for, public_pem
 
@@ -117,31 +113,3 @@ def test_a_long_secret_costs_no_more_than_its_length() -> None:
         text = part * (65536 // len(part)) + "x"
         damaged_secrets.warnings_about("HS256", text)
         damaged_secrets.fitting_repair(text, [b"x"])
-
-
-def test_every_sentence_has_a_translation() -> None:
-    """The console finds each warning and each difference among its sentences, whole or in its parts."""
-    warnings = [suspicion.warning for suspicion in damaged_secrets._SUSPICIONS]
-    phrases = [phrase for phrase, _ in damaged_secrets._DECODERS] + [
-        phrase for phrase, _ in damaged_secrets._damaged("x")
-    ]
-    repairs = [repair.phrase for repair in damaged_secrets.REPAIRS]
-    patterns: list[tuple[str, re.Pattern[str]]] = wording._patterns()
-    for sentence in (*warnings, *phrases, *repairs, "encoded as Latin-1", "encoded as UTF-16"):
-        found: Any = next(template for template, pattern in patterns if pattern.fullmatch(sentence))
-        assert found.replace("%%", "%") == sentence
-
-
-def test_a_hint_is_translated_as_a_whole(app: Flask) -> None:
-    """The sentence of a refusal with a difference in it has no English words left in the console's other language."""
-    begin = "privateKey does not belong to application ERP: "
-    sentences = [
-        f"{begin}it would match without the quotes around it",
-        f"{begin}the stored secret would match with plain blanks",
-        "not signed with the secret of ERP, CRM: the secret of CRM fits with HS512",
-        "not signed with the secret of A: the public key of A before its last rotation fits; its grace period is over",
-        "ERP expects HS256, the token says HS512; the secret of ERP fits without its line breaks",
-    ]
-    with app.test_request_context(headers={"Accept-Language": "zh-CN"}):
-        for sentence in sentences:
-            assert set(re.findall("[A-Za-z]{2,}", wording.say(sentence))) <= {"ERP", "CRM", "HS"}

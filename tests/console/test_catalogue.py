@@ -1,0 +1,109 @@
+"""Messages and their translations: every message that a page can show is in the catalogue."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from datafor_token.audit.events import Kind
+from datafor_token.console import history
+from datafor_token.console.language import sentence, translated
+from datafor_token.errors import Message, about
+from tests.console import catalogue
+
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+# The position of the message among the arguments.
+POSITIONS = {
+    **{kind.__name__: 0 for kind in catalogue.error_classes() if kind.__name__ != "InvalidInput"},
+    "Message": 0, "RuleError": 0, "JSONError": 0, "InvalidInput.of": 1, "about": 1, "Refused": 2,
+}  # fmt: skip
+
+
+def calls(module: Path) -> Iterator[tuple[ast.Call, ast.expr]]:
+    """Return the calls of a module that take a message, with the message."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Call):
+            position = POSITIONS.get(ast.unparse(node.func).removeprefix("errors."))
+            if position is not None and len(node.args) > position:
+                yield node, node.args[position]
+
+
+CALLS = [
+    found
+    for folder in catalogue.FOLDERS
+    for module in sorted((catalogue.PACKAGE / folder).rglob("*.py"))
+    for found in calls(module)
+]
+
+
+def texts(message: Any) -> tuple[str, ...]:
+    """Return the singular and the plural of what the catalogue has as a message or as its translation."""
+    return (message,) if isinstance(message, str) else tuple(message)
+
+
+def test_every_message_is_translated() -> None:
+    """The catalogue has every message and no other; each is translated and not fuzzy, with the same placeholders."""
+    wanted = {message.id for message in catalogue.of_the_code() if message.id}
+    found = {message.id: message for message in catalogue.translated() if message.id}
+    assert wanted - found.keys() == set()
+    assert found.keys() - wanted == set()
+    for message in found.values():
+        assert not message.fuzzy, message.id
+        assert not list(message.check(catalogue.translated())), message.id
+        placeholders = sorted(PLACEHOLDER.findall(texts(message.id)[-1]))
+        for text in texts(message.string):
+            assert text, message.id
+            assert sorted(PLACEHOLDER.findall(text)) == placeholders, message.id
+
+
+def test_messages_are_constant() -> None:
+    """No error is raised with a text built at run time, which has no translation: values are parameters."""
+    built = [
+        ast.unparse(call)
+        for call, message in CALLS
+        if isinstance(message, ast.JoinedStr | ast.BinOp)
+        or (isinstance(message, ast.Call) and ast.unparse(message.func).endswith((".format", ".join")))
+    ]
+    assert built == []
+
+
+def test_messages_have_their_parameters() -> None:
+    """The parameters of a message are those that its template names."""
+    different = [
+        ast.unparse(call)
+        for call, message in CALLS
+        if isinstance(message, ast.Constant) and isinstance(message.value, str)
+        if {keyword.arg for keyword in call.keywords} - {"reason"} != set(PLACEHOLDER.findall(message.value))
+    ]
+    assert different == []
+
+
+def test_extraction_knows_every_error() -> None:
+    """The catalogue finds the message of every class of errors that is given one."""
+    given = {
+        ast.unparse(call.func).rpartition(".")[2]
+        for call, message in CALLS
+        if isinstance(message, ast.Constant) and message.value is not None
+    }
+    assert given - catalogue.KEYWORDS.keys() == set()
+
+
+def test_translated(app: Flask) -> None:
+    """A message is translated with the messages among its parameters; a parameter that is plain text stays."""
+    length = Message("must be at most %(number)s characters long", number=64)
+    with app.test_request_context(headers={"Accept-Language": "zh"}):
+        assert translated(about("secret", length)) == "secret 最多 64 个字符"
+        assert translated(Message("application %(name)s is not enabled", name="Time")) == "应用 Time 未启用"
+        assert translated("seconds") == "秒"
+        assert translated("no such message") == "no such message"
+        assert translated("") == ""
+    with app.test_request_context(headers={"Accept-Language": "fr"}):
+        assert sentence(length) == "Must be at most 64 characters long"
+
+
+def test_every_event_has_a_name() -> None:
+    """Every event that the audit log can record has a name on the pages."""
+    assert history.EVENTS.keys() == set(Kind)
