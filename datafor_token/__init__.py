@@ -39,7 +39,7 @@ from datafor_token.users.accounts import Accounts
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.throttle import Throttle
 from datafor_token.validation import logs
-from datafor_token.web import api, auth, proxies, responses, services
+from datafor_token.web import api, auth, current, proxies, responses, services
 from datafor_token.web.services import Beginning
 
 __version__ = "0.1.0"
@@ -73,6 +73,7 @@ class NoSessions(SessionInterface):
 class Service(Flask):
     """Flask with answers of our own, none of whose views is a coroutine."""
 
+    request_class = current.Request
     response_class = responses.Answer
     session_interface = NoSessions()
 
@@ -188,7 +189,7 @@ def _assemble(
         keys = at_rest.load_secrecy(settings.config_dir, os.environ, store, may_make=may_make)
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
-        trail = Audit(log_file, clock, services.origin, metrics, keys.derived("audit"))
+        trail = Audit(log_file, clock, current.origin, metrics, keys.derived("audit"))
         throttle = Throttle(
             settings.data_dir,
             clock,

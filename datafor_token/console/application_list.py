@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from flask import request
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.index import Entry
@@ -14,6 +13,7 @@ from datafor_token.errors import DataforTokenError
 from datafor_token.requests.schemas import NamesSchema, UpdateSchema
 from datafor_token.validation.names import fold
 from datafor_token.web.api.paths import proxy_prefix
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _names, _update = NamesSchema(), UpdateSchema()
@@ -33,7 +33,7 @@ class Row:
 def home() -> ResponseReturnValue:
     """Where the reader begins: the applications for an Administrator, else their own page."""
     view = "applications" if guard.is_administrator() else "own_page"
-    return pages.redirect_to(view, request.args.get("done"))
+    return pages.redirect_to(view, current().args.get("done"))
 
 
 @blueprint.get("/applications")
@@ -41,7 +41,7 @@ def applications() -> ResponseReturnValue:
     """The applications that a search keeps, a hundred on a page."""
     registry, now = services().registry, services().clock()
     listing = registry.all()
-    state = request.args.get("state", "")
+    state = current().args.get("state", "")
     kept = [one for one in listing.entries if state not in STATES or state in _states(one, now)]
     page = pages.page_of(kept, lambda one: f"{one.name} {one.algorithm} {one.token_name} {one.creator_id}")
     traces = history.of_applications()

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from flask import request
 from flask.typing import ResponseReturnValue
 
 from datafor_token.audit.events import Kind
@@ -12,6 +11,7 @@ from datafor_token.console.application_form import Filled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import InvalidInput
 from datafor_token.requests.schemas import AuditSchema
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _audit = AuditSchema()
@@ -21,7 +21,7 @@ _FIELDS = ("event", "user", "application", "since", "until", "page")
 @blueprint.get("/audit")
 def audit() -> ResponseReturnValue:
     """A hundred events that the filters keep."""
-    typed = {name: request.args.get(name, "").strip()[:128] for name in _FIELDS}
+    typed = {name: current().args.get(name, "").strip()[:128] for name in _FIELDS}
     asked = {name: value for name, value in typed.items() if value}
     for name in ("since", "until"):
         # What a browser's field for a moment gives has no zone and no seconds; the page says that it is UTC.

@@ -5,11 +5,12 @@ import hmac
 import secrets
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response, g
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from datafor_token.web.api.paths import cookie_attributes
 from datafor_token.web.auth import session_cookie
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 FIELD = "form_token"
@@ -27,7 +28,7 @@ def is_good(given: object, *, without_session: bool = False) -> bool:
 
     ``without_session``: one that was given before somebody signed in, perhaps in another tab, counts too.
     """
-    cookies = [_present(), *([request.cookies.get(COOKIE, "")] if without_session else [])]
+    cookies = [_present(), *([current().cookies.get(COOKIE, "")] if without_session else [])]
     try:
         bound: Any = _serializer().loads(given) if isinstance(given, str) else None
     except BadSignature:
@@ -61,7 +62,8 @@ def _cookie() -> str:
 
 def _present() -> str:
     """The cookie that came: the session's where one is alive, else our own."""
-    return session_cookie() if g.get("caller") is not None else request.cookies.get(COOKIE, "")
+    request = current()
+    return session_cookie() if request.signed_in is not None else request.cookies.get(COOKIE, "")
 
 
 def _bound_to(cookie: str) -> str:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import Response, current_app, g, request
+from flask import Response, current_app, g
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -19,7 +19,8 @@ from datafor_token.console.language import translated
 from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.validation import strict_json
 from datafor_token.web.api.inputs import body
-from datafor_token.web.auth import Caller, sender, session_caller
+from datafor_token.web.auth import sender, session_caller
+from datafor_token.web.current import Caller, current
 
 ANYONE = frozenset(["sign_in", "sign_in_now", "sign_out", "switch_language", "asset", "not_found"])
 SIGNED_IN = frozenset(["home", "own_page", "change_password", "personal_token"])
@@ -40,7 +41,7 @@ def shows_again(view: str, show: Again) -> None:
 def form() -> Form:
     """The fields of the form that was sent: text, or lists and objects where a name has brackets or comes twice."""
     if "form" not in g:
-        values = body().values if request.method == "POST" else {}
+        values = body().values if current().method == "POST" else {}
         g.form = values if isinstance(values, dict) else {}
     found: Form = g.form
     return found
@@ -77,11 +78,12 @@ def show_again(path: str, kept: str, caller: Caller) -> ResponseReturnValue | No
 
 def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
     """An error as a page; in an outage, which the reader can do nothing about, the form with what was typed."""
-    if status == StoreUnavailable.status and request.method == "POST" and g.get("caller") is not None:
+    request = current()
+    if status == StoreUnavailable.status and request.method == "POST" and request.signed_in is not None:
         g.fault = translated(message)
         # The form's own page may need what cannot be read.
         with contextlib.suppress(StoreUnavailable):
-            again = show_again(request.path, kept_form(), g.caller)
+            again = show_again(request.path, kept_form(), request.signed_in)
             if again is not None:
                 response = pages.made(again)
                 response.status_code = status
@@ -105,23 +107,24 @@ def page_to_go_to(target: str, caller: Caller) -> str | None:
 
 @blueprint.before_request
 def _check() -> ResponseReturnValue | None:
+    request = current()
     view = str(request.endpoint).removeprefix(f"{blueprint.name}.")
-    g.caller = None
     if view == "asset":
         return None
     try:
-        g.caller = session_caller()
+        session_caller()
     except NotAuthenticated:
         if view not in ANYONE:
             return _sign_in_first()
     if request.method == "POST" and not csrf.is_good(form().get(csrf.FIELD), without_session=view in ANYONE):
         return _stale_form(view)
-    if g.caller is not None and not may_see(g.caller, view):
+    if request.signed_in is not None and not may_see(request.signed_in, view):
         raise Forbidden
     return None
 
 
 def _sign_in_first() -> ResponseReturnValue:
+    request = current()
     if request.method != "POST":
         # As the query stands, not decoded and put together anew.
         query = request.query_string.decode("ascii", "replace")
@@ -132,9 +135,10 @@ def _sign_in_first() -> ResponseReturnValue:
 
 def _stale_form(view: str) -> ResponseReturnValue:
     """The form is of another session, such as one that ended in another tab: nothing is done, nothing typed is lost."""
-    if g.caller is not None and may_see(g.caller, view):
+    caller = current().signed_in
+    if caller is not None and may_see(caller, view):
         g.notice = "stale"
-        again = show_again(request.path, kept_form(), g.caller)
+        again = show_again(current().path, kept_form(), caller)
         if again is not None:
             return again
     raise Forbidden("this form is out of date: go back, load the page anew and try again", reason=sender())
@@ -142,10 +146,7 @@ def _stale_form(view: str) -> ResponseReturnValue:
 
 def caller() -> Caller:
     """Who is signed in; only where the page is not for everybody."""
-    found: Caller | None = g.caller
-    if found is None:
-        raise NotAuthenticated
-    return found
+    return current().caller
 
 
 def is_administrator() -> bool:

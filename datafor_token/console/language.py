@@ -16,10 +16,11 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 from babel.units import format_unit
-from flask import Flask, g, request
+from flask import Flask, g
 from werkzeug.datastructures import LanguageAccept
 
 from datafor_token.errors import Message
+from datafor_token.web.current import current
 
 COOKIE = "datafor_language"
 # By the code for HTML's `lang`; each language is named in its own words.
@@ -38,8 +39,8 @@ def init_app(app: Flask) -> None:
 def code() -> str:
     """Return the language of the request: the one chosen with the switch, else the browser's preference."""
     if "language" not in g:
-        chosen = request.cookies.get(COOKIE, "")
-        g.language = chosen if chosen in LANGUAGES else _preferred(request.accept_languages)
+        chosen = current().cookies.get(COOKIE, "")
+        g.language = chosen if chosen in LANGUAGES else _preferred(current().accept_languages)
     found: str = g.language
     return found
 

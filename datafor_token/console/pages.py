@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
-from flask import Flask, Response, current_app, g, make_response, redirect, render_template, request, url_for
+from flask import Flask, Response, current_app, g, make_response, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.urls import iri_to_uri
 
@@ -15,6 +15,7 @@ from datafor_token.console.language import N_, gettext, translated
 from datafor_token.errors import DataforTokenError
 from datafor_token.validation.names import fold
 from datafor_token.web.api.paths import proxy_prefix
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ def render(template: str, *, status: int = 200, **values: Any) -> Response:
 def link_to(view: str, **values: Any) -> str:
     """The address of a view of the console, below what a believed proxy takes away."""
     built = url_for(f"{blueprint.name}.{view}", **values)
-    return proxy_prefix() + built.removeprefix(request.script_root.rstrip("/"))
+    return proxy_prefix() + built.removeprefix(current().script_root.rstrip("/"))
 
 
 def redirect_to(view: str, done: str | None = None, **values: Any) -> ResponseReturnValue:
@@ -129,26 +130,28 @@ def page_of(found: Sequence[T], shown: Callable[[T], str] | None = None) -> Page
     wanted = fold(search())
     kept = [one for one in found if shown is None or all(word in fold(shown(one)) for word in wanted.split())]
     pages = max(1, -(-len(kept) // PER_PAGE))
-    asked = request.args.get("page", "1")
+    asked = current().args.get("page", "1")
     number = min(max(int(asked), 1), pages) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 1
     return Page(kept[(number - 1) * PER_PAGE : number * PER_PAGE], number, pages, len(kept))
 
 
 def search() -> str:
     """What is searched for."""
-    return request.args.get("q", "")[:_LONGEST_SEARCH].strip()
+    return current().args.get("q", "")[:_LONGEST_SEARCH].strip()
 
 
 def _same_page(**changes: Any) -> str:
     """The query string of this page with changes; ``None`` takes a part away."""
-    values = {**request.args.to_dict(), "done": None, **changes}
+    values = {**current().args.to_dict(), "done": None, **changes}
     return "?" + urlencode({name: value for name, value in values.items() if value not in (None, "")})
 
 
 def _context() -> dict[str, Any]:
+    request = current()
     if request.blueprint != blueprint.name:
         return {}
     notice = g.get("notice") or request.args.get("done", "")
+    caller = request.signed_in
     return {
         "link_to": link_to,
         "asset": lambda name: link_to("asset", version=assets.VERSION, name=name),
@@ -158,8 +161,8 @@ def _context() -> dict[str, Any]:
         "notice": gettext(NOTICES[notice]) if notice in NOTICES else None,
         "fault": g.get("fault"),
         "audit_unreadable": g.get("audit_unreadable", False),
-        "me": g.caller.user if g.get("caller") else None,
-        "administers": bool(g.get("caller") and g.caller.is_administrator),
+        "me": caller.user if caller else None,
+        "administers": bool(caller and caller.is_administrator),
         "view": str(request.endpoint).partition(".")[2],
         "language": language.code(),
         "languages": language.LANGUAGES,

@@ -1,6 +1,6 @@
 """Sign in and out, and the switch of the language; and the page for whatever is no page."""
 
-from flask import g, request
+from flask import g
 from flask.typing import ResponseReturnValue
 
 from datafor_token.console import csrf, guard, language, pages
@@ -9,7 +9,8 @@ from datafor_token.errors import NotFound, Overloaded, TooManyAttempts, WrongPas
 from datafor_token.web.api.gate_cookies import end_gate_session
 from datafor_token.web.api.paths import cookie_attributes, proxy_prefix
 from datafor_token.web.api.sessions import open_session
-from datafor_token.web.auth import SESSION_COOKIE, Caller, session_cookie
+from datafor_token.web.auth import SESSION_COOKIE, session_cookie
+from datafor_token.web.current import Caller, current
 from datafor_token.web.services import services
 
 _A_YEAR = 31_536_000  # seconds
@@ -18,7 +19,7 @@ _A_YEAR = 31_536_000  # seconds
 @blueprint.get("/sign-in")
 def sign_in() -> ResponseReturnValue:
     """The form for name and password."""
-    return pages.render("sign_in.html", next=request.args.get("next", ""))
+    return pages.render("sign_in.html", next=current().args.get("next", ""))
 
 
 @blueprint.post("/sign-in")
@@ -30,7 +31,7 @@ def sign_in_now() -> ResponseReturnValue:
         user, cookie = open_session(guard.text("username"), guard.text("password"))
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
         return pages.retrying(pages.render("sign_in.html", status=error.status, refusal=error.message, **typed), error)
-    caller = g.caller = Caller(user, "session")
+    caller = current().signed_in = Caller(user, "session")
     csrf.use_session(cookie)
     g.notice = "again"
     again = guard.show_again(path, kept, caller) if path else None
@@ -57,7 +58,8 @@ def sign_out() -> ResponseReturnValue:
 def switch_language() -> ResponseReturnValue:
     """Show everything in another language from now on, beginning with the page that the reader was on."""
     chosen = guard.text("language")
-    back = guard.page_to_go_to(guard.text("back"), g.caller) if g.caller else None
+    caller = current().signed_in
+    back = guard.page_to_go_to(guard.text("back"), caller) if caller else None
     response = pages.made(pages.go_to(proxy_prefix() + back if back else pages.link_to("home")))
     if chosen in language.LANGUAGES:
         response.set_cookie(language.COOKIE, chosen, max_age=_A_YEAR, **cookie_attributes())

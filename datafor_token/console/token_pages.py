@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import request
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.record import Application
@@ -23,6 +22,7 @@ from datafor_token.errors import Forbidden, InvalidInput, NotFound, RuleError
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
 from datafor_token.web.api.inputs import application_and_claims
 from datafor_token.web.api.paths import MODELER, root_path
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _generate, _explain = GenerateSchema(), ExplainSchema()
@@ -52,7 +52,7 @@ class Uses:
 @blueprint.get("/try")
 def try_it() -> ResponseReturnValue:
     """The form: which application, which user."""
-    chosen = {"name": request.args.get("name", "")[:64], "username": guard.caller().user.name}
+    chosen = {"name": current().args.get("name", "")[:64], "username": guard.caller().user.name}
     return _try(Filled({**_TRY, **chosen}))
 
 
@@ -93,7 +93,7 @@ def try_it_now() -> ResponseReturnValue:
 @blueprint.get("/refused")
 def refused() -> ResponseReturnValue:
     """The form: a token, and perhaps the application that should have taken it."""
-    return _refused(Filled({"token": "", "name": request.args.get("name", "")[:64]}))
+    return _refused(Filled({"token": "", "name": current().args.get("name", "")[:64]}))
 
 
 @blueprint.post("/refused")
@@ -153,7 +153,7 @@ def _claim(name: str, value: Any, application: Application) -> Part:
 
 def _uses(application: Application, token: str, target: str) -> Uses:
     # The address that this very browser uses, where none is set: it is shown to nobody else.
-    base = f"{services().settings.public_url or request.host_url.rstrip('/')}{root_path()}"
+    base = f"{services().settings.public_url or current().host_url.rstrip('/')}{root_path()}"
     link = f"{base}/auth/enter?{urlencode({application.token_name: token, 'next': target}, quote_via=quote)}"
     return Uses(
         curl=f"curl -H {shlex.quote(f'Authorization: Bearer {token}')} {shlex.quote(f'{base}{MODELER}/user/detail')}",

@@ -2,7 +2,6 @@
 
 import secrets
 
-from flask import request
 from flask.typing import ResponseReturnValue
 
 from datafor_token.console import application_form, guard, history, pages
@@ -11,6 +10,7 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import InvalidInput, RuleError
 from datafor_token.users.users import User
 from datafor_token.validation.names import USER_TYPES, fold, user_name
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _RANDOM_BYTES = 18  # as the first start's password
@@ -20,7 +20,7 @@ _RANDOM_BYTES = 18  # as the first start's password
 def users() -> ResponseReturnValue:
     """The users that a search keeps, a hundred on a page."""
     found, damaged = services().accounts.all()
-    kind = request.args.get("type", "")
+    kind = current().args.get("type", "")
     kept = [user for user in found if kind not in USER_TYPES or user.type == kind]
     page = pages.page_of(kept, lambda user: " ".join((user.name, user.full_name, user.email, *user.roles)))
     return pages.render(
@@ -73,7 +73,7 @@ def disable_user() -> ResponseReturnValue:
 def _named() -> User:
     """The user whom the address names."""
     try:
-        return services().accounts.get(user_name(request.args.get("name", "")))
+        return services().accounts.get(user_name(current().args.get("name", "")))
     except RuleError as error:
         raise InvalidInput.of("username", error.message) from None
 

@@ -9,18 +9,17 @@ import binascii
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import Literal, NoReturn, ParamSpec, TypeVar
 
 from flask import Flask
 
-from datafor_token.applications.record import Application
 from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
 from datafor_token.gate import forwarded
-from datafor_token.tokens.signin import Verification
-from datafor_token.users.users import ADMINISTRATOR, User
+from datafor_token.users.users import User
 from datafor_token.web import cookies
-from datafor_token.web.services import notes, present_request, services
+from datafor_token.web.current import Caller, current
+from datafor_token.web.services import services
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,33 +34,13 @@ _NEVER_CROSS_SITE = "gate.check"
 _SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential>.*)", re.IGNORECASE | re.DOTALL)
 
 
-class Caller(NamedTuple):
-    """A signed-in user and how they signed in: ``application`` is the one that vouches for them, if any."""
-
-    user: User
-    way: Literal["basic", "bearer", "url", "session", "gate"]
-    application: Application | None = None
-    verdict: Verification | None = None
-    token: str | None = None  # its identifier in the audit log
-
-    @property
-    def is_administrator(self) -> bool:
-        """Whether the user's type is Administrator."""
-        return self.user.type == ADMINISTRATOR
-
-    @property
-    def by_token(self) -> bool:
-        """Whether a token signed the user in, rather than a password or a session."""
-        return self.way in ("bearer", "url")
-
-
 def init_app(app: Flask) -> None:
     """Refuse cross-site requests before any call."""
     app.before_request(_refuse_cross_site)
 
 
 def signed_in(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only signed-in users call the view; the caller is then in ``g.caller``."""
+    """Let only signed-in users call the view; the caller is then in ``current().caller``."""
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -72,12 +51,12 @@ def signed_in(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def administrator_required(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only Administrators call the view; the caller is then in ``g.caller``."""
+    """Let only Administrators call the view; the caller is then in ``current().caller``."""
 
     @signed_in
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not notes()["caller"].is_administrator:
+        if not current().caller.is_administrator:
             raise Forbidden
         return view(*args, **kwargs)
 
@@ -85,12 +64,13 @@ def administrator_required(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def _pairs_of_query() -> list[tuple[str, str]]:
-    return list(present_request().args.items(multi=True)) if present_request().environ.get("QUERY_STRING") else []
+    request = current()
+    return list(request.args.items(multi=True)) if request.environ.get("QUERY_STRING") else []
 
 
 def gate_caller() -> Caller:
     """Who sent the request that a proxy asks about, from what the proxy passes on of it."""
-    return noted(_by_header() or _by_url(forwarded.query_pairs(present_request().environ)) or _by_gate())
+    return noted(_by_header() or _by_url(forwarded.query_pairs(current().environ)) or _by_gate())
 
 
 def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
@@ -111,7 +91,7 @@ def session_caller() -> Caller:
 
 def client_address() -> str:
     """Return the client's address in its one spelling (module ``addresses``), empty where it has none."""
-    return present_request().remote_addr or ""
+    return current().remote_addr or ""
 
 
 def session_cookie() -> str:
@@ -130,25 +110,26 @@ def gate_cookies() -> list[str]:
 
 
 def _cookies(name: str) -> list[str]:
-    header = present_request().environ.get("HTTP_COOKIE")
+    header = current().environ.get("HTTP_COOKIE")
     return cookies.values_of(header, name) if header else []
 
 
 def noted(caller: Caller) -> Caller:
     """The same caller, kept for the views and for the logs."""
-    notes().update(caller=caller, user=caller.user.name, way=caller.way)
+    request = current()
+    request.signed_in, request.username, request.way = caller, caller.user.name, caller.way
     services().metrics.signed_in(caller.way, "accepted")
     return caller
 
 
 def _by_header() -> Caller | None:
     """The credential of the ``Authorization`` header, which is parsed here only; ``None`` for another scheme's."""
-    found = _SCHEME.match(present_request().environ.get("HTTP_AUTHORIZATION", ""))
+    found = _SCHEME.match(current().environ.get("HTTP_AUTHORIZATION", ""))
     if found is None:
         return None
     credential = found["credential"].strip()
     if found["scheme"].lower() == "basic":
-        notes()["way"] = "basic"
+        current().way = "basic"
         return Caller(_by_password(credential), "basic")
     return _by_token(credential, None, "bearer")
 
@@ -183,7 +164,7 @@ def _by_password(credential: str) -> User:
 
 
 def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"], *, opens: bool = False) -> Caller:
-    notes()["way"] = way
+    current().way = way
     verdict = services().signin.sign_in(token, token_name)
     if verdict.cached and verdict.user is not None and not opens:
         return Caller(verdict.user, way, verdict.application, verdict)
@@ -225,15 +206,15 @@ def tokens_among(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def refuse_several_tokens() -> NoReturn:
     """Refuse a URL with more than one credential: none of them is the one that is meant."""
-    notes()["way"] = "url"
+    current().way = "url"
     is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
     raise InvalidToken(reason="several tokens in one URL" if is_first else None)
 
 
 def _refuse_cross_site() -> None:
     """A POST that a browser sent from another site changes nothing, whatever credential it carries."""
-    this = present_request()
-    environ, endpoint = this.environ, this.endpoint
+    request = current()
+    environ, endpoint = request.environ, request.endpoint
     if (environ["REQUEST_METHOD"] != "POST" and endpoint != _COUNTS_AS_POST) or endpoint == _NEVER_CROSS_SITE:
         return
     if is_cross_site():
@@ -245,8 +226,8 @@ def is_cross_site() -> bool:
 
     A Bearer token is sent on purpose: no browser adds one by itself.
     """
-    this = present_request()
-    environ = this.environ
+    request = current()
+    environ = request.environ
     site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
     if site is None and origin is None:
         return False
@@ -263,7 +244,7 @@ def sender() -> str:
 
     A proxy that does not pass the Host header on makes every site another one.
     """
-    environ = present_request().environ
+    environ = current().environ
     names = {"Sec-Fetch-Site": "HTTP_SEC_FETCH_SITE", "Origin": "HTTP_ORIGIN", "Host": "HTTP_HOST"}
     sent = ", ".join(f"{name} {environ.get(key, 'missing')[:200]!r}" for name, key in names.items())
     expected = " or ".join(sorted(_own_origins())) or "none"
@@ -272,14 +253,14 @@ def sender() -> str:
 
 def _own_origins() -> set[str]:
     """Return the origins of our own pages, as browsers send them (RFC 6454): in lower case, without a default port."""
-    this = present_request()
+    request = current()
     public = services().settings.public_url.lower()
     for scheme, port in (("https", ":443"), ("http", ":80")):
         if public.startswith(f"{scheme}:"):
             public = public.removesuffix(port)
-    if services().settings.trusted_hosts and public.partition("://")[2] != this.host.lower():
+    if services().settings.trusted_hosts and public.partition("://")[2] != request.host.lower():
         # The proxy passes the host on, or the request would not have come this far. PUBLIC_URL is then the host of the
         # protected application, whose scripts must not call.
         public = ""
-    here = f"{this.scheme}://{this.host.lower()}" if this.host else ""
+    here = f"{request.scheme}://{request.host.lower()}" if request.host else ""
     return {here, public} - {""}

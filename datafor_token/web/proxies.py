@@ -5,13 +5,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.sansio.utils import host_is_trusted
 
 from datafor_token.errors import Forbidden
 from datafor_token.validation import addresses, logs
-from datafor_token.web.services import present_request, services
+from datafor_token.web.current import current
+from datafor_token.web.services import services
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def init_app(app: Flask) -> None:
 
 def is_forwarded() -> bool:
     """Whether the request says that a proxy sent it on; such a one is never local, believed or not."""
-    names = [name.lower() for name, _ in request.headers]
+    names = [name.lower() for name, _ in current().headers]
     return any(name in _FORWARDING or any(part in name for part in _FORWARDING_PARTS) for name in names)
 
 
@@ -58,8 +59,9 @@ def is_directly_from(networks: Sequence[str]) -> bool:
     if is_forwarded():
         return False
     # Who is at the other end, whatever a believed proxy says of others.
-    original = request.environ.get("werkzeug.proxy_fix.orig", {})
-    address = addresses.parse(original.get("REMOTE_ADDR") or request.environ.get("REMOTE_ADDR", ""))
+    environ = current().environ
+    original = environ.get("werkzeug.proxy_fix.orig", {})
+    address = addresses.parse(original.get("REMOTE_ADDR") or environ.get("REMOTE_ADDR", ""))
     # A socket in the file system has no address.
     return address is not None and any(address in ipaddress.ip_network(network) for network in networks)
 
@@ -86,7 +88,7 @@ class _Warning:
         self._said = False
 
     def __call__(self) -> None:
-        if not self._said and not _COMMON_FORWARDING.isdisjoint(present_request().environ):
+        if not self._said and not _COMMON_FORWARDING.isdisjoint(current().environ):
             self._said = True
             advice = "set TRUSTED_PROXIES if a proxy of yours sends these headers"
             log.warning(logs.event(event="forwarding headers are not believed", advice=advice))
@@ -97,6 +99,7 @@ def _check_host() -> None:
 
     Probes and Prometheus ask an address, not a host name.
     """
+    request = current()
     if request.endpoint in _FOR_OPERATIONS:
         return
     if not host_is_trusted(request.host.lower(), services().settings.trusted_hosts):
@@ -105,6 +108,7 @@ def _check_host() -> None:
 
 def _preflight() -> Response | None:
     """What a browser asks before it lets another origin's page call (Fetch standard, CORS-preflight fetch)."""
+    request = current()
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers or not _origin():
         return None
     if request.endpoint == "gate.check":
@@ -127,6 +131,7 @@ def _allow_origin(response: Response) -> Response:
 
 
 def _origin() -> str:
+    request = current()
     if request.blueprint == _PAGES:
         # What stands in the console's pages is for whoever looks at them, not for another origin's script.
         return ""

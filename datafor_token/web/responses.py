@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
@@ -15,7 +15,8 @@ from datafor_token.errors import BodyTooLarge, DataforTokenError, NotAuthenticat
 from datafor_token.server.http import COMMON, JSON
 from datafor_token.validation import logs
 from datafor_token.validation.strict_json import compact
-from datafor_token.web.services import notes, present_request, services
+from datafor_token.web.current import current
+from datafor_token.web.services import services
 
 log = logging.getLogger(__name__)
 _ANSWERS = "datafor_token.answers"
@@ -101,25 +102,26 @@ def init_app(app: Flask) -> None:
 def _begin() -> None:
     # To tell requests apart: nothing is signed or hidden with it. Each process has random numbers of its own.
     name = f"{random.getrandbits(128):032x}"
-    present_request().environ[_REQUEST_ID] = name
-    notes().update(request_id=name, begun=time.monotonic())
+    request = current()
+    request.environ[_REQUEST_ID] = request.id = name
+    request.started = time.monotonic()
 
 
 def _end(response: Response) -> Response:
-    this, noted = present_request(), notes()
-    seconds = time.monotonic() - noted["begun"]
-    status, rule = response.status_code, this.url_rule
+    request = current()
+    seconds = time.monotonic() - request.started
+    status, rule = response.status_code, request.url_rule
     # The template: in the path itself stands whatever a stranger wrote there.
-    services().metrics.request(rule.rule if rule else None, this.method, status, seconds)
+    services().metrics.request(rule.rule if rule else None, request.method, status, seconds)
     if log.isEnabledFor(logging.INFO):
         # The path alone: a token can stand in the query string.
-        path = logs.shown_path(this.path) if rule is None or rule.arguments else rule.rule
-        user, way = noted.get("user"), noted.get("way")
+        path = logs.shown_path(request.path) if rule is None or rule.arguments else rule.rule
+        user, way = request.username, request.way
         # Put together here: ``logs.event`` for any values costs more than all the rest of the line.
         logs.say(
             log,
-            f"request_id={noted['request_id']} method={logs.shown(this.method)} path={logs.shown(path)} status={status}"
-            f" ms={round(seconds * 1000)} address={logs.shown(this.remote_addr or '')}"
+            f"request_id={request.id} method={logs.shown(request.method)} path={logs.shown(path)} status={status}"
+            f" ms={round(seconds * 1000)} address={logs.shown(request.remote_addr or '')}"
             f"{'' if user is None else f' user={logs.shown(user)}'}{'' if way is None else f' way={way}'}",
         )
     return response
@@ -136,7 +138,7 @@ def answer_errors_as(
 
 
 def _envelope(status: int, message: str, **members: Any) -> Response:
-    answer = current_app.extensions.get(_ANSWERS, {}).get(request.blueprint)
+    answer = current_app.extensions.get(_ANSWERS, {}).get(current().blueprint)
     other: Response | None = None if answer is None else answer(status, message, members)
     if other is not None:
         return other
@@ -151,7 +153,7 @@ def _refused(error: DataforTokenError) -> Response:
         _challenge(response)
     if error.reason is not None or error.status >= 500:
         level = logging.ERROR if error.status >= 500 else logging.WARNING
-        reason = logs.event(request_id=g.request_id, error=type(error).__name__, reason=error.reason)
+        reason = logs.event(request_id=current().id, error=type(error).__name__, reason=error.reason)
         log.log(level, reason)
     return response
 
@@ -159,6 +161,7 @@ def _refused(error: DataforTokenError) -> Response:
 def _challenge(response: Response) -> None:
     """RFC 7235. Basic only where no browser asks, which would put a password box over the page."""
     response.headers.add("WWW-Authenticate", 'Bearer realm="datafor_token"')
+    request = current()
     by_browser = any(name.lower().startswith("sec-fetch-") for name, _ in request.headers)
     if request.blueprint not in ("gate", "console") and not by_browser:
         response.headers.add("WWW-Authenticate", 'Basic realm="datafor_token", charset="UTF-8"')
@@ -179,5 +182,5 @@ def _broken_body(_: Exception) -> Response:
 
 
 def _bug(error: Exception) -> Response:
-    log.error(logs.event(request_id=g.request_id, error="bug"), exc_info=error)
-    return _envelope(500, "internal error", request_id=g.request_id)
+    log.error(logs.event(request_id=current().id, error="bug"), exc_info=error)
+    return _envelope(500, "internal error", request_id=current().id)

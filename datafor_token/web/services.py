@@ -3,21 +3,14 @@
 import contextlib
 import functools
 import logging
-import os
-import pwd
 import threading
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-from flask import Flask, Request, has_request_context
-from flask.ctx import AppContext, RequestContext
-from flask.globals import app_ctx, request_ctx
+from flask import Flask, current_app
 
 from datafor_token.applications.registry import Registry
-from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.at_rest import Secrecy
 from datafor_token.errors import StartError, StoreUnavailable
@@ -89,7 +82,7 @@ def attach_later(app: Flask, load: Callable[[], Settings], assemble: Callable[[S
 
 def open_services(beginning: Beginning) -> Services:
     """Open the services of a command; those that are open stay."""
-    extensions = _app.get().app.extensions
+    extensions = _app().extensions
     if _NAME not in extensions:
         later: _Later = extensions[_LATER]
         extensions[_NAME] = later.assemble(later.settings(), beginning)
@@ -99,7 +92,7 @@ def open_services(beginning: Beginning) -> Services:
 
 def current_settings() -> Settings:
     """The settings, also where no store is open."""
-    extensions = _app.get().app.extensions
+    extensions = _app().extensions
     if _NAME in extensions:
         bundle: Services = extensions[_NAME]
         return bundle.settings
@@ -146,42 +139,13 @@ def report_changed_settings(app: object, environ: Mapping[str, str]) -> None:
         )
 
 
-# What Flask's proxies wrap: each look through one of them costs as much as a line of the log, and a request took
-# thirty of those.
-_app: ContextVar[AppContext] = app_ctx.__wrapped__  # type: ignore[attr-defined]  # Werkzeug documents it
-_request: ContextVar[RequestContext] = request_ctx.__wrapped__  # type: ignore[attr-defined]
-
-
 def services() -> Services:
-    """The services of the application that answers the present request."""
-    bundle: Services = _app.get().app.extensions[_NAME]
+    """Return the services of the application that serves the current request, or whose command runs."""
+    bundle: Services = _app().extensions[_NAME]
     return bundle
 
 
-def present_request() -> Request:
-    """The request that is answered, itself."""
-    return _request.get().request
-
-
-def notes() -> dict[str, Any]:
-    """The members of ``flask.g``: what was noted of the request, for the views and for the logs."""
-    return vars(_app.get().g)
-
-
-def origin() -> Origin:
-    """Who is acting, for the audit log: whoever sent the request, or who runs a command or starts the service."""
-    if has_request_context():
-        noted = notes()
-        return Origin(noted.get("user"), noted.get("way"), present_request().remote_addr, noted.get("request_id"))
-    return Origin(_system_user(), "command", None, None)
-
-
-def _system_user() -> str:
-    """Who gave a command, as far as the system tells."""
-    user = os.geteuid()
-    if user == 0 and os.environ.get("SUDO_USER"):
-        return os.environ["SUDO_USER"]
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"uid {user}"
+def _app() -> Flask:
+    # The application itself, not Flask's proxy, for the reason given in ``current``.
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return app

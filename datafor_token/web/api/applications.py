@@ -1,11 +1,12 @@
 """Calls about applications, for Administrators: register, list, delete, rotate."""
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
 from datafor_token.requests.schemas import NameSchema, NamesSchema, RotateSchema, UpdateSchema
 from datafor_token.web.api.inputs import fields_of_body, fields_of_query
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.auth import administrator_required
+from datafor_token.web.current import current
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
@@ -18,7 +19,7 @@ _update, _name, _names, _rotate = UpdateSchema(), NameSchema(), NamesSchema(), R
 def update() -> Response:
     """Create an application, or replace the one of that name (seed page "Add or modify a token")."""
     wanted = fields_of_body(_update)
-    warnings = services().registry.save(wanted, creator=g.caller.user.name)
+    warnings = services().registry.save(wanted, creator=current().caller.user.name)
     return success(msg="success", **({"warnings": warnings} if warnings else {}))
 
 

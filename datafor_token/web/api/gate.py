@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import Rule
 from werkzeug.urls import iri_to_uri
@@ -38,7 +38,6 @@ from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.auth import (
     GATE_COOKIE,
     SESSION_COOKIE,
-    Caller,
     administrator_required,
     gate_caller,
     gate_cookie,
@@ -47,6 +46,7 @@ from datafor_token.web.auth import (
     tokens_among,
     url_caller,
 )
+from datafor_token.web.current import Caller, current
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
@@ -65,7 +65,7 @@ _HARMLESS_NAME = re.compile(r"[A-Za-z0-9_\[\]-]{1,32}")
 def link() -> Response:
     """A link that signs somebody in once: a random ticket instead of a token."""
     wanted = fields_of_body(_link)
-    application, claims = application_and_claims(wanted, g.caller.user.name)
+    application, claims = application_and_claims(wanted, current().caller.user.name)
     ticket = services().gate.make_ticket(application, claims, wanted["next"], wanted["ttl"])
     # Never from the Host header, which the caller chooses.
     url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"
@@ -98,7 +98,7 @@ def check() -> Response:
         response.headers[name] = value.encode("utf-8").decode("latin-1")
     if _option("cookies"):
         # For proxies that copy response headers into the request: also when empty, in place of the client's.
-        header = request.environ.get("HTTP_COOKIE", "")
+        header = current().environ.get("HTTP_COOKIE", "")
         response.headers["Cookie"] = cookies.without(header, (GATE_COOKIE,), (SESSION_COOKIE,))
     if caller.way == "url" and caller.verdict is not None:
         _keep(response, caller.verdict)
@@ -112,7 +112,8 @@ def _keep(response: Response, verdict: Verification) -> None:
     another user's session, or is refused. Any other request is a part of a page that is there already.
     """
     present = services().gate.find(gate_cookie())
-    navigates, ahead = forwarded.is_navigation(request.environ), forwarded.is_prefetch(request.environ)
+    environ = current().environ
+    navigates, ahead = forwarded.is_navigation(environ), forwarded.is_prefetch(environ)
     others = present is not None and not _is_same(present, verdict)
     if others:
         _refuse_mixtures(navigates=navigates, ahead=ahead)
@@ -143,7 +144,7 @@ def _refuse_mixtures(*, navigates: bool, ahead: bool) -> None:
     if ahead:
         # The other user's page is still the one that is shown. After an error, browsers ask again when they go there.
         raise Forbidden("a preview does not change who is signed in")
-    if not navigates and forwarded.shows_page(request.environ):
+    if not navigates and forwarded.shows_page(current().environ):
         raise Forbidden("only a link changes who is signed in, not a form over plain http")
 
 
@@ -158,7 +159,7 @@ def enter() -> Response:
             refuse_several_tokens()
         _refuse_lost_parameters(pairs)
         _refuse_parts_of_pages(None)
-        g.way = "ticket"
+        current().way = "ticket"
         redeemed = services().gate.redeem(wanted["ticket"])
         if redeemed is None:
             name = services().signin.identifiers.of_text(wanted["ticket"])
@@ -199,6 +200,7 @@ def leave() -> Response:
     """End the gate session, and go on to ``next``, to ``SIGN_OUT_URL``, or nowhere."""
     wanted = fields_of_query(_leave)
     _refuse_lost_parameters(_pairs())
+    request = current()
     if request.method != "POST" and (
         request.method == "HEAD" or is_cross_site() or forwarded.is_prefetch(request.environ)
     ):
@@ -217,7 +219,7 @@ def leave() -> Response:
 
 def _pairs() -> list[tuple[str, str]]:
     """Return the parameters of the query, in their order."""
-    return parse_qsl(request.query_string.decode("latin-1"), keep_blank_values=True, errors="replace")
+    return parse_qsl(current().query_string.decode("latin-1"), keep_blank_values=True, errors="replace")
 
 
 def _refuse_lost_parameters(pairs: Sequence[tuple[str, str]]) -> None:
@@ -238,6 +240,7 @@ def _refuse_previews() -> None:
 
     A preview would use a one-time link up, or change who is signed in while another user's page is shown.
     """
+    request = current()
     if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         raise Forbidden("only going to a page signs in here")
     if request.method == "HEAD" or forwarded.is_prefetch(request.environ):
@@ -249,7 +252,7 @@ def _refuse_parts_of_pages(verdict: Verification | None) -> None:
 
     Every browser sends ``Accept``; what sends none is a program, which has no page that could be mixed.
     """
-    environ = request.environ
+    environ = current().environ
     if "HTTP_ACCEPT" not in environ or forwarded.is_navigation(environ):
         return
     present = services().gate.find(gate_cookie())
@@ -259,6 +262,7 @@ def _refuse_parts_of_pages(verdict: Verification | None) -> None:
 
 def _is_wanted(caller: Caller) -> bool:
     """Whether the caller has one of the roles, types and applications that the check's own URL asks for, if any."""
+    request = current()
     if not request.environ.get("QUERY_STRING"):
         return True
     unknown = [name for name in request.args if name not in (*_REQUIREMENTS, *_OPTIONS)]
@@ -290,12 +294,14 @@ def _warn_of_unknown(names: Sequence[str]) -> None:
 
 def _option(name: str) -> bool:
     """Return whether an option is switched on in the check's own query."""
+    request = current()
     return bool(request.environ.get("QUERY_STRING")) and request.args.getlist(name) == ["1"]
 
 
 def error_response(status: int, message: str, members: Mapping[str, Any]) -> Response | None:
     """Return what stands for an error of these calls in a browser; ``None``: the usual envelope."""
     del members
+    request = current()
     if request.endpoint == "gate.check":
         return _redirect_to_sign_in() if status == NotAuthenticated.status else None
     return error_page(status, message) if forwarded.accepts_html(request.environ) else None
@@ -303,6 +309,7 @@ def error_response(status: int, message: str, members: Mapping[str, Any]) -> Res
 
 def _redirect_to_sign_in() -> Response | None:
     """Return a redirect of a page's request to ``SIGN_IN_URL``, where that is wanted and leads on."""
+    request = current()
     url, environ = services().settings.sign_in_url, request.environ
     if not url or not _option("redirect") or not forwarded.is_navigation(environ):
         return None

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from datafor_token.web.auth import GATE_COOKIE, gate_cookies
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 
@@ -18,7 +19,7 @@ def end_gate_session(response: Response) -> None:
     found = gate_cookies()
     for cookie in found:
         services().gate.leave(cookie)
-    if GATE_COOKIE in request.cookies:
+    if GATE_COOKIE in current().cookies:
         response.delete_cookie(GATE_COOKIE, **_attributes())
 
 
@@ -30,6 +31,6 @@ def _attributes() -> dict[str, Any]:
         "httponly": True,
         "samesite": samesite,
         # Browsers take such a cookie over https only, and keep it for each embedding site apart.
-        "secure": across_sites or request.is_secure,
+        "secure": across_sites or current().is_secure,
         "partitioned": across_sites,
     }

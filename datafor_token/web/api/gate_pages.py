@@ -4,12 +4,13 @@ They are on the host of the protected application, where nothing of the console 
 no style sheet, no cookie.
 """
 
-from flask import Response, request
+from flask import Response
 from markupsafe import Markup
 
 from datafor_token.applications.rules import next_path
 from datafor_token.errors import RuleError
 from datafor_token.gate import forwarded
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _PAGE = Markup(
@@ -78,7 +79,8 @@ def _sign_in_link(words: dict[str, str]) -> Markup:
     if not url:
         return Markup("")
     try:
-        target = next_path(request.args["next"]) if "next" in request.args else None
+        query = current().args
+        target = next_path(query["next"]) if "next" in query else None
     except RuleError:
         target = None
     return _LINK.format(url=forwarded.with_next(url, target), label=words["sign_in"])
@@ -90,7 +92,7 @@ def _words() -> dict[str, str]:
 
 def _language() -> str:
     # A reader of any Chinese reads Simplified Chinese rather than English.
-    for language, _ in request.accept_languages:
+    for language, _ in current().accept_languages:
         primary = language.lower().replace("_", "-").partition("-")[0]
         if primary in ("en", "zh"):
             return "en" if primary == "en" else "zh-Hans"

@@ -11,8 +11,9 @@ from datafor_token.requests import unknown_fields
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body, decode, decode_query
 from datafor_token.tokens import issuer
+from datafor_token.web.current import current
 from datafor_token.web.responses import BODY_READ
-from datafor_token.web.services import present_request, services
+from datafor_token.web.services import services
 
 
 def fields_of_body(schema: CallSchema) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def fields_of_body(schema: CallSchema) -> dict[str, Any]:
 
 def body() -> Body:
     """What the request's body holds, in whichever shape it came, unchecked."""
-    this = present_request()
-    return decode(this.environ.get("CONTENT_TYPE"), _data(this))
+    request = current()
+    return decode(request.environ.get("CONTENT_TYPE"), _data(request))
 
 
 def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
 
     ``strict``: only a token is; a misspelled field would look like an answer to another question.
     """
-    values = decode_query(present_request().query_string).values
+    values = decode_query(current().query_string).values
     if strict:
         tokens = services().registry.all(thorough=False).by_token_name
         unknown = unknown_fields.sentences([name for name in values if name not in tokens], schema.fields, is_form=True)
@@ -54,8 +55,8 @@ def application_and_claims(wanted: Mapping[str, Any], caller: str) -> tuple[Appl
     return application, issuer.claims_for(application.fieldmap, username, payload)
 
 
-def _data(this: Request) -> bytes:
-    limit, environ = services().settings.max_content_length, this.environ
+def _data(request: Request) -> bytes:
+    limit, environ = services().settings.max_content_length, request.environ
     announced = environ.get("CONTENT_LENGTH") or ""
     if announced.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
         if int(announced) > limit:
@@ -67,8 +68,8 @@ def _data(this: Request) -> bytes:
         environ[BODY_READ] = True
         return data
     # One more than is accepted: Werkzeug cuts a body without an announced length at its limit, without a word.
-    this.max_content_length = limit + 1
-    data = this.get_data(cache=False)
+    request.max_content_length = limit + 1
+    data = request.get_data(cache=False)
     if len(data) > limit:
         raise BodyTooLarge
     environ[BODY_READ] = True

@@ -1,8 +1,9 @@
 """Calls for whoever watches the service."""
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from datafor_token.errors import Forbidden
+from datafor_token.web.current import current
 from datafor_token.web.proxies import is_directly_from
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
@@ -27,5 +28,5 @@ def metrics() -> Response:
     """What is counted, in the text format of Prometheus or as OpenMetrics, for the networks of ``METRICS_ALLOW``."""
     if not is_directly_from(services().settings.metrics_allow):
         raise Forbidden
-    text, content_type = services().metrics.exposition(request.headers.get("Accept", ""))
+    text, content_type = services().metrics.exposition(current().headers.get("Accept", ""))
     return Response(text, content_type=content_type)

@@ -3,8 +3,7 @@
 import re
 from typing import Any
 
-from flask import request
-
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 MODELER = "/plugin/datafor-modeler/api"
@@ -13,7 +12,7 @@ EXTENSION = "/plugin/datafor/api/extension"
 
 def proxy_prefix() -> str:
     """What a believed proxy takes away from the beginning of every path."""
-    before = request.script_root
+    before = current().script_root
     # A header of a believed proxy, but perhaps handed on from a client: a path, or nothing.
     return before if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", before) else ""
 
@@ -25,4 +24,4 @@ def root_path() -> str:
 
 def cookie_attributes() -> dict[str, Any]:
     """What every cookie has that is for this service's own paths alone."""
-    return {"path": root_path() or "/", "httponly": True, "samesite": "Lax", "secure": request.is_secure}
+    return {"path": root_path() or "/", "httponly": True, "samesite": "Lax", "secure": current().is_secure}

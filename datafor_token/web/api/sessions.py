@@ -1,6 +1,6 @@
 """Sign in for a session, and sign out."""
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
 from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import WrongPassword
@@ -10,6 +10,7 @@ from datafor_token.web.api.gate_cookies import end_gate_session
 from datafor_token.web.api.inputs import fields_of_body
 from datafor_token.web.api.paths import EXTENSION, cookie_attributes
 from datafor_token.web.auth import SESSION_COOKIE, client_address, session_cookie
+from datafor_token.web.current import current
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
@@ -41,7 +42,7 @@ def logout() -> Response:
 
 def open_session(username: str, password: str) -> tuple[User, str]:
     """A session for a name and password, in place of the request's own one: whose it is, and its cookie."""
-    g.way = "login"
+    current().way = "login"
     user = services().users.with_password(username, password, client_address(), record_success=False)
     if user is None:
         refusal = WrongPassword()

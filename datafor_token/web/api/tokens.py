@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
 from datafor_token.applications.record import Application
 from datafor_token.audit.events import Kind
@@ -13,8 +13,9 @@ from datafor_token.tokens import issuer
 from datafor_token.web.api.inputs import application_and_claims, fields_of_body, fields_of_query
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.auth import administrator_required, signed_in
+from datafor_token.web.current import current
 from datafor_token.web.responses import success
-from datafor_token.web.services import notes, services
+from datafor_token.web.services import services
 
 blueprint = Blueprint("tokens", __name__)
 _generate, _name, _token, _explain = GenerateSchema(), OptionalNameSchema(), TokenSchema(), ExplainSchema()
@@ -25,7 +26,7 @@ _generate, _name, _token, _explain = GenerateSchema(), OptionalNameSchema(), Tok
 def generate() -> Response:
     """Issue a token of an application for a user (seed page "Generate a token")."""
     wanted = fields_of_body(_generate)
-    application, claims = application_and_claims(wanted, notes()["caller"].user.name)
+    application, claims = application_and_claims(wanted, current().caller.user.name)
     token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     return success(expire=application.expire, token=token)
 
@@ -44,10 +45,11 @@ def personal_config() -> Response:
 @signed_in
 def personal() -> Response:
     """A token for the caller, with their name and its expiry and nothing else."""
-    if g.caller.by_token:
+    caller = current().caller
+    if caller.by_token:
         # Else a token could be made to live for ever.
         raise Forbidden("a session opened with a token cannot issue tokens")
-    username = g.caller.user.name
+    username = caller.user.name
     application, token = issue_personal(fields_of_body(_name).get("name"), username)
     return success(token=token, expire=application.expire, username=username, name=application.name)
 
@@ -75,7 +77,8 @@ def explain() -> Response:
 @signed_in
 def revoke() -> Response:
     """Let a token count no longer (RFC 7009); one that is unknown or counts anyway no longer is no error."""
-    owner = None if g.caller.is_administrator else g.caller.user.name
+    caller = current().caller
+    owner = None if caller.is_administrator else caller.user.name
     services().signin.revoke(fields_of_body(_token)["token"], owner)
     return success(msg="success")
 

@@ -1,0 +1,79 @@
+"""The request that is being served, and the caller it signs in."""
+
+import os
+import pwd
+from typing import Literal, NamedTuple
+
+import flask
+
+from datafor_token.applications.record import Application
+from datafor_token.audit.events import Origin
+from datafor_token.errors import NotAuthenticated
+from datafor_token.tokens.signin import Verification
+from datafor_token.users.users import ADMINISTRATOR, User
+
+
+class Caller(NamedTuple):
+    """A signed-in user, and how they signed in."""
+
+    user: User
+    way: Literal["basic", "bearer", "url", "session", "gate"]
+    application: Application | None = None  # the issuer of the token, if a token signed the user in
+    verdict: Verification | None = None
+    token: str | None = None  # its identifier in the audit log
+
+    @property
+    def is_administrator(self) -> bool:
+        """Return whether the user's type is Administrator."""
+        return self.user.type == ADMINISTRATOR
+
+    @property
+    def by_token(self) -> bool:
+        """Return whether a token signed the user in, rather than a password or a session."""
+        return self.way in ("bearer", "url")
+
+
+class Request(flask.Request):
+    """A request, with what is learned about it while it is served."""
+
+    id = ""  # random, 32 hexadecimal digits
+    started = 0.0  # seconds of the monotonic clock
+    way: str | None = None  # how the caller signs in, for logs; also set where a sign-in is refused
+    username: str | None = None  # of the caller, for logs
+    signed_in: Caller | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Return the caller. Raises ``NotAuthenticated`` where nobody is signed in."""
+        if self.signed_in is None:
+            raise NotAuthenticated
+        return self.signed_in
+
+
+def current() -> Request:
+    """Return the request that is being served.
+
+    This is the request itself, not Flask's proxy: an attribute read through the proxy takes 0.8 us instead of 0.1 us,
+    and serving ``token/generate``, which takes 130 us, reads about 20.
+    """
+    # Flask documents this method ("Notes On Proxies"); its types leave it out.
+    request: Request = flask.request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return request
+
+
+def origin() -> Origin:
+    """Return who is acting, for the audit log: the caller of the request, or the system's user who runs a command."""
+    if flask.has_request_context():
+        request = current()
+        return Origin(request.username, request.way, request.remote_addr, request.id or None)
+    return Origin(_system_user(), "command", None, None)
+
+
+def _system_user() -> str:
+    user = os.geteuid()
+    if user == 0 and os.environ.get("SUDO_USER"):
+        return os.environ["SUDO_USER"]
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid {user}"
