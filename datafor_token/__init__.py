@@ -23,7 +23,7 @@ from datafor_token.crypto import at_rest
 from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.gate import gate
 from datafor_token.metrics.counters import Metrics
-from datafor_token.operations import identity, migration
+from datafor_token.operations import migration, store_identity
 from datafor_token.operations.readiness import Readiness
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from datafor_token.store.base import ByRequest
@@ -171,19 +171,19 @@ def _assemble(
     try:
         may_make = beginning is not Beginning.COMMAND
         # Before the look for a store: another server that begins it writes to the configuration folder last.
-        configured = identity.Identity(None, settings.config_dir, place_of(settings))
+        configured = store_identity.StoreIdentity(None, settings.config_dir, place_of(settings))
         if is_server and is_new(settings):
             # Before any folder is created: it may be a mount point that is not mounted.
-            configured.check_begins()
+            configured.check_may_create()
             at_rest.check_keys(settings.config_dir, os.environ)
         opened = open_store(settings, COLLECTIONS, waited=metrics.lock_waited, may_make=may_make)
         store = Metered(opened, metrics.store_operation, metrics.store_failure)
-        migration.check_whole(store)
-        identified = identity.Identity(store, settings.config_dir, place_of(settings))
+        migration.check_complete(store)
+        identified = store_identity.StoreIdentity(store, settings.config_dir, place_of(settings))
         if is_server:
-            identified.check_begins()
+            identified.check_may_create()
             at_rest.check_keys(settings.config_dir, os.environ)
-            identified.begin()
+            identified.create_in_empty_store()
         elif beginning is Beginning.COMMAND:
             identified.check_exists()
         keys = at_rest.load_secrecy(settings.config_dir, os.environ, store, may_make=may_make)
@@ -200,10 +200,10 @@ def _assemble(
         )
         accounts = users.Users(store, passwords, throttle, trail)
         if is_server:
-            if identified.begins:
+            if identified.is_new:
                 wanted = os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD")
                 made_up = accounts.create_first(settings.config_dir, wanted, settings.min_password_length)
-            identified.keep()
+            identified.save()
     except StoreUnavailable as error:
         raise StoreNotReady(f"{place_of(settings)}: {error.reason}") from None
     if made_up is not None:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class IndexEntry:
     """What a token is tried with, and what lists are searched by: a third of the application in memory.
 
     ``claim`` names the user. ``previous`` verifies what the secret before the last rotation signed; until when that
@@ -37,7 +37,7 @@ class Entry:
     rule_violations: tuple[str, ...] = ()  # see ``Application.rule_violations``
 
     @classmethod
-    def of(cls, application: Application) -> "Entry":
+    def of(cls, application: Application) -> "IndexEntry":
         """What is kept of it; words that many have in common are kept once."""
         return cls(
             name=application.name,
@@ -59,27 +59,27 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Listing:
+class ApplicationIndex:
     """The entries of all applications that can be read, sorted by name, and the names of the records that cannot."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[IndexEntry]
     damaged: Sequence[str]
 
     @functools.cached_property
-    def by_token_name(self) -> Mapping[str, "Listing"]:
+    def by_token_name(self) -> Mapping[str, "ApplicationIndex"]:
         """The enabled applications whose tokens come under each name in a URL."""
-        found: dict[str, list[Entry]] = {}
+        found: dict[str, list[IndexEntry]] = {}
         for entry in self.entries:
             if entry.enable:
                 found.setdefault(entry.token_name, []).append(entry)
-        return {name: Listing(entries, ()) for name, entries in found.items()}
+        return {name: ApplicationIndex(entries, ()) for name, entries in found.items()}
 
     @functools.cached_property
     def token_names(self) -> Collection[str]:
         """The URL parameters that may hold a token, also of disabled applications."""
         return frozenset(entry.token_name for entry in self.entries)
 
-    def candidates(self, algorithm: str, claims: Collection[str]) -> Sequence[Entry]:
+    def candidates(self, algorithm: str, claims: Collection[str]) -> Sequence[IndexEntry]:
         """The applications that could accept a token of that algorithm with these claims, in their order."""
         lists = [found for claim in claims if (found := self._by_claim.get((algorithm, claim))) is not None]
         if len(lists) <= 1:
@@ -87,18 +87,18 @@ class Listing:
         return sorted((entry for found in lists for entry in found), key=lambda one: fold(one.name))
 
     @functools.cached_property
-    def _by_claim(self) -> Mapping[tuple[str, str], Sequence[Entry]]:
-        found: dict[tuple[str, str], list[Entry]] = {}
+    def _by_claim(self) -> Mapping[tuple[str, str], Sequence[IndexEntry]]:
+        found: dict[tuple[str, str], list[IndexEntry]] = {}
         for entry in self.entries:
             if entry.enable:
                 found.setdefault((entry.algorithm, entry.claim), []).append(entry)
         return found
 
 
-NOBODY = Listing((), ())
+EMPTY_INDEX = ApplicationIndex((), ())
 
 
-def listing_of(found: Iterable[Named[Entry]]) -> Listing:
+def build_index(found: Iterable[Named[IndexEntry]]) -> ApplicationIndex:
     """What there is, of the records as they were read."""
     entries, damaged = [], []
     for name, one in found:
@@ -107,4 +107,4 @@ def listing_of(found: Iterable[Named[Entry]]) -> Listing:
             log.warning(logs.event(event="record damaged", reason=one.reason))
         else:
             entries.append(one)
-    return Listing(sorted(entries, key=lambda one: fold(one.name)), sorted(damaged))
+    return ApplicationIndex(sorted(entries, key=lambda one: fold(one.name)), sorted(damaged))

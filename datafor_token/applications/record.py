@@ -143,7 +143,7 @@ class Application:
         """The secret before the last rotation while its grace time runs; ``now`` is in seconds since 1970."""
         return self.previous.secret if self.previous and now * 1000 < self.previous.until else None
 
-    def ended_after(self, moment: float) -> bool:
+    def disabled_since(self, moment: float) -> bool:
         """Whether the application was disabled, or deleted and made anew, since ``moment`` (seconds since 1970)."""
         return max(self.created_date, self.disabled_date) > moment * 1000
 
@@ -179,7 +179,9 @@ class Application:
             for member, rule in RULES.items():
                 values[member] = rule(known.pop(member))
             for member, attribute in _BOOKKEEPING.items():
-                values[attribute] = (_text if attribute == "creator_id" else rules.natural)(known.pop(member, None))
+                values[attribute] = (_text if attribute == "creator_id" else rules.whole_number)(
+                    known.pop(member, None)
+                )
             member = "previous"
             values[member] = _previous(values["algorithm"], known.pop(member, None))
             member = "secret"
@@ -259,9 +261,9 @@ def _previous(algorithm: str, value: object) -> Previous | None:
     known = ("secret", "until", "lastUsed", "rotatedDate")
     return Previous(
         secret=value["secret"],
-        until=rules.natural(value["until"]),
-        last_used=None if last_used is None else rules.natural(last_used),
-        rotated=None if rotated is None else rules.natural(rotated),
+        until=rules.whole_number(value["until"]),
+        last_used=None if last_used is None else rules.whole_number(last_used),
+        rotated=None if rotated is None else rules.whole_number(rotated),
         extra={member: inner for member, inner in value.items() if member not in known},
     )
 
@@ -278,7 +280,7 @@ RULES: dict[str, Any] = {
     "name": _text_rule(names.application_name),
     "token_name": _text_rule(names.stored_token_name),
     "secret": rules.secret,
-    "expire": rules.seconds,
+    "expire": rules.token_lifetime,
     "fieldmap": field_map,
     "algorithm": rules.algorithm,
     "enable": rules.flag,
@@ -302,7 +304,7 @@ class Sealer:
     def __init__(self, secrecy: Secrecy) -> None:
         self._secrecy = secrecy
 
-    def opened(self, document: Document) -> Application:
+    def unseal(self, document: Document) -> Application:
         """The application of a record, whose secrets may be encrypted or, written by hand, plain."""
         name, previous = str(document.get("name")), document.get("previous")
         opened = dict(document)
@@ -314,7 +316,7 @@ class Sealer:
             opened["previous"] = {**previous, "secret": secret}
         return Application.from_document(opened)
 
-    def sealed(self, application: Application) -> Document:
+    def seal(self, application: Application) -> Document:
         """The record of an application, its secrets encrypted."""
         document = application.to_document()
         for field in ("secret", "initpwd"):

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from datafor_token.applications.index import Entry, Listing, listing_of
-from datafor_token.applications.merging import changed_fields, check_new_secret, merged
+from datafor_token.applications.index import ApplicationIndex, IndexEntry, build_index
 from datafor_token.applications.record import COLLECTION, Application, Previous, Sealer
 from datafor_token.applications.rules import check_password
+from datafor_token.applications.update import changed_fields, check_new_secret, merge
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.at_rest import Secrecy
@@ -57,10 +57,10 @@ class Registry:
         self._store = store
         self._audit = audit
         self._sealer = Sealer(secrecy)
-        self._kept = RecordCache(store, COLLECTION, self._sealer.opened)
-        self._index = RecordIndex(store, COLLECTION, self._entry)
+        self._kept = RecordCache(store, COLLECTION, self._sealer.unseal)
+        self._entries = RecordIndex(store, COLLECTION, self._entry)
         self._complained: set[tuple[str, str]] = set()
-        self._listing: tuple[object, Listing] | None = None
+        self._listing: tuple[object, ApplicationIndex] | None = None
         self._clock = clock
         self._settings = settings
 
@@ -71,10 +71,10 @@ class Registry:
             raise NotFound
         return application
 
-    def the_only_one(self) -> Application:
+    def only_application(self) -> Application:
         """The application where there is just one; with several ``InvalidInput``, with none ``NotFound``."""
         # What was changed in a record by hand is seen when it is read.
-        found = self._index.all(thorough=False)
+        found = self._entries.all(thorough=False)
         if len(found) > 1:
             raise InvalidInput.of("name", "can not be empty")
         if not found:
@@ -82,24 +82,24 @@ class Registry:
         ((name, _),) = found.values()
         return self.get(name)
 
-    def all(self, *, thorough: bool = True) -> Listing:
+    def index(self, *, thorough: bool = True) -> ApplicationIndex:
         """What is kept of every application; one that cannot be read is named and stops no other.
 
         ``thorough`` is as ``RecordIndex.all`` has it. It is the same object for as long as nothing changed.
         """
-        found = self._index.all(thorough=thorough)
+        found = self._entries.all(thorough=thorough)
         kept = self._listing
         if kept is None or kept[0] is not found:
-            kept = self._listing = found, listing_of(found.values())
+            kept = self._listing = found, build_index(found.values())
         return kept[1]
 
-    def whole(self) -> tuple[Sequence[Application], Sequence[str]]:
+    def all_applications(self) -> tuple[Sequence[Application], Sequence[str]]:
         """Every application itself, sorted by name, and the names of those that cannot be read."""
-        listing = self.all()
-        applications, damaged = self.of(listing.entries)
+        listing = self.index()
+        applications, damaged = self.applications_of(listing.entries)
         return applications, sorted([*listing.damaged, *damaged])
 
-    def of(self, entries: Iterable[Entry]) -> tuple[Sequence[Application], Sequence[str]]:
+    def applications_of(self, entries: Iterable[IndexEntry]) -> tuple[Sequence[Application], Sequence[str]]:
         """The applications of these entries, and the names of those that cannot be read; not those deleted since."""
         applications, damaged = [], []
         for entry in entries:
@@ -148,7 +148,7 @@ class Registry:
             found = self._warnings(rotated, stored)
             record(Event(kind=Kind.APPLICATION_ROTATED, application=stored.name))
             warnings[:] = _logged(stored.name, found)
-            return self._sealer.sealed(rotated)
+            return self._sealer.seal(rotated)
 
         with self._audit.change() as record:
             self._store.update(COLLECTION, name, change)
@@ -162,11 +162,11 @@ class Registry:
             return
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else self._sealer.opened(document)
+            stored = None if document is None else self._sealer.unseal(document)
             if stored is None or stored.previous is None or stored.previous.secret != previous.secret:
                 raise NotFound
             noted = dataclasses.replace(stored.previous, last_used=now)
-            return self._sealer.sealed(dataclasses.replace(stored, previous=noted))
+            return self._sealer.seal(dataclasses.replace(stored, previous=noted))
 
         try:
             self._store.update(COLLECTION, application.name, change, wait=_NOTE_WAIT)
@@ -188,15 +188,15 @@ class Registry:
         warnings: list[str] = []
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else self._sealer.opened(document)
+            stored = None if document is None else self._sealer.unseal(document)
             if new and stored is not None:
                 raise Conflict("name already exists as '%(name)s'", name=stored.name)
-            application = merged(stored, wanted, creator, int(self._clock() * 1000))
+            application = merge(stored, wanted, creator, int(self._clock() * 1000))
             found = self._warnings(application, stored)
             record(_saved(stored, application))
             # Instead of what an attempt before found: a store may ask more than once.
             warnings[:] = _logged(application.name, found)
-            return self._sealer.sealed(application)
+            return self._sealer.seal(application)
 
         with self._audit.change() as record:
             self._store.update(COLLECTION, wanted["name"], change)
@@ -211,33 +211,33 @@ class Registry:
 
         def change(document: Document | None) -> Document:
             stored = self._found(document)
-            application = merged(stored, build(stored.to_response(self._clock())), "", int(self._clock() * 1000))
+            application = merge(stored, build(stored.to_response(self._clock())), "", int(self._clock() * 1000))
             found = self._warnings(application, stored)
             record(_saved(stored, application))
             warnings[:] = _logged(application.name, found)
-            return self._sealer.sealed(application)
+            return self._sealer.seal(application)
 
         with self._audit.change() as record:
-            return Saved(self._sealer.opened(self._store.update(COLLECTION, name, change)), warnings)
+            return Saved(self._sealer.unseal(self._store.update(COLLECTION, name, change)), warnings)
 
     def preview(self, wanted: Mapping[str, Any]) -> Saved:
         """What ``save`` would store, with its refusals, storing nothing."""
         document = self._store.get(COLLECTION, wanted["name"])
-        stored = None if document is None else self._sealer.opened(document)
-        application = merged(stored, wanted, "", int(self._clock() * 1000))
+        stored = None if document is None else self._sealer.unseal(document)
+        application = merge(stored, wanted, "", int(self._clock() * 1000))
         return Saved(application, [sentence for _, sentence in self._warnings(application, stored)])
 
     def reseal(self, name: str) -> None:
         """Write the application's record anew, so that its secrets are encrypted with the present key."""
 
         def change(document: Document | None) -> Document:
-            return self._sealer.sealed(self._found(document))
+            return self._sealer.seal(self._found(document))
 
         self._store.update(COLLECTION, name, change)
 
-    def _entry(self, document: Document) -> Entry:
+    def _entry(self, document: Document) -> IndexEntry:
         """Return the entry of a record; rules that it breaks although it is stored are logged once."""
-        entry = Entry.of(self._sealer.opened(document))
+        entry = IndexEntry.of(self._sealer.unseal(document))
         for complaint in entry.rule_violations:
             if (entry.name, complaint) not in self._complained:
                 self._complained.add((entry.name, complaint))
@@ -247,7 +247,7 @@ class Registry:
     def _found(self, document: Document | None) -> Application:
         if document is None:
             raise NotFound
-        return self._sealer.opened(document)
+        return self._sealer.unseal(document)
 
     def _warnings(self, application: Application, stored: Application | None) -> list[tuple[str, str]]:
         """Return each warning about an application that is to be stored: its event in the log, and its sentence.

@@ -35,12 +35,12 @@ def text(value: object) -> str:
     return value
 
 
-def seconds(value: object) -> int:
+def token_lifetime(value: object) -> int:
     """A lifetime in whole seconds."""
     return _seconds(value, 1, LONGEST_EXPIRE)
 
 
-def grace(value: object) -> int:
+def grace_period(value: object) -> int:
     """For how many whole seconds a secret goes on being accepted after its rotation."""
     return _seconds(value, 0, LONGEST_GRACE)
 
@@ -174,7 +174,7 @@ def check_password(password: str, user: str | None, least: int) -> None:
         raise RuleError("cannot be the user name")
 
 
-def natural(value: object) -> int:
+def whole_number(value: object) -> int:
     """A whole number that is not negative; ``None`` counts as 0."""
     if value is None:
         return 0
@@ -185,7 +185,7 @@ def natural(value: object) -> int:
 
 def record_format(value: object, known: int) -> int:
     """Return the version of a record; one that is newer than what this version of the service knows is refused."""
-    found = natural(value)
+    found = whole_number(value)
     if found > known:
         raise RuleError(
             "is %(found)s: a newer version of this service wrote the record, this one knows %(known)s at most",

@@ -77,7 +77,7 @@ def list_all(*, as_json: bool) -> None:
 
     Example: flask application list
     """
-    applications, damaged = services().registry.whole()
+    applications, damaged = services().registry.all_applications()
     rows = [_fields(one) for one in applications]
     columns = ("name", "algorithm", "enable", "token_name", "expire", "inituser", "initroles")
     show(rows if as_json else [{name: row[name] for name in columns} for row in rows], as_json=as_json)
@@ -208,7 +208,7 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
     Example: flask application export > applications.toml
     """
     registry = services().registry
-    found, damaged = ([registry.get(name) for name in names], []) if names else registry.whole()
+    found, damaged = ([registry.get(name) for name in names], []) if names else registry.all_applications()
     if damaged:
         # A file without them would delete them where it is applied with --prune.
         raise RecordDamaged(f"these records cannot be read: {', '.join(damaged)}")

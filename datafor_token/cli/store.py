@@ -19,8 +19,8 @@ from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_o
 from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Secrecy, load_keys, note_key
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.operations import backup
-from datafor_token.operations.identity import FILE as STORE_ID
-from datafor_token.operations.identity import Identity, known_identifier
+from datafor_token.operations.store_identity import FILE as STORE_ID
+from datafor_token.operations.store_identity import StoreIdentity, known_identifier
 from datafor_token.store.base import Document
 from datafor_token.store.files import snapshots
 from datafor_token.store.files.disk import outage
@@ -152,7 +152,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
             lambda at_last: backup.merged(at_last, kept),
             lambda records: _progress(records, len(records), "Writing"),
         )
-    Identity(files, settings.config_dir, str(settings.data_dir)).keep()
+    StoreIdentity(files, settings.config_dir, str(settings.data_dir)).save()
     echo(said)
 
 
@@ -189,7 +189,7 @@ def rekey() -> None:
 
     Example: flask store rekey
     """
-    listing = services().registry.all()
+    listing = services().registry.index()
     if listing.damaged:
         echo(f"Nothing was changed: these records cannot be read: {', '.join(listing.damaged)}", err=True)
         sys.exit(1)
@@ -245,7 +245,7 @@ def _check_rows(*, repair: bool) -> None:
 
 def _print_complaints() -> None:
     """Name stored values that break a rule of this version; they continue to work, and nothing is damaged."""
-    found = [(f"application {one.name}", one.rule_violations) for one in services().registry.all().entries]
+    found = [(f"application {one.name}", one.rule_violations) for one in services().registry.index().entries]
     found += [(f"user {one.name}", tuple(one.rule_violations)) for one in services().accounts.all()[0]]
     for where, rule_violations in found:
         for complaint in rule_violations:
@@ -294,7 +294,7 @@ def _check_all(kept: backup.Records, secrecy: Secrecy) -> None:
 def _read(collection: str, document: Document, secrecy: Secrecy) -> applications.Application | users.User | None:
     """The application or user of a record; ``RecordDamaged`` where it is none, ``None`` in other collections."""
     if collection == applications.COLLECTION:
-        return Sealer(secrecy).opened(document)
+        return Sealer(secrecy).unseal(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None
 
 

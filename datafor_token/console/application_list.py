@@ -4,7 +4,7 @@ import dataclasses
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.applications.index import Entry
+from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.record import Application
 from datafor_token.console import guard, history, pages
 from datafor_token.console.application_form import read
@@ -40,14 +40,14 @@ def home() -> ResponseReturnValue:
 def applications() -> ResponseReturnValue:
     """The applications that a search keeps, a hundred on a page."""
     registry, now = services().registry, services().clock()
-    listing = registry.all()
+    listing = registry.index()
     state = current().args.get("state", "")
     kept = [one for one in listing.entries if state not in STATES or state in _states(one, now)]
     page = pages.page_of(kept, lambda one: f"{one.name} {one.algorithm} {one.token_name} {one.creator_id}")
     traces = history.of_applications()
     rows = [
         Row(one, traces.get(fold(one.name), history.Traces()), one.previous_secret(now) is not None)
-        for one in registry.of(page.items)[0]
+        for one in registry.applications_of(page.items)[0]
     ]
     return pages.render(
         "applications.html",
@@ -103,5 +103,5 @@ def _tried(name: str, action: str) -> DataforTokenError | None:
     return None
 
 
-def _states(entry: Entry, now: float) -> set[str]:
+def _states(entry: IndexEntry, now: float) -> set[str]:
     return {"enabled" if entry.enable else "disabled", *({"grace"} if entry.in_grace(now) else ())}

@@ -48,7 +48,7 @@ def personal_token() -> ResponseReturnValue:
 
 def _own(*, status: int = 200, form: Filled | None = None, **values: Any) -> ResponseReturnValue:
     registry = services().registry
-    offered, _ = registry.of(one for one in registry.all().entries if one.enable and one.self_service)
+    offered, _ = registry.applications_of(one for one in registry.index().entries if one.enable and one.self_service)
     return pages.render(
         "own_page.html",
         status=status,

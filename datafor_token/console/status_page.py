@@ -53,7 +53,7 @@ def status() -> ResponseReturnValue:
 
 def _store() -> Store:
     try:
-        listing = services().registry.all()
+        listing = services().registry.index()
         users, damaged = services().accounts.all()
         writable = services().readiness.writable()
     except StoreUnavailable:

@@ -163,7 +163,7 @@ def _uses(application: Application, token: str, target: str) -> Uses:
 
 
 def _offered() -> dict[str, Any]:
-    names = [one.name for one in services().registry.all().entries]
+    names = [one.name for one in services().registry.index().entries]
     users = [user.name for user in services().accounts.all()[0]]
     return {"names": names[:_MOST_OFFERED], "users": users[:_MOST_OFFERED], "labels": application_form.labels()}
 

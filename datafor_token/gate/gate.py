@@ -94,7 +94,7 @@ class Gate:
         if session is None:
             return None
         verified = self._vouched(cookie, session.grant, session.user.name, session.grant.get("expires"))
-        if verified is not None and verified.application.ended_after(session.opened):
+        if verified is not None and verified.application.disabled_since(session.opened):
             verified = None
         if verified is None or self._signin.authenticate(verified, create=False, user=session.user).reason is not None:
             self._sessions.end(cookie)
@@ -136,7 +136,7 @@ class Gate:
             return None
         # As long as a token that was issued now would last.
         verified = self._vouched(ticket, document, username, None)
-        if verified is None or verified.application.ended_after(made):
+        if verified is None or verified.application.disabled_since(made):
             return None
         verdict = self._signin.authenticate(verified)
         if verdict.reason is not None:

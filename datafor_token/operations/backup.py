@@ -21,7 +21,7 @@ from datafor_token.applications.record import Sealer
 from datafor_token.crypto.at_rest import COLLECTION as INSTANCE
 from datafor_token.crypto.at_rest import FORMER, Secrecy
 from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
-from datafor_token.operations.identity import is_identifier, record_of
+from datafor_token.operations.store_identity import is_identifier, record_of
 from datafor_token.store.base import Document
 from datafor_token.store.files.disk import remove, sync_folder, write_new
 from datafor_token.tokens.revocations import COLLECTION as REVOCATIONS
@@ -270,7 +270,7 @@ def under_present_key(backup: Backup, secrecy: Secrecy) -> Records:
         if collection == INSTANCE and document["name"] == FORMER:
             secrecy.read_former(document)
         elif collection == applications.COLLECTION and backup.key != secrecy.identifier:
-            records.append((collection, sealer.sealed(sealer.opened(document))))
+            records.append((collection, sealer.seal(sealer.unseal(document))))
         else:
             records.append((collection, document))
     if len(secrecy.identifier_keys) > 1:
@@ -337,7 +337,7 @@ def changes(present: Records, after: Records, secrecy: Secrecy) -> Changes:
             if was is not None and (fields := _changed_members(was, user)):
                 changed_users.append((user.name, fields))
         elif key[0] == applications.COLLECTION:
-            found = Sealer(secrecy).opened(document)
+            found = Sealer(secrecy).unseal(document)
             if fields := _changed_trust(_application(before, secrecy), found):
                 changed_applications.append((found.name, fields))
     counts = {
@@ -386,7 +386,7 @@ def _changed_members(before: users.User, after: users.User) -> list[str]:
 
 def _application(document: Document | None, secrecy: Secrecy) -> applications.Application | None:
     try:
-        return None if document is None else Sealer(secrecy).opened(document)
+        return None if document is None else Sealer(secrecy).unseal(document)
     except RecordDamaged:
         return None
 

@@ -85,7 +85,7 @@ def plan(registry: Registry, declared: Sequence[Mapping[str, Any]], *, prune: bo
         raise InvalidInput(faults)
     if prune:
         kept = {fold(one["name"]) for one in declared}
-        steps += [Step("delete", one.name) for one in registry.all().entries if fold(one.name) not in kept]
+        steps += [Step("delete", one.name) for one in registry.index().entries if fold(one.name) not in kept]
     return steps
 
 

@@ -34,7 +34,7 @@ class Outcome:
     changed: Names
 
 
-def check_whole(store: Store) -> None:
+def check_complete(store: Store) -> None:
     """Raise ``StoreNotReady`` where a migration into this store has not come to its end."""
     if store.get(INSTANCE, _MARK) is not None:
         raise StoreNotReady(

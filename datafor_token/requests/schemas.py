@@ -62,7 +62,7 @@ class UpdateSchema(CallSchema):
         names.stored_token_name, load_default=DEFAULTS["token_name"], says="the URL parameter that carries its tokens"
     )
     secret = Text(rules.secret, says=f"shared key or public key; left out or {MASK}: the stored one stays")
-    expire = Seconds(rules.seconds, required=True, says="lifetime of a token in seconds")
+    expire = Seconds(rules.token_lifetime, required=True, says="lifetime of a token in seconds")
     fieldmap = FieldMapField(required=True, says="the claims that hold what; all different")
     algorithm = Text(rules.algorithm, required=True)
     enable = Flag(required=True, says="whether its tokens are accepted and issued")
@@ -149,7 +149,9 @@ class RotateSchema(NameSchema):
     """``token/rotate``: a new secret, and for how long the present one goes on being accepted."""
 
     secret = Text(rules.secret, says="the new one; left out with HS*: a random one is made")
-    grace = Seconds(rules.grace, load_default=rules.DEFAULT_GRACE, says="seconds for which the old one is accepted")
+    grace = Seconds(
+        rules.grace_period, load_default=rules.DEFAULT_GRACE, says="seconds for which the old one is accepted"
+    )
 
 
 class TokenSchema(CallSchema):

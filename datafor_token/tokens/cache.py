@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from datafor_token.applications.index import Listing
+from datafor_token.applications.index import ApplicationIndex
 from datafor_token.crypto.keys import SharedKey
 from datafor_token.tokens.verifier import Instant, VerifiedToken
 
@@ -23,10 +23,10 @@ class VerifiedTokens:
     def __init__(self) -> None:
         self.looked_up: Callable[[bool], None] = lambda _: None
         self._key = SharedKey("HS256", secrets.token_bytes(32))
-        self._kept: dict[bytes, tuple[Listing, VerifiedToken]] = {}
+        self._kept: dict[bytes, tuple[ApplicationIndex, VerifiedToken]] = {}
         self._lock = threading.Lock()
 
-    def get(self, text: str, listing: Listing, moment: Instant) -> VerifiedToken | None:
+    def get(self, text: str, listing: ApplicationIndex, moment: Instant) -> VerifiedToken | None:
         """Who is verified for, if this listing accepted the token, and its time goes on."""
         mark = self._mark(text)
         kept = self._kept.get(mark)
@@ -36,7 +36,7 @@ class VerifiedTokens:
         self.looked_up(kept is not None)
         return None if kept is None else kept[1]
 
-    def keep(self, text: str, listing: Listing, verified: VerifiedToken) -> None:
+    def keep(self, text: str, listing: ApplicationIndex, verified: VerifiedToken) -> None:
         """Remember what the listing accepted."""
         with self._lock:
             while len(self._kept) >= _MOST:

@@ -6,7 +6,7 @@ verifications, of however many applications. A sentence names applications and d
 
 from collections.abc import Iterator, Sequence
 
-from datafor_token.applications.index import Entry
+from datafor_token.applications.index import IndexEntry
 from datafor_token.crypto.damaged_secrets import other_bytes
 from datafor_token.crypto.keys import HMAC_LENGTHS, Key, SharedKey, alternatives, is_shared, with_algorithm
 from datafor_token.tokens.verifier import Token
@@ -16,7 +16,7 @@ _MOST_OTHERS = 1000  # applications whose secret is tried as it is
 _MOST_PUBLIC = 100  # the same of public keys, each of which costs thirty times as much
 
 
-def near_miss(token: Token, asked: Sequence[Entry], everyone: Sequence[Entry], now: float) -> str | None:
+def near_miss(token: Token, asked: Sequence[IndexEntry], everyone: Sequence[IndexEntry], now: float) -> str | None:
     """Say which key would fit the token's signature; ``None`` if none of those tried does.
 
     ``asked``: the applications that should accept the token; ``everyone``: all whose key it may be. ``now`` is in
@@ -34,14 +34,14 @@ def near_miss(token: Token, asked: Sequence[Entry], everyone: Sequence[Entry], n
     return None
 
 
-def _likeliest(token: Token, entries: Sequence[Entry]) -> Sequence[Entry]:
+def _likeliest(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEntry]:
     """Those whose key can verify the token's algorithm, first those whose claim of the user name the token has."""
     algorithms = {token.algorithm, *alternatives(token.algorithm)}
     fitting = [entry for entry in entries if entry.algorithm in algorithms]
     return sorted(fitting, key=lambda entry: entry.claim not in token.claims)
 
 
-def _own_keys(algorithm: str, entry: Entry, now: float) -> Iterator[tuple[str, Key]]:
+def _own_keys(algorithm: str, entry: IndexEntry, now: float) -> Iterator[tuple[str, Key]]:
     """The keys of an application as they are, for the token's algorithm."""
     what = "secret" if is_shared(algorithm) else "public key"
     yield f"the {what} of {entry.name} fits", with_algorithm(algorithm, entry.key)
@@ -53,7 +53,7 @@ def _own_keys(algorithm: str, entry: Entry, now: float) -> Iterator[tuple[str, K
         )
 
 
-def _close_keys(token: Token, entry: Entry, now: float) -> Iterator[tuple[str, Key]]:
+def _close_keys(token: Token, entry: IndexEntry, now: float) -> Iterator[tuple[str, Key]]:
     yield from _own_keys(token.algorithm, entry, now)
     what = "secret" if is_shared(token.algorithm) else "public key"
     for algorithm in alternatives(token.algorithm):

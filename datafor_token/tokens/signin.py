@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from datafor_token.applications.index import NOBODY, Entry, Listing
+from datafor_token.applications.index import EMPTY_INDEX, ApplicationIndex, IndexEntry
 from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
 from datafor_token.crypto import keys
@@ -52,7 +52,7 @@ class Verification(NamedTuple):
 
 
 def unexpected_algorithm(
-    token: Token, entries: Sequence[Entry], steps: list[Step], only: Application | None, near_miss: str | None
+    token: Token, entries: Sequence[IndexEntry], steps: list[Step], only: Application | None, near_miss: str | None
 ) -> Verification:
     """No application expects the token's algorithm; ``only`` is the application where just one was asked."""
     expected = shown([f"{one.name} expects {one.algorithm}" for one in entries], "; ")
@@ -63,7 +63,7 @@ def unexpected_algorithm(
 
 
 def unknown_signature(
-    fitting: Sequence[Entry], steps: list[Step], only: Application | None, near_miss: str | None
+    fitting: Sequence[IndexEntry], steps: list[Step], only: Application | None, near_miss: str | None
 ) -> Verification:
     """None of those that expect the algorithm has the secret that signed the token; ``only`` is the one of just one."""
     names = shown([entry.name for entry in fitting])
@@ -118,9 +118,9 @@ class SignIn:
         accepted = self._accepted(text, self._asked(token_name, thorough=few), token_name)
         return accepted or self._judge(text, self._asked(token_name, thorough=not few).entries, create=True)
 
-    def _asked(self, token_name: str | None, *, thorough: bool) -> Listing:
-        listing = self.registry.all(thorough=thorough)
-        return listing if token_name is None else listing.by_token_name.get(token_name, NOBODY)
+    def _asked(self, token_name: str | None, *, thorough: bool) -> ApplicationIndex:
+        listing = self.registry.index(thorough=thorough)
+        return listing if token_name is None else listing.by_token_name.get(token_name, EMPTY_INDEX)
 
     def _present(self, name: str) -> Application | None:
         """The application as its record is at this moment, also where somebody wrote into it by hand."""
@@ -129,11 +129,11 @@ class SignIn:
         except (NotFound, RecordDamaged):
             return None
 
-    def _only(self, entries: Sequence[Entry]) -> Application | None:
+    def _only(self, entries: Sequence[IndexEntry]) -> Application | None:
         return self._present(entries[0].name) if len(entries) == 1 else None
 
     def _signers(
-        self, token: Token, entries: Iterable[Entry], token_name: str | None = None
+        self, token: Token, entries: Iterable[IndexEntry], token_name: str | None = None
     ) -> Iterator[tuple[Application, str]]:
         """Those of the token's algorithm that signed it, as they are at this moment, each with the secret that did."""
         now = self._clock()
@@ -145,7 +145,7 @@ class SignIn:
                 if secret is not None and token_name in (None, application.token_name):
                     yield application, secret
 
-    def _accepted(self, text: str, listing: Listing, token_name: str | None) -> Verification | None:
+    def _accepted(self, text: str, listing: ApplicationIndex, token_name: str | None) -> Verification | None:
         """The verdict of the first application that accepts the token; ``None`` where why not is to be found out."""
         try:
             token = verifier.read(text)
@@ -160,13 +160,13 @@ class SignIn:
 
     def verify(self, text: str) -> Verification:
         """The same judgement without any effect."""
-        return self._judge(text, self.registry.all().entries, create=False)
+        return self._judge(text, self.registry.index().entries, create=False)
 
     def explain(self, text: str, application: Application | None) -> Verification:
         """The same for one application, or for all, with near misses of a wrong signature."""
-        listing = self.registry.all()
+        listing = self.registry.index()
         if application is not None:
-            return self._judge(text, [Entry.of(application)], create=False, everyone=listing.entries)
+            return self._judge(text, [IndexEntry.of(application)], create=False, everyone=listing.entries)
         verdict = self._judge(text, listing.entries, create=False, everyone=listing.entries)
         if verdict.reason is None or not listing.damaged:
             return verdict
@@ -183,7 +183,7 @@ class SignIn:
             token = verifier.read(text)
         except Refused as refused:
             return refused.step.detail
-        listing = self.registry.all()
+        listing = self.registry.index()
         readings, reasons = self._readings(token, listing.entries)
         mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
         for verified in mine:
@@ -209,7 +209,7 @@ class SignIn:
         Several where the service's key was changed, or where the secret that signed the token has been replaced.
         """
         found: list[str] = []
-        fitting = _fitting(token, self.registry.all().entries)
+        fitting = _fitting(token, self.registry.index().entries)
         for entry in fitting:
             for key in (entry.key, entry.previous):
                 if key is not None and key.verify(token.signing_input, token.signature):
@@ -220,7 +220,7 @@ class SignIn:
             shown.append(self.identifiers.of_text(text))
         return list(dict.fromkeys(shown))
 
-    def _readings(self, token: Token, entries: Sequence[Entry]) -> tuple[list[VerifiedToken], list[str]]:
+    def _readings(self, token: Token, entries: Sequence[IndexEntry]) -> tuple[list[VerifiedToken], list[str]]:
         """Whom the token names, by each application that signed it, enabled or not; and why others vouch for nobody."""
         readings, reasons = [], []
         for application, secret in self._signers(token, _fitting(token, entries)):
@@ -234,7 +234,7 @@ class SignIn:
         return readings, reasons
 
     def _judge(
-        self, text: str, entries: Sequence[Entry], *, create: bool, everyone: Sequence[Entry] | None = None
+        self, text: str, entries: Sequence[IndexEntry], *, create: bool, everyone: Sequence[IndexEntry] | None = None
     ) -> Verification:
         """The verdict; ``everyone``: those among whose keys an explanation looks for near misses; ``None``: none."""
         explain = everyone is not None
@@ -354,5 +354,5 @@ class SignIn:
         return Step("administrator", ok=True, detail="tokens of this application may sign an Administrator in")
 
 
-def _fitting(token: Token, entries: Sequence[Entry]) -> Sequence[Entry]:
+def _fitting(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEntry]:
     return [entry for entry in entries if entry.algorithm == token.algorithm]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from datafor_token.applications.index import Entry
+from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.record import Application
 from datafor_token.applications.rules import TIME_CLAIMS
 from datafor_token.crypto.keys import verification_key
@@ -124,7 +124,7 @@ def read(text: str, *, explain: bool = False) -> Token:
     return Token(header, claims, f"{header_part}.{payload_part}".encode(), signature)
 
 
-def signers(token: Token, entries: Iterable[Entry], now: float) -> Iterator[Entry]:
+def signers(token: Token, entries: Iterable[IndexEntry], now: float) -> Iterator[IndexEntry]:
     """Those whose present or previous secret signed the token, in their order, found as they are asked for.
 
     Only for entries whose algorithm is the token's. A previous secret whose grace period is over stays stored, and

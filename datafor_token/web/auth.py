@@ -197,7 +197,7 @@ def tokens_among(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         return []
     registry = services().registry
     for thorough in (False, True):
-        names = registry.all(thorough=thorough).by_token_name
+        names = registry.index(thorough=thorough).by_token_name
         tokens = [(name, token) for name, token in pairs if name in names]
         if tokens:
             return tokens

@@ -113,7 +113,7 @@ def read_ahead(app: object) -> None:
     def read() -> None:
         # In an outage, whoever needs them reads them, and is told.
         with contextlib.suppress(StoreUnavailable):
-            bundle.registry.all()
+            bundle.registry.index()
 
     ahead = threading.Timer(_AHEAD, read)
     ahead.daemon = True

@@ -316,7 +316,7 @@ def test_a_write_costs_one_look_at_many_records(tmp_path: Path, monkeypatch: pyt
 def test_little_is_kept_of_many(app: Flask, caller: Caller) -> None:
     """Of each application there is kept what a token is tried with and what lists are searched by, nothing else."""
     caller.post("update", application(secret=STRONG_SECRET, initpwd="the-first-password"))
-    entry = bundle(app).registry.all().entries[0]
+    entry = bundle(app).registry.index().entries[0]
     kept = {name: getattr(entry, name) for name in entry.__slots__}
     assert kept.pop("key").verify(b"message", hmac.digest(STRONG_SECRET.encode(), b"message", "sha256"))
     assert kept == {
@@ -340,9 +340,9 @@ def test_what_goes_while_it_is_listed(app: Flask, caller: Caller, monkeypatch: p
         caller.post("update", application(name=name, algorithm=algorithm, secret=public_pem(key_for(algorithm))))
     caller.post("update", application(name="Own", secret=STRONG_SECRET, self_service="1"))
     registry = bundle(app).registry
-    before = registry.all()
+    before = registry.index()
     caller.post("deleteBatch", ["First", "Own"])
-    monkeypatch.setattr(registry, "all", lambda **_: before)
+    monkeypatch.setattr(registry, "index", lambda **_: before)
     keys = caller.get("/.well-known/jwks.json")
     assert (keys.status_code, [key["alg"] for key in keys.json["keys"]]) == (200, ["EdDSA"])
     listed = caller.get("list").json

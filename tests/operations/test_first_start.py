@@ -400,7 +400,7 @@ class TestIdentifier:
             raise OSError(30, "Read-only file system")
 
         with monkeypatch.context() as read_only:
-            read_only.setattr("datafor_token.operations.identity.write_new", refused)
+            read_only.setattr("datafor_token.operations.store_identity.write_new", refused)
             app = start()
             assert app.test_client().get(DETAIL, headers=basic()).status_code == 200
             assert not (settings.config_dir / "store_id").exists()

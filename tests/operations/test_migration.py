@@ -118,13 +118,13 @@ def test_it_goes_on_after_a_break(source: FileStore, target: SqlStore, steps: in
     with pytest.raises(KeyboardInterrupt):
         move(source, target, Broken(steps))
     with pytest.raises(StoreNotReady, match="migrate"):
-        migration.check_whole(target)
+        migration.check_complete(target)
     source.delete("users", "név 3")
     source.put("users", {"name": "later"})
     outcome = move(source, target)
     assert (outcome.records, outcome.changed) == (120, [])
     assert content(target) == content(source)
-    migration.check_whole(target)
+    migration.check_complete(target)
     assert move(source, target) == migration.Outcome(120, 0, 0, [])
 
 
@@ -177,7 +177,7 @@ def test_what_changes_meanwhile_is_named(source: FileStore, target: SqlStore) ->
     outcome = move(source, target, Broken(also=change))
     assert [name for _, name in outcome.changed] == ["new", "név 1", "név 2"]
     with pytest.raises(StoreNotReady):
-        migration.check_whole(target)
+        migration.check_complete(target)
     assert move(source, target).changed == []
     assert content(target) == content(source)
 

@@ -27,7 +27,7 @@ def update() -> Response:
 @administrator_required
 def list_all() -> Response:
     """All applications, secrets masked; the names of those that cannot be read beside them."""
-    applications, damaged = services().registry.whole()
+    applications, damaged = services().registry.all_applications()
     now = services().clock()
     data = [application.to_response(now) for application in applications]
     warnings = [f"{one.name}: {sentence}" for one in applications for sentence in one.rule_violations.values()]

@@ -228,7 +228,7 @@ def _refuse_lost_parameters(pairs: Sequence[tuple[str, str]]) -> None:
     behind = pairs[names.index("next") :] if "next" in names else []
     if not behind or "?" not in behind[0][1]:
         return
-    known = services().registry.all().token_names
+    known = services().registry.index().token_names
     if any(name not in known and name not in ("next", "ticket") for name, _ in behind):
         raise InvalidInput.of(
             "next", "must be percent-encoded, as it has a query: send ? as %3F, & as %26 and % as %25"
@@ -317,7 +317,7 @@ def _redirect_to_sign_in() -> Response | None:
         # The page for signing in is itself behind the check: the browser would go in circles.
         log.warning(logs.event(event="SIGN_IN_URL is behind the check", advice="exempt its path from the check"))
         return None
-    secrets = {*services().registry.all(thorough=False).token_names, "ticket"}
+    secrets = {*services().registry.index(thorough=False).token_names, "ticket"}
     response = Response(status=302)
     response.headers["Location"] = forwarded.with_next(url, forwarded.way_back(environ, secrets))
     return response

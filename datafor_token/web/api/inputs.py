@@ -39,7 +39,7 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
     """
     values = decode_query(current().query_string).values
     if strict:
-        tokens = services().registry.all(thorough=False).by_token_name
+        tokens = services().registry.index(thorough=False).by_token_name
         unknown = unknown_fields.sentences([name for name in values if name not in tokens], schema.fields, is_form=True)
         if unknown:
             raise InvalidInput(unknown)
@@ -49,7 +49,7 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
 def application_and_claims(wanted: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
     """The application that is asked for (the only one where none is), and the claims about whom it is asked."""
     registry = services().registry
-    application = registry.get(wanted["name"]) if "name" in wanted else registry.the_only_one()
+    application = registry.get(wanted["name"]) if "name" in wanted else registry.only_application()
     payload = wanted.get("payload", {})
     username = issuer.username_for(wanted.get("username"), payload, caller)
     return application, issuer.claims_for(application.fieldmap, username, payload)

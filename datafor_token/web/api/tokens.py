@@ -104,8 +104,8 @@ def jwks() -> Response:
     """The public keys of enabled applications (RFC 7517), those in their grace time too; nothing of shared secrets."""
     keys: dict[tuple[str, str], dict[str, str]] = {}
     registry = services().registry
-    public = [one for one in registry.all().entries if one.enable and not is_shared(one.algorithm)]
-    for application in registry.of(public)[0]:
+    public = [one for one in registry.index().entries if one.enable and not is_shared(one.algorithm)]
+    for application in registry.applications_of(public)[0]:
         for secret in (application.secret, application.previous_secret(services().clock())):
             if secret is not None:
                 key = jwk(application.algorithm, secret)
@@ -119,6 +119,6 @@ def _self_service(name: str | None) -> Application | None:
     if name is not None:
         candidates: Sequence[Application] = [registry.get(name)]
     else:
-        first = next((one for one in registry.all().entries if one.enable and one.self_service), None)
-        candidates = registry.of([first])[0] if first is not None else ()
+        first = next((one for one in registry.index().entries if one.enable and one.self_service), None)
+        candidates = registry.applications_of([first])[0] if first is not None else ()
     return next((one for one in candidates if one.enable and one.self_service), None)

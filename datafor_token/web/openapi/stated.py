@@ -58,8 +58,8 @@ STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "pattern": rf"^[^\s{_USER_INSIDE}]([^{_USER_INSIDE}]*[^\s{_USER_INSIDE}])?$",
     },
     rules.secret: _SOME_TEXT,
-    rules.seconds: _seconds(1, rules.LONGEST_EXPIRE),
-    rules.grace: _seconds(0, rules.LONGEST_GRACE),
+    rules.token_lifetime: _seconds(1, rules.LONGEST_EXPIRE),
+    rules.grace_period: _seconds(0, rules.LONGEST_GRACE),
     rules.ticket_lifetime: _seconds(1, rules.LONGEST_TICKET),
     rules.claim_name: {
         "type": "string",

@@ -97,7 +97,7 @@ def test_probes_do_not_discard_the_index_of_applications(
     bundle = app.extensions["datafor_token"]
     settle(lambda: bundle.store.stamp("applications"))
     registry = bundle.registry
-    registry.all()
+    registry.index()
     looks: list[str] = []
 
     def looked(*_: object) -> tuple[dict[str, object], Iterator[object]]:
@@ -108,5 +108,5 @@ def test_probes_do_not_discard_the_index_of_applications(
     for _ in range(3):
         clock.advance(1)
         assert caller.get("/readyz").json["writable"] is True
-        registry.all(thorough=False)
+        registry.index(thorough=False)
     assert looks == []

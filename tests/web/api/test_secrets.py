@@ -243,7 +243,7 @@ class TestNearMisses:
         assert explained(caller, token(claims(), STRONG_SECRET)).endswith("the secret of Z fits " + LINE_BREAK)
         assert "fits" not in explained(caller, token(claims(), f"{RIGHT}3\n"))
         with app.app_context():
-            assert len(services().registry.all().entries) == 5
+            assert len(services().registry.index().entries) == 5
 
 
 LINE_BREAK = "without the line break at its end"

@@ -58,7 +58,7 @@ def known_identifier(config_dir: Path) -> str | None:
     return text
 
 
-class Identity:
+class StoreIdentity:
     """The identifier of one store and one configuration folder.
 
     ``place`` names the store in sentences. Methods raise ``StoreUnavailable`` in an outage, and ``StoreNotReady`` where
@@ -84,7 +84,7 @@ class Identity:
         return all(next(iter(self._store.documents(collection)), None) is None for collection in _RECORDS)
 
     @property
-    def begins(self) -> bool:
+    def is_new(self) -> bool:
         """Return whether the first start has not come to its end yet."""
         return self._known is None and self._is_empty
 
@@ -114,7 +114,7 @@ class Identity:
                 " another one (DATAFOR_TOKEN_DATA_DIR, STORE)?"
             )
 
-    def check_begins(self) -> None:
+    def check_may_create(self) -> None:
         """The same for the server, which may begin a store where nothing says that there was one."""
         self.check()
         if self._present is None and self._is_empty and self._traces:
@@ -125,12 +125,12 @@ class Identity:
                 f" {'them' if len(self._traces) > 1 else 'it'} away"
             )
 
-    def begin(self) -> None:
+    def create_in_empty_store(self) -> None:
         """Give an empty store its identifier, before its key is made: a first start that is killed goes on later."""
         if self._is_empty:
             self._make()
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """End a start: give the store an identifier where it has none, and write it to the configuration folder.
 
         A folder that cannot be written is logged: the service serves, without this protection.

@@ -25,7 +25,7 @@ def check_new_secret(stored: Application, secret: str) -> None:
         raise InvalidInput.of("secret", error.message) from None
 
 
-def merged(stored: Application | None, wanted: Mapping[str, Any], creator: str, now: int) -> Application:
+def merge(stored: Application | None, wanted: Mapping[str, Any], creator: str, now: int) -> Application:
     """The application to store; ``now`` is in milliseconds since 1970."""
     values = dict(wanted)
     if stored is None:
