@@ -26,10 +26,10 @@ from datafor_token.metrics.counters import Metrics
 from datafor_token.operations import migration, store_identity
 from datafor_token.operations.readiness import Readiness
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings, load_settings
-from datafor_token.store.base import ByRequest
+from datafor_token.store.base import RequestScoped
 from datafor_token.store.files.store import FileStore
 from datafor_token.store.metered import Metered
-from datafor_token.store.opening import is_new, open_store, place_of
+from datafor_token.store.opening import is_new, open_store, store_location
 from datafor_token.tokens import revocations
 from datafor_token.tokens.identifiers import Identifiers
 from datafor_token.tokens.issuer import Issuer
@@ -129,8 +129,8 @@ def create_app(
     beginning = Beginning.SERVER if (not cli.is_command() if begin is None else begin) else Beginning.COMMAND
     bundle = _assemble(settings, clock, hasher or argon2.PasswordHasher(), beginning)
     services.attach(app, bundle)
-    if isinstance(bundle.store, ByRequest):
-        app.before_request(bundle.store.begin)
+    if isinstance(bundle.store, RequestScoped):
+        app.before_request(bundle.store.begin_request)
         app.teardown_request(functools.partial(_ended, bundle.store))
     responses.init_app(app)
     proxies.init_app(app)
@@ -158,8 +158,8 @@ def create_commands() -> Flask:
     return app
 
 
-def _ended(store: ByRequest, _: BaseException | None) -> None:
-    store.end()
+def _ended(store: RequestScoped, _: BaseException | None) -> None:
+    store.end_request()
 
 
 def _assemble(
@@ -169,31 +169,31 @@ def _assemble(
     made_up = None
     metrics = Metrics(__version__, COLLECTIONS)
     try:
-        may_make = beginning is not Beginning.COMMAND
+        may_create = beginning is not Beginning.COMMAND
         # Before the look for a store: another server that begins it writes to the configuration folder last.
-        configured = store_identity.StoreIdentity(None, settings.config_dir, place_of(settings))
+        configured = store_identity.StoreIdentity(None, settings.config_dir, store_location(settings))
         if is_server and is_new(settings):
             # Before any folder is created: it may be a mount point that is not mounted.
             configured.check_may_create()
             at_rest.check_keys(settings.config_dir, os.environ)
-        opened = open_store(settings, COLLECTIONS, waited=metrics.lock_waited, may_make=may_make)
+        opened = open_store(settings, COLLECTIONS, waited=metrics.lock_waited, may_create=may_create)
         store = Metered(opened, metrics.store_operation, metrics.store_failure)
         migration.check_complete(store)
-        identified = store_identity.StoreIdentity(store, settings.config_dir, place_of(settings))
+        identified = store_identity.StoreIdentity(store, settings.config_dir, store_location(settings))
         if is_server:
             identified.check_may_create()
             at_rest.check_keys(settings.config_dir, os.environ)
             identified.create_in_empty_store()
         elif beginning is Beginning.COMMAND:
             identified.check_exists()
-        keys = at_rest.load_secrecy(settings.config_dir, os.environ, store, may_make=may_make)
+        keys = at_rest.load_keyring(settings.config_dir, os.environ, store, may_create=may_create)
         passwords = Passwords(hasher, clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit))
         log_file = AuditLog(settings.data_dir)
-        trail = Audit(log_file, clock, current.origin, metrics, keys.derived("audit"))
+        trail = Audit(log_file, clock, current.origin, metrics, keys.derive("audit"))
         throttle = Throttle(
             settings.data_dir,
             clock,
-            keys.derived("throttle"),
+            keys.derive("throttle"),
             settings.ratelimit_storage_uri,
             # Without a proxy that is believed, an address may be that of a proxy, and so everybody's.
             bound_names=settings.trusted_proxies > 0,
@@ -205,13 +205,13 @@ def _assemble(
                 made_up = accounts.create_first(settings.config_dir, wanted, settings.min_password_length)
             identified.save()
     except StoreUnavailable as error:
-        raise StoreNotReady(f"{place_of(settings)}: {error.reason}") from None
+        raise StoreNotReady(f"{store_location(settings)}: {error.reason}") from None
     if made_up is not None:
         file = settings.config_dir / users.PASSWORD_FILE
         # Not on standard output, which may be on its way into a file.
         sys.stderr.write(f"First start: user {users.FIRST_USER}, password {made_up} (kept in {file} until changed)\n")
     registry = Registry(store, keys, trail, clock, settings)
-    named = Identifiers(keys.identifier_keys)
+    named = Identifiers(keys.token_identifier_keys)
     revoked = revocations.Revocations(store, trail, clock, settings.leeway, named)
     times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     judge = SignIn(registry, accounts, revoked, clock, settings)
@@ -223,7 +223,7 @@ def _assemble(
         store=opened,
         registry=registry,
         issuer=Issuer(registry, trail, clock, named),
-        secrecy=keys,
+        keyring=keys,
         audit=trail,
         readiness=Readiness(store, trail, clock),
         users=accounts,
@@ -237,7 +237,7 @@ def _assemble(
             judge,
             trail,
             clock,
-            keys.derived("gate sessions"),
+            keys.derive("gate sessions"),
         ),
     )
     if is_server:

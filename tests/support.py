@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
 from datafor_token.audit.writer import AuditLog
-from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.crypto.at_rest import Keyring
 from datafor_token.metrics.counters import Metrics
 from tests.stores import Record, url_for
 
@@ -157,11 +157,11 @@ def record_of(config_dir: Path, data_dir: Path, name: str) -> dict[str, Any]:
     """An application's record as it lies on the disk, its secrets decrypted."""
     record: dict[str, Any] = json.loads(Record(data_dir, "applications", name).read_text())
     keys = [base64.urlsafe_b64decode(text) for text in (config_dir / "secret_key").read_text().split()]
-    secrecy = Secrecy(keys)
+    keyring = Keyring(keys)
     for field in ("secret", "initpwd"):
-        record[field] = secrecy.open(record["name"], field, record[field])
+        record[field] = keyring.decrypt(record["name"], field, record[field])
     if "previous" in record:
-        record["previous"]["secret"] = secrecy.open(record["name"], "previous", record["previous"]["secret"])
+        record["previous"]["secret"] = keyring.decrypt(record["name"], "previous", record["previous"]["secret"])
     return record
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from datafor_token.applications import rules
 from datafor_token.crypto import vetting
-from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.crypto.at_rest import Keyring
 from datafor_token.crypto.keys import Key, verification_key
 from datafor_token.errors import Message, RecordDamaged, RuleError, about
 from datafor_token.store.base import Document
@@ -301,8 +301,8 @@ _BOOKKEEPING = {
 class Sealer:
     """Turns records into applications and back, under this installation's keys."""
 
-    def __init__(self, secrecy: Secrecy) -> None:
-        self._secrecy = secrecy
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
 
     def unseal(self, document: Document) -> Application:
         """The application of a record, whose secrets may be encrypted or, written by hand, plain."""
@@ -310,9 +310,9 @@ class Sealer:
         opened = dict(document)
         for field in ("secret", "initpwd"):
             if field in document:
-                opened[field] = self._secrecy.open(name, field, document[field])
+                opened[field] = self._keyring.decrypt(name, field, document[field])
         if isinstance(previous, dict):
-            secret = self._secrecy.open(name, "previous", previous.get("secret"))
+            secret = self._keyring.decrypt(name, "previous", previous.get("secret"))
             opened["previous"] = {**previous, "secret": secret}
         return Application.from_document(opened)
 
@@ -320,9 +320,9 @@ class Sealer:
         """The record of an application, its secrets encrypted."""
         document = application.to_document()
         for field in ("secret", "initpwd"):
-            document[field] = self._secrecy.seal(application.name, field, document[field])
+            document[field] = self._keyring.encrypt(application.name, field, document[field])
         if application.previous is not None:
-            document["previous"]["secret"] = self._secrecy.seal(
+            document["previous"]["secret"] = self._keyring.encrypt(
                 application.name, "previous", application.previous.secret
             )
         return document

@@ -12,7 +12,7 @@ from datafor_token.applications.rules import check_password
 from datafor_token.applications.update import changed_fields, check_new_secret, merge
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.crypto.at_rest import Keyring
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.keys import is_shared, new_secret
 from datafor_token.crypto.strength import weakness
@@ -52,11 +52,11 @@ class Registry:
     """
 
     def __init__(
-        self, store: Store, secrecy: Secrecy, audit: Audit, clock: Callable[[], float], settings: Settings
+        self, store: Store, keyring: Keyring, audit: Audit, clock: Callable[[], float], settings: Settings
     ) -> None:
         self._store = store
         self._audit = audit
-        self._sealer = Sealer(secrecy)
+        self._sealer = Sealer(keyring)
         self._kept = RecordCache(store, COLLECTION, self._sealer.unseal)
         self._entries = RecordIndex(store, COLLECTION, self._entry)
         self._complained: set[tuple[str, str]] = set()

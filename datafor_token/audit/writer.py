@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datafor_token.errors import AuditUnavailable, LockTimeout
 from datafor_token.store.files import probing
-from datafor_token.store.files.disk import hand_over
+from datafor_token.store.files.disk import match_owner
 from datafor_token.store.files.locking import lock
 
 FILE = "audit.log"
@@ -115,7 +115,7 @@ class _Open:
         if not stat.S_ISREG(status.st_mode):
             raise AuditUnavailable(reason=f"{path.name} is no regular file")
         if status.st_size == 0:
-            hand_over(path)
+            match_owner(path)
         self.identity = status.st_dev, status.st_ino
         self._process = os.getpid()
         self._looked = time.monotonic()

@@ -12,8 +12,8 @@ from datafor_token.errors import RecordDamaged, RuleError
 from datafor_token.operations import migration
 from datafor_token.settings import check_store
 from datafor_token.store.base import Store
-from datafor_token.store.files.disk import make_folder, outage
-from datafor_token.store.opening import FILE, instead, make_tables, open_store
+from datafor_token.store.files.disk import create_folder, outage
+from datafor_token.store.opening import FILE, create_tables, open_store, with_store
 from datafor_token.web.services import Beginning, current_settings, open_services, services
 
 _MANY = 1000  # records, above which progress is shown
@@ -31,7 +31,7 @@ def init() -> None:
     if settings.store == FILE:
         echo("STORE is file: there is nothing to make")
         return
-    echo("The tables are made" if make_tables(settings) else "The tables are there already")
+    echo("The tables are made" if create_tables(settings) else "The tables are there already")
 
 
 @click.command("migrate")
@@ -48,7 +48,7 @@ def migrate(to: str) -> None:
     if to == FILE:
         # It is the target here, which need not exist.
         with outage("make the data folder"):
-            make_folder(current_settings().data_dir)
+            create_folder(current_settings().data_dir)
     store = open_services(Beginning.COMMAND).store
     faults = migration.damaged(store, services().store.collections)
     if faults:
@@ -57,7 +57,7 @@ def migrate(to: str) -> None:
         echo("Nothing was copied: these records cannot be read", err=True)
         sys.exit(UNAVAILABLE)
     target = _target(to)
-    outcome = migration.migrate(store, target, services().store.collections, services().secrecy, _progress)
+    outcome = migration.migrate(store, target, services().store.collections, services().keyring, _progress)
     for collection, name in outcome.changed[:_MOST_NAMED]:
         echo(f"{collection}/{name}: changed while it was copied", err=True)
     if outcome.changed:
@@ -78,10 +78,10 @@ def _target(to: str) -> Store:
     present = services().settings
     if to == present.store:
         raise click.BadParameter("that is the present store", param_hint="--to")
-    wanted = instead(present, to)
+    wanted = with_store(present, to)
     try:
         if to != FILE:
-            make_tables(wanted)
+            create_tables(wanted)
         return open_store(wanted, services().store.collections)
     except RecordDamaged as error:
         echo(str(error.reason), err=True)

@@ -16,7 +16,7 @@ from datafor_token.applications.record import Sealer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.cli.database import init, migrate
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_option
-from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Secrecy, load_keys, note_key
+from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Keyring, load_keys, store_key_identifier
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.operations import backup
 from datafor_token.operations.store_identity import FILE as STORE_ID
@@ -88,7 +88,7 @@ def make_backup(file: Path) -> None:
         raise Forbidden(
             "%(detail)s: move it aside with `flask store check --repair`, then try again", detail=error.reason
         ) from None
-    number = backup.write(file, records, services().secrecy)
+    number = backup.write(file, records, services().keyring)
     echo(f"{number} records are in {file}; without config/secret_key the secrets in it cannot be read")
 
 
@@ -116,24 +116,24 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     # Before anything is created: what the backup's key does not open must not leave a store with another key.
     beginning = Beginning.COMMAND if has_records(settings.data_dir) else Beginning.RESTORE
     is_new = beginning is Beginning.RESTORE
-    secrecy = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(beginning).secrecy
-    found = backup.read(file, secrecy, unauthenticated=unauthenticated)
-    _check_all(found.records, secrecy)
+    keyring = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(beginning).keyring
+    found = backup.read(file, keyring, unauthenticated=unauthenticated)
+    _check_all(found.records, keyring)
     kept = backup.identified(
-        backup.under_present_key(found, secrecy),
+        backup.under_present_key(found, keyring),
         known_identifier(settings.config_dir),
         file,
         settings.config_dir / STORE_ID,
     )
     present = [] if is_new else snapshots.take(_files(""), without_damaged=True)
-    changes = backup.changes(present, backup.merged(present, kept), secrecy)
+    changes = backup.changes(present, backup.merged(present, kept), keyring)
     if not found.is_authentic:
         echo(
             "This backup is not authenticated: an attacker may have added users and applications to it",
             err=True,
         )
-    if found.key != secrecy.identifier:
-        echo(f"It was written with the former key {found.key}: its secrets are encrypted with {secrecy.identifier} now")
+    if found.key != keyring.identifier:
+        echo(f"It was written with the former key {found.key}: its secrets are encrypted with {keyring.identifier} now")
     if is_new:
         echo(f"There is no store in {settings.data_dir} yet: this begins one there")
     _name(changes)
@@ -147,7 +147,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     # With the records of that moment: what was revoked while somebody thought it over stays revoked.
     with services().audit.change() as record:
         record(Event(kind=Kind.STORE_RESTORED, reason=None if found.is_authentic else "unauthenticated"))
-        snapshots.put_back(
+        snapshots.restore(
             files,
             lambda at_last: backup.merged(at_last, kept),
             lambda records: _progress(records, len(records), "Writing"),
@@ -156,7 +156,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     echo(said)
 
 
-def _keys_of_a_new_host(config_dir: Path) -> Secrecy:
+def _keys_of_a_new_host(config_dir: Path) -> Keyring:
     if KEY_VARIABLE not in os.environ and not os.path.lexists(config_dir / KEY_FILE):
         raise Forbidden(
             "%(config_dir)s is missing: copy the key of the backup (config/secret_key) there first",
@@ -203,13 +203,13 @@ def rekey() -> None:
                 continue
         services().revocations.rename_unkeyed()
         # Last: until here, the old key is the one that a start must know.
-        note_key(services().store, services().secrecy)
+        store_key_identifier(services().store, services().keyring)
     except StoreUnavailable as error:
         echo(f"{error.message}: {error.reason}; run it again", err=True)
         sys.exit(UNAVAILABLE)
     number = len(listing.entries)
     what = "1 application is" if number == 1 else f"{number} applications are"
-    echo(f"{what} encrypted with the key {services().secrecy.identifier}")
+    echo(f"{what} encrypted with the key {services().keyring.identifier}")
 
 
 def _files(instead: str) -> FileStore:
@@ -233,7 +233,7 @@ def _check_rows(*, repair: bool) -> None:
     faults = 0
     with _progress(pairs, number, "Checking") as progress:
         for collection, name, found in progress:
-            reason = _fault(collection, found, services().secrecy)
+            reason = _fault(collection, found, services().keyring)
             faults += bool(reason)
             if reason:
                 echo(f"{collection}/{name}: {reason}")
@@ -260,10 +260,10 @@ def _judged(files: FileStore) -> Iterator[tuple[Path, str]]:
     """Every file, and why it is no record of its collection; the empty text where it is one."""
     for collection in files.collections:
         for path, _, found in files.files(collection):
-            yield path, _fault(collection, found, services().secrecy)
+            yield path, _fault(collection, found, services().keyring)
 
 
-def _fault(collection: str, found: Document | RecordDamaged, secrecy: Secrecy) -> str:
+def _fault(collection: str, found: Document | RecordDamaged, keyring: Keyring) -> str:
     """Why a record is none of its collection; the empty text where it is one.
 
     Raises ``StoreUnavailable`` for one that cannot be read at the moment: it may be sound, and must not be moved aside.
@@ -274,27 +274,27 @@ def _fault(collection: str, found: Document | RecordDamaged, secrecy: Secrecy) -
     try:
         if isinstance(found, RecordDamaged):
             raise found
-        _read(collection, found, secrecy)
+        _read(collection, found, keyring)
     except RecordDamaged as error:
         return str(error.reason)
     return ""
 
 
-def _check_all(kept: backup.Records, secrecy: Secrecy) -> None:
+def _check_all(kept: backup.Records, keyring: Keyring) -> None:
     """Refuse a backup with a record that is none, before anything is touched."""
     with _progress(kept, len(kept), "Checking") as progress:
         try:
-            found = [_read(collection, document, secrecy) for collection, document in progress]
+            found = [_read(collection, document, keyring) for collection, document in progress]
         except RecordDamaged as error:
             raise Forbidden("it holds a record that is not valid: %(detail)s", detail=error.reason) from None
     if not any(isinstance(one, users.User) and one.administers for one in found):
         raise Forbidden("it holds no enabled Administrator")
 
 
-def _read(collection: str, document: Document, secrecy: Secrecy) -> applications.Application | users.User | None:
+def _read(collection: str, document: Document, keyring: Keyring) -> applications.Application | users.User | None:
     """The application or user of a record; ``RecordDamaged`` where it is none, ``None`` in other collections."""
     if collection == applications.COLLECTION:
-        return Sealer(secrecy).unseal(document)
+        return Sealer(keyring).unseal(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None
 
 

@@ -71,4 +71,4 @@ def _bound_to(cookie: str) -> str:
 
 
 def _serializer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(services().secrecy.derived("console forms"))
+    return URLSafeTimedSerializer(services().keyring.derive("console forms"))

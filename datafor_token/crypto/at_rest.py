@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from datafor_token.errors import RecordDamaged, RuleError, StartError
-from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.files.disk import sync
 from datafor_token.validation import utf8
 from datafor_token.validation.names import fold
@@ -36,7 +36,7 @@ _KEY = 32  # bytes
 _LONGEST_START = 60  # seconds
 
 
-class Secrecy:
+class Keyring:
     """Seals and opens secrets: with the first key it seals, each of them opens."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -45,7 +45,7 @@ class Secrecy:
         self._former: dict[str, bytes] = {}
         self.identifier = _identifier(keys[0])
 
-    def derived(self, purpose: str, identifier: str | None = None) -> bytes:
+    def derive(self, purpose: str, identifier: str | None = None) -> bytes:
         """Return a key for something else, which shows nothing of the key that it is derived from.
 
         ``identifier`` names one of the keys; without it, the key is derived from the first one.
@@ -54,18 +54,18 @@ class Secrecy:
         return hashlib.sha256(b"datafor_token " + purpose.encode() + b"\0" + key).digest()
 
     @property
-    def identifier_keys(self) -> Sequence[bytes]:
+    def token_identifier_keys(self) -> Sequence[bytes]:
         """The keys for identifiers of tokens: of the first key, of the other ones, and of keys that were taken away."""
-        by_name = {name: self.derived(_IDENTIFIERS, name) for name in self._keys}
+        by_name = {name: self.derive(_IDENTIFIERS, name) for name in self._keys}
         return list({**by_name, **{name: key for name, key in self._former.items() if name not in by_name}}.values())
 
-    def read_former(self, document: Document | None) -> None:
+    def load_former_keys(self, document: Document | None) -> None:
         """Take over what ``former`` stored before a key was taken away; raises ``RecordDamaged``."""
         entries = (document or {}).get("keys", {})
         if not isinstance(entries, dict):
             raise RecordDamaged(reason=f"{COLLECTION}/{FORMER}: keys is no object")
         for name, sealed in entries.items():
-            text = self.open(FORMER, name, sealed)
+            text = self.decrypt(FORMER, name, sealed)
             try:
                 key = base64.b64decode(str(text), validate=True)
             except (binascii.Error, ValueError):
@@ -74,15 +74,15 @@ class Secrecy:
                 raise RecordDamaged(reason=f"{COLLECTION}/{FORMER}: a key is no 32 bytes in Base64")
             self._former[name] = key
 
-    def former(self, document: Document | None) -> Document:
+    def former_keys_record(self, document: Document | None) -> Document:
         """Return the record of the keys for identifiers of all but the first key, encrypted with the first key.
 
         With it, identifiers that were computed before a key change are still recognized after it. ``document`` is the
         present record, whose other members stay.
         """
-        derived = {**self._former, **{name: self.derived(_IDENTIFIERS, name) for name in self._keys}}
+        derived = {**self._former, **{name: self.derive(_IDENTIFIERS, name) for name in self._keys}}
         sealed = {
-            name: self.seal(FORMER, name, base64.b64encode(key).decode())
+            name: self.encrypt(FORMER, name, base64.b64encode(key).decode())
             for name, key in derived.items()
             if name != self.identifier
         }
@@ -93,7 +93,7 @@ class Secrecy:
         """The names of all keys, which show nothing of them."""
         return list(self._ciphers)
 
-    def seal(self, record: str, field: str, text: str) -> str:
+    def encrypt(self, record: str, field: str, text: str) -> str:
         """The text, encrypted for one field of one record; an empty one stays empty."""
         if not text:
             return text
@@ -101,7 +101,7 @@ class Secrecy:
         sealed = self._ciphers[self.identifier].encrypt(nonce, text.encode(), _bound_to(record, field))
         return f"{_MARK}{self.identifier}:{base64.urlsafe_b64encode(nonce + sealed).decode()}"
 
-    def open(self, record: str, field: str, value: object) -> object:
+    def decrypt(self, record: str, field: str, value: object) -> object:
         """What was sealed; whatever is not sealed is as it is, since a record may be written by hand.
 
         Raises ``RecordDamaged`` for what no key opens here.
@@ -121,28 +121,28 @@ class Secrecy:
             raise RecordDamaged(reason=f"{record}: {field} was encrypted for another place, or was changed") from None
 
 
-def load_secrecy(config_dir: Path, environ: Mapping[str, str], store: Store, *, may_make: bool = True) -> Secrecy:
+def load_keyring(config_dir: Path, environ: Mapping[str, str], store: Store, *, may_create: bool = True) -> Keyring:
     """The keys of this installation, made at the first start; nothing is touched when they are not its own.
 
-    ``may_make``: whether a key may be made where there is none yet, and what is missing be noted; not by a command.
+    ``may_create``: whether a key may be made where there is none yet, and what is missing be noted; not by a command.
     The rest is as in ``load_keys``.
     """
     record = _noted(store)
     used = _used(store, record)
-    secrecy, origin = _loaded(config_dir, environ, may_make=may_make and not used)
-    if may_make:
+    keyring, origin = _loaded(config_dir, environ, may_create=may_create and not used)
+    if may_create:
         _sweep(config_dir)
-    if unknown := used - set(secrecy.identifiers):
+    if unknown := used - set(keyring.identifiers):
         raise StartError(
             f"{origin} is not the key of these records: they are encrypted with the key {min(unknown)}, this one is"
-            f" {secrecy.identifier}; put the right one there (nothing was changed)"
+            f" {keyring.identifier}; put the right one there (nothing was changed)"
         )
-    secrecy.read_former(store.get(COLLECTION, FORMER))
-    if record is None and may_make:
+    keyring.load_former_keys(store.get(COLLECTION, FORMER))
+    if record is None and may_create:
         # Another worker may have been faster, with the same key.
-        with contextlib.suppress(AlreadyThere):
-            note_key(store, secrecy, first=True)
-    return secrecy
+        with contextlib.suppress(AlreadyExists):
+            store_key_identifier(store, keyring, first=True)
+    return keyring
 
 
 def _noted(store: Store) -> Document | None:
@@ -159,13 +159,13 @@ def _noted(store: Store) -> Document | None:
         ) from None
 
 
-def load_keys(config_dir: Path, environ: Mapping[str, str]) -> Secrecy:
+def load_keys(config_dir: Path, environ: Mapping[str, str]) -> Keyring:
     """The keys of the configuration, before there is a store.
 
     The environment variable goes before the file; both hold the key and then former ones. Raises
     ``StartError`` for keys that are none, and for those of another installation.
     """
-    return _loaded(config_dir, environ, may_make=False)[0]
+    return _loaded(config_dir, environ, may_create=False)[0]
 
 
 def check_keys(config_dir: Path, environ: Mapping[str, str]) -> None:
@@ -174,18 +174,18 @@ def check_keys(config_dir: Path, environ: Mapping[str, str]) -> None:
         load_keys(config_dir, environ)
 
 
-def _loaded(config_dir: Path, environ: Mapping[str, str], *, may_make: bool) -> tuple[Secrecy, str]:
+def _loaded(config_dir: Path, environ: Mapping[str, str], *, may_create: bool) -> tuple[Keyring, str]:
     """The keys, and where they come from."""
     given = environ.get(KEY_VARIABLE)
     if given is not None:
-        return Secrecy(_parsed(given.split(","), KEY_VARIABLE)), KEY_VARIABLE
+        return Keyring(_parsed(given.split(","), KEY_VARIABLE)), KEY_VARIABLE
     path = config_dir / KEY_FILE
-    return Secrecy(_from_file(path, may_make=may_make)), str(path)
+    return Keyring(_from_file(path, may_create=may_create)), str(path)
 
 
-def is_of(secrecy: Secrecy, note: Document | None) -> bool:
-    """Whether what ``note_key`` kept is of this installation."""
-    return note is not None and note.get("identifier") in secrecy.identifiers
+def is_own_key(keyring: Keyring, note: Document | None) -> bool:
+    """Whether what ``store_key_identifier`` kept is of this installation."""
+    return note is not None and note.get("identifier") in keyring.identifiers
 
 
 def _used(store: Store, record: Document | None) -> set[str]:
@@ -202,21 +202,21 @@ def _used(store: Store, record: Document | None) -> set[str]:
     return found
 
 
-def note_key(store: Store, secrecy: Secrecy, *, first: bool = False) -> None:
+def store_key_identifier(store: Store, keyring: Keyring, *, first: bool = False) -> None:
     """Store which key the records are encrypted with, to be compared at the next start."""
-    document = {"format": 1, "name": RECORD, "identifier": secrecy.identifier}
+    document = {"format": 1, "name": RECORD, "identifier": keyring.identifier}
     if first:
         store.create(COLLECTION, document)
         return
-    if len(secrecy.identifier_keys) > 1:
+    if len(keyring.token_identifier_keys) > 1:
         # Before the new key is noted: until then the old one cannot be taken away.
-        store.update(COLLECTION, FORMER, secrecy.former)
+        store.update(COLLECTION, FORMER, keyring.former_keys_record)
     store.update(COLLECTION, RECORD, lambda present: {**(present or {}), **document})
 
 
-def _from_file(path: Path, *, may_make: bool) -> list[bytes]:
+def _from_file(path: Path, *, may_create: bool) -> list[bytes]:
     try:
-        if may_make and not path.exists():
+        if may_create and not path.exists():
             _make(path)
         return _parsed(utf8.decode(path.read_bytes()).split(), str(path))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Suspicious shared secrets: the ways in which a secret is damaged before it is stored, and the repair of each.
 
 A secret is stored exactly as sent. These rules only tell somebody who copied one wrongly: as warnings when it is
-stored, as a hint when another spelling of it is used (``fitting_repair``), and as near misses of a signature.
+stored, as a hint when another spelling of it is used (``matching_repair``), and as near misses of a signature.
 No sentence repeats any part of a secret.
 """
 
@@ -59,7 +59,7 @@ def repaired(secret: str) -> Iterator[tuple[str, str]]:
             yield repair.phrase, text
 
 
-def fitting_repair(sent: str, stored: Sequence[bytes]) -> str | None:
+def matching_repair(sent: str, stored: Sequence[bytes]) -> str | None:
     """Say which single repair makes a secret that was sent equal to one of those stored, or the other way round.
 
     Each comparison takes constant time.
@@ -74,7 +74,7 @@ def fitting_repair(sent: str, stored: Sequence[bytes]) -> str | None:
     return None
 
 
-def other_bytes(secret: str) -> Iterator[tuple[str, bytes]]:
+def alternative_keys(secret: str) -> Iterator[tuple[str, bytes]]:
     """Yield the keys that a token issuer may use instead of this secret, each with a phrase that says how they differ.
 
     About thirty: the secret repaired, decoded, and damaged on the issuer's side.

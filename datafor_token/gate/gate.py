@@ -122,7 +122,7 @@ class Gate:
         with self._audit.change() as record:
             record(self._about(Kind.LINK_MADE, application, username, ticket))
             self._store.create(TICKETS, document)
-        self._sweeper.sweep_now_and_then()
+        self._sweeper.sweep_if_due()
         return ticket
 
     def redeem(self, ticket: str) -> tuple[str, str] | None:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 from datafor_token.applications import record as applications
 from datafor_token.applications.record import Sealer
 from datafor_token.crypto.at_rest import COLLECTION as INSTANCE
-from datafor_token.crypto.at_rest import FORMER, Secrecy
+from datafor_token.crypto.at_rest import FORMER, Keyring
 from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
 from datafor_token.operations.store_identity import is_identifier, record_of
 from datafor_token.store.base import Document
@@ -55,10 +55,10 @@ class Backup(NamedTuple):
     is_authentic: bool
 
 
-def write(path: Path, records: Records, secrecy: Secrecy) -> int:
+def write(path: Path, records: Records, keyring: Keyring) -> int:
     """Write a backup; return how many records are in it. An older file stays until the new one is complete."""
     kept = [(collection, document) for collection, document in records if _is_kept(collection, document)]
-    header = {"datafor_token": "backup", "format": _FORMAT, "key": secrecy.identifier, "records": len(kept)}
+    header = {"datafor_token": "backup", "format": _FORMAT, "key": keyring.identifier, "records": len(kept)}
     lines = [header, *({"collection": collection, "document": document} for collection, document in kept)]
     data = "".join(strict_json.readable(line) + "\n" for line in lines).encode()
     if len(data) > LARGEST or len(kept) > MOST_RECORDS:
@@ -66,7 +66,7 @@ def write(path: Path, records: Records, secrecy: Secrecy) -> int:
             "the records are more than a backup may have (%(limits)s): copy the data folder instead",
             limits=_limits(LARGEST),
         )
-    data += _last_line(hmac.digest(secrecy.derived(_PURPOSE), data, hashlib.sha256)) + b"\n"
+    data += _last_line(hmac.digest(keyring.derive(_PURPOSE), data, hashlib.sha256)) + b"\n"
     target = _target(path)
     temp = target.with_name(f".{target.name}-{os.getpid()}")
     try:
@@ -95,7 +95,7 @@ def _target(path: Path) -> Path:
     return target
 
 
-def read(path: Path, secrecy: Secrecy, *, unauthenticated: bool = False) -> Backup:
+def read(path: Path, keyring: Keyring, *, unauthenticated: bool = False) -> Backup:
     """Return the records of a backup; ``Forbidden`` says in a sentence why it cannot be used.
 
     Nothing is parsed but the header before the whole file is known to be authentic. ``unauthenticated``: also one
@@ -103,12 +103,12 @@ def read(path: Path, secrecy: Secrecy, *, unauthenticated: bool = False) -> Back
     """
     try:
         with _open_regular(path) as file:
-            found = _Reading(path, file, secrecy, LARGEST).check()
+            found = _Reading(path, file, keyring, LARGEST).check()
             if not found.is_authentic and not unauthenticated:
                 raise Forbidden("%(path)s %(detail)s", path=path, detail=found.reason())
             file.seek(0)
             largest = LARGEST if found.is_authentic else LARGEST_UNAUTHENTICATED
-            again = _Reading(path, file, secrecy, largest)
+            again = _Reading(path, file, keyring, largest)
             records = again.parse()
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         raise Forbidden("%(path)s is not a whole backup of this service", path=path) from None
@@ -124,8 +124,8 @@ def _last_line(code: bytes) -> bytes:
 class _Reading:
     """One pass through a backup, in memory of constant size but for the records that ``parse`` returns."""
 
-    def __init__(self, path: Path, file: BinaryIO, secrecy: Secrecy, largest: int) -> None:
-        self._path, self._file, self._secrecy, self._largest = path, file, secrecy, largest
+    def __init__(self, path: Path, file: BinaryIO, keyring: Keyring, largest: int) -> None:
+        self._path, self._file, self._keyring, self._largest = path, file, keyring, largest
         self._format = 0
         self._has_code = False
         self.key = ""
@@ -171,7 +171,7 @@ class _Reading:
         lines = _lines_of(self._path, self._file, self._largest)
         header_line = next(lines, b"")
         self._read_header(header_line)
-        code = hmac.new(self._secrecy.derived(_PURPOSE, self.key), header_line + b"\n", hashlib.sha256)
+        code = hmac.new(self._keyring.derive(_PURPOSE, self.key), header_line + b"\n", hashlib.sha256)
         before: bytes | None = None
         for number, line in enumerate(lines):
             if number > self._records:
@@ -199,14 +199,14 @@ class _Reading:
             raise Forbidden("%(path)s is not a backup that this version knows", path=self._path)
         if type(number) is not int:
             raise TypeError("the number of records is none")
-        if key not in self._secrecy.identifiers:
+        if key not in self._keyring.identifiers:
             raise Forbidden(
                 "%(path)s was written with the key %(key)s, which is not among the present ones (%(present)s): add that"
                 " key on a line of its own at the end of config/secret_key (or after a comma in"
                 " DATAFOR_TOKEN_SECRET_KEY), then restore again",
                 path=self._path,
                 key=key,
-                present=", ".join(self._secrecy.identifiers),
+                present=", ".join(self._keyring.identifiers),
             )
         if number > min(MOST_RECORDS, self._largest // _SHORTEST_LINE):
             raise Forbidden(
@@ -259,23 +259,23 @@ def _is_kept(collection: object, document: Document) -> bool:
     return collection == INSTANCE and (document.get("name") == FORMER or is_identifier(INSTANCE, document))
 
 
-def under_present_key(backup: Backup, secrecy: Secrecy) -> Records:
+def under_present_key(backup: Backup, keyring: Keyring) -> Records:
     """Return the records of a backup with their secrets encrypted with the first key, also where another one did it.
 
     Raises ``RecordDamaged`` for a secret that cannot be read.
     """
-    sealer = Sealer(secrecy)
+    sealer = Sealer(keyring)
     records: list[tuple[str, Document]] = []
     for collection, document in backup.records:
         if collection == INSTANCE and document["name"] == FORMER:
-            secrecy.read_former(document)
-        elif collection == applications.COLLECTION and backup.key != secrecy.identifier:
+            keyring.load_former_keys(document)
+        elif collection == applications.COLLECTION and backup.key != keyring.identifier:
             records.append((collection, sealer.seal(sealer.unseal(document))))
         else:
             records.append((collection, document))
-    if len(secrecy.identifier_keys) > 1:
+    if len(keyring.token_identifier_keys) > 1:
         # The revocations of a backup may be named under any of them.
-        records.append((INSTANCE, secrecy.former(None)))
+        records.append((INSTANCE, keyring.former_keys_record(None)))
     return records
 
 
@@ -322,7 +322,7 @@ class Changes(NamedTuple):
     counts: dict[str, int]
 
 
-def changes(present: Records, after: Records, secrecy: Secrecy) -> Changes:
+def changes(present: Records, after: Records, keyring: Keyring) -> Changes:
     """Compare the present records with those after a restore; a present record that is damaged counts as none."""
     old, new = _by_name(present), _by_name(after)
     administrators, changed_users, changed_applications = [], [], []
@@ -337,8 +337,8 @@ def changes(present: Records, after: Records, secrecy: Secrecy) -> Changes:
             if was is not None and (fields := _changed_members(was, user)):
                 changed_users.append((user.name, fields))
         elif key[0] == applications.COLLECTION:
-            found = Sealer(secrecy).unseal(document)
-            if fields := _changed_trust(_application(before, secrecy), found):
+            found = Sealer(keyring).unseal(document)
+            if fields := _changed_trust(_application(before, keyring), found):
                 changed_applications.append((found.name, fields))
     counts = {
         "created": len(new.keys() - old.keys()),
@@ -384,9 +384,9 @@ def _changed_members(before: users.User, after: users.User) -> list[str]:
     ]
 
 
-def _application(document: Document | None, secrecy: Secrecy) -> applications.Application | None:
+def _application(document: Document | None, keyring: Keyring) -> applications.Application | None:
     try:
-        return None if document is None else Sealer(secrecy).unseal(document)
+        return None if document is None else Sealer(keyring).unseal(document)
     except RecordDamaged:
         return None
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 
 from datafor_token.crypto.at_rest import COLLECTION as INSTANCE
 from datafor_token.crypto.at_rest import RECORD as KEY
-from datafor_token.crypto.at_rest import Secrecy, is_of
+from datafor_token.crypto.at_rest import Keyring, is_own_key
 from datafor_token.errors import Forbidden, RecordDamaged, StoreNotReady
 from datafor_token.store.base import Document, Store
 from datafor_token.validation.names import fold
@@ -53,7 +53,7 @@ def damaged(source: Store, collections: Sequence[str]) -> list[str]:
     ]
 
 
-def migrate(source: Store, target: Store, collections: Sequence[str], secrecy: Secrecy, progress: Progress) -> Outcome:
+def migrate(source: Store, target: Store, collections: Sequence[str], keyring: Keyring, progress: Progress) -> Outcome:
     """Make the target a copy of the source.
 
     ``progress`` is given what is done step by step and a word for it, and hands it out one by one. Raises
@@ -63,17 +63,17 @@ def migrate(source: Store, target: Store, collections: Sequence[str], secrecy: S
     mark = there.pop((INSTANCE, _MARK), None)
     wanted = _texts(source, collections)
     if mark is None and there and there != wanted:
-        if is_of(secrecy, json.loads(there.get((INSTANCE, KEY), "null"))):
+        if is_own_key(keyring, json.loads(there.get((INSTANCE, KEY), "null"))):
             raise Forbidden(
                 "the migration into the target has come to its end already, and the records here or there have changed"
                 " since: to do it again, empty the target first"
             )
         raise Forbidden("there are records in the target that this migration did not put there: empty it first")
-    if mark is not None and json.loads(mark).get("identifier") != secrecy.identifier:
+    if mark is not None and json.loads(mark).get("identifier") != keyring.identifier:
         raise Forbidden("the target is an unfinished copy of another installation: empty it first")
     if mark is None and there:
         return Outcome(len(wanted), 0, 0, [])
-    target.put(INSTANCE, {"format": 1, "name": _MARK, "identifier": secrecy.identifier})
+    target.put(INSTANCE, {"format": 1, "name": _MARK, "identifier": keyring.identifier})
     missing = [place for place, text in wanted.items() if there.get(place) != text]
     _copy(target, wanted, missing, progress)
     surplus = [place for place in there if place not in wanted]

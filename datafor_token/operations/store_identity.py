@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 
 from datafor_token.errors import RecordDamaged, StoreNotReady, StoreUnavailable
-from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.files.disk import outage, remove, sync_folder, write_new
 from datafor_token.validation import logs
 
@@ -149,7 +149,7 @@ class StoreIdentity:
 
     def _make(self) -> str:
         if self._present is None and self._store is not None:
-            with contextlib.suppress(AlreadyThere):
+            with contextlib.suppress(AlreadyExists):
                 self._store.create(COLLECTION, record_of(secrets.token_hex(16)))
             # Of another server that was faster, perhaps.
             self._present = self._in_store()

@@ -15,18 +15,18 @@ Change = Callable[[Document | None], Document]
 Changed = tuple[str, str, Document | RecordDamaged]
 
 
-class AlreadyThere(Exception):
+class AlreadyExists(Exception):
     """``create`` found a record of that name and left it as it is."""
 
 
 @runtime_checkable
-class ByRequest(Protocol):
+class RequestScoped(Protocol):
     """A store that answers the questions of one request from as few reads as it can."""
 
-    def begin(self) -> None:
+    def begin_request(self) -> None:
         """A request begins in this thread."""
 
-    def end(self) -> None:
+    def end_request(self) -> None:
         """It has ended."""
 
 
@@ -54,7 +54,7 @@ class Store(Protocol):
         """Write the document, in place of the one of that name if there is one."""
 
     def create(self, collection: str, document: Document) -> None:
-        """Write the document; raise ``AlreadyThere`` where there is one of that name, even a damaged one."""
+        """Write the document; raise ``AlreadyExists`` where there is one of that name, even a damaged one."""
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
         """Read, change and write under one lock; answer what was written.

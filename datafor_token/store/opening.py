@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from datafor_token.errors import RuleError, StartError, StoreNotReady
 from datafor_token.settings import Settings
 from datafor_token.store.base import Store
-from datafor_token.store.files.disk import make_folder, outage
+from datafor_token.store.files.disk import create_folder, outage
 from datafor_token.store.files.restoring import READY, finish_at_start
 from datafor_token.store.files.store import FileStore
 
@@ -28,19 +28,19 @@ def open_store(
     collections: tuple[str, ...],
     waited: Callable[[float], None] | None = None,
     *,
-    may_make: bool = True,
+    may_create: bool = True,
 ) -> Store:
     """The store, ready to be used; ``waited`` is told for how many seconds each lock was waited for.
 
-    ``may_make``: whether folders that are missing are created; without it a data folder without records is refused.
+    ``may_create``: whether folders that are missing are created; without it a data folder without records is refused.
     Raises ``StoreNotReady`` for that, and where a database has no tables, or others, ``StartError`` where the setting
     is no URL or the driver is missing, and ``StoreUnavailable`` in an outage.
     """
     if settings.store == FILE:
-        if not may_make:
+        if not may_create:
             _check_folder(settings.data_dir)
         finish_at_start(settings.data_dir, collections)
-        if not may_make and not has_records(settings.data_dir):
+        if not may_create and not has_records(settings.data_dir):
             raise StoreNotReady(f"there is no record of this service in {settings.data_dir}: {_WHAT_TO_DO}")
         return FileStore(settings.data_dir, collections, settings.lock_timeout, waited=waited)
     database = _database(settings)
@@ -49,10 +49,10 @@ def open_store(
 
     schema.check(database)
     # What each node has for itself: the audit log, the counts of failed passwords.
-    if not may_make:
+    if not may_create:
         _check_folder(settings.data_dir)
     with outage("make the data folder"):
-        make_folder(settings.data_dir)
+        create_folder(settings.data_dir)
     return sql.SqlStore(database, collections, waited)
 
 
@@ -77,7 +77,7 @@ def is_new(settings: Settings) -> bool:
     return settings.store == FILE and not (settings.data_dir / READY).exists() and not has_records(settings.data_dir)
 
 
-def make_tables(settings: Settings) -> bool:
+def create_tables(settings: Settings) -> bool:
     """Make the tables of the database that ``STORE`` names; answer whether there was anything to make.
 
     Raises as ``open_store`` does.
@@ -88,12 +88,12 @@ def make_tables(settings: Settings) -> bool:
     return schema.make(database)
 
 
-def instead(settings: Settings, store: str) -> Settings:
+def with_store(settings: Settings, store: str) -> Settings:
     """The same settings with another store."""
     return dataclasses.replace(settings, store=store)
 
 
-def place_of(settings: Settings) -> str:
+def store_location(settings: Settings) -> str:
     """Where the records are, as a sentence may say it: without the URL, which holds a password."""
     return str(settings.data_dir) if settings.store == FILE else "the store"
 

@@ -20,7 +20,7 @@ class Sweeper:
         self._is_over = is_over
         self._swept = 0.0
 
-    def sweep_now_and_then(self) -> None:
+    def sweep_if_due(self) -> None:
         """Sweep if an hour has passed since the last time; to be called with each new record."""
         if self._clock() - self._swept >= _SECONDS_BETWEEN:
             self.sweep()

@@ -11,7 +11,7 @@ from datafor_token.applications.registry import Registry
 from datafor_token.applications.rules import TIME_CLAIMS
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.crypto.damaged_secrets import fitting_repair
+from datafor_token.crypto.damaged_secrets import matching_repair
 from datafor_token.crypto.keys import Key, is_shared, signing_key
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
 from datafor_token.tokens.identifiers import Identifiers, digest, short
@@ -60,7 +60,7 @@ def _foreign_key(application: Application, private_key: str | None, now: float) 
     """Name the repair after which a shared secret would match; only an Administrator ever sends one."""
     repair = None
     if is_shared(application.algorithm) and private_key is not None:
-        repair = fitting_repair(private_key, [key.material for key in application.keys(now)])
+        repair = matching_repair(private_key, [key.material for key in application.keys(now)])
     if repair is None:
         return Forbidden("privateKey does not belong to application %(name)s", name=application.name)
     return Forbidden(

@@ -7,7 +7,7 @@ verifications, of however many applications. A sentence names applications and d
 from collections.abc import Iterator, Sequence
 
 from datafor_token.applications.index import IndexEntry
-from datafor_token.crypto.damaged_secrets import other_bytes
+from datafor_token.crypto.damaged_secrets import alternative_keys
 from datafor_token.crypto.keys import HMAC_LENGTHS, Key, SharedKey, alternatives, is_shared, with_algorithm
 from datafor_token.tokens.verifier import Token
 
@@ -61,5 +61,5 @@ def _close_keys(token: Token, entry: IndexEntry, now: float) -> Iterator[tuple[s
         if HMAC_LENGTHS.get(algorithm, len(token.signature)) == len(token.signature):
             yield f"the {what} of {entry.name} fits with {algorithm}", with_algorithm(algorithm, entry.key)
     if isinstance(entry.key, SharedKey):
-        for phrase, data in other_bytes(entry.key.material.decode()):
+        for phrase, data in alternative_keys(entry.key.material.decode()):
             yield f"the secret of {entry.name} fits {phrase}", SharedKey(token.algorithm, data)

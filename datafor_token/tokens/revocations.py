@@ -69,7 +69,7 @@ class Revocations:
                     if number:
                         raise MaybeStored(reason=error.reason) from error
                     raise
-        self._sweeper.sweep_now_and_then()
+        self._sweeper.sweep_if_due()
 
     def rename_unkeyed(self) -> None:
         """Rename the records of earlier versions, whose names allow offline guessing of the tokens' secrets."""

@@ -12,7 +12,7 @@ from datafor_token.crypto import keys
 from datafor_token.crypto.strength import weakness
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged
 from datafor_token.settings import Settings
-from datafor_token.store.base import AlreadyThere
+from datafor_token.store.base import AlreadyExists
 from datafor_token.tokens import identifiers, verifier
 from datafor_token.tokens.cache import VerifiedTokens
 from datafor_token.tokens.near_misses import near_miss
@@ -334,7 +334,7 @@ class SignIn:
         )
         try:
             user = self._users.create(newcomer, application.initpwd, application.name)
-        except AlreadyThere:
+        except AlreadyExists:
             # Another request made it in the meantime: from here on it is a known user, with whatever it has.
             return self._user(verified, self._users.get(verified.username), create=create)
         log.info(logs.event(event="user made", user=user.name, type=kind, application=application.name))

@@ -10,7 +10,7 @@ from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound, RecordDamaged, RuleError, WrongPassword
 from datafor_token.settings import Settings
-from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.users.users import COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
 from datafor_token.validation.names import fold, has_control_characters, user_name, user_role_name
 
@@ -39,7 +39,7 @@ class Accounts:
         _check_members(user, None)
         try:
             return self._users.create(user, self._checked_password(user.name, password, "password"))
-        except AlreadyThere:
+        except AlreadyExists:
             found = self._users.get(user.name)
             raise Conflict("name already exists as '%(value)s'", value=found.name if found else user.name) from None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datafor_token.errors import StartError
-from datafor_token.store.files.disk import make_folder
+from datafor_token.store.files.disk import create_folder
 from datafor_token.store.files.locking import exclusive
 from datafor_token.validation import strict_json
 
@@ -103,7 +103,7 @@ class FileSets(MemorySets):
 
     @contextlib.contextmanager
     def _table(self, key: str) -> Iterator[Table]:
-        make_folder(self._folder)
+        create_folder(self._folder)
         number = int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % _FILES
         with exclusive(self._folder / f"{number:02d}", _LONGEST_WAIT) as descriptor:
             before = os.pread(descriptor, _LARGEST_FILE, 0)

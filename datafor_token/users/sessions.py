@@ -95,7 +95,7 @@ class Sessions:
         """
         cookie = secrets.token_urlsafe(32)
         self._store.create(COLLECTION, self._document(cookie, user, grant))
-        self._sweeper.sweep_now_and_then()
+        self._sweeper.sweep_if_due()
         return cookie
 
     def derived(self, key: bytes, credential: str) -> Derived:
@@ -122,7 +122,7 @@ class Sessions:
             self._store.update(COLLECTION, document["name"], change)
         except _Changed as other:
             return None if other.now.left else derived_cookie(key, credential, other.now.nonce or "")
-        self._sweeper.sweep_now_and_then()
+        self._sweeper.sweep_if_due()
         return cookie
 
     def _document(self, cookie: str, user: User, grant: Mapping[str, Any]) -> Document:

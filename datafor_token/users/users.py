@@ -14,7 +14,7 @@ from datafor_token.applications import rules
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts
-from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.cache import RecordCache
 from datafor_token.store.files.disk import sync
 from datafor_token.users.passwords import Passwords
@@ -206,7 +206,7 @@ class Users:
             return False
 
     def create(self, user: User, password: str, application: str | None = None) -> User:
-        """Keep a new user, with that password if there is one; raise ``AlreadyThere`` where the name is taken.
+        """Keep a new user, with that password if there is one; raise ``AlreadyExists`` where the name is taken.
 
         ``application`` is the one whose token made the user.
         """
@@ -215,7 +215,7 @@ class Users:
 
         def change(document: Document | None) -> Document:
             if document is not None:
-                raise AlreadyThere
+                raise AlreadyExists
             record(Event(kind=Kind.USER_MADE, user=user.name, application=application))
             return user.to_document()
 

@@ -73,15 +73,15 @@ def say(logger: logging.Logger, message: str) -> None:
 
 def event(**values: object) -> str:
     """The values as ``name=value``, quoted and escaped where needed: always one line of ASCII."""
-    return " ".join(f"{name}={shown(str(value))}" for name, value in values.items() if value is not None)
+    return " ".join(f"{name}={quoted(str(value))}" for name, value in values.items() if value is not None)
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """A text as it stands behind a ``name=``."""
     return text if _BARE.fullmatch(text) else json.dumps(text)
 
 
-def shown_path(path: str) -> str:
+def safe_path(path: str) -> str:
     """A request's path without what may be a token in it: nothing behind a sign of a query, no long name.
 
     Links are mangled on their way: ``/auth/enter%3Ftoken=...`` is a path. No path of ours has such names.

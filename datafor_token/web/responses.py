@@ -115,14 +115,14 @@ def _end(response: Response) -> Response:
     services().metrics.request(rule.rule if rule else None, request.method, status, seconds)
     if log.isEnabledFor(logging.INFO):
         # The path alone: a token can stand in the query string.
-        path = logs.shown_path(request.path) if rule is None or rule.arguments else rule.rule
+        path = logs.safe_path(request.path) if rule is None or rule.arguments else rule.rule
         user, way = request.username, request.way
         # Put together here: ``logs.event`` for any values costs more than all the rest of the line.
         logs.say(
             log,
-            f"request_id={request.id} method={logs.shown(request.method)} path={logs.shown(path)} status={status}"
-            f" ms={round(seconds * 1000)} address={logs.shown(request.remote_addr or '')}"
-            f"{'' if user is None else f' user={logs.shown(user)}'}{'' if way is None else f' way={way}'}",
+            f"request_id={request.id} method={logs.quoted(request.method)} path={logs.quoted(path)} status={status}"
+            f" ms={round(seconds * 1000)} address={logs.quoted(request.remote_addr or '')}"
+            f"{'' if user is None else f' user={logs.quoted(user)}'}{'' if way is None else f' way={way}'}",
         )
     return response
 

@@ -12,7 +12,7 @@ from flask import Flask, current_app
 
 from datafor_token.applications.registry import Registry
 from datafor_token.audit.log import Audit
-from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import StartError, StoreUnavailable
 from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
@@ -51,7 +51,7 @@ class Services:
     store: Store
     registry: Registry
     issuer: Issuer
-    secrecy: Secrecy
+    keyring: Keyring
     audit: Audit
     readiness: Readiness
     users: Users

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.crypto.at_rest import Keyring
 from tests.bench.load import Request
 from tests.bench.servers import Running, product
 from tests.made_tokens import token
@@ -41,7 +41,7 @@ class Records:
         """Write them beside what a first start made: the administrator, and the key that encrypts the secrets."""
         shutil.copytree(first_start, self.folder)
         text = (self.folder / "config" / "secret_key").read_text()
-        self._secrecy = Secrecy([base64.urlsafe_b64decode(line) for line in text.split()])
+        self._keyring = Keyring([base64.urlsafe_b64decode(line) for line in text.split()])
         for number in range(self.size):
             self._write("applications", self._sealed(name_of(number), "HS256", secret_of(number)))
             self._write("users", _user(number))
@@ -50,7 +50,7 @@ class Records:
         return self
 
     def _sealed(self, name: str, algorithm: str, secret: str) -> dict[str, Any]:
-        sealed = self._secrecy.seal(name, "secret", secret)
+        sealed = self._keyring.encrypt(name, "secret", secret)
         made = {"createdDate": 1, "lastModifiedDate": 1, "creatorId": "admin", "initpwd": ""}
         return {"format": 1, **application(name=name, algorithm=algorithm, secret=sealed, inituser="0"), **made}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.crypto.at_rest import Keyring
 from datafor_token.settings import Settings
 from tests.conftest import Caller
 from tests.made_tokens import claims, token
@@ -186,9 +186,9 @@ def test_the_same_token_of_two_applications(service: Service) -> None:
 
 def test_another_installation_has_other_identifiers(service: Service, settings: Settings, tmp_path: Path) -> None:
     """Identifiers depend on the service's key: those of one installation say nothing at another one."""
-    assert Secrecy(KEYS[:1]).identifier_keys != Secrecy(KEYS[1:2]).identifier_keys
-    assert Secrecy(KEYS[:1]).identifier_keys == Secrecy(KEYS[:1]).identifier_keys
-    assert Secrecy(KEYS[:1]).derived("a") != Secrecy(KEYS[:1]).derived("b")
+    assert Keyring(KEYS[:1]).token_identifier_keys != Keyring(KEYS[1:2]).token_identifier_keys
+    assert Keyring(KEYS[:1]).token_identifier_keys == Keyring(KEYS[:1]).token_identifier_keys
+    assert Keyring(KEYS[:1]).derive("a") != Keyring(KEYS[:1]).derive("b")
 
 
 class TestKeyChange:
@@ -253,7 +253,7 @@ class TestKeyChange:
         (sealed,) = record["keys"].values()
         assert sealed.startswith("enc1:")
         stored = all_data(service.settings)
-        for key in (*KEYS[:2], *Secrecy(KEYS[:2]).identifier_keys):
+        for key in (*KEYS[:2], *Keyring(KEYS[:2]).token_identifier_keys):
             assert base64.b64encode(key).decode()[:20] not in stored
             assert base64.urlsafe_b64encode(key).decode()[:20] not in stored
             assert key.hex()[:20] not in stored

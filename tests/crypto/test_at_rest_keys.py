@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token import create_app
-from datafor_token.crypto import at_rest as secrecy_module
-from datafor_token.crypto.at_rest import Secrecy, load_secrecy
+from datafor_token.crypto import at_rest
+from datafor_token.crypto.at_rest import Keyring, load_keyring
 from datafor_token.errors import RecordDamaged, StartError
 from datafor_token.settings import Settings
 from datafor_token.store.files.store import FileStore
@@ -33,19 +33,19 @@ NEW, OLD = (base64.urlsafe_b64encode(key).decode() for key in KEYS[:2])
 @given(text=st.text(min_size=1), record=st.text(), field=st.text(max_size=9))
 def test_what_was_sealed_is_opened_in_its_place_only(text: str, record: str, field: str) -> None:
     """A value opens for its record and field, by any of the keys that has sealed it, and nowhere else."""
-    sealed = Secrecy(KEYS[:1]).seal(record, field, text)
+    sealed = Keyring(KEYS[:1]).encrypt(record, field, text)
     assert sealed.startswith("enc1:")
-    assert Secrecy([KEYS[1], KEYS[0]]).open(record, field, sealed) == text
+    assert Keyring([KEYS[1], KEYS[0]]).decrypt(record, field, sealed) == text
     for place in ((record + "x", field), (record, field + "x")):
         with pytest.raises(RecordDamaged):
-            Secrecy(KEYS[:1]).open(*place, sealed)
+            Keyring(KEYS[:1]).decrypt(*place, sealed)
     with pytest.raises(RecordDamaged):
-        Secrecy(KEYS[1:]).open(record, field, sealed)
+        Keyring(KEYS[1:]).decrypt(record, field, sealed)
 
 
 def test_every_change_of_a_sealed_value_is_seen() -> None:
     """Each flip, cut and insertion in an encrypted value is damage, or leaves it a plain text; never another secret."""
-    sealed = Secrecy(KEYS).seal("ERP", "secret", "abcd")
+    sealed = Keyring(KEYS).encrypt("ERP", "secret", "abcd")
     for place in range(len(sealed)):
         for changed in (
             sealed[:place],
@@ -56,13 +56,13 @@ def test_every_change_of_a_sealed_value_is_seen() -> None:
                 continue
             # Stray bits of the last Base64 character mean nothing: then it is the same value.
             with contextlib.suppress(RecordDamaged):
-                assert Secrecy(KEYS).open("ERP", "secret", changed) == "abcd"
+                assert Keyring(KEYS).decrypt("ERP", "secret", changed) == "abcd"
                 assert base64.urlsafe_b64decode(changed[22:]) == base64.urlsafe_b64decode(sealed[22:])
 
 
 def test_the_same_secret_is_never_sealed_alike() -> None:
     """Two records with the same secret cannot be seen to have it."""
-    assert Secrecy(KEYS).seal("ERP", "secret", "abcd") != Secrecy(KEYS).seal("ERP", "secret", "abcd")
+    assert Keyring(KEYS).encrypt("ERP", "secret", "abcd") != Keyring(KEYS).encrypt("ERP", "secret", "abcd")
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_the_key_is_on_the_disk_first(settings: Settings, monkeypatch: pytest.Mo
     store = FileStore(settings.data_dir, ("applications", "instance"), lock_timeout=1)
     monkeypatch.setattr("os.fsync", fsync)
     monkeypatch.setattr(Path, "hardlink_to", link)
-    load_secrecy(settings.config_dir, {}, store)
+    load_keyring(settings.config_dir, {}, store)
     assert seen[:3] == ["key file", "link", "config"]
     assert len(seen) > 3
 
@@ -172,14 +172,14 @@ def test_the_key_is_on_the_disk_first(settings: Settings, monkeypatch: pytest.Mo
 def test_a_key_that_is_there_is_never_replaced(settings: Settings) -> None:
     """Of several first starts at once, the key of the first is the key of all; what a killed one left goes later."""
     path = settings.config_dir / "secret_key"
-    secrecy_module._make(path)
+    at_rest._make(path)
     before = path.read_bytes()
-    secrecy_module._make(path)
+    at_rest._make(path)
     assert path.read_bytes() == before
     for name, age in ((".secret_key-old", 100), (".secret_key-new", 0)):
         (settings.config_dir / name).write_text("x")
         os.utime(settings.config_dir / name, (time.time() - age, time.time() - age))
-    secrecy_module._sweep(settings.config_dir)
+    at_rest._sweep(settings.config_dir)
     assert sorted(one.name for one in settings.config_dir.iterdir()) == [".secret_key-new", "secret_key"]
 
 

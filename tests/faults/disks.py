@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
 from datafor_token.store.files.store import FileStore
 from tests.faults.killing import plus_one
@@ -129,10 +129,10 @@ def served(store: FileStore) -> object:
 def check_damage(variant: str = "whole") -> Outcome:
     """S8: each cut of a record, and each flip that breaks its JSON or an encrypted value, is damage, nothing else."""
     runs, violations = 0, []
-    secrecy = Secrecy([bytes(range(32))])
+    keyring = Keyring([bytes(range(32))])
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         store = make_store(Path(name) / "data", variant)
-        store.put("records", {"name": "counter", "value": 1, "secret": secrecy.seal("counter", "secret", "abcd")})
+        store.put("records", {"name": "counter", "value": 1, "secret": keyring.encrypt("counter", "secret", "abcd")})
         path = Path(name) / "data" / "records" / "counter.json"
         whole = path.read_bytes()
         changed = [whole[:length] for length in range(len(whole) - 1)]
@@ -151,7 +151,7 @@ def check_damage(variant: str = "whole") -> Outcome:
                 continue
             # Still a record: then it is what a hand could have written, and its secret opens as itself or not at all.
             with contextlib.suppress(RecordDamaged):
-                opened = secrecy.open("counter", "secret", document.get("secret", "abcd"))
+                opened = keyring.decrypt("counter", "secret", document.get("secret", "abcd"))
                 if opened != "abcd" and str(opened).startswith("enc1:"):
                     violations.append(f"another secret was served: {opened!r}")
     return Outcome(runs, violations)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from datafor_token.crypto.at_rest import Secrecy
+from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import Forbidden
 from datafor_token.operations import backup
 from tests.conftest import Caller
@@ -97,7 +97,7 @@ def test_every_changed_byte_is_refused(service: Service, file: Path) -> None:
     """A backup in which one byte differs, is missing or was added is never taken for authentic."""
     filled(service)
     service.run("store", "backup", str(file))
-    secrecy = Secrecy(KEYS[:1])
+    keyring = Keyring(KEYS[:1])
     data = gzip.decompress(file.read_bytes())
     for place in range(0, len(data), 11):
         for changed in (
@@ -107,19 +107,19 @@ def test_every_changed_byte_is_refused(service: Service, file: Path) -> None:
         ):
             file.write_bytes(gzip.compress(changed, 1))
             with pytest.raises(Forbidden):
-                backup.read(file, secrecy)
+                backup.read(file, keyring)
 
 
 def test_what_is_cut_off_is_refused(service: Service, file: Path) -> None:
     """A file that is cut anywhere, or followed by anything, is no whole backup, whatever the options."""
     filled(service)
     service.run("store", "backup", str(file))
-    secrecy, data = Secrecy(KEYS[:1]), file.read_bytes()
+    keyring, data = Keyring(KEYS[:1]), file.read_bytes()
     for changed in (*(data[:length] for length in range(0, len(data), 5)), data + b"\0", data + data, data * 2 + b"x"):
         file.write_bytes(changed)
         for unauthenticated in (False, True):
             with pytest.raises(Forbidden, match="not a whole backup"):
-                backup.read(file, secrecy, unauthenticated=unauthenticated)
+                backup.read(file, keyring, unauthenticated=unauthenticated)
 
 
 def test_restored_on_purpose(service: Service, file: Path) -> None:
@@ -269,7 +269,7 @@ class TestBombs:
     """Files that are small and become large."""
 
     def header(self, records: int = 10**6) -> bytes:
-        key = Secrecy(KEYS[:1]).identifier
+        key = Keyring(KEYS[:1]).identifier
         return json.dumps({"datafor_token": "backup", "format": 1, "key": key, "records": records}).encode() + b"\n"
 
     def write(self, file: Path, begin: bytes, part: bytes, times: int) -> None:
@@ -305,10 +305,10 @@ class TestBombs:
         """Read a backup in a process that has little memory; return what came of it."""
         script = (
             "import sys; from pathlib import Path; from datafor_token.operations import backup\n"
-            "from datafor_token.errors import Forbidden; from datafor_token.crypto.at_rest import Secrecy\n"
+            "from datafor_token.errors import Forbidden; from datafor_token.crypto.at_rest import Keyring\n"
             "try:\n"
-            "    secrecy = Secrecy([bytes(range(32))])\n"
-            "    found = backup.read(Path(sys.argv[1]), secrecy, unauthenticated=bool(sys.argv[2:]))\n"
+            "    keyring = Keyring([bytes(range(32))])\n"
+            "    found = backup.read(Path(sys.argv[1]), keyring, unauthenticated=bool(sys.argv[2:]))\n"
             "    print(len(found.records), 'records')\n"
             "except Forbidden as error: print(error)\n"
         )
@@ -336,7 +336,7 @@ class TestBombs:
         line = b'{"collection": "revocations", "document": {"name": "%d"}}\n'
         file.write_bytes(gzip.compress(self.header(20) + b"".join(line % number for number in range(20))))
         with pytest.raises(Forbidden):
-            backup.read(file, Secrecy(KEYS[:1]), unauthenticated=True)
+            backup.read(file, Keyring(KEYS[:1]), unauthenticated=True)
 
     def test_no_backup_is_written_that_could_not_be_read(
         self, service: Service, file: Path, monkeypatch: pytest.MonkeyPatch
@@ -367,8 +367,8 @@ class TestKeys:
         service.start(NEW)
         for options in ((), ("--unauthenticated",)):
             said = service.refused("store", "restore", str(file), "--yes", *options)
-            assert Secrecy(KEYS[:1]).identifier in said
-            assert Secrecy(KEYS[1:2]).identifier in said
+            assert Keyring(KEYS[:1]).identifier in said
+            assert Keyring(KEYS[1:2]).identifier in said
             assert "config/secret_key" in said
 
     def test_under_a_former_key(self, service: Service, file: Path) -> None:
@@ -382,7 +382,7 @@ class TestKeys:
         service.start(NEW, OLD)
         (service.settings.config_dir / "store_id").unlink()
         said = service.run("store", "restore", str(file), "--yes")
-        assert Secrecy(KEYS[:1]).identifier in said
+        assert Keyring(KEYS[:1]).identifier in said
         caller = service.start(NEW)
         assert caller.post("generate", {"name": "ERP", "privateKey": STRONG_SECRET}).status_code == 200
         assert caller.get(CHECK, {"Authorization": f"Bearer {text}"}).status_code == 401

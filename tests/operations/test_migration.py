@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from datafor_token.crypto.at_rest import Secrecy, note_key
+from datafor_token.crypto.at_rest import Keyring, store_key_identifier
 from datafor_token.errors import Forbidden, RecordDamaged, StoreNotReady
 from datafor_token.operations import migration
 from datafor_token.store.base import Store
@@ -22,7 +22,7 @@ from datafor_token.store.sql.store import SqlStore
 from tests.stores import COLLECTIONS
 from tests.support import ADMIN_PASSWORD, ROOT, Server, application, first_start
 
-SECRECY = Secrecy([b"k" * 32])
+KEYRING = Keyring([b"k" * 32])
 
 
 def shell(folder: Path, *arguments: str, store: str = "file") -> subprocess.CompletedProcess[str]:
@@ -88,7 +88,7 @@ class Broken:
 
 
 def move(source: Store, target: Store, progress: Any = None) -> migration.Outcome:
-    return migration.migrate(source, target, COLLECTIONS, SECRECY, progress or Broken())
+    return migration.migrate(source, target, COLLECTIONS, KEYRING, progress or Broken())
 
 
 def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
@@ -146,7 +146,7 @@ def test_a_target_with_other_records_is_left_alone(source: FileStore, target: Sq
 
 def test_again_after_its_end(source: FileStore, target: SqlStore) -> None:
     """A migration that came to its end is not done again over its copy, and says so when the source has changed."""
-    note_key(source, SECRECY)
+    store_key_identifier(source, KEYRING)
     move(source, target)
     source.put("users", {"name": "later"})
     before = content(target)
@@ -154,7 +154,7 @@ def test_again_after_its_end(source: FileStore, target: SqlStore) -> None:
         move(source, target)
     assert content(target) == before
     with pytest.raises(Forbidden, match="did not put there"):
-        migration.migrate(source, target, COLLECTIONS, Secrecy([b"x" * 32]), Broken())
+        migration.migrate(source, target, COLLECTIONS, Keyring([b"x" * 32]), Broken())
 
 
 def test_another_installation_does_not_go_on(source: FileStore, target: SqlStore) -> None:
@@ -162,7 +162,7 @@ def test_another_installation_does_not_go_on(source: FileStore, target: SqlStore
     with pytest.raises(KeyboardInterrupt):
         move(source, target, Broken(50))
     with pytest.raises(Forbidden, match="another installation"):
-        migration.migrate(source, target, COLLECTIONS, Secrecy([b"x" * 32]), Broken())
+        migration.migrate(source, target, COLLECTIONS, Keyring([b"x" * 32]), Broken())
 
 
 def test_what_changes_meanwhile_is_named(source: FileStore, target: SqlStore) -> None:

@@ -115,17 +115,17 @@ def test_settings_with_a_mark(tmp_path: Path) -> None:
 
 def test_the_key_with_a_mark(tmp_path: Path) -> None:
     """config/secret_key may begin with a mark; in UTF-16 it stops the start with the encoding's name."""
-    from datafor_token.crypto.at_rest import load_secrecy
+    from datafor_token.crypto.at_rest import load_keyring
     from datafor_token.store.files.store import FileStore
 
     store = FileStore(tmp_path / "data", ("applications", "instance"), 1)
     key = base64.urlsafe_b64encode(bytes(range(32))).decode() + "\n"
     for data in (key.encode(), as_notepad(key)):
         (tmp_path / "secret_key").write_bytes(data)
-        assert load_secrecy(tmp_path, {}, store).identifier
+        assert load_keyring(tmp_path, {}, store).identifier
     (tmp_path / "secret_key").write_bytes(key.encode("utf-16"))
     with pytest.raises(StartError, match="UTF-16"):
-        load_secrecy(tmp_path, {}, store)
+        load_keyring(tmp_path, {}, store)
 
 
 @pytest.mark.file_store

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token.store.base import AlreadyThere, Document, Store
+from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.validation.names import fold
 
 Factory = Callable[[], Store]
@@ -33,7 +33,7 @@ def create_own(factory: Factory, mark: int, results: "multiprocessing.SimpleQueu
     try:
         factory().create("users", {"name": "Lena", "mark": mark})
         results.put(mark)
-    except AlreadyThere:
+    except AlreadyExists:
         results.put(-1)
 
 
@@ -119,7 +119,7 @@ class StoreContract:
     def test_create_never_replaces(self, store: Store) -> None:
         """Creating a record that is there fails and leaves it as it is."""
         store.create("users", {"name": "lena", "first": True})
-        with pytest.raises(AlreadyThere):
+        with pytest.raises(AlreadyExists):
             store.create("users", {"name": "LENA", "first": False})
         assert store.get("users", "lena") == {"name": "lena", "first": True}
 

@@ -45,7 +45,7 @@ class Lefts:
 
 def wait_in_a_request(store: SqlStore, url: str) -> None:
     """A request whose first question waits for a while, and is answered."""
-    store.begin()
+    store.begin_request()
     with locked(url) as connection:
         answered = threading.Timer(LOCKED, connection.rollback)
         answered.start()
@@ -78,13 +78,13 @@ def test_the_questions_of_a_request_have_one_time(
         with pytest.raises(StoreUnavailable) as caught:
             ask()
         assert ("this request" in str(caught.value.reason), statements.sent) == (True, [])
-    store.end()
+    store.end_request()
     lefts.seconds.clear()
     ask()
     assert max(lefts.seconds) > TIMEOUT - LOCKED * 0.9
-    store.begin()
+    store.begin_request()
     ask()
-    store.end()
+    store.end_request()
 
 
 def test_a_write_gives_up_its_lock_within_what_is_left(postgres_url: str) -> None:
@@ -96,7 +96,7 @@ def test_a_write_gives_up_its_lock_within_what_is_left(postgres_url: str) -> Non
         connection.exec_driver_sql("UPDATE datafor_generations SET n = n + 1")
         with pytest.raises(StoreUnavailable) as caught:
             store.put("users", {"name": "lena"})
-    store.end()
+    store.end_request()
     assert "another writer" in str(caught.value.reason)
 
 
@@ -116,12 +116,12 @@ class Clock:
 def test_a_long_request_is_not_refused_for_what_else_it_does(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hash or a slow body between two questions takes nothing off the time for the database."""
     store, clock = opened(url, TIMEOUT), Clock(monkeypatch)
-    store.begin()
+    store.begin_request()
     for _ in range(3):
         store.put("users", {"name": "lena"})
         clock.offset += 10 * TIMEOUT
     assert store.get("users", "lena") == {"name": "lena"}
-    store.end()
+    store.end_request()
 
 
 def test_many_quick_questions_are_no_waiting(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +129,8 @@ def test_many_quick_questions_are_no_waiting(url: str, monkeypatch: pytest.Monke
     store = opened(url, 60)
     store.put("users", {"name": "lena"})
     clock = Clock(monkeypatch, step=0.1)
-    store.begin()
+    store.begin_request()
     for _ in range(400):
         assert store.get("users", "lena") == {"name": "lena"}
-    store.end()
+    store.end_request()
     assert clock.offset > 60

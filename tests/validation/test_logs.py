@@ -52,7 +52,7 @@ def test_a_path_cannot_forge_a_line(app: Flask, log: io.StringIO) -> None:
 )
 def test_a_mangled_link_shows_no_token(path: str, shown: str) -> None:
     """What may be a token in a path, when its question mark was encoded on the way, is left out."""
-    assert logs.shown_path(path) == shown
+    assert logs.safe_path(path) == shown
 
 
 def test_events_quote_what_needs_it() -> None:

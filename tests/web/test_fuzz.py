@@ -151,6 +151,6 @@ def test_no_repr_shows_a_secret(app: Flask) -> None:
         key = (bundle.settings.config_dir / "secret_key").read_text().strip()
         user = bundle.users.get("admin")
         assert user is not None
-        shown = repr(bundle) + repr(vars(bundle.secrecy).keys()) + repr(user) + repr(bundle.users)
+        shown = repr(bundle) + repr(vars(bundle.keyring).keys()) + repr(user) + repr(bundle.users)
     assert key not in shown
     assert user.password not in shown

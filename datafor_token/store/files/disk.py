@@ -29,16 +29,16 @@ class outage:  # noqa: N801 - as contextlib's own are written
             raise StoreUnavailable(reason=f"cannot {self._action}: {os.strerror(error.errno or 0)}") from error
 
 
-def make_folder(path: Path) -> None:
+def create_folder(path: Path) -> None:
     """Make the folder, and those above it, for its owner alone (mode 0700); one that is there stays as it is."""
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
         return
     except FileNotFoundError:
-        make_folder(path.parent)
+        create_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-    hand_over(path)
+    match_owner(path)
     sync(path.parent)
 
 
@@ -52,14 +52,14 @@ def write_new(path: Path | str, data: bytes) -> None:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
-            hand_over(path)
+            match_owner(path)
             # Once: after a failed fsync the kernel may call the same pages clean (Rebello et al., ATC 2020).
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
 
-def hand_over(path: Path | str) -> None:
+def match_owner(path: Path | str) -> None:
     """What root makes beside the service's records belongs to the service, or it could not read them any more."""
     if os.geteuid() == 0:
         # Of a bare file name the folder is the empty text, which is no path.

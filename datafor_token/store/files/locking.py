@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datafor_token.errors import LockTimeout
-from datafor_token.store.files.disk import hand_over
+from datafor_token.store.files.disk import match_owner
 
 _LONG = 0.03  # seconds; some writes of others
 
@@ -32,7 +32,7 @@ def exclusive(path: Path | str, timeout: float, waited: Callable[[float], None] 
     """
     descriptor = _opened(path)
     try:
-        hand_over(path)
+        match_owner(path)
         begun = time.monotonic()
         try:
             lock(descriptor, path, timeout)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datafor_token.errors import StoreUnavailable
-from datafor_token.store.files.disk import make_folder, outage, remove, write_new
+from datafor_token.store.files.disk import create_folder, outage, remove, write_new
 
 # A new file in a collection's folder would change its stamp, and with it discard every index of the collection:
 # with 20,000 applications, three probes a second slowed auth/check from 1.4 to 420 ms.
@@ -22,7 +22,7 @@ def is_writable(root: Path, folders: Sequence[Path] = ()) -> bool:
         # Mostly it exists: two system calls less.
         if not temp.parent.is_dir():
             with outage("make the folder of the probe"):
-                make_folder(temp.parent)
+                create_folder(temp.parent)
         write_new(temp, _BLOCK)
         return all(_has_room(folder, temp.parent) for folder in folders)
     except (StoreUnavailable, OSError):

@@ -1,6 +1,6 @@
 """A restore that was broken off is finished before anything else is written.
 
-``put_back`` (in ``snapshots``) writes the whole new content aside, and one rename says that it is complete.
+``restore`` (in ``snapshots``) writes the whole new content aside, and one rename says that it is complete.
 From there on it is finished by whoever comes first: that process, the next writer, or the next start. Until
 there, nothing has changed. Lock files are kept, so that whoever waits for one waits for the right one.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datafor_token.errors import LockTimeout
-from datafor_token.store.files.disk import make_folder, outage, sync_folder
+from datafor_token.store.files.disk import create_folder, outage, sync_folder
 from datafor_token.store.files.locking import exclusive
 
 STAGED, READY, _OLD, _LOCK = ".restore-staged", ".restore-ready", ".restore-old", ".restore-lock"
@@ -36,7 +36,7 @@ def finish(root: Path, collections: Sequence[str]) -> None:
     """
     if not (root / READY).is_dir():
         return
-    make_folder(root / _OLD)
+    create_folder(root / _OLD)
     coming = [collection for collection in collections if (root / READY / collection).is_dir()]
     for collection in coming:
         with contextlib.suppress(FileNotFoundError):

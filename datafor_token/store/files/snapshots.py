@@ -19,7 +19,7 @@ def take(store: FileStore, *, without_damaged: bool = False) -> Records:
         return _records(store, without_damaged=without_damaged)
 
 
-def put_back(
+def restore(
     store: FileStore,
     replacement: Callable[[Records], Records],
     progress: Callable[[Records], contextlib.AbstractContextManager[Iterable[tuple[str, Document]]]],

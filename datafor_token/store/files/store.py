@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from datafor_token.errors import RecordDamaged, RuleError, StoreUnavailable
-from datafor_token.store.base import AlreadyThere, Change, Changed, Document
+from datafor_token.store.base import AlreadyExists, Change, Changed, Document
 from datafor_token.store.files import probing
-from datafor_token.store.files.disk import make_folder, outage, read, remove, shown, status, sync_folder, write_new
+from datafor_token.store.files.disk import create_folder, outage, read, remove, shown, status, sync_folder, write_new
 from datafor_token.store.files.locking import exclusive
 from datafor_token.store.files.names import HASH_MARK, stem_of
 from datafor_token.store.files.restoring import finish_if_left
@@ -54,7 +54,7 @@ class FileStore:
         self._waited = waited
         with outage("make the folders"):
             for path in (folder, *(folder / collection for collection in collections)):
-                make_folder(path)
+                create_folder(path)
 
     def sweep(self) -> None:
         """Remove the temp files of writers that were killed; to be called at start."""
@@ -107,7 +107,7 @@ class FileStore:
         with self.locked(collection):
             with outage(f"look for {shown(file)}"):
                 if os.path.lexists(file):
-                    raise AlreadyThere
+                    raise AlreadyExists
             self._write(file, document)
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:

@@ -31,7 +31,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from datafor_token.errors import RecordDamaged, StoreUnavailable
-from datafor_token.store.base import AlreadyThere, Change, Changed, Document
+from datafor_token.store.base import AlreadyExists, Change, Changed, Document
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.engine import Database, begin_request, deadline, end_request
 from datafor_token.store.sql.errors import outage
@@ -72,12 +72,12 @@ class SqlStore:
         self._transactions = Transactions(database, waited)
         self._generations = Generations(self.generations)
 
-    def begin(self) -> None:
+    def begin_request(self) -> None:
         """A request begins in this thread: from now on, it may be answered from memory, and has one time in all."""
         begin_request()
         self._generations.begin()
 
-    def end(self) -> None:
+    def end_request(self) -> None:
         """The request of this thread has ended."""
         self._generations.end()
         end_request()
@@ -116,7 +116,7 @@ class SqlStore:
 
         def work(connection: sa.Connection, write_id: str) -> None:
             if row_of(connection, collection, key) is not None:
-                raise AlreadyThere
+                raise AlreadyExists
             keep(connection, collection, document, write_id, new=True)
 
         self._write(collection, work)

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token.errors import LockTimeout, MaybeStored, RecordDamaged, StoreUnavailable
-from datafor_token.store.base import AlreadyThere
+from datafor_token.store.base import AlreadyExists
 from datafor_token.store.files.restoring import READY
 from datafor_token.store.files.store import FileStore
 from tests.store.contract import COLLECTIONS, Factory, StoreContract, check_no_update_is_lost
@@ -134,7 +134,7 @@ def test_a_damaged_record_is_said_to_be_and_left_alone(store: FileStore, content
         store.put("users", {"name": "lena"})
     with pytest.raises(RecordDamaged):
         store.delete("users", "lena")
-    with pytest.raises(AlreadyThere):
+    with pytest.raises(AlreadyExists):
         store.create("users", {"name": "lena"})
     assert record(store).read_bytes() == content
     assert sorted(store.names("users")) == ["lena", "other"]

@@ -13,7 +13,7 @@ import pytest
 
 from datafor_token.errors import MaybeStored, StoreUnavailable
 from datafor_token.store.files import restoring, snapshots
-from datafor_token.store.files.disk import make_folder, outage, sync_folder
+from datafor_token.store.files.disk import create_folder, outage, sync_folder
 from datafor_token.store.files.restoring import READY, STAGED, finish_at_start
 from datafor_token.store.files.store import FileStore
 
@@ -106,7 +106,7 @@ def filled(root: Path) -> Path:
 def restore(root: Path) -> None:
     """As the command does it."""
     records = [(collection, {"name": name, "of": of}) for collection in COLLECTIONS for name, of in NEW.items()]
-    snapshots.put_back(FileStore(root, COLLECTIONS, 1), lambda _: records, contextlib.nullcontext)
+    snapshots.restore(FileStore(root, COLLECTIONS, 1), lambda _: records, contextlib.nullcontext)
 
 
 def seen(store: FileStore) -> set[str]:
@@ -254,7 +254,7 @@ def test_a_start_waits_for_a_restore(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def _collection_by_collection(root: Path, collections: Sequence[str]) -> None:
     """Each new collection comes right after its old one has gone."""
-    make_folder(root / ".restore-old")
+    create_folder(root / ".restore-old")
     for collection in collections:
         new = root / READY / collection
         if new.is_dir():

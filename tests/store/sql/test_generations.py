@@ -38,13 +38,13 @@ class Statements:
 
 def ask_all(store: SqlStore, known: Mapping[str, Any]) -> tuple[Any, ...]:
     """One request that asks whatever can be answered from memory."""
-    store.begin()
+    store.begin_request()
     try:
         there, not_there = store.version("users", "LENA"), store.version("users", "nobody")
         versions, changed = store.changes("users", known)
         return store.stamp("users"), store.stamp("applications"), there, not_there, versions, list(changed)
     finally:
-        store.end()
+        store.end_request()
 
 
 def test_a_request_costs_one_read(store: SqlStore) -> None:
@@ -63,8 +63,8 @@ def test_a_request_that_asks_nothing_costs_nothing(store: SqlStore) -> None:
     statements = Statements(store)
 
     def request() -> None:
-        store.begin()
-        store.end()
+        store.begin_request()
+        store.end_request()
 
     assert statements.of(request) == []
 
@@ -92,7 +92,7 @@ def test_a_change_elsewhere_counts_at_the_next_request(store: SqlStore, url: str
 def test_a_request_sees_its_own_writes(store: SqlStore) -> None:
     """Within a request what it wrote counts at its next question, and a change is made of what is stored."""
     store.put("users", {"name": "lena", "value": 0})
-    store.begin()
+    store.begin_request()
     before = store.stamp("users"), store.version("users", "lena")
 
     def change(found: Document | None) -> Document:
@@ -108,7 +108,7 @@ def test_a_request_sees_its_own_writes(store: SqlStore) -> None:
     assert (store.stamp("users"), store.version("users", "lena")) == after
     store.delete("users", "lena")
     assert store.version("users", "lena") is None
-    store.end()
+    store.end_request()
 
 
 def test_under_load_nothing_old_is_answered(store: SqlStore, url: str) -> None:
@@ -127,9 +127,9 @@ def test_under_load_nothing_old_is_answered(store: SqlStore, url: str) -> None:
     def read() -> None:
         while not done.is_set():
             at_least = acknowledged[0]
-            store.begin()
+            store.begin_request()
             version = store.version("users", "lena")
-            store.end()
+            store.end_request()
             if versions.get(version, 99 if at_least == 0 else at_least + 1) < at_least:
                 wrong.append((version, at_least))
 
@@ -145,13 +145,13 @@ def test_under_load_nothing_old_is_answered(store: SqlStore, url: str) -> None:
 def test_memory_has_a_bound(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many names are asked for, only so many are remembered."""
     monkeypatch.setattr("datafor_token.store.sql.generations._MOST", 5)
-    store.begin()
+    store.begin_request()
     for number in range(20):
         assert store.version("users", f"user{number}") is None
     memory = store._generations.memory("users")
     assert memory is not None
     assert 0 < len(memory.versions) <= 5
-    store.end()
+    store.end_request()
 
 
 def test_an_outage_is_not_answered_from_memory(store: SqlStore) -> None:
@@ -161,10 +161,10 @@ def test_an_outage_is_not_answered_from_memory(store: SqlStore) -> None:
     with store._database.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE datafor_generations RENAME TO gone"))
     for question in (store.stamp, lambda name: store.version(name, "lena"), lambda name: store.changes(name, {})):
-        store.begin()
+        store.begin_request()
         with pytest.raises(StoreUnavailable):
             question("users")
-        store.end()
+        store.end_request()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from datafor_token.errors import LockTimeout, MaybeStored, RecordDamaged, RuleError, StoreNotReady, StoreUnavailable
-from datafor_token.store.base import AlreadyThere, Document
+from datafor_token.store.base import AlreadyExists, Document
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.engine import Database
 from datafor_token.store.sql.rows import key_of
@@ -79,7 +79,7 @@ def test_a_damaged_record_is_said_to_be_and_left_alone(store: SqlStore, text: st
     for call in calls:
         with pytest.raises(RecordDamaged):
             call()
-    with pytest.raises(AlreadyThere):
+    with pytest.raises(AlreadyExists):
         store.create("users", {"name": "lena"})
     assert content(store, "lena") == text
     assert sorted(store.names("users")) == ["lena", "other"]
@@ -131,7 +131,7 @@ def test_a_generation_passes_with_every_write_and_with_nothing_else(store: SqlSt
     assert len(set(before)) == 6
     store.put("applications", {"name": "ERP"})
     store.delete("users", "nobody")
-    with pytest.raises(AlreadyThere):
+    with pytest.raises(AlreadyExists):
         store.create("users", {"name": "lena"})
     with pytest.raises(KeyError):
         store.update("users", "lena", broken)

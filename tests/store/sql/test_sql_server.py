@@ -185,9 +185,9 @@ def test_missing_tables_are_said_and_made(url: str, tmp_path: Path, gone: str) -
     """Where a table is missing the start and each question say so, and `store init` makes what is missing."""
     store = opened(url)
     store.put("users", {"name": "lena"})
-    store.begin()
+    store.begin_request()
     before = store.version("users", "lena"), store.stamp("users")
-    store.end()
+    store.end_request()
     with store._database.engine.begin() as connection:
         connection.exec_driver_sql(f"DROP TABLE {gone}")
     assert (gone in shell(tmp_path, "user", "list", store=url).stderr) == (gone != "datafor_schema")
@@ -201,9 +201,9 @@ def test_missing_tables_are_said_and_made(url: str, tmp_path: Path, gone: str) -
     assert (done.returncode, done.stdout) == (0, "The tables are made\n")
     schema.check(store._database)
     # What a running node remembered of records that are gone does not count.
-    store.begin()
+    store.begin_request()
     after = store.version("users", "lena"), store.stamp("users")
-    store.end()
+    store.end_request()
     assert (after == before) == (gone == "datafor_schema")
     assert (after[0] is None) == (gone == "datafor_records")
     store.put("users", {"name": "lena"})

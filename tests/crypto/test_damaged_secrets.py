@@ -58,20 +58,20 @@ def test_each_damage_has_its_warning_and_its_repair(kind: str, secret: str) -> N
     warnings = damaged_secrets.warnings_about("HS256", damaged)
     assert any(says in warning for warning in warnings)
     assert all(secret[:8] not in warning for warning in warnings)
-    sent = damaged_secrets.fitting_repair(damaged, [b"other", secret.encode()])
+    sent = damaged_secrets.matching_repair(damaged, [b"other", secret.encode()])
     assert sent is not None
     assert sent.startswith(f"it would match {repair}")
-    stored = damaged_secrets.fitting_repair(secret, [b"other", damaged.encode()])
+    stored = damaged_secrets.matching_repair(secret, [b"other", damaged.encode()])
     assert stored is not None
     assert stored.startswith(f"the stored secret would match {repair}")
-    assert secret.encode() in [data for _, data in damaged_secrets.other_bytes(damaged)]
+    assert secret.encode() in [data for _, data in damaged_secrets.alternative_keys(damaged)]
 
 
 def test_a_short_secret_with_a_lost_plus() -> None:
     """A blank of a secret too short to be seen as Base64 gets the hint about '+' as well."""
     (warning,) = damaged_secrets.warnings_about("HS256", "ab cd")
     assert "%2B" in warning
-    assert damaged_secrets.fitting_repair("ab+cd", [b"ab cd"]) is not None
+    assert damaged_secrets.matching_repair("ab+cd", [b"ab cd"]) is not None
     (warning,) = damaged_secrets.warnings_about("HS256", "ab9/xyzKLM012 34567890==")
     assert "where Base64 has '+'" in warning
 
@@ -85,7 +85,7 @@ def test_a_pass_phrase_is_not_base64() -> None:
 @given(st.text(), st.text())
 def test_only_a_repair_fits(sent: str, stored: str) -> None:
     """Whatever the texts, a repair is named only where one text repaired is the other; the empty text never fits."""
-    found = damaged_secrets.fitting_repair(sent, [stored.encode()])
+    found = damaged_secrets.matching_repair(sent, [stored.encode()])
     repairs = {text for _, text in damaged_secrets.repaired(sent)} | {sent}
     back = {text for _, text in damaged_secrets.repaired(stored)} | {stored}
     assert "" not in {text for _, text in damaged_secrets.repaired(sent)}
@@ -95,7 +95,7 @@ def test_only_a_repair_fits(sent: str, stored: str) -> None:
 @given(st.text(alphabet=string.printable + "\ufeff\xa0\u200b", min_size=1))
 def test_the_other_bytes_are_few_and_different(secret: str) -> None:
     """Of any secret at most some dozens of other keys are tried: none is empty, none the secret itself."""
-    found = [data for _, data in damaged_secrets.other_bytes(secret)]
+    found = [data for _, data in damaged_secrets.alternative_keys(secret)]
     assert len(found) == len(set(found)) <= 36
     assert b"" not in found
     assert secret.encode() not in found
@@ -112,4 +112,4 @@ def test_a_long_secret_costs_no_more_than_its_length() -> None:
     for part in ("\\n", "secret", "export ", "-", " ", "%2", "=", "key ", "\r\n", '"', "\ufeff"):
         text = part * (65536 // len(part)) + "x"
         damaged_secrets.warnings_about("HS256", text)
-        damaged_secrets.fitting_repair(text, [b"x"])
+        damaged_secrets.matching_repair(text, [b"x"])
