@@ -1,9 +1,9 @@
-"""Who did what, when, from where: typed events, one JSON line each, in ``data/audit.log``.
+"""The audit log: one JSON line per event (who did what, when, from where) in ``data/audit.log``.
 
-A change of the store is recorded before it is made, and refused where it cannot be recorded; when the
-store then fails, a second line with an ``outcome`` says so. So no change is without its line, whatever
-breaks. Issuer and checking go on without a line; that is logged and counted.
-No event holds a secret, a password or a token: a token appears by its keyed identifier (``identifiers``).
+A change of the store is recorded before it is stored, and refused if it cannot be recorded. If the store then fails,
+a second line with an ``outcome`` states so: every change has its line, whatever fails. Issuing and checking tokens
+continue without a line; that is logged and counted.
+No event holds a secret, a password or a token; a token appears as its keyed identifier (``tokens.identifiers``).
 """
 
 import contextlib
@@ -11,10 +11,8 @@ import dataclasses
 import datetime as dt
 import hashlib
 import hmac
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from json.encoder import encode_basestring_ascii
 from typing import Any, Protocol
 
 from datafor_token.audit.events import Event, Kind, Origin
@@ -28,13 +26,13 @@ from datafor_token.validation.times import parse_time
 
 log = logging.getLogger(__name__)
 
-_MOST_LINES = 200_000  # looked at for one page
-_CLOCK_STEPS = 3600  # seconds that a clock may have been set back: a line older than that is really older
+_MOST_LINES = 200_000  # read for one page
+_CLOCK_STEPS = 3600  # seconds by which a clock may have been set back: an event older than that ends a search
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which events are wanted; times in seconds since 1970. A user is found as the actor and as the target."""
+    """Filter for events. Times are in seconds since 1970. ``user`` matches the actor and the target."""
 
     since: float | None = None
     until: float | None = None
@@ -44,7 +42,7 @@ class Filter:
 
     @classmethod
     def of(cls, wanted: Mapping[str, Any], now: float) -> "Filter":
-        """What ``schemas.AuditSchema`` makes of a request; ``now`` is in seconds since 1970."""
+        """Create the filter from the result of ``schemas.AuditSchema``; ``now`` is in seconds since 1970."""
         known = {field.name for field in dataclasses.fields(cls)}
         members = {name: value for name, value in wanted.items() if name in known}
         members |= {name: parse_time(members[name], now) for name in ("since", "until") if name in members}
@@ -53,27 +51,27 @@ class Filter:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """Events, newest first, and what asks for the ones before them; ``None`` where there are no more."""
+    """Events, newest first. ``next`` asks for the page before them; it is None on the last page."""
 
     events: Sequence[dict[str, Any]]
     next: str | None
 
 
 class AuditMetrics(Protocol):
-    """Who counts what happens."""
+    """Metrics of the audit log."""
 
     def audit_event(self, event: Event, way: str | None) -> None:
-        """Something was noted, by somebody who signed in, or tried to, in this way."""
+        """Count an event; ``way`` is how its actor signed in, or tried to."""
 
     def audit_unrecorded(self) -> None:
-        """An event could not be written."""
+        """Count an event that could not be written."""
 
 
 class Audit:
-    """Records events and finds them again.
+    """The audit log, to record events and to search them.
 
-    ``clock`` answers seconds since 1970, ``origin`` who is acting now; ``metrics`` counts; ``key`` is this
-    installation's own.
+    ``clock`` returns seconds since 1970, ``origin`` returns who is acting now. ``key`` is the key of this
+    installation for hashes of unknown names.
     """
 
     def __init__(
@@ -92,15 +90,16 @@ class Audit:
         self._repeats = Repeats(clock, self._record_repeated)
 
     def record(self, event: Event, outcome: str | None = None) -> bool:
-        """Record what changes nothing in the store; what cannot be recorded is logged and counted.
+        """Record an event that changes nothing in the store, best effort: a failure is logged and counted.
 
-        Returns False for a refusal that was only counted: the same was refused a moment ago (see ``repeats``).
+        Returns False for a refusal that was only counted, because the same one was recorded within a minute (see
+        ``repeats``).
         """
         origin = self._origin()
         self._metrics.audit_event(event, origin.way)
         target = self._target(event)
         if event.kind is Kind.SIGN_IN_REFUSED and self._repeats.is_counted(
-            Refusal(event.kind, event.reason, origin.way, target, origin.address)
+            Refusal(event.kind, event.reason, origin.way, tuple(target.items()), origin.address)
         ):
             return False
         self._append(self._line(event, target, origin, outcome), event.kind)
@@ -115,19 +114,23 @@ class Audit:
 
     def _record_repeated(self, repeated: Sequence[Repeated]) -> None:
         for one in repeated:
-            kind, first = one.refusal, logs.timestamp(one.first)
-            line = (
-                f'{{"time":"{logs.timestamp(one.last)}","event":"{kind.event}","actor":null,"way":{_text(kind.way)}'
-                f',"address":{_text(kind.client or None)},"request_id":null,"target":{{{kind.target}}}'
-                f'{_member("reason", kind.reason)},"count":{one.count},"first":"{first}"}}\n'
+            refusal, first = one.refusal, logs.timestamp(one.first)
+            line = _line(
+                one.last,
+                refusal.event,
+                Origin(None, refusal.way, refusal.client or None, None),
+                dict(refusal.target),
+                reason=refusal.reason,
+                count=one.count,
+                first=first,
             )
-            self._append(line.encode(), kind.event)
+            self._append(line, refusal.event)
             log.warning(
                 logs.event(
                     event="refused again",
-                    reason=kind.reason,
-                    way=kind.way,
-                    address=kind.client,
+                    reason=refusal.reason,
+                    way=refusal.way,
+                    address=refusal.client,
                     count=one.count,
                     since=first,
                 )
@@ -135,16 +138,16 @@ class Audit:
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Callable[[Event], None]]:
-        """Around a change of the store: gives what records its event, to be called before anything is stored.
+        """Surround a change of the store; the context is the function that records its event before it is stored.
 
-        That raises ``AuditUnavailable``, and nothing is changed. When the change fails afterwards, the
-        log says of each of its events that it was not stored.
+        That function raises ``AuditUnavailable``, and nothing is changed. If the change fails afterwards, a further
+        line for each of its events states that it was not stored.
         """
         events: list[Event] = []
 
         def record(event: Event) -> None:
             events.append(event)
-            self._log.append_for_sure(self._line(event, self._target(event), self._origin()))
+            self._log.append_durably(self._line(event, self._target(event), self._origin()))
 
         try:
             yield record
@@ -155,7 +158,7 @@ class Audit:
             raise
 
     def writable(self) -> bool:
-        """Whether a change could be recorded now, as far as that can be told without writing."""
+        """Return whether a change could be recorded now, as far as can be seen without writing."""
         try:
             self._log.check()
         except AuditUnavailable:
@@ -163,49 +166,47 @@ class Audit:
         return True
 
     def page(self, wanted: Filter, limit: int = 100, page: str | None = None) -> Page:
-        """At most ``limit`` events, newest first; ``page`` is a former answer's ``next``.
+        """Return at most ``limit`` events, newest first; ``page`` is the ``next`` of an earlier page.
 
-        There may be fewer although there are more: a search ends somewhere. Raises ``InvalidInput`` for
-        a ``page`` that is none (any more), and ``AuditUnavailable``.
+        A page can have fewer although more exist, since a search reads a limited number of lines. Raises
+        ``InvalidInput`` for a ``page`` that is not valid (any more), and ``AuditUnavailable``.
         """
         events: list[dict[str, Any]] = []
         place = None if page is None else _place(page)
-        # Most lines need not be read.
+        # Lines of other kinds need not be parsed.
         kind = b"" if wanted.event is None else f'"event":"{wanted.event}"'.encode()
         try:
-            for looked_at, (here, line) in enumerate(newest_first(self._log.folder, place), start=1):
+            for read, (here, line) in enumerate(newest_first(self._log.folder, place), start=1):
                 event = _read(line) if kind in line else None
                 if event is not None:
-                    if wanted.since is not None and event.moment < wanted.since - _CLOCK_STEPS:
+                    if wanted.since is not None and event.time < wanted.since - _CLOCK_STEPS:
                         return Page(events, None)
                     if self._fits(event, wanted):
                         events.append(event.members)
-                if len(events) == limit or looked_at == _MOST_LINES:
+                if len(events) == limit or read == _MOST_LINES:
                     return Page(events, f"{here.file}-{here.offset}")
         except LookupError:
             raise _no_page() from None
         return Page(events, None)
 
-    def _target(self, event: Event) -> str:
+    def _target(self, event: Event) -> dict[str, str]:
         """Return the members of the target, without the token."""
         unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
-        target = _member("application", event.application) + _member("user", event.user)
-        return (target + _member("unknown_user", unknown))[1:]
+        return _present(application=event.application, user=event.user, unknown_user=unknown)
 
-    def _line(self, event: Event, target: str, origin: Origin, outcome: str | None = None) -> bytes:
+    def _line(self, event: Event, target: dict[str, str], origin: Origin, outcome: str | None = None) -> bytes:
         if origin.actor is None and event.kind is not Kind.SIGN_IN_REFUSED:
-            # Whoever signs in acts for themselves.
+            # A user who signs in is the actor.
             origin = origin._replace(actor=event.user)
-        token = _member("token", event.token)
-        target += token if target else token[1:]
-        fields = "" if event.fields is None else f',"fields":{json.dumps(list(event.fields))}'
-        # Put together here: an encoder for any object costs more than all the rest of a line.
-        return (
-            f'{{"time":"{logs.timestamp(self._clock())}","event":"{event.kind}"'
-            f',"actor":{_text(origin.actor)},"way":{_text(origin.way)},"address":{_text(origin.address)}'
-            f',"request_id":{_text(origin.request_id)},"target":{{{target}}}{fields}'
-            f"{_member('reason', event.reason)}{_member('outcome', outcome)}}}\n"
-        ).encode()
+        return _line(
+            self._clock(),
+            event.kind,
+            origin,
+            target | _present(token=event.token),
+            fields=event.fields,
+            reason=event.reason,
+            outcome=outcome,
+        )
 
     def _hashed(self, name: str) -> str:
         text = fold(name[:2048]).encode("utf-8", "surrogatepass")
@@ -215,8 +216,8 @@ class Audit:
         members, target = event.members, event.members["target"]
         users = {fold(name) for name in (members.get("actor"), target.get("user")) if isinstance(name, str)}
         return (
-            (wanted.since is None or event.moment >= wanted.since)
-            and (wanted.until is None or event.moment < wanted.until)
+            (wanted.since is None or event.time >= wanted.since)
+            and (wanted.until is None or event.time < wanted.until)
             and (wanted.event is None or members["event"] == wanted.event)
             and (wanted.application is None or _folded(target.get("application")) == fold(wanted.application))
             and (
@@ -227,14 +228,23 @@ class Audit:
         )
 
 
-def _text(value: str | None) -> str:
-    """A text as JSON has it."""
-    return "null" if value is None else encode_basestring_ascii(value)
+def _line(time: float, kind: str, origin: Origin, target: dict[str, str], **details: Any) -> bytes:
+    """Return the line of an event; ``details`` that are None are left out."""
+    members = {
+        "time": logs.timestamp(time),
+        "event": kind,
+        "actor": origin.actor,
+        "way": origin.way,
+        "address": origin.address,
+        "request_id": origin.request_id,
+        "target": target,
+        **_present(**details),
+    }
+    return f"{strict_json.compact(members)}\n".encode()
 
 
-def _member(name: str, value: str | None) -> str:
-    """A further member of a JSON object, where there is one."""
-    return "" if value is None else f',"{name}":{encode_basestring_ascii(value)}'
+def _present(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _folded(name: object) -> str | None:
@@ -243,14 +253,14 @@ def _folded(name: object) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Read:
-    """A line that was read again, and its time in seconds since 1970."""
+    """A parsed line. ``time`` is in seconds since 1970."""
 
     members: dict[str, Any]
-    moment: float
+    time: float
 
 
 def _read(line: bytes) -> _Read | None:
-    """The event of a line; ``None`` for what somebody else wrote into the file."""
+    """Parse a line; return None if it is not an event."""
     try:
         members = strict_json.loads(line)
         seconds = dt.datetime.fromisoformat(members["time"]).timestamp()
@@ -268,4 +278,4 @@ def _place(page: str) -> Place:
 
 
 def _no_page() -> InvalidInput:
-    return InvalidInput.of("page", "is not what an answer before gave as next, or its part of the log is gone")
+    return InvalidInput.of("page", "is not the next of an earlier response, or its part of the log was removed")

@@ -18,12 +18,12 @@ _MOST_OF_CLIENT = 50
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """Key of refusals of one kind; ``target`` is JSON, ``client`` an address or a network of IPv6."""
+    """Key of refusals of one kind. ``client`` is an address, or a network of IPv6."""
 
     event: str
     reason: str | None
     way: str | None
-    target: str = ""
+    target: tuple[tuple[str, str], ...] = ()
     client: str | None = None
 
 
@@ -85,10 +85,10 @@ class Repeats:
         if refusal in self._found:
             return refusal
         if len(self._found) >= _MOST:
-            return dataclasses.replace(refusal, target="", client=None)
+            return dataclasses.replace(refusal, target=(), client=None)
         of_client = self._of_client.get(refusal.client, 0)
         if of_client >= _MOST_OF_CLIENT:
-            return dataclasses.replace(refusal, target="")
+            return dataclasses.replace(refusal, target=())
         self._of_client[refusal.client] = of_client + 1
         return refusal
 

@@ -50,7 +50,7 @@ class AuditLog:
         except OSError as error:
             raise _unwritten(error) from error
 
-    def append_for_sure(self, line: bytes) -> None:
+    def append_durably(self, line: bytes) -> None:
         """The same under a lock that keeps it from being lost, and it is on the disk when this returns."""
         try:
             # Of its own: a lock belongs to an open file, and the other one is all threads' together.

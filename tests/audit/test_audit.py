@@ -220,7 +220,7 @@ def test_a_line_is_whole_or_not_there(tmp_path: Path, kind: str) -> None:
         "import resource, sys; from pathlib import Path; from datafor_token.audit.writer import AuditLog\n"
         "from datafor_token.errors import AuditUnavailable\n"
         "log = AuditLog(Path(sys.argv[1])); line = b'x' * 99 + b'\\n'\n"
-        "append = log.append_for_sure if sys.argv[2] == 'change' else log.append\n"
+        "append = log.append_durably if sys.argv[2] == 'change' else log.append\n"
         "append(line)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (150, resource.RLIM_INFINITY))\n"
         "try: append(line)\n"
@@ -298,7 +298,7 @@ def test_a_page_that_is_none(tmp_path: Path, clock: Clock) -> None:
     fill(tmp_path, clock, 3)
     trail = audit_in(tmp_path, clock)
     for page in ("", "x", "x-1", "x-٣", "x-" + "9" * 40):
-        with pytest.raises(InvalidInput, match="page is not what"):
+        with pytest.raises(InvalidInput, match="page is not the next"):
             trail.page(Filter(), 1, page)
 
 
