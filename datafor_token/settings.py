@@ -97,16 +97,16 @@ ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
 # Read elsewhere: the two folders below, the address, SOCKET_MODE and METRICS_DIR by config/gunicorn.conf.py, the
 # password at the first start.
 ENVIRONMENT_ONLY = {
-    "CONFIG_DIR": "the folder of settings.toml; default: config/ beside the code",
-    "DATA_DIR": "the folder of all records; default: data/ beside the code",
-    "BIND": "where gunicorn listens; default: 127.0.0.1:28080",
-    "SOCKET_MODE": "with BIND unix:path, the file mode of the socket, such as 660 for a proxy in the service's group;"
+    "CONFIG_DIR": "folder of settings.toml; default: config/ beside the code",
+    "DATA_DIR": "folder of all records; default: data/ beside the code",
+    "BIND": "address that gunicorn listens on; default: 127.0.0.1:28080",
+    "SOCKET_MODE": "with BIND unix:path, file mode of the socket, such as 660 for a proxy in the service's group;"
     " default: 700",
-    "METRICS_DIR": "where gunicorn makes the folder of the metrics, and removes it at its end;"
-    " default: where temporary files are",
-    "SECRET_KEY": "the key that encrypts secrets, 32 random bytes as Base64, and former ones behind commas;"
+    "METRICS_DIR": "folder in which gunicorn creates the folder of the metrics, and removes it when it stops;"
+    " default: the folder for temporary files",
+    "SECRET_KEY": "key that encrypts secrets, 32 random bytes as Base64, then former keys separated by commas;"
     " default: config/secret_key",
-    "ADMIN_PASSWORD": "the password of the user admin, made at the first start; default: a random one, printed once",
+    "ADMIN_PASSWORD": "password of the user admin, created at the first start; default: a random one, printed once",
 }
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -125,13 +125,13 @@ class Settings:
     url_prefix: str = _setting(
         "",
         unit="path",
-        text="Stands before every path of the service, such as /datafor.",
+        text="Prefix of every path of the service, such as /datafor.",
         check=check_url_prefix,
     )
     max_content_length: int = _setting(
         65536,
         unit="bytes",
-        text="A request body larger than this is refused with 413.",
+        text="Maximum size of a request body; a larger one is refused with 413.",
         check=between(1024, 1024 * 1024),
     )
     require_strong_secrets: bool = _setting(
@@ -142,50 +142,50 @@ class Settings:
     lock_timeout: float = _setting(
         5.0,
         unit="seconds",
-        text="How long a write waits for another one before it answers 503.",
+        text="How long a write waits for another write before it fails with 503.",
         check=between(0.1, 60),
     )
     store: str = _setting(
         "file",
         unit="file or URL",
-        text="Where the records are: in files, or in a database, such as postgresql+psycopg://user@host/database.",
+        text="Where records are stored: in files, or in a database such as postgresql+psycopg://user@host/database.",
         check=check_store,
         secret=True,
     )
     store_timeout: float = _setting(
         5.0,
         unit="seconds",
-        text="How long the database may take before a call answers 503.",
+        text="How long the database may take before a call fails with 503.",
         check=between(2, 60),
     )
     ratelimit_storage_uri: str = _setting(
         "",
         unit="URI",
-        text="Where several hosts count failed passwords together, such as redis://host; empty: each for itself.",
+        text="Where several hosts share counts of failed passwords, such as redis://host; empty: each counts alone.",
         check=check_shared_counts,
         secret=True,
     )
     leeway: float = _setting(
         30.0,
         unit="seconds",
-        text="How far the clock of whoever signs tokens may be off.",
+        text="Allowed difference between the clocks of this service and of a token issuer.",
         check=between(0, 300),
     )
     tokens_may_administer: bool = _setting(
         default=True,
         unit="true or false",
-        text="Whether a token may sign an Administrator in, or make one.",
+        text="Whether a token may sign in or create an Administrator.",
     )
     min_password_length: int = _setting(
         8,
         unit="characters",
-        text="How long a new password must be at least; passwords that are stored already stay valid.",
+        text="Minimum length of a new password; existing passwords remain valid.",
         check=between(1, 128),
     )
     session_hours: float = _setting(
         12.0,
         unit="hours",
-        text="How long a session lasts at most.",
+        text="Maximum duration of a session.",
         check=between(0.001, 8760),
     )
     session_idle_minutes: float = _setting(
@@ -197,60 +197,60 @@ class Settings:
     public_url: str = _setting(
         "",
         unit="URL",
-        text="What browsers call this host, such as https://intra.example; one-time links begin with it.",
+        text="URL of this host in browsers, such as https://intra.example; one-time links start with it.",
         check=check_public_url,
     )
     gate_samesite: str = _setting(
         "Lax",
         unit="SameSite value",
-        text="SameSite of the cookie datafor_gate; None is for pages in a frame of another site, over https only.",
+        text="SameSite of the cookie datafor_gate; None allows pages in a frame of another site, over https only.",
         check=one_of("Lax", "Strict", "None"),
     )
     sign_in_url: str = _setting(
         "",
         unit="URL or path",
-        text="Page where people sign in; the check redirects there when its URL has redirect=1; empty: it never does.",
+        text="Sign-in page that the check redirects to if its URL has redirect=1; empty: no redirect.",
         check=check_page_url,
     )
     sign_out_url: str = _setting(
         "",
         unit="URL or path",
-        text="Page that auth/leave leads to when its URL has no next; empty: a page of this service.",
+        text="Page that auth/leave redirects to if its URL has no next; empty: a page of this service.",
         check=check_page_url,
     )
     trusted_proxies: int = _setting(
         0,
         unit="proxies",
-        text="How many proxies are in front; X-Forwarded-For, -Proto and -Host of so many are believed.",
+        text="Number of proxies in front of the service whose X-Forwarded-For, -Proto and -Host are trusted.",
         check=between(0, 10),
     )
     trust_forwarded_prefix: bool = _setting(
         default=False,
         unit="true or false",
-        text="Whether X-Forwarded-Prefix of these proxies is believed; risky where they do not replace a client's own.",
+        text="Whether X-Forwarded-Prefix of these proxies is trusted; unsafe if they pass on a client's own header.",
     )
     trusted_hosts: tuple[str, ...] = _setting(
         (),
         unit="list of hosts",
-        text="Host names that requests may be for, such as intra.example or .example; none: any.",
+        text="Host names that requests may be addressed to, such as intra.example or .example; empty: any.",
         check=check_hosts,
     )
     cors_origins: tuple[str, ...] = _setting(
         (),
         unit="list of origins",
-        text="Origins whose pages may call, such as https://portal.example; in the environment with commas between.",
+        text="Origins whose pages may call the service, such as https://portal.example; separated by commas.",
         check=check_origins,
     )
     metrics_allow: tuple[str, ...] = _setting(
         ("127.0.0.0/8", "::1/128"),
         unit="list of networks",
-        text="From where /metrics is answered; never what a proxy sent on.",
+        text="Networks that may read /metrics; a request forwarded by a proxy is always refused.",
         check=check_networks,
     )
     log_level: str = _setting(
         "INFO",
         unit="level",
-        text="What is logged at least: DEBUG, INFO, WARNING or ERROR. Each request is one line at INFO.",
+        text="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR. Each request is one line at INFO.",
         check=one_of("DEBUG", "INFO", "WARNING", "ERROR"),
     )
     config_dir: Path = _ROOT / "config"
