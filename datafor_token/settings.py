@@ -285,7 +285,7 @@ def table() -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(Settings) if field.metadata]
 
 
-def may_be_shown(settings: Settings, field: dataclasses.Field[Any]) -> Any:
+def displayed_value(settings: Settings, field: dataclasses.Field[Any]) -> Any:
     """A setting's value, as stars where it may hold a password; a default holds none."""
     value = getattr(settings, field.name)
     return "************" if field.metadata["secret"] and value != field.default else value

@@ -3,7 +3,7 @@
 import os
 
 from datafor_token.cli.output import Commands, echo, json_option, show
-from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, may_be_shown, table
+from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, displayed_value, table
 from datafor_token.web.services import current_settings
 
 settings = Commands("settings", help="Look at the settings. Example: flask settings show")
@@ -21,7 +21,7 @@ def show_settings(*, as_json: bool) -> None:
     rows = [
         {
             "name": field.name.upper(),
-            "value": may_be_shown(present, field),
+            "value": displayed_value(present, field),
             "unit": field.metadata["unit"],
             "from": present.origins.get(field.name.upper(), "default"),
         }

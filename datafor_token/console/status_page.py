@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from datafor_token.console import chart, history, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import StoreUnavailable
-from datafor_token.settings import may_be_shown, table
+from datafor_token.settings import displayed_value, table
 from datafor_token.web.services import services
 
 _NONE = "–"  # noqa: RUF001 - the sign for nothing in a table
@@ -87,7 +87,7 @@ def _settings() -> list[dict[str, Any]]:
     return [
         {
             "name": field.name.upper(),
-            "value": _shown(may_be_shown(present, field)),
+            "value": _shown(displayed_value(present, field)),
             "unit": field.metadata["unit"],
             "help": field.metadata["help"],
             "origin": present.origins.get(field.name.upper()),
