@@ -1,7 +1,7 @@
-"""The settings: one table, read from ``config/settings.toml`` and the environment.
+"""Settings: one table, read from ``config/settings.toml`` and the environment.
 
-The fields of ``Settings`` are the table: name, type, default, unit, help. A setting ``NAME`` of the file
-is overridden by the environment variable ``DATAFOR_TOKEN_NAME``. All faults are reported at once.
+The fields of ``Settings`` are the table: name, type, default, unit, help. The environment variable
+``DATAFOR_TOKEN_NAME`` overrides the setting ``NAME`` of the file. All errors are reported at once.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from datafor_token.validation import utf8
 
 
 def between(low: float, high: float) -> Callable[[Any], None]:
-    """A number within two others."""
+    """Return a check for a number from ``low`` to ``high``."""
 
     def check(value: Any) -> None:
         if not low <= value <= high:
@@ -27,7 +27,7 @@ def between(low: float, high: float) -> Callable[[Any], None]:
 
 
 def one_of(*choices: str) -> Callable[[Any], None]:
-    """One of some words."""
+    """Return a check for one of the ``choices``."""
 
     def check(value: Any) -> None:
         if value not in choices:
@@ -37,39 +37,41 @@ def one_of(*choices: str) -> Callable[[Any], None]:
 
 
 def check_url_prefix(value: Any) -> None:
-    """What can stand before every path."""
+    """Check a prefix of paths."""
     if value and not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", value):
-        raise RuleError("must be empty or a path such as /datafor, without a slash at its end")
+        raise RuleError("must be empty or a path such as /datafor, without a slash at the end")
 
 
 def check_public_url(value: Any) -> None:
-    """What a link can begin with."""
+    """Check the scheme and host of a URL."""
     if value and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", value):
         raise RuleError("must be empty or a scheme and host such as https://intra.example, without a path")
 
 
 def check_page_url(value: Any) -> None:
-    """The address of a page: of any host, or of the host itself."""
-    # No blanks, quotes, backslashes or angle brackets (RFC 3986): it goes into a Location header and into pages.
+    """Check the URL of a page, or its path on this host."""
+    # No blanks, quotes, backslashes or angle brackets (RFC 3986): it is used in a Location header and in pages.
     plain = r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]*"
     if value and not re.fullmatch(rf"(https?://[A-Za-z0-9.-]+(:[0-9]{{1,5}})?(?=[/?#]|$)|/(?!/)){plain}", value):
         raise RuleError("must be empty, a URL such as https://portal.example/sign-in, or a path such as /sign-in")
 
 
 def check_store(value: Any) -> None:
-    """The file store, or what may be the URL of a database; the rest is for its driver to say."""
+    """Check for the word file or the scheme of a database's URL; its driver checks the rest."""
     if value != "file" and not re.fullmatch(r"(postgresql(\+psycopg)?|sqlite)://\S+", value):
-        raise RuleError("must be file, or a database's URL such as postgresql+psycopg://user:password@host/database")
+        raise RuleError(
+            "must be file, or the URL of a database such as postgresql+psycopg://user:password@host/database"
+        )
 
 
-def check_shared_counts(value: Any) -> None:
-    """Where counts can be kept together; the rest is for its client to say."""
+def check_redis_uri(value: Any) -> None:
+    """Check the scheme of a Redis URI; its client checks the rest."""
     if value and not re.fullmatch(r"(rediss?|redis\+unix)://\S+", value):
         raise RuleError("must be empty or a URI such as redis://:password@host:6379/0")
 
 
 def check_origins(value: Any) -> None:
-    """Origins as browsers send them (RFC 6454 section 6.2)."""
+    """Check origins as browsers send them (RFC 6454 section 6.2)."""
     for origin in value:
         if not isinstance(origin, str) or not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
             raise RuleError(
@@ -78,24 +80,24 @@ def check_origins(value: Any) -> None:
 
 
 def check_hosts(value: Any) -> None:
-    """Host names without a port; one that begins with a dot stands for all within it."""
+    """Check host names without a port; a name that starts with a dot matches its subdomains."""
     for host in value:
         if not isinstance(host, str) or not re.fullmatch(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*", host):
-            raise RuleError("must be host names such as intra.example, in lower case and without a port")
+            raise RuleError("must be a list of host names such as intra.example, in lower case and without a port")
 
 
 def check_networks(value: Any) -> None:
-    """Networks in CIDR notation, or addresses."""
+    """Check networks in CIDR notation, or addresses."""
     for network in value:
         try:
             ipaddress.ip_network(network if isinstance(network, str) else "")
         except ValueError:
-            raise RuleError("must be networks such as 10.0.0.0/8 or ::1/128, with no bit set behind the mask") from None
+            raise RuleError("must be a list of networks such as 10.0.0.0/8, without host bits") from None
 
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
-# Read elsewhere: the two folders below, the address, SOCKET_MODE and METRICS_DIR by config/gunicorn.conf.py, the
-# password at the first start.
+# CONFIG_DIR locates the file; BIND, SOCKET_MODE and METRICS_DIR are for gunicorn (config/gunicorn.conf.py); the key and
+# the password do not belong in a file that is shared.
 ENVIRONMENT_ONLY = {
     "CONFIG_DIR": "folder of settings.toml; default: config/ beside the code",
     "DATA_DIR": "folder of all records; default: data/ beside the code",
@@ -120,7 +122,7 @@ def _setting(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings with their values. Field ``url_prefix`` is the setting ``URL_PREFIX``, and so on."""
+    """All settings with their values. The field ``url_prefix`` is the setting ``URL_PREFIX``, and so on."""
 
     url_prefix: str = _setting(
         "",
@@ -162,7 +164,7 @@ class Settings:
         "",
         unit="URI",
         text="Where several hosts share counts of failed passwords, such as redis://host; empty: each counts alone.",
-        check=check_shared_counts,
+        check=check_redis_uri,
         secret=True,
     )
     leeway: float = _setting(
@@ -259,7 +261,7 @@ class Settings:
 
 
 def bind_address(environ: Mapping[str, str]) -> str:
-    """Where gunicorn listens; raises ``StartError`` for what is no address."""
+    """Return the address that gunicorn listens on; raise ``StartError`` if it is not valid."""
     text = environ.get(f"{ENVIRONMENT_PREFIX}BIND") or "127.0.0.1:28080"
     place = re.fullmatch(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})|unix:.+", text)
     if place is None or int(place["port"] or 0) > 65535:
@@ -268,9 +270,10 @@ def bind_address(environ: Mapping[str, str]) -> str:
 
 
 def socket_mode(environ: Mapping[str, str]) -> int | None:
-    """Return the file mode of the Unix socket, or None for gunicorn's own; raises ``StartError`` for no mode.
+    """Return the file mode of the Unix socket, or None for gunicorn's default.
 
-    A mode that lets nobody write is none: connecting takes write permission (unix(7)).
+    Raises ``StartError`` if the mode is not valid, or lets not even the owner write: connecting takes write permission
+    (unix(7)).
     """
     text = environ.get(f"{ENVIRONMENT_PREFIX}SOCKET_MODE")
     if not text:
@@ -281,23 +284,23 @@ def socket_mode(environ: Mapping[str, str]) -> int | None:
 
 
 def table() -> list[dataclasses.Field[Any]]:
-    """The rows of the settings table, in the order of the documentation."""
+    """Return the rows of the settings table, in the order of the documentation."""
     return [field for field in dataclasses.fields(Settings) if field.metadata]
 
 
 def displayed_value(settings: Settings, field: dataclasses.Field[Any]) -> Any:
-    """A setting's value, as stars where it may hold a password; a default holds none."""
+    """Return the value of a setting, as stars if it may contain a password; a default contains none."""
     value = getattr(settings, field.name)
     return "************" if field.metadata["secret"] and value != field.default else value
 
 
 def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Read the settings of ``config_dir`` (``None``: as ``environ`` or the default says).
+    """Read the settings of ``config_dir`` (None: the folder of ``environ``, else the default).
 
-    Raises ``StartError`` with one sentence for every fault there is.
+    Raises ``StartError`` with one sentence for each error.
     """
     faults: list[str] = []
-    # Absolute: the place stays the same when the current folder changes, and every path has a parent.
+    # Absolute, so that a change of the current folder does not matter, and every path has a parent.
     folder = (config_dir or Path(environ.get(f"{ENVIRONMENT_PREFIX}CONFIG_DIR") or Settings.config_dir)).absolute()
     file = folder / "settings.toml"
     values = _from_file(file, faults) | _from_environment(environ, faults)
@@ -331,7 +334,7 @@ def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:
     except RuleError as error:
         faults.append(f"{file} {error}")
     except tomllib.TOMLDecodeError as error:
-        # Only where the fault is: the parser's full words can repeat a value.
+        # Only the position: the full message of the parser can repeat a value.
         place = re.search(r"\(at [a-z0-9 ,]+\)", str(error))
         faults.append(f"{file} is not valid TOML {place.group() if place else ''}".rstrip())
     return {}
