@@ -170,7 +170,7 @@ def caller(app: Flask) -> Caller:
 @pytest.fixture
 def service(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A service that is not started yet, whose keys a test chooses."""
-    from tests.started import Service
+    from tests.service import Service
 
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     return Service(settings, clock)

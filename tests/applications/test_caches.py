@@ -19,7 +19,7 @@ from datafor_token.store.files.store import FileStore
 from datafor_token.tokens import cache, revocations
 from datafor_token.web.services import Services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.made_tokens import claims, token
+from tests.handmade_tokens import claims, token
 from tests.store.contract import settle
 from tests.stores import Record
 from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem, public_pem

@@ -17,7 +17,7 @@ from datafor_token.validation import names
 from datafor_token.web.services import services
 from tests.cli.test_cli import Shell
 from tests.conftest import Caller
-from tests.made_tokens import NOW, claims, token
+from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record
 from tests.support import (
     SEED_APPLICATION,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Caller
-from tests.made_tokens import claims, token
-from tests.started import NEW, OLD, Service
+from tests.handmade_tokens import claims, token
+from tests.service import NEW, OLD, Service
 from tests.stores import Record
 from tests.support import ADMIN_PASSWORD, application
 

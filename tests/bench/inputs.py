@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from datafor_token import create_app
 from datafor_token.crypto import strength
 from datafor_token.settings import Settings
-from tests.made_tokens import part
+from tests.handmade_tokens import part
 from tests.support import ADMIN_PASSWORD, API, application, basic
 
 MOST = 65_536  # MAX_CONTENT_LENGTH

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from datafor_token.crypto.at_rest import Keyring
 from tests.bench.load import Request
 from tests.bench.servers import Running, product
-from tests.made_tokens import token
+from tests.handmade_tokens import token
 from tests.support import API, application, basic, key_for, private_pem, public_pem
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"

@@ -28,7 +28,7 @@ from datafor_token.operations import declared
 from datafor_token.settings import Settings
 from datafor_token.web.services import services
 from tests.conftest import Caller
-from tests.made_tokens import NOW, claims, token
+from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record, records_in, unavailable, url_for
 from tests.support import (
     ADMIN_PASSWORD,

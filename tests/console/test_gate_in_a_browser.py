@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from tests.console.browsing import register
-from tests.made_tokens import token
+from tests.handmade_tokens import token
 from tests.support import STRONG_SECRET, Server, free_port, need, wait_for
 
 # Chromium sends Sec-Fetch-* to localhost over plain http too, but not to this host.

@@ -12,8 +12,8 @@ import pytest
 from datafor_token.crypto.at_rest import Keyring
 from datafor_token.settings import Settings
 from tests.conftest import Caller
-from tests.made_tokens import claims, token
-from tests.started import BEFORE, KEYS, NEW, NEWEST, OLD, Service
+from tests.handmade_tokens import claims, token
+from tests.service import BEFORE, KEYS, NEW, NEWEST, OLD, Service
 from tests.stores import KIND, Record, records_in
 from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, STRONG_SECRET, application
 

@@ -17,8 +17,8 @@ from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import Forbidden
 from datafor_token.operations import backup
 from tests.conftest import Caller
-from tests.made_tokens import claims, token
-from tests.started import BEFORE, KEYS, NEW, OLD, Service
+from tests.handmade_tokens import claims, token
+from tests.service import BEFORE, KEYS, NEW, OLD, Service
 from tests.stores import Record, records_in
 from tests.support import ADMIN_PASSWORD, ROOT, STRONG_SECRET, application
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.made_tokens import token
+from tests.handmade_tokens import token
 from tests.proxies.protected import Application
 from tests.support import API, ROOT, STRONG_SECRET, Answer, Server, application, basic, free_port, need, wait_for
 

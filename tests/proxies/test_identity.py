@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.made_tokens import token
+from tests.handmade_tokens import token
 from tests.proxies.sites import Proxy, Sites, cookie_of, seen, signed
 from tests.stores import unavailable
 from tests.support import application, basic

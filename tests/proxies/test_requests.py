@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.made_tokens import token
+from tests.handmade_tokens import token
 from tests.proxies.sites import CONFIG, CONSOLE, FILES, Proxy, Sites, cookie_of, seen, signed
 from tests.support import API, ROOT, application, basic
 

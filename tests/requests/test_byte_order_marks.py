@@ -15,7 +15,7 @@ from datafor_token.settings import Settings, load_settings
 from datafor_token.validation import utf8
 from tests.cli.test_cli import Shell
 from tests.conftest import Caller
-from tests.made_tokens import claims, token
+from tests.handmade_tokens import claims, token
 from tests.requests.test_forms import FORM, MULTIPART, multipart
 from tests.stores import Record
 from tests.support import STRONG_SECRET, application, key_for, private_pem, public_pem, record_of

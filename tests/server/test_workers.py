@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.made_tokens import token
+from tests.handmade_tokens import token
 from tests.stores import Record
 from tests.support import ADMIN_PASSWORD, Server, application, basic
 

@@ -17,7 +17,7 @@ from datafor_token.applications.record import Application
 from datafor_token.crypto import keys, vetting
 from datafor_token.errors import InvalidInput, RuleError
 from datafor_token.tokens import issuer, verifier
-from tests.made_tokens import NOW, SHARED_HEADER, base64url, claims, part, token
+from tests.handmade_tokens import NOW, SHARED_HEADER, base64url, claims, part, token
 from tests.support import ROOT, SEED_APPLICATION, application, key_for, private_pem, public_pem
 from tests.validation.test_strict_json import REFUSED as REFUSED_JSON
 

@@ -62,7 +62,7 @@ def test_twenty_people_sign_in_at_once(tmp_path: Path) -> None:
 def slow(tmp_path: Path) -> Iterator[Server]:
     """A server whose hashes wait while ``hold`` exists in its config folder."""
     server = Server(tmp_path)
-    server.application = "tests.slow_hashes:app"
+    server.application = "tests.users.slow_hashes:app"
     server.start()
     server.both_workers()
     yield server

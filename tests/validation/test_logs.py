@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from datafor_token.validation import logs
-from tests.made_tokens import token
+from tests.handmade_tokens import token
 from tests.stores import Record
 from tests.support import API, Server, application, basic, key_for, private_pem, public_pem
 

@@ -9,7 +9,7 @@ from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.made_tokens import claims, token
+from tests.handmade_tokens import claims, token
 from tests.support import API, SEED_APPLICATION, Server, application, basic
 from tests.validation.test_strict_json import JSON_VALUES
 from tests.web.test_envelope import check_envelope, raw

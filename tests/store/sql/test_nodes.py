@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.made_tokens import token
+from tests.handmade_tokens import token
 from tests.store.postgres import Postgres
 from tests.support import (
     ADMIN_PASSWORD,

@@ -11,7 +11,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.made_tokens import claims, token
+from tests.handmade_tokens import claims, token
 from tests.stores import Record
 from tests.support import (
     ADMIN_PASSWORD,

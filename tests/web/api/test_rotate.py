@@ -14,7 +14,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.made_tokens import NOW, claims, token
+from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record, records_in
 from tests.support import (
     STRONG_SECRET,

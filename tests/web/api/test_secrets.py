@@ -14,7 +14,7 @@ from datafor_token.tokens import signin
 from datafor_token.web.services import services
 from tests.conftest import Caller
 from tests.crypto.test_damaged_secrets import DAMAGE
-from tests.made_tokens import NOW, claims, token
+from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record
 from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem, public_base64, public_pem, record_of
 

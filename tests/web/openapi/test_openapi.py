@@ -26,7 +26,7 @@ from datafor_token.web.openapi import document
 from datafor_token.web.openapi.calls import CALLS
 from datafor_token.web.openapi.stated import STATED
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.made_tokens import claims, token
+from tests.handmade_tokens import claims, token
 from tests.support import (
     ADMIN_PASSWORD,
     API,
