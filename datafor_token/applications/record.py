@@ -1,10 +1,9 @@
-"""An application: a named external system whose tokens are trusted; its record and the rules of its fields."""
+"""An application: an external system whose tokens are trusted. Its record, the rules of its fields, its encryption."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from datafor_token.applications import rules
 from datafor_token.crypto import vetting
@@ -16,27 +15,12 @@ from datafor_token.validation import names
 
 COLLECTION = "applications"
 FORMAT = 1
-MASK = "************"  # stands for a stored secret in answers; sent back, it keeps the stored one
-# Fields of a new application that the console or a command was not given, as a call has them. The API has defaults for
-# ``token_name``, ``initpwd`` and ``self_service`` only, and requires the others.
-DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {
-        "token_name": "token",
-        "expire": 86400,
-        "fieldmap": MappingProxyType({"username": "username", "name": "name", "email": "email"}),
-        "algorithm": "HS256",
-        "enable": "1",
-        "inituser": "0",
-        "initroles": ("SYS_Reader",),
-        "initpwd": "",
-        "self_service": "0",
-    }
-)
+MASK = "************"  # replaces a stored secret in responses; sent back, it keeps the stored one
 
 
 @dataclasses.dataclass(frozen=True)
 class FieldMap:
-    """Which claims of a token hold the user's name, display name and email address.
+    """The claims of a token that hold the user's name, display name and email address.
 
     ``extra`` holds the members of its record that this version does not know.
     """
@@ -47,159 +31,12 @@ class FieldMap:
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
-        """As the record has it."""
+        """Return the JSON object of the record."""
         return {"username": self.username, "name": self.name, "email": self.email, **self.extra}
 
 
-@dataclasses.dataclass(frozen=True)
-class Previous:
-    """The secret before the last rotation, which stays stored until the next one.
-
-    It is accepted ``until`` then (0: not at all); ``last_used`` and ``rotated`` are the times of its last use and of
-    the rotation, ``None`` where unknown. All are milliseconds since 1970. ``extra`` holds the members of its record
-    that this version does not know.
-    """
-
-    secret: str = dataclasses.field(repr=False)
-    until: int
-    last_used: int | None = None
-    rotated: int | None = None
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
-
-    def to_document(self) -> dict[str, Any]:
-        """As the record has it."""
-        rotated = {} if self.rotated is None else {"rotatedDate": self.rotated}
-        return {"secret": self.secret, "until": self.until, "lastUsed": self.last_used, **rotated, **self.extra}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Application:
-    """One application, checked. The members are those of the seed's table and of contract section 3.
-
-    ``expire`` is in seconds; ``created_date``, ``last_modified_date`` and ``disabled_date`` (when it was last
-    disabled by a call) are milliseconds since 1970;
-    ``format`` is the version of its record, and ``extra`` the members there that this version does not know:
-    both are written back as they were. Secrets are kept out of ``repr``.
-    """
-
-    name: str
-    token_name: str
-    secret: str = dataclasses.field(repr=False)
-    expire: int
-    fieldmap: FieldMap
-    algorithm: str
-    enable: bool
-    inituser: bool
-    initroles: tuple[str, ...]
-    initpwd: str = dataclasses.field(default="", repr=False)
-    self_service: bool = False
-    created_date: int = 0
-    last_modified_date: int = 0
-    creator_id: str = ""
-    disabled_date: int = 0
-    previous: Previous | None = None
-    format: int = FORMAT
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
-
-    def to_document(self) -> dict[str, Any]:
-        """The record: the contract's member names, in a stable order, unknown members last."""
-        return {
-            "format": self.format,
-            "name": self.name,
-            "token_name": self.token_name,
-            "secret": self.secret,
-            "expire": self.expire,
-            "fieldmap": self.fieldmap.to_document(),
-            "algorithm": self.algorithm,
-            "enable": "1" if self.enable else "0",
-            "inituser": "1" if self.inituser else "0",
-            "initroles": list(self.initroles),
-            "initpwd": self.initpwd,
-            "self_service": "1" if self.self_service else "0",
-            "createdDate": self.created_date,
-            "lastModifiedDate": self.last_modified_date,
-            "creatorId": self.creator_id,
-            **({"disabledDate": self.disabled_date} if self.disabled_date else {}),
-            **({"previous": self.previous.to_document()} if self.previous else {}),
-            **self.extra,
-        }
-
-    @functools.cached_property
-    def key(self) -> Key:
-        """What verifies its tokens, and with a shared secret signs them: read once, as the secret never changes."""
-        return verification_key(self.algorithm, self.secret)
-
-    @functools.cached_property
-    def previous_key(self) -> Key | None:
-        """What verifies tokens of the secret before the last rotation, whether that counts still or not."""
-        return verification_key(self.algorithm, self.previous.secret) if self.previous else None
-
-    def keys(self, now: float) -> Sequence[Key]:
-        """The present key and, while a grace time runs, the one before; ``now`` is in seconds since 1970."""
-        previous = self.previous_key if self.previous is not None and self.previous_secret(now) is not None else None
-        return (self.key,) if previous is None else (self.key, previous)
-
-    def previous_secret(self, now: float) -> str | None:
-        """The secret before the last rotation while its grace time runs; ``now`` is in seconds since 1970."""
-        return self.previous.secret if self.previous and now * 1000 < self.previous.until else None
-
-    def disabled_since(self, moment: float) -> bool:
-        """Whether the application was disabled, or deleted and made anew, since ``moment`` (seconds since 1970)."""
-        return max(self.created_date, self.disabled_date) > moment * 1000
-
-    def to_response(self, now: float) -> dict[str, Any]:
-        """The fields as calls answer them: secrets masked, ``previous`` while its grace time runs."""
-        if self.previous and self.previous_secret(now) is not None:
-            return {**self._answer, "previous": {"until": self.previous.until, "lastUsed": self.previous.last_used}}
-        return {**self._answer}
-
-    @functools.cached_property
-    def _answer(self) -> Mapping[str, Any]:
-        """What answers have at any time; put together once, as a list has a thousand of them."""
-        hidden = ("format", "previous", "disabledDate", *self.extra)
-        known = {name: value for name, value in self.to_document().items() if name not in hidden}
-        known |= {"secret": MASK, "initpwd": MASK if self.initpwd else ""}
-        return {**known, "fieldmap": dataclasses.replace(self.fieldmap, extra={}).to_document()}
-
-    @functools.cached_property
-    def rule_violations(self) -> Mapping[str, str]:
-        """By field, a sentence on each stored value that breaks a rule for new values; it continues to work."""
-        return {
-            field: Message("%(sentence)s; the stored value continues to work", sentence=sentences[0])
-            for field, sentences in errors_in_new_values(vars(self)).items()
-        }
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "Application":
-        """Read a record, which may have been edited by hand; ``RecordDamaged`` names the member that is wrong."""
-        known = {"format": FORMAT, **{member: DEFAULTS[member] for member in _OPTIONAL}, **document}
-        member = "format"
-        try:
-            values: dict[str, Any] = {member: rules.record_format(known.pop(member), FORMAT)}
-            for member, rule in RULES.items():
-                values[member] = rule(known.pop(member))
-            for member, attribute in _BOOKKEEPING.items():
-                values[attribute] = (_text if attribute == "creator_id" else rules.whole_number)(
-                    known.pop(member, None)
-                )
-            member = "previous"
-            values[member] = _previous(values["algorithm"], known.pop(member, None))
-            member = "secret"
-            key = verification_key(values["algorithm"], values["secret"])
-            member = "self_service"
-            rules.check_self_service(values["algorithm"], self_service=values["self_service"])
-        except KeyError:
-            raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} is missing") from None
-        except RuleError as error:
-            raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} {error}") from None
-        application = cls(**values, extra=known)
-        # Where ``key`` would keep it, when it is asked for.
-        vars(application)["key"] = key
-        return application
-
-
 def field_map(value: object) -> FieldMap:
-    """A whole field map, as a record has it; a request's goes through its own schema, field by field."""
+    """Read the ``fieldmap`` of a record. A request's has its own schema, with an error for each member."""
     if not isinstance(value, Mapping) or not value.keys() >= {"username", "name", "email"}:
         raise RuleError("must be an object with username, name and email")
     extra = dict(value)
@@ -210,32 +47,232 @@ def field_map(value: object) -> FieldMap:
 
 @functools.lru_cache(maxsize=256)
 def _plain_field_map(username: str, name: str, email: str) -> FieldMap:
-    # A pure function of its arguments, of which most applications have the same.
+    # A pure function of its arguments, which are the same in most applications.
     fieldmap = FieldMap(username, name, email)
     check_different_claims(fieldmap)
     return fieldmap
 
 
 def check_different_claims(fieldmap: FieldMap) -> None:
-    """Two fields in one claim would make one of them lose its value."""
+    """Refuse two fields that map to one claim: one of them would lose its value."""
     if len({fieldmap.username, fieldmap.name, fieldmap.email}) != 3:
         raise RuleError("must map username, name and email to three different claims")
 
 
-def errors_in_new_values(values: Mapping[str, Any], stored: Application | None = None) -> dict[str, list[str]]:
-    """By field, the sentences on values that break a rule for new values.
+@dataclasses.dataclass(frozen=True)
+class Previous:
+    """The secret before the last rotation, which stays stored until the next one.
 
-    ``values`` are members of an application, as far as they are known. What is the same in ``stored`` is not new: a
-    rule that came later must not keep anybody from changing another field.
+    It is accepted until ``until`` (0: not at all). ``last_used`` and ``rotated`` are the times of its last use and of
+    the rotation, ``None`` where unknown. All times are milliseconds since 1970. ``extra`` holds the members of its
+    record that this version does not know.
+    """
+
+    secret: str = dataclasses.field(repr=False)
+    until: int
+    last_used: int | None = None
+    rotated: int | None = None
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON object of the record."""
+        rotated = {} if self.rotated is None else {"rotatedDate": self.rotated}
+        return {"secret": self.secret, "until": self.until, "lastUsed": self.last_used, **rotated, **self.extra}
+
+
+class Field(NamedTuple):
+    """Declaration of a field that a call can set; it has the same name in calls, in the record and in ``Application``.
+
+    ``rule`` takes the JSON value and returns the attribute's value, or raises ``RuleError``; ``to_json`` is its
+    inverse. ``default`` is the JSON value of a new application for which a form or a command was given none (``None``:
+    there is no default). A call and a record may leave out a field that is not ``required``.
+    """
+
+    rule: Callable[[Any], Any]
+    default: Any
+    required: bool
+    is_secret: bool
+    to_json: Callable[[Any], Any]
+
+
+def _field(
+    rule: Callable[[Any], Any],
+    default: Any = None,
+    *,
+    required: bool = True,
+    is_secret: bool = False,
+    to_json: Callable[[Any], Any] = lambda value: value,
+) -> Any:
+    declaration = Field(rule, default, required, is_secret, to_json)
+    attribute_default = dataclasses.MISSING if required else rule(default)
+    return dataclasses.field(default=attribute_default, repr=not is_secret, metadata={"field": declaration})
+
+
+def _text_rule(rule: Callable[[str], str]) -> Callable[[object], str]:
+    return lambda value: rule(rules.text(value))
+
+
+def _flag_to_json(value: bool) -> str:  # noqa: FBT001 - the one argument of a converter
+    return "1" if value else "0"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Application:
+    """One application whose values follow the rules for stored values.
+
+    To add a field that a call can set, add one line with ``_field`` here; it is then read, checked and written.
+
+    ``expire`` is in seconds. ``created_date``, ``last_modified_date`` and ``disabled_date`` (the last time that a call
+    disabled it) are milliseconds since 1970. ``format`` is the version of its record, and ``extra`` holds the members
+    of the record that this version does not know; both are written back unchanged. Secrets are left out of ``repr``.
+    """
+
+    name: str = _field(_text_rule(names.application_name))
+    token_name: str = _field(_text_rule(names.stored_token_name), "token", required=False)
+    secret: str = _field(rules.secret, is_secret=True)
+    expire: int = _field(rules.token_lifetime, 86400)
+    fieldmap: FieldMap = _field(  # noqa: RUF009 - a declaration, which is immutable
+        field_map, {"username": "username", "name": "name", "email": "email"}, to_json=FieldMap.to_document
+    )
+    algorithm: str = _field(rules.algorithm, "HS256")
+    enable: bool = _field(rules.flag, "1", to_json=_flag_to_json)
+    inituser: bool = _field(rules.flag, "0", to_json=_flag_to_json)
+    initroles: tuple[str, ...] = _field(rules.roles, ["SYS_Reader"], to_json=list)
+    initpwd: str = _field(rules.initial_password, "", required=False, is_secret=True)
+    self_service: bool = _field(rules.flag, "0", required=False, to_json=_flag_to_json)
+    created_date: int = 0
+    last_modified_date: int = 0
+    creator_id: str = ""
+    disabled_date: int = 0
+    previous: Previous | None = None
+    format: int = FORMAT
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the record, with its members in a fixed order and the unknown ones last."""
+        return {
+            "format": self.format,
+            **self._fields_and_dates(),
+            **({"disabledDate": self.disabled_date} if self.disabled_date else {}),
+            **({"previous": self.previous.to_document()} if self.previous else {}),
+            **self.extra,
+        }
+
+    def _fields_and_dates(self) -> dict[str, Any]:
+        return {
+            **{name: field.to_json(getattr(self, name)) for name, field in FIELDS.items()},
+            "createdDate": self.created_date,
+            "lastModifiedDate": self.last_modified_date,
+            "creatorId": self.creator_id,
+        }
+
+    @functools.cached_property
+    def key(self) -> Key:
+        """The key that verifies its tokens and, if it is a shared secret, signs them."""
+        return verification_key(self.algorithm, self.secret)
+
+    @functools.cached_property
+    def previous_key(self) -> Key | None:
+        """The key of the secret before the last rotation, whether or not that is still accepted."""
+        return verification_key(self.algorithm, self.previous.secret) if self.previous else None
+
+    def keys(self, now: float) -> Sequence[Key]:
+        """Return the present key and, during a grace period, the previous one; ``now`` is in seconds since 1970."""
+        previous = self.previous_key if self.previous is not None and self.previous_secret(now) is not None else None
+        return (self.key,) if previous is None else (self.key, previous)
+
+    def previous_secret(self, now: float) -> str | None:
+        """Return the previous secret during its grace period, or None; ``now`` is in seconds since 1970."""
+        return self.previous.secret if self.previous and now * 1000 < self.previous.until else None
+
+    def disabled_since(self, time: float) -> bool:
+        """Return whether the application was disabled, or deleted and created again, after ``time`` (s since 1970)."""
+        return max(self.created_date, self.disabled_date) > time * 1000
+
+    def to_response(self, now: float) -> dict[str, Any]:
+        """Return the fields for a response: secrets masked, ``previous`` only during its grace period."""
+        if self.previous and self.previous_secret(now) is not None:
+            return {**self._response, "previous": {"until": self.previous.until, "lastUsed": self.previous.last_used}}
+        return {**self._response}
+
+    @functools.cached_property
+    def _response(self) -> Mapping[str, Any]:
+        """The part of a response that does not depend on the time; cached, as a list has a thousand of them."""
+        masked = {name: MASK if getattr(self, name) else "" for name in SECRETS}
+        fieldmap = dataclasses.replace(self.fieldmap, extra={}).to_document()
+        return {**self._fields_and_dates(), **masked, "fieldmap": fieldmap}
+
+    @functools.cached_property
+    def rule_violations(self) -> Mapping[str, str]:
+        """By field, a sentence about each stored value that breaks a rule for new values; it continues to work."""
+        return {
+            field: Message("%(sentence)s; the stored value continues to work", sentence=sentences[0])
+            for field, sentences in errors_in_new_values(vars(self)).items()
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Application":
+        """Read a record, which may have been edited by hand; raise ``RecordDamaged``, which names the wrong member."""
+        unread = {"format": FORMAT, **_DEFAULTS_OF_RECORDS, **document}
+        member = "format"
+        try:
+            values: dict[str, Any] = {member: rules.record_format(unread.pop(member), FORMAT)}
+            for member, field in FIELDS.items():
+                values[member] = field.rule(unread.pop(member))
+            for member, (attribute, rule) in _BOOKKEEPING.items():
+                values[attribute] = rule(unread.pop(member, None))
+            member = "previous"
+            values[member] = _previous(values["algorithm"], unread.pop(member, None))
+            member = "secret"
+            key = verification_key(values["algorithm"], values["secret"])
+            member = "self_service"
+            rules.check_self_service(values["algorithm"], self_service=values["self_service"])
+        except KeyError:
+            raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} is missing") from None
+        except RuleError as error:
+            raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} {error}") from None
+        application = cls(**values, extra=unread)
+        # Fills the cached property ``key``.
+        vars(application)["key"] = key
+        return application
+
+
+FIELDS: Mapping[str, Field] = {
+    attribute.name: attribute.metadata["field"] for attribute in dataclasses.fields(Application) if attribute.metadata
+}
+SECRETS = tuple(name for name, field in FIELDS.items() if field.is_secret)
+# A new application's fields, as a call has them, where a form or a command was given none.
+DEFAULTS = {name: field.default for name, field in FIELDS.items() if field.default is not None}
+_DEFAULTS_OF_RECORDS = {name: field.default for name, field in FIELDS.items() if not field.required}
+
+
+def _optional_text(value: object) -> str:
+    return "" if value is None else rules.text(value)
+
+
+# Members of the record that no call can set: the attribute of each, and its rule.
+_BOOKKEEPING: Mapping[str, tuple[str, Callable[[object], Any]]] = {
+    "createdDate": ("created_date", rules.whole_number),
+    "lastModifiedDate": ("last_modified_date", rules.whole_number),
+    "creatorId": ("creator_id", _optional_text),
+    "disabledDate": ("disabled_date", rules.whole_number),
+}
+
+
+def errors_in_new_values(values: Mapping[str, Any], stored: Application | None = None) -> dict[str, list[str]]:
+    """Return, by field, sentences about the values that break a rule for new values.
+
+    ``values`` are attributes of an application, as far as they are known. A value that equals the one in ``stored`` is
+    not new: a later rule must not prevent a change of another field.
     """
     old = {} if stored is None else vars(stored)
-    found: dict[str, list[str]] = {}
+    errors: dict[str, list[str]] = {}
 
     def check(field: str, rule: Callable[[], object]) -> None:
         try:
             rule()
         except RuleError as error:
-            found[field] = [about(field, error.message)]
+            errors[field] = [about(field, error.message)]
 
     if "token_name" in values and values["token_name"] != old.get("token_name"):
         check("token_name", lambda: names.token_name(values["token_name"]))
@@ -248,7 +285,7 @@ def errors_in_new_values(values: Mapping[str, Any], stored: Application | None =
     pair = values.get("algorithm"), values.get("secret")
     if None not in pair and pair != (old.get("algorithm"), old.get("secret")):
         check("secret", lambda: vetting.check(values["algorithm"], values["secret"]))
-    return found
+    return errors
 
 
 def _previous(algorithm: str, value: object) -> Previous | None:
@@ -268,61 +305,30 @@ def _previous(algorithm: str, value: object) -> Previous | None:
     )
 
 
-def _text_rule(rule: Any) -> Any:
-    return lambda value: rule(rules.text(value))
-
-
-def _text(value: object) -> str:
-    return "" if value is None else rules.text(value)
-
-
-RULES: dict[str, Any] = {
-    "name": _text_rule(names.application_name),
-    "token_name": _text_rule(names.stored_token_name),
-    "secret": rules.secret,
-    "expire": rules.token_lifetime,
-    "fieldmap": field_map,
-    "algorithm": rules.algorithm,
-    "enable": rules.flag,
-    "inituser": rules.flag,
-    "initroles": rules.roles,
-    "initpwd": rules.initial_password,
-    "self_service": rules.flag,
-}
-_OPTIONAL = ("token_name", "initpwd", "self_service")
-_BOOKKEEPING = {
-    "createdDate": "created_date",
-    "lastModifiedDate": "last_modified_date",
-    "creatorId": "creator_id",
-    "disabledDate": "disabled_date",
-}
-
-
 class Sealer:
-    """Turns records into applications and back, under this installation's keys."""
+    """Reads and writes the records of applications, whose secrets are encrypted with this installation's keys."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
     def unseal(self, document: Document) -> Application:
-        """The application of a record, whose secrets may be encrypted or, written by hand, plain."""
+        """Return the application of a record; its secrets may be encrypted or, if written by hand, plain."""
         name, previous = str(document.get("name")), document.get("previous")
-        opened = dict(document)
-        for field in ("secret", "initpwd"):
+        plain = dict(document)
+        for field in SECRETS:
             if field in document:
-                opened[field] = self._keyring.decrypt(name, field, document[field])
+                plain[field] = self._keyring.decrypt(name, field, document[field])
         if isinstance(previous, dict):
             secret = self._keyring.decrypt(name, "previous", previous.get("secret"))
-            opened["previous"] = {**previous, "secret": secret}
-        return Application.from_document(opened)
+            plain["previous"] = {**previous, "secret": secret}
+        return Application.from_document(plain)
 
     def seal(self, application: Application) -> Document:
-        """The record of an application, its secrets encrypted."""
+        """Return the record of an application, with its secrets encrypted."""
         document = application.to_document()
-        for field in ("secret", "initpwd"):
+        for field in SECRETS:
             document[field] = self._keyring.encrypt(application.name, field, document[field])
         if application.previous is not None:
-            document["previous"]["secret"] = self._keyring.encrypt(
-                application.name, "previous", application.previous.secret
-            )
+            secret = self._keyring.encrypt(application.name, "previous", application.previous.secret)
+            document["previous"]["secret"] = secret
         return document

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.applications import rules
-from datafor_token.applications.record import MASK, Application
+from datafor_token.applications.record import MASK, SECRETS, Application
 from datafor_token.applications.registry import Registry
 from datafor_token.crypto.keys import is_shared
 from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError, about
@@ -22,7 +22,6 @@ from datafor_token.validation import strict_json, utf8
 from datafor_token.validation.names import application_name, fold
 
 _SCHEMA = UpdateSchema()
-_SECRETS = ("secret", "initpwd")
 _BOOKKEEPING = ("createdDate", "lastModifiedDate", "creatorId", "previous")
 
 
@@ -105,7 +104,7 @@ def apply(registry: Registry, steps: Sequence[Step], creator: str) -> None:
 def declaration(application: Application, now: float, *, with_secrets: bool) -> dict[str, Any]:
     """An application as a file declares it; public keys always, secrets only when asked for."""
     answer = {name: value for name, value in application.to_response(now).items() if name not in _BOOKKEEPING}
-    for field in _SECRETS:
+    for field in SECRETS:
         shown = with_secrets or (field == "secret" and not is_shared(application.algorithm))
         if shown and getattr(application, field):
             answer[field] = getattr(application, field)
@@ -147,7 +146,7 @@ def _known_name(declared: Mapping[str, Any]) -> str | None:
 
 def _checked(declared: Mapping[str, Any], folder: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     values = dict(declared)
-    for field in _SECRETS:
+    for field in SECRETS:
         file, variable = values.pop(f"{field}_file", None), values.pop(f"{field}_env", None)
         if sum(one is not None for one in (values.get(field), file, variable)) > 1:
             raise InvalidInput.of(
@@ -199,7 +198,7 @@ def _step(registry: Registry, wanted: dict[str, Any]) -> Step:
         return Step("create", after.name, wanted=wanted, warnings=warnings)
     old, new = declaration(stored, 0, with_secrets=True), declaration(after, 0, with_secrets=True)
     changes = {
-        name: (MASK, MASK) if name in _SECRETS else (old.get(name), new.get(name))
+        name: (MASK, MASK) if name in SECRETS else (old.get(name), new.get(name))
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     }
