@@ -1,4 +1,4 @@
-"""The applications in the store: save one as a request wants it, find one by name."""
+"""Registry of the applications in the store: find, save, rotate and delete them."""
 
 import contextlib
 import dataclasses
@@ -24,13 +24,16 @@ from datafor_token.validation import logs
 
 log = logging.getLogger(__name__)
 
-_NOTED_MILLISECONDS = 60_000
-_NOTE_WAIT = 0.05  # seconds; a stuck writer must not hold up who signs in
+_NOTE_INTERVAL = 60_000  # milliseconds
+_NOTE_WAIT = 0.05  # seconds; a writer that holds the lock must not delay a sign-in
 
 
 @dataclasses.dataclass(frozen=True)
 class Rotation:
-    """What a rotation did: the secret that the service made (else ``None``), until when the old one counts (ms)."""
+    """Result of a rotation: the secret that the service generated (None for a given one), and the warnings about it.
+
+    ``until`` is the end of the grace period of the previous secret, in milliseconds since 1970.
+    """
 
     secret: str | None = dataclasses.field(repr=False)
     until: int
@@ -45,10 +48,10 @@ class Saved(NamedTuple):
 
 
 class Registry:
-    """The applications that the service knows.
+    """The applications in the store.
 
-    ``clock`` answers seconds since 1970. Every method raises ``StoreUnavailable`` in an outage, and
-    ``RecordDamaged`` where a record is no application.
+    ``clock`` returns seconds since 1970. Every method raises ``StoreUnavailable`` in an outage, and ``RecordDamaged``
+    for a record that is not a valid application.
     """
 
     def __init__(
@@ -57,23 +60,23 @@ class Registry:
         self._store = store
         self._audit = audit
         self._sealer = Sealer(keyring)
-        self._kept = RecordCache(store, COLLECTION, self._sealer.unseal)
+        self._applications = RecordCache(store, COLLECTION, self._sealer.unseal)
         self._entries = RecordIndex(store, COLLECTION, self._entry)
-        self._complained: set[tuple[str, str]] = set()
-        self._listing: tuple[object, ApplicationIndex] | None = None
+        self._logged_violations: set[tuple[str, str]] = set()
+        self._index: tuple[object, ApplicationIndex] | None = None
         self._clock = clock
         self._settings = settings
 
     def get(self, name: str) -> Application:
-        """The application of that name, in whatever case; raises ``NotFound``."""
-        application = self._kept.get(name)
+        """Return the application of that name, regardless of case; raise ``NotFound``."""
+        application = self._applications.get(name)
         if application is None:
             raise NotFound
         return application
 
     def only_application(self) -> Application:
-        """The application where there is just one; with several ``InvalidInput``, with none ``NotFound``."""
-        # What was changed in a record by hand is seen when it is read.
+        """Return the application if only one exists; raise ``InvalidInput`` for several, ``NotFound`` for none."""
+        # An edit of a record by hand is noticed when the application is read.
         found = self._entries.all(thorough=False)
         if len(found) > 1:
             raise InvalidInput.of("name", "can not be empty")
@@ -83,24 +86,29 @@ class Registry:
         return self.get(name)
 
     def index(self, *, thorough: bool = True) -> ApplicationIndex:
-        """What is kept of every application; one that cannot be read is named and stops no other.
+        """Return the index of all applications: the same object until one of them changes.
 
-        ``thorough`` is as ``RecordIndex.all`` has it. It is the same object for as long as nothing changed.
+        A record that cannot be read is named in the index and does not affect the others. ``thorough`` is as in
+        ``RecordIndex.all``.
         """
-        found = self._entries.all(thorough=thorough)
-        kept = self._listing
-        if kept is None or kept[0] is not found:
-            kept = self._listing = found, build_index(found.values())
-        return kept[1]
+        records = self._entries.all(thorough=thorough)
+        index = self._index
+        # ``RecordIndex.all`` returns the same object until a record changes.
+        if index is None or index[0] is not records:
+            index = self._index = records, build_index(records.values())
+        return index[1]
 
     def all_applications(self) -> tuple[Sequence[Application], Sequence[str]]:
-        """Every application itself, sorted by name, and the names of those that cannot be read."""
-        listing = self.index()
-        applications, damaged = self.applications_of(listing.entries)
-        return applications, sorted([*listing.damaged, *damaged])
+        """Return all applications, sorted by name, and the names of those that cannot be read."""
+        index = self.index()
+        applications, damaged = self.applications_of(index.entries)
+        return applications, sorted([*index.damaged, *damaged])
 
     def applications_of(self, entries: Iterable[IndexEntry]) -> tuple[Sequence[Application], Sequence[str]]:
-        """The applications of these entries, and the names of those that cannot be read; not those deleted since."""
+        """Return the applications of these entries, and the names of those that cannot be read.
+
+        Applications that were deleted since are left out.
+        """
         applications, damaged = [], []
         for entry in entries:
             try:
@@ -111,148 +119,145 @@ class Registry:
                 damaged.append(entry.name)
         return applications, damaged
 
+    def save(self, wanted: Mapping[str, Any], creator: str, *, new: bool = False) -> Sequence[str]:
+        """Create or replace the application of that name; return the warnings about it.
+
+        ``wanted`` is a request checked by ``UpdateSchema``. A secret that is left out or masked, and a masked initial
+        password, keep the stored value. Raises ``Conflict`` if the stored name differs by case only (``new``: if the
+        application exists at all), and ``InvalidInput`` for errors that depend on the stored record.
+        """
+
+        def change(stored: Application | None) -> Application:
+            if new and stored is not None:
+                raise Conflict("name already exists as '%(name)s'", name=stored.name)
+            return merge(stored, wanted, creator, self._milliseconds())
+
+        return self._update(wanted["name"], change).warnings
+
+    def modify(self, name: str, build: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Saved:
+        """Change an application: ``build`` takes its fields, as in a response, and returns ``wanted`` for ``save``.
+
+        The store's lock is held meanwhile, so that two callers who change different fields do not undo each other's
+        change. Raises ``NotFound``, and the errors of ``save`` and ``build``.
+        """
+
+        def change(stored: Application | None) -> Application:
+            present = _existing(stored)
+            return merge(present, build(present.to_response(self._clock())), "", self._milliseconds())
+
+        return self._update(name, change)
+
+    def rotate(self, name: str, secret: str | None, grace: int, seen: int | None = None) -> Rotation:
+        """Give the application a new secret; the present one is accepted for ``grace`` more seconds.
+
+        ``secret`` is None to generate a shared one. ``seen`` is the time of the last change that the caller knows of
+        (milliseconds since 1970), so that a request that was sent twice rotates once. Raises ``NotFound``, ``Conflict``
+        for a later change, and ``InvalidInput`` for a secret that does not fit or is the present one.
+        """
+        until = self._milliseconds() + grace * 1000
+
+        def change(stored: Application | None) -> Application:
+            present = _existing(stored)
+            if seen is not None and present.last_modified_date != seen:
+                raise Conflict("the application was changed meanwhile")
+            if secret is None and not is_shared(present.algorithm):
+                raise InvalidInput.of(
+                    "secret", "is missing: the service makes none for %(algorithm)s", algorithm=present.algorithm
+                )
+            new = new_secret(present.algorithm) if secret is None else secret
+            check_new_secret(present, new)
+            now = self._milliseconds()
+            # Stored without a grace period too, so that an update with it is recognised; 0 is past on every clock.
+            previous = Previous(present.secret, until if grace else 0, rotated=now)
+            return dataclasses.replace(present, secret=new, previous=previous, last_modified_date=now)
+
+        application, warnings = self._update(name, change, Kind.APPLICATION_ROTATED)
+        return Rotation(application.secret if secret is None else None, until, warnings)
+
     def delete(self, name: str) -> None:
-        """Remove the application; a name without one is no error, a damaged record is left alone."""
+        """Remove the application; ignore a name that does not exist, and leave a damaged record alone."""
         with contextlib.suppress(NotFound), self._audit.change() as record:
             record(Event(kind=Kind.APPLICATION_DELETED, application=self.get(name).name))
             self._store.delete(COLLECTION, name)
 
-    def rotate(self, name: str, secret: str | None, grace: int, seen: int | None = None) -> Rotation:
-        """Give the application a new secret; for ``grace`` seconds the present one goes on being accepted.
-
-        ``secret`` may be ``None`` for a shared one: a random one is made. ``seen``: the last change that the caller
-        knows of (milliseconds), so that nobody rotates twice by sending twice. Raises ``NotFound``, ``Conflict``
-        where there was a later one, and ``InvalidInput`` for a secret that does not fit or is the present one.
-        """
-        made = None if secret is not None else ""
-        until = int(self._clock() * 1000) + grace * 1000
-        warnings: list[str] = []
-
-        def change(document: Document | None) -> Document:
-            nonlocal made
-            stored = self._found(document)
-            if seen is not None and stored.last_modified_date != seen:
-                raise Conflict("the application was changed meanwhile")
-            if made is not None:
-                if not is_shared(stored.algorithm):
-                    raise InvalidInput.of(
-                        "secret", "is missing: the service makes none for %(algorithm)s", algorithm=stored.algorithm
-                    )
-                made = new_secret(stored.algorithm)
-            new = made or secret or ""
-            check_new_secret(stored, new)
-            now = int(self._clock() * 1000)
-            # Without grace it is stored as well, so that an update with it is recognised; 0 is past on every clock.
-            previous = Previous(stored.secret, until if grace else 0, rotated=now)
-            rotated = dataclasses.replace(stored, secret=new, previous=previous, last_modified_date=now)
-            found = self._warnings(rotated, stored)
-            record(Event(kind=Kind.APPLICATION_ROTATED, application=stored.name))
-            warnings[:] = _logged(stored.name, found)
-            return self._sealer.seal(rotated)
-
-        with self._audit.change() as record:
-            self._store.update(COLLECTION, name, change)
-        return Rotation(made, until, warnings)
+    def preview(self, wanted: Mapping[str, Any]) -> Saved:
+        """Return what ``save`` would store, and raise its errors, without storing anything."""
+        document = self._store.get(COLLECTION, wanted["name"])
+        stored = None if document is None else self._sealer.unseal(document)
+        application = merge(stored, wanted, "", self._milliseconds())
+        return Saved(application, [sentence for _, sentence in self._warnings(application, stored)])
 
     def note_previous_use(self, application: Application) -> None:
-        """Keep that the previous secret was used just now, to within a minute; what fails here is only logged."""
-        now = int(self._clock() * 1000)
+        """Store that the previous secret was used just now, accurate to a minute; only log a failure."""
+        now = self._milliseconds()
         previous = application.previous
-        if previous is None or (previous.last_used is not None and now - previous.last_used < _NOTED_MILLISECONDS):
+        if previous is None or (previous.last_used is not None and now - previous.last_used < _NOTE_INTERVAL):
             return
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else self._sealer.unseal(document)
-            if stored is None or stored.previous is None or stored.previous.secret != previous.secret:
+            stored = _existing(None if document is None else self._sealer.unseal(document))
+            if stored.previous is None or stored.previous.secret != previous.secret:
                 raise NotFound
-            noted = dataclasses.replace(stored.previous, last_used=now)
-            return self._sealer.seal(dataclasses.replace(stored, previous=noted))
+            used = dataclasses.replace(stored.previous, last_used=now)
+            return self._sealer.seal(dataclasses.replace(stored, previous=used))
 
         try:
             self._store.update(COLLECTION, application.name, change, wait=_NOTE_WAIT)
         except NotFound:
-            # Rotated again, or deleted, in the meantime: there is nothing to note.
+            # Rotated again, or deleted, in the meantime.
             return
         except StoreUnavailable as error:
-            # A token is good on a disk that cannot be written, too.
-            log.warning(logs.event(event="last use not kept", application=application.name, reason=error.reason))
-
-    def save(self, wanted: Mapping[str, Any], creator: str, *, new: bool = False) -> list[str]:
-        """Create the application, or replace the one of that name; answer the warnings about it.
-
-        ``wanted`` is what ``schemas.UpdateSchema`` makes of a request. A secret that is left out or
-        masked, and a masked initial password, keep what is stored. Raises ``Conflict`` where a name
-        differs by case only (``new``: where there is one at all), and ``InvalidInput`` for what only
-        the stored record can tell.
-        """
-        warnings: list[str] = []
-
-        def change(document: Document | None) -> Document:
-            stored = None if document is None else self._sealer.unseal(document)
-            if new and stored is not None:
-                raise Conflict("name already exists as '%(name)s'", name=stored.name)
-            application = merge(stored, wanted, creator, int(self._clock() * 1000))
-            found = self._warnings(application, stored)
-            record(_saved(stored, application))
-            # Instead of what an attempt before found: a store may ask more than once.
-            warnings[:] = _logged(application.name, found)
-            return self._sealer.seal(application)
-
-        with self._audit.change() as record:
-            self._store.update(COLLECTION, wanted["name"], change)
-        return warnings
-
-    def modify(self, name: str, build: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Saved:
-        """Change an application: ``build`` makes of its fields, as calls answer them, what ``save`` takes.
-
-        Under one lock, so that of two who change different fields neither undoes the other.
-        """
-        warnings: list[str] = []
-
-        def change(document: Document | None) -> Document:
-            stored = self._found(document)
-            application = merge(stored, build(stored.to_response(self._clock())), "", int(self._clock() * 1000))
-            found = self._warnings(application, stored)
-            record(_saved(stored, application))
-            warnings[:] = _logged(application.name, found)
-            return self._sealer.seal(application)
-
-        with self._audit.change() as record:
-            return Saved(self._sealer.unseal(self._store.update(COLLECTION, name, change)), warnings)
-
-    def preview(self, wanted: Mapping[str, Any]) -> Saved:
-        """What ``save`` would store, with its refusals, storing nothing."""
-        document = self._store.get(COLLECTION, wanted["name"])
-        stored = None if document is None else self._sealer.unseal(document)
-        application = merge(stored, wanted, "", int(self._clock() * 1000))
-        return Saved(application, [sentence for _, sentence in self._warnings(application, stored)])
+            # A disk that cannot be written must not make a token invalid.
+            log.warning(logs.event(event="last use not stored", application=application.name, reason=error.reason))
 
     def reseal(self, name: str) -> None:
-        """Write the application's record anew, so that its secrets are encrypted with the present key."""
+        """Write the application's record again, so that its secrets are encrypted with the present key."""
 
         def change(document: Document | None) -> Document:
-            return self._sealer.seal(self._found(document))
+            return self._sealer.seal(_existing(None if document is None else self._sealer.unseal(document)))
 
         self._store.update(COLLECTION, name, change)
 
+    def _update(
+        self, name: str, change: Callable[[Application | None], Application], kind: Kind | None = None
+    ) -> Saved:
+        """Change one application under the store's lock: check it, record the event, log the warnings, write it.
+
+        ``change`` takes the stored application, or None, and returns the new one. ``kind`` is that of the event, if it
+        is neither "added" nor "changed".
+        """
+        saved: list[Saved] = []
+        with self._audit.change() as record:
+
+            def update(document: Document | None) -> Document:
+                stored = None if document is None else self._sealer.unseal(document)
+                application = change(stored)
+                warnings = self._warnings(application, stored)
+                record(_event(stored, application) if kind is None else Event(kind=kind, application=application.name))
+                # A store may call this more than once: the last attempt is stored.
+                saved[:] = [Saved(application, _logged(application.name, warnings))]
+                return self._sealer.seal(application)
+
+            self._store.update(COLLECTION, name, update)
+        return saved[0]
+
+    def _milliseconds(self) -> int:
+        """Return the time in milliseconds since 1970."""
+        return int(self._clock() * 1000)
+
     def _entry(self, document: Document) -> IndexEntry:
-        """Return the entry of a record; rules that it breaks although it is stored are logged once."""
+        """Return the index entry of a record; log each rule that its stored values break, once."""
         entry = IndexEntry.of(self._sealer.unseal(document))
-        for complaint in entry.rule_violations:
-            if (entry.name, complaint) not in self._complained:
-                self._complained.add((entry.name, complaint))
-                log.warning(logs.event(event="stored value breaks a rule", application=entry.name, reason=complaint))
+        for violation in entry.rule_violations:
+            if (entry.name, violation) not in self._logged_violations:
+                self._logged_violations.add((entry.name, violation))
+                log.warning(logs.event(event="stored value breaks a rule", application=entry.name, reason=violation))
         return entry
 
-    def _found(self, document: Document | None) -> Application:
-        if document is None:
-            raise NotFound
-        return self._sealer.unseal(document)
-
     def _warnings(self, application: Application, stored: Application | None) -> list[tuple[str, str]]:
-        """Return each warning about an application that is to be stored: its event in the log, and its sentence.
+        """Return each warning about an application to be stored: its event for the log ("": none), and its sentence.
 
-        Raises ``InvalidInput`` for a weak secret where new ones must be strong.
+        Raises ``InvalidInput`` for a weak secret if the setting ``REQUIRE_STRONG_SECRETS`` is true.
         """
         weak = weakness(application.algorithm, application.secret)
         is_new = stored is None or (application.algorithm, application.secret) != (stored.algorithm, stored.secret)
@@ -263,20 +268,26 @@ class Registry:
         return [
             *([] if weak is None else [("weak secret", weak)]),
             *(("suspicious secret", sentence) for sentence in suspicious),
-            # Not refused: applications that have one must go on.
+            # Not refused: existing applications that have one continue to work.
             *([] if short is None else [("short initial password", short)]),
-            # Logged when the record was read. The same fault of a secret makes it weak.
+            # These were logged when the record was read. A violation by the secret is what makes it weak.
             *(("", text) for field, text in application.rule_violations.items() if field != "secret" or weak is None),
         ]
 
     def short_password(self, application: Application) -> str | None:
-        """Return what is wrong with the password that an application gives new users, as a sentence."""
+        """Return a sentence if the initial password of an application breaks the rule for new passwords, or None."""
         try:
             if application.initpwd:
                 check_password(application.initpwd, None, self._settings.min_password_length)
         except RuleError as error:
             return about("initpwd", error.message)
         return None
+
+
+def _existing(stored: Application | None) -> Application:
+    if stored is None:
+        raise NotFound
+    return stored
 
 
 def _logged(name: str, warnings: Sequence[tuple[str, str]]) -> list[str]:
@@ -287,7 +298,7 @@ def _logged(name: str, warnings: Sequence[tuple[str, str]]) -> list[str]:
     return [sentence for _, sentence in warnings]
 
 
-def _saved(stored: Application | None, application: Application) -> Event:
+def _event(stored: Application | None, application: Application) -> Event:
     if stored is None:
         return Event(kind=Kind.APPLICATION_ADDED, application=application.name)
     fields = changed_fields(stored, application)
