@@ -1,7 +1,8 @@
-"""What is kept of all applications, be there ever so many, and the ways to find those that a token may be of."""
+"""Index of all applications: the parts that verify tokens and that lists are searched by."""
 
 import dataclasses
 import functools
+import itertools
 import logging
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """What a token is tried with, and what lists are searched by: a third of the application in memory.
+    """The part of an application that is in memory for all of them; it takes a third of the whole application.
 
-    ``claim`` names the user. ``previous`` verifies what the secret before the last rotation signed; until when that
-    counts (milliseconds since 1970) is for the application itself to say, once it is read.
+    ``claim`` holds the user name. ``previous`` is the key of the secret before the last rotation, and
+    ``previous_until`` the end of its grace period in milliseconds since 1970 (0: it is not accepted).
     """
 
     name: str
@@ -38,7 +39,7 @@ class IndexEntry:
 
     @classmethod
     def of(cls, application: Application) -> "IndexEntry":
-        """What is kept of it; words that many have in common are kept once."""
+        """Return the entry of an application; texts that many of them have in common are stored once."""
         return cls(
             name=application.name,
             algorithm=sys.intern(application.algorithm),
@@ -54,20 +55,22 @@ class IndexEntry:
         )
 
     def in_grace(self, now: float) -> bool:
-        """Whether the previous secret is still accepted; ``now`` is in seconds since 1970."""
+        """Return whether the previous secret is still accepted; ``now`` is in seconds since 1970."""
         return now * 1000 < self.previous_until
 
 
 @dataclasses.dataclass(frozen=True)
 class ApplicationIndex:
-    """The entries of all applications that can be read, sorted by name, and the names of the records that cannot."""
+    """The entries of all readable applications, sorted by name, and the names of the damaged records."""
 
     entries: Sequence[IndexEntry]
     damaged: Sequence[str]
+    # A different number for each index: a result that was cached for one is not valid for another.
+    version: int = dataclasses.field(default_factory=itertools.count().__next__, compare=False)
 
     @functools.cached_property
     def by_token_name(self) -> Mapping[str, "ApplicationIndex"]:
-        """The enabled applications whose tokens come under each name in a URL."""
+        """The enabled applications by the URL parameter that carries their tokens."""
         found: dict[str, list[IndexEntry]] = {}
         for entry in self.entries:
             if entry.enable:
@@ -76,15 +79,15 @@ class ApplicationIndex:
 
     @functools.cached_property
     def token_names(self) -> Collection[str]:
-        """The URL parameters that may hold a token, also of disabled applications."""
+        """The URL parameters that may carry a token, including those of disabled applications."""
         return frozenset(entry.token_name for entry in self.entries)
 
     def candidates(self, algorithm: str, claims: Collection[str]) -> Sequence[IndexEntry]:
-        """The applications that could accept a token of that algorithm with these claims, in their order."""
-        lists = [found for claim in claims if (found := self._by_claim.get((algorithm, claim))) is not None]
+        """Return the applications that could accept a token of that algorithm with these claims, sorted by name."""
+        lists = [self._by_claim[algorithm, claim] for claim in claims if (algorithm, claim) in self._by_claim]
         if len(lists) <= 1:
             return lists[0] if lists else ()
-        return sorted((entry for found in lists for entry in found), key=lambda one: fold(one.name))
+        return sorted((entry for entries in lists for entry in entries), key=_by_name)
 
     @functools.cached_property
     def _by_claim(self) -> Mapping[tuple[str, str], Sequence[IndexEntry]]:
@@ -95,16 +98,20 @@ class ApplicationIndex:
         return found
 
 
+def _by_name(entry: IndexEntry) -> str:
+    return fold(entry.name)
+
+
 EMPTY_INDEX = ApplicationIndex((), ())
 
 
-def build_index(found: Iterable[Named[IndexEntry]]) -> ApplicationIndex:
-    """What there is, of the records as they were read."""
+def build_index(records: Iterable[Named[IndexEntry]]) -> ApplicationIndex:
+    """Return the index of the records; log the damaged ones."""
     entries, damaged = [], []
-    for name, one in found:
-        if isinstance(one, RecordDamaged):
+    for name, entry in records:
+        if isinstance(entry, RecordDamaged):
             damaged.append(name)
-            log.warning(logs.event(event="record damaged", reason=one.reason))
+            log.warning(logs.event(event="record damaged", reason=entry.reason))
         else:
-            entries.append(one)
-    return ApplicationIndex(sorted(entries, key=lambda one: fold(one.name)), sorted(damaged))
+            entries.append(entry)
+    return ApplicationIndex(sorted(entries, key=_by_name), sorted(damaged))
