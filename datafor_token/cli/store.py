@@ -19,6 +19,7 @@ from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_o
 from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Keyring, load_keys, store_key_identifier
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.operations import backup
+from datafor_token.operations import restore as restoring
 from datafor_token.operations.store_identity import FILE as STORE_ID
 from datafor_token.operations.store_identity import StoreIdentity, known_identifier
 from datafor_token.store.base import Document
@@ -119,14 +120,14 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     keyring = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(beginning).keyring
     found = backup.read(file, keyring, unauthenticated=unauthenticated)
     _check_all(found.records, keyring)
-    kept = backup.identified(
-        backup.under_present_key(found, keyring),
+    kept = restoring.with_identifier(
+        restoring.reencrypt(found, keyring),
         known_identifier(settings.config_dir),
         file,
         settings.config_dir / STORE_ID,
     )
     present = [] if is_new else snapshots.take(_files(""), without_damaged=True)
-    changes = backup.changes(present, backup.merged(present, kept), keyring)
+    changes = restoring.compare(present, restoring.merge(present, kept), keyring)
     if not found.is_authentic:
         echo(
             "This backup is not authenticated: an attacker may have added users and applications to it",
@@ -149,7 +150,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
         record(Event(kind=Kind.STORE_RESTORED, reason=None if found.is_authentic else "unauthenticated"))
         snapshots.restore(
             files,
-            lambda at_last: backup.merged(at_last, kept),
+            lambda at_last: restoring.merge(at_last, kept),
             lambda records: _progress(records, len(records), "Writing"),
         )
     StoreIdentity(files, settings.config_dir, str(settings.data_dir)).save()
@@ -165,7 +166,7 @@ def _keys_of_a_new_host(config_dir: Path) -> Keyring:
     return load_keys(config_dir, os.environ)
 
 
-def _name(changes: backup.Changes) -> None:
+def _name(changes: restoring.Changes) -> None:
     """Name what a restore would give access to, new Administrators first, and what it would remove."""
     _listed("New Administrators", changes.administrators)
     for label, found in (("Changed users", changes.users), ("Changed applications", changes.applications)):

@@ -38,7 +38,7 @@ def is_identifier(collection: str, document: object) -> bool:
     return isinstance(identifier, str) and _IDENTIFIER.fullmatch(identifier) is not None
 
 
-def record_of(identifier: str) -> Document:
+def identifier_record(identifier: str) -> Document:
     """Return the record that holds a store's identifier."""
     return {"format": 1, "name": RECORD, "identifier": identifier}
 
@@ -150,7 +150,7 @@ class StoreIdentity:
     def _make(self) -> str:
         if self._present is None and self._store is not None:
             with contextlib.suppress(AlreadyExists):
-                self._store.create(COLLECTION, record_of(secrets.token_hex(16)))
+                self._store.create(COLLECTION, identifier_record(secrets.token_hex(16)))
             # Of another server that was faster, perhaps.
             self._present = self._in_store()
         return self._present or ""

@@ -323,7 +323,7 @@ class TestBombs:
 
     def test_very_many_records(self, file: Path) -> None:
         """As many small records as may be take some hundred megabytes, and no more."""
-        number = backup.LARGEST_UNAUTHENTICATED // 200
+        number = backup.MAX_UNAUTHENTICATED_SIZE // 200
         lines = (b'{"collection": "revocations", "document": {"name": "%d"}}\n' % one for one in range(number))
         file.write_bytes(gzip.compress(self.header(number) + b"".join(lines), 1))
         assert f"{number} records" in self.read(file, "yes")
@@ -332,7 +332,7 @@ class TestBombs:
 
     def test_too_many_records(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """More records than a store has are refused, however small they are."""
-        monkeypatch.setattr(backup, "MOST_RECORDS", 10)
+        monkeypatch.setattr(backup, "MAX_RECORDS", 10)
         line = b'{"collection": "revocations", "document": {"name": "%d"}}\n'
         file.write_bytes(gzip.compress(self.header(20) + b"".join(line % number for number in range(20))))
         with pytest.raises(Forbidden):
@@ -343,16 +343,16 @@ class TestBombs:
     ) -> None:
         """A store that is larger than a backup may be is not backed up, and the command says so."""
         filled(service)
-        monkeypatch.setattr(backup, "LARGEST", 100)
+        monkeypatch.setattr(backup, "MAX_SIZE", 100)
         assert "more than a backup may have" in service.refused("store", "backup", str(file))
         assert not file.exists()
 
 
 def test_a_pipe_is_no_backup(service: Service, tmp_path: Path) -> None:
-    """What is no regular file is refused at once."""
+    """What is not a regular file is refused at once."""
     service.start(OLD)
     os.mkfifo(tmp_path / "pipe")
-    assert "no regular file" in service.refused("store", "restore", str(tmp_path / "pipe"))
+    assert "not a regular file" in service.refused("store", "restore", str(tmp_path / "pipe"))
 
 
 class TestKeys:
