@@ -1,7 +1,7 @@
-"""The rules of the fields of applications and calls: each takes a value as JSON has it and returns it as it is kept.
+"""Rules for the fields of applications and calls. A rule takes a JSON value and returns the value that the code uses.
 
-One rule for a request and for a record that was edited by hand. What breaks a rule raises
-``RuleError`` with a predicate ("must be ...").
+The same rule applies to a request and to a record that was edited by hand. A value that breaks it raises ``RuleError``
+with a predicate ("must be ...").
 """
 
 import re
@@ -16,37 +16,37 @@ LONGEST_EXPIRE = 315_360_000  # seconds: ten years
 LONGEST_PASSWORD = 1024  # characters
 DEFAULT_GRACE, LONGEST_GRACE = 3600, 2_592_000  # seconds: an hour, thirty days
 DEFAULT_TICKET, LONGEST_TICKET = 60, 86_400  # seconds: a minute, a day
-# Claims that the service itself sets or checks: no field can be mapped to one of them.
+# Claims that the service itself sets or checks; no field can be mapped to them.
 TIME_CLAIMS = ("exp", "nbf", "iat")
-# Claims that say for whom a token is meant and which one it is (RFC 7519 section 4.1).
+# Claims about the issuer, the audience and the identifier of a token (RFC 7519 section 4.1).
 REGISTERED_CLAIMS = ("iss", "aud", "jti")
 
 
 def check_self_service(algorithm: str, *, self_service: bool) -> None:
-    """Users can make their own tokens only where the service itself holds the key that signs."""
+    """Allow users to generate their own tokens only if the service holds the key that signs them."""
     if self_service and not is_shared(algorithm):
         raise RuleError("can only be 1 with HS256, HS384 or HS512")
 
 
 def text(value: object) -> str:
-    """Text as it is; what is no text is refused."""
+    """Return the text unchanged; refuse any other type."""
     if not isinstance(value, str):
         raise RuleError("must be one text value")
     return value
 
 
 def token_lifetime(value: object) -> int:
-    """A lifetime in whole seconds."""
+    """Return the lifetime of a token in whole seconds."""
     return _seconds(value, 1, LONGEST_EXPIRE)
 
 
 def grace_period(value: object) -> int:
-    """For how many whole seconds a secret goes on being accepted after its rotation."""
+    """Return the whole seconds for which a secret remains accepted after its rotation."""
     return _seconds(value, 0, LONGEST_GRACE)
 
 
 def ticket_lifetime(value: object) -> int:
-    """How many whole seconds a one-time link waits to be used."""
+    """Return the whole seconds within which a one-time link can be used."""
     return _seconds(value, 1, LONGEST_TICKET)
 
 
@@ -59,19 +59,20 @@ def _seconds(value: object, lowest: int, highest: int) -> int:
 
 
 def page_size(value: object) -> int:
-    """How many events one answer has at most."""
+    """Return the largest number of events in one response."""
     if type(value) is not int or not 1 <= value <= 1000:
         raise RuleError("must be a whole number from 1 to 1000")
     return value
 
 
 def next_path(text: str) -> str:
-    """Where to go after signing in: a path of this host, however it is spelled, and never another host."""
+    """Return the page to go to after signing in; refuse anything that a browser could take for another host."""
     if len(text) > 2048:
         raise RuleError("must be at most 2048 characters long")
     if any(names.has_control_characters(spelling, also=("Zl", "Zp")) for spelling in (text, unquote(text))):
-        raise RuleError("can not contain control characters")
-    # As often as a browser and the servers behind it together might decode it; and what looks like a slash is one.
+        raise RuleError("cannot contain control characters")
+    # Decoded as often as a browser and the servers behind it might do it together; NFKC turns what looks like a slash
+    # into one.
     spellings = [re.split("[?#]", text, maxsplit=1)[0]]
     for _ in range(3):
         spellings.append(unquote(spellings[-1]))
@@ -80,64 +81,64 @@ def next_path(text: str) -> str:
         if not spelling.startswith("/") or "//" in spelling or "\\" in spelling:
             raise RuleError("must be a path of this host, such as /reports/1")
         if "@" in spelling or names.has_control_characters(spelling):
-            raise RuleError("can not contain '@' or control characters in its path")
+            raise RuleError("cannot contain '@' or control characters in its path")
     return text
 
 
 def application_names(value: object) -> tuple[str, ...]:
-    """A list of names of applications."""
+    """Return a list of names of applications."""
     if not isinstance(value, list):
         raise RuleError("must be a list of names")
     return tuple(names.application_name(text(name)) for name in value)
 
 
 def flag(value: object) -> bool:
-    """``"1"`` or ``"0"``; JSON ``true``, ``false``, ``1`` and ``0`` are taken as those."""
-    # By type as well: in Python 1.0 equals 1, and both equal True.
+    """Return whether a flag is set: ``"1"`` or ``"0"``, or JSON ``true``, ``false``, ``1`` or ``0``."""
+    # The type is checked too: in Python 1.0 equals 1, and both equal True.
     if type(value) in (str, bool, int) and value in ("1", "0", 1, 0):
         return value in ("1", 1)
     raise RuleError('must be "1" or "0"')
 
 
 def algorithm(value: object) -> str:
-    """One of the supported signature algorithms, spelled exactly (RFC 7518 section 3.1, RFC 8037)."""
+    """Return a supported signature algorithm, spelled exactly (RFC 7518 section 3.1, RFC 8037)."""
     if not isinstance(value, str) or value not in ALGORITHMS:
         raise RuleError("must be one of %(values)s", values=", ".join(ALGORITHMS))
     return value
 
 
 def secret(value: object) -> str:
-    """The secret as it was sent; whether it fits the algorithm is ``keys.verification_key``'s to say."""
+    """Return the secret as it was sent. ``keys.verification_key`` checks that it fits the algorithm."""
     if not text(value):
         raise RuleError("can not be empty")
     return text(value)
 
 
 def claim_name(value: object) -> str:
-    """The name of a claim that a user's field is mapped to."""
+    """Return the name of a claim that a user's field is mapped to."""
     claim = text(value)
     if not claim:
         raise RuleError("can not be empty")
     if len(claim) > 128:
         raise RuleError("must be at most 128 characters long")
     if names.has_control_characters(claim):
-        raise RuleError("can not contain control or format characters")
+        raise RuleError("cannot contain control or format characters")
     if claim in TIME_CLAIMS:
-        raise RuleError("can not be %(claim)s: the service sets that claim itself", claim=claim)
+        raise RuleError("cannot be %(claim)s: the service sets that claim itself", claim=claim)
     return claim
 
 
 def new_claim_name(claim: str) -> str:
-    """Check a claim that a user's field is mapped to from now on."""
+    """Return a claim that a user's field is newly mapped to."""
     if claim in REGISTERED_CLAIMS:
         raise RuleError("cannot be %(claim)s: that claim is about the token, not about the user", claim=claim)
     return claim
 
 
 def roles(value: object) -> tuple[str, ...]:
-    """Return the roles of a new user, at most one user type among them (none means ``SYS_Reader``).
+    """Return the roles of a new user, which include at most one user type (none means ``SYS_Reader``).
 
-    What each name may be is ``names.role_name``'s to say, for new ones.
+    ``names.role_name`` has the rule for each new name.
     """
     if not isinstance(value, list) or len(value) > 64:
         raise RuleError("must be a list of at most 64 names")
@@ -149,33 +150,33 @@ def roles(value: object) -> tuple[str, ...]:
 
 
 def initial_password(value: object) -> str:
-    """The password of users made by their first sign-in; empty means that they get none."""
+    """Return the password of users who are created by their first sign-in; empty for none."""
     password = text(value)
     if len(password) > LONGEST_PASSWORD:
         raise RuleError("must be at most %(number)s characters long", number=LONGEST_PASSWORD)
-    # RFC 7617 section 2: a password with a control character could never be used for Basic.
+    # RFC 7617 section 2: HTTP Basic authentication does not allow control characters in a password.
     if re.search(r"[\x00-\x1f\x7f]", password):
-        raise RuleError("can not contain control characters")
+        raise RuleError("cannot contain control characters")
     return password
 
 
 def new_password(value: object) -> str:
-    """The password that a user is to have from now on."""
+    """Return a new password for a user."""
     if not text(value):
         raise RuleError("can not be empty")
     return initial_password(value)
 
 
-def check_password(password: str, user: str | None, least: int) -> None:
-    """Refuse a password of fewer than ``least`` characters, and the name of its user in whatever case."""
-    if len(password) < least:
-        raise RuleError("must be at least %(number)s characters long", number=least)
+def check_password(password: str, user: str | None, min_length: int) -> None:
+    """Refuse a password of fewer than ``min_length`` characters, and the name of its user regardless of case."""
+    if len(password) < min_length:
+        raise RuleError("must be at least %(number)s characters long", number=min_length)
     if user is not None and names.fold(password) == names.fold(user):
         raise RuleError("cannot be the user name")
 
 
 def whole_number(value: object) -> int:
-    """A whole number that is not negative; ``None`` counts as 0."""
+    """Return a whole number that is not negative; 0 for ``None``."""
     if value is None:
         return 0
     if type(value) is not int or value < 0:
@@ -184,12 +185,12 @@ def whole_number(value: object) -> int:
 
 
 def record_format(value: object, known: int) -> int:
-    """Return the version of a record; one that is newer than what this version of the service knows is refused."""
-    found = whole_number(value)
-    if found > known:
+    """Return the format version of a record; refuse one that is newer than ``known``."""
+    version = whole_number(value)
+    if version > known:
         raise RuleError(
-            "is %(found)s: a newer version of this service wrote the record, this one knows %(known)s at most",
-            found=found,
+            "is %(format)s: a newer version of this service wrote the record; this one knows %(known)s at most",
+            format=version,
             known=known,
         )
-    return found
+    return version

@@ -66,9 +66,11 @@ def _check_not_previous(stored: Application, algorithm: str, secret: str) -> Non
     spellings = [secret, *(text for _, text in repaired(secret))] if is_shared(algorithm) else [secret]
     if previous is None or not any(is_same(algorithm, one, previous.secret) for one in spellings):
         return
-    rotation = "the last rotation" if previous.rotated is None else f"the rotation of {_time(previous.rotated)}"
+    if previous.rotated is None:
+        raise RotationUndone("this is the secret before the last rotation; leave `secret` out to keep the new one")
     raise RotationUndone(
-        "this is the secret before %(rotation)s; leave `secret` out to keep the new one", rotation=rotation
+        "this is the secret before the rotation of %(time)s; leave `secret` out to keep the new one",
+        time=_time(previous.rotated),
     )
 
 
