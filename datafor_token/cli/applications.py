@@ -212,7 +212,7 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
     if damaged:
         # A file without them would delete them where it is applied with --prune.
         raise RecordDamaged(f"these records cannot be read: {', '.join(damaged)}")
-    entries = [declared.declaration(one, services().clock(), with_secrets=secrets) for one in found]
+    entries = [declared.declaration(one, with_secrets=secrets) for one in found]
     if form == "toml":
         text = printable_toml(tomli_w.dumps({"application": entries}))
     else:

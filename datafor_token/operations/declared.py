@@ -1,7 +1,8 @@
-"""Applications as files, to be kept in git: read them, say what applying them would change, apply them.
+"""Declared applications: files for git. Read them, plan the changes that they lead to, and apply these.
 
-A file is TOML or JSON with a list ``application``, each with the fields of ``token/update``. A secret or
-initial password that is left out is kept; ``secret_file`` and ``secret_env`` say where one lies.
+A file is TOML or JSON and has a list ``application``, whose entries have the fields of ``token/update``. A secret or
+initial password that is left out keeps its stored value. ``secret_file`` and ``secret_env`` name a file or an
+environment variable with the secret; so do ``initpwd_file`` and ``initpwd_env``.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.applications import rules
-from datafor_token.applications.record import MASK, SECRETS, Application
+from datafor_token.applications.record import FIELDS, MASK, SECRETS, Application
 from datafor_token.applications.registry import Registry
 from datafor_token.crypto.keys import is_shared
 from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError, about
@@ -22,15 +23,14 @@ from datafor_token.validation import strict_json, utf8
 from datafor_token.validation.names import application_name, fold
 
 _SCHEMA = UpdateSchema()
-_BOOKKEEPING = ("createdDate", "lastModifiedDate", "creatorId", "previous")
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What applying does to one application: ``action`` is ``create``, ``change``, ``delete`` or ``same``.
+    """Change of one application: ``action`` is ``create``, ``change``, ``delete`` or ``same``.
 
-    ``changes`` has, by field, the old and the new value as they may be shown: secrets as stars. ``warnings`` are
-    those of storing it.
+    ``changes`` has the old and the new value of each changed field, with secrets masked. ``wanted`` is what
+    ``Registry.save`` takes, and ``warnings`` are those that it returns.
     """
 
     action: str
@@ -41,103 +41,109 @@ class Step:
 
 
 def read(path: Path, environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The applications that a file, or the files of a folder, declare; ``InvalidInput`` names every fault there is."""
-    faults: dict[str, list[str]] = {}
-    found: list[dict[str, Any]] = []
-    origins: dict[str, str] = {}
+    """Return the applications that a file, or the files of a folder, declare.
+
+    Raises ``InvalidInput`` with all errors of all files.
+    """
+    errors: dict[str, list[str]] = {}
+    applications: list[dict[str, Any]] = []
+    file_names: dict[str, str] = {}
     files = sorted(one for one in path.iterdir() if one.suffix in (".toml", ".json")) if path.is_dir() else [path]
     if not files:
-        raise InvalidInput({str(path): [f"{path}: there is no .toml or .json file"]})
+        raise InvalidInput({str(path): [f"{path} has no .toml or .json file"]})
     for file in files:
-        for number, declared in enumerate(_entries(file, faults), start=1):
+        for number, declared in enumerate(_entries(file, errors), start=1):
             where = f"{file.name}, {_known_name(declared) or f'application {number}'}"
             try:
                 wanted = _checked(declared, file.parent, environ)
             except InvalidInput as error:
-                faults[where] = [f"{where}: {sentence}" for one in error.errors.values() for sentence in one]
+                errors[where] = [f"{where}: {sentence}" for one in error.errors.values() for sentence in one]
                 continue
             except DataforTokenError as error:
-                faults[where] = [f"{where}: {error.message}"]
+                errors[where] = [f"{where}: {error.message}"]
                 continue
             key = fold(wanted["name"])
-            if key in origins:
-                faults[where] = [f"{where}: the same application stands in {origins[key]} too"]
-            origins[key] = file.name
-            found.append(wanted)
-    if faults:
-        raise InvalidInput(faults)
-    return found
+            if key in file_names:
+                errors[where] = [f"{where}: the same application is also in {file_names[key]}"]
+            file_names[key] = file.name
+            applications.append(wanted)
+    if errors:
+        raise InvalidInput(errors)
+    return applications
 
 
 def plan(registry: Registry, declared: Sequence[Mapping[str, Any]], *, prune: bool) -> list[Step]:
-    """What applying would do, changing nothing; ``InvalidInput`` names every fault that only the store can tell."""
-    steps, faults = [], {}
-    for one in declared:
+    """Return the changes that applying would make; store nothing. ``prune`` deletes applications not declared.
+
+    Raises ``InvalidInput`` with all errors that depend on the stored applications.
+    """
+    steps, errors = [], {}
+    for wanted in declared:
+        name = wanted["name"]
         try:
-            steps.append(_step(registry, dict(one)))
+            steps.append(_step(registry, dict(wanted)))
         except InvalidInput as error:
-            name = one["name"]
-            faults[name] = [f"{name}: {sentence}" for sentences in error.errors.values() for sentence in sentences]
+            errors[name] = [f"{name}: {sentence}" for sentences in error.errors.values() for sentence in sentences]
         except Conflict as error:
-            faults[one["name"]] = [f"{one['name']}: {error.message}"]
-    if faults:
-        raise InvalidInput(faults)
+            errors[name] = [f"{name}: {error.message}"]
+    if errors:
+        raise InvalidInput(errors)
     if prune:
-        kept = {fold(one["name"]) for one in declared}
-        steps += [Step("delete", one.name) for one in registry.index().entries if fold(one.name) not in kept]
+        names = {fold(wanted["name"]) for wanted in declared}
+        steps += [Step("delete", one.name) for one in registry.index().entries if fold(one.name) not in names]
     return steps
 
 
 def apply(registry: Registry, steps: Sequence[Step], creator: str) -> None:
-    """Do what was planned."""
+    """Make the planned changes; ``creator`` is recorded for new applications."""
     for step in steps:
         if step.action in ("create", "change"):
             try:
                 registry.save(step.wanted, creator)
             except Conflict as error:
-                # Somebody rotated or renamed it since it was planned.
+                # It was rotated or renamed since the plan.
                 raise Conflict("%(name)s: %(message)s", name=step.name, message=error.message) from None
         elif step.action == "delete":
             registry.delete(step.name)
 
 
-def declaration(application: Application, now: float, *, with_secrets: bool) -> dict[str, Any]:
-    """An application as a file declares it; public keys always, secrets only when asked for."""
-    answer = {name: value for name, value in application.to_response(now).items() if name not in _BOOKKEEPING}
+def declaration(application: Application, *, with_secrets: bool) -> dict[str, Any]:
+    """Return the entry that declares an application; a public key is in it also without secrets."""
+    entry = {name: value for name, value in application.to_response(now=0).items() if name in FIELDS}
     for field in SECRETS:
-        shown = with_secrets or (field == "secret" and not is_shared(application.algorithm))
-        if shown and getattr(application, field):
-            answer[field] = getattr(application, field)
+        is_included = with_secrets or (field == "secret" and not is_shared(application.algorithm))
+        if is_included and getattr(application, field):
+            entry[field] = getattr(application, field)
         else:
-            del answer[field]
-    return answer
+            del entry[field]
+    return entry
 
 
-def _entries(file: Path, faults: dict[str, list[str]]) -> list[dict[str, Any]]:
+def _entries(file: Path, errors: dict[str, list[str]]) -> list[dict[str, Any]]:
     try:
         text = utf8.decode(file.read_bytes())
         content = strict_json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
-        faults[str(file)] = [f"{file} cannot be read: {error.strerror}"]
+        errors[str(file)] = [f"{file} cannot be read: {error.strerror}"]
         return []
     except RuleError as error:
-        faults[str(file)] = [about(str(file), error.message)]
+        errors[str(file)] = [about(str(file), error.message)]
         return []
     except (ValueError, RecursionError):
-        # Without the parser's words, which can repeat a secret.
-        faults[str(file)] = [f"{file} is not valid {'JSON' if file.suffix == '.json' else 'TOML'}"]
+        # The parser's message is left out: it can repeat a secret.
+        errors[str(file)] = [f"{file} is not valid {'JSON' if file.suffix == '.json' else 'TOML'}"]
         return []
     entries = content.get("application") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        faults[str(file)] = [f"{file}: a list 'application' of applications is missing"]
+        errors[str(file)] = [f"{file}: the list 'application' is missing"]
         return []
     if isinstance(content, dict) and content.keys() != {"application"}:
-        faults[str(file)] = [f"{file} has something else beside the list 'application'"]
+        errors[str(file)] = [f"{file} can only have the list 'application'"]
     return entries
 
 
 def _known_name(declared: Mapping[str, Any]) -> str | None:
-    """Return the name that a file gives an application, if it is one: whatever else stands there is not repeated."""
+    """Return the declared name if it is valid: an error repeats no other text of a file."""
     try:
         return application_name(rules.text(declared.get("name")))
     except RuleError:
@@ -160,14 +166,14 @@ def _checked(declared: Mapping[str, Any], folder: Path, environ: Mapping[str, st
             values[field] = _from_environment(field, environ[str(variable)])
     wanted = _SCHEMA.read(Body(values, is_form=False))
     if "initpwd" not in values:
-        # Unlike in a call, left out means kept: an export without secrets must not remove them.
+        # Unlike in a call, a password that is left out is kept: an export without secrets must not remove it.
         wanted["initpwd"] = None
     return wanted
 
 
 def _from_file(field: str, path: Path) -> str:
     try:
-        # Not a pipe, which would wait for ever.
+        # Reading a pipe could wait forever.
         if not path.is_file():
             raise OSError
         return utf8.without_line_end(utf8.decode(path.read_bytes()))
@@ -179,7 +185,7 @@ def _from_file(field: str, path: Path) -> str:
 
 def _from_environment(field: str, text: str) -> str:
     try:
-        # Python marks bytes that are not UTF-8 with half surrogates, which no key can have.
+        # Python decodes bytes that are not UTF-8 as lone surrogates, which no key can have.
         text.encode()
     except UnicodeEncodeError:
         raise InvalidInput.of(f"{field}_env", "names an environment variable that is not UTF-8 text") from None
@@ -196,7 +202,7 @@ def _step(registry: Registry, wanted: dict[str, Any]) -> Step:
     after, warnings = registry.preview(wanted)
     if stored is None:
         return Step("create", after.name, wanted=wanted, warnings=warnings)
-    old, new = declaration(stored, 0, with_secrets=True), declaration(after, 0, with_secrets=True)
+    old, new = declaration(stored, with_secrets=True), declaration(after, with_secrets=True)
     changes = {
         name: (MASK, MASK) if name in SECRETS else (old.get(name), new.get(name))
         for name in {**old, **new}
@@ -205,6 +211,6 @@ def _step(registry: Registry, wanted: dict[str, Any]) -> Step:
     return Step("change" if changes else "same", after.name, changes, wanted, warnings)
 
 
-def as_json(applications: Sequence[Mapping[str, Any]]) -> str:
-    """A JSON file that declares the applications."""
-    return json.dumps({"application": applications}, indent=2, ensure_ascii=False) + "\n"
+def as_json(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of a JSON file with these entries."""
+    return json.dumps({"application": entries}, indent=2, ensure_ascii=False) + "\n"

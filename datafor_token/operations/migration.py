@@ -1,7 +1,7 @@
-"""All records from one store into another one: copied, read back, and nothing changed where they came from.
+"""Migration of all records to another store. They are copied and read back; the source is never changed.
 
-A mark in the target says that it is not whole yet, and of which installation it is a copy: with it a broken-off
-migration goes on, without it a target with records is left alone, and the service does not start on a marked one.
+A mark in the target states that the copy is incomplete, and of which installation it is. With the mark, an interrupted
+migration continues, and the service does not start on the target. Without it, a target with records is left alone.
 """
 
 import dataclasses
@@ -26,7 +26,10 @@ Progress = Callable[[Names, str], AbstractContextManager[Iterable[Place]]]
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How many records are in both stores, were written, were removed, and which changed at the source meanwhile."""
+    """Result of a migration: the numbers of records in both stores, written and removed.
+
+    ``changed`` names the records of the source that changed meanwhile.
+    """
 
     records: int
     written: int
@@ -35,56 +38,58 @@ class Outcome:
 
 
 def check_complete(store: Store) -> None:
-    """Raise ``StoreNotReady`` where a migration into this store has not come to its end."""
+    """Raise ``StoreNotReady`` if a migration to this store is incomplete."""
     if store.get(INSTANCE, _MARK) is not None:
         raise StoreNotReady(
-            "a migration into this store has not come to its end: run `.venv/bin/flask store migrate` again, where the"
-            " records come from"
+            "the migration to this store is incomplete: run `.venv/bin/flask store migrate` again, on the host that has"
+            " the source"
         )
 
 
 def damaged(source: Store, collections: Sequence[str]) -> list[str]:
-    """The reasons why records of the source cannot be copied."""
+    """Return the reasons why records of the source cannot be copied."""
     return [
-        str(found.reason)
+        str(document.reason)
         for collection in collections
-        for _, found in source.documents(collection)
-        if isinstance(found, RecordDamaged)
+        for _, document in source.documents(collection)
+        if isinstance(document, RecordDamaged)
     ]
 
 
 def migrate(source: Store, target: Store, collections: Sequence[str], keyring: Keyring, progress: Progress) -> Outcome:
     """Make the target a copy of the source.
 
-    ``progress`` is given what is done step by step and a word for it, and hands it out one by one. Raises
-    ``Forbidden`` for a target with records that are not a part of this migration, and ``RecordDamaged``.
+    ``progress`` takes the names of the records to copy and a label; it yields the names one by one. Raises
+    ``Forbidden`` for a target with records that are not part of this migration, and ``RecordDamaged``.
     """
-    there = _texts(target, collections)
-    mark = there.pop((INSTANCE, _MARK), None)
+    present = _texts(target, collections)
+    mark = present.pop((INSTANCE, _MARK), None)
     wanted = _texts(source, collections)
-    if mark is None and there and there != wanted:
-        if is_own_key(keyring, json.loads(there.get((INSTANCE, KEY), "null"))):
+    if mark is None and present and present != wanted:
+        if is_own_key(keyring, json.loads(present.get((INSTANCE, KEY), "null"))):
             raise Forbidden(
-                "the migration into the target has come to its end already, and the records here or there have changed"
-                " since: to do it again, empty the target first"
+                "the migration to the target is complete, and records of the source or the target have changed since:"
+                " to migrate again, empty the target first"
             )
-        raise Forbidden("there are records in the target that this migration did not put there: empty it first")
+        raise Forbidden("the target has records that are not from this migration: empty it first")
     if mark is not None and json.loads(mark).get("identifier") != keyring.identifier:
-        raise Forbidden("the target is an unfinished copy of another installation: empty it first")
-    if mark is None and there:
+        raise Forbidden("the target is an incomplete copy of another installation: empty it first")
+    if mark is None and present:
         return Outcome(len(wanted), 0, 0, [])
     target.put(INSTANCE, {"format": 1, "name": _MARK, "identifier": keyring.identifier})
-    missing = [place for place, text in wanted.items() if there.get(place) != text]
+    missing = [place for place, text in wanted.items() if present.get(place) != text]
     _copy(target, wanted, missing, progress)
-    surplus = [place for place in there if place not in wanted]
+    surplus = [place for place in present if place not in wanted]
     for collection, name in surplus:
         target.delete(collection, name)
     copied = _texts(target, collections)
     copied.pop((INSTANCE, _MARK), None)
     if copied != wanted:
-        raise Forbidden("what was read back from the target is not what was written: is something else writing there?")
-    last = _texts(source, collections)
-    changed = sorted(place for place in last.keys() | wanted.keys() if last.get(place) != wanted.get(place))
+        raise Forbidden(
+            "the records read back from the target differ from those written: does another process write to it?"
+        )
+    now = _texts(source, collections)
+    changed = sorted(place for place in now.keys() | wanted.keys() if now.get(place) != wanted.get(place))
     if not changed:
         target.delete(INSTANCE, _MARK)
     return Outcome(len(wanted), len(missing), len(surplus), changed)
@@ -113,11 +118,11 @@ def _put(target: Store, wanted: dict[Place, str], batch: Names) -> None:
 
 
 def _texts(store: Store, collections: Sequence[str]) -> dict[Place, str]:
-    """Every record as a text that is the same where the record is, the order of members included."""
-    found = {}
+    """Return every record as text, so that the order of members is compared too."""
+    texts = {}
     for collection in collections:
         for _, document in store.documents(collection):
             if isinstance(document, RecordDamaged):
                 raise document
-            found[collection, fold(document["name"])] = json.dumps(document)
-    return found
+            texts[collection, fold(document["name"])] = json.dumps(document)
+    return texts

@@ -7,12 +7,12 @@ from datafor_token.audit.log import Audit
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.base import Store
 
-_SECONDS = 1.0  # how long a result is shared
+_INTERVAL = 1.0  # seconds for which a result is shared
 _LONGEST_WAIT = 2.0  # seconds that a request waits for the probe of another one
 
 
 class Readiness:
-    """Shared result of the probes: any number of load balancers cost one probe a second.
+    """Cached result of the probes: any number of load balancers cause one probe a second.
 
     ``clock`` returns seconds since 1970.
     """
@@ -27,19 +27,19 @@ class Readiness:
 
         Raises ``StoreUnavailable`` when the store cannot even be read, or when a probe does not end.
         """
-        # On a disk that hangs, probes must not take one thread after the other.
+        # On a disk that hangs, the probes must not block one thread after the other.
         if not self._lock.acquire(timeout=_LONGEST_WAIT):
             raise StoreUnavailable(reason="the probe of the store does not end")
         try:
-            # A clock that was set back must not keep an old result alive.
-            if self._found is None or not 0 <= self._clock() - self._found[0] < _SECONDS:
+            # A clock that was set back must not make an old result valid.
+            if self._found is None or not 0 <= self._clock() - self._found[0] < _INTERVAL:
                 probed = self._probe()
                 self._found = self._clock(), probed
             result = self._found[1]
         finally:
             self._lock.release()
         if isinstance(result, StoreUnavailable):
-            # Raised again and again, it would collect the frames of each request.
+            # An exception that is raised again would collect the stack frames of each request.
             raise result.with_traceback(None)
         return result
 

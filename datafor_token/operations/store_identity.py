@@ -1,8 +1,9 @@
-"""Identifier of the store, in the store and in the configuration folder, so that no mistake begins a second one.
+"""Identifier of the store, in the store and in the configuration folder, so that no mistake creates a second store.
 
-The server's first start creates a store, and writes its identifier to ``store_id`` of the configuration folder. Later
-starts compare the two: a data folder that was mistyped, wiped or not mounted is refused instead of begun. A store from
-before there were identifiers gets one at its first start; a node without the file takes over that of the shared store.
+The server's first start creates a store and writes its identifier to the file ``store_id`` of the configuration folder.
+Later starts compare the two: a data folder that was mistyped, wiped or not mounted is refused, and no new store is
+created there. A store of an earlier version, without an identifier, gets one at its next start. A further node, without
+the file, takes the identifier of the shared store.
 """
 
 import contextlib
@@ -22,16 +23,16 @@ log = logging.getLogger(__name__)
 FILE = "store_id"
 COLLECTION = "instance"
 RECORD = "store"
-# The identifier that FILE had last. It stays when FILE is removed, which is how an operator says: begin anew.
+# The last identifier of FILE. It remains when an operator removes FILE to start over on purpose.
 _LAST = ".last_store_id"
-# What shows that the configuration folder belongs to an installation, whichever version it is of.
+# Files that show that the configuration folder belongs to an installation, of any version.
 _TRACES = ("secret_key", "initial_admin_password")
 _RECORDS = ("users", "applications")
 _IDENTIFIER = re.compile("[0-9a-f]{32}")
 
 
 def is_identifier(collection: str, document: object) -> bool:
-    """Return whether a record is the one that holds a store's identifier."""
+    """Return whether a record is a valid one of a store's identifier."""
     if collection != COLLECTION or not isinstance(document, dict) or document.get("name") != RECORD:
         return False
     identifier = document.get("identifier")
@@ -39,12 +40,12 @@ def is_identifier(collection: str, document: object) -> bool:
 
 
 def identifier_record(identifier: str) -> Document:
-    """Return the record that holds a store's identifier."""
+    """Return the record of a store's identifier."""
     return {"format": 1, "name": RECORD, "identifier": identifier}
 
 
 def known_identifier(config_dir: Path) -> str | None:
-    """Return the identifier in the configuration folder; raise ``StoreNotReady`` for a file that is none."""
+    """Return the identifier in the configuration folder, or None; raise ``StoreNotReady`` for an invalid file."""
     file = config_dir / FILE
     try:
         text = file.read_text("utf-8-sig").strip()
@@ -54,28 +55,28 @@ def known_identifier(config_dir: Path) -> str | None:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise StoreNotReady(f"{file} cannot be read: {reason}") from None
     if not _IDENTIFIER.fullmatch(text):
-        raise StoreNotReady(f"{file} is not the identifier of a store: put it back from a backup, or remove it")
+        raise StoreNotReady(f"{file} is not the identifier of a store: restore the file from a copy, or remove it")
     return text
 
 
 class StoreIdentity:
     """The identifier of one store and one configuration folder.
 
-    ``place`` names the store in sentences. Methods raise ``StoreUnavailable`` in an outage, and ``StoreNotReady`` where
-    this is not the store of this configuration folder.
+    ``place`` names the store in errors. Methods raise ``StoreUnavailable`` in an outage, and ``StoreNotReady`` if the
+    store is not that of the configuration folder.
     """
 
     def __init__(self, store: Store | None, config_dir: Path, place: str) -> None:
-        """``store`` is ``None`` where nothing of it exists yet, and nothing may be created before the check."""
+        """Read both identifiers. ``store`` is None if it does not exist, and nothing may be created before a check."""
         self._store = store
         self._config_dir = config_dir
         self._place = place
-        # In this order: another server that begins this store at the same time writes them the other way round.
+        # In this order: another server that creates this store at the same time writes them in the opposite one.
         self._known = known_identifier(config_dir)
         with outage(f"look into {config_dir}"):
             traces = [name for name in _TRACES if (config_dir / name).exists()]
             self._traces = [] if (config_dir / _LAST).exists() else traces
-        self._present = self._in_store()
+        self._present = self._stored()
 
     @functools.cached_property
     def _is_empty(self) -> bool:
@@ -85,7 +86,7 @@ class StoreIdentity:
 
     @property
     def is_new(self) -> bool:
-        """Return whether the first start has not come to its end yet."""
+        """Return whether the first start is not complete yet."""
         return self._known is None and self._is_empty
 
     def check(self) -> None:
@@ -95,47 +96,48 @@ class StoreIdentity:
         file = self._config_dir / FILE
         found = "which has no identifier" if self._present is None else f"whose identifier is {self._present}"
         if self._present is None and self._is_empty:
-            way_out = f"to begin anew on purpose, remove {file}"
+            remedy = f"to start over on purpose, remove {file}"
         else:
-            way_out = f"to use the records that are there, remove {file}: they stay as they are"
+            remedy = f"to use its records, remove {file}: they stay as they are"
             if self._present is None:
-                way_out += ", and the next start gives the store a new identifier"
+                remedy += ", and the next start gives the store a new identifier"
         raise StoreNotReady(
             f"{file} says that the store of this service is {self._known}, but this is {self._place}, {found}: put the"
-            f" right one there, or name it (DATAFOR_TOKEN_DATA_DIR, STORE); {way_out}"
+            f" right store there, or configure its place (DATAFOR_TOKEN_DATA_DIR, STORE); {remedy}"
         )
 
     def check_exists(self) -> None:
-        """The same for a command, which needs a store that was begun."""
+        """Check the store for a command, which needs an existing one."""
         self.check()
         if self._present is None and self._is_empty:
             raise StoreNotReady(
-                f"there is no record in {self._place}: a new store is begun by the service's first start only; is it"
-                " another one (DATAFOR_TOKEN_DATA_DIR, STORE)?"
+                f"{self._place} has no records: only the service's first start creates a store; is the configured"
+                " place right (DATAFOR_TOKEN_DATA_DIR, STORE)?"
             )
 
     def check_may_create(self) -> None:
-        """The same for the server, which may begin a store where nothing says that there was one."""
+        """Check the store for the server, which may create one if there are no traces of an earlier one."""
         self.check()
         if self._present is None and self._is_empty and self._traces:
             traces = " and ".join(str(self._config_dir / name) for name in self._traces)
             raise StoreNotReady(
-                f"there is no record in {self._place}, but {traces} of an earlier installation: put its records there,"
-                f" or name their place (DATAFOR_TOKEN_DATA_DIR, STORE); to begin anew on purpose, move"
+                f"{self._place} has no records, but {traces} of an earlier installation exist"
+                f"{'' if len(self._traces) > 1 else 's'}: put its records there, or configure their place"
+                f" (DATAFOR_TOKEN_DATA_DIR, STORE); to start over on purpose, move"
                 f" {'them' if len(self._traces) > 1 else 'it'} away"
             )
 
     def create_in_empty_store(self) -> None:
-        """Give an empty store its identifier, before its key is made: a first start that is killed goes on later."""
+        """Create the identifier of an empty store before its key, so that an interrupted first start can continue."""
         if self._is_empty:
-            self._make()
+            self._create()
 
     def save(self) -> None:
-        """End a start: give the store an identifier where it has none, and write it to the configuration folder.
+        """Create the identifier of a store that has none, and write it to the configuration folder.
 
-        A folder that cannot be written is logged: the service serves, without this protection.
+        If the folder cannot be written, log that: the service runs without this protection.
         """
-        identifier = self._make()
+        identifier = self._create()
         if self._known == identifier:
             return
         try:
@@ -147,35 +149,35 @@ class StoreIdentity:
             file = self._config_dir / FILE
             log.warning(logs.event(event="identifier of the store not written", file=file, reason=reason))
 
-    def _make(self) -> str:
+    def _create(self) -> str:
         if self._present is None and self._store is not None:
             with contextlib.suppress(AlreadyExists):
                 self._store.create(COLLECTION, identifier_record(secrets.token_hex(16)))
-            # Of another server that was faster, perhaps.
-            self._present = self._in_store()
+            # Another server may have been faster.
+            self._present = self._stored()
         return self._present or ""
 
-    def _in_store(self) -> str | None:
+    def _stored(self) -> str | None:
         try:
             document = None if self._store is None else self._store.get(COLLECTION, RECORD)
             if document is None:
                 return None
             if not is_identifier(COLLECTION, document):
-                raise RecordDamaged(reason=f"{COLLECTION}/{RECORD} does not hold the identifier of a store")
+                raise RecordDamaged(reason=f"{COLLECTION}/{RECORD} is not the identifier of a store")
             return str(document["identifier"])
         except RecordDamaged as error:
             if isinstance(error.__cause__, OSError):
-                # It cannot be read at the moment: that is no reason to remove it.
+                # It cannot be read now, which is no reason to remove it.
                 raise
             raise StoreNotReady(
-                f"{self._place}: {error.reason}: put this record back from a copy, or remove it and"
+                f"{self._place}: {error.reason}: restore this record from a copy, or remove it and"
                 f" {self._config_dir / FILE}: all other records stay, and the next start gives the store a new"
                 " identifier"
             ) from None
 
 
 def _write(path: Path, identifier: str) -> None:
-    """Write the file whole or not at all."""
+    """Write the file atomically."""
     temp = path.with_name(f".{FILE}-{secrets.token_hex(8)}")
     try:
         write_new(temp, f"{identifier}\n".encode())

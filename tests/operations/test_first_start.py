@@ -243,7 +243,7 @@ class TestIdentifier:
             start("")
         file = settings.config_dir / "store_id"
         assert str(file) in str(caught.value)
-        assert f"to begin anew on purpose, remove {file}" in str(caught.value)
+        assert f"to start over on purpose, remove {file}" in str(caught.value)
         assert ("the store" if "://" in settings.store else str(settings.data_dir)) in str(caught.value)
         assert everything(settings.config_dir) == before
         assert records_in(settings.data_dir, "users") == []
@@ -335,7 +335,7 @@ class TestIdentifier:
         for name in {"secret_key", "initial_admin_password"} - set(left):
             (settings.config_dir / name).unlink()
         before = everything(settings.config_dir)
-        with pytest.raises(StoreNotReady, match="to begin anew on purpose, move") as caught:
+        with pytest.raises(StoreNotReady, match="to start over on purpose, move") as caught:
             start("")
         assert all(str(settings.config_dir / name) in str(caught.value) for name in left)
         assert everything(settings.config_dir) == before
@@ -415,6 +415,6 @@ class TestIdentifier:
         shutil.rmtree(tmp_path / "data")
         again = Server(tmp_path).start()
         assert again.stop() != 0
-        assert "to begin anew on purpose, remove" in again.output
+        assert "to start over on purpose, remove" in again.output
         assert "Traceback" not in again.output
         assert not list((tmp_path / "data").rglob("*.json"))

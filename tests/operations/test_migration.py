@@ -150,10 +150,10 @@ def test_again_after_its_end(source: FileStore, target: SqlStore) -> None:
     move(source, target)
     source.put("users", {"name": "later"})
     before = content(target)
-    with pytest.raises(Forbidden, match=r"come to its end already.*empty the target first"):
+    with pytest.raises(Forbidden, match=r"is complete.*empty the target first"):
         move(source, target)
     assert content(target) == before
-    with pytest.raises(Forbidden, match="did not put there"):
+    with pytest.raises(Forbidden, match="not from this migration"):
         migration.migrate(source, target, COLLECTIONS, Keyring([b"x" * 32]), Broken())
 
 
