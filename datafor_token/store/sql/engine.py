@@ -170,7 +170,7 @@ class Database:
             wait = min(longest, time_left()) * _SHARE / hosts
             return _Connection.opened({"connect_timeout": max(2, int(wait)), **parameters})
 
-        engine = sa.create_engine(
+        return sa.create_engine(
             "postgresql+psycopg://",
             creator=connected,
             isolation_level="READ COMMITTED",
@@ -178,9 +178,6 @@ class Database:
             pool_size=0,
             hide_parameters=True,
         )
-        # To the dialect's own question CockroachDB answers with another name, which stops it.
-        engine.dialect._get_server_version_info = _server_version  # type: ignore[method-assign] # noqa: SLF001
-        return engine
 
     def _sqlite(self, url: str) -> sa.Engine:
         engine = sa.create_engine(sqlite_url(url), pool_size=0, hide_parameters=True)
@@ -198,12 +195,6 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         return engine
-
-
-def _server_version(connection: sa.Connection) -> tuple[int, int]:
-    """Which PostgreSQL the server says to libpq that it is, or is like."""
-    inner: Any = connection.connection.dbapi_connection
-    return inner.info.server_version // 10000, inner.info.server_version % 10000
 
 
 def doubted(connection: sa.Connection) -> bool:

@@ -430,16 +430,3 @@ def test_several_hosts_in_both_spellings(postgres: Postgres, postgres_url: str) 
         f"postgresql+psycopg://keeper:{password}@/{name}?{query}",
     ):
         opened(url).put("users", {"name": "lena"})
-
-
-def test_another_name_than_postgresql_is_no_obstacle(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that calls itself CockroachDB, which SQLAlchemy's dialect cannot read, is worked with all the same."""
-    monkeypatch.setattr("sqlalchemy.dialects.postgresql.base.PGDialect._get_server_version_info", unknown_name)
-    store = opened(postgres_url)
-    store.put("users", {"name": "lena"})
-    assert store.get("users", "lena") == {"name": "lena"}
-    assert store._database.engine.dialect.server_version_info != (0, 0)
-
-
-def unknown_name(*_: object) -> None:
-    raise AssertionError("Could not determine version from string 'CockroachDB CCL v24.1.0'")
