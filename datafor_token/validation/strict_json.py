@@ -5,9 +5,8 @@ lone surrogates, nesting deeper than 32, and bytes that are not UTF-8 (RFC 8259,
 """
 
 import json
-import json.encoder
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from datafor_token.errors import RuleError
@@ -52,12 +51,12 @@ def loads(text: str | bytes) -> Any:
 
 def compact(value: Any) -> str:
     """JSON of a value without spaces, all of it ASCII."""
-    return "".join(_compact(value, 0))
+    return _COMPACT.encode(value)
 
 
 def readable(value: Any) -> str:
     """JSON of a value with spaces, and with letters as they are."""
-    return "".join(_readable(value, 0))
+    return _READABLE.encode(value)
 
 
 def _object(members: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -103,16 +102,6 @@ def _check_surrogates(value: Any) -> None:
         raise JSONError("has half of a surrogate pair, which is no character") from None
 
 
-def _writer(text: Callable[[str], str], colon: str, comma: str) -> Callable[[Any, int], Iterable[str]]:
-    # What ``json.JSONEncoder`` makes for each text anew, at the cost of the text: CPython's own writer of JSON. The
-    # last are sort_keys, skipkeys, allow_nan; without the first, it does not look for values that hold themselves.
-    make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
-    writer: Callable[[Any, int], Iterable[str]] = make(
-        None, json.JSONEncoder().default, text, None, colon, comma, *(False, False, True)
-    )
-    return writer
-
-
-_compact = _writer(json.encoder.encode_basestring_ascii, ":", ",")
-_readable = _writer(json.encoder.encode_basestring, ": ", ", ")
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+_READABLE = json.JSONEncoder(ensure_ascii=False)
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
