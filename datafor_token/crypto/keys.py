@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
@@ -155,39 +155,41 @@ def signing_key(algorithm: str, expected: Sequence[Key], private_key: str | None
     return None if found is None else (Key(algorithm, found[0], expected[found[1]].kid), found[1])
 
 
-class _PrivateKeys:
-    """Private keys that were read a short while ago: to read one of RSA takes 40 ms to 5 s, since it is checked.
+class _CachedKey(NamedTuple):
+    private: Any
+    public: PublicKey
+    used: float
 
-    Each is found by a keyed hash of its text, which is what decides: another text is another key. Nothing
-    of them is kept beyond the process, nor longer than ``_REMEMBERED_SECONDS`` after their last use.
+
+class _PrivateKeyCache:
+    """Cache of parsed private keys: parsing an RSA key takes 40 ms to 5 s, since the key is checked.
+
+    Entries are found by the hash of the PEM text, and are usable for ``_CACHE_SECONDS`` after their last use.
     """
 
     def __init__(self) -> None:
-        self._key = SharedKey("HS256", secrets.token_bytes(32))
-        self._kept: dict[bytes, tuple[float, Any, PublicKey]] = {}
+        self._entries: dict[bytes, _CachedKey] = {}
 
     def get(self, text: str, accepted: Sequence[PublicKey]) -> tuple[Any, int] | None:
-        """Return the private key of a PEM text and which of the public keys is its own; ``None``: none of them."""
-        mark = self._key.sign(text.encode("utf-8", "surrogatepass"))
+        """Return the private key of a PEM text and the position of its public key in ``accepted``, or ``None``."""
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         now = time.monotonic()
-        found = self._kept.get(mark)
-        if found is not None and now - found[0] < _REMEMBERED_SECONDS:
-            private, public = found[1:]
-        else:
-            private, public = None, pem.public_half(text)
+        entry = self._entries.get(digest)
+        if entry is not None and now - entry.used >= _CACHE_SECONDS:
+            entry = None
+        public = pem.public_half(text) if entry is None else entry.public
         if public not in accepted:
             return None
-        if private is None:
-            private = pem.private_key(text)
-            for old, (used, *_) in list(self._kept.items()):
-                if now - used >= _REMEMBERED_SECONDS or len(self._kept) >= _MOST_REMEMBERED:
-                    self._kept.pop(old, None)
-        self._kept[mark] = now, private, public
+        private = pem.private_key(text) if entry is None else entry.private
+        if entry is None:
+            fresh = [item for item in list(self._entries.items()) if now - item[1].used < _CACHE_SECONDS]
+            self._entries = dict(fresh[-(_MAX_CACHED - 1) :])
+        self._entries[digest] = _CachedKey(private, public, now)
         return private, accepted.index(public)
 
 
-_REMEMBERED_SECONDS, _MOST_REMEMBERED = 60.0, 64
-_PRIVATE_KEYS = _PrivateKeys()
+_CACHE_SECONDS, _MAX_CACHED = 60.0, 64
+_PRIVATE_KEYS = _PrivateKeyCache()
 
 
 def new_secret(algorithm: str) -> str:

@@ -233,10 +233,10 @@ def test_bounds(app: Flask, caller: Caller, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_private_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A private key is remembered for a minute after its last use, among a bounded number, and under a keyed hash."""
+    """A private key is cached for a minute after its last use, among a bounded number, and under a hash of its text."""
     now = [1000.0]
     monkeypatch.setattr("datafor_token.crypto.keys.time.monotonic", lambda: now[0])
-    remembered = keys._PrivateKeys()
+    remembered = keys._PrivateKeyCache()
 
     def read(algorithm: str) -> Any:
         found = remembered.get(private_pem(key_for(algorithm)), [key_for(algorithm).public_key()])
@@ -248,13 +248,13 @@ def test_private_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now[0] += 59
     assert read("ES256") is first
     assert remembered.get(text, [key_for("ES384").public_key()]) is None
-    assert text not in repr(remembered._kept)
+    assert text not in repr(remembered._entries)
     now[0] += 61
     assert read("ES256") is not first
-    monkeypatch.setattr(keys, "_MOST_REMEMBERED", 2)
+    monkeypatch.setattr(keys, "_MAX_CACHED", 2)
     for algorithm in ("ES256", "ES384", "ES512", "EdDSA"):
         read(algorithm)
-    assert len(remembered._kept) <= 2
+    assert len(remembered._entries) <= 2
 
 
 def test_a_record_that_goes_while_all_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
