@@ -169,12 +169,9 @@ class SqlStore:
 
     def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
         memory = self._generations.memory(self._known(collection))
-        if memory is not None and memory.listing is known:
+        if memory is not None and memory.listing == known:
             return memory.listing, iter(())
         versions = self._transactions.read(lambda connection: write_ids_of(connection, collection))
-        if versions == known and isinstance(known, dict):
-            # Whoever finds that nothing changed goes on with what it had.
-            versions = known
         if memory is not None:
             memory.listing = versions
         rows = self._rows(collection, [key for key, version in versions.items() if known.get(key) != version])
