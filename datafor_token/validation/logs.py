@@ -7,13 +7,11 @@ Exceptions are logged by their type and where they happened, without their text:
 import functools
 import json
 import logging
-import os
 import re
-import sys
 import time
 import traceback
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger
 
@@ -26,49 +24,12 @@ _BARE = re.compile(r"[!#-<>-~]+")  # ASCII to be seen, no space, no '"', no '='
 def configure(level: str) -> None:
     """Send the package's log to standard error; called again it only changes the level."""
     _PACKAGE.setLevel(level)
-    # Nothing of these is shown, and each record would look for them (Python's logging documentation, Optimization).
-    logging.logThreads = logging.logMultiprocessing = False
+    # When standard error is closed, a request must not fail, and no record may be printed without its format.
+    logging.raiseExceptions = False
     if not _PACKAGE.handlers:
-        handler = LineHandler()
+        handler = logging.StreamHandler()
         handler.setFormatter(SafeFormatter())
         _PACKAGE.addHandler(handler)
-
-
-class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes each line at once, by one system call, which no line of another thread comes into.
-
-    The lock of the standard library stays, which it takes around ``emit`` and ``flush`` (from Python 3.13 on without
-    asking whether there is one). The line of a request does not pass it: see ``say``.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the record's line to standard error; a stream of somebody's own gets it as text."""
-        self.write(f"{self.format(record)}{self.terminator}")
-
-    def write(self, line: str) -> None:
-        """Write a line."""
-        try:
-            if self.stream is sys.stderr:
-                os.write(sys.stderr.fileno(), line.encode(errors="backslashreplace"))
-            else:
-                self.stream.write(line)
-        except (OSError, ValueError):
-            # Nobody listens any more: a request must not fail for it.
-            return
-
-
-def say(logger: logging.Logger, message: str) -> None:
-    """Log at INFO; by a shorter way where only our own handler listens, as the library's costs more than the line.
-
-    It takes no lock, for which every request of every thread would wait.
-    """
-    handler = _PACKAGE.handlers[0] if len(_PACKAGE.handlers) == 1 else None
-    others = logger.handlers or logger.filters or logging.root.handlers
-    if type(handler) is LineHandler and not (handler.filters or others):
-        handler.write(f"{timestamp(time.time())} INFO {logger.name}[{os.getpid()}] {message}\n")
-    else:
-        # Without looking for the line of code that said it, which nobody shows.
-        logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, message, None, None))
 
 
 def event(**values: object) -> str:

@@ -118,12 +118,12 @@ def _end(response: Response) -> Response:
         path = logs.safe_path(request.path) if rule is None or rule.arguments else rule.rule
         user, way = request.username, request.way
         # Put together here: ``logs.event`` for any values costs more than all the rest of the line.
-        logs.say(
-            log,
+        line = (
             f"request_id={request.id} method={logs.quoted(request.method)} path={logs.quoted(path)} status={status}"
             f" ms={round(seconds * 1000)} address={logs.quoted(request.remote_addr or '')}"
-            f"{'' if user is None else f' user={logs.quoted(user)}'}{'' if way is None else f' way={way}'}",
+            f"{'' if user is None else f' user={logs.quoted(user)}'}{'' if way is None else f' way={way}'}"
         )
+        log.info(line)
     return response
 
 
