@@ -1,8 +1,7 @@
-"""The errors of this service: what went wrong, as which HTTP status, in which public words.
+"""Errors of the service, each with its HTTP status and its public message.
 
-The bottom of the import ladder: nothing of ours but ``printable`` is imported here. Domain code raises these;
-``responses`` alone turns them into answers. A message is a sentence that anyone may read: it
-never holds a secret, a password, a token, or the text of another exception.
+Domain code raises them, and only ``web.responses`` turns them into responses. A message is public: it never contains a
+secret, a password, a token, or the text of another exception.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,23 +11,23 @@ from datafor_token.printable import printable
 
 
 class StartError(SystemExit):
-    """The service cannot start; being a ``SystemExit``, its faults are printed, one a line, without a traceback."""
+    """The service cannot start. As a ``SystemExit``, it prints its faults, one per line, without a traceback."""
 
     def __init__(self, *faults: str) -> None:
-        # They repeat names of settings and folders, which may hold control characters.
+        # Faults repeat names of settings and folders, which may contain control characters.
         self.faults = tuple(printable(fault) for fault in faults)
         super().__init__("datafor_token cannot start:\n" + "\n".join(f"  - {fault}" for fault in self.faults))
 
 
 class StoreNotReady(StartError):
-    """It cannot start because of its store, which scripts tell apart by the exit code."""
+    """The service cannot start because of its store. Commands exit with a code of their own for it."""
 
 
 class Message(str):
-    """A sentence with the template and the parameters that it was made of, so that it can be translated.
+    """A sentence that can be translated, since it carries its template and parameters.
 
-    ``template`` has a name in brackets where a parameter is filled in (``must be at most %(number)s characters long``);
-    a parameter may be a message itself. Without parameters, ``template`` is the sentence.
+    ``template`` is a format string (``must be at most %(number)s characters long``). Without parameters it is not
+    formatted, so that ``%`` stands for itself. A parameter may be a message too.
     """
 
     template: str
@@ -43,12 +42,12 @@ class Message(str):
 
 
 def about(field: str, predicate: str) -> Message:
-    """Return the message that is the name of a field and what is wrong with its value."""
+    """Return a message about a field: its name, followed by a predicate ("must be ...")."""
     return Message("%(field)s %(predicate)s", field=field, predicate=predicate)
 
 
 class RuleError(ValueError):
-    """A value breaks a rule. ``message`` is a predicate ("must be ...") that follows the name of the field."""
+    """A value breaks a rule. ``message`` is a predicate ("must be ...") to follow the name of the field."""
 
     def __init__(self, template: str, /, **parameters: object) -> None:
         self.message = Message(template, **parameters)
@@ -56,11 +55,13 @@ class RuleError(ValueError):
 
 
 class DataforTokenError(Exception):
-    """An answer that is no success.
+    """500: base class of all errors that become an error response.
 
-    ``status`` is the HTTP status, ``message`` the public sentence (see ``Message``), ``members`` what the response has
-    beside it, ``reason`` what only the log may know (never a secret), ``retry_after`` seconds after which trying again
-    makes sense.
+    - ``status``: the HTTP status.
+    - ``message``: the public sentence, see ``Message``.
+    - ``members``: further members of the response's JSON object.
+    - ``retry_after``: the value of the ``Retry-After`` header in seconds, or None.
+    - ``reason``: details for the log only, never a secret.
     """
 
     status = 500
@@ -76,7 +77,7 @@ class DataforTokenError(Exception):
 
 
 class InvalidInput(DataforTokenError):
-    """400: the request breaks rules. ``errors`` maps each field to its sentences, in field order."""
+    """400: values of the request break rules. ``errors`` maps each field to its messages, in field order."""
 
     status = 400
 
@@ -87,19 +88,19 @@ class InvalidInput(DataforTokenError):
 
     @classmethod
     def of(cls, field: str, predicate: str, /, **parameters: object) -> "InvalidInput":
-        """Return the error of one field: its message is the name of the field and ``predicate``."""
+        """Return the error about one field. ``predicate`` is a template ("must be ...") to follow the field's name."""
         return cls({field: [about(field, Message(predicate, **parameters))]})
 
 
 class MalformedRequest(DataforTokenError):
-    """400: the body cannot be read as an object at all, so that no field is to blame."""
+    """400: the request body is not a readable object, so no field can be named."""
 
     status = 400
     message = "the request body cannot be read"
 
 
 class FileSent(MalformedRequest):
-    """400: a part of a multipart body is a file. ``field`` is its name, which is known only where it is a field's."""
+    """400: a part of a multipart body is a file. ``field`` is its name, which the message does not repeat."""
 
     def __init__(self, field: str = "") -> None:
         self.field = field
@@ -107,57 +108,58 @@ class FileSent(MalformedRequest):
 
 
 class NotAuthenticated(DataforTokenError):
-    """401: no credential, or one that is wrong. The message is one of the contract's three."""
+    """401: the request has no credential, or the one it has is not valid."""
 
     status = 401
     message = "not logged in"
 
 
 class WrongPassword(NotAuthenticated):
-    """401: unknown user, wrong password, disabled user, or a credential that cannot be read: one answer for all."""
+    """401: the user is unknown or disabled, or the password is wrong. The response does not tell which."""
 
     message = "wrong password"
 
 
 class InvalidToken(NotAuthenticated):
-    """401: a token is there and not accepted. Why, only the log and ``explain`` say."""
+    """401: the token is not accepted. Only the log and ``explain`` give the reason."""
 
     message = "invalid token"
 
 
 class Forbidden(DataforTokenError):
-    """403: the caller is known, or does not matter, and may not do this."""
+    """403: the caller may not do this."""
 
     status = 403
     message = "no permission"
 
 
 class NotFound(DataforTokenError):
-    """404: there is no record of that name."""
+    """404: no record has this name."""
 
     status = 404
     message = "name does not exist"
 
 
 class Conflict(DataforTokenError):
-    """409: the record is there, under a name that differs by case or spelling only."""
+    """409: the request conflicts with what is stored, such as a name that is taken."""
 
     status = 409
+    message = "the request conflicts with the stored record"
 
 
 class RotationUndone(Conflict):
-    """409: the secret is the one before the last rotation, which only another rotation may bring back."""
+    """409: the secret is the previous one. Only ``rotate`` may make it the current one again."""
 
 
 class BodyTooLarge(DataforTokenError):
-    """413: the body is larger than ``MAX_CONTENT_LENGTH``."""
+    """413: the request body is larger than ``MAX_CONTENT_LENGTH``."""
 
     status = 413
     message = "the request body is too large (setting MAX_CONTENT_LENGTH)"
 
 
 class UnsupportedMediaType(DataforTokenError):
-    """415: the body's type is none of those that the contract names in its section 2."""
+    """415: the content type of the request body is not supported."""
 
     status = 415
     message = (
@@ -166,7 +168,7 @@ class UnsupportedMediaType(DataforTokenError):
 
 
 class TooManyAttempts(DataforTokenError):
-    """429: too many failed passwords for this user name from this address; no hash was computed."""
+    """429: too many failed passwords for a user name, or from an address. The password was not checked."""
 
     status = 429
     message = "too many failed passwords: try again later"
@@ -177,7 +179,7 @@ class TooManyAttempts(DataforTokenError):
 
 
 class Overloaded(DataforTokenError):
-    """503: too many passwords are being checked at this moment."""
+    """503: too many passwords are being checked."""
 
     status = 503
     message = "too many sign-ins at once"
@@ -185,34 +187,34 @@ class Overloaded(DataforTokenError):
 
 
 class MetricsUnavailable(DataforTokenError):
-    """503: what the workers count cannot be read; all other calls go on."""
+    """503: the counters of the workers cannot be read. Other calls are not affected."""
 
     status = 503
     message = "metrics are unavailable"
 
 
 class StoreUnavailable(DataforTokenError):
-    """503: the store cannot be read or written; nothing was stored."""
+    """503: the store cannot be read or written. Unless it is ``MaybeStored``, nothing was stored."""
 
     status = 503
     message = "storage is unavailable"
 
 
 class LockTimeout(StoreUnavailable):
-    """503: another process held the store's lock for longer than ``LOCK_TIMEOUT``; nothing was stored."""
+    """503: another writer held the lock for longer than ``LOCK_TIMEOUT``. Nothing was stored."""
 
 
 class AuditUnavailable(StoreUnavailable):
-    """503: what was to be changed cannot be recorded in the audit log; nothing was stored."""
+    """503: the change cannot be recorded in the audit log. Nothing was stored."""
 
     message = "storage is unavailable: the audit log cannot be written"
 
 
 class RecordDamaged(StoreUnavailable):
-    """503: a record is there but cannot be read as what it should be. It is left untouched."""
+    """503: a record exists but is not valid. It is left unchanged."""
 
 
 class MaybeStored(StoreUnavailable):
-    """503: the failure came after the record was renamed into place, so that its fate is not known."""
+    """503: the write failed at a point where the change may already be stored."""
 
     message = "storage is unavailable: the change may or may not have been stored"

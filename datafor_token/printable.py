@@ -1,4 +1,4 @@
-"""Text of records, tokens and files as a terminal may get it: nothing in it moves a cursor or begins a line."""
+"""Escaping of text from records, tokens and files for terminals: no character moves the cursor or begins a line."""
 
 
 def printable(text: str) -> str:
@@ -7,12 +7,12 @@ def printable(text: str) -> str:
 
 
 def printable_json(text: str) -> str:
-    """Escape the same characters in a JSON document, whose own line breaks stay; they stand in its strings only."""
+    """Escape the same characters in a JSON document. They occur only inside strings; its line breaks stay."""
     return "".join(letter if letter == "\n" or letter.isprintable() else _in_json(letter) for letter in text)
 
 
 def printable_toml(text: str) -> str:
-    """Escape the same characters in a TOML document that has no comments and no literal strings."""
+    """Escape the same characters in a TOML document without comments and literal strings."""
     return "".join(letter if letter == "\n" or letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)
 
 

@@ -1,7 +1,7 @@
-"""What a store is: named JSON documents in collections. Nothing in it knows what a token is.
+"""Store protocol: named JSON documents in collections.
 
-Every document carries its own ``name``; two names that ``names.fold`` makes equal are one record.
-``tests/store/contract.py`` states what every store keeps.
+A store knows nothing of tokens and users. Every document has a member ``name``; names that are equal after
+``validation.names.fold`` belong to the same record. ``tests/store/contract.py`` tests what every store guarantees.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -11,75 +11,87 @@ from datafor_token.errors import RecordDamaged
 
 Document = dict[str, Any]
 Change = Callable[[Document | None], Document]
-# A record's key, its name, and its document or the error that reading it gives.
+# The key of a record, its name, and its document or the error that reading it raises.
 Changed = tuple[str, str, Document | RecordDamaged]
 
 
 class AlreadyExists(Exception):
-    """``create`` found a record of that name and left it as it is."""
+    """``create`` found a record of that name, and left it unchanged."""
 
 
 @runtime_checkable
 class RequestScoped(Protocol):
-    """A store that answers the questions of one request from as few reads as it can."""
+    """A store that reads less when it knows where a request begins and ends."""
 
     def begin_request(self) -> None:
-        """A request begins in this thread."""
+        """Begin a request in the current thread."""
 
     def end_request(self) -> None:
-        """It has ended."""
+        """End the request of the current thread."""
 
 
 class Store(Protocol):
     """Named JSON documents in collections.
 
-    Every method raises ``StoreUnavailable`` when the store cannot be read or written (nothing was
-    stored then), its child ``LockTimeout`` when a writer waited too long, ``RecordDamaged`` when the
-    record is there but is no document of that name, and ``MaybeStored`` when a write failed after
-    the point where it may count. A write that returns is durable and seen by every process.
+    A write that returns is durable, and every process sees it. Every method may raise:
+
+    - ``StoreUnavailable``: the store cannot be read or written; nothing was stored.
+    - ``LockTimeout``, a subclass: another writer held the lock for too long; nothing was stored.
+    - ``RecordDamaged``, a subclass: the record exists, but is not a document of that name.
+    - ``MaybeStored``, a subclass: a write failed at a point where the change may already be stored.
+
+    An unknown collection is a ``ValueError``.
     """
 
     collections: tuple[str, ...]
 
     def get(self, collection: str, name: str) -> Document | None:
-        """The document, or ``None`` where there is none."""
+        """Return the document, or None if there is no record of that name."""
 
     def names(self, collection: str) -> list[str]:
-        """The names of all records, damaged ones too, in no promised order and spelling (folded or not)."""
+        """Return the names of all records, damaged ones included, in any order.
+
+        A name may be returned in its folded spelling.
+        """
 
     def documents(self, collection: str) -> Iterator[tuple[str, Document | RecordDamaged]]:
-        """Every record with its name, as its document or as the error that reading it gives."""
+        """Yield the name of every record, and its document or the error that reading it raises."""
 
     def put(self, collection: str, document: Document) -> None:
-        """Write the document, in place of the one of that name if there is one."""
+        """Write the document, and replace the record of that name if it exists."""
 
     def create(self, collection: str, document: Document) -> None:
-        """Write the document; raise ``AlreadyExists`` where there is one of that name, even a damaged one."""
+        """Write a new document; raise ``AlreadyExists`` if a record of that name exists, even a damaged one."""
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
-        """Read, change and write under one lock; answer what was written.
+        """Read, change and write a record under one lock, and return the written document.
 
-        ``wait`` is for how many seconds another writer is waited for, when it is not worth the usual time.
-
-        ``change`` gets the present document or ``None`` and returns the whole new one. What it
-        raises goes to the caller, and nothing is written.
+        ``change`` gets the stored document, or None, and returns the whole new document, whose name must fold to the
+        same. If ``change`` raises an error, nothing is written, and the caller gets the error.
+        ``wait`` is the longest time in seconds to wait for other writers, by default the store's lock timeout.
         """
 
     def delete(self, collection: str, name: str) -> bool:
-        """Remove the record; answer whether there was one."""
+        """Delete the record, and return whether it existed."""
 
     def version(self, collection: str, name: str) -> Hashable | None:
-        """A cheap value that differs whenever the document may have changed; ``None`` where there is none."""
+        """Return a value that differs whenever the document may have changed, or None if there is no record.
+
+        Reading the version is much faster than reading the document.
+        """
 
     def stamp(self, collection: str) -> Hashable:
-        """A cheap value that differs whenever a store may have written or removed a document of the collection."""
+        """Return a value that differs whenever a store may have written or deleted a record of the collection.
+
+        An edit inside a file, which is not a store's write, need not change it.
+        """
 
     def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
-        """The version of every record, by a key of the store's own, and the records that differ from ``known``.
+        """Return the versions of all records by key, and an iterator over the records that differ from ``known``.
 
-        ``known`` is what an earlier call answered first; a version is one as ``version`` has it. The
-        records come as they are read, each with its key; one that is gone by then does not come.
+        ``known`` is the first value that an earlier call returned, or empty. Keys have a form of the store's own;
+        versions are those of ``version``. The iterator reads while it advances, and skips records deleted meanwhile.
         """
 
     def writable(self) -> bool:
-        """Whether a write would go through now; raises ``StoreUnavailable`` when not even reading does."""
+        """Return whether a write would succeed now; raise ``StoreUnavailable`` if reading fails too."""
