@@ -4,27 +4,23 @@ import os
 from pathlib import Path
 from typing import Any
 
+from datafor_token import blocking
 from datafor_token.metrics import files
-from datafor_token.server import affinity
-from datafor_token.settings import bind_address, socket_mode
-from datafor_token.web import services
+from datafor_token.server import affinity, selection
+from datafor_token.settings import bind_address, socket_mode, worker_wanted
+from datafor_token.web import hooks, responses
 
 bind = bind_address(os.environ)
 _socket_mode = socket_mode(os.environ)
 
-# Compared side by side on two cores, generate by Basic at 16 and 64 connections (make bench BENCH=--compare-workers):
-# gunicorn's gthread with two, four or eight threads takes 1.3 to 1.5 times the CPU of ours and 1.3 to 3 times its p99,
-# also with reuse_port, which spreads connections but loses requests with a worker; sync 1.4 times, without keep-alive.
-# Ours on any core instead of one each: 0.84 to 0.94 of the throughput. Two or four threads: as many requests, with four
-# 1.1 to 1.3 times the p99; the fewer there are, the sooner slow clients and hashes hold them all.
+# Our own worker with three threads, or gunicorn's gthread with eight: see datafor_token/server/selection.py.
+worker_class, threads, _notice = selection.select(worker_wanted(os.environ))
 workers = 2
-worker_class = "datafor_token.server.worker.Worker"
-threads = 3
-# Loaded once, before the workers: a fault in the settings is one sentence, and the start is stopped.
+# The application is loaded once, before the workers start: a fault in the settings is one sentence and stops the start.
 # Safe with the store: its locks are opened for each write, none is held across the fork.
 preload_app = True
 
-# Long enough for every answer; a client that never finishes its request does not hold a stop for longer.
+# Long enough for every response; a client that never finishes its request does not delay a stop any longer.
 graceful_timeout = 10
 
 # Room for the longest token in a URL, and for that URL in the header in which a proxy passes it on.
@@ -35,47 +31,57 @@ limit_request_field_size = 16380
 accesslog = None
 logger_class = "datafor_token.validation.logs.ServerLogger"
 
-# gunicorn by itself believes X-Forwarded-Proto from loopback; who is believed is the service's to say.
+# By default gunicorn trusts X-Forwarded-Proto from loopback; the service decides itself (setting TRUSTED_PROXIES).
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
-# gunicorn trusts every client of a Unix socket, which could then choose what the path begins with.
+# gunicorn trusts every client of a Unix socket, which could then choose SCRIPT_NAME.
 forwarder_headers = ""
 
 # Longer than proxies keep idle connections (nginx 60 s, Traefik 90 s, Caddy 120 s): a proxy that sends a POST on a
-# connection that was just closed here answers 502.
+# connection that was just closed here returns 502.
 keepalive = 125
 
-# A socket in the home folder that takes commands: nobody here uses it.
+# A socket in the home folder that accepts commands: not used.
 control_socket_disable = True
 umask = 0o077
 
-# The workers count in one folder, which is removed at the end of this process.
+# The workers write their metrics to one folder, which is removed when this process ends.
 files.share(os.environ)
 
 
+def on_starting(server: Any) -> None:
+    """Log that gthread serves, and why."""
+    if _notice:
+        server.log.warning("%s", _notice)
+
+
 def when_ready(server: Any) -> None:
-    """Let the proxy connect to the Unix socket; umask is for files of data, and stays as it is."""
+    """Let the proxy connect to the Unix socket. The umask is for files of data."""
     if _socket_mode is not None and bind.startswith("unix:"):
         for listener in server.LISTENERS:
             Path(listener.getsockname()).chmod(_socket_mode)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Choose the core that a new worker stays on."""
+    """Choose the core of a new worker; to let the kernel choose, remove ``pre_fork``."""
     worker.core = affinity.choose([(other.age, other.core) for other in server.WORKERS.values()], server.num_workers)
 
 
-def post_fork(server: object, worker: object) -> None:
-    """Let a new worker count on where a dead one stopped."""
+def post_fork(server: object, worker: Any) -> None:
+    """Prepare a new worker process."""
+    # The new worker adds to the metrics of a dead one.
     files.claim()
+    worker.checked_headers = responses.FIXED_HEADERS
+    # Two threads of gthread are always free; our worker starts threads in place of those that wait.
+    blocking.limit_waits(worker.cfg.threads - 2)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Have a new worker know the applications before it is asked."""
-    services.read_ahead(worker.wsgi)
+    """Read the applications before the first request."""
+    hooks.read_ahead(worker.wsgi)
 
 
 def on_reload(server: Any) -> None:
     """Log at SIGHUP which settings changed: with ``preload_app``, only a restart reads them."""
     if server.cfg.preload_app:
-        services.report_changed_settings(server.app.wsgi(), os.environ)
+        hooks.report_changed_settings(server.app.wsgi(), os.environ)

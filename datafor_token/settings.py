@@ -96,14 +96,15 @@ def check_networks(value: Any) -> None:
 
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
-# CONFIG_DIR locates the file; BIND, SOCKET_MODE and METRICS_DIR are for gunicorn (config/gunicorn.conf.py); the key and
-# the password do not belong in a file that is shared.
+# CONFIG_DIR locates the file; BIND, SOCKET_MODE, WORKER and METRICS_DIR are for gunicorn (config/gunicorn.conf.py); the
+# key and the password do not belong in a file that is shared.
 ENVIRONMENT_ONLY = {
     "CONFIG_DIR": "folder of settings.toml; default: config/ beside the code",
     "DATA_DIR": "folder of all records; default: data/ beside the code",
     "BIND": "address that gunicorn listens on; default: 127.0.0.1:28080",
     "SOCKET_MODE": "with BIND unix:path, file mode of the socket, such as 660 for a proxy in the service's group;"
     " default: 700",
+    "WORKER": "gthread: gunicorn's own threaded worker serves; default: the worker of this service, which is faster",
     "METRICS_DIR": "folder in which gunicorn creates the folder of the metrics, and removes it when it stops;"
     " default: the folder for temporary files",
     "SECRET_KEY": "key that encrypts secrets, 32 random bytes as Base64, then former keys separated by commas;"
@@ -281,6 +282,14 @@ def socket_mode(environ: Mapping[str, str]) -> int | None:
     if not re.fullmatch(r"0?[67][0-7][0-7]", text):
         raise StartError(f"{ENVIRONMENT_PREFIX}SOCKET_MODE must be an octal file mode such as 660")
     return int(text, 8)
+
+
+def worker_wanted(environ: Mapping[str, str]) -> str:
+    """Return the worker of gunicorn that is wanted by name, or empty text; raises ``StartError`` for any other name."""
+    name = environ.get(f"{ENVIRONMENT_PREFIX}WORKER", "")
+    if name not in ("", "gthread"):
+        raise StartError(f"{ENVIRONMENT_PREFIX}WORKER must be gthread, or not set")
+    return name
 
 
 def table() -> list[dataclasses.Field[Any]]:

@@ -1,1 +1,1 @@
-"""Worker for gunicorn."""
+"""Worker for gunicorn, which serves any WSGI application."""

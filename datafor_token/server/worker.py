@@ -1,12 +1,13 @@
-"""gunicorn's threaded worker, made for many short requests.
+"""Threaded worker for gunicorn, made for many short requests.
 
-All workers are woken by a new connection, and whoever is awake already takes it. So in many runs one worker took
-nearly all of the connections that came at once and stayed open, and had them compete for one core beside an idle one.
-``reuse_port`` spreads them as well, but then each worker listens for itself: who waits at one that dies is lost, and a
-second service on the same port is no error any more. Here a worker with many leaves new ones to the others.
+A new connection wakes all workers, and one that is awake already accepts it. So in many runs, one worker accepted
+nearly all connections that came at once and stayed open; they competed for one core beside an idle one. ``reuse_port``
+spreads connections as well. But then each worker listens for itself: the connections that wait at a worker are lost if
+it dies, and a second service on the same port is no error any more. Here a worker that has many connections leaves new
+ones to the others.
 
-Everything at which a thread lets the others run (a system call, a lock) has them compete for the interpreter. So what
-gunicorn does in several such steps for each request is done in one, where it comes to the same.
+Wherever a thread lets other threads run (a system call, a lock), they compete for the interpreter. So this worker does
+in one such step what gunicorn does in several for each request, with the same result.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -27,81 +28,79 @@ from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
 from datafor_token import blocking
 from datafor_token.server import affinity, http
 
-_PAUSE = 0.0005  # seconds: some times what an idle worker takes to wake up
-_FIRST_BYTE = 50  # milliseconds; gunicorn's own worker has a thread wait for 5 seconds
-_SILENCE = 1.0  # seconds; the master waits for 30
-_LINGER = 2.0  # seconds that a connection is waited for which is to be closed
-_MOST_LEFT = (
-    4 * 1024 * 1024
-)  # bytes that are read of what a client still sends; closing before that resets the response
-_PIECE = 65536  # bytes that are read of it at once
+_PAUSE = 0.0005  # seconds: a few times what an idle worker takes to wake up
+_FIRST_BYTE = 50  # milliseconds; gunicorn's own worker lets a thread wait for 5 seconds
+_SILENCE = 1.0  # seconds between two signs of life; the master waits for 30
+_LINGER = 2.0  # seconds until a connection is closed whose client does not close it
+_MOST_LEFT = 4 * 1024 * 1024  # bytes that are read after the last response: closing before that resets the connection
+_PIECE = 65536  # bytes that are read at once
 
 
 class _Outcome:
-    """What became of a request, as the standard library's futures tell it, each of which has a lock of its own."""
+    """Result of serving a connection, with the interface of the standard library's futures but no lock."""
 
-    def __init__(self, kept: object) -> None:
-        self._kept = kept
+    def __init__(self, keepalive: object) -> None:
+        self._keepalive = keepalive
 
     def cancelled(self) -> bool:
         return False
 
     def result(self) -> object:
-        return self._kept
+        return self._keepalive
 
 
 class _Threads:
-    """Connections on which something came, and as many threads as there are in the settings.
+    """Queue of connections with data to read, and the threads that serve them.
 
-    In place of the standard library's pool, whose locks were a tenth of a request. A request that waits for long is
-    not counted: another thread is started in its place, and one ends when it goes on. A waiting thread costs nothing
-    but its stack; more threads that all serve cost up to 1.3 times the p99.
+    It stands in for the standard library's pool, whose locks took a tenth of a request. A request that waits for long
+    does not count: another thread is started in its place, and one ends when the request goes on. A waiting thread
+    costs nothing but its stack; more threads that all serve take up to 1.3 times the p99.
     """
 
     def __init__(self, worker: "Worker", number: int) -> None:
         self.waiting: queue.SimpleQueue[TConn | None] = queue.SimpleQueue()
         self._worker = worker
         self._lock = threading.Lock()
-        self._too_many = 0  # threads that are to end
+        self._surplus = 0  # threads that are to end
         for _ in range(number):
             self._start()
 
     def _start(self) -> None:
-        # A stop waits for requests, as long as graceful_timeout; one that takes longer is no reason to stay.
+        # At a stop, gunicorn waits for requests as long as graceful_timeout. A longer one must not keep the process.
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
         blocking.replace_with(self._replaced)
         while (conn := self.waiting.get()) is not None:
             try:
-                kept = self._worker.handle(conn)
+                keepalive = self._worker.handle(conn)
             except BaseException:
-                # Not even gunicorn could end it. The connection is closed; a thread that is gone nobody would miss.
+                # gunicorn failed to handle it. The connection is closed; a dead thread would go unnoticed.
                 self._worker.log.exception("Error handling request")
-                kept = False
-            self._worker.method_queue.defer(self._worker.finish_request, conn, _Outcome(kept))
-            if self._too_many and self._is_one_too_many():
+                keepalive = False
+            self._worker.method_queue.defer(self._worker.finish_request, conn, _Outcome(keepalive))
+            if self._surplus and self._take_surplus():
                 return
-        # For the next thread: how many there are is not known.
+        # For the next thread: their number is not known.
         self.waiting.put(None)
 
     @contextlib.contextmanager
     def _replaced(self) -> Iterator[None]:
         """Have another thread serve in place of this one."""
-        if not self._is_one_too_many():
+        if not self._take_surplus():
             self._start()
         try:
             yield
         finally:
             with self._lock:
-                self._too_many += 1
+                self._surplus += 1
 
-    def _is_one_too_many(self) -> bool:
-        """Return whether there is a thread too many, which from now on there is not."""
+    def _take_surplus(self) -> bool:
+        """Reduce the surplus of threads by one. Return whether there was one."""
         with self._lock:
-            if not self._too_many:
+            if not self._surplus:
                 return False
-            self._too_many -= 1
+            self._surplus -= 1
             return True
 
     def shutdown(self, *, wait: bool) -> None:  # noqa: ARG002 - as gunicorn calls it
@@ -109,72 +108,73 @@ class _Threads:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Serves requests in threads that stay on one core, and lets no client keep others waiting by doing nothing."""
+    """Serves requests in threads on one core. A client that does nothing does not delay other clients."""
 
-    core: int | None = None  # the one to stay on
+    core: int | None = None  # set in the master before the fork
+    checked_headers: Collection[tuple[str, str]] = ()  # headers of the application that need no check
 
     def __init__(self, *of_gunicorn: Any) -> None:
         super().__init__(*of_gunicorn)
-        # Connections that are waited for for a moment more, the one that is waited for longest first.
+        # Connections that are about to be closed, the one with the earliest time first.
         self.ending: deque[TConn] = deque()
         self._notified = 0.0
 
     def init_process(self) -> None:
         """Serve, in a process of its own."""
-        http.install()
-        # A setting is found by three calls of its own, thirty times in a request; a worker's do not change any more.
+        http.install(self.checked_headers)
+        # gunicorn finds a setting by three calls, thirty times in a request. The settings of a worker do not change.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         affinity.stay(self.core)
         super().init_process()
 
     def get_thread_pool(self) -> _Threads:
-        """What answers requests."""
+        """Return the threads that serve requests."""
         return _Threads(self, self.cfg.threads)
 
     def notify(self) -> None:
-        """Tell the master that this worker lives: not at each event, as gunicorn does, but now and then."""
+        """Tell the master that this worker is alive: once in a while, not at each event as gunicorn does."""
         now = time.monotonic()
         if now - self._notified >= _SILENCE:
             self._notified = now
             super().notify()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection, if there still is one: at once while a thread is free, and else after a moment."""
+        """Accept a connection, if none of the other workers has: at once while a thread is free, else after a pause."""
         if self.nr_conns >= self.cfg.threads:
             time.sleep(_PAUSE)
         super().accept(listener)
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Have a thread answer what came on a connection."""
+        """Have a thread serve a connection that has data to read."""
         self.tpool.waiting.put(conn)
 
     def handle(self, conn: TConn) -> object:
-        """Answer what comes on a connection; one on which nothing comes soon holds no thread until something does."""
+        """Serve a connection, or defer it: one that sends nothing soon holds no thread until it does."""
         if not conn.initialized and not conn.data_ready:
-            coming = select.poll()
-            coming.register(conn.sock, select.POLLIN)
-            # Not at all where others wait for a thread.
-            if not coming.poll(0 if self.tpool.waiting.qsize() else _FIRST_BYTE):
+            poll = select.poll()
+            poll.register(conn.sock, select.POLLIN)
+            # Do not wait at all while other connections wait for a thread.
+            if not poll.poll(0 if self.tpool.waiting.qsize() else _FIRST_BYTE):
                 return _DEFER
             conn.data_ready = True
         return super().handle(conn)
 
     def finish_request(self, conn: TConn, fs: _Outcome) -> None:
-        """Go on with a connection as its request ended."""
+        """Close a connection after its request, or wait for its next one."""
         result = fs.result()
         if not result and not self.cfg.is_ssl:
-            # RFC 9112 section 9.6: say that nothing more comes, and close when the client has. gunicorn waits here
-            # for that client, and until it closes, or for 2 seconds, all others wait too.
+            # RFC 9112 section 9.6: shut the sending side down, and close when the client has. gunicorn waits for the
+            # client here, up to 2 seconds, in which all others wait as well.
             conn.left = _MOST_LEFT
             self._wait(conn, self._drain, is_over=True)
         elif result is _DEFER and not self.alive:
-            # gunicorn's own closes it, though a request may be on its way.
-            self._wait(conn, self._answer)
+            # gunicorn's own worker closes it, although a request may be on its way.
+            self._wait(conn, self._serve_last)
         else:
             super().finish_request(conn, fs)
 
     def _wait(self, conn: TConn, then: Callable[[TConn, socket.socket], None], *, is_over: bool = False) -> None:
-        """Have ``then`` called when something comes, and close where nothing does."""
+        """Call ``then`` when data comes, and close the connection if none does."""
         conn.timeout = time.monotonic() + _LINGER
         try:
             if is_over:
@@ -186,23 +186,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         else:
             self.ending.append(conn)
 
-    def _answer(self, conn: TConn, _: socket.socket) -> None:
+    def _serve_last(self, conn: TConn, _: socket.socket) -> None:
         self._forget(conn)
         conn.data_ready = True
         self.enqueue_req(conn)
 
     def _drain(self, conn: TConn, client: socket.socket) -> None:
         try:
-            more = len(client.recv(min(conn.left, _PIECE)))
+            received = len(client.recv(min(conn.left, _PIECE)))
         except OSError:
-            more = 0
-        conn.left -= more
-        if not more or not conn.left:
+            received = 0
+        conn.left -= received
+        if not received or not conn.left:
             self._forget(conn)
             self._close(conn)
 
     def murder_pending(self) -> None:
-        """Close what was waited for long enough."""
+        """Close the connections whose time is over."""
         super().murder_pending()
         now = time.monotonic()
         while self.ending and self.ending[0].timeout <= now:
@@ -219,7 +219,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.close()
 
     def _keepalive_after(self, conn: TConn, keepalive: object) -> bool:
-        # Where the whole body was read there is none to be drained, which gunicorn finds out twice, by six calls.
+        # A body that was read to its end need not be drained. gunicorn finds that out twice, by six calls.
         if keepalive and isinstance(reader := conn.parser.mesg.body.reader, LengthReader) and not reader.length:
             conn.parser.mesg = None
             return True

@@ -2,12 +2,9 @@
 
 import base64
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from typing import ParamSpec, TypeVar
+from contextlib import contextmanager
 
 import argon2
 
@@ -15,19 +12,13 @@ from datafor_token import blocking
 from datafor_token.applications.rules import LONGEST_PASSWORD
 from datafor_token.crypto.keys import SharedKey
 from datafor_token.errors import Overloaded, RecordDamaged
-from datafor_token.server import affinity
 
-P = ParamSpec("P")
-R = TypeVar("R")
 _REMEMBERED_SECONDS = 60
 _MOST_REMEMBERED = 1024
 # Each hash takes 64 MiB, and four threads of its own: several at once in a worker are no faster together.
 _HASHES_AT_ONCE = 1
 _MOST_WAITING = 64  # requests; each of them holds a thread and its connection
 _LONGEST_WAIT = 30.0  # seconds; half of what proxies wait, and twenty at once on a busy machine take half of it
-# A 28th of the weight of others, for each of a hash's four threads: with 10 instead, a client that asks again and again
-# got half as many answers beside guesses as alone, with 15 two thirds to three quarters.
-_NICENESS = 15
 
 
 class Passwords:
@@ -58,7 +49,7 @@ class Passwords:
     def hash(self, password: str) -> str:
         """The argon2id hash of a new password, in its standard text form."""
         with self.slot():
-            return _aside(self._hasher.hash, password)
+            return blocking.in_background(self._hasher.hash, password)
 
     def remembers(self, stored: str, password: str) -> bool:
         """Whether ``password`` was right for the hash ``stored`` within the last minute."""
@@ -75,7 +66,7 @@ class Passwords:
         # No password that can be set is longer: what is cut off makes it a wrong one, whatever the rest is.
         known = stored and len(password) <= LONGEST_PASSWORD
         try:
-            _aside(
+            blocking.in_background(
                 self._hasher.verify,
                 stored if known else self._nobody,
                 password[:LONGEST_PASSWORD].encode(errors="replace"),
@@ -122,15 +113,6 @@ class Passwords:
             self._queue.release()
 
 
-def _aside(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """Hash in a thread that gives way to requests: with its four threads, one hash had more of a core than they.
-
-    A thread of its own each time, for a thousandth of the hash: no pool that a fork would leave without its threads.
-    """
-    with ThreadPoolExecutor(1, initializer=_be_nice) as thread:
-        return thread.submit(function, *arguments, **named).result()
-
-
 def _hash_of_nobody(hasher: argon2.PasswordHasher) -> str:
     """Return a hash that no password has, without the tenth of a second that it takes to compute one."""
     salt, digest = (
@@ -138,13 +120,3 @@ def _hash_of_nobody(hasher: argon2.PasswordHasher) -> str:
     )
     costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
     return f"$argon2id$v={argon2.low_level.ARGON2_VERSION}${costs}${salt}${digest}"
-
-
-def _be_nice() -> None:
-    affinity.leave()
-    # Only on Linux is a thread's niceness its own; those that argon2 begins inherit it.
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        # Some sandboxes forbid it: then hashes are as quick as everything else.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))

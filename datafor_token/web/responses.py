@@ -12,7 +12,6 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
 from datafor_token.errors import BodyTooLarge, DataforTokenError, NotAuthenticated
-from datafor_token.server.http import COMMON, JSON
 from datafor_token.validation import logs
 from datafor_token.validation.strict_json import compact
 from datafor_token.web.current import current
@@ -20,6 +19,15 @@ from datafor_token.web.services import services
 
 log = logging.getLogger(__name__)
 _ANSWERS = "datafor_token.answers"
+
+_JSON_TYPE = ("Content-Type", "application/json")
+_COMMON = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
+# The headers that the responses have in common, as they are: the server need not check them in each response.
+FIXED_HEADERS = (_JSON_TYPE, *_COMMON)
 
 # The public words for what Flask and Werkzeug refuse by themselves.
 _HTTP_MESSAGES = {404: "not found", 405: "method not allowed", 413: BodyTooLarge.message}
@@ -41,7 +49,7 @@ class Answer(Response):
         headers = [*self.own, *self.headers.to_wsgi_list()]
         # The console's stylesheet says otherwise how long it is kept, its pages have another policy: see there.
         there = {name for name, _ in headers}
-        headers += [common for common in COMMON if common[0] not in there]
+        headers += [common for common in _COMMON if common[0] not in there]
         headers.append(("X-Request-ID", environ.get(_REQUEST_ID, "")))
         if _leaves_body(environ):
             _close_connection(start_response)
@@ -84,7 +92,7 @@ def success(**members: Any) -> Response:
 def _json(members: Mapping[str, Any], status: int = 200) -> Response:
     body = compact(members).encode() + b"\n"
     answer = _Json([body], status)
-    answer.own = (JSON, ("Content-Length", str(len(body))))
+    answer.own = (_JSON_TYPE, ("Content-Length", str(len(body))))
     return answer
 
 

@@ -1,10 +1,7 @@
 """What a request needs, in one typed bundle, made once per application and reached by ``services()``."""
 
-import contextlib
 import functools
-import logging
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,11 +10,10 @@ from flask import Flask, current_app
 from datafor_token.applications.registry import Registry
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.at_rest import Keyring
-from datafor_token.errors import StartError, StoreUnavailable
 from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations.readiness import Readiness
-from datafor_token.settings import Settings, load_settings, table
+from datafor_token.settings import Settings
 from datafor_token.store.base import Store
 from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.revocations import Revocations
@@ -25,12 +21,8 @@ from datafor_token.tokens.signin import SignIn
 from datafor_token.users.accounts import Accounts
 from datafor_token.users.sessions import Sessions
 from datafor_token.users.users import Users
-from datafor_token.validation import logs
-
-log = logging.getLogger(__name__)
 
 _NAME, _LATER = "datafor_token", "datafor_token_later"
-_AHEAD = 1.0  # seconds
 
 
 class Beginning(Enum):
@@ -100,43 +92,10 @@ def current_settings() -> Settings:
     return later.settings()
 
 
-def read_ahead(app: object) -> None:
-    """Read the applications in a thread, a moment from now: of very many, the first token would wait for that.
-
-    Not at once: whoever has just started the service tries it, and has a password to be hashed.
-    """
+def services_of(app: object) -> Services | None:
+    """Return the services of an application, None if it is another application under our gunicorn settings."""
     bundle: Services | None = getattr(app, "extensions", {}).get(_NAME)
-    if bundle is None:
-        # Somebody runs another application under these settings of gunicorn.
-        return
-
-    def read() -> None:
-        # In an outage, whoever needs them reads them, and is told.
-        with contextlib.suppress(StoreUnavailable):
-            bundle.registry.index()
-
-    ahead = threading.Timer(_AHEAD, read)
-    ahead.daemon = True
-    ahead.start()
-
-
-def report_changed_settings(app: object, environ: Mapping[str, str]) -> None:
-    """Log which settings differ from the ones in use: workers that a reload starts have the settings of the start."""
-    bundle: Services | None = getattr(app, "extensions", {}).get(_NAME)
-    if bundle is None:
-        return
-    try:
-        wanted = load_settings(None, environ)
-    except StartError as error:
-        log.warning(logs.event(event="settings changed, and a restart would fail", fault=str(error)))
-        return
-    names = [one.name for one in table() if getattr(wanted, one.name) != getattr(bundle.settings, one.name)]
-    if names:
-        # Without the values: some are secrets.
-        names_shown = ",".join(name.upper() for name in names)
-        log.warning(
-            logs.event(event="settings changed; they are used after a restart, not a reload", names=names_shown)
-        )
+    return bundle
 
 
 def services() -> Services:

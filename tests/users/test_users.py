@@ -11,6 +11,7 @@ from typing import Any
 import argon2
 import pytest
 
+from datafor_token import blocking
 from datafor_token.errors import Overloaded, RecordDamaged, StartError, WrongPassword
 from datafor_token.settings import Settings
 from datafor_token.store.files.store import FileStore
@@ -280,5 +281,5 @@ def test_hashes_give_way() -> None:
     stored = passwords.hash("right")
     assert passwords.match(stored, "right")
     assert not passwords.match(stored, "wrong")
-    assert seen == [max(usual, passwords_module._NICENESS)] * 3
+    assert seen == [max(usual, blocking._NICENESS)] * 3
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == usual

@@ -1,0 +1,39 @@
+"""Selection of the worker: the one of this package, or gunicorn's ``gthread``."""
+
+from typing import NamedTuple
+
+import gunicorn
+
+from datafor_token.validation import logs
+
+# The worker replaces private parts of gunicorn, which may differ in any other version.
+TESTED_GUNICORN = "27.0.1"
+
+
+class Selection(NamedTuple):
+    """gunicorn's settings ``worker_class`` and ``threads``, and a line for the log if the worker is not our own."""
+
+    worker_class: str
+    threads: int
+    notice: str | None
+
+
+def select(wanted: str, version: str = gunicorn.__version__) -> Selection:
+    """Select ``gthread`` where it is wanted or gunicorn has another version than the tested one, else our own worker.
+
+    Compared side by side on two cores, ``token/generate`` by Basic at 16 and 64 connections (``make bench
+    BENCH=--compare-workers``): ``gthread`` with two, four or eight threads takes 1.3 to 1.5 times the CPU of our worker
+    and 1.3 to 3 times its p99. Our worker with two or four threads serves as many requests, with four at 1.1 to 1.3
+    times the p99; the fewer there are, the sooner slow clients hold all of them.
+
+    A sign-in holds a thread of ``gthread`` while it waits for its password hash, and all but two threads may wait: so
+    it has eight.
+    """
+    if wanted == "gthread":
+        notice = logs.event(event="gthread serves", reason="DATAFOR_TOKEN_WORKER=gthread")
+    elif version != TESTED_GUNICORN:
+        reason = f"gunicorn {version} is installed, and our own worker is tested with {TESTED_GUNICORN} only"
+        notice = logs.event(event="gthread serves", reason=reason)
+    else:
+        return Selection("datafor_token.server.worker.Worker", 3, None)
+    return Selection("gthread", 8, notice)
