@@ -1,6 +1,6 @@
-"""The console: the same work in a browser, as pages made on the server; each is a plain form without JavaScript.
+"""The console: the service's web interface, as pages rendered on the server that work without JavaScript.
 
-It has no rules of its own: its views ask the services and schemas that the calls ask.
+It has no rules of its own: its views use the services and schemas of the API.
 """
 
 from flask import Flask
@@ -22,7 +22,7 @@ from datafor_token.console import (
 from datafor_token.console.blueprint import blueprint
 from datafor_token.web import responses
 
-# Importing them puts their views on the blueprint.
+# Importing these modules registers their views with the blueprint.
 VIEWS = (
     sign_in_pages,
     application_list,
@@ -37,7 +37,7 @@ VIEWS = (
 
 
 def init_app(app: Flask, url_prefix: str, version: str) -> None:
-    """Put the console under the prefix. ``version`` is what the status page shows."""
+    """Register the console under the prefix. ``version`` is shown on the status page."""
     language.init_app(app)
     pages.init_app(app, version)
     responses.answer_errors_as(app, blueprint.name, guard.form_or_error_page)

@@ -1,49 +1,57 @@
-"""What the steps of ``explain`` are called, and what to do about each reason for which a token is refused."""
+"""Names of the steps of ``token/explain``, and advice for each reason why a token is refused."""
 
 from datafor_token.console.language import N_
 
 STEPS = {
-    "read": N_("It can be read"),
-    "header": N_("Its header"),
-    "algorithm": N_("Its algorithm"),
-    "signature": N_("Its signature"),
-    "time": N_("Its times"),
-    "username": N_("Its user name"),
-    "revocation": N_("It was not revoked"),
-    "application": N_("Its application"),
-    "user": N_("Its user"),
-    "administrator": N_("Administrators"),
-    "damaged": N_("Records that cannot be read"),
+    "read": N_("Format"),
+    "header": N_("Header"),
+    "algorithm": N_("Algorithm"),
+    "signature": N_("Signature"),
+    "time": N_("Validity period"),
+    "username": N_("User name"),
+    "revocation": N_("Revocation"),
+    "application": N_("Application"),
+    "user": N_("User"),
+    "administrator": N_("Administrator sign-in"),
+    "damaged": N_("Unreadable records"),
 }
-# By the reason of contract section 7.
+# By the reason that the API gives.
 ADVICE = {
     "malformed": N_(
-        "Copy the token anew, whole and alone: three parts with dots between, no quotes, no line breaks, no word in "
-        "front. A token in a URL may have been cut off or encoded twice."
+        "Copy the complete token again and nothing else: three parts separated by dots, without quotes, line breaks or "
+        "a word before it. A token in a URL may have been truncated or encoded twice."
     ),
-    "header": N_("Let the issuer make a plain signed token: a header with typ and alg, without crit, b64, enc or zip."),
+    "header": N_(
+        "Configure the token issuer to create a signed token with typ and alg, without crit, b64, enc or zip."
+    ),
     "algorithm": N_(
-        "Let the issuer sign with the algorithm that the application expects, or change the application's algorithm."
+        "Configure the token issuer to sign with the algorithm of the application, or change the application's "
+        "algorithm."
     ),
     "signature": N_(
-        "Compare the issuer's secret with the application's, to the last character and without a line break behind "
-        "it. If it was lost, rotate: the old one goes on for the grace time."
+        "Compare the token issuer's secret with the application's, to the last character and without a line break "
+        "after it. If the secret is lost, rotate it: the old one remains valid for the grace period."
     ),
-    "no_expiry": N_("Let the issuer set exp: when the token expires, in whole seconds since 1970."),
-    "expired": N_("Make a new token. If it was made just now, compare both clocks; LEEWAY says how much is forgiven."),
-    "not_yet_valid": N_("Compare the issuer's clock with this server's, and set the one that is wrong."),
-    "invalid_time": N_("Let the issuer write exp, nbf and iat as JSON numbers of seconds, not as text, not in ms."),
+    "no_expiry": N_("Configure the token issuer to set exp: the expiry time in whole seconds since 1970."),
+    "expired": N_(
+        "Generate a new token. If this one is new, compare the two clocks; the setting LEEWAY is the tolerated "
+        "difference."
+    ),
+    "not_yet_valid": N_("Compare the token issuer's clock with this server's, and correct the wrong one."),
+    "invalid_time": N_(
+        "Configure the token issuer to write exp, nbf and iat as JSON numbers of seconds, not as text or milliseconds."
+    ),
     "no_username": N_(
-        "Let the issuer put the user name into the claim that is named, or change the application's claim of the user "
-        "name."
+        "Configure the token issuer to put the user name into the claim named above, or change the user name claim of "
+        "the application."
     ),
-    "invalid_username": N_("Let the issuer send a user name that keeps the rules; the sentence says which it breaks."),
-    "revoked": N_("It was revoked on purpose: make a new token."),
-    "disabled_application": N_("Enable the application, if its tokens are to be accepted."),
-    "unknown_user": N_("Add the user, or let the application make unknown users."),
-    "disabled_user": N_("Enable the user, if they are to sign in."),
+    "invalid_username": N_("Configure the token issuer to send a user name that follows the rule named above."),
+    "revoked": N_("The token was revoked on purpose: generate a new one."),
+    "disabled_application": N_("Enable the application to accept its tokens."),
+    "unknown_user": N_("Add the user, or set the application to create unknown users."),
+    "disabled_user": N_("Enable the user to let them sign in."),
     "administrator_refused": N_(
-        "Give the application a strong secret, or sign the Administrator in with a password. With "
-        "TOKENS_MAY_ADMINISTER = false no token does."
+        "Give the application a strong secret, or let the Administrator sign in with a password. With "
+        "TOKENS_MAY_ADMINISTER = false no token signs in an Administrator."
     ),
 }

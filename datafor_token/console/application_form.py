@@ -1,6 +1,7 @@
-"""The form of one application: what its fields show, what is read from it, and what is wrong beside which field.
+"""The form of an application: conversion to and from the fields of ``token/update``, labels and errors.
 
-It has no rules: a form becomes the body of ``token/update``, whose schema checks it.
+It has no rules of its own: the schema of ``token/update`` checks the fields. The fields of an application are those of
+``DEFAULTS``; a new text or flag needs a label here and an input in application_fields.html.
 """
 
 import dataclasses
@@ -8,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from datafor_token.applications.record import DEFAULTS, MASK, Application
+from datafor_token.applications.record import DEFAULTS, Application
 from datafor_token.console.guard import Form
 from datafor_token.console.language import gettext, sentence
 from datafor_token.crypto.keys import is_shared
@@ -17,149 +18,132 @@ from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body
 
 UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
-_FLAGS = ("enable", "inituser", "self_service")
-_CLAIMS = ("username", "name", "email")
-
-
-def _in_units(seconds: int) -> tuple[str, str]:
-    """Return a lifetime as a number in the largest unit that divides it, and that unit."""
-    unit = [name for name, size in UNITS.items() if seconds % size == 0 and seconds >= size][-1]
-    return str(seconds // UNITS[unit]), unit
-
-
-_expire, _unit = _in_units(DEFAULTS["expire"])
-NEW: dict[str, Any] = {
-    **{name: default for name, default in DEFAULTS.items() if name != "fieldmap"},
-    "name": "", "secret": "", "public_key": "", "expire": _expire, "unit": _unit, "claims": DEFAULTS["fieldmap"],
-    "initroles": "\n".join(DEFAULTS["initroles"]),
-}  # fmt: skip
+_FLAGS = tuple(name for name, default in DEFAULTS.items() if default in ("0", "1"))
+_CLAIMS = tuple(DEFAULTS["fieldmap"])
 
 
 @dataclasses.dataclass
-class Filled:
-    """A form as it is shown: the values of its fields, and the sentences that stand beside them."""
+class FormState:
+    """A form to be shown: the values of its fields, and the messages about them."""
 
     values: Mapping[str, Any]
     errors: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
-    def of(self, field: str) -> list[str]:
-        """What is wrong with a field."""
+    def errors_of(self, field: str) -> list[str]:
+        """Return the messages about a field."""
         return self.errors.get(field, [])
 
 
+def new_values() -> dict[str, Any]:
+    """Return the values of the form of a new application."""
+    return _to_form({"name": "", **DEFAULTS})
+
+
 def from_application(application: Application) -> dict[str, Any]:
-    """The values of a form that shows a stored application; its secret stays out, and empty keeps it."""
-    expire, unit = _in_units(application.expire)
+    """Return the values of the form of a stored application; it has no secret, and sent empty it keeps the secret."""
+    return _to_form(application.to_response(0))
+
+
+def _to_form(fields: Mapping[str, Any]) -> dict[str, Any]:
+    # The largest unit that divides the lifetime.
+    unit = [name for name, size in UNITS.items() if fields["expire"] % size == 0][-1]
     return {
-        "name": application.name,
-        "token_name": application.token_name,
-        "algorithm": application.algorithm,
+        **{name: fields[name] for name in ("name", *DEFAULTS)},
         "secret": "",
         "public_key": "",
-        "expire": expire,
+        "expire": str(fields["expire"] // UNITS[unit]),
         "unit": unit,
-        "claims": {claim: getattr(application.fieldmap, claim) for claim in _CLAIMS},
-        "enable": "1" if application.enable else "0",
-        "inituser": "1" if application.inituser else "0",
-        "initroles": "\n".join(application.initroles),
-        "initpwd": MASK if application.initpwd else "",
-        "self_service": "1" if application.self_service else "0",
+        "initroles": "\n".join(fields["initroles"]),
     }
 
 
 def from_form(form: Form) -> dict[str, Any]:
-    """The values of a form that was sent, exactly as typed."""
-    claims = form.get("claims", {})
-    texts = {name: _text(form.get(name)) for name in NEW if name not in ("claims", *_FLAGS)}
+    """Return the values of a form that was sent, exactly as typed."""
+    fieldmap = form.get("fieldmap")
     return {
-        **texts,
-        # A box that is not ticked is not sent.
+        **{name: _text(form.get(name)) for name in new_values()},
+        # Browsers do not send an unchecked box.
         **{flag: "1" if form.get(flag) == "1" else "0" for flag in _FLAGS},
-        "claims": {claim: _text(claims.get(claim) if isinstance(claims, Mapping) else None) for claim in _CLAIMS},
+        "fieldmap": {claim: _text(fieldmap.get(claim) if isinstance(fieldmap, Mapping) else None) for claim in _CLAIMS},
     }
 
 
 def to_call(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of ``token/update`` that the form means."""
-    call = {name: values[name] for name in ("name", "token_name", "algorithm", "initpwd", *_FLAGS)}
-    shared = is_shared(values["algorithm"])
-    first, second = (values["secret"], values["public_key"]) if shared else (values["public_key"], values["secret"])
-    # What was typed into the other algorithm's field is shown what is wrong with it, rather than left unsaid.
-    secret = first or second
-    # Blanks stay: without them, a stored role such as "Administrator " would become another one.
+    """Return the body of ``token/update`` for the values of a form."""
+    first, second = ("secret", "public_key") if is_shared(values["algorithm"]) else ("public_key", "secret")
+    # A value typed into the field of the other kind of algorithm is checked too, so that the reader learns of it.
+    secret = values[first] or values[second]
+    # Only line breaks separate names: without its blank, a stored role such as "Administrator " would be another one.
     roles = re.split("\r\n|\r|\n", values["initroles"])
     return {
-        **call,
-        "expire": _seconds(values["expire"], values["unit"]),
-        "fieldmap": dict(values["claims"]),
+        **{name: values[name] for name in ("name", *DEFAULTS)},
+        "expire": to_seconds(values["expire"], values["unit"]),
         "initroles": [role for role in roles if role],
         **({"secret": secret} if secret else {}),
     }
 
 
+def to_seconds(number: str, unit: str, *, may_be_zero: bool = False) -> str:
+    """Return a duration that was typed as a number of seconds.
+
+    What is not a plain decimal number is returned as it is: the schema refuses it with its message.
+    """
+    if number == "0" and may_be_zero and unit in UNITS:
+        return number
+    if re.fullmatch("[1-9][0-9]{0,8}", number) and unit in UNITS:
+        return str(int(number) * UNITS[unit])
+    return number if unit in UNITS else f"{number} {unit}"
+
+
 def read(schema: CallSchema, call: Mapping[str, Any]) -> dict[str, Any]:
-    """The call, checked; raises ``InvalidInput``."""
+    """Return the checked fields of a call; raise ``InvalidInput``."""
     return schema.read(Body(dict(call), is_form=True))
 
 
-def beside_fields(error: InvalidInput, values: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What is wrong, by the form's fields, in the order in which they stand there."""
-    found: dict[str, list[str]] = {}
-    for field, sentences in error.errors.items():
-        shown = field.replace("fieldmap.", "claims.")
-        if shown == "secret" and not is_shared(values.get("algorithm", "")):
-            shown = "public_key"
-        found[shown] = [sentence(_without_field(one)) for one in sentences]
+def errors_by_field(error: InvalidInput, algorithm: str = "HS256") -> dict[str, list[str]]:
+    """Return the translated messages of an error by the form's field, in the order of the fields on the page."""
+    found = {}
+    for field, messages in error.errors.items():
+        shown = "public_key" if field == "secret" and not is_shared(algorithm) else field
+        found[shown] = [sentence(_without_field(message)) for message in messages]
     order = list(labels())
     return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
 
 
 def _without_field(message: str) -> str:
-    # The field's label stands beside the message already.
+    # The message is shown beside the field's label.
     predicate = message.parameters.get("predicate") if isinstance(message, Message) else None
     return predicate if isinstance(predicate, str) else message
 
 
 def labels() -> dict[str, str]:
-    """What each field is called, in the order in which they stand on a page."""
+    """Return the labels of all fields, in the order of the fields on the pages."""
     return {
         "name": gettext("Name"),
         "enable": gettext("Enabled"),
         "algorithm": gettext("Algorithm"),
         "secret": gettext("Shared secret"),
         "public_key": gettext("Public key"),
-        "expire": gettext("A token lasts"),
+        "expire": gettext("Token lifetime"),
         "token_name": gettext("URL parameter"),
-        "self_service": gettext("Users may make their own tokens"),
+        "self_service": gettext("Allow personal tokens"),
         "fieldmap": gettext("Claims"),
-        "claims.username": gettext("Claim of the user name"),
-        "claims.name": gettext("Claim of the display name"),
-        "claims.email": gettext("Claim of the email address"),
-        "inituser": gettext("Make unknown users"),
+        "fieldmap.username": gettext("User name claim"),
+        "fieldmap.name": gettext("Display name claim"),
+        "fieldmap.email": gettext("Email claim"),
+        "inituser": gettext("Create unknown users"),
         "initroles": gettext("Roles of new users"),
         "initpwd": gettext("Password of new users"),
-        "grace": gettext("The old secret goes on for"),
+        "grace": gettext("Grace period"),
         "username": gettext("User"),
-        "next": gettext("Page"),
+        "next": gettext("Target page"),
         "privateKey": gettext("Private key"),
         "token": gettext("Token"),
-        "old": gettext("Present password"),
+        "old": gettext("Current password"),
         "new": gettext("New password"),
         "password": gettext("New password"),
     }
 
 
-def _seconds(number: str, unit: str) -> object:
-    # Only what is a plain number: whatever else was typed goes on as it is, and the schema says what is wrong.
-    if number.isascii() and number.isdigit() and len(number) < 10 and unit in UNITS and not number.startswith("0"):
-        return str(int(number) * UNITS[unit])
-    return number if unit in UNITS else f"{number} {unit}"
-
-
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def read_grace(number: str, unit: str) -> object:
-    """The seconds of a grace time that was typed."""
-    return number if number == "0" and unit in UNITS else _seconds(number, unit)

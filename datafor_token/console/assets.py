@@ -1,4 +1,4 @@
-"""The stylesheet and the script: the only files that a page loads, and the only answers that are cached."""
+"""The stylesheet, the script and the icon: the only files that a page loads, and the only cached responses."""
 
 import hashlib
 from pathlib import Path
@@ -10,13 +10,13 @@ from datafor_token.errors import NotFound
 
 _TYPES = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _CONTENT = {name: (Path(__file__).parent / "static" / name).read_bytes() for name in _TYPES}
-# In their addresses, so that a new version is another file.
+# A part of the URLs, so that browsers load the files of a new version.
 VERSION = hashlib.sha256(b"\0".join(_CONTENT.values())).hexdigest()[:12]
 
 
 @blueprint.get("/assets/<version>/<name>")
 def asset(version: str, name: str) -> Response:
-    """One of the files; a worker of another version must not leave its own in a cache under this address."""
+    """Return one of the files; under another version's URL it would be cached wrongly, so that is 404."""
     if version != VERSION or name not in _CONTENT:
         raise NotFound("not found")
     response = Response(_CONTENT[name], mimetype=_TYPES[name])

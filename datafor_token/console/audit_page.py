@@ -1,4 +1,4 @@
-"""The audit log: what happened, filtered, newest first, page by page."""
+"""The page of the audit log: filtered events, newest first."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from datafor_token.audit.events import Kind
 from datafor_token.audit.log import Filter
 from datafor_token.console import application_form, pages
-from datafor_token.console.application_form import Filled
+from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import InvalidInput
 from datafor_token.requests.schemas import AuditSchema
@@ -20,19 +20,19 @@ _FIELDS = ("event", "user", "application", "since", "until", "page")
 
 @blueprint.get("/audit")
 def audit() -> ResponseReturnValue:
-    """A hundred events that the filters keep."""
+    """Show a page of the events that match the filters."""
     typed = {name: current().args.get(name, "").strip()[:128] for name in _FIELDS}
-    asked = {name: value for name, value in typed.items() if value}
+    query = {name: value for name, value in typed.items() if value}
     for name in ("since", "until"):
-        # What a browser's field for a moment gives has no zone and no seconds; the page says that it is UTC.
-        if len(asked.get(name, "")) == 16:
-            asked[name] += ":00Z"
-    form = Filled(typed)
+        # A browser's datetime-local field gives neither seconds nor a time zone; its label says UTC.
+        if len(query.get(name, "")) == 16:
+            query[name] += ":00Z"
+    form = FormState(typed)
     try:
-        wanted = application_form.read(_audit, asked)
+        wanted = application_form.read(_audit, query)
         found = services().audit.page(Filter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
     except InvalidInput as error:
-        form.errors = application_form.beside_fields(error, {"algorithm": "HS256"})
+        form.errors = application_form.errors_by_field(error)
         return pages.render("audit.html", status=400, form=form, events=(), older=None, **_choices())
     return pages.render("audit.html", form=form, events=found.events, older=found.next, **_choices())
 

@@ -1,18 +1,19 @@
-"""A chart of the last day's hours as numbers for one small inline SVG: bars above for tokens, below for refusals."""
+"""Bar chart of the last day for an inline SVG: tokens issued above the axis, sign-ins refused below it."""
 
 import dataclasses
 from collections.abc import Sequence
 
 from datafor_token.console.history import Hour
 
-WIDTH, HEIGHT = 720, 160  # of the drawing, in its own units
-_MIDDLE, _ROOM = 84, 64  # where the two kinds of bars meet, and how long one can be
-_STEP, _BAR = 30, 20
+WIDTH, HEIGHT = 720, 160  # of the view box; all lengths below are in its units
+_AXIS = 84  # the axis' distance from the top
+_LONGEST = 64  # of a bar
+_STEP, _BAR = 30, 20  # from bar to bar, and a bar's width
 
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """One hour's pair of bars."""
+    """The two bars of one hour."""
 
     hour: Hour
     x: int
@@ -23,26 +24,26 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """The whole drawing. ``most`` is what the longest bar stands for."""
+    """The chart. ``most`` is the number that the longest bar stands for."""
 
     bars: Sequence[Bar]
     most: int
     width: int = WIDTH
     height: int = HEIGHT
-    middle: int = _MIDDLE
+    axis: int = _AXIS
     bar: int = _BAR
 
 
-def of(hours: Sequence[Hour]) -> Chart:
-    """The chart of some hours; both kinds have one scale, so that they can be compared."""
+def bar_chart(hours: Sequence[Hour]) -> Chart:
+    """Lay out the chart; both kinds of bars have the same scale, so that they can be compared."""
     most = max(1, *(max(hour.issued, hour.refused) for hour in hours))
     bars = []
     for number, hour in enumerate(hours):
         issued, refused = _length(hour.issued, most), _length(hour.refused, most)
-        bars.append(Bar(hour, number * _STEP + (_STEP - _BAR) // 2, _MIDDLE - issued, issued, refused))
+        bars.append(Bar(hour, number * _STEP + (_STEP - _BAR) // 2, _AXIS - issued, issued, refused))
     return Chart(bars, most)
 
 
 def _length(count: int, most: int) -> int:
-    # What happened at all is seen, however much else did.
-    return max(2, round(count / most * _ROOM)) if count else 0
+    # At least 2, so that a single event is visible beside any number of others.
+    return max(2, round(count / most * _LONGEST)) if count else 0

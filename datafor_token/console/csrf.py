@@ -1,4 +1,4 @@
-"""A token in every form, which no page of another site can know: signed over the cookie that comes with the form."""
+"""CSRF protection: every form carries a token, signed over the cookie that the browser sends with the form."""
 
 import hashlib
 import hmac
@@ -14,59 +14,58 @@ from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 FIELD = "form_token"
-# Before anybody is signed in, a cookie of this name stands for the session's.
+# Stands in for the session cookie before sign-in.
 COOKIE = "datafor_form"
 
 
 def token() -> str:
-    """What the forms of this answer carry. It differs each second, so that compression tells nothing of it (BREACH)."""
-    return _serializer().dumps(_bound_to(_cookie()))
+    """Return the token for the forms of this response. It changes every second, against BREACH attacks."""
+    return _serializer().dumps(_digest(_cookie()))
 
 
-def is_good(given: object, *, without_session: bool = False) -> bool:
-    """Whether a form came from one of our pages, given to this very browser in this very session.
+def is_valid(token: object, *, without_session: bool = False) -> bool:
+    """Return whether the token belongs to a form that this browser was given in this session.
 
-    ``without_session``: one that was given before somebody signed in, perhaps in another tab, counts too.
+    ``without_session``: also accept a token that was given before sign-in, perhaps in another tab.
     """
-    cookies = [_present(), *([current().cookies.get(COOKIE, "")] if without_session else [])]
+    cookies = [_sent_cookie(), *([current().cookies.get(COOKIE, "")] if without_session else [])]
     try:
-        bound: Any = _serializer().loads(given) if isinstance(given, str) else None
+        signed: Any = _serializer().loads(token) if isinstance(token, str) else None
     except BadSignature:
         return False
-    return isinstance(bound, str) and any(
-        hmac.compare_digest(bound.encode(), _bound_to(cookie).encode()) for cookie in cookies if cookie
+    return isinstance(signed, str) and any(
+        hmac.compare_digest(signed.encode(), _digest(cookie).encode()) for cookie in cookies if cookie
     )
 
 
 def use_session(cookie: str) -> None:
-    """Bind the forms of this answer to the session that it begins."""
+    """Bind the forms of this response to the session that it opens."""
     g.form_cookie = cookie
 
 
-def keep(response: Response) -> Response:
-    """Give the browser the cookie that the answer's forms are bound to, where it has none."""
-    made = g.get("made_form_cookie")
-    if made is not None:
-        response.set_cookie(COOKIE, made, **cookie_attributes())
+def set_cookie(response: Response) -> Response:
+    """Set the cookie that the forms of the response are bound to, if the browser has none."""
+    created = g.get("new_form_cookie")
+    if created is not None:
+        response.set_cookie(COOKIE, created, **cookie_attributes())
     return response
 
 
 def _cookie() -> str:
     if "form_cookie" not in g:
-        g.form_cookie = _present()
+        g.form_cookie = _sent_cookie()
         if not g.form_cookie:
-            g.form_cookie = g.made_form_cookie = secrets.token_urlsafe(32)
+            g.form_cookie = g.new_form_cookie = secrets.token_urlsafe(32)
     found: str = g.form_cookie
     return found
 
 
-def _present() -> str:
-    """The cookie that came: the session's where one is alive, else our own."""
-    request = current()
-    return session_cookie() if request.signed_in is not None else request.cookies.get(COOKIE, "")
+def _sent_cookie() -> str:
+    """Return the session cookie of a signed-in browser, else our own."""
+    return session_cookie() if current().signed_in is not None else current().cookies.get(COOKIE, "")
 
 
-def _bound_to(cookie: str) -> str:
+def _digest(cookie: str) -> str:
     return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()
 
 

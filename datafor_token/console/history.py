@@ -1,8 +1,8 @@
-"""What the audit log tells the pages: last changes, last uses, how users came in, and the last day's hours."""
+"""What the pages show from the audit log: the last events of each application and user, and the last 24 hours."""
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flask import g
@@ -15,16 +15,15 @@ from datafor_token.web.services import services
 
 Event = Mapping[str, Any]
 
-# A list looks back so many events; what was longer ago is said to be so. One page of the log is 1,000 of them.
+# Events that a list looks back, newest first. One page of the log is 1,000 of them.
 LOOKED_AT = 5000
-_AT_ONCE = 1000
-# One day of a busy service is more than a page should read: beyond it the chart says that it is not whole.
+_PAGE = 1000
+# One day of a busy service is too much for one page to read; beyond this number the chart is marked as incomplete.
 _MOST_OF_A_DAY = 50_000
 USES = ("token_generated", "token_personal", "sign_in", "link_made", "link_redeemed")
 CHANGES = ("application_added", "application_changed", "application_rotated")
 ISSUED = ("token_generated", "token_personal")
 
-# What each kind of event is called.
 EVENTS = {
     "application_added": N_("application added"),
     "application_changed": N_("application changed"),
@@ -33,31 +32,49 @@ EVENTS = {
     "token_generated": N_("token issued"),
     "token_personal": N_("personal token issued"),
     "token_revoked": N_("token revoked"),
-    "link_made": N_("one-time link made"),
+    "link_made": N_("one-time link created"),
     "link_redeemed": N_("one-time link used"),
     "sign_in": N_("signed in"),
     "sign_in_refused": N_("sign-in refused"),
-    "user_made": N_("user made"),
+    "user_made": N_("user created"),
     "user_changed": N_("user changed"),
     "user_deleted": N_("user deleted"),
     "store_restored": N_("store restored"),
     "store_repaired": N_("damaged records moved aside"),
-    "store_rekeyed": N_("secrets encrypted anew"),
+    "store_rekeyed": N_("secrets encrypted with a new key"),
+}
+# What the log has as the outcome of an event that did not succeed, or may not have.
+OUTCOMES = {
+    "not stored": N_("not stored"),
+    "may or may not have been stored": N_("may or may not have been stored"),
 }
 
 
 @dataclasses.dataclass
-class Traces:
-    """The last event of each kind of interest about one thing; ``None``: not among the events looked at."""
+class Activity:
+    """The last event of each kind about one application or user; ``None``: not among the events looked at."""
 
     changed: Event | None = None
     used: Event | None = None
-    made: Event | None = None
+    created: Event | None = None
+
+
+class Recent(dict[str, Activity]):
+    """The activity among the last events, by folded name.
+
+    ``since`` is the time of the oldest event looked at (milliseconds since 1970) if the log has older ones, else None.
+    """
+
+    since: float | None = None
+
+    def of(self, name: str) -> Activity:
+        """Return the activity of one application or user."""
+        return self.get(fold(name), Activity())
 
 
 @dataclasses.dataclass(frozen=True)
 class Hour:
-    """One hour: when it began (milliseconds since 1970), tokens issued, sign-ins refused."""
+    """One hour: its start (milliseconds since 1970), the tokens issued and the sign-ins refused."""
 
     begins: int
     issued: int
@@ -66,42 +83,48 @@ class Hour:
 
 @dataclasses.dataclass(frozen=True)
 class Day:
-    """The last 24 hours, oldest first; ``whole`` is false where there were too many events to count them all."""
+    """The last 24 hours, oldest first; ``complete`` is false if there were too many events to count them all."""
 
     hours: list[Hour]
-    whole: bool
+    complete: bool
 
 
-def of_applications() -> dict[str, Traces]:
-    """The traces of applications, by folded name."""
-    found: dict[str, Traces] = {}
-    for event in _as_far_as_read(Filter(), LOOKED_AT):
-        name = event["target"].get("application")
+def of_applications() -> Recent:
+    """Return the last change and the last use of each application."""
+    recent = Recent()
+    for activity, event in _activities("application", recent):
+        if event["event"] in CHANGES:
+            activity.changed = activity.changed or event
+        elif event["event"] in USES:
+            activity.used = activity.used or event
+    return recent
+
+
+def of_users() -> Recent:
+    """Return how each user was created, and their last sign-in."""
+    recent = Recent()
+    for activity, event in _activities("user", recent):
+        if event["event"] == "user_made":
+            activity.created = activity.created or event
+        elif event["event"] == "sign_in":
+            activity.used = activity.used or event
+    return recent
+
+
+def _activities(kind: str, recent: Recent) -> Iterator[tuple[Activity, Event]]:
+    """Yield the last events about applications or users, newest first, each with the activity that it belongs to."""
+    count, event = 0, None
+    for event in _readable(Filter(), LOOKED_AT):
+        count += 1
+        name = event["target"].get(kind)
         if isinstance(name, str):
-            traces = found.setdefault(fold(name), Traces())
-            if event["event"] in CHANGES:
-                traces.changed = traces.changed or event
-            elif event["event"] in USES:
-                traces.used = traces.used or event
-    return found
-
-
-def of_users() -> dict[str, Traces]:
-    """The traces of users, by folded name: who or what made them, and their last sign-in."""
-    found: dict[str, Traces] = {}
-    for event in _as_far_as_read(Filter(), LOOKED_AT):
-        name = event["target"].get("user")
-        if isinstance(name, str):
-            traces = found.setdefault(fold(name), Traces())
-            if event["event"] == "user_made":
-                traces.made = traces.made or event
-            elif event["event"] == "sign_in":
-                traces.used = traces.used or event
-    return found
+            yield recent.setdefault(fold(name), Activity()), event
+    if event is not None and count == LOOKED_AT:
+        recent.since = milliseconds(event)
 
 
 def last_day() -> Day:
-    """Tokens issued and sign-ins refused in each of the last 24 hours."""
+    """Count the tokens issued and the sign-ins refused in each of the last 24 hours."""
     now = services().clock()
     first = int(now // 3600 - 23) * 3600
     issued, refused, seen = [0] * 24, [0] * 24, 0
@@ -111,34 +134,34 @@ def last_day() -> Day:
         if 0 <= hour < 24:
             issued[hour] += event["event"] in ISSUED
             if event["event"] == "sign_in_refused":
-                refused[hour] += number_of(event)
+                refused[hour] += event_count(event)
     hours = [Hour((first + number * 3600) * 1000, issued[number], refused[number]) for number in range(24)]
-    return Day(hours, whole=seen < _MOST_OF_A_DAY)
+    return Day(hours, complete=seen < _MOST_OF_A_DAY)
 
 
 def about_application(name: str, most: int = 10) -> list[Event]:
-    """The last events about one application."""
-    return list(_as_far_as_read(Filter(application=name), most))
+    """Return the last events about one application."""
+    return list(_readable(Filter(application=name), most))
 
 
 def about_user(name: str, most: int = 10) -> list[Event]:
-    """The last events by or about one user."""
-    return list(_as_far_as_read(Filter(user=name), most))
+    """Return the last events by or about one user."""
+    return list(_readable(Filter(user=name), most))
 
 
-def number_of(event: Event) -> int:
-    """Return how many events the line stands for."""
+def event_count(event: Event) -> int:
+    """Return how many events the line of the log stands for."""
     count = event.get("count", 1)
     return count if type(count) is int else 1
 
 
 def milliseconds(event: Event) -> float:
-    """When the event was, in milliseconds since 1970."""
+    """Return the time of the event in milliseconds since 1970."""
     return dt.datetime.fromisoformat(str(event["time"])).timestamp() * 1000
 
 
-def _as_far_as_read(wanted: Filter, most: int) -> Iterator[Event]:
-    """The same; where the log cannot be read, the page says so and shows all the rest."""
+def _readable(wanted: Filter, most: int) -> Iterable[Event]:
+    """Yield the newest events; if the log cannot be read, the page says so and shows everything else."""
     try:
         yield from _newest(wanted, most)
     except AuditUnavailable:
@@ -149,7 +172,7 @@ def _newest(wanted: Filter, most: int) -> Iterator[Event]:
     page: str | None = None
     left = most
     while left > 0:
-        found = services().audit.page(wanted, limit=min(left, _AT_ONCE), page=page)
+        found = services().audit.page(wanted, limit=min(left, _PAGE), page=page)
         yield from found.events
         left -= max(len(found.events), 1)
         page = found.next

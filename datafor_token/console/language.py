@@ -76,9 +76,10 @@ def translated(message: str) -> str:
 
 
 def sentence(message: str) -> str:
-    """Translate a message that stands alone: it begins with a capital letter."""
+    """Translate a message that stands alone: it begins with a capital letter, unless it begins with a parameter."""
     text = translated(message)
-    return text[:1].upper() + text[1:]
+    begins_with_parameter = isinstance(message, Message) and message.template.startswith("%(")
+    return text if begins_with_parameter else text[:1].upper() + text[1:]
 
 
 def format_number(value: float) -> str:

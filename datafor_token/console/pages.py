@@ -1,4 +1,4 @@
-"""How a page is made: template, links, notices, paging; and the page that stands for an error."""
+"""Rendering of pages: templates, links, notices, paging and error pages."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from werkzeug.urls import iri_to_uri
 
 from datafor_token.console import assets, csrf, history, language
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import N_, gettext, translated
+from datafor_token.console.language import N_, gettext, sentence
 from datafor_token.errors import DataforTokenError
 from datafor_token.validation.names import fold
 from datafor_token.web.api.paths import proxy_prefix
@@ -24,42 +24,42 @@ VERSION = "DATAFOR_TOKEN_VERSION"
 PER_PAGE = 100
 _LONGEST_SEARCH = 200  # characters
 
-# What an address may ask a page to say about what was just done: words of ours, never the address's own.
+# By the value of the query parameter ``done``, which a redirect sets: a URL can choose a notice, but no text.
 NOTICES = {
-    "saved": N_("Saved."),
-    "created": N_("The application was created."),
+    "saved": N_("Changes saved."),
+    "created": N_("Application created."),
     "deleted": N_("Deleted."),
     "enabled": N_("Enabled."),
     "disabled": N_("Disabled."),
-    "rotated": N_("The application has its new secret."),
-    "password": N_("The password was changed. All sessions of this user have ended."),
-    "own_password": N_("Your password was changed, and all of your sessions have ended. Sign in with the new one."),
+    "rotated": N_("The secret was rotated."),
+    "password": N_("Password changed. All sessions of this user have ended."),
+    "own_password": N_("Password changed. All your sessions have ended: sign in with the new password."),
     "signed_out": N_("You are signed out."),
     "nothing": N_("Nothing was selected."),
-    "unsent": N_("You are signed in again. What you had asked for was not done: please ask again."),
+    "unsent": N_("You are signed in again. Your last request was not carried out: please repeat it."),
     "again": N_(
-        "You are signed in again, and nothing was saved yet. What you typed is below; passwords and secrets are not "
-        "kept: type them again."
+        "You are signed in again. Nothing was saved yet: your input is below, without passwords and secrets; enter "
+        "them again."
     ),
-    "stale": N_(
-        "Nothing was saved yet: this page was opened in another session. What you typed is below; passwords and "
-        "secrets are not kept: type them again."
+    "outdated": N_(
+        "Nothing was saved yet, because this page was opened in another session. Your input is below, without "
+        "passwords and secrets; enter them again."
     ),
 }
 _TITLES = {
-    400: N_("This cannot be done so"),
+    400: N_("Invalid request"),
     403: N_("Not allowed"),
     404: N_("Not found"),
-    409: N_("There is one already"),
+    409: N_("Conflict"),
     429: N_("Too many attempts"),
-    503: N_("Not available at the moment"),
+    503: N_("Temporarily unavailable"),
 }
-_OTHERWISE = N_("Something went wrong")
+_OTHER_TITLE = N_("Something went wrong")
 
 
 @dataclasses.dataclass(frozen=True)
 class Page(Generic[T]):
-    """Some of many things: ``items`` of page ``number`` of ``pages`` (from 1), out of ``total``."""
+    """One page of a list: its ``items``; it is page ``number`` (from 1) of ``pages``, of ``total`` items in all."""
 
     items: Sequence[T]
     number: int
@@ -68,7 +68,7 @@ class Page(Generic[T]):
 
 
 def init_app(app: Flask, version: str) -> None:
-    """Give templates what each page needs."""
+    """Give templates the filters and values that every page needs."""
     app.config[VERSION] = version
     app.context_processor(_context)
     app.jinja_env.filters.update(
@@ -82,66 +82,65 @@ def init_app(app: Flask, version: str) -> None:
 
 
 def render(template: str, *, status: int = 200, **values: Any) -> Response:
-    """The page of a template, never kept by any cache (the common header says so)."""
+    """Return a page as a response; the headers common to all responses keep it out of caches."""
     response = make_response(render_template(f"console/{template}", **values), status)
-    return csrf.keep(response)
+    return csrf.set_cookie(response)
 
 
 def link_to(view: str, **values: Any) -> str:
-    """The address of a view of the console, below what a believed proxy takes away."""
+    """Return the URL path of a view of the console, under the prefix of a trusted proxy."""
     built = url_for(f"{blueprint.name}.{view}", **values)
     return proxy_prefix() + built.removeprefix(current().script_root.rstrip("/"))
 
 
 def redirect_to(view: str, done: str | None = None, **values: Any) -> ResponseReturnValue:
-    """Go on to a page, which says what was ``done``: one of ``NOTICES``."""
-    return go_to(link_to(view, **values, **({"done": done} if done else {})))
+    """Redirect to a view, with the notice ``done`` of ``NOTICES``."""
+    return redirect_to_path(link_to(view, **values, **({"done": done} if done else {})))
 
 
-def go_to(address: str) -> ResponseReturnValue:
-    """Go on to an address of ours, in whatever letters: a header holds ASCII alone."""
-    return redirect(iri_to_uri(address), 303)
+def redirect_to_path(path: str) -> ResponseReturnValue:
+    """Redirect to a path of this service; other letters than ASCII are encoded for the header."""
+    return redirect(iri_to_uri(path), 303)
 
 
-def made(answer: ResponseReturnValue) -> Response:
-    """The answer of a view as the response that it becomes, to be given cookies."""
-    response: Response = make_response(answer)
-    return response
-
-
-def retrying(answer: ResponseReturnValue, error: DataforTokenError) -> Response:
-    """Return the response with ``Retry-After`` where the error has one."""
-    response = made(answer)
+def with_retry_after(page: ResponseReturnValue, error: DataforTokenError) -> Response:
+    """Return the page as a response, with ``Retry-After`` if the error has one."""
+    response = make_response(page)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
 def error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
-    """An error as a page: what the call's envelope would say, in the reader's words."""
-    title = gettext(_TITLES.get(status, _OTHERWISE))
-    errors = [translated(sentence) for sentences in members.get("errors", {}).values() for sentence in sentences]
-    said = errors or [translated(message)]
-    return render("error.html", status=status, code=status, title=title, said=said, reference=members.get("request_id"))
+    """Return the page of an error, with the messages that the API would give."""
+    messages = [one for of_field in members.get("errors", {}).values() for one in of_field] or [message]
+    return render(
+        "error.html",
+        status=status,
+        code=status,
+        title=gettext(_TITLES.get(status, _OTHER_TITLE)),
+        messages=[sentence(one) for one in messages],
+        reference=members.get("request_id"),
+    )
 
 
-def page_of(found: Sequence[T], shown: Callable[[T], str] | None = None) -> Page[T]:
-    """The page that the address asks for, of what its search keeps; ``shown`` is the text that is searched."""
-    wanted = fold(search())
-    kept = [one for one in found if shown is None or all(word in fold(shown(one)) for word in wanted.split())]
-    pages = max(1, -(-len(kept) // PER_PAGE))
-    asked = current().args.get("page", "1")
-    number = min(max(int(asked), 1), pages) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 1
-    return Page(kept[(number - 1) * PER_PAGE : number * PER_PAGE], number, pages, len(kept))
+def page_of(items: Sequence[T], text_of: Callable[[T], str]) -> Page[T]:
+    """Return the page that the URL asks for, of the items whose text has all words that the URL searches for."""
+    words = fold(search()).split()
+    found = [item for item in items if all(word in fold(text_of(item)) for word in words)]
+    pages = max(1, -(-len(found) // PER_PAGE))
+    wanted = current().args.get("page", "1")
+    number = min(max(int(wanted), 1), pages) if wanted.isascii() and wanted.isdigit() and len(wanted) < 7 else 1
+    return Page(found[(number - 1) * PER_PAGE : number * PER_PAGE], number, pages, len(found))
 
 
 def search() -> str:
-    """What is searched for."""
+    """Return the text that the URL searches for."""
     return current().args.get("q", "")[:_LONGEST_SEARCH].strip()
 
 
 def _same_page(**changes: Any) -> str:
-    """The query string of this page with changes; ``None`` takes a part away."""
+    """Return the query string of this page with changes; None removes a parameter."""
     values = {**current().args.to_dict(), "done": None, **changes}
     return "?" + urlencode({name: value for name, value in values.items() if value not in (None, "")})
 
@@ -150,8 +149,8 @@ def _context() -> dict[str, Any]:
     request = current()
     if request.blueprint != blueprint.name:
         return {}
-    notice = g.get("notice") or request.args.get("done", "")
     caller = request.signed_in
+    notice = g.get("notice") or request.args.get("done", "")
     return {
         "link_to": link_to,
         "asset": lambda name: link_to("asset", version=assets.VERSION, name=name),
@@ -159,7 +158,7 @@ def _context() -> dict[str, Any]:
         "form_token": csrf.token,
         "form_token_field": csrf.FIELD,
         "notice": gettext(NOTICES[notice]) if notice in NOTICES else None,
-        "fault": g.get("fault"),
+        "outage": g.get("outage"),
         "audit_unreadable": g.get("audit_unreadable", False),
         "me": caller.user if caller else None,
         "administers": bool(caller and caller.is_administrator),
@@ -167,7 +166,8 @@ def _context() -> dict[str, Any]:
         "language": language.code(),
         "languages": language.LANGUAGES,
         "now": services().clock() * 1000,
-        "names_of_events": history.EVENTS,
+        "event_names": history.EVENTS,
+        "outcome_names": history.OUTCOMES,
         "milliseconds": history.milliseconds,
         "looked_at": history.LOOKED_AT,
         "version": current_app.config[VERSION],

@@ -1,4 +1,4 @@
-"""The state of the service: version, store, settings and where they come from, the last day in a picture."""
+"""The status page: version, store, settings with their origin, and a chart of the last 24 hours."""
 
 import dataclasses
 import platform
@@ -13,32 +13,32 @@ from datafor_token.errors import StoreUnavailable
 from datafor_token.settings import displayed_value, table
 from datafor_token.web.services import services
 
-_NONE = "–"  # noqa: RUF001 - the sign for nothing in a table
+_NONE = "–"  # noqa: RUF001 - an empty cell
 
 
-class Complaint(NamedTuple):
-    """A stored value that breaks a rule of this version: the kind of record, its name, a sentence."""
+class Violation(NamedTuple):
+    """A stored value that breaks a rule of this version: the view and the name of its record, and a message."""
 
     view: str
     name: str
-    sentence: str
+    message: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """The store's state; the counts are ``None`` where it cannot be read."""
+    """State of the store; the counts are None if it cannot be read."""
 
     readable: bool
     writable: bool
     applications: int | None = None
     users: int | None = None
     damaged: int | None = None
-    rule_violations: Sequence[Complaint] = ()
+    rule_violations: Sequence[Violation] = ()
 
 
 @blueprint.get("/status")
 def status() -> ResponseReturnValue:
-    """What an administrator looks at first when something is wrong; it must open even then."""
+    """Show the status, in an outage too: administrators look here first when something is wrong."""
     day = _day()
     return pages.render(
         "status.html",
@@ -47,7 +47,7 @@ def status() -> ResponseReturnValue:
         settings=_settings(),
         folders={"config": services().settings.config_dir, "data": services().settings.data_dir},
         day=day,
-        chart=chart.of(day.hours) if day else None,
+        chart=chart.bar_chart(day.hours) if day else None,
     )
 
 
@@ -66,11 +66,11 @@ def _store() -> Store:
         damaged=len(listing.damaged) + len(damaged),
         rule_violations=[
             *(
-                Complaint("application", one.name, sentence)
+                Violation("application", one.name, message)
                 for one in listing.entries
-                for sentence in one.rule_violations
+                for message in one.rule_violations
             ),
-            *(Complaint("user", one.name, sentence) for one in users for sentence in one.rule_violations),
+            *(Violation("user", one.name, message) for one in users for message in one.rule_violations),
         ],
     )
 
@@ -87,7 +87,7 @@ def _settings() -> list[dict[str, Any]]:
     return [
         {
             "name": field.name.upper(),
-            "value": _shown(displayed_value(present, field)),
+            "value": _text(displayed_value(present, field)),
             "unit": field.metadata["unit"],
             "help": field.metadata["help"],
             "origin": present.origins.get(field.name.upper()),
@@ -96,7 +96,7 @@ def _settings() -> list[dict[str, Any]]:
     ]
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Try it: a token, what is in it and how to use it. Why was it refused: its steps, and what to do about each."""
+"""The pages of tokens: generate a test token, and check a token step by step."""
 
 import base64
 import dataclasses
@@ -15,7 +15,7 @@ from datafor_token.applications.rules import next_path
 from datafor_token.audit.events import Kind
 from datafor_token.console import application_form, guard, pages
 from datafor_token.console.advice import ADVICE, STEPS
-from datafor_token.console.application_form import Filled
+from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import format_duration, gettext, sentence
 from datafor_token.errors import Forbidden, InvalidInput, NotFound, RuleError
@@ -26,23 +26,23 @@ from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _generate, _explain = GenerateSchema(), ExplainSchema()
-_MOST_OFFERED = 200  # names in a list to choose from; whoever has more types
-_TRY = {"name": "", "username": "", "next": "/", "privateKey": ""}
+_MOST_CHOICES = 200  # names in a list to choose from; any other name can be typed
+_EMPTY = {"name": "", "username": "", "next": "/", "privateKey": ""}
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """One member of a token's header or payload, and what it means; ``moment`` (ms since 1970) where it is one."""
+class Member:
+    """One member of a token's header or payload, with its meaning; ``time`` is its time in ms since 1970, if any."""
 
     name: str
     value: str
     meaning: str
-    moment: int | None = None
+    time: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Uses:
-    """What to do with a token, ready to be copied."""
+    """Ways to use a token, as texts to copy."""
 
     curl: str
     link: str
@@ -50,70 +50,71 @@ class Uses:
 
 
 @blueprint.get("/try")
-def try_it() -> ResponseReturnValue:
-    """The form: which application, which user."""
+def test_token() -> ResponseReturnValue:
+    """Show the form for a test token: its application and user."""
     chosen = {"name": current().args.get("name", "")[:64], "username": guard.caller().user.name}
-    return _try(Filled({**_TRY, **chosen}))
+    return _test_page(FormState({**_EMPTY, **chosen}))
 
 
 @blueprint.post("/try")
-def try_it_now() -> ResponseReturnValue:
-    """A token of that application for that user, as ``token/generate`` issues it; a private key is forgotten."""
-    typed = {name: guard.text(name) for name in _TRY}
-    sent = {name: typed[name] for name in ("name", "username", "privateKey") if typed[name]}
-    # Never shown again, not even beside what is wrong with it.
-    form = Filled({**typed, "privateKey": ""})
+def generate_test_token() -> ResponseReturnValue:
+    """Generate a token as ``token/generate`` does, and show it with its content and uses."""
+    typed = {name: guard.text(name) for name in _EMPTY}
+    body = {name: typed[name] for name in ("name", "username", "privateKey") if typed[name]}
+    # A private key is never sent back, not even with an error about it.
+    form = FormState({**typed, "privateKey": ""})
     try:
         if not typed["name"]:
             raise InvalidInput.of("name", "can not be empty")
         target = _next(typed["next"])
-        wanted = application_form.read(_generate, sent)
+        wanted = application_form.read(_generate, body)
         application, claims = application_and_claims(wanted, guard.caller().user.name)
         token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     except InvalidInput as error:
-        form.errors = application_form.beside_fields(error, {"algorithm": "HS256"})
-        return _try(form, status=400)
+        form.errors = application_form.errors_by_field(error)
+        return _test_page(form, status=400)
     except NotFound as error:
         form.errors = {"name": [sentence(error.message)]}
-        return _try(form, status=404)
+        return _test_page(form, status=404)
     except Forbidden as error:
-        form.errors = {"privateKey" if error.message.startswith("privateKey") else "name": [sentence(error.message)]}
-        return _try(form, status=403)
-    header, claims = (_members(part) for part in token.split(".")[:2])
-    return _try(
+        field = "privateKey" if error.message.startswith("privateKey") else "name"
+        form.errors = {field: [sentence(error.message)]}
+        return _test_page(form, status=403)
+    header, claims = (_decode(part) for part in token.split(".")[:2])
+    return _test_page(
         form,
         application=application,
-        token_made=token,
-        header=[Part(name, str(value), _of_header(name)) for name, value in header.items()],
+        token=token,
+        header=[Member(name, str(value), _header_meaning(name)) for name, value in header.items()],
         claims=[_claim(name, value, application) for name, value in claims.items()],
         uses=_uses(application, token, target),
     )
 
 
 @blueprint.get("/refused")
-def refused() -> ResponseReturnValue:
-    """The form: a token, and perhaps the application that should have taken it."""
-    return _refused(Filled({"token": "", "name": current().args.get("name", "")[:64]}))
+def check_token() -> ResponseReturnValue:
+    """Show the form for a token and, optionally, the application that should accept it."""
+    return _check_page(FormState({"token": "", "name": current().args.get("name", "")[:64]}))
 
 
 @blueprint.post("/refused")
-def refused_why() -> ResponseReturnValue:
-    """The steps of ``token/explain``; nothing is done with the token."""
+def check_token_now() -> ResponseReturnValue:
+    """Show the steps of ``token/explain``, which has no effect."""
     typed = {"token": guard.text("token"), "name": guard.text("name")}
-    # A line break around a pasted token is the clipboard's; what is inside it stays, and is judged.
-    sent = {"token": typed["token"].strip("\r\n"), **({"name": typed["name"]} if typed["name"] else {})}
-    form = Filled(typed)
+    # The clipboard may add a line break around a token; white space inside it stays, and is reported.
+    body = {"token": typed["token"].strip("\r\n"), **({"name": typed["name"]} if typed["name"] else {})}
+    form = FormState(typed)
     try:
-        wanted = application_form.read(_explain, sent)
+        wanted = application_form.read(_explain, body)
         application = services().registry.get(wanted["name"]) if "name" in wanted else None
     except InvalidInput as error:
-        form.errors = application_form.beside_fields(error, {"algorithm": "HS256"})
-        return _refused(form, status=400)
+        form.errors = application_form.errors_by_field(error)
+        return _check_page(form, status=400)
     except NotFound as error:
         form.errors = {"name": [sentence(error.message)]}
-        return _refused(form, status=404)
+        return _check_page(form, status=404)
     verdict = services().signin.explain(wanted["token"], application)
-    return _refused(form, verdict=verdict, advice=ADVICE.get(verdict.reason or ""), steps=STEPS)
+    return _check_page(form, verdict=verdict, advice=ADVICE.get(verdict.reason or ""), steps=STEPS)
 
 
 def _next(text: str) -> str:
@@ -123,36 +124,35 @@ def _next(text: str) -> str:
         raise InvalidInput.of("next", error.message) from None
 
 
-def _members(part: str) -> dict[str, Any]:
+def _decode(part: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return found
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _of_header(name: str) -> str:
+def _header_meaning(name: str) -> str:
     return {
-        "typ": gettext("This is a JSON Web Token."),
-        "alg": gettext("How it is signed; the application must expect exactly this."),
-        "kid": gettext("Which public key verifies it (its thumbprint, RFC 7638)."),
+        "typ": gettext("The type: a JSON Web Token."),
+        "alg": gettext("The signature algorithm; it must be the application's."),
+        "kid": gettext("The identifier of the public key (its thumbprint, RFC 7638)."),
     }.get(name, "")
 
 
-def _claim(name: str, value: Any, application: Application) -> Part:
+def _claim(name: str, value: Any, application: Application) -> Member:
     if name == application.fieldmap.username:
-        return Part(name, _shown(value), gettext("The user name: who is signed in."))
+        return Member(name, _text(value), gettext("The name of the user who is signed in."))
     if name == "exp":
-        meaning = gettext("When it expires, %(span)s after it was made:") % {
-            "span": format_duration(application.expire)
-        }
-        return Part(name, _shown(value), meaning, value * 1000)
-    return Part(name, _shown(value), "")
+        lifetime = format_duration(application.expire)
+        meaning = gettext("The expiry time, %(lifetime)s after the token was issued:") % {"lifetime": lifetime}
+        return Member(name, _text(value), meaning, value * 1000)
+    return Member(name, _text(value), "")
 
 
 def _uses(application: Application, token: str, target: str) -> Uses:
-    # The address that this very browser uses, where none is set: it is shown to nobody else.
+    # Without PUBLIC_URL, the address that this browser uses: nobody else sees the page.
     base = f"{services().settings.public_url or current().host_url.rstrip('/')}{root_path()}"
     link = f"{base}/auth/enter?{urlencode({application.token_name: token, 'next': target}, quote_via=quote)}"
     return Uses(
@@ -162,27 +162,25 @@ def _uses(application: Application, token: str, target: str) -> Uses:
     )
 
 
-def _offered() -> dict[str, Any]:
+def _choices() -> dict[str, Any]:
     names = [one.name for one in services().registry.index().entries]
     users = [user.name for user in services().accounts.all()[0]]
-    return {"names": names[:_MOST_OFFERED], "users": users[:_MOST_OFFERED], "labels": application_form.labels()}
+    return {"names": names[:_MOST_CHOICES], "users": users[:_MOST_CHOICES], "labels": application_form.labels()}
 
 
-def _try(form: Filled, *, status: int = 200, **values: Any) -> ResponseReturnValue:
-    return pages.render("try_it.html", status=status, form=form, **_offered(), **values)
+def _test_page(form: FormState, *, status: int = 200, **values: Any) -> ResponseReturnValue:
+    return pages.render("test_token.html", status=status, form=form, **_choices(), **values)
 
 
-def _refused(form: Filled, *, status: int = 200, **values: Any) -> ResponseReturnValue:
-    return pages.render("refused.html", status=status, form=form, **_offered(), **values)
+def _check_page(form: FormState, *, status: int = 200, **values: Any) -> ResponseReturnValue:
+    return pages.render("check_token.html", status=status, form=form, **_choices(), **values)
 
 
-def _try_again(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    return _try(Filled({name: str(form.get(name, "")) for name in _TRY}))
+@guard.redisplays("generate_test_token")
+def _redisplay_test(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
+    return _test_page(FormState({name: str(form.get(name, "")) for name in _EMPTY}))
 
 
-def _refused_again(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    return _refused(Filled({"token": "", "name": str(form.get("name", ""))}))
-
-
-guard.shows_again("try_it_now", _try_again)
-guard.shows_again("refused_why", _refused_again)
+@guard.redisplays("check_token_now")
+def _redisplay_check(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
+    return _check_page(FormState({"token": "", "name": str(form.get("name", ""))}))

@@ -57,9 +57,9 @@ def typed(page: Page, name: str) -> None:
             "token_name",
             "expire",
             "secret",
-            "claims\\.username",
-            "claims\\.name",
-            "claims\\.email",
+            "fieldmap\\.username",
+            "fieldmap\\.name",
+            "fieldmap\\.email",
             "initroles",
         ):
             page.locator(f"#{field}").fill("")

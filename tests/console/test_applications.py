@@ -24,18 +24,18 @@ def test_create(admin: Person) -> None:
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Algorithm").select_option("HS384")
     page.get_by_label("Shared secret").fill(STRONG_SECRET * 2)
-    page.get_by_label("A token lasts", exact=True).fill("90")
-    page.get_by_label("Unit: A token lasts").select_option("minutes")
+    page.get_by_label("Token lifetime", exact=True).fill("90")
+    page.get_by_label("Unit: Token lifetime").select_option("minutes")
     page.get_by_label("URL parameter").fill("ticket_of")
-    page.get_by_label("Users may make their own tokens").check()
-    page.get_by_label("Claim of the user name").fill("login")
-    page.get_by_label("Claim of the display name").fill("full")
-    page.get_by_label("Claim of the email address").fill("mail")
-    page.get_by_label("Make unknown users").check()
+    page.get_by_label("Allow personal tokens").check()
+    page.get_by_label("User name claim").fill("login")
+    page.get_by_label("Display name claim").fill("full")
+    page.get_by_label("Email claim").fill("mail")
+    page.get_by_label("Create unknown users").check()
     page.get_by_label("Roles of new users").fill("SYS_Creator\nSales\n")
     page.get_by_label("Password of new users").fill("first-password")
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("status")).to_have_text("The application was created.")
+    expect(page.get_by_role("status")).to_have_text("Application created.")
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
     expected = {
         "algorithm": "HS384", "secret": STRONG_SECRET * 2, "expire": 5400, "token_name": "ticket_of",
@@ -51,13 +51,13 @@ def test_an_error_on_every_field(admin: Person) -> None:
     """Each field that is wrong says so beside itself and in a list that leads to it, and nothing typed is lost."""
     page = admin.open("new-application")
     wrong = {
-        "name": "a b", "token_name": "next", "secret": "", "expire": "-1", "claims.username": "exp", "claims.name": "",
-        "claims.email": "nbf", "initroles": "Administrator\nSYS_Reader", "initpwd": "a\x7fb",
+        "name": "a b", "token_name": "next", "secret": "", "expire": "-1", "fieldmap.username": "exp", "fieldmap.name": "",
+        "fieldmap.email": "nbf", "initroles": "Administrator\nSYS_Reader", "initpwd": "a\x7fb",
     }  # fmt: skip
     for field, text in wrong.items():
         page.locator(f"[id='{field}']").fill(text)
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(f"{len(wrong)} fields are not right yet")
+    expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(f"{len(wrong)} fields have errors")
     for field, text in wrong.items():
         box = page.locator(f"[id='{field}']")
         expect(box).to_have_value(text)
@@ -73,9 +73,9 @@ def test_the_other_fields_have_their_errors_too(admin: Person) -> None:
     page = admin.open("new-application")
     page.get_by_label("Algorithm").select_option("ES256")
     for claim in ("username", "name", "email"):
-        page.locator(f"[id='claims.{claim}']").fill("same")
+        page.locator(f"[id='fieldmap.{claim}']").fill("same")
     page.get_by_label("Public key").fill("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----")
-    page.get_by_label("Users may make their own tokens").check()
+    page.get_by_label("Allow personal tokens").check()
     page.get_by_role("button", name="Create").click()
     expect(page.locator("[id='fieldmap-wrong']")).to_contain_text("three different claims")
     expect(page.locator("[id='public_key-wrong']")).to_contain_text("private one, which this service never stores")
@@ -86,12 +86,12 @@ def test_a_strong_secret_with_one_click(admin: Person) -> None:
     """One click makes a strong secret, which can be read until it is saved and never again."""
     name, page = name_for(admin, "strong"), admin.open("new-application")
     page.get_by_label("Name", exact=True).fill(name)
-    page.get_by_role("button", name="Make a strong one").click()
+    page.get_by_role("button", name="Generate").click()
     made = page.get_by_label("Shared secret").input_value()
     assert len(made) == 43
     expect(page.get_by_label("Name", exact=True)).to_have_value(name)
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("status")).to_have_text("The application was created.")
+    expect(page.get_by_role("status")).to_have_text("Application created.")
     assert made not in page.content()
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == made
     assert page.locator(".warning").count() == 0
@@ -104,16 +104,16 @@ def test_change(admin: Person) -> None:
     page = admin.open(f"applications/{name}")
     assert STRONG_SECRET not in page.content()
     assert "kept-password" not in page.content()
-    expect(page.get_by_label("A token lasts", exact=True)).to_have_value("93784")
-    page.get_by_label("A token lasts", exact=True).fill("2")
-    page.get_by_label("Unit: A token lasts").select_option("hours")
-    page.get_by_label("Make unknown users").uncheck()
+    expect(page.get_by_label("Token lifetime", exact=True)).to_have_value("93784")
+    page.get_by_label("Token lifetime", exact=True).fill("2")
+    page.get_by_label("Unit: Token lifetime").select_option("hours")
+    page.get_by_label("Create unknown users").uncheck()
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Saved.")
+    expect(page.get_by_role("status")).to_have_text("Changes saved.")
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
     assert (stored["expire"], stored["inituser"]) == (7200, "0")
     assert (stored["secret"], stored["initpwd"]) == (STRONG_SECRET, "kept-password")
-    history = page.get_by_role("region", name="What happened")
+    history = page.get_by_role("region", name="History")
     expect(history).to_contain_text("application changed")
     expect(history).to_contain_text("expire")
 
@@ -126,11 +126,11 @@ def test_two_who_change_at_once(admin: Person) -> None:
     register(admin.server, name=name, token_name="theirs")
     page.get_by_label("URL parameter").fill("mine")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("alert")).to_contain_text("Somebody else changed this application meanwhile")
+    expect(page.get_by_role("alert")).to_contain_text("Another user has changed this application")
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["token_name"] == "theirs"
     expect(page.get_by_label("URL parameter")).to_have_value("mine")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Saved.")
+    expect(page.get_by_role("status")).to_have_text("Changes saved.")
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["token_name"] == "mine"
 
 
@@ -139,19 +139,19 @@ def test_rotate(admin: Person) -> None:
     name = name_for(admin, "rotated")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
-    page.get_by_label("The old secret goes on for", exact=True).fill("2")
+    page.get_by_label("Grace period", exact=True).fill("2")
     page.get_by_role("button", name="Rotate", exact=True).click()
-    made = page.locator("#made").inner_text()
+    made = page.locator("#generated").inner_text()
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
     assert stored["secret"] == made
     assert stored["previous"]["secret"] == STRONG_SECRET
     assert round((stored["previous"]["until"] - stored["lastModifiedDate"]) / 1000) == 7200
     page.get_by_role("link", name=f"Back to {name}").click()
     assert made not in page.content()
-    expect(page.get_by_role("region", name="Rotate the secret")).to_contain_text("It was not used since.")
+    expect(page.get_by_role("region", name="Rotate secret")).to_contain_text("It has not been used since the rotation.")
     assert admin.server.post("generate", {"name": name, "privateKey": STRONG_SECRET}).status == 200
     page.reload()
-    expect(page.get_by_role("region", name="Rotate the secret")).to_contain_text(re.compile("It was last used: .*20"))
+    expect(page.get_by_role("region", name="Rotate secret")).to_contain_text(re.compile("Last used: .*20"))
 
 
 def test_rotate_twice(admin: Person) -> None:
@@ -162,7 +162,7 @@ def test_rotate_twice(admin: Person) -> None:
     other = admin.page.context.new_page()
     other.goto(page.url)
     page.get_by_role("button", name="Rotate", exact=True).click()
-    made = page.locator("#made").inner_text()
+    made = page.locator("#generated").inner_text()
     other.get_by_role("button", name="Rotate", exact=True).click()
     expect(other.get_by_role("alert").first).to_contain_text("Nothing was rotated")
     other.close()
@@ -179,7 +179,7 @@ def test_rotate_to_a_key(admin: Person) -> None:
     expect(page.locator("[id='new-public_key-wrong']")).to_contain_text("the service makes none for ES256")
     page.get_by_label("New public key").fill(public_pem(key_for("ES256", "-other")))
     page.get_by_role("button", name="Rotate", exact=True).click()
-    expect(page.get_by_role("status")).to_have_text("The application has its new secret.")
+    expect(page.get_by_role("status")).to_have_text("The secret was rotated.")
 
 
 def test_the_secret_before_a_rotation(admin: Person) -> None:
@@ -194,7 +194,7 @@ def test_the_secret_before_a_rotation(admin: Person) -> None:
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == STRONG_SECRET[::-1]
     page.get_by_label("Shared secret", exact=True).fill("")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Saved.")
+    expect(page.get_by_role("status")).to_have_text("Changes saved.")
 
 
 def test_a_suspicious_secret(admin: Person) -> None:
@@ -205,12 +205,12 @@ def test_a_suspicious_secret(admin: Person) -> None:
     assert page.locator(".warning").count() == 0
     page.get_by_label("Shared secret", exact=True).fill(f'"{STRONG_SECRET} "')
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Saved.")
+    expect(page.get_by_role("status")).to_have_text("Changes saved.")
     expect(page.locator(".warning").last).to_contain_text("secret is in quotes")
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == f'"{STRONG_SECRET} "'
     page.get_by_label("New shared secret").fill(STRONG_SECRET[::-1])
     page.get_by_role("button", name="Rotate", exact=True).click()
-    expect(page.get_by_role("status")).to_have_text("The application has its new secret.")
+    expect(page.get_by_role("status")).to_have_text("The secret was rotated.")
     assert page.locator(".warning").count() == 0
 
 
@@ -234,10 +234,10 @@ def test_delete_after_typing_the_name(admin: Person) -> None:
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
     for typed in ("", name.upper()):
-        page.get_by_label("To delete it, type its name").fill(typed)
+        page.get_by_label("Type the name to confirm").fill(typed)
         page.get_by_role("button", name="Delete", exact=True).click()
         expect(page.locator("#typed_name-wrong")).to_contain_text("nothing was deleted")
-    page.get_by_label("To delete it, type its name").fill(name)
+    page.get_by_label("Type the name to confirm").fill(name)
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("status").first).to_have_text("Deleted.")
     assert admin.server.request("GET", f"/plugin/datafor-modeler/api/token/content?name={name}").status == 404
@@ -267,10 +267,10 @@ def test_several_at_once(admin: Person) -> None:
     assert enabled() == ["1", "1", "1"]
     page = tick()
     page.get_by_role("button", name="Delete…").click()
-    page.get_by_label("type how many they are").fill("3")
+    page.get_by_label("Type the number of applications").fill("3")
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.locator(".wrong")).to_contain_text("nothing was deleted")
-    page.get_by_label("type how many they are").fill("2")
+    page.get_by_label("Type the number of applications").fill("2")
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("status").first).to_have_text("Deleted.")
     left = admin.server.request("GET", "/plugin/datafor-modeler/api/token/list").json["data"]
@@ -291,7 +291,7 @@ def test_one_of_several_is_damaged(admin: Person) -> None:
     record.write_text("{broken")
     page.get_by_role("button", name="Disable").click()
     expect(page.get_by_role("main")).to_contain_text("2 applications were changed.")
-    expect(page.get_by_role("listitem").filter(has_text=names[1])).to_contain_text("storage is unavailable")
+    expect(page.get_by_role("listitem").filter(has_text=names[1])).to_contain_text("Storage is unavailable")
     record.write_text(whole)
     states = [record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] for name in names]
     assert states == ["0", "1", "0"]
@@ -299,7 +299,7 @@ def test_one_of_several_is_damaged(admin: Person) -> None:
 
 def test_a_unit_that_is_none() -> None:
     """A unit of time that the form does not have makes no other lifetime: it is refused as what it is."""
-    values = {**application_form.NEW, "name": "Unit", "secret": STRONG_SECRET, "unit": "evil"}
+    values = {**application_form.new_values(), "name": "Unit", "secret": STRONG_SECRET, "unit": "evil"}
     with pytest.raises(InvalidInput, match="expire must be a whole number"):
         application_form.read(UpdateSchema(), application_form.to_call(values))
 
@@ -328,7 +328,7 @@ def test_the_list(admin: Person) -> None:
     assert cells.nth(2).inner_text() == "HS256"
     assert "admin" in cells.nth(4).inner_text()
     assert re.search("20[0-9][0-9]", cells.nth(5).inner_text())
-    assert off.get_by_role("cell").nth(5).inner_text() == "not lately"
+    assert off.get_by_role("cell").nth(5).inner_text() == "never"
     page.get_by_label("State").select_option("disabled")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("row")).to_have_count(2)
@@ -389,7 +389,7 @@ def test_a_damaged_record_is_named(person: Callable[..., Person], tmp_path_facto
     page = one.open("applications")
     expect(page.get_by_role("alert")).to_contain_text("broken")
     one.open("applications/Broken")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Not available at the moment")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Temporarily unavailable")
     server.stop()
 
 
@@ -416,16 +416,16 @@ def test_an_outage_loses_nothing_that_was_typed(admin: Person) -> None:
     name, page = name_for(admin, "outage"), admin.open("new-application")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Shared secret").fill(STRONG_SECRET)
-    page.get_by_label("Claim of the user name").fill("login")
+    page.get_by_label("User name claim").fill("login")
     folder, aside = admin.server.data_dir / "applications", admin.server.data_dir / "aside"
     folder.rename(aside)
     try:
         page.get_by_role("button", name="Create").click()
-        expect(page.get_by_role("alert")).to_contain_text("storage is unavailable. What you typed is below")
+        expect(page.get_by_role("alert")).to_contain_text("Storage is unavailable. Your input is below")
     finally:
         aside.rename(folder)
     expect(page.get_by_label("Name", exact=True)).to_have_value(name)
-    expect(page.get_by_label("Claim of the user name")).to_have_value("login")
+    expect(page.get_by_label("User name claim")).to_have_value("login")
     page.get_by_label("Shared secret").fill(STRONG_SECRET)
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("status")).to_have_text("The application was created.")
+    expect(page.get_by_role("status")).to_have_text("Application created.")

@@ -122,7 +122,7 @@ def test_who_is_no_administrator(app: Flask) -> None:
             own = path.removeprefix("/console/")
             answer = lena.get(own) if method == "GET" else lena.post(own, {"name": "Low", "action": "delete"})
             assert (path, answer.status_code) == (path, 403)
-            assert "no permission" in answer.text
+            assert "No permission" in answer.text
     assert api(app, "explain", {"token": token})["accepted"]
 
 
@@ -167,7 +167,7 @@ def test_a_form_of_another_origin(client: Client, app: Flask, headers: dict[str,
     api(app, "update", application(secret=STRONG_SECRET))
     answer = client.post("applications/ERP/delete", {"typed_name": "ERP"}, headers=headers)
     assert answer.status_code == 403
-    assert "a request from another site is not accepted" in answer.text
+    assert "A request from another site is not accepted" in answer.text
     assert answer.mimetype == "text/html"
     assert client.get("applications/ERP").status_code == 200
 
@@ -277,11 +277,11 @@ def test_scripts_in_every_field(person: Callable[..., Person], tmp_path_factory:
                 assert page.locator("main script, main img, main b, main i").count() == 0
         page = one.open("try?name=ERP")
         page.get_by_label("User", exact=True).fill(MARKED)
-        page.get_by_role("button", name="Get a token").click()
+        page.get_by_role("button", name="Generate", exact=True).click()
         expect(page.get_by_role("table", name="Claims")).to_contain_text(MARKED)
         page = one.open("refused")
         page.get_by_label("Token", exact=True).fill(MARKED)
-        page.get_by_role("button", name="Judge it").click()
+        page.get_by_role("button", name="Check token").click()
         expect(page.locator(".steps")).to_be_visible()
         assert page.title().endswith("datafor_token")
         one.open("sign-in?next=javascript:alert(1)//&done=" + urlencode({"": MARKED})[1:])
@@ -310,7 +310,7 @@ def test_a_sign_in_is_throttled(app: Flask, clock: Clock) -> None:
     answer = client.sign_in(password="wrong")
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
-    assert "too many failed passwords" in answer.text
+    assert "Too many failed passwords" in answer.text
     clock.advance(301)
     assert client.sign_in().status_code == 303
 
@@ -334,9 +334,9 @@ def test_over_plain_http_on_a_named_host(person: Callable[..., Person]) -> None:
     page = one.sign_in()
     page.goto(one.address("new-application"))
     page.get_by_label("Name", exact=True).fill("plain-http")
-    page.get_by_role("button", name="Make a strong one").click()
+    page.get_by_role("button", name="Generate").click()
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("status")).to_have_text("The application was created.")
+    expect(page.get_by_role("status")).to_have_text("Application created.")
 
 
 def test_a_session_that_ended_in_the_middle(person: Callable[..., Person]) -> None:
@@ -349,9 +349,9 @@ def test_a_session_that_ended_in_the_middle(person: Callable[..., Person]) -> No
         page = one.open(f"applications/{name}")
         page.get_by_label("URL parameter").fill("typed_name")
         page.get_by_label("Roles of new users").fill("SYS_Reader\nFrom here\n“and there”")
-        page.get_by_label("Make unknown users").uncheck()
+        page.get_by_label("Create unknown users").uncheck()
         page.get_by_label("Shared secret", exact=True).fill("typed-secret-that-nobody-may-see")
-        page.get_by_label("A token lasts", exact=True).fill("77")
+        page.get_by_label("Token lifetime", exact=True).fill("77")
         one.context.clear_cookies(name="JSESSIONID")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("alert")).to_contain_text("Your session has ended.")
@@ -359,17 +359,17 @@ def test_a_session_that_ended_in_the_middle(person: Callable[..., Person]) -> No
         page.get_by_label("User name").fill("admin")
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Sign in", exact=True).click()
-        expect(page.get_by_role("alert")).to_have_text("wrong password")
+        expect(page.get_by_role("alert")).to_have_text("Wrong password")
         page.get_by_label("Password").fill(ADMIN_PASSWORD)
         page.get_by_role("button", name="Sign in", exact=True).click()
-        expect(page.get_by_role("status").first).to_contain_text("nothing was saved yet")
+        expect(page.get_by_role("status").first).to_contain_text("Nothing was saved yet")
         expect(page.get_by_label("URL parameter")).to_have_value("typed_name")
         expect(page.get_by_label("Roles of new users")).to_have_value("SYS_Reader\nFrom here\n“and there”")
-        expect(page.get_by_label("A token lasts", exact=True)).to_have_value("77")
-        expect(page.get_by_label("Make unknown users")).not_to_be_checked()
+        expect(page.get_by_label("Token lifetime", exact=True)).to_have_value("77")
+        expect(page.get_by_label("Create unknown users")).not_to_be_checked()
         expect(page.get_by_label("Shared secret", exact=True)).to_have_value("")
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_role("status").first).to_have_text("Saved.")
+        expect(page.get_by_role("status").first).to_have_text("Changes saved.")
         expect(page.get_by_label("Password of new users")).to_have_value("************")
 
 
@@ -387,7 +387,7 @@ def test_a_session_that_became_another(person: Callable[..., Person]) -> None:
     expect(page.get_by_role("status").first).to_contain_text("opened in another session")
     expect(page.get_by_label("URL parameter")).to_have_value("typed_name")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status").first).to_have_text("Saved.")
+    expect(page.get_by_role("status").first).to_have_text("Changes saved.")
 
 
 def test_a_click_whose_session_ended(person: Callable[..., Person]) -> None:
@@ -398,7 +398,7 @@ def test_a_click_whose_session_ended(person: Callable[..., Person]) -> None:
     page = one.open("applications/clicked")
     one.context.clear_cookies(name="JSESSIONID")
     page.get_by_role("button", name="Disable", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("nothing was done")
+    expect(page.get_by_role("alert")).to_contain_text("was not carried out")
     page.get_by_label("User name").fill("admin")
     page.get_by_label("Password").fill(ADMIN_PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
@@ -408,8 +408,8 @@ def test_a_click_whose_session_ended(person: Callable[..., Person]) -> None:
 def test_errors_are_pages(client: Client, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong under /console is a page in the API's words, and a bug shows nothing but its number."""
     for answer, status, words in (
-        (client.get("nothing"), 404, "not found"),
-        (client.get("applications/Nobody"), 404, "name does not exist"),
+        (client.get("nothing"), 404, "Not found"),
+        (client.get("applications/Nobody"), 404, "Name does not exist"),
         (client.post("several-applications", {"name": "a b", "action": "enable"}), 400, "may only contain letters"),
         (client.client.post("/console/me/password", data=b"\xff=\xff", content_type=FORM), 400, "not UTF-8"),
         (client.client.post("/console/me/password", data=b"x" * 70000, content_type=FORM), 413, "too large"),

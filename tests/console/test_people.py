@@ -35,12 +35,12 @@ def test_users(admin: Person) -> None:
     page.get_by_label("Search").fill("LENA wu")
     page.get_by_role("button", name="Search").click()
     row = page.get_by_role("row", name=name)
-    for text in ("Lena Wu", "enabled", "SYS_Creator", "Sales", f"by a token of from-{admin.run}"):
+    for text in ("Lena Wu", "enabled", "SYS_Creator", "Sales", f"token of from-{admin.run}"):
         expect(row).to_contain_text(text)
     page.get_by_label("Search").fill("")
     page.get_by_label("User type").select_option("Administrator")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("row", name="admin")).to_contain_text("at the first start")
+    expect(page.get_by_role("row", name="admin")).to_contain_text("first start")
     expect(page.get_by_role("main")).not_to_contain_text(name)
 
 
@@ -49,15 +49,15 @@ def test_reset_a_password(admin: Person) -> None:
     name = f"max-{admin.run}"
     come_in(admin.server, "ERP", name)
     page = admin.open(f"user?name={name}")
-    page.get_by_role("button", name="Set this password").click()
+    page.get_by_role("button", name="Set password").click()
     expect(page.locator("#password-wrong")).to_contain_text("Can not be empty")
     page.get_by_label("New password").fill("typed-password")
-    page.get_by_role("button", name="Set this password").click()
-    expect(page.get_by_role("status")).to_contain_text("The password was changed.")
+    page.get_by_role("button", name="Set password").click()
+    expect(page.get_by_role("status")).to_contain_text("Password changed.")
     whoami = "/plugin/datafor-modeler/api/user/detail"
     assert admin.server.request("GET", whoami, headers=basic(name, "typed-password")).status == 200
-    page.get_by_role("button", name="Make one and show it once").click()
-    made = page.locator("#made").inner_text()
+    page.get_by_role("button", name="Generate").click()
+    made = page.locator("#generated").inner_text()
     assert admin.server.request("GET", whoami, headers=basic(name, made)).status == 200
     assert admin.server.request("GET", whoami, headers=basic(name, "typed-password")).status == 401
     assert made not in admin.open(f"user?name={name}").content()
@@ -103,11 +103,11 @@ def test_audit(admin: Person) -> None:
     changes = page.locator(".changes li")
     assert sorted(changes.all_inner_texts()) == ["expire", "token_name"]
     expect(page.get_by_role("row").last).to_contain_text("admin")
-    page.get_by_label("From (UTC)").fill("2001-01-01T00:00")
-    page.get_by_label("To (UTC)").fill("2001-01-02T00:00")
+    page.get_by_label("Start time (UTC)").fill("2001-01-01T00:00")
+    page.get_by_label("End time (UTC)").fill("2001-01-02T00:00")
     page.get_by_role("button", name="Filter").click()
-    expect(page.get_by_role("main")).to_contain_text("Nothing fits.")
-    page.get_by_label("To (UTC)").fill("")
+    expect(page.get_by_role("main")).to_contain_text("No events match.")
+    page.get_by_label("End time (UTC)").fill("")
     page.get_by_role("button", name="Filter").click()
     expect(page.get_by_role("row")).to_have_count(2)
     page.get_by_label("User").fill("a:b")
@@ -138,13 +138,13 @@ def test_status(admin: Person) -> None:
     admin.server.request("GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": "Bearer x.y.z"})
     page = admin.open("status")
     main = page.get_by_role("main")
-    for text in ("0.1.0", "can be read and written", "MAX_CONTENT_LENGTH", "65536", "default"):
+    for text in ("0.1.0", "readable and writable", "MAX_CONTENT_LENGTH", "65536", "default"):
         expect(main).to_contain_text(text)
     picture = page.get_by_role("img")
     expect(picture).to_have_count(1)
     assert picture.evaluate("one => one.tagName") == "svg"
-    page.get_by_text("The numbers", exact=True).click()
-    rows = page.get_by_role("region", name="The last 24 hours").get_by_role("row")
+    page.get_by_text("Show as a table", exact=True).click()
+    rows = page.get_by_role("region", name="Last 24 hours").get_by_role("row")
     expect(rows).to_have_count(25)
     numbers = [rows.nth(row).get_by_role("cell").all_inner_texts() for row in range(1, 25)]
     issued, refused = (sum(int(row[column]) for row in numbers) for column in (0, 1))
@@ -192,14 +192,14 @@ def test_ones_own_password(person: Callable[..., Person]) -> None:
         register(one.server, name=f"Own-{scripts}", secret=secret_of(name), initpwd="old-password")
         come_in(one.server, f"Own-{scripts}", name)
         page = one.sign_in(name, "old-password")
-        page.get_by_label("Present password").fill("wrong")
+        page.get_by_label("Current password").fill("wrong")
         page.get_by_label("New password").fill("new-password")
-        page.get_by_role("button", name="Change the password").click()
+        page.get_by_role("button", name="Change password").click()
         expect(page.locator("#old-wrong")).to_have_text("Wrong password")
-        page.get_by_label("Present password").fill("old-password")
+        page.get_by_label("Current password").fill("old-password")
         page.get_by_label("New password").fill("new-password")
-        page.get_by_role("button", name="Change the password").click()
-        expect(page.get_by_role("status")).to_contain_text("Sign in with the new one.")
+        page.get_by_role("button", name="Change password").click()
+        expect(page.get_by_role("status")).to_contain_text("sign in with the new password")
         one.sign_in(name, "new-password")
 
 
@@ -209,9 +209,9 @@ def test_an_empty_store(person: Callable[..., Person], tmp_path_factory: pytest.
     server = Server(folder).start()
     one = person(server)
     one.sign_in()
-    expect(one.page.get_by_role("main")).to_contain_text("There is no application yet.")
+    expect(one.page.get_by_role("main")).to_contain_text("No applications yet.")
     for path in ("try", "refused", "users", "audit", "status", "me"):
         expect(one.open(path).get_by_role("heading", level=1)).to_be_visible()
-    one.open("applications").get_by_role("link", name="Register the first one").click()
+    one.open("applications").get_by_role("link", name="Create the first application").click()
     expect(one.page.get_by_role("heading", level=1)).to_have_text("New application")
     server.stop()

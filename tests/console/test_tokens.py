@@ -20,18 +20,18 @@ def test_try_it(admin: Person) -> None:
     name = f"try-{admin.run}"
     register(admin.server, name=name, token_name="t")
     page = admin.open(f"applications/{name}")
-    page.get_by_role("link", name="Try it").last.click()
+    page.get_by_role("link", name="Test token").last.click()
     expect(page.get_by_label("Application")).to_have_value(name)
     page.get_by_label("User", exact=True).fill("王小明")
-    page.get_by_label("Page", exact=True).fill("/reports/1?a=b&c=d")
-    page.get_by_role("button", name="Get a token").click()
+    page.get_by_label("Target page", exact=True).fill("/reports/1?a=b&c=d")
+    page.get_by_role("button", name="Generate", exact=True).click()
     token = page.locator("#token").inner_text()
     header, claims = token_parts(token)
     assert (header["alg"], claims["loginname"]) == ("HS256", "王小明")
     members = page.get_by_role("table", name="Claims")
-    expect(members.get_by_role("row", name="loginname")).to_contain_text("The user name: who is signed in.")
-    expect(members.get_by_role("row", name="exp")).to_contain_text("When it expires, 1 day after it was made:")
-    expect(page.get_by_role("table", name="Header")).to_contain_text("the application must expect exactly this")
+    expect(members.get_by_role("row", name="loginname")).to_contain_text("The name of the user who is signed in.")
+    expect(members.get_by_role("row", name="exp")).to_contain_text("The expiry time, 1 day after the token was issued:")
+    expect(page.get_by_role("table", name="Header")).to_contain_text("it must be the application's")
     answer = subprocess.run(shlex.split(page.locator("#curl").inner_text()), capture_output=True, check=True, text=True)
     assert json.loads(answer.stdout)["data"]["user"]["username"] == "王小明"
     link = urlsplit(page.locator("#link").inner_text())
@@ -48,16 +48,16 @@ def test_try_it_with_a_key(admin: Person) -> None:
     name = f"try-key-{admin.run}"
     register(admin.server, name=name, algorithm="ES256", secret=public_pem(key_for("ES256")))
     page = admin.open(f"try?name={name}")
-    page.get_by_role("button", name="Get a token").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
     expect(page.locator("#privateKey-wrong")).to_contain_text("only its public key is stored")
     other = private_pem(key_for("ES256", "-other"))
     page.get_by_label("Private key", exact=True).fill(other)
-    page.get_by_role("button", name="Get a token").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
     expect(page.locator("#privateKey-wrong")).to_contain_text("does not belong to application")
     assert other.splitlines()[1] not in page.content()
     mine = private_pem(key_for("ES256"))
     page.get_by_label("Private key", exact=True).fill(mine)
-    page.get_by_role("button", name="Get a token").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
     assert token_parts(page.locator("#token").inner_text())[0]["alg"] == "ES256"
     assert mine.splitlines()[1] not in page.content()
 
@@ -74,7 +74,7 @@ def test_what_is_wrong_with_a_try(admin: Person) -> None:
     ):
         page = admin.open("try?name=ERP")
         page.locator(f"#{field}").fill(text)
-        page.get_by_role("button", name="Get a token").click()
+        page.get_by_role("button", name="Generate", exact=True).click()
         expect(page.locator(f"#{field}-wrong")).to_contain_text(said)
         expect(page.locator(f"#{field}")).to_have_value(text)
 
@@ -83,7 +83,7 @@ def test_copy(person: Callable[..., Person], signed_in: Any) -> None:
     """With JavaScript each thing to be copied has a button that copies exactly it."""
     one = person(storage_state=signed_in, permissions=["clipboard-read", "clipboard-write"])
     page = one.open("try?name=ERP")
-    page.get_by_role("button", name="Get a token").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
     for part in ("token", "curl", "link", "iframe"):
         text = page.locator(f"#{part}").inner_text()
         page.locator(f"#{part} ~ button, button:has(+ #{part})").first.click()
@@ -99,20 +99,20 @@ def test_why_was_it_refused(admin: Person) -> None:
     page = admin.open("refused")
     page.get_by_label("Token", exact=True).fill(f"{token}\n")
     page.get_by_label("Application").fill(name)
-    page.get_by_role("button", name="Judge it").click()
-    expect(page.get_by_role("heading", level=2)).to_have_text(f"It is refused: {name}")
+    page.get_by_role("button", name="Check token").click()
+    expect(page.get_by_role("heading", level=2)).to_have_text(f"Token refused: {name}")
     steps = page.locator(".steps li")
     assert steps.count() == 8
     for number in range(7):
         expect(steps.nth(number)).to_contain_text("passed")
-        expect(steps.nth(number)).to_contain_text("Nothing to do here.")
+        expect(steps.nth(number)).to_contain_text("No action needed.")
     expect(steps.last).to_contain_text("failed")
     expect(steps.last).to_contain_text(f"there is no user ghost, and {name} makes none")
-    expect(steps.last).to_contain_text("What to do: Add the user, or let the application make unknown users.")
+    expect(steps.last).to_contain_text("What to do: Add the user, or set the application to create unknown users.")
     page.get_by_label("Token", exact=True).fill(f"Bearer {token}")
-    page.get_by_role("button", name="Judge it").click()
+    page.get_by_role("button", name="Check token").click()
     expect(page.locator(".steps li.bad")).to_contain_text("the word Bearer around it")
-    expect(page.locator(".steps li.bad")).to_contain_text("What to do: Copy the token anew")
+    expect(page.locator(".steps li.bad")).to_contain_text("What to do: Copy the complete token again")
 
 
 def test_an_accepted_token(admin: Person) -> None:
@@ -120,8 +120,8 @@ def test_an_accepted_token(admin: Person) -> None:
     page = admin.open("refused")
     page.get_by_label("Token", exact=True).fill(token_of(admin.server, "ERP", "lena"))
     page.get_by_label("Application").fill("ERP")
-    page.get_by_role("button", name="Judge it").click()
-    expect(page.get_by_role("heading", level=2)).to_have_text("It is accepted: ERP")
+    page.get_by_role("button", name="Check token").click()
+    expect(page.get_by_role("heading", level=2)).to_have_text("Token accepted: ERP")
     assert page.locator(".steps li.bad").count() == 0
 
 
@@ -141,8 +141,8 @@ def test_a_personal_token(person: Callable[..., Person], request: Any) -> None:
         for text in ("Rea Der", "rea@example.org", "SYS_Reader", "Sales, North"):
             expect(page.get_by_role("main")).to_contain_text(text)
         page.get_by_label("Application").select_option(label="ERP (1 day)")
-        page.get_by_role("button", name="Make a token").click()
-        expect(page.get_by_role("status")).to_contain_text("It lasts 1 day.")
+        page.get_by_role("button", name="Generate").click()
+        expect(page.get_by_role("status")).to_contain_text("The token is valid for 1 day.")
         made = page.locator("#token").inner_text()
         assert token_parts(made)[1]["loginname"] == name
         one.open("me")

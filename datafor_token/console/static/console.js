@@ -1,14 +1,14 @@
-// Comfort only: every page works without it. No framework, no inline code, nothing from another host.
+// Enhancements only: every page works without this script. No framework, no inline code, nothing from other hosts.
 "use strict";
 (() => {
   const words = document.body.dataset;
   const language = document.documentElement.lang;
-  // Dates as the reader's own kind of that language writes them: English is not one.
-  const kind = navigator.languages.find((one) => one.slice(0, 2) === language.slice(0, 2)) || language;
+  // Dates in the reader's variant of the page's language: en-GB and en-US write them differently.
+  const variant = navigator.languages.find((one) => one.slice(0, 2) === language.slice(0, 2)) || language;
 
-  // Moments, which the server gives in UTC, in the reader's own time zone.
-  const local = new Intl.DateTimeFormat(kind, { dateStyle: "medium", timeStyle: "short" });
-  const clock = new Intl.DateTimeFormat(kind, { timeStyle: "short" });
+  // Times in the reader's time zone; the server gives them in UTC.
+  const local = new Intl.DateTimeFormat(variant, { dateStyle: "medium", timeStyle: "short" });
+  const clock = new Intl.DateTimeFormat(variant, { timeStyle: "short" });
   function localize(root) {
     for (const time of root.querySelectorAll("time[datetime]")) {
       time.title = time.textContent.trim();
@@ -17,19 +17,19 @@
     for (const hour of root.querySelectorAll("[data-hour]")) hour.textContent = clock.format(new Date(hour.dataset.hour));
   }
 
-  // A copy button at everything that is made to be copied.
-  function offerCopies(root) {
+  // A copy button for each text that is meant to be copied.
+  function addCopyButtons(root) {
     for (const source of root.querySelectorAll("[data-copyable]")) {
       const button = document.createElement("button");
-      const named = source.getAttribute("aria-labelledby");
-      const name = named ? document.getElementById(named).textContent : "";
+      const labelledBy = source.getAttribute("aria-labelledby");
+      const name = labelledBy ? document.getElementById(labelledBy).textContent : "";
       button.type = "button";
       button.textContent = words.copy;
       if (name) button.setAttribute("aria-label", `${words.copy}: ${name}`);
       button.addEventListener("click", async () => {
         const text = "value" in source ? source.value : source.textContent;
         if (navigator.clipboard) await navigator.clipboard.writeText(text);
-        else copyByHand(text);
+        else copyFromTextarea(text);
         button.textContent = words.copied;
         button.setAttribute("aria-live", "polite");
         setTimeout(() => { button.textContent = words.copy; }, 2000);
@@ -38,8 +38,8 @@
       if ("value" in source) source.after(button);
     }
   }
-  // Over plain http a browser has no clipboard for scripts but this old way.
-  function copyByHand(text) {
+  // Over plain http, browsers give scripts no clipboard API; this deprecated command still works.
+  function copyFromTextarea(text) {
     const area = document.createElement("textarea");
     area.value = text;
     document.body.append(area);
@@ -48,8 +48,8 @@
     area.remove();
   }
 
-  // One box that ticks all of them.
-  function offerAll(root) {
+  // A checkbox in the table's head that selects all rows.
+  function addSelectAll(root) {
     for (const head of root.querySelectorAll("[data-all]")) {
       const table = head.closest("table");
       const all = document.createElement("input");
@@ -62,39 +62,39 @@
     }
   }
 
-  // Filter while typing: the server answers the same page, of which the results are taken.
-  function filterLive(form) {
+  // Filtering while typing: load the page with the new query and take its results.
+  function filterWhileTyping(form) {
     const target = document.getElementById(form.dataset.live);
-    let waiting, asked = 0;
-    async function ask() {
-      const mine = ++asked;
-      const address = `${location.pathname}?${new URLSearchParams(new FormData(form))}`;
-      const answer = await fetch(address, { headers: { Accept: "text/html" } });
-      // Signed out meanwhile, or an error: then as a whole page.
-      if (answer.redirected || !answer.ok) { location.assign(address); return; }
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const fresh = page.getElementById(form.dataset.live);
-      if (mine !== asked || !fresh) return;
-      target.replaceChildren(...fresh.childNodes);
-      history.replaceState(null, "", address);
-      comfort(target);
+    let timer, latest = 0;
+    async function update() {
+      const number = ++latest;
+      const url = `${location.pathname}?${new URLSearchParams(new FormData(form))}`;
+      const response = await fetch(url, { headers: { Accept: "text/html" } });
+      // The session has ended, or there is an error: show it as a whole page.
+      if (response.redirected || !response.ok) { location.assign(url); return; }
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      const results = page.getElementById(form.dataset.live);
+      if (number !== latest || !results) return;
+      target.replaceChildren(...results.childNodes);
+      history.replaceState(null, "", url);
+      enhance(target);
     }
-    form.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(ask, 250); });
+    form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(update, 250); });
   }
 
-  // Of the two kinds of keys, only the field that the algorithm asks for.
-  function fitAlgorithm(select) {
+  // Show only the key field that the algorithm needs: shared secret or public key.
+  function showKeyField(select) {
     const parts = select.form.querySelectorAll("[data-for]");
-    function fit() {
+    function update() {
       const shared = "shared" in select.selectedOptions[0].dataset;
       for (const part of parts) part.hidden = (part.dataset.for === "shared") !== shared && !part.querySelector("[aria-invalid]");
     }
-    select.addEventListener("change", fit);
-    fit();
+    select.addEventListener("change", update);
+    update();
   }
 
-  // Enter saves a form; it must not press the first button that happens to stand in it.
-  function saveByEnter(button) {
+  // Enter submits the form with its main button, not with the first button in it.
+  function submitWithEnter(button) {
     button.form.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !event.target.matches("input:not([type=checkbox])")) return;
       event.preventDefault();
@@ -102,17 +102,17 @@
     });
   }
 
-  function comfort(root) {
+  function enhance(root) {
     localize(root);
-    offerCopies(root);
-    offerAll(root);
+    addCopyButtons(root);
+    addSelectAll(root);
   }
 
-  comfort(document);
-  for (const form of document.querySelectorAll("form[data-live]")) filterLive(form);
-  for (const button of document.querySelectorAll("[data-default]")) saveByEnter(button);
+  enhance(document);
+  for (const form of document.querySelectorAll("form[data-live]")) filterWhileTyping(form);
+  for (const button of document.querySelectorAll("[data-default]")) submitWithEnter(button);
   const algorithm = document.getElementById("algorithm");
-  if (algorithm) fitAlgorithm(algorithm);
-  const wrong = document.querySelector("div.summary");
-  if (wrong) wrong.focus();
+  if (algorithm) showKeyField(algorithm);
+  const errors = document.querySelector("div.summary");
+  if (errors) errors.focus();
 })();
