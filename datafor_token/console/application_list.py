@@ -45,7 +45,10 @@ def applications() -> ResponseReturnValue:
     matching = [one for one in listing.entries if state not in STATES or state in _states(one, now)]
     page = pages.page_of(matching, lambda one: f"{one.name} {one.algorithm} {one.token_name} {one.creator_id}")
     recent = history.of_applications()
-    rows = [Row(one, recent.of(one.name), one.previous_secret(now) is not None) for one in registry.applications_of(page.items)[0]]
+    rows = [
+        Row(one, recent.of(one.name), one.previous_secret(now) is not None)
+        for one in registry.applications_of(page.items)[0]
+    ]
     return pages.render(
         "applications.html",
         rows=rows,

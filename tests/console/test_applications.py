@@ -51,8 +51,9 @@ def test_an_error_on_every_field(admin: Person) -> None:
     """Each field that is wrong says so beside itself and in a list that leads to it, and nothing typed is lost."""
     page = admin.open("new-application")
     wrong = {
-        "name": "a b", "token_name": "next", "secret": "", "expire": "-1", "fieldmap.username": "exp", "fieldmap.name": "",
-        "fieldmap.email": "nbf", "initroles": "Administrator\nSYS_Reader", "initpwd": "a\x7fb",
+        "name": "a b", "token_name": "next", "secret": "", "expire": "-1",
+        "fieldmap.username": "exp", "fieldmap.name": "", "fieldmap.email": "nbf",
+        "initroles": "Administrator\nSYS_Reader", "initpwd": "a\x7fb",
     }  # fmt: skip
     for field, text in wrong.items():
         page.locator(f"[id='{field}']").fill(text)

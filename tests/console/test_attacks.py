@@ -420,7 +420,7 @@ def test_errors_are_pages(client: Client, app: Flask, monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise RuntimeError("marked-text")
 
-    monkeypatch.setattr("datafor_token.applications.registry.Registry.all", fail)
+    monkeypatch.setattr("datafor_token.applications.registry.Registry.index", fail)
     answer = client.get("applications")
     assert (answer.status_code, answer.mimetype) == (500, "text/html")
     assert answer.headers["X-Request-ID"] in answer.text
