@@ -165,14 +165,6 @@ def record_of(config_dir: Path, data_dir: Path, name: str) -> dict[str, Any]:
     return record
 
 
-def first_start(environ: Mapping[str, str]) -> None:
-    """Start the service without serving, which creates its store and first user: no command does."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import wsgi"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 class Answer:
     """An answer of a real server."""
 

@@ -9,7 +9,6 @@ import pty
 import re
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +28,8 @@ from datafor_token.settings import Settings
 from datafor_token.web.services import services
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
-from tests.stores import Record, records_in, unavailable, url_for
+from tests.processes import Process, environment, first_start, flask, run
+from tests.stores import Record, records_in, unavailable
 from tests.support import (
     ADMIN_PASSWORD,
     ROOT,
@@ -38,7 +38,6 @@ from tests.support import (
     Server,
     application,
     basic,
-    first_start,
     key_for,
     private_pem,
     public_pem,
@@ -957,30 +956,14 @@ def test_help_begins_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def flask(folder: Path, *arguments: str, put: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    """A command as its users run it."""
-    return subprocess.run(
-        [sys.executable, "-m", "flask", *arguments],
-        cwd=ROOT, env=environment(folder, **environ), input=put, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def environment(folder: Path, **environ: str) -> dict[str, str]:
-    return {
-        **os.environ,
-        "DATAFOR_TOKEN_CONFIG_DIR": str(folder / "config"),
-        "DATAFOR_TOKEN_DATA_DIR": str(folder / "data"),
-        "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
-        "DATAFOR_TOKEN_STORE": url_for(folder / "data"),
-        **environ,
-    }
-
-
 @pytest.mark.file_store
 def test_from_a_real_shell(tmp_path: Path) -> None:
     """Without further options `flask` finds the service; where a setting comes from is said; faults end with 1."""
     first_start(environment(tmp_path))
-    done = flask(tmp_path, "user", "list", "--json")
+    command = [sys.executable, "-m", "flask", "user", "list", "--json"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert (done.returncode, json.loads(done.stdout)[0]["username"]) == (0, "admin")
     (tmp_path / "config" / "settings.toml").write_text("LOCK_TIMEOUT = 2\n")
     done = flask(tmp_path, "settings", "show", DATAFOR_TOKEN_LEEWAY="7")
@@ -1076,29 +1059,34 @@ def test_backup_under_load(tmp_path: Path) -> None:
 def test_a_restore_that_is_killed(tmp_path: Path) -> None:
     """Killed at any moment, a restore has happened whole or not at all once the next command has run."""
     first_start(environment(tmp_path))
-    for name in ("A", "B", "C", "D"):
-        flask(tmp_path, "application", "add", name, put=STRONG_SECRET)
-    backup = tmp_path / "backup.gz"
-    flask(tmp_path, "store", "backup", str(backup))
-    for name in ("A", "B", "C", "D"):
-        flask(tmp_path, "application", "set", name, "--expire", "7")
+    backup, file = tmp_path / "backup.gz", tmp_path / "all.json"
+
+    def write(expire: int) -> None:
+        changed = [application(name=name, secret=STRONG_SECRET, expire=expire) for name in ("A", "B", "C", "D")]
+        file.write_text(json.dumps({"application": changed}))
+        assert flask(tmp_path, "application", "apply", str(file)).returncode == 0
+
+    def restore() -> Process:
+        return Process(("-m", "flask", "store", "restore", str(backup), "--yes"), environment(tmp_path))
+
+    write(86400)
+    assert flask(tmp_path, "store", "backup", str(backup)).returncode == 0
+    begun = time.monotonic()
+    assert restore().wait() == 0
+    whole = time.monotonic() - begun
     outcomes = set()
-    # From well before the restore begins to well after its end.
-    for wait in (0.3, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flask", "store", "restore", str(backup), "--yes"],
-            cwd=ROOT, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    # From well before the first write to well after the last one.
+    for part in (0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 5):
+        write(7)
+        process = restore()
+        time.sleep(part * whole)
+        process.kill()
+        assert process.wait() in (0, -9)
         rows = json.loads(flask(tmp_path, "application", "list", "--json").stdout)
         assert len(rows) == 4
         assert len({row["expire"] for row in rows}) == 1
         outcomes |= {row["expire"] for row in rows}
-        for name in ("A", "B", "C", "D"):
-            flask(tmp_path, "application", "set", name, "--expire", "7")
-    assert 7 in outcomes or 86400 in outcomes
+    assert outcomes == {7, 86400}
 
 
 def test_settings_are_escaped(tmp_path: Path) -> None:
@@ -1126,27 +1114,25 @@ def test_relative_folders_and_bare_names(tmp_path: Path) -> None:
         "PYTHONPATH": str(ROOT),
     }
 
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
-        )
+    def output(*words: str) -> str:
+        done = run(*words, environ=environ, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    run("-c", "import wsgi")
+    output("-c", "import wsgi")
     assert (tmp_path / "records" / "users" / "admin.json").exists()
     assert (tmp_path / "configuration" / "secret_key").exists()
     command = ("-m", "flask", "--app", "wsgi")
-    assert str(tmp_path / "configuration") in run(*command, "settings", "check")
-    (tmp_path / "erp.toml").write_text(run(*command, "application", "export"))
-    run(*command, "application", "add", "ERP", "--random-secret")
-    (tmp_path / "erp.toml").write_text(run(*command, "application", "export"))
-    assert run(*command, "application", "apply", "erp.toml") == "nothing to change\n"
-    assert "records are in backup.gz" in run(*command, "store", "backup", "backup.gz")
-    assert "0 created" in run(*command, "store", "restore", "backup.gz", "--yes")
+    assert str(tmp_path / "configuration") in output(*command, "settings", "check")
+    (tmp_path / "erp.toml").write_text(output(*command, "application", "export"))
+    output(*command, "application", "add", "ERP", "--random-secret")
+    (tmp_path / "erp.toml").write_text(output(*command, "application", "export"))
+    assert output(*command, "application", "apply", "erp.toml") == "nothing to change\n"
+    assert "records are in backup.gz" in output(*command, "store", "backup", "backup.gz")
+    assert "0 created" in output(*command, "store", "restore", "backup.gz", "--yes")
     shutil.rmtree(tmp_path / "records")
-    run(*command, "store", "restore", "backup.gz", "--yes")
-    assert "ERP" in run(*command, "application", "list")
+    output(*command, "store", "restore", "backup.gz", "--yes")
+    assert "ERP" in output(*command, "application", "list")
 
 
 @pytest.mark.file_store

@@ -5,8 +5,6 @@ import contextlib
 import json
 import os
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,9 @@ from datafor_token.errors import RecordDamaged, StartError
 from datafor_token.settings import Settings
 from datafor_token.store.files.store import FileStore
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.stores import Record, unavailable, url_for
-from tests.support import ADMIN_PASSWORD, ROOT, SEED_APPLICATION, application, first_start, record_of
+from tests.processes import environment, first_start, flask
+from tests.stores import Record, unavailable
+from tests.support import ADMIN_PASSWORD, SEED_APPLICATION, application, record_of
 
 KEYS = [bytes(range(start, start + 32)) for start in (0, 32, 64)]
 NEW, OLD = (base64.urlsafe_b64encode(key).decode() for key in KEYS[:2])
@@ -220,17 +219,8 @@ def test_rekey_after_a_break(make: Any, settings: Settings) -> None:
 
 def test_rekey_from_a_terminal(tmp_path: Path) -> None:
     """`.venv/bin/flask store rekey` finds the application by itself."""
-    environ = {
-        **os.environ,
-        "DATAFOR_TOKEN_CONFIG_DIR": str(tmp_path / "c"),
-        "DATAFOR_TOKEN_DATA_DIR": str(tmp_path / "d"),
-        "DATAFOR_TOKEN_STORE": url_for(tmp_path / "d"),
-    }
-    first_start({**environ, "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD})
-    done = subprocess.run(
-        [sys.executable, "-m", "flask", "store", "rekey"],
-        cwd=ROOT, env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    first_start(environment(tmp_path))
+    done = flask(tmp_path, "store", "rekey")
     assert done.returncode == 0, done.stderr
     assert "0 applications are encrypted with the key" in done.stdout
 

@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +12,9 @@ from click.testing import Result
 from datafor_token import create_app, create_commands
 from datafor_token.settings import load_settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.processes import Process
 from tests.store.files.test_restore import Calls
-from tests.support import ADMIN_PASSWORD, ROOT
+from tests.support import ADMIN_PASSWORD
 
 pytestmark = pytest.mark.file_store
 
@@ -122,16 +120,19 @@ def die_in_restore(host: Host, file: Path, number: int) -> None:
 
 def test_a_real_kill(old: Host, file: Path, tmp_path: Path) -> None:
     """A process that is killed leaves nothing that stops the next restore."""
-    for number, wait in enumerate((0.3, 0.5, 0.6, 0.7, 0.9)):
+    arguments = ("-m", "flask", "store", "restore", str(file), "--yes")
+    for number, part in enumerate((None, 0.4, 0.6, 0.7, 0.8, 0.9)):
         host = new_host(old, tmp_path / str(number))
         host.run("settings", "show")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flask", "store", "restore", str(file), "--yes"],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        begun = time.monotonic()
+        process = Process(arguments)
+        if part is None:
+            assert process.wait() == 0
+            whole = time.monotonic() - begun
+        else:
+            time.sleep(part * whole)
+            process.kill()
+            assert process.wait() in (0, -9)
         host.done("store", "restore", str(file), "--yes")
         assert host.users() == ["admin"]
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,9 @@ from datafor_token import create_app
 from datafor_token.errors import StartError, StoreNotReady
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.processes import environment, first_start, flask, run
 from tests.stores import Record, records_in
-from tests.support import ADMIN_PASSWORD, ROOT, Server, basic, first_start
+from tests.support import ADMIN_PASSWORD, ROOT, Server, basic
 
 COMMANDS = [
     "settings check", "settings show", "user list", "user show admin", "user add lena", "user passwd admin",
@@ -31,22 +31,6 @@ COMMANDS = [
 ]  # fmt: skip
 WITHOUT_A_STORE = {"settings check", "settings show", "store init"}
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
-
-
-def flask(folder: Path, *arguments: str, put: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flask", *arguments],
-        cwd=ROOT, env=environment(folder, **environ), input=put, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def environment(folder: Path, **environ: str) -> dict[str, str]:
-    return {
-        **os.environ,
-        "DATAFOR_TOKEN_CONFIG_DIR": str(folder / "config"),
-        "DATAFOR_TOKEN_DATA_DIR": str(folder / "data"),
-        **environ,
-    }
 
 
 def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -101,11 +85,8 @@ class TestCommands:
         names = {"folder": tmp_path, "nonsense": tmp_path / "nonsense", "applications": tmp_path / "applications.json"}
         # One process: a start of the interpreter for each takes a minute.
         script = "import json, sys; from tests.operations.test_first_start import run_all; run_all()"
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=ROOT, env=environment(tmp_path, DATAFOR_TOKEN_DATA_DIR=str(other)), capture_output=True, text=True,
-            input=json.dumps([command.format(**names) for command in COMMANDS]), check=False,
-        )  # fmt: skip
+        commands = json.dumps([command.format(**names) for command in COMMANDS])
+        done = run("-c", script, environ=environment(tmp_path, DATAFOR_TOKEN_DATA_DIR=str(other)), put=commands)
         assert done.returncode == 0, done.stderr
         results = json.loads(done.stdout)
         assert everything(tmp_path) == before
@@ -156,17 +137,13 @@ class TestCommands:
     def test_a_user_without_rights(self, tmp_path: Path, command: str) -> None:
         """Who may not look into the folders is told which one, in one line, with exit code 3 or 1."""
         first_start(environment(tmp_path))
-        # Everything is imported before: the interpreter may lie where nobody else looks.
+        # All modules are imported before: the interpreter may be in a folder that this user cannot read.
         script = (
             "import os, sys, encodings.idna, flask.cli, datafor_token"
             f"; os.setgid(65534); os.setuid(65534); sys.argv = ['flask', *{command.split()!r}]"
             "; flask.cli.FlaskGroup(create_app=datafor_token.create_app)()"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd="/", env=environment(tmp_path, HOME="/", PYTHONPATH=str(ROOT)),
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = run("-c", script, environ=environment(tmp_path, HOME="/"), folder=Path("/"))
         assert done.returncode in (1, 3), done.stderr
         assert "Traceback" not in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -179,11 +156,9 @@ class TestCommands:
         for where in (str(ROOT / "wsgi.py"), str(ROOT / "wsgi:app"), "datafor_token", "datafor_token:create_app"):
             environ = {**environment(tmp_path), "PYTHONPATH": str(ROOT)}
             for data, code in ((tmp_path / "data", 0), (tmp_path / "mistyped", 3)):
-                done = subprocess.run(
-                    [sys.executable, "-m", "flask", "--app", where, "user", "list"],
-                    cwd="/", env={**environ, "DATAFOR_TOKEN_DATA_DIR": str(data)},
-                    capture_output=True, text=True, check=False,
-                )  # fmt: skip
+                environ["DATAFOR_TOKEN_DATA_DIR"] = str(data)
+                words = ("-m", "flask", "--app", where, "user", "list")
+                done = run(*words, environ=environ, folder=Path("/"))
                 assert done.returncode == code, (where, done.stderr)
                 assert not (tmp_path / "mistyped").exists()
 
@@ -194,10 +169,7 @@ class TestCommands:
             "import sys, flask.cli; sys.argv = ['flask', 'run', '--port', '0']"
             "; flask.cli.run_simple = lambda *_, **__: print('served'); flask.cli.main()"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+        done = run("-c", script, environ=environment(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD=""))
         assert "served" in done.stdout, done.stderr
         assert "First start" in done.stderr
         assert (tmp_path / "config" / "store_id").exists()

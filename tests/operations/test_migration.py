@@ -1,10 +1,7 @@
 """Records move from files into a database and back, whole, however often it is broken off."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,28 +16,16 @@ from datafor_token.store.files.store import FileStore
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.engine import Database
 from datafor_token.store.sql.store import SqlStore
+from tests.processes import Process, environment, first_start, flask
 from tests.stores import COLLECTIONS
-from tests.support import ADMIN_PASSWORD, ROOT, Server, application, first_start
+from tests.support import ADMIN_PASSWORD, ROOT, Server, application
 
 KEYRING = Keyring([b"k" * 32])
 
 
 def shell(folder: Path, *arguments: str, store: str = "file") -> subprocess.CompletedProcess[str]:
     """A command as its users run it."""
-    return subprocess.run(
-        [sys.executable, "-m", "flask", *arguments],
-        cwd=ROOT, env=environment(folder, store), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def environment(folder: Path, store: str) -> dict[str, str]:
-    return {
-        **os.environ,
-        "DATAFOR_TOKEN_CONFIG_DIR": str(folder / "config"),
-        "DATAFOR_TOKEN_DATA_DIR": str(folder / "data"),
-        "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
-        "DATAFOR_TOKEN_STORE": store,
-    }
+    return flask(folder, *arguments, DATAFOR_TOKEN_STORE=store)
 
 
 @pytest.fixture
@@ -228,7 +213,7 @@ def test_from_a_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to", ["marked", "mysql://u:marked@h/d", "postgresql://u:marked@h:p/d"])
 def test_what_is_no_target(tmp_path: Path, to: str) -> None:
     """A target that is no URL ends the command, and nothing of it is repeated."""
-    first_start(environment(tmp_path, "file"))
+    first_start(environment(tmp_path))
     done = shell(tmp_path, "store", "migrate", "--to", to)
     assert done.returncode != 0
     assert "marked" not in done.stderr + done.stdout
@@ -243,7 +228,7 @@ def test_init_and_what_the_start_says_without_it(tmp_path: Path) -> None:
     for said in ("The tables are made\n", "The tables are there already\n"):
         done = shell(tmp_path, "store", "init", store=url)
         assert (done.returncode, done.stdout) == (0, said)
-    first_start(environment(tmp_path, url))
+    first_start(environment(tmp_path, DATAFOR_TOKEN_STORE=url))
     assert shell(tmp_path, "user", "list", store=url).returncode == 0
     assert shell(tmp_path, "store", "init").stdout == "STORE is file: there is nothing to make\n"
     for command in ("backup", "restore"):
@@ -260,7 +245,7 @@ def test_init_and_what_the_start_says_without_it(tmp_path: Path) -> None:
 def test_check_names_what_is_damaged(target: SqlStore, tmp_path: Path) -> None:
     """`store check` reads each row of a database, and ends with 1 when one is no record."""
     url = f"sqlite:///{tmp_path}/target.db"
-    first_start(environment(tmp_path, url))
+    first_start(environment(tmp_path, DATAFOR_TOKEN_STORE=url))
     target.put("applications", {"name": "half"})
     done = shell(tmp_path, "store", "check", store=url)
     assert (done.returncode, "applications/half" in done.stdout) == (1, True)
@@ -271,18 +256,19 @@ def test_check_names_what_is_damaged(target: SqlStore, tmp_path: Path) -> None:
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """kill -9 whenever: run again it ends, and the target is what the source is."""
     source = FileStore(tmp_path / "data", COLLECTIONS, 5)
-    first_start(environment(tmp_path, "file"))
+    first_start(environment(tmp_path))
     for number in range(300):
         source.put("revocations", {"format": 1, "name": f"{number:064x}", "expires": time.time() + 10**6})
     url = f"sqlite:///{tmp_path}/records.db"
-    for wait in (0.4, 0.6, 0.8, 1.0, 1.2, 1.5):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flask", "store", "migrate", "--to", url],
-            cwd=ROOT, env=environment(tmp_path, "file"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    arguments = ("-m", "flask", "store", "migrate", "--to")
+    begun = time.monotonic()
+    assert Process((*arguments, f"{url}-whole"), environment(tmp_path)).wait() == 0
+    whole = time.monotonic() - begun
+    for part in (0.3, 0.4, 0.5, 0.6, 0.7, 0.9):
+        process = Process((*arguments, url), environment(tmp_path))
+        time.sleep(part * whole)
+        process.kill()
+        assert process.wait() in (0, -9)
     assert shell(tmp_path, "store", "migrate", "--to", url).returncode == 0
     target = SqlStore(Database(url, 5, 5), COLLECTIONS)
     assert content(target) == content(source)

@@ -5,7 +5,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.parse
@@ -17,11 +16,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.handmade_tokens import token
+from tests.processes import run
 from tests.store.postgres import Postgres
 from tests.support import (
     ADMIN_PASSWORD,
     API,
-    ROOT,
     STRONG_SECRET,
     Server,
     application,
@@ -36,14 +35,8 @@ LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api
 
 def init(folder: Path, url: str) -> None:
     """Make the tables as users do."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flask", "store", "init"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "DATAFOR_TOKEN_CONFIG_DIR": str(folder), "DATAFOR_TOKEN_STORE": url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environ = {"PATH": "/usr/bin:/bin", "DATAFOR_TOKEN_CONFIG_DIR": str(folder), "DATAFOR_TOKEN_STORE": url}
+    done = run("-m", "flask", "store", "init", environ=environ)
     assert (done.returncode, done.stdout) == (0, "The tables are made\n"), done.stderr
 
 

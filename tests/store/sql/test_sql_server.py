@@ -12,10 +12,11 @@ from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.engine import Database
 from datafor_token.store.sql.errors import explained
-from tests.operations.test_migration import environment, shell
+from tests.operations.test_migration import shell
+from tests.processes import environment, first_start
 from tests.store.conftest import opened
 from tests.store.postgres import Postgres
-from tests.support import ROOT, first_start, free_port
+from tests.support import ROOT, free_port
 
 _numbers = itertools.count()
 NAME = "客户"
@@ -53,7 +54,7 @@ def test_a_database_that_is_not_utf8_is_refused(
     for refused in (schema.make, schema.check):
         with pytest.raises(StoreNotReady, match=f"encoding {encoding}"):
             refused(database)
-    first_start(environment(tmp_path, "file"))
+    first_start(environment(tmp_path, DATAFOR_TOKEN_STORE="file"))
     commands = [("file", "store", "migrate", "--to", url), (url, "store", "init"), (url, "user", "list")]
     for setting, *arguments in commands:
         done = shell(tmp_path, *arguments, store=setting)

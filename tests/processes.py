@@ -1,0 +1,194 @@
+"""Python processes of the service, forked from one that has imported everything.
+
+To start an interpreter and import the service takes 0.6 s of processor time, a fork 0.01 s. The process is otherwise
+what ``python -m`` or ``python -c`` starts: arguments, environment, folder, standard streams and exit status are its
+own. Tests of a terminal, of imports or of a limit on memory start an interpreter instead.
+"""
+
+import atexit
+import functools
+import gc
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from tests.stores import url_for
+from tests.support import ADMIN_PASSWORD, ROOT
+
+_LARGEST_REQUEST = 2**20
+
+
+def environment(folder: Path, **changes: str) -> dict[str, str]:
+    """Return the environment of a process whose data are in ``folder``; an empty change removes a variable."""
+    environ = {
+        **os.environ,
+        "DATAFOR_TOKEN_CONFIG_DIR": str(folder / "config"),
+        "DATAFOR_TOKEN_DATA_DIR": str(folder / "data"),
+        "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "DATAFOR_TOKEN_STORE": url_for(folder / "data"),
+        **changes,
+    }
+    return {name: value for name, value in environ.items() if value}
+
+
+def flask(folder: Path, *arguments: str, put: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of ``flask`` as its users do, with ``put`` as standard input."""
+    return run("-m", "flask", *arguments, environ=environment(folder, **changes), put=put)
+
+
+def first_start(environ: Mapping[str, str]) -> None:
+    """Start the service without serving, which creates its store and first user: no command does."""
+    done = run("-c", "import wsgi", environ=environ)
+    assert done.returncode == 0, done.stderr
+
+
+def run(
+    *arguments: str, environ: Mapping[str, str] | None = None, folder: Path = ROOT, put: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python`` with arguments that begin with ``-m`` or ``-c`` to its end."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+        given.write(put.encode())
+        given.seek(0)
+        process = Process(arguments, environ, folder, (given, out, error))
+        status = process.wait()
+        out.seek(0)
+        error.seek(0)
+        return subprocess.CompletedProcess(arguments, status, out.read().decode(), error.read().decode())
+
+
+class Process:
+    """A running process; without ``streams`` its output is thrown away."""
+
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        environ: Mapping[str, str] | None = None,
+        folder: Path = ROOT,
+        streams: tuple[IO[bytes], ...] | None = None,
+    ) -> None:
+        request = {"arguments": arguments, "environ": dict(environ or os.environ), "folder": str(folder)}
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, Path(os.devnull).open("r+b") as nothing:
+            files = [*(one.fileno() for one in streams or (nothing,) * 3), theirs.fileno()]
+            socket.send_fds(_server(), [json.dumps(request).encode()], files)
+        self._control = ours
+        self.pid = int(self._received())
+
+    def kill(self) -> None:
+        """Kill it with ``kill -9``, unless it has ended."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Wait for its end; return its exit status, negative for a signal."""
+        with self._control:
+            return int(self._received())
+
+    def _received(self) -> bytes:
+        found = self._control.recv(100)
+        assert found, "the process that forks has ended"
+        return found
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """Start the process that forks; it ends when this end of the socket is closed."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST_REQUEST)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.processes", str(theirs.fileno())],
+            cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
+
+
+def _serve(requests: socket.socket) -> dict[str, Any]:
+    """Fork for each request; return the request in the process that is to run it."""
+    # What is not collected is not copied either.
+    gc.freeze()
+    # A supervisor's end is of no interest.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message, files, *_ = socket.recv_fds(requests, _LARGEST_REQUEST, 4)
+        if not message:
+            sys.exit()
+        if os.fork() == 0:
+            requests.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _supervise(files.pop(), files)
+            for number, file in enumerate(files):
+                os.dup2(file, number)
+                os.close(file)
+            request: dict[str, Any] = json.loads(message)
+            return request
+        for file in files:
+            os.close(file)
+
+
+def _supervise(control: int, files: list[int]) -> None:
+    """Fork, return in the child, and report its number and its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        os.close(control)
+        return
+    # Whoever reads its output waits until nobody has it open.
+    for file in files:
+        os.close(file)
+    with socket.socket(fileno=control) as connection:
+        connection.send(str(pid).encode())
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert end is not None
+        status = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        connection.send(str(status).encode())
+        # Until its end was seen its number is its own, so that no other process is killed for it.
+        connection.recv(1)
+        os.waitpid(pid, 0)
+    os._exit(0)
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Do what ``python`` does with these arguments."""
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    option, program, *arguments = request["arguments"]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = open(number, "w" if number else "r", buffering=1 if number == 2 else -1, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+    sys.path[:1] = [request["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
+    sys.argv = [option, *arguments]
+    if option == "-m":
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - as python does
+
+
+def _import_all() -> None:
+    import flask.cli
+
+    import datafor_token
+    from datafor_token.store.sql import engine, store
+
+    assert flask.cli
+    assert datafor_token
+    assert engine
+    assert store
+
+
+if __name__ == "__main__":
+    _import_all()
+    _become(_serve(socket.socket(fileno=int(sys.argv[1]))))
