@@ -14,6 +14,7 @@ from datafor_token.cli.output import Commands
 from datafor_token.crypto.keys import ALGORITHMS
 from datafor_token.metrics.table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
+from datafor_token.server import selection
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
 from datafor_token.store.metered import KINDS
 from datafor_token.tokens import issuer
@@ -185,15 +186,16 @@ def test_the_make_targets() -> None:
 
 
 def test_the_token_shown_is_real() -> None:
-    """The token in README is one that the service gave, at the seed's own second."""
+    """The token in README is one that the service issues at that second."""
     claims = {"loginname": "admin"}
     assert issuer.issue(ERP, "abcd", claims, NOW).token in README
 
 
 def test_the_connections_of_a_node() -> None:
-    """README says how many connections a node has at most: one for each thread of its workers."""
+    """README states how many connections a node has at most: one for each thread of its workers."""
     text = (ROOT / "config" / "gunicorn.conf.py").read_text()
-    workers, threads = (int(re.findall(rf"^{name} = (\d+)$", text, re.MULTILINE)[0]) for name in ("workers", "threads"))
-    said = f"has at most {workers * threads} connections"
-    assert said in README.replace("\n", " ")
-    assert f"({workers} workers, {threads} threads)" in README
+    workers = int(re.findall(r"^workers = (\d+)$", text, re.MULTILINE)[0])
+    for wanted in ("", "gthread"):
+        threads = selection.select(wanted, selection.TESTED_GUNICORN).threads
+        assert f"{workers * threads} connections" in README.replace("\n", " ")
+        assert f"{workers} workers with {threads} threads" in README.replace("\n", " ")
