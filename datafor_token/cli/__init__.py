@@ -1,4 +1,4 @@
-"""The commands of ``.venv/bin/flask``: one file for each group."""
+"""Commands of ``.venv/bin/flask``, one module per group."""
 
 import click
 from flask import Flask
@@ -13,13 +13,13 @@ from datafor_token.cli.users import user
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its commands."""
+    """Add the commands to the application."""
     for group in (user, application, token, store, settings, audit):
         app.cli.add_command(group)
 
 
 def is_command() -> bool:
-    """Return whether the ``flask`` command asks for the application, and not to serve it."""
+    """Return whether a ``flask`` command other than ``flask run`` creates the application."""
     context = click.get_current_context(silent=True)
     if context is None or not isinstance(context.find_root().command, FlaskGroup):
         return False
@@ -27,6 +27,6 @@ def is_command() -> bool:
 
 
 def is_command_of_ours() -> bool:
-    """Return whether ``flask`` looks for a command that it does not have itself, or for the names of all."""
+    """Return whether ``flask`` looks up a command that is not its own, or lists all commands."""
     context = click.get_current_context(silent=True)
     return context is not None and isinstance(context.command, FlaskGroup)

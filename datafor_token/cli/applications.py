@@ -1,4 +1,4 @@
-"""``flask application``: whose tokens are trusted; and the applications as files in git."""
+"""``flask application``: applications, and their declared files."""
 
 import contextlib
 import os
@@ -31,22 +31,22 @@ from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import RotateSchema, UpdateSchema
 from datafor_token.web.services import services
 
-application = Commands("application", help="Look after applications. Example: flask application apply applications/")
+application = Commands("application", help="Manage applications. Example: flask application apply applications/")
 _CREATOR = "command line"
 
 
 def _options(command: Any) -> Any:
-    """The fields of an application that add and set have in common."""
+    """Add the options for the fields of an application, which add and set share."""
     for option in reversed((
-        click.option("--algorithm", type=click.Choice(ALGORITHMS), help="How its tokens are signed."),
-        click.option("--token-name", help="The URL parameter that carries its tokens."),
-        click.option("--expire", type=int, help="How many seconds a token lasts."),
-        click.option("--claim-username", help="The claim that holds the user name."),
-        click.option("--claim-name", help="The claim that holds the display name."),
-        click.option("--claim-email", help="The claim that holds the address."),
-        click.option("--inituser", type=click.Choice(["1", "0"]), help="Whether unknown users are made."),
-        click.option("--initrole", "initroles", multiple=True, help="A role of those users; several times."),
-        click.option("--self-service", type=click.Choice(["1", "0"]), help="Whether users may make their own tokens."),
+        click.option("--algorithm", type=click.Choice(ALGORITHMS), help="Signature algorithm of its tokens."),
+        click.option("--token-name", help="Name of the URL parameter for its tokens."),
+        click.option("--expire", type=int, help="Token lifetime in seconds."),
+        click.option("--claim-username", help="Claim with the user name."),
+        click.option("--claim-name", help="Claim with the display name."),
+        click.option("--claim-email", help="Claim with the email address."),
+        click.option("--inituser", type=click.Choice(["1", "0"]), help="Create unknown users (1) or not (0)."),
+        click.option("--initrole", "initroles", multiple=True, help="Role of created users; can be repeated."),
+        click.option("--self-service", type=click.Choice(["1", "0"]), help="Allow personal tokens (1) or not (0)."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -57,7 +57,7 @@ def _wanted(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The fields to save: what was there, with what was given."""
+    """Return the fields to save: those of before, replaced by the given ones."""
     claims = {}
     for name, claim in before["fieldmap"].items():
         other = given.pop(f"claim_{name}")
@@ -73,7 +73,7 @@ def _fields(one: Application) -> dict[str, Any]:
 @application.command("list")
 @json_option
 def list_all(*, as_json: bool) -> None:
-    """Show all applications.
+    """List applications.
 
     Example: flask application list
     """
@@ -88,7 +88,7 @@ def list_all(*, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show_application(name: str, *, as_json: bool) -> None:
-    """Show one application, its secrets as stars.
+    """Show an application, its secrets as stars.
 
     Example: flask application show ERP
     """
@@ -98,10 +98,10 @@ def show_application(name: str, *, as_json: bool) -> None:
 @application.command("add")
 @click.argument("name")
 @_options
-@click.option("--random-secret", is_flag=True, help="Make a random shared secret and print it, this once.")
+@click.option("--random-secret", is_flag=True, help="Generate a shared secret and print it once.")
 @secret_options("secret")
 def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
-    """Register an application; its secret comes from a prompt, standard input or a file, or is made.
+    """Register an application. Its secret is read from a prompt, standard input or a file, or is generated.
 
     Example: flask application add ERP --algorithm HS256 --random-secret
     """
@@ -109,7 +109,7 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
     if random_secret and not is_shared(algorithm):
         raise click.UsageError(f"{algorithm} needs a public key: --secret-file")
     with contextlib.suppress(NotFound):
-        # Before a secret is asked for; whether it is still so is seen when it is stored.
+        # Checked before the prompt for a secret, and again when the application is stored.
         raise Conflict("name already exists as '%(name)s'", name=services().registry.get(name).name)
     secret = new_secret(algorithm) if random_secret else read_secret("secret", file)
     before = {**DEFAULTS, "name": name, "secret": secret}
@@ -120,10 +120,10 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
 @application.command("set")
 @click.argument("name")
 @_options
-@click.option("--new-secret", is_flag=True, help="Read a new secret; the old one ends at once (see rotate).")
+@click.option("--new-secret", is_flag=True, help="Read a new secret; the old one is invalid at once (see rotate).")
 @secret_options("secret")
 def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
-    """Change fields of an application; the others stay.
+    """Change fields of an application; the other fields stay as they are.
 
     Example: flask application set ERP --expire 3600 --initrole Sales
     """
@@ -146,7 +146,7 @@ def _set_enable(name: str, value: str) -> None:
 @application.command("enable")
 @click.argument("name")
 def enable(name: str) -> None:
-    """Accept an application's tokens.
+    """Accept the tokens of an application.
 
     Example: flask application enable ERP
     """
@@ -156,7 +156,7 @@ def enable(name: str) -> None:
 @application.command("disable")
 @click.argument("name")
 def disable(name: str) -> None:
-    """Refuse an application's tokens, and end the sessions that they opened.
+    """Refuse the tokens of an application, and end the sessions that they opened.
 
     Example: flask application disable ERP
     """
@@ -166,11 +166,11 @@ def disable(name: str) -> None:
 @application.command("rotate")
 @click.argument("name")
 @click.option(
-    "--grace", type=int, default=DEFAULT_GRACE, show_default=True, help="Seconds that the old secret goes on."
+    "--grace", type=int, default=DEFAULT_GRACE, show_default=True, help="Seconds that the old secret remains valid."
 )
 @secret_options("secret")
 def rotate(name: str, grace: int, file: Any) -> None:
-    """Give an application a new secret; without a file a random one is made and printed, this once.
+    """Give an application a new secret. Without a file, a random one is generated and printed once.
 
     Example: flask application rotate ERP --grace 86400
     """
@@ -179,14 +179,14 @@ def rotate(name: str, grace: int, file: Any) -> None:
     wanted = RotateSchema().read(Body(sent, is_form=False))
     rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
     show_warnings(rotation.warnings)
-    echo(rotation.secret if rotation.secret is not None else f"{name} has its new secret")
+    echo(rotation.secret if rotation.secret is not None else f"{name} has a new secret")
 
 
 @application.command("delete")
 @click.argument("name")
 @yes_option
 def delete(name: str, *, yes: bool) -> None:
-    """Remove an application; its tokens count no longer.
+    """Delete an application; its tokens are no longer valid.
 
     Example: flask application delete ERP --yes
     """
@@ -199,9 +199,9 @@ def delete(name: str, *, yes: bool) -> None:
 @application.command("export")
 @click.argument("names", nargs=-1)
 @click.option(
-    "--format", "form", type=click.Choice(["toml", "json"]), default="toml", show_default=True, help="The form."
+    "--format", "form", type=click.Choice(["toml", "json"]), default="toml", show_default=True, help="Format."
 )
-@click.option("--secrets", is_flag=True, help="With secrets and initial passwords: not for git.")
+@click.option("--secrets", is_flag=True, help="Include secrets and initial passwords: not for git.")
 def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
     """Print applications as a file for apply.
 
@@ -210,7 +210,7 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
     registry = services().registry
     found, damaged = ([registry.get(name) for name in names], []) if names else registry.all_applications()
     if damaged:
-        # A file without them would delete them where it is applied with --prune.
+        # Applied with --prune, a file without them would delete them.
         raise RecordDamaged(f"these records cannot be read: {', '.join(damaged)}")
     entries = [declared.declaration(one, with_secrets=secrets) for one in found]
     if form == "toml":
@@ -222,11 +222,11 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
 
 @application.command("apply")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--prune", is_flag=True, help="Delete the applications that are not declared.")
+@click.option("--dry-run", is_flag=True, help="Only print the changes.")
+@click.option("--prune", is_flag=True, help="Delete applications that are not declared.")
 @yes_option
 def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
-    """Make the applications those of a file, or of the files of a folder. With a fault in one, nothing is changed.
+    """Create and change applications as a file, or the files of a folder, declare them. An error changes nothing.
 
     Example: flask application apply applications/ --dry-run
     """
@@ -243,6 +243,6 @@ def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
         echo(f"{len(doing)} would be changed" if dry_run else "nothing to change")
         return
     if any(step.action == "delete" for step in doing):
-        confirm("Delete what is not declared?", yes=yes)
+        confirm("Delete the applications that are not declared?", yes=yes)
     declared.apply(services().registry, steps, _CREATOR)
     echo(f"{len(doing)} changed")

@@ -1,4 +1,4 @@
-"""``flask audit``: who did what, when, from where."""
+"""``flask audit``: the audit log."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import AuditSchema
 from datafor_token.web.services import services
 
-audit = Commands("audit", help="Look into the audit log. Example: flask audit show --since 24h --user lena")
+audit = Commands("audit", help="Search the audit log. Example: flask audit show --since 24h --user lena")
 _PAGE = 1000
 
 
 @audit.command("show")
-@click.option("--since", help="A time (RFC 3339), a day, or how long ago: 90m, 24h, 7d.")
-@click.option("--until", help="The same; what happened before it.")
-@click.option("--event", help="One kind of event, such as sign_in_refused.")
-@click.option("--user", help="Who did it, or to whom it was done.")
-@click.option("--application", help="The application that it was about.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many events at most.")
+@click.option("--since", help="Start: a time (RFC 3339), a day, or an age such as 90m, 24h, 7d.")
+@click.option("--until", help="End, not included; the same forms.")
+@click.option("--event", help="Kind of event, such as sign_in_refused.")
+@click.option("--user", help="Name of the acting or the affected user.")
+@click.option("--application", help="Name of the affected application.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of events.")
 @json_option
 def show_events(*, limit: int, as_json: bool, **given: str | None) -> None:
-    """Show events, newest first, rotated files included.
+    """Show events, newest first, also from rotated files.
 
     Example: flask audit show --since 24h --event sign_in_refused
     """

@@ -1,4 +1,4 @@
-"""``flask store init`` and ``flask store migrate``: for records in a database."""
+"""``flask store init`` and ``flask store migrate``, for records in a database."""
 
 import sys
 from collections.abc import Iterable
@@ -23,31 +23,33 @@ _MOST_NAMED = 20
 @click.command("init")
 @with_appcontext
 def init() -> None:
-    """Make the tables in the database that the setting STORE names; where they are, nothing is done.
+    """Create the tables in the database of the setting STORE, unless they exist.
 
     Example: flask store init
     """
     settings = current_settings()
     if settings.store == FILE:
-        echo("STORE is file: there is nothing to make")
+        echo("STORE is file: no tables are needed")
         return
-    echo("The tables are made" if create_tables(settings) else "The tables are there already")
+    echo("The tables were created" if create_tables(settings) else "The tables exist already")
 
 
 @click.command("migrate")
-@click.option("--to", "to", required=True, metavar="URL", help="The database, or the word file for the data folder.")
+@click.option(
+    "--to", "to", required=True, metavar="URL", help="URL of the database, or the word file for the data folder."
+)
 @with_appcontext
 def migrate(to: str) -> None:
-    """Copy all records into another store, read them back, change nothing here; can be run again after a break.
+    """Copy all records into another store and compare them. The current store is not changed.
 
-    Stop the service first: what is written meanwhile is not copied, only named. Leave the password out of the URL,
-    where everybody on this host sees it: put it into PGPASSWORD or ~/.pgpass.
+    Stop the service first: records that change during the copy are not copied, only named. After an interruption, run
+    it again. Every user of this host can see the URL: put the password into PGPASSWORD or ~/.pgpass.
 
     Example: flask store migrate --to postgresql+psycopg://datafor@db.example/datafor
     """
     if to == FILE:
-        # It is the target here, which need not exist.
-        with outage("make the data folder"):
+        # As the target, it need not exist.
+        with outage("create the data folder"):
             create_folder(current_settings().data_dir)
     store = open_services(Beginning.COMMAND).store
     faults = migration.damaged(store, services().store.collections)
@@ -59,14 +61,17 @@ def migrate(to: str) -> None:
     target = _target(to)
     outcome = migration.migrate(store, target, services().store.collections, services().keyring, _progress)
     for collection, name in outcome.changed[:_MOST_NAMED]:
-        echo(f"{collection}/{name}: changed while it was copied", err=True)
+        echo(f"{collection}/{name}: changed during the copy", err=True)
     if outcome.changed:
-        echo(f"{len(outcome.changed)} records changed meanwhile: stop the service, and run this again", err=True)
+        echo(
+            f"{len(outcome.changed)} records changed during the copy: stop the service and run this command again",
+            err=True,
+        )
         sys.exit(REFUSED)
     setting = 'STORE = "file"' if to == FILE else "STORE"
     echo(
-        f"{outcome.records} records are there, read back and equal ({outcome.written} written, {outcome.removed}"
-        f" removed); now set {setting}, and start the service"
+        f"{outcome.records} records are equal in both stores ({outcome.written} written, {outcome.removed} removed);"
+        f" now set {setting} and start the service"
     )
 
 
@@ -75,10 +80,10 @@ def _target(to: str) -> Store:
         check_store(to)
     except RuleError as error:
         raise click.BadParameter(str(error), param_hint="--to") from None
-    present = services().settings
-    if to == present.store:
-        raise click.BadParameter("that is the present store", param_hint="--to")
-    wanted = with_store(present, to)
+    current = services().settings
+    if to == current.store:
+        raise click.BadParameter("this is the current store", param_hint="--to")
+    wanted = with_store(current, to)
     try:
         if to != FILE:
             create_tables(wanted)

@@ -1,6 +1,6 @@
-"""What commands have in common: exit codes, secrets from where nobody sees them, tables for people, JSON for scripts.
+"""Input and output of commands: exit codes, secrets from prompts and files, tables, JSON for scripts.
 
-Exit codes: 0 done, 1 refused, 2 wrong usage (click's own), 3 store unavailable or not there.
+Exit codes: 0 done, 1 refused, 2 wrong usage (from click), 3 store unavailable or missing.
 """
 
 import functools
@@ -29,12 +29,12 @@ REFUSED, UNAVAILABLE = 1, 3
 
 
 class Commands(AppGroup):
-    """A group whose commands end in one sentence and an exit code when something is refused."""
+    """Group whose commands end with a message and an exit code when something is refused."""
 
     def command(  # type: ignore[override]
         self, *args: Any, opens: bool = True, **kwargs: Any
     ) -> Callable[[Callable[..., Any]], click.Command]:
-        """As Flask has it; ``opens``: the store is opened before anything is asked, and has to exist."""
+        """Register a command as Flask does. With ``opens``, the store must exist and is opened before any prompt."""
         wrap = super().command(*args, **kwargs)
 
         def decorator(function: Callable[..., Any]) -> click.Command:
@@ -43,7 +43,7 @@ class Commands(AppGroup):
         return decorator
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the command; print an error of the domain and exit with its code."""
         try:
             return super().invoke(ctx)
         except StartError as error:
@@ -73,16 +73,16 @@ def _opening(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def echo(line: str, *, err: bool = False) -> None:
-    """Print one line, whatever is in it: text of records, tokens and files moves no cursor and begins no other line."""
+    """Print one line, with control characters escaped: text of records and tokens cannot control the terminal."""
     click.echo(printable(line), err=err)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Print rows: as JSON, or as a table without colours, the same in a pipe."""
+    """Print rows as JSON, or as a table without colours, the same in a pipe."""
     if as_json:
         click.echo(as_json_text(rows))
     elif rows:
@@ -91,12 +91,12 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 def as_json_text(value: Any) -> str:
-    """JSON that people can read, without anything that a terminal would obey."""
+    """Return indented JSON without control characters for a terminal."""
     return printable_json(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print one thing, a line for each of its members."""
+    """Print one object, one line per member."""
     if as_json:
         click.echo(as_json_text(members))
     else:
@@ -105,13 +105,13 @@ def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def name_damaged(names: Sequence[str]) -> None:
-    """Say beside a list, on standard error, what is missing in it."""
+    """Print the names of records that a list lacks to standard error."""
     for name in names:
         echo(f"{name}: the record cannot be read", err=True)
 
 
 def show_warnings(sentences: Sequence[str], about: str | None = None) -> None:
-    """Print warnings to standard error, beside the result of a command."""
+    """Print warnings to standard error."""
     for sentence in sentences:
         echo(f"warning: {about}: {sentence}" if about else f"warning: {sentence}", err=True)
 
@@ -123,24 +123,24 @@ def _cell(value: Any) -> Any:
         return _cell(", ".join(str(one) for one in value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # Out of a token anything can come: nothing of it may be a command to the terminal, or a row of its own.
+    # A token can contain anything: it must not control the terminal or start a row of its own.
     return printable(str(value))
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is destroyed; without a terminal nothing is, unless ``--yes`` was given."""
+    """Ask before something is deleted; without a terminal, exit unless ``--yes`` was given."""
     if yes:
         return
     if not sys.stdin.isatty():
-        click.echo("Not done: nobody can be asked here; give --yes", err=True)
+        click.echo("Nothing was done: without a terminal, give --yes to confirm", err=True)
         sys.exit(REFUSED)
     if not click.confirm(printable(question)):
-        click.echo("Not done", err=True)
+        click.echo("Nothing was done", err=True)
         sys.exit(REFUSED)
 
 
 def secret_options(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option for a file with a secret; without it, a prompt on a terminal, else standard input."""
+    """Return the option for a file with a secret; without it, a prompt or standard input is read."""
     return click.option(
         f"--{what}-file",
         "file",
@@ -150,7 +150,7 @@ def secret_options(what: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
 
 def read_secret(what: str, file: Any) -> str:
-    """A secret from a file, standard input or a prompt; never from the command line, where everybody sees it."""
+    """Read a secret from a file, standard input or a prompt; never from the command line, which other users can see."""
     if file is not None:
         return text_of(what, file.read())
     if sys.stdin.isatty():
@@ -159,7 +159,7 @@ def read_secret(what: str, file: Any) -> str:
 
 
 def text_of(what: str, data: bytes) -> str:
-    """What a file or standard input gives, without a last line end; raises ``InvalidInput`` naming ``what``."""
+    """Decode the content of a file, without a last line end; raise ``InvalidInput`` for ``what``."""
     try:
         return utf8.without_line_end(utf8.decode(data))
     except RuleError as error:
@@ -167,7 +167,7 @@ def text_of(what: str, data: bytes) -> str:
 
 
 def read_token(token: str | None) -> str:
-    """A token from the command line or, so that it stands in no history, from standard input."""
+    """Read a token from the command line, or from standard input, which leaves it out of the shell's history."""
     if token is not None and token != "-":  # noqa: S105 - the usual sign for standard input
         return token.strip()
     if sys.stdin.isatty():

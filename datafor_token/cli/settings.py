@@ -1,4 +1,4 @@
-"""``flask settings``: what is set, and where it comes from."""
+"""``flask settings``: the settings and their origins."""
 
 import os
 
@@ -6,24 +6,24 @@ from datafor_token.cli.output import Commands, echo, json_option, show
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, displayed_value, table
 from datafor_token.web.services import current_settings
 
-settings = Commands("settings", help="Look at the settings. Example: flask settings show")
+settings = Commands("settings", help="Show and check the settings. Example: flask settings show")
 _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
 
 
 @settings.command("show", opens=False)
 @json_option
 def show_settings(*, as_json: bool) -> None:
-    """Show every setting, its value and where that comes from; secrets as stars.
+    """Show every setting with its value and origin; secrets as stars.
 
     Example: flask settings show
     """
-    present = current_settings()
+    current = current_settings()
     rows = [
         {
             "name": field.name.upper(),
-            "value": displayed_value(present, field),
+            "value": displayed_value(current, field),
             "unit": field.metadata["unit"],
-            "from": present.origins.get(field.name.upper(), "default"),
+            "from": current.origins.get(field.name.upper(), "default"),
         }
         for field in table()
     ]
@@ -38,11 +38,11 @@ def show_settings(*, as_json: bool) -> None:
 
 @settings.command("check", opens=False)
 def check() -> None:
-    """Say whether the service can start with these settings; if not, every fault is named and the exit code is 1.
+    """Check whether the service can start with these settings; if not, print every error and exit with 1.
 
     Example: flask settings check
     """
-    # Loading them names every fault and ends the command.
+    # Loading them reports every error and ends the command.
     folder = current_settings().config_dir
     bind_address(os.environ)
-    echo(f"The settings of {folder} are in order{'' if folder.is_dir() else ': it does not exist, all are defaults'}")
+    echo(f"The settings in {folder} are valid{'' if folder.is_dir() else ': it does not exist, all are defaults'}")

@@ -1,4 +1,4 @@
-"""``flask store``: look after the stored records."""
+"""``flask store``: check, backup, restore and key change of the stored records."""
 
 import errno
 import os
@@ -30,23 +30,25 @@ from datafor_token.store.opening import FILE, has_records
 from datafor_token.users import users
 from datafor_token.web.services import Beginning, current_settings, open_services, services
 
-store = Commands("store", help="Look after the stored records. Example: flask store check")
+store = Commands("store", help="Manage the stored records. Example: flask store check")
 
 for command in (init, migrate):
     store.add_command(command)
 
 _One = TypeVar("_One")
 _ASIDE = "damaged"
-# Only these say that no record is there, but a link, a folder or a device.
+# A link, a folder or a device instead of a file. Any other error can pass, and the record can be intact.
 _NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV})
 _MANY = 1000  # records, above which progress is shown
 _MOST_NAMED = 50
 
 
 @store.command("check")
-@click.option("--repair", is_flag=True, help="Move damaged files to data/damaged, and remove what killed writers left.")
+@click.option(
+    "--repair", is_flag=True, help="Move damaged files to data/damaged, and delete temporary files of killed writers."
+)
 def check(*, repair: bool) -> None:
-    """Read and check every record, and say what is wrong, file by file; exit code 1 when something is.
+    """Check every record and print the errors, file by file; exit with 1 if there are any.
 
     Example: flask store check --repair
     """
@@ -55,14 +57,14 @@ def check(*, repair: bool) -> None:
         return
     files = _files("")
     number = sum(len(list((files.folder / collection).glob("*.json"))) for collection in files.collections)
-    with _progress(_judged(files), number, "Checking") as judged:
-        faults = [(path, reason) for path, reason in judged if reason]
+    with _progress(_checked(files), number, "Checking") as checked:
+        faults = [(path, reason) for path, reason in checked if reason]
     for path, reason in faults:
         echo(f"{path}: {reason}")
-    _print_complaints()
+    _print_violations()
     left = [path for collection in files.collections for path in files.temp_files(collection)]
     for path in left:
-        echo(f"{path}: left by a writer, or being written")
+        echo(f"{path}: temporary file of a writer")
     if repair:
         with services().audit.change() as record:
             record(Event(kind=Kind.STORE_REPAIRED))
@@ -73,13 +75,13 @@ def check(*, repair: bool) -> None:
     elif faults:
         sys.exit(1)
     else:
-        echo("All records are whole")
+        echo("All records are valid")
 
 
 @store.command("backup")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def make_backup(file: Path) -> None:
-    """Write all records of one moment into a file, while the service runs. Keep config/secret_key apart from it.
+    """Write a consistent backup of all records while the service runs. Store config/secret_key elsewhere.
 
     Example: flask store backup /backup/datafor_token.gz
     """
@@ -90,92 +92,91 @@ def make_backup(file: Path) -> None:
             "%(detail)s: move it aside with `flask store check --repair`, then try again", detail=error.reason
         ) from None
     number = backup.write(file, records, services().keyring)
-    echo(f"{number} records are in {file}; without config/secret_key the secrets in it cannot be read")
+    echo(f"{number} records were written to {file}; without config/secret_key, its secrets cannot be read")
 
 
 @store.command("restore", opens=False)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only print the changes.")
 @click.option(
     "--unauthenticated",
     is_flag=True,
-    help="Accept a backup of an earlier version, or one that was changed; an attacker may have added users to it.",
+    help="Accept a backup of an earlier version, or one that was changed: an attacker may have added users to it.",
 )
 @yes_option
 def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> None:
-    """Put a backup back, all or nothing. All sessions and one-time links end; revoked tokens stay revoked.
+    """Restore a backup, all or nothing. All sessions and one-time links end; revoked tokens remain revoked.
 
-    Says first which Administrators it would add, which passwords and secrets it would change, and which users and
-    applications it would remove. A backup that was changed after it was written is refused. Where there is no store
-    yet, as on a new host, put the service's config/secret_key there first.
+    The changes are printed first: new Administrators, changed passwords and secrets, deleted users and applications. A
+    backup that was changed after it was written is refused. On a new host, copy the service's config/secret_key first.
 
     Example: flask store restore /backup/datafor_token.gz --dry-run
     """
     settings = current_settings()
     if settings.store != FILE:
-        _refuse_database("put its own backup back with `pg_restore`")
-    # Before anything is created: what the backup's key does not open must not leave a store with another key.
+        _refuse_database("restore its own backup with `pg_restore`")
+    # Before anything is created: a backup with the wrong key must not leave a store with another key.
     beginning = Beginning.COMMAND if has_records(settings.data_dir) else Beginning.RESTORE
     is_new = beginning is Beginning.RESTORE
     keyring = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(beginning).keyring
     found = backup.read(file, keyring, unauthenticated=unauthenticated)
     _check_all(found.records, keyring)
-    kept = restoring.with_identifier(
+    records = restoring.with_identifier(
         restoring.reencrypt(found, keyring),
         known_identifier(settings.config_dir),
         file,
         settings.config_dir / STORE_ID,
     )
-    present = [] if is_new else snapshots.take(_files(""), without_damaged=True)
-    changes = restoring.compare(present, restoring.merge(present, kept), keyring)
+    current = [] if is_new else snapshots.take(_files(""), without_damaged=True)
+    changes = restoring.compare(current, restoring.merge(current, records), keyring)
     if not found.is_authentic:
         echo(
             "This backup is not authenticated: an attacker may have added users and applications to it",
             err=True,
         )
     if found.key != keyring.identifier:
-        echo(f"It was written with the former key {found.key}: its secrets are encrypted with {keyring.identifier} now")
+        echo(f"It was written with the former key {found.key}: its secrets will be encrypted with {keyring.identifier}")
     if is_new:
-        echo(f"There is no store in {settings.data_dir} yet: this begins one there")
-    _name(changes)
-    said = ", ".join(f"{number} {what}" for what, number in changes.counts.items())
+        echo(f"No store exists in {settings.data_dir}: this creates one")
+    _print_changes(changes)
+    summary = ", ".join(f"{number} {what}" for what, number in changes.counts.items())
     if dry_run:
-        echo(f"would be: {said}")
+        echo(f"would be: {summary}")
         return
-    confirm(f"Replace all records ({said})?", yes=yes)
+    confirm(f"Replace all records ({summary})?", yes=yes)
     open_services(beginning)
     files = _files("")
-    # With the records of that moment: what was revoked while somebody thought it over stays revoked.
+    # Merged again with the current records: a token that was revoked during the prompt remains revoked.
     with services().audit.change() as record:
         record(Event(kind=Kind.STORE_RESTORED, reason=None if found.is_authentic else "unauthenticated"))
         snapshots.restore(
             files,
-            lambda at_last: restoring.merge(at_last, kept),
-            lambda records: _progress(records, len(records), "Writing"),
+            lambda latest: restoring.merge(latest, records),
+            lambda writes: _progress(writes, len(writes), "Writing"),
         )
     StoreIdentity(files, settings.config_dir, str(settings.data_dir)).save()
-    echo(said)
+    echo(summary)
 
 
 def _keys_of_a_new_host(config_dir: Path) -> Keyring:
     if KEY_VARIABLE not in os.environ and not os.path.lexists(config_dir / KEY_FILE):
         raise Forbidden(
-            "%(config_dir)s is missing: copy the key of the backup (config/secret_key) there first",
-            config_dir=config_dir / KEY_FILE,
+            "%(path)s is missing: copy the key of the backup (config/secret_key) there first",
+            path=config_dir / KEY_FILE,
         )
     return load_keys(config_dir, os.environ)
 
 
-def _name(changes: restoring.Changes) -> None:
-    """Name what a restore would give access to, new Administrators first, and what it would remove."""
-    _listed("New Administrators", changes.administrators)
+def _print_changes(changes: restoring.Changes) -> None:
+    """Print what a restore would give access to, new Administrators first, and what it would delete."""
+    _print_names("New Administrators", changes.administrators)
     for label, found in (("Changed users", changes.users), ("Changed applications", changes.applications)):
-        _listed(label, [f"{name} ({', '.join(fields)})" for name, fields in found])
-    _listed("Deleted users", changes.deleted_users)
-    _listed("Deleted applications", changes.deleted_applications)
+        _print_names(label, [f"{name} ({', '.join(fields)})" for name, fields in found])
+    _print_names("Deleted users", changes.deleted_users)
+    _print_names("Deleted applications", changes.deleted_applications)
 
 
-def _listed(label: str, texts: Sequence[str]) -> None:
+def _print_names(label: str, texts: Sequence[str]) -> None:
     more = f", and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
     if texts:
         echo(f"{label}: {', '.join(texts[:_MOST_NAMED])}{more}")
@@ -183,10 +184,10 @@ def _listed(label: str, texts: Sequence[str]) -> None:
 
 @store.command("rekey")
 def rekey() -> None:
-    """Encrypt every secret with the present key.
+    """Encrypt every secret with the current key.
 
-    To change the key: put the new one in front of the old one (in config/secret_key on a line of its own), restart the
-    service, run this, then take the old one away. It can be run again after a break.
+    To change the key: put the new one before the old one (in config/secret_key on a line of its own), restart the
+    service, run this command, then remove the old one. After an interruption, run it again.
 
     Example: flask store rekey
     """
@@ -200,13 +201,13 @@ def rekey() -> None:
             try:
                 services().registry.reseal(application.name)
             except NotFound:
-                # Deleted in the meantime.
+                # Deleted meanwhile.
                 continue
         services().revocations.rename_unkeyed()
-        # Last: until here, the old key is the one that a start must know.
+        # Last: until now, a start needs the old key.
         store_key_identifier(services().store, services().keyring)
     except StoreUnavailable as error:
-        echo(f"{error.message}: {error.reason}; run it again", err=True)
+        echo(f"{error.message}: {error.reason}; run this command again", err=True)
         sys.exit(UNAVAILABLE)
     number = len(listing.entries)
     what = "1 application is" if number == 1 else f"{number} applications are"
@@ -221,16 +222,16 @@ def _files(instead: str) -> FileStore:
 
 
 def _refuse_database(instead: str) -> NoReturn:
-    raise Forbidden("this is for records in files; yours are in a database: %(instead)s", instead=instead)
+    raise Forbidden("this command is for records in files, but STORE is a database: %(instead)s", instead=instead)
 
 
 def _check_rows(*, repair: bool) -> None:
-    """``check`` for a store without files."""
+    """Check the records of a database."""
     if repair:
-        _files("remove the rows of datafor_records that the check names, with `psql`")
-    present = services().store
-    number = sum(len(present.names(collection)) for collection in present.collections)
-    pairs = ((collection, *one) for collection in present.collections for one in present.documents(collection))
+        _files("delete the rows of datafor_records that the check prints, with `psql`")
+    current = services().store
+    number = sum(len(current.names(collection)) for collection in current.collections)
+    pairs = ((collection, *one) for collection in current.collections for one in current.documents(collection))
     faults = 0
     with _progress(pairs, number, "Checking") as progress:
         for collection, name, found in progress:
@@ -238,36 +239,36 @@ def _check_rows(*, repair: bool) -> None:
             faults += bool(reason)
             if reason:
                 echo(f"{collection}/{name}: {reason}")
-    _print_complaints()
+    _print_violations()
     if faults:
         sys.exit(1)
-    echo("All records are whole")
+    echo("All records are valid")
 
 
-def _print_complaints() -> None:
-    """Name stored values that break a rule of this version; they continue to work, and nothing is damaged."""
+def _print_violations() -> None:
+    """Print stored values that break a rule of this version. They continue to work; nothing is damaged."""
     found = [(f"application {one.name}", one.rule_violations) for one in services().registry.index().entries]
     found += [(f"user {one.name}", tuple(one.rule_violations)) for one in services().accounts.all()[0]]
     for where, rule_violations in found:
-        for complaint in rule_violations:
-            echo(f"note: {where}: {complaint}")
+        for violation in rule_violations:
+            echo(f"note: {where}: {violation}")
 
 
 def _progress(found: Iterable[_One], number: int, label: str) -> AbstractContextManager[Iterable[_One]]:
     return click.progressbar(found, length=number, label=label, file=sys.stderr, hidden=number <= _MANY)
 
 
-def _judged(files: FileStore) -> Iterator[tuple[Path, str]]:
-    """Every file, and why it is no record of its collection; the empty text where it is one."""
+def _checked(files: FileStore) -> Iterator[tuple[Path, str]]:
+    """Yield every file, with the reason why it is not a valid record; empty if it is valid."""
     for collection in files.collections:
         for path, _, found in files.files(collection):
             yield path, _fault(collection, found, services().keyring)
 
 
 def _fault(collection: str, found: Document | RecordDamaged, keyring: Keyring) -> str:
-    """Why a record is none of its collection; the empty text where it is one.
+    """Return the reason why a record is not valid; empty if it is valid.
 
-    Raises ``StoreUnavailable`` for one that cannot be read at the moment: it may be sound, and must not be moved aside.
+    Raises ``StoreUnavailable`` if it cannot be read now: it may be intact, and must not be moved aside.
     """
     cause = found.__cause__ if isinstance(found, RecordDamaged) else None
     if isinstance(found, RecordDamaged) and isinstance(cause, OSError) and cause.errno not in _NO_FILE:
@@ -281,19 +282,19 @@ def _fault(collection: str, found: Document | RecordDamaged, keyring: Keyring) -
     return ""
 
 
-def _check_all(kept: backup.Records, keyring: Keyring) -> None:
-    """Refuse a backup with a record that is none, before anything is touched."""
-    with _progress(kept, len(kept), "Checking") as progress:
+def _check_all(records: backup.Records, keyring: Keyring) -> None:
+    """Refuse a backup with a record that is not valid, before anything is changed."""
+    with _progress(records, len(records), "Checking") as progress:
         try:
             found = [_read(collection, document, keyring) for collection, document in progress]
         except RecordDamaged as error:
-            raise Forbidden("it holds a record that is not valid: %(detail)s", detail=error.reason) from None
+            raise Forbidden("the backup has a record that is not valid: %(detail)s", detail=error.reason) from None
     if not any(isinstance(one, users.User) and one.administers for one in found):
-        raise Forbidden("it holds no enabled Administrator")
+        raise Forbidden("the backup has no enabled Administrator")
 
 
 def _read(collection: str, document: Document, keyring: Keyring) -> applications.Application | users.User | None:
-    """The application or user of a record; ``RecordDamaged`` where it is none, ``None`` in other collections."""
+    """Parse the application or user of a record, None in other collections; raise ``RecordDamaged``."""
     if collection == applications.COLLECTION:
         return Sealer(keyring).unseal(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None
@@ -304,5 +305,5 @@ def _move_aside(files: FileStore, path: Path) -> None:
     with outage(f"move {path.name} aside"):
         aside.mkdir(mode=0o700, exist_ok=True)
         with files.locked(path.parent.name):
-            # A name that no earlier one has: nothing that was moved aside is ever replaced.
+            # A unique name, so that no file that was moved aside is ever replaced.
             path.rename(aside / f"{path.parent.name}-{secrets.token_hex(4)}-{path.name}")

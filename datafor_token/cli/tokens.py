@@ -1,4 +1,4 @@
-"""``flask token``: issue tokens, look into them, say why one is refused, revoke them."""
+"""``flask token``: generate, explain, decode and revoke tokens."""
 
 import base64
 import datetime as dt
@@ -19,16 +19,18 @@ from datafor_token.tokens import issuer, verifier
 from datafor_token.validation import strict_json
 from datafor_token.web.services import services
 
-token = Commands("token", help="Look after tokens. Example: flask token explain < token.txt")
+token = Commands("token", help="Manage tokens. Example: flask token explain < token.txt")
 
 
 @token.command("generate")
 @click.argument("application")
-@click.option("--username", required=True, help="Who the token is for.")
+@click.option("--username", required=True, help="User name in the token.")
 @click.option("--payload", help="Further claims, as JSON.")
-@click.option("--private-key-file", "file", type=click.File("rb"), help="The private key, but for HS*.")
+@click.option(
+    "--private-key-file", "file", type=click.File("rb"), help="File with the private key; not for HS* algorithms."
+)
 def generate(application: str, username: str, payload: str | None, file: Any) -> None:
-    """Issue a token and print it.
+    """Generate a token and print it.
 
     Example: flask token generate ERP --username lena
     """
@@ -48,20 +50,20 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
 
 @token.command("explain")
 @click.argument("text", metavar="[TOKEN]", required=False)
-@click.option("--application", "name", help="The application that should accept it.")
+@click.option("--application", "name", help="Application that should accept the token.")
 @json_option
 def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
-    """Say step by step whether a token is accepted; exit code 1 when it is not.
+    """Explain step by step whether a token is accepted; exit with 1 if it is not.
 
     Example: flask token explain < token.txt
     """
     application = services().registry.get(name) if name else None
     verdict = services().signin.explain(read_token(text), application)
-    answer = verdict.to_response()
+    explanation = verdict.to_response()
     if as_json:
-        show_one(answer, as_json=True)
+        show_one(explanation, as_json=True)
     else:
-        show(answer["steps"], as_json=False)
+        show(explanation["steps"], as_json=False)
         echo("accepted" if verdict.reason is None else f"refused: {verdict.reason}")
     if verdict.reason is not None:
         sys.exit(1)
@@ -71,10 +73,10 @@ def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
 @click.argument("text", metavar="[TOKEN]", required=False)
 @json_option
 def decode(text: str | None, *, as_json: bool) -> None:
-    """Show the header and claims of any signed or unsigned JWT, with times in words, and its audit log identifier.
+    """Show header and claims of any signed or unsigned JWT, with readable times, and its audit log identifier.
 
-    Nothing is verified. "Bearer" in front of the token and white space are ignored. There are several identifiers when
-    the service's key was changed, and none for a token that this service does not read; the reason is printed.
+    Nothing is verified. A "Bearer" prefix and white space are ignored. There are several identifiers if the key of the
+    service was changed, and none for a token that this service cannot read; the reason is printed.
 
     Example: flask token decode < token.txt
     """
@@ -97,7 +99,7 @@ def decode(text: str | None, *, as_json: bool) -> None:
     show_one({f"header {name}": value for name, value in header.items()}, as_json=False)
     now = services().clock()
     show_one(
-        {name: in_words(value, now) if name in TIME_CLAIMS else value for name, value in claims.items()},
+        {name: _readable_time(value, now) if name in TIME_CLAIMS else value for name, value in claims.items()},
         as_json=False,
     )
     if identifiers:
@@ -105,7 +107,7 @@ def decode(text: str | None, *, as_json: bool) -> None:
 
 
 def _bare(text: str) -> str:
-    """Return a token without the words of an HTTP header in front of it, and without white space."""
+    """Return a token without the prefix of an HTTP header and without white space."""
     words = text.split()
     while len(words) > 1 and words[0].lower() in ("authorization:", "bearer"):
         del words[0]
@@ -113,7 +115,7 @@ def _bare(text: str) -> str:
 
 
 def _read_leniently(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the header and claims of a token that need not be one for this service; raise ``ValueError``."""
+    """Return the header and claims of any JWT; raise ``ValueError`` if it is not one."""
     parts = text.split(".")
     if len(text) > verifier.LONGEST_TOKEN or len(parts) not in (2, 3):
         raise ValueError("this is not a signed or unsigned JWT")
@@ -126,7 +128,7 @@ def _json_object(part: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except RecursionError:
-        raise ValueError("this is nested too deep") from None
+        raise ValueError("the JSON is nested too deep") from None
     if not isinstance(value, dict):
         raise ValueError("this is not a JSON object")  # noqa: TRY004 - of the text, not of a caller
     return value
@@ -135,7 +137,7 @@ def _json_object(part: str) -> dict[str, Any]:
 @token.command("revoke")
 @click.argument("text", metavar="[TOKEN]", required=False)
 def revoke(text: str | None) -> None:
-    """Revoke a token; exit code 1 when it is none of an application here, or has expired.
+    """Revoke a token; exit with 1 if no application here issued it or it has expired.
 
     Example: flask token revoke < token.txt
     """
@@ -146,14 +148,14 @@ def revoke(text: str | None) -> None:
     echo("The token is revoked")
 
 
-def in_words(value: object, now: float) -> object:
-    """A time claim as a moment and how far away it is; what is none stays as it is."""
+def _readable_time(value: object, now: float) -> object:
+    """Return a time claim with its date and its distance from ``now``; return any other value as it is."""
     if type(value) not in (int, float) or not 0 <= float(str(value)) <= verifier.LATEST_TIME:
         return value
     seconds = float(str(value))
-    moment = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    date = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     away = abs(seconds - now)
     units = (("d", 86400), ("h", 3600), ("min", 60))
     unit, size = next((one for one in units if away >= one[1]), ("s", 1))
     distance = f"{away / size:.0f} {unit}"
-    return f"{value} ({moment}, {f'in {distance}' if seconds > now else f'{distance} ago'})"
+    return f"{value} ({date}, {f'in {distance}' if seconds > now else f'{distance} ago'})"

@@ -1,4 +1,4 @@
-"""``flask user``: who may sign in."""
+"""``flask user``: users with a password."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ from datafor_token.cli.output import (
 from datafor_token.validation.names import USER_TYPES
 from datafor_token.web.services import services
 
-user = Commands("user", help="Look after users. Example: flask user add lena --type SYS_Reader --role Sales")
+user = Commands("user", help="Manage users. Example: flask user add lena --type SYS_Reader --role Sales")
 
-_type = click.option("--type", "type", type=click.Choice(USER_TYPES), help="What the user may do.")
-_roles = click.option("--role", "roles", multiple=True, help="A role; can be given several times.")
-_full_name = click.option("--full-name", help="The name to show.")
-_email = click.option("--email", help="The address.")
+_type = click.option("--type", "type", type=click.Choice(USER_TYPES), help="Type of the user.")
+_roles = click.option("--role", "roles", multiple=True, help="Role; can be repeated.")
+_full_name = click.option("--full-name", help="Display name.")
+_email = click.option("--email", help="Email address.")
 
 
 def _given(members: dict[str, Any]) -> dict[str, Any]:
@@ -39,19 +39,19 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 @_email
 @secret_options("password")
 def add(name: str, file: Any, **members: Any) -> None:
-    """Make a user, with a password from a prompt, standard input or a file.
+    """Create a user. The password is read from a prompt, standard input or a file.
 
     Example: flask user add lena --type SYS_Creator --role Sales < password.txt
     """
     password = read_secret("password", file)
-    made = services().accounts.add(name, password, **_given(members))
-    echo(f"{made.name} was added as {made.type}")
+    created = services().accounts.add(name, password, **_given(members))
+    echo(f"{created.name} was added as {created.type}")
 
 
 @user.command("list")
 @json_option
 def list_all(*, as_json: bool) -> None:
-    """Show all users.
+    """List users.
 
     Example: flask user list --json
     """
@@ -64,7 +64,7 @@ def list_all(*, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show_user(name: str, *, as_json: bool) -> None:
-    """Show one user.
+    """Show a user.
 
     Example: flask user show lena
     """
@@ -75,7 +75,7 @@ def show_user(name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @secret_options("password")
 def passwd(name: str, file: Any) -> None:
-    """Give a user a new password; their sessions end.
+    """Set the password of a user; their sessions end.
 
     Example: flask user passwd admin
     """
@@ -97,7 +97,7 @@ def enable(name: str) -> None:
 @user.command("disable")
 @click.argument("name")
 def disable(name: str) -> None:
-    """Let a user sign in no longer; the last Administrator cannot be disabled.
+    """Disable a user, who can no longer sign in; the last Administrator cannot be disabled.
 
     Example: flask user disable lena
     """
@@ -108,11 +108,11 @@ def disable(name: str) -> None:
 @click.argument("name")
 @_type
 @_roles
-@click.option("--no-roles", is_flag=True, help="Take all roles away.")
+@click.option("--no-roles", is_flag=True, help="Remove all roles.")
 @_full_name
 @_email
 def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
-    """Change a user's type, roles, name or address; roles replace those that were there.
+    """Change a user's type, roles, name or email address; the given roles replace the present ones.
 
     Example: flask user set lena --type SYS_Reader --role Sales --role North
     """
@@ -127,7 +127,7 @@ def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
 @click.argument("name")
 @yes_option
 def delete(name: str, *, yes: bool) -> None:
-    """Remove a user for good; the last Administrator cannot be removed.
+    """Delete a user; the last Administrator cannot be deleted.
 
     Example: flask user delete lena --yes
     """

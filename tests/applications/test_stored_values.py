@@ -180,7 +180,7 @@ def test_the_store_is_whole(app: Flask, caller: Caller, settings: Settings) -> N
     write(settings, initroles=["Sales "])
     put_user(app, "lena", roles=("Administrator ",))
     said = shell.done("store", "check")
-    assert "All records are whole" in said
+    assert "All records are valid" in said
     assert "note: application ERP: initroles " in said
     assert "note: user lena: roles " in said
 

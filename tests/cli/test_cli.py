@@ -695,7 +695,7 @@ class TestStore:
     def test_check(self, shell: Shell, caller: Caller, settings: Settings) -> None:
         """Five kinds of damage are named file by file; repair moves those files aside and touches nothing else."""
         self.fill(caller)
-        assert shell.done("store", "check") == "All records are whole\n"
+        assert shell.done("store", "check") == "All records are valid\n"
         data = settings.data_dir
         whole = (data / "applications" / "erp.json").read_bytes()
         damaged = {
@@ -712,7 +712,7 @@ class TestStore:
         assert all(name in said for name in (*damaged, ".temp-dead"))
         assert len(said.splitlines()) == 6
         shell.done("store", "check", "--repair")
-        assert shell.done("store", "check") == "All records are whole\n"
+        assert shell.done("store", "check") == "All records are valid\n"
         assert sorted(path.read_bytes() for path in (data / "damaged").iterdir()) == sorted(damaged.values())
         assert len(caller.get("list").json["data"]) == 2
 
@@ -737,7 +737,7 @@ class TestStore:
                 said = shell.refused("store", "check", *options, code=3)
             assert f"cannot read applications/erp.json: {os.strerror(number)}" in said
             assert file.exists()
-        assert shell.done("store", "check") == "All records are whole\n"
+        assert shell.done("store", "check") == "All records are valid\n"
 
     @pytest.mark.file_store
     def test_repair_moves_links_aside(self, shell: Shell, settings: Settings) -> None:
@@ -778,7 +778,7 @@ class TestStore:
             document = {"format": 1, "name": f"{number:064x}", "expires": NOW + 1000}
             Record(settings.data_dir, "revocations", f"{number:064x}").write_text(json.dumps(document))
         result = shell("store", "check")
-        assert (result.stdout, result.stderr) == ("All records are whole\n", "Checking\n")
+        assert (result.stdout, result.stderr) == ("All records are valid\n", "Checking\n")
         shell.done("store", "backup", str(tmp_path / "backup.gz"))
         result = shell("store", "restore", str(tmp_path / "backup.gz"), "--yes")
         assert (result.stdout, result.stderr) == ("0 created, 0 changed, 0 deleted\n", "Checking\nWriting\n")
@@ -855,7 +855,7 @@ class TestStore:
         """What was backed up is what is there after a restore; sessions end, revoked tokens stay revoked."""
         self.fill(caller)
         file = tmp_path / "backup.gz"
-        assert shell.done("store", "backup", str(file)).startswith("3 records are in")
+        assert shell.done("store", "backup", str(file)).startswith("3 records were written to")
         assert file.stat().st_mode & 0o777 == 0o600
         before = {path.name: path.read_text() for path in records_in(settings.data_dir, "applications")}
         caller.client.post(
@@ -942,7 +942,7 @@ def test_settings(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["SECRET_KEY"]["value"] == "************"
     assert rows["BIND"]["value"] == "127.0.0.1:1"
     assert "marked" not in shell.done("settings", "show")
-    assert "in order" in shell.done("settings", "check")
+    assert "are valid" in shell.done("settings", "check")
 
 
 @pytest.mark.file_store
@@ -1051,7 +1051,7 @@ def test_backup_under_load(tmp_path: Path) -> None:
     (other / "config" / "secret_key").write_text((tmp_path / "config" / "secret_key").read_text())
     done = flask(other, "store", "restore", str(tmp_path / "2.gz"), "--yes")
     assert done.returncode == 0, done.stderr
-    assert "whole" in flask(other, "store", "check").stdout
+    assert "valid" in flask(other, "store", "check").stdout
     assert record_of(other / "config", other / "data", "first")["secret"] == SEED_APPLICATION["secret"]
 
 
@@ -1128,7 +1128,7 @@ def test_relative_folders_and_bare_names(tmp_path: Path) -> None:
     output(*command, "application", "add", "ERP", "--random-secret")
     (tmp_path / "erp.toml").write_text(output(*command, "application", "export"))
     assert output(*command, "application", "apply", "erp.toml") == "nothing to change\n"
-    assert "records are in backup.gz" in output(*command, "store", "backup", "backup.gz")
+    assert "records were written to backup.gz" in output(*command, "store", "backup", "backup.gz")
     assert "0 created" in output(*command, "store", "restore", "backup.gz", "--yes")
     shutil.rmtree(tmp_path / "records")
     output(*command, "store", "restore", "backup.gz", "--yes")

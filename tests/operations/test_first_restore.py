@@ -150,7 +150,7 @@ def test_a_key_record_is_no_store(old: Host, file: Path, tmp_path: Path) -> None
 def test_it_says_where_it_begins_a_store(old: Host, file: Path, tmp_path: Path) -> None:
     """Before the confirmation a first restore names the folder; in a dry run too; any other restore does not."""
     host = new_host(old, tmp_path / "new")
-    sentence = f"There is no store in {host.data} yet: this begins one there"
+    sentence = f"No store exists in {host.data}: this creates one"
     assert sentence in host.run("store", "restore", str(file)).output
     assert sentence in host.done("store", "restore", str(file), "--dry-run")
     assert sentence in host.done("store", "restore", str(file), "--yes")

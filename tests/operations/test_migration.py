@@ -225,16 +225,16 @@ def test_init_and_what_the_start_says_without_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/records.db"
     done = shell(tmp_path, "user", "list", store=url)
     assert (done.returncode, "flask store init" in done.stderr) == (3, True)
-    for said in ("The tables are made\n", "The tables are there already\n"):
+    for said in ("The tables were created\n", "The tables exist already\n"):
         done = shell(tmp_path, "store", "init", store=url)
         assert (done.returncode, done.stdout) == (0, said)
     first_start(environment(tmp_path, DATAFOR_TOKEN_STORE=url))
     assert shell(tmp_path, "user", "list", store=url).returncode == 0
-    assert shell(tmp_path, "store", "init").stdout == "STORE is file: there is nothing to make\n"
+    assert shell(tmp_path, "store", "init").stdout == "STORE is file: no tables are needed\n"
     for command in ("backup", "restore"):
         done = shell(tmp_path, "store", command, str(ROOT / "README.md"), store=url)
         assert (done.returncode, "pg_" in done.stderr) == (1, True)
-    assert shell(tmp_path, "store", "check", store=url).stdout == "All records are whole\n"
+    assert shell(tmp_path, "store", "check", store=url).stdout == "All records are valid\n"
     assert shell(tmp_path, "store", "rekey", store=url).returncode == 0
     shown = shell(tmp_path, "settings", "show", "--json", store=url)
     assert "records.db" not in shown.stdout

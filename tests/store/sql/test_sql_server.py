@@ -160,7 +160,7 @@ def test_the_rights_that_readme_names_are_enough(postgres: Postgres, tmp_path: P
         postgres.ask(statement.replace(" datafor", f" {name}"))
     owner = f"postgresql://{name}:password@127.0.0.1:{postgres.port}/{name}"
     done = shell(tmp_path, "store", "init", store=owner)
-    assert (done.returncode, done.stdout) == (0, "The tables are made\n")
+    assert (done.returncode, done.stdout) == (0, "The tables were created\n")
     postgres.ask(f"CREATE ROLE {lesser} LOGIN PASSWORD 'password'; REVOKE ALL ON DATABASE {name} FROM public")
     postgres.ask(f"GRANT CONNECT ON DATABASE {name} TO {lesser}")
     postgres.ask(f"REVOKE ALL ON SCHEMA public FROM public; GRANT USAGE ON SCHEMA public TO {lesser}", name)
@@ -199,7 +199,7 @@ def test_missing_tables_are_said_and_made(url: str, tmp_path: Path, gone: str) -
             store.put("users", {"name": "lena"})
         assert "tables are missing" in str(caught.value.reason)
     done = shell(tmp_path, "store", "init", store=url)
-    assert (done.returncode, done.stdout) == (0, "The tables are made\n")
+    assert (done.returncode, done.stdout) == (0, "The tables were created\n")
     schema.check(store._database)
     # What a running node remembered of records that are gone does not count.
     store.begin_request()
