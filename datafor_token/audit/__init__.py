@@ -1,1 +1,1 @@
-"""Audit log: events, the file, and reading it again."""
+"""Audit log: its events, its file, and searches in it."""

@@ -1,10 +1,10 @@
-"""Events of the audit log: their types, and who is acting."""
+"""Events of the audit log, and their origin."""
 
 import enum
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Why a token is refused (contract section 7).
+# Reasons for which a token is refused.
 REASONS = (
     "malformed", "header", "algorithm", "signature", "no_expiry", "expired", "not_yet_valid", "invalid_time",
     "no_username", "invalid_username", "revoked", "disabled_application", "unknown_user", "disabled_user",
@@ -13,13 +13,13 @@ REASONS = (
 
 
 class Kind(enum.StrEnum):
-    """What can happen. README's table of events says when each of them is recorded."""
+    """Kind of an event. README's table of events states when each is recorded."""
 
     APPLICATION_ADDED = "application_added"
     APPLICATION_CHANGED = "application_changed"
     APPLICATION_ROTATED = "application_rotated"
     APPLICATION_DELETED = "application_deleted"
-    TOKEN_GENERATED = "token_generated"  # noqa: S105 - an event's name
+    TOKEN_GENERATED = "token_generated"  # noqa: S105 - the name of an event
     TOKEN_PERSONAL = "token_personal"  # noqa: S105 - the same
     TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the same
     LINK_MADE = "link_made"
@@ -35,10 +35,10 @@ class Kind(enum.StrEnum):
 
 
 class Event(NamedTuple):
-    """An event and its subject: names of an application and a user, the identifier of a token or ticket.
+    """An event and its target: the name of an application or user, or the identifier of a token or ticket.
 
-    ``unknown_user`` is a name under which somebody tried to sign in and whose user there is not: it may
-    be a password that was typed into the wrong field, and is kept as a keyed hash.
+    ``unknown_user`` is the name of a sign-in whose user does not exist. It may be a password that was typed into the
+    wrong field, and is stored as a keyed hash.
     """
 
     kind: Kind
@@ -50,12 +50,12 @@ class Event(NamedTuple):
     reason: str | None = None
 
     def __repr__(self) -> str:
-        """Without ``unknown_user``."""
+        """Return the event without ``unknown_user``."""
         return f"Event({self.kind}, {self.application!r}, {self.user!r}, {self.token!r}, {self.reason!r})"
 
 
 class Origin(NamedTuple):
-    """Who is acting: a user's name (``None``: nobody yet), how they signed in, from which address, in which request."""
+    """Origin of an event: the acting user (None before a sign-in), way of signing in, client address, and request."""
 
     actor: str | None
     way: str | None

@@ -1,4 +1,4 @@
-"""The lines of the audit log, newest first, also across rotated and packed files."""
+"""Reader of the audit log: its lines, newest first, also of rotated and compressed files."""
 
 import contextlib
 import hashlib
@@ -21,23 +21,23 @@ from datafor_token.validation import logs
 log = logging.getLogger(__name__)
 
 _BLOCK = 64 * 1024  # bytes read at once, from the end of a file
-_TRIES, _PAUSE = 100, 0.002  # seconds
-# What logrotate makes of the file's name, with and without its options dateext and compress.
+_TRIES, _PAUSE = 100, 0.002  # pause in seconds
+# Names that logrotate gives to the file, with and without its options dateext and compress.
 _ROTATED = re.compile(re.escape(FILE) + r"([.-][0-9-]+)?(\.gz)?")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a line begins: in which file, known by the hash of its first line, and at which byte."""
+    """Position of a line: its file, identified by the hash of the first line, and its first byte."""
 
     file: str
     offset: int
 
 
 def newest_first(folder: Path, before: Place | None = None) -> Iterator[tuple[Place, bytes]]:
-    """The lines, newest first, each with its place; from ``before`` on backwards.
+    """Yield the lines with their places, newest first, or only those before ``before``.
 
-    Raises ``LookupError`` where the file of ``before`` is no longer there.
+    Raises ``LookupError`` if the file of ``before`` no longer exists.
     """
     with _reading(), _opened(folder) as files:
         if before is not None:
@@ -53,7 +53,7 @@ def newest_first(folder: Path, before: Place | None = None) -> Iterator[tuple[Pl
 
 
 class _File:
-    """One of the log's files, packed or not; what is in it is unpacked only when it is asked for."""
+    """A file of the log, compressed or not; decompressed when it is read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -61,8 +61,10 @@ class _File:
             os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
         )
         self.inode = os.fstat(self._raw.fileno()).st_ino
-        # It begins with the time, so that files can be put in order by it; a whole one never changes.
-        self.first_line = b"".join(self._pieces()).partition(b"\n")[0] if self._is_packed() else self._raw.readline()
+        # It starts with a time, by which files are sorted, and never changes once it is complete.
+        self.first_line = (
+            b"".join(self._pieces()).partition(b"\n")[0] if self._is_compressed() else self._raw.readline()
+        )
         self.name = hashlib.sha256(self.first_line.rstrip(b"\n")).hexdigest()[:12]
 
     def __enter__(self) -> "_File":
@@ -71,19 +73,19 @@ class _File:
     def __exit__(self, *_: object) -> None:
         self._raw.close()
 
-    def _is_packed(self) -> bool:
+    def _is_compressed(self) -> bool:
         return self._path.suffix == ".gz"
 
     def plain(self) -> IO[bytes]:
-        """The lines, to be read from anywhere; to be closed."""
-        if not self._is_packed():
+        """Return the decompressed content as a seekable file, which the caller closes."""
+        if not self._is_compressed():
             return os.fdopen(os.dup(self._raw.fileno()), "rb")
         plain = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         plain.writelines(self._pieces())
         return plain
 
     def _pieces(self) -> Iterator[bytes]:
-        """What is packed in the file, as far as it can be had: of one that was cut short, too."""
+        """Decompress the file, as far as that is possible if it was cut off."""
         self._raw.seek(0)
         unpacking = zlib.decompressobj(wbits=31)
         while data := unpacking.unconsumed_tail or self._raw.read(_BLOCK):
@@ -106,7 +108,7 @@ def _reading() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[list[_File]]:
-    """The log's files, newest first. Renamed meanwhile, they are looked for again, or one would be missed."""
+    """Open the files of the log, newest first; list them again if one was renamed meanwhile and could be missed."""
     for turn in range(_TRIES):
         time.sleep(_PAUSE if turn else 0)
         before = _listed(folder)
@@ -119,13 +121,13 @@ def _opened(folder: Path) -> Iterator[list[_File]]:
                 lines = [file for file in files if file is not None and file.first_line]
                 yield sorted(lines, key=lambda file: file.first_line, reverse=True)
                 return
-    raise AuditUnavailable("storage is unavailable", reason="the audit log's files are renamed again and again")
+    raise AuditUnavailable("storage is unavailable", reason="the files of the audit log are renamed too often")
 
 
 def _file(path: Path, inode: int, stack: contextlib.ExitStack) -> _File | None:
-    """The file, open on the stack; ``None`` for what cannot be read, so that the others can tell what they have.
+    """Open a file on the stack; return None if it cannot be read, so that the other files still can.
 
-    Raises ``FileNotFoundError`` where it is no longer the one that was listed.
+    Raises ``FileNotFoundError`` if it is no longer the file that was listed.
     """
     try:
         file = stack.enter_context(_File(path))
@@ -134,7 +136,11 @@ def _file(path: Path, inode: int, stack: contextlib.ExitStack) -> _File | None:
     except OSError as error:
         if path.name == FILE:
             raise
-        log.warning(logs.event(event="not read as the audit log", file=path.name, reason=os.strerror(error.errno or 0)))
+        log.warning(
+            logs.event(
+                event="a file of the audit log cannot be read", file=path.name, reason=os.strerror(error.errno or 0)
+            )
+        )
         return None
     if file.inode != inode:
         raise FileNotFoundError
@@ -143,14 +149,14 @@ def _file(path: Path, inode: int, stack: contextlib.ExitStack) -> _File | None:
 
 def _listed(folder: Path) -> dict[str, int]:
     found = {entry.name: entry.inode() for entry in os.scandir(folder) if _ROTATED.fullmatch(entry.name)}
-    # Both are there while one is being made of the other.
+    # Both exist while logrotate compresses a file.
     return {name: inode for name, inode in found.items() if name.removesuffix(".gz") not in found.keys() - {name}}
 
 
 def _backwards(file: IO[bytes], end: int | None) -> Iterator[tuple[int, bytes]]:
-    """The whole lines of a file that end at ``end`` or before, the last one first, each with where it begins."""
+    """Yield the complete lines of a file up to ``end``, the last one first, each with its first byte."""
     position = file.seek(0, os.SEEK_END) if end is None else end
-    # A last line without an end is being written at this moment.
+    # A last line without an end is just being written.
     tail, complete = b"", False
     while position > 0:
         size = min(_BLOCK, position)

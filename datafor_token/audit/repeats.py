@@ -1,4 +1,4 @@
-"""Refusals that repeat: the first of a kind in a minute is recorded by itself, further ones are counted."""
+"""Counts of repeated refusals: the first of a kind in a minute gets a line of its own, further ones are counted."""
 
 import atexit
 import dataclasses
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from datafor_token.validation.addresses import client_of
 
 _SECONDS = 60.0
-# Kinds that are told apart in a minute, by each worker: a flood from many addresses, or of many names, must not fill
-# the disk either. Each is at most two lines.
+# Limits of distinct kinds per minute and worker, so that a flood from many addresses, or with many names, cannot fill
+# the disk. Each kind is at most two lines.
 _MOST = 300
 _MOST_OF_CLIENT = 50
 
@@ -29,7 +29,7 @@ class Refusal:
 
 @dataclasses.dataclass
 class Repeated:
-    """How often a refusal came again; times are in seconds since 1970."""
+    """Count of a repeated refusal. Times are in seconds since 1970."""
 
     refusal: Refusal
     count: int = 0
@@ -38,10 +38,10 @@ class Repeated:
 
 
 class Repeats:
-    """The refusals of the present minute, in memory of this process.
+    """The refusals of the current minute, in the memory of this process.
 
-    ``clock`` returns seconds since 1970. ``record`` is given what was counted: with the first refusal after the
-    minute, after a minute without one, and when the process exits.
+    ``clock`` returns seconds since 1970. ``record`` is called with the counts of a minute: at the first refusal after
+    it, after a minute without a refusal, and when the process exits.
     """
 
     def __init__(self, clock: Callable[[], float], record: Callable[[Sequence[Repeated]], None]) -> None:
@@ -61,7 +61,7 @@ class Repeats:
         with self._lock:
             # A clock that was set back ends the minute too.
             is_over = not (self._is_mine() and 0 <= now - self._began < _SECONDS)
-            over = self._taken(now) if is_over else ()
+            counted = self._take(now) if is_over else ()
             kind = self._kind(dataclasses.replace(refusal, client=client_of(refusal.client or "")))
             found = self._found.get(kind)
             if found is None:
@@ -71,17 +71,17 @@ class Repeats:
                 found.last = now
                 found.count += 1
                 self._start_timer()
-        self._record(over)
+        self._record(counted)
         return found is not None
 
     def finish(self) -> None:
-        """Record what was counted so far, and begin a new minute."""
+        """Record the counts of this minute, and start a new one."""
         with self._lock:
-            over = self._taken(0.0)
-        self._record(over)
+            counted = self._take(0.0)
+        self._record(counted)
 
     def _kind(self, refusal: Refusal) -> Refusal:
-        """Return the refusal's own kind, or a wider one where there are too many of its own."""
+        """Return the kind of a refusal, or a wider one if its client, or this minute, has too many kinds."""
         if refusal in self._found:
             return refusal
         if len(self._found) >= _MOST:
@@ -92,9 +92,9 @@ class Repeats:
         self._of_client[refusal.client] = of_client + 1
         return refusal
 
-    def _taken(self, now: float) -> list[Repeated]:
-        """Return what was counted, and begin a new minute."""
-        # What a parent process counted, it records itself.
+    def _take(self, now: float) -> list[Repeated]:
+        """Return the counts, and start a new minute."""
+        # A parent process records its own counts.
         counted = [one for one in self._found.values() if one.count] if self._is_mine() else []
         if self._timer is not None:
             self._timer.cancel()

@@ -1,7 +1,7 @@
-"""The file of the audit log, to which lines are only ever added. ``audit_files`` reads them again.
+"""Writer of the audit log, an append-only file. ``reader`` reads it.
 
-A look now and then tells whether the open file is still the one of that name, so that logrotate may rename
-it at any time, and pack it at its next turn (``delaycompress``).
+The open file is compared with the file of that name now and then, so that logrotate may rename it at any time, and
+compress it at its next run (``delaycompress``).
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from datafor_token.store.files.locking import lock
 FILE = "audit.log"
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
 _TRIES = 100
-_LOOKS, _PAUSE = 3, 0.0005  # seconds; a line is written within microseconds
-_TRUSTED_SECONDS = 0.002  # how long a file may be written to after it was renamed: in a storm, some lines for a look
+_LOOKS, _PAUSE = 3, 0.0005  # pause in seconds; a line is written within microseconds
+_TRUSTED_SECONDS = 0.002  # how long a renamed file may be written to; under load, several lines share one comparison
 
 
 class AuditLog:
-    """The log in a folder. Raises ``AuditUnavailable`` where it cannot be written."""
+    """The file of the log in a folder. Methods raise ``AuditUnavailable`` if it cannot be written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,10 +33,10 @@ class AuditLog:
         self._open: _Open | None = None
 
     def append(self, line: bytes) -> None:
-        """Add a line in one write, which nobody else's comes into, whole or not at all.
+        """Append a line in one write, completely or not at all.
 
-        Without a lock, which every request of every thread would wait for. On a disk that is full and becomes
-        free within the same microseconds, a line of another process can be lost with the end of a torn one.
+        It takes no lock, for which every request would wait. If a full disk gets room within microseconds, the
+        removal of a torn line can remove a line of another process with it.
         """
         try:
             file = self._open
@@ -51,9 +51,9 @@ class AuditLog:
             raise _unwritten(error) from error
 
     def append_durably(self, line: bytes) -> None:
-        """The same under a lock that keeps it from being lost, and it is on the disk when this returns."""
+        """Append a line under a lock, so that it cannot be lost, and return when it is on the disk."""
         try:
-            # Of its own: a lock belongs to an open file, and the other one is all threads' together.
+            # A file of its own: a lock belongs to an open file, and all threads share the other one.
             file = self._locked()
             try:
                 file.write(line)
@@ -69,7 +69,7 @@ class AuditLog:
             raise _unwritten(error) from error
 
     def check(self) -> None:
-        """Raise ``AuditUnavailable`` where the file cannot be opened and locked, or its disk takes no more."""
+        """Raise ``AuditUnavailable`` if the file cannot be opened and locked, or its disk is full."""
         try:
             self._locked().close()
         except (OSError, LockTimeout) as error:
@@ -90,30 +90,30 @@ class AuditLog:
         return _Open(self._path)
 
     def _locked(self) -> "_Open":
-        """The file that is called ``FILE`` now, open and locked until it is let go."""
+        """Open and lock the file that is called ``FILE`` now; closing it releases the lock."""
         for _ in range(_TRIES):
             file = _Open(self._path)
             lock(file.descriptor, self._path, _LONGEST_WAIT)
-            # logrotate may have renamed it while the lock was waited for.
+            # logrotate may have renamed it during the wait for the lock.
             if file.is_at(self._path):
                 return file
             file.close()
-        raise AuditUnavailable(reason="the audit log's file is renamed again and again")
+        raise AuditUnavailable(reason="the file of the audit log is renamed too often")
 
 
 class _Open:
-    """The log's file, open in one process."""
+    """The file of the log, open in one process."""
 
     def __init__(self, path: Path) -> None:
-        # O_NONBLOCK: opening a pipe that somebody left there would wait for its reader.
+        # O_NONBLOCK: opening a pipe in its place would wait for a reader.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self.descriptor = os.open(path, flags, 0o600)
         self.close = weakref.finalize(self, os.close, self.descriptor)
-        # What was counted is recorded at the process's exit (``repeats``).
+        # Open until the very end: ``repeats`` records its counts when the process exits.
         self.close.atexit = False
         status = os.fstat(self.descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise AuditUnavailable(reason=f"{path.name} is no regular file")
+            raise AuditUnavailable(reason=f"{path.name} is not a regular file")
         if status.st_size == 0:
             match_owner(path)
         self.identity = status.st_dev, status.st_ino
@@ -122,11 +122,11 @@ class _Open:
         self.is_torn = self._ends_torn(status.st_size)
 
     def is_trusted(self) -> bool:
-        """Whether it was looked at a moment ago: in the moment of a rotation the old file does as well."""
+        """Return whether it was compared just now; for so short a time, a renamed file will do as well."""
         return time.monotonic() - self._looked < _TRUSTED_SECONDS and self._process == os.getpid()
 
     def is_at(self, path: Path) -> bool:
-        """Whether it is still the file of that name, and ends with a whole line as far as is known."""
+        """Return whether it is still the file at ``path``; also check whether its last line is torn."""
         self._looked = time.monotonic()
         try:
             found = os.lstat(path)
@@ -136,7 +136,7 @@ class _Open:
         return (found.st_dev, found.st_ino) == self.identity and self._process == os.getpid()
 
     def write(self, line: bytes) -> None:
-        """Add the line, whole or not at all."""
+        """Append the line; raise ``_Torn`` if only a part was written."""
         if self.is_torn:
             line, self.is_torn = b"\n" + line, False
         written = os.write(self.descriptor, line)
@@ -145,7 +145,7 @@ class _Open:
             raise _Torn(written)
 
     def take_back(self, written: int) -> bool:
-        """Remove what there was room for of a line, under the lock, unless somebody has written behind it."""
+        """Remove the written part of a torn line, under the lock, unless another line follows it."""
         begins = os.fstat(self.descriptor).st_size - written
         if not self._line_ends_at(begins):
             return False
@@ -153,17 +153,17 @@ class _Open:
         return True
 
     def _ends_torn(self, size: int) -> bool:
-        """Whether a power cut, or a full disk, has torn the last line, which must not take the next one with it."""
+        """Return whether a power cut or a full disk has torn the last line; the next one must not be joined to it."""
         for _ in range(_LOOKS):
             if self._line_ends_at(size):
                 return False
-            # Another one may be in the middle of it: the system writes page by page.
+            # Another process may be writing it: the system writes page by page.
             time.sleep(_PAUSE)
             size = os.fstat(self.descriptor).st_size
         return not self._line_ends_at(size)
 
     def _line_ends_at(self, position: int) -> bool:
-        """Whether a line can begin there: at the file's beginning, or behind a whole one."""
+        """Return whether a line can start there: at the start of the file, or after a complete line."""
         return position == 0 or os.pread(self.descriptor, 1, position - 1) == b"\n"
 
 
@@ -172,7 +172,7 @@ def _unwritten(error: OSError) -> AuditUnavailable:
 
 
 class _Torn(OSError):
-    """There was room for a part of a line only."""
+    """Only a part of a line was written."""
 
     def __init__(self, written: int) -> None:
         super().__init__(errno.ENOSPC, "short write")

@@ -1,7 +1,7 @@
-"""What is counted, for Prometheus: by its official client, over all workers (see ``metric_files``).
+"""Metrics for Prometheus, summed over all workers (see ``files``).
 
-No label holds what a stranger chose: routes, ways, outcomes, kinds and collections are words of the code,
-applications are stored ones. Counting never fails a request, whatever is wrong with it.
+No label value comes from a client: routes, ways, outcomes, kinds and collections are words of the code, applications
+are stored ones. An error in counting never fails a request.
 """
 
 import atexit
@@ -27,16 +27,16 @@ from datafor_token.validation import logs
 
 log = logging.getLogger(__name__)
 
-OTHER = "(other)"  # in parentheses, which no application's name can have
+OTHER = "(other)"  # no application can have a name in parentheses
 NO_ROUTE = "(none)"
 MOST_APPLICATIONS = 1000
 _UNREADABLE = (OSError, RuntimeError, ValueError, struct.error)
 
 
 class _Family:
-    """A metric whose children are kept: to have the client look one up costs twice as much as to count.
+    """A metric with a cache of its children: a lookup in prometheus_client takes twice as long as counting.
 
-    ``lost`` is told what goes wrong: the request goes on.
+    ``lost`` is called with any error, so that the request continues.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class _Family:
         self._children: dict[tuple[str, ...], Any] = {} if row.labels else {(): self._metric}
 
     def count(self, *labels: str, amount: float = 1) -> None:
-        """Count one more."""
+        """Add ``amount`` to a counter."""
         try:
             (self._children.get(labels) or self._new(labels)).inc(amount)
         except Exception as error:  # noqa: BLE001 - whatever it is
             self._lost(error)
 
     def observe(self, seconds: float, *labels: str) -> None:
-        """Count a duration."""
+        """Add a duration to a histogram."""
         try:
             (self._children.get(labels) or self._new(labels)).observe(seconds)
         except Exception as error:  # noqa: BLE001 - whatever it is
@@ -72,21 +72,22 @@ class _Family:
 
 
 class Metrics:
-    """The metrics of one application; each method counts in one of them. Durations are in seconds.
+    """The metrics of one application. Durations are in seconds.
 
-    ``collections`` are the store's. In a process that shares ``metric_files`` it counts there, elsewhere in memory.
+    ``collections`` are those of the store. A process that shares a folder (see ``files``) counts there, others count in
+    memory.
     """
 
     def __init__(self, version: str, collections: Collection[str] = ()) -> None:
         self._files = metric_files.shared()
         self._build = _Build(version)
-        self._said = False
-        # Without its folder a worker would count for itself alone, and a scrape would meet one or another.
+        self._is_lost_logged = False
+        # Without the folder each worker would count alone, and a scrape would show one of them by chance.
         self._fault = self._files.fault if self._files is not None else None
         files = None if self._fault else self._files
         if files is not None:
-            # The client's hook for a name of a process's files other than its PID (client_python issue 509). It is
-            # global, and so the folder is too.
+            # prometheus_client's hook for file names without the PID (prometheus/client_python#509). The hook is global,
+            # and so is the folder.
             values.ValueClass = values.MultiProcessValue(files.slot)  # type: ignore[no-untyped-call]
             # Without this, Python's resource warnings name the open files at exit.
             atexit.register(values.close_all_multiprocess_files)
@@ -107,61 +108,61 @@ class Metrics:
         self._applications: set[str] | None = None
         for collection in collections:
             for kind in KINDS.values():
-                # A series that begins with its first failure shows no increase.
+                # A series that starts with its first failure shows no increase.
                 self._failures.count(collection, kind, amount=0)
         if self._fault:
             log.error(logs.event(event="metrics are not counted", reason=self._fault))
 
     def request(self, route: str | None, method: str, status: int, seconds: float) -> None:
-        """A request was answered; ``route`` is the template of its URL, if it has one."""
+        """Count a request; ``route`` is the template of its URL, None if it has none."""
         template = route or NO_ROUTE
         self._requests.count(template, method if method in METHODS else OTHER, str(status))
         self._durations.observe(seconds, template)
 
     def token_issued(self, application: str) -> None:
-        """A token was issued, of a stored application."""
+        """Count a token that was issued for a stored application."""
         self._tokens.count(application if self._is_known(application) else OTHER)
 
     def signed_in(self, way: str, outcome: str) -> None:
-        """Somebody signed in, or was refused: one of ``WAYS`` and one of ``OUTCOMES``."""
+        """Count a sign-in, accepted or refused, by one of ``WAYS`` and one of ``OUTCOMES``."""
         self._sign_ins.count(way if way in WAYS else OTHER, outcome if outcome in OUTCOMES else OTHER)
 
     def store_operation(self, operation: str, collection: str) -> None:
-        """Something was asked of the store."""
+        """Count an operation of the store."""
         self._operations.count(operation, collection)
 
     def store_failure(self, collection: str, kind: str) -> None:
-        """The store could not do it."""
+        """Count an operation that the store could not do."""
         self._failures.count(collection, kind)
 
     def lock_waited(self, seconds: float) -> None:
-        """A writer got its lock after so long, or gave up."""
+        """Count the time after which a writer got its lock or gave up."""
         self._waits.observe(seconds)
 
     def cache(self, name: str, *, hit: bool) -> None:
-        """Something was looked up in a memory, which the code names."""
+        """Count a lookup in the cache ``name``."""
         self._lookups.count(name, "hit" if hit else "miss")
 
     def audit_event(self, event: Event, way: str | None) -> None:
-        """What of it has a metric of its own: a token was issued, a sign-in refused."""
+        """Count the events that have a metric: a token was issued, a sign-in was refused."""
         if event.kind in (Kind.TOKEN_GENERATED, Kind.TOKEN_PERSONAL):
             self.token_issued(event.application or OTHER)
         elif event.kind is Kind.SIGN_IN_REFUSED:
             self.signed_in(way or OTHER, event.reason or OTHER)
 
     def audit_unrecorded(self) -> None:
-        """An event could not be written to the audit log."""
+        """Count an event that could not be written to the audit log."""
         self._unrecorded.count()
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All of it as Prometheus reads it, and its content type, as the header ``Accept`` asks for.
+        """Return all metrics in the format for the header ``Accept``, and its content type.
 
-        Raises ``MetricsUnavailable`` where the workers' counts cannot be read.
+        Raises ``MetricsUnavailable`` if the files of the workers cannot be read.
         """
         try:
             encode, content_type = choose_encoder(accept)
         except TypeError:
-            # The client cannot compare a version that is none, such as 1.x.
+            # prometheus_client fails on a version such as 1.x.
             encode, content_type = choose_encoder("")
         try:
             return encode(self._all()), content_type
@@ -180,7 +181,7 @@ class Metrics:
         return registry
 
     def _is_known(self, application: str) -> bool:
-        """Whether it is counted by its name: each is a line of every answer, so that there must not be too many."""
+        """Return whether an application has a series of its own; their number is limited."""
         if self._applications is None:
             self._applications = set(self._counted())
         if application not in self._applications and len(self._applications) < MOST_APPLICATIONS:
@@ -188,7 +189,7 @@ class Metrics:
         return application in self._applications
 
     def _counted(self) -> Iterator[str]:
-        """The applications that this worker's forerunners and the other workers have counted."""
+        """Yield the applications that earlier and other workers have counted."""
         if self._files is None or self._fault:
             return
         try:
@@ -199,8 +200,8 @@ class Metrics:
             yield from (sample.labels["application"] for sample in metric.samples)
 
     def _lost(self, error: Exception) -> None:
-        if not self._said:
-            self._said = True
+        if not self._is_lost_logged:
+            self._is_lost_logged = True
             log.error(logs.event(event="metrics are not counted in this process", reason=type(error).__name__))
 
 
@@ -209,13 +210,13 @@ def _collector(files: MetricFiles) -> Any:
 
 
 class _Build(Collector):
-    """What runs: no count, and so not in the files."""
+    """The running version. It is not a count, and so is not in the files."""
 
     def __init__(self, version: str) -> None:
         self._version = version
 
     def collect(self) -> Iterator[Metric]:
-        """One line."""
+        """Yield the version of the service and of Python."""
         row = TABLE["build_info"]
         family = GaugeMetricFamily(f"{PREFIX}{row.name}", row.meaning, labels=row.labels)
         family.add_metric([self._version, platform.python_version()], 1)

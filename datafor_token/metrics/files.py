@@ -1,11 +1,11 @@
-"""Where the workers of gunicorn count: a private folder that they share, while the service runs.
+"""Folder of metric files that the workers of gunicorn share while the service runs.
 
-The client's multi-process mode keeps one file of each type for each process, and leaves those of the dead,
-so that its counts stay: with every restarted worker there are more. Here a worker takes the place of a dead
-one (a *slot*) and counts on in its files. A slot is a lock that the kernel drops when its holder dies.
+The multiprocess mode of prometheus_client has a file per process and type, and keeps the files of dead processes with
+their counts: each restarted worker would add files. Here a new worker takes the *slot* of a dead one and continues to
+count in its files. A slot is a lock, which the kernel releases when its holder dies.
 
-The client makes its files without their bytes on the disk, and writes through memory: on a full disk that is
-a SIGBUS, the end of the worker. So a slot's files are made here, whole, before anything is counted in them.
+prometheus_client creates sparse files and writes them through memory: on a full disk, SIGBUS would kill the worker.
+So the files of a slot are created here with all their blocks before they are used.
 """
 
 import atexit
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from datafor_token.store.files.locking import hold
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # where the client looks
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # for prometheus_client
 _PREFIX = "datafor-token-metrics-"
 _LOCK = "in-use.lock"
 # Size in bytes of a slot's file of each type. Label values that do not fit are counted as "(other)" (``has_room``).
@@ -30,57 +30,57 @@ _LOCK = "in-use.lock"
 _SIZES = {"counter": 2 * 1024 * 1024, "histogram": 256 * 1024}
 # In bytes, for "(other)" and for what three threads add at once: the largest, a histogram of one route, takes 3.3 KB.
 _RESERVE = 16 * 1024
-_FREE_AFTER = 60  # seconds; a younger folder may be one whose maker has not locked it yet
+_FREE_AFTER = 60  # seconds; the creator of a younger folder may not have locked it yet
 
 
 class MetricFiles:
-    """The folder of one run of the service. ``fault`` says why there is none, or why this process cannot count."""
+    """The folder of one run of the service. ``fault`` is the reason why it, or a slot in it, is missing."""
 
     def __init__(self, parent: Path) -> None:
-        """Make the folder, for its owner alone, and take its first slot, which is gunicorn's master's."""
+        """Create the folder, readable by its owner only, and take its first slot for the master of gunicorn."""
         self.folder: Path | None = None
         self.fault: str | None = None
         self.number: int | None = None  # the slot of this process
-        self._maker = os.getpid()
+        self._creator = os.getpid()
         self._claiming = threading.Lock()
         try:
             _sweep(parent)
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             hold(self.folder / _LOCK)
         except OSError as error:
-            self.fault = _words(error)
+            self.fault = _reason(error)
         atexit.register(self._remove)
         self.claim()
 
     def claim(self) -> None:
-        """Take the lowest slot that no living process has; to be called in each new process."""
+        """Take the lowest slot that no living process holds; to be called in each new process."""
         self.number = None
         if self.folder is None:
             return
         held = None
         try:
-            slot, held = _lowest(self.folder, 0 if os.getpid() == self._maker else 1)
+            slot, held = _lowest(self.folder, 0 if os.getpid() == self._creator else 1)
             for kind, size in _SIZES.items():
-                _make(self._file(kind, slot), size)
+                _create(self._file(kind, slot), size)
             self.number, self.fault = slot, None
         except OSError as error:
-            self.fault = _words(error)
+            self.fault = _reason(error)
             if held is not None:
                 os.close(held)
 
     def slot(self) -> int:
-        """The slot of this process; raises ``OSError`` where it has none, so that nothing is counted."""
+        """Return the slot of this process; raise ``OSError`` if it has none, so that nothing is counted."""
         if self.number is None:
             raise OSError("no slot")
         return self.number
 
     def check(self) -> None:
-        """Raise ``OSError`` unless this process can count; after an outage try anew."""
+        """Raise ``OSError`` unless this process can count; after an outage, try again to take a slot."""
         with self._claiming:
             if self.number is None:
                 self.claim()
         for kind in _SIZES:
-            # Also the maker's, which every run has: whoever cleans up does not stop at one worker's.
+            # Also slot 0, which every run has: if files were deleted, those of other workers may be missing too.
             for slot in (0, self.slot()):
                 self._file(kind, slot).stat()
 
@@ -94,24 +94,24 @@ class MetricFiles:
         return (self.folder or Path()) / f"{kind}_{slot}.db"
 
     def _remove(self) -> None:
-        # A fork of gunicorn's master ends like its master, and is not the one.
-        if self.folder is not None and os.getpid() == self._maker:
+        # A fork of gunicorn's master also runs this at exit.
+        if self.folder is not None and os.getpid() == self._creator:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _Shared:
-    """Of a process there is one, as the client has it."""
+    """The folder of this process: prometheus_client has one per process, too."""
 
     files: MetricFiles | None = None
 
 
 def shared() -> MetricFiles | None:
-    """The folder of this process and of those that it is a fork of; ``None``: it counts for itself alone."""
+    """Return the folder that this process shares with its parent, or None if it counts in memory."""
     return _Shared.files
 
 
 def share(environ: MutableMapping[str, str]) -> None:
-    """Make the folder, once in a run of gunicorn, whose reload reads its settings again."""
+    """Create the folder, once per run of gunicorn, which reads its settings again on a reload."""
     if _Shared.files is None:
         _Shared.files = MetricFiles(Path(environ.get("DATAFOR_TOKEN_METRICS_DIR") or tempfile.gettempdir()).absolute())
         environ[VARIABLE] = str(_Shared.files.folder)
@@ -124,7 +124,7 @@ def claim() -> None:
 
 
 def _lowest(folder: Path, first: int) -> tuple[int, int]:
-    """The lowest free slot from ``first`` on, and the descriptor that holds it."""
+    """Return the lowest free slot from ``first`` on, and the descriptor of its lock."""
     for number in itertools.count(first):
         held = hold(folder / f"{number}.lock")
         if held is not None:
@@ -132,8 +132,8 @@ def _lowest(folder: Path, first: int) -> tuple[int, int]:
     raise AssertionError
 
 
-def _make(path: Path, size: int) -> None:
-    """Make the file with all its bytes on the disk, unless it is there; whoever reads it never sees a part."""
+def _create(path: Path, size: int) -> None:
+    """Create the file with all its blocks, unless it exists; a reader never sees an incomplete file."""
     if path.exists():
         return
     new = path.with_suffix(".new")
@@ -148,7 +148,7 @@ def _make(path: Path, size: int) -> None:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove the folders of services that were killed: nobody holds their lock."""
+    """Delete the folders of killed services, whose lock nobody holds."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             found = folder.lstat()
@@ -160,5 +160,5 @@ def _sweep(parent: Path) -> None:
                 os.close(descriptor)
 
 
-def _words(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return os.strerror(error.errno or 0)

@@ -1,4 +1,4 @@
-"""What is counted: the table of all metrics, and the words that their labels may have."""
+"""Table of all metrics, and the fixed values of their labels."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,18 @@ from datafor_token.audit.events import REASONS
 
 PREFIX = "datafor_token_"
 WAYS = frozenset({"basic", "bearer", "url", "session", "gate", "login", "ticket"})
-# ``accepted``; the reasons of contract section 7; what else becomes of a sign-in.
+# ``accepted``, the reasons of the audit log, and the other results of a sign-in.
 OUTCOMES = frozenset({
     "accepted", *REASONS, "wrong_password", "throttled", "overloaded", "several_tokens", "ticket",
 })  # fmt: skip
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Seconds: a call takes one millisecond, a password's hash a hundred, a lock at most LOCK_TIMEOUT.
+# Seconds: a call takes one millisecond, a password hash a hundred, a lock at most LOCK_TIMEOUT.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric: its name behind ``PREFIX``, type, labels and meaning, which the client repeats for each value."""
+    """One metric: its name without ``PREFIX``, type, labels and help, which the client stores with each value."""
 
     name: str
     kind: str
@@ -28,15 +28,15 @@ class Row:
 TABLE = {
     row.name: row
     for row in (
-        Row("requests_total", "counter", ("route", "method", "status"), "requests answered"),
-        Row("request_duration_seconds", "histogram", ("route",), "time to the answer"),
+        Row("requests_total", "counter", ("route", "method", "status"), "requests that got a response"),
+        Row("request_duration_seconds", "histogram", ("route",), "time to the response"),
         Row("tokens_issued_total", "counter", ("application",), "tokens issued"),
         Row("sign_ins_total", "counter", ("way", "outcome"), "sign-ins, accepted or refused"),
-        Row("store_operations_total", "counter", ("operation", "collection"), "what was asked of the store"),
-        Row("store_failures_total", "counter", ("collection", "kind"), "what the store could not do"),
-        Row("lock_wait_seconds", "histogram", (), "time that a writer waited for its lock"),
-        Row("cache_lookups_total", "counter", ("cache", "result"), "look-ups in a memory: hit or miss"),
+        Row("store_operations_total", "counter", ("operation", "collection"), "operations of the store"),
+        Row("store_failures_total", "counter", ("collection", "kind"), "operations that the store could not do"),
+        Row("lock_wait_seconds", "histogram", (), "time that a writer waited for a lock"),
+        Row("cache_lookups_total", "counter", ("cache", "result"), "cache lookups: hit or miss"),
         Row("audit_unrecorded_total", "counter", (), "events that could not be written to the audit log"),
-        Row("build_info", "gauge", ("version", "python"), "1, for the version that runs"),
+        Row("build_info", "gauge", ("version", "python"), "1, with the running version as labels"),
     )
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from datafor_token.metrics import files as metric_files
 from datafor_token.metrics.counters import Metrics
 if sys.argv[2] == "sparse files":
-    metric_files._make = lambda path, size: path.touch()
+    metric_files._create = lambda path, size: path.touch()
 metric_files.share({{"DATAFOR_TOKEN_METRICS_DIR": sys.argv[1]}})
 os.environ[metric_files.VARIABLE] = str(metric_files.shared().folder)
 metrics = Metrics("1")
