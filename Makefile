@@ -24,9 +24,9 @@ test: $(VENV)/test-installed
 
 # With every version of Python that exists here beside that of .venv, what depends on the interpreter: commands, start
 # and stop, the log, the worker, tokens. Some minutes for each.
-INTERPRETER_TESTS := tests/cli/test_cli.py tests/operations/test_first_start.py tests/server/test_server.py tests/validation/test_logs.py \
+INTERPRETER_TESTS := tests/cli tests/operations/test_first_start.py tests/server/test_server.py tests/validation/test_logs.py \
 	tests/server/test_worker.py tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py tests/validation/test_names.py \
-	--deselect tests/cli/test_cli.py::test_a_restore_that_is_killed --deselect tests/cli/test_cli.py::test_backup_under_load
+	--deselect tests/cli/test_backup.py::test_a_restore_that_is_killed --deselect tests/cli/test_backup.py::test_backup_under_load
 test-pythons: .venv/bin/python
 	@.ci/pythons
 	@set -e; .ci/pythons | while read -r version python; do \

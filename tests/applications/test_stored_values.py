@@ -15,7 +15,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.validation import names
 from datafor_token.web.services import services
-from tests.cli.test_cli import Shell
+from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record

@@ -13,7 +13,7 @@ from datafor_token.errors import RuleError, StartError
 from datafor_token.requests.forms import decode
 from datafor_token.settings import Settings, load_settings
 from datafor_token.validation import utf8
-from tests.cli.test_cli import Shell
+from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
 from tests.requests.test_forms import FORM, MULTIPART, multipart

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token.requests import unknown_fields
-from tests.cli.test_cli import Shell
+from tests.cli.shell import Shell
 from tests.conftest import Caller, Reply
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, application, key_for, private_pem
 

@@ -1,0 +1,158 @@
+"""All commands: help, usage, and runs from a pipe and a terminal."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from flask import Flask
+
+from tests.cli.shell import Shell
+from tests.processes import environment, first_start, flask, run
+from tests.support import ROOT
+
+
+def commands(app: Flask) -> Iterator[tuple[str, Any]]:
+    for group in ("user", "application", "token", "store", "settings"):
+        found: Any = app.cli.commands[group]
+        for name, command in found.commands.items():
+            yield f"{group} {name}", command
+
+
+def test_every_command_has_help_and_an_example(app: Flask, shell: Shell) -> None:
+    """The help of each command says what it does and shows an example that names it."""
+    assert len(list(commands(app))) >= 25
+    for name, command in commands(app):
+        text = shell.done(*name.split(), "--help")
+        assert f"Example: flask {name}" in " ".join(text.split()), name
+        assert all(option.help for option in command.params if isinstance(option, click.Option)), name
+
+
+@pytest.mark.parametrize(
+    "arguments", [("user", "add"), ("user", "nothing"), ("token", "generate", "ERP"), ("user", "set", "x")]
+)
+def test_wrong_usage_is_2(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """A command without what it needs ends with exit code 2."""
+    shell.refused(*arguments, code=2)
+
+
+def test_no_secret_is_asked_for_as_an_argument(app: Flask) -> None:
+    """No command has an option or argument that takes a secret or a password itself."""
+    for name, command in commands(app):
+        for parameter in command.params:
+            assert parameter.name not in ("password", "secret", "private_key"), name
+
+
+@pytest.mark.file_store
+def test_help_begins_nothing(tmp_path: Path) -> None:
+    """Whoever asks a command for help gets it, and no first start with its files and its first user."""
+    for words in ((), ("user",), ("store", "migrate")):
+        done = flask(tmp_path, *words, "--help")
+        assert done.returncode == 0, done.stderr
+        assert "--help" in done.stdout
+        assert "First start" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.file_store
+def test_from_a_real_shell(tmp_path: Path) -> None:
+    """Without further options `flask` finds the service; where a setting comes from is said; faults end with 1."""
+    first_start(environment(tmp_path))
+    command = [sys.executable, "-m", "flask", "user", "list", "--json"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, json.loads(done.stdout)[0]["username"]) == (0, "admin")
+    (tmp_path / "config" / "settings.toml").write_text("LOCK_TIMEOUT = 2\n")
+    done = flask(tmp_path, "settings", "show", DATAFOR_TOKEN_LEEWAY="7")
+    assert re.search(r"LOCK_TIMEOUT +2\.0 +seconds +.*settings.toml", done.stdout)
+    assert re.search(r"LEEWAY +7\.0 +seconds +environment variable DATAFOR_TOKEN_LEEWAY", done.stdout)
+    (tmp_path / "file").touch()
+    done = flask(tmp_path, "user", "list", DATAFOR_TOKEN_DATA_DIR=str(tmp_path / "file"))
+    assert (done.returncode, "is not a folder" in done.stderr, done.stdout) == (3, True, "")
+    done = flask(tmp_path, "settings", "check", DATAFOR_TOKEN_LEEWAY="x", DATAFOR_TOKEN_COLOUR="red")
+    assert done.returncode == 1
+    assert "LEEWAY" in done.stderr
+    assert "COLOUR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def on_a_terminal(folder: Path, *arguments: str, answers: list[tuple[str, str]]) -> tuple[int, str]:
+    """Run a command on a terminal, answer its questions; what it said, and its exit code."""
+    environ = environment(folder)
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(ROOT)
+        os.execve(sys.executable, [sys.executable, "-m", "flask", *arguments], environ)  # noqa: S606 - a test
+    said, asked = "", 0
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                data = os.read(terminal, 65536)
+            except OSError:
+                break
+            said += data.decode()
+        if answers[asked:] and answers[asked][0] in said[-200:]:
+            os.write(terminal, f"{answers[asked][1]}\n".encode())
+            asked += 1
+            said += "\n"
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), said
+
+
+def test_on_a_terminal(tmp_path: Path) -> None:
+    """A password is asked for twice and not shown; deleting asks, and no is no."""
+    first_start(environment(tmp_path))
+    code, said = on_a_terminal(
+        tmp_path, "user", "add", "lena", answers=[("Password: ", "hidden-one"), ("confirmation: ", "hidden-one")]
+    )
+    assert code == 0, said
+    assert "hidden-one" not in said
+    code, said = on_a_terminal(tmp_path, "user", "delete", "lena", answers=[("Delete the user lena?", "n")])
+    assert code == 1
+    code, said = on_a_terminal(tmp_path, "user", "delete", "lena", answers=[("Delete the user lena?", "y")])
+    assert code == 0
+    assert [row["username"] for row in json.loads(flask(tmp_path, "user", "list", "--json").stdout)] == ["admin"]
+
+
+@pytest.mark.file_store
+def test_relative_folders_and_bare_names(tmp_path: Path) -> None:
+    """Folders of the settings and files of commands may be relative to the current folder, for root and others."""
+    environ = {
+        **environment(tmp_path),
+        "DATAFOR_TOKEN_DATA_DIR": "records",
+        "DATAFOR_TOKEN_CONFIG_DIR": "configuration",
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def output(*words: str) -> str:
+        done = run(*words, environ=environ, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    output("-c", "import wsgi")
+    assert (tmp_path / "records" / "users" / "admin.json").exists()
+    assert (tmp_path / "configuration" / "secret_key").exists()
+    command = ("-m", "flask", "--app", "wsgi")
+    assert str(tmp_path / "configuration") in output(*command, "settings", "check")
+    (tmp_path / "erp.toml").write_text(output(*command, "application", "export"))
+    output(*command, "application", "add", "ERP", "--random-secret")
+    (tmp_path / "erp.toml").write_text(output(*command, "application", "export"))
+    assert output(*command, "application", "apply", "erp.toml") == "nothing to change\n"
+    assert "records were written to backup.gz" in output(*command, "store", "backup", "backup.gz")
+    assert "0 created" in output(*command, "store", "restore", "backup.gz", "--yes")
+    shutil.rmtree(tmp_path / "records")
+    output(*command, "store", "restore", "backup.gz", "--yes")
+    assert "ERP" in output(*command, "application", "list")

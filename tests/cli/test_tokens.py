@@ -1,0 +1,203 @@
+"""``flask token``."""
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datafor_token.settings import Settings
+from tests.cli.shell import Shell
+from tests.conftest import Caller
+from tests.handmade_tokens import NOW, claims, token
+from tests.stores import records_in
+from tests.support import SEED_APPLICATION, application, key_for, private_pem, public_pem
+
+DETAIL = "/plugin/datafor-modeler/api/user/detail"
+
+
+@pytest.fixture(autouse=True)
+def _erp(caller: Caller) -> None:
+    caller.post("update", application())
+
+
+def test_generate(shell: Shell, caller: Caller, tmp_path: Path) -> None:
+    """A token is printed alone, as the call would issue it; with a private key from a file."""
+    text = shell.done("token", "generate", "erp", "--username", "lena", "--payload", '{"email": "l@x"}').strip()
+    body = {"name": "ERP", "username": "lena", "payload": {"email": "l@x"}}
+    assert text == caller.post("generate", body).json["token"]
+    key = key_for("ES256")
+    caller.post("update", application(name="P", algorithm="ES256", secret=public_pem(key)))
+    (tmp_path / "key.pem").write_text(private_pem(key))
+    shell.done("token", "generate", "P", "--username", "x", "--private-key-file", str(tmp_path / "key.pem"))
+    for arguments, says in (
+        (("generate", "P", "--username", "x"), "privateKey is missing"),
+        (("generate", "nobody", "--username", "x"), "name does not exist"),
+        (("generate", "ERP", "--username", "a:b"), "username can not contain ':'"),
+        (("generate", "ERP", "--username", "a", "--payload", "{"), "payload is not valid JSON"),
+        (("generate", "ERP", "--username", "a", "--payload", "[]"), "payload must be an object"),
+    ):
+        assert says in shell.refused("token", *arguments)
+
+
+def test_explain(shell: Shell, caller: Caller) -> None:
+    """The same steps as the call; exit code 0 for an accepted token and 1 for a refused one."""
+    for text, code in ((token(claims()), 0), (token(claims(exp=1)), 1), ("x", 1)):
+        result = shell("token", "explain", "--json", put=text + "\n")
+        assert result.exit_code == code
+        answer = caller.post("explain", {"token": text}).json
+        del answer["success"]
+        assert json.loads(result.stdout) == answer
+    assert "refused: expired" in shell.refused("token", "explain", token(claims(exp=1)))
+    assert "name does not exist" in shell.refused("token", "explain", "x", "--application", "nobody")
+
+
+def test_decode(shell: Shell) -> None:
+    """Header and claims of any token, with times in words."""
+    said = shell.done("token", "decode", put=token(claims(exp=NOW + 7200, nbf=NOW - 86400, iat="x"), "foreign"))
+    assert "header alg" in said
+    assert f"{NOW + 7200} (2024-08-06 09:31:56 UTC, in 2 h)" in said
+    assert f"{NOW - 86400} (2024-08-05 07:31:56 UTC, 1 d ago)" in said
+    assert json.loads(shell.done("token", "decode", "--json", token(claims())))["claims"]["loginname"] == "lena"
+    assert "three parts" in shell.refused("token", "decode", put="x")
+
+
+@pytest.mark.parametrize(
+    ("header", "more", "says"),
+    [
+        ({"alg": "HS256", "typ": "at+jwt"}, {}, "typ"),
+        ({"alg": "none"}, {}, "no signature"),
+        ({"alg": "HS256", "cty": "JWT"}, {}, "cty"),
+        ({"alg": "HS256"}, {"big": 2**70}, "payload"),
+        ({}, {"exp": NOW, "nested": {"a": [1]}}, "no alg"),
+    ],
+)
+def test_decode_of_what_is_not_accepted(shell: Shell, header: dict[str, Any], more: dict[str, Any], says: str) -> None:
+    """Any two or three parts with JSON objects are shown, with the reason why this service refuses the token."""
+    header_part, payload_part = (
+        base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=")
+        for one in (header, {"loginname": "lena", **more})
+    )
+    endings = (".", "") if header.get("alg") == "none" else (".c2ln",)
+    for ending in endings:
+        result = shell("token", "decode", "--json", put=f"{header_part}.{payload_part}{ending}")
+        assert result.exit_code == 0, result.output
+        shown = json.loads(result.stdout)
+        assert (shown["header"], shown["claims"]) == (header, {"loginname": "lena", **more})
+        assert shown["identifiers"] == []
+        assert result.stderr.startswith("this service does not accept it: ")
+        assert says in result.stderr or ending == ""
+        assert "loginname" in shell("token", "decode", put=f"{header_part}.{payload_part}{ending}").stdout
+
+
+@pytest.mark.parametrize("before", ["Bearer ", "bearer\n ", "Authorization: Bearer ", " \t"])
+def test_decode_of_a_header(shell: Shell, before: str) -> None:
+    """The words of an Authorization header and white space around or inside the token are ignored."""
+    text = token(claims())
+    said = json.loads(shell.done("token", "decode", "--json", put=f"{before}{text[:20]}\n{text[20:]}\n"))
+    assert said["claims"]["loginname"] == "lena"
+    assert len(said["identifiers"]) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Bearer",
+        "a.b",
+        "e30",
+        "e30.W10.x",
+        "W10.e30.",
+        "e30.e30.e30.e30.e30",
+        "e30.\xff.",
+        "e30." + "e30" * 4000,
+    ],
+)
+def test_decode_of_nonsense(shell: Shell, text: str) -> None:
+    """Other text is refused in one line."""
+    assert len(shell.refused("token", "decode", put=text).splitlines()) == 1
+
+
+def test_decode_of_a_hostile_token(shell: Shell) -> None:
+    """Nothing in a token moves the cursor, begins a line of its own, or is taken for another number."""
+    hostile = token({"a": "\x1b[2J\nheader alg  none", "n": "1e5", "b": ["\x9b0m"]})
+    said = shell.done("token", "decode", put=hostile)
+    assert "\x1b" not in said
+    assert "\x9b" not in said
+    assert re.search(r"^header alg +HS256$", said, flags=re.MULTILINE)
+    assert len(re.findall(r"^header alg", said, flags=re.MULTILINE)) == 1
+    assert re.search(r" 1e5$", said, flags=re.MULTILINE)
+
+
+def test_names_of_claims_are_escaped(shell: Shell) -> None:
+    """Names in a token are as hostile as values; as JSON nothing is lost, and nothing moves the cursor either."""
+    name = "\x1b[2J\x9b1m\u202e\r\n" + "exp\x7f\u2028"
+    hostile = token({name: "x", "nested": {name: [name]}, "\U000e0041": 1})
+    for options in ((), ("--json",)):
+        said = shell.done("token", "decode", *options, put=hostile)
+        assert all(letter == "\n" or letter.isprintable() for letter in said)
+    assert json.loads(said)["claims"] == {name: "x", "nested": {name: [name]}, "\U000e0041": 1}
+
+
+def test_errors_are_escaped(shell: Shell, tmp_path: Path) -> None:
+    """What files hold, and what they are called, is escaped in errors and in what apply shows."""
+    entry = application(**{"name": "X", "\x1b[2Jtoken": "x"})
+    for name, content in (
+        ("a.json", json.dumps({"application": [entry]})),
+        ("b\x1b[2J\n.json", "{"),
+        ("c.toml", '"\\u001b]0;x" = 1\napplication = []'),
+    ):
+        (tmp_path / name).write_text(content)
+        said = shell.refused("application", "apply", str(tmp_path / name))
+        assert said.count("\n") == 1
+        assert all(letter == "\n" or letter.isprintable() for letter in said), said
+
+
+@pytest.mark.parametrize("form", ["toml", "json"])
+def test_an_export_is_escaped(shell: Shell, caller: Caller, tmp_path: Path, form: str) -> None:
+    """An export can be looked at on a terminal, and applied: what is escaped in it is the same value."""
+    secret = "s\x9b1m\u202e\U000e0041" + "x" * 40
+    assert caller.post("update", application(name="X", secret=secret)).status_code == 200
+    said = shell.done("application", "export", "--secrets", "--format", form, "X")
+    assert all(letter == "\n" or letter.isprintable() for letter in said), said
+    (tmp_path / f"x.{form}").write_text(said)
+    assert shell.done("application", "apply", str(tmp_path / f"x.{form}")) == "nothing to change\n"
+
+
+@pytest.mark.parametrize("payload", ['{"a": 1, "a": 2}', '{"a": NaN}', "[1]", "[" * 5000])
+def test_a_payload_that_is_not_json(shell: Shell, caller: Caller, payload: str) -> None:
+    """The command refuses the payloads that the API refuses, in one line."""
+    caller.post("update", SEED_APPLICATION)
+    assert len(shell.refused("token", "generate", "ERP", "--username", "lena", "--payload", payload).splitlines()) == 1
+
+
+def test_revoke(shell: Shell, caller: Caller) -> None:
+    """A revoked token is refused from then on; revoking it again is no error."""
+    for _ in range(2):
+        assert shell.done("token", "revoke", put=token(claims()) + "\n") == "The token is revoked\n"
+        assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nonsense", "three parts"),
+        ("", "three parts"),
+        (token(claims(), "of somebody else"), "no application here signed it"),
+        (token(claims(exp=NOW - 3600)), "ERP: expired 3600 s ago"),
+        (token(claims(loginname=5)), "ERP: the user name in loginname must be text"),
+    ],
+)
+def test_revoke_of_what_is_no_token_here(
+    shell: Shell, caller: Caller, settings: Settings, text: str, says: str
+) -> None:
+    """What cannot be revoked is said in one line with exit code 1; for the call it is no error (RFC 7009)."""
+    said = shell.refused("token", "revoke", put=text + "\n")
+    assert said.startswith("Nothing was revoked: ")
+    assert says in said
+    assert len(said.splitlines()) == 1
+    assert records_in(settings.data_dir, "revocations") == []
+    if text:
+        assert caller.post("revoke", {"token": text}).json == {"success": True, "msg": "success"}

@@ -1,0 +1,141 @@
+"""``flask user``."""
+
+import json
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from datafor_token.settings import Settings
+from datafor_token.web.services import services
+from tests.cli.shell import Shell
+from tests.conftest import Caller
+from tests.stores import Record
+from tests.support import ADMIN_PASSWORD, basic
+
+PASSWORD = "/plugin/datafor-modeler/api/user/password"
+DETAIL = "/plugin/datafor-modeler/api/user/detail"
+
+
+def test_add_list_show(shell: Shell, caller: Caller) -> None:
+    """A user is made with a password from standard input or a file, and shown without it."""
+    said = shell.done("user", "add", "Lena", "--type", "SYS_Creator", "--role", "A", "--role", "B", put="pass word\n")
+    assert said == "Lena was added as SYS_Creator\n"
+    assert caller.get(DETAIL, basic("lena", "pass word")).json["data"]["user"]["roles"] == ["A", "B"]
+    rows = json.loads(shell.done("user", "list", "--json"))
+    assert [row["username"] for row in rows] == ["admin", "Lena"]
+    assert json.loads(shell.done("user", "show", "LENA", "--json"))["type"] == "SYS_Creator"
+    assert "argon2" not in shell.done("user", "show", "lena")
+    table = shell.done("user", "list")
+    assert "\x1b" not in table
+    assert re.search(r"^Lena +.*SYS_Creator +A, B +yes$", table, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "put", "says"),
+    [
+        (("add", "ADMIN"), "long enough", "name already exists as 'admin'"),
+        (("add", "a:b"), "long enough", "username can not contain ':'"),
+        (("add", "lena"), "", "password can not be empty"),
+        (("add", "lena", "--role", "a,b"), "x", "comma"),
+        (("add", "lena", "--role", "Administrator"), "x", "roles can not contain Administrator"),
+        (("add", "lena", "--full-name", "L\nX-User: admin"), "x", "full-name has control characters"),
+        (("set", "admin", "--email", "a\x1b[2J"), "", "email has control characters"),
+        (("show", "nobody"), "", "name does not exist"),
+        (("passwd", "nobody"), "x", "name does not exist"),
+        (("passwd", "admin"), "", "password can not be empty"),
+        (("disable", "admin"), "", "admin is the last enabled Administrator"),
+        (("set", "admin", "--type", "SYS_Reader"), "", "admin is the last enabled Administrator"),
+        (("delete", "admin", "--yes"), "", "admin is the last enabled Administrator"),
+        (("delete", "nobody", "--yes"), "", "name does not exist"),
+        (("delete", "admin"), "", "give --yes"),
+        (("enable", "nobody"), "", "name does not exist"),
+    ],
+)
+def test_refused(shell: Shell, settings: Settings, arguments: tuple[str, ...], put: str, says: str) -> None:
+    """What is refused is said in one line, with exit code 1, and changes nothing."""
+    path = Record(settings.data_dir, "users", "admin")
+    before = path.read_text()
+    assert says in shell.refused("user", *arguments, put=put)
+    assert path.read_text() == before
+
+
+def test_change(shell: Shell, caller: Caller) -> None:
+    """Type, roles, name, address, enabled and password are changed, and count at once."""
+    shell.done("user", "add", "lena", put="password one")
+    shell.done(
+        "user", "set", "lena", "--type", "Administrator", "--role", "X", "--full-name", "Lena Li", "--email", "l@x"
+    )
+    found = json.loads(shell.done("user", "show", "lena", "--json"))
+    assert (found["type"], found["roles"], found["name"], found["email"]) == (
+        "Administrator",
+        ["X"],
+        "Lena Li",
+        "l@x",
+    )
+    shell.done("user", "set", "lena", "--no-roles")
+    assert json.loads(shell.done("user", "show", "lena", "--json"))["roles"] == []
+    shell.done("user", "disable", "admin")
+    assert caller.get(DETAIL).status_code == 401
+    shell.refused("user", "delete", "lena", "--yes")
+    shell.done("user", "enable", "admin")
+    shell.done("user", "passwd", "lena", put="password two\n")
+    assert caller.get(DETAIL, basic("lena", "password one")).status_code == 401
+    assert caller.get(DETAIL, basic("lena", "password two")).status_code == 200
+    shell.done("user", "delete", "lena", "--yes")
+    assert caller.get(DETAIL, basic("lena", "password two")).status_code == 401
+
+
+def test_a_password_from_a_file(shell: Shell, caller: Caller, tmp_path: Path) -> None:
+    """A file's last line break is no part of the password."""
+    (tmp_path / "pw").write_text("päss-word\n")
+    shell.done("user", "add", "lena", "--password-file", str(tmp_path / "pw"))
+    assert caller.get(DETAIL, basic("lena", "päss-word")).status_code == 200
+
+
+def test_the_first_password_goes(shell: Shell, settings: Settings, caller: Caller) -> None:
+    """When the password of admin is changed, the file with the first one is removed."""
+    file = settings.config_dir / "initial_admin_password"
+    for change in ("command", "call"):
+        file.write_text(f"{ADMIN_PASSWORD if change == 'command' else 'the next one'}\n")
+        if change == "command":
+            shell.done("user", "passwd", "admin", put="the next one")
+        else:
+            caller.post(PASSWORD, {"old": "the next one", "new": "the last one"}, basic("admin", "the next one"))
+        assert not file.exists()
+
+
+def test_the_first_password_of_another_store_stays(shell: Shell, settings: Settings) -> None:
+    """A file whose password is not the one that is replaced, as in a copy of the store, is left where it is."""
+    file = settings.config_dir / "initial_admin_password"
+    for content in (b"of another store\n", b"", b"\xff"):
+        file.write_bytes(content)
+        shell.done("user", "passwd", "admin", put="the next one")
+        assert file.read_bytes() == content
+    shell.done("user", "add", "lena", put="lena's own password")
+    file.write_text("lena's own password")
+    shell.done("user", "passwd", "lena", put="the next one")
+    assert file.exists()
+
+
+def test_one_of_two_administrators_stays(shell: Shell, app: Flask) -> None:
+    """Two Administrators who disable each other at the same moment: one stays."""
+    shell.done("user", "add", "boss", "--type", "Administrator", put="long enough")
+    results: list[int] = []
+
+    def disable(name: str) -> None:
+        with app.app_context():
+            try:
+                services().accounts.change(name, enabled=False)
+                results.append(0)
+            except Exception:  # noqa: BLE001 - whatever it is, it is not done
+                results.append(1)
+
+    threads = [threading.Thread(target=disable, args=(name,)) for name in ("boss", "admin")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [0, 1]
