@@ -68,7 +68,7 @@ def page_size(value: object) -> int:
 def next_path(text: str) -> str:
     """Return the page to go to after signing in; refuse anything that a browser could take for another host."""
     if len(text) > 2048:
-        raise RuleError("must be at most 2048 characters long")
+        raise RuleError("must be at most %(number)s characters long", number=2048)
     if any(names.has_control_characters(spelling, also=("Zl", "Zp")) for spelling in (text, unquote(text))):
         raise RuleError("cannot contain control characters")
     # Decoded as often as a browser and the servers behind it might do it together; NFKC turns what looks like a slash
@@ -120,7 +120,7 @@ def claim_name(value: object) -> str:
     if not claim:
         raise RuleError("can not be empty")
     if len(claim) > 128:
-        raise RuleError("must be at most 128 characters long")
+        raise RuleError("must be at most %(number)s characters long", number=128)
     if names.has_control_characters(claim):
         raise RuleError("cannot contain control or format characters")
     if claim in TIME_CLAIMS:
@@ -145,7 +145,7 @@ def roles(value: object) -> tuple[str, ...]:
     if not all(isinstance(role, str) for role in value):
         raise RuleError("must be a list of names, each of them text")
     if sum(role in names.USER_TYPES for role in value) > 1:
-        raise RuleError("can contain at most one of the user types %(values)s", values=", ".join(names.USER_TYPES))
+        raise RuleError("can contain at most one of the user types %(types)s", types=", ".join(names.USER_TYPES))
     return tuple(value)
 
 

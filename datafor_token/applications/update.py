@@ -113,5 +113,5 @@ def _stored_secret(stored: Application, algorithm: str) -> str:
     try:
         verification_key(algorithm, stored.secret)
     except RuleError as error:
-        raise InvalidInput.of("secret", "that is stored %(detail)s", detail=error.message) from None
+        raise InvalidInput.of("secret", "that is stored %(predicate)s", predicate=error.message) from None
     return stored.secret
