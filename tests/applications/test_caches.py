@@ -1,4 +1,4 @@
-"""What is remembered: everything counts at the next call, whoever changed it, and nothing grows without a bound."""
+"""Caches: every change takes effect at the next call, from whichever side it came, and no cache grows without bound."""
 
 import hmac
 import json
@@ -25,7 +25,7 @@ from tests.stores import Record
 from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem, public_pem
 
 OTHER_SECRET = "Qm3-rT8yUiOp_aS5dFgHjKlZxCvBnM1qWeRtY2uIoP4"
-# Who changes a record: a call to this process, a call to another one, or somebody with an editor.
+# Ways to change a record: a call to this process, a call to another one, or an editor.
 Change = Callable[[dict[str, Any]], None]
 EDITORS = ("an editor that writes into the file", "an editor that replaces the file")
 BY = ["a call", "another process", *(pytest.param(editor, marks=pytest.mark.file_store) for editor in EDITORS)]
@@ -33,7 +33,7 @@ BY = ["a call", "another process", *(pytest.param(editor, marks=pytest.mark.file
 
 @pytest.fixture
 def caller(app: Flask) -> Caller:
-    """One without cookies: it is the token that is asked about."""
+    """A caller without cookies, so that only the token authenticates."""
     return Caller(app.test_client(use_cookies=False))
 
 
@@ -70,14 +70,14 @@ def change_application(caller: Caller, other: Caller, settings: Settings, by: st
 
 
 def warm(caller: Caller, token: str) -> dict[str, Callable[[], int]]:
-    """Every way to use the token, each used until what can be remembered is."""
+    """Return every way to use the token, each used until the caches are filled."""
     ways: dict[str, Callable[[], int]] = {
         "bearer": lambda: caller.get("/auth/check", headers={"Authorization": f"Bearer {token}"}).status_code,
         "url": lambda: caller.get("/auth/check", headers={"X-Original-URI": f"/x?token={token}"}).status_code,
     }
     for _ in range(3):
         assert {way: use() for way, use in ways.items()} == {"bearer": 200, "url": 200}
-        # Longer than a tick of the file system's clock, within which nothing is taken for the same.
+        # Longer than a tick of the file system's clock: within one tick nothing counts as unchanged.
         time.sleep(0.06)
     return ways
 
@@ -91,18 +91,18 @@ def issued(caller: Caller, username: str = "lena") -> str:
 
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("changes", [{"enable": "0"}, {"secret": OTHER_SECRET}, {"algorithm": "HS384"}])
-def test_a_changed_application_is_another(
+def test_a_changed_application_refuses_its_tokens(
     caller: Caller, other: Caller, settings: Settings, by: str, changes: dict[str, Any]
 ) -> None:
-    """A token is refused from the call on that follows a change of its application, whoever made it."""
+    """A token is refused from the first call after a change of its application, however the change was made."""
     ways = warm(caller, issued(caller))
     change_application(caller, other, settings, by, **changes)
     assert {way: use() for way, use in ways.items()} == {"bearer": 401, "url": 401}
 
 
 @pytest.mark.parametrize("by", BY)
-def test_a_new_secret_counts(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
-    """A token of the new secret, refused before, is accepted from the call on that follows the change."""
+def test_a_new_secret_takes_effect(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
+    """A token of the new secret, refused before, is accepted from the first call after the change."""
     warm(caller, issued(caller))
     change_application(caller, other, settings, "a call", secret=OTHER_SECRET)
     token = caller.post("generate", {"username": "lena"}).json["token"]
@@ -116,7 +116,7 @@ def test_a_new_secret_counts(caller: Caller, other: Caller, settings: Settings, 
 
 @pytest.mark.parametrize("by", BY)
 def test_a_renamed_parameter(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
-    """Under a new token_name tokens are found at once, and no more under the old one."""
+    """After a change of token_name tokens are accepted at once under the new name only."""
     made = issued(caller)
     warm(caller, made)
     change_application(caller, other, settings, by, token_name="ticket_of_erp")
@@ -125,8 +125,8 @@ def test_a_renamed_parameter(caller: Caller, other: Caller, settings: Settings, 
 
 
 @pytest.mark.parametrize("by", BY)
-def test_issuing_takes_what_is_there(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
-    """Whoever changed the lifetime or the claims, the next token has the new ones."""
+def test_a_new_token_has_the_changed_fields(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
+    """The next token has a changed lifetime, however the change was made."""
     issued(caller)
     time.sleep(0.06)
     assert caller.post("generate", {"name": "ERP"}).json["expire"] == 86400
@@ -137,7 +137,7 @@ def test_issuing_takes_what_is_there(caller: Caller, other: Caller, settings: Se
 
 @pytest.mark.parametrize("by", BY[1:])
 def test_a_changed_user(app: Flask, caller: Caller, other: Caller, settings: Settings, by: str) -> None:
-    """A user who is disabled is refused at the next call, by token and by password."""
+    """A disabled user is refused at the next call."""
     ways = warm(caller, issued(caller))
     if by == "another process":
         bundle(other.client.application).accounts.change("lena", enabled=False)
@@ -149,7 +149,7 @@ def test_a_changed_user(app: Flask, caller: Caller, other: Caller, settings: Set
 
 @pytest.mark.parametrize("by", ["caller", "other"])
 def test_a_revoked_token(caller: Caller, other: Caller, by: str) -> None:
-    """A revoked token is refused at the next call, whichever process revoked it."""
+    """A revoked token is refused at the next call, by whichever process it was revoked."""
     token = issued(caller)
     ways = warm(caller, token)
     assert {"caller": caller, "other": other}[by].post("revoke", {"token": token}).status_code == 200
@@ -157,7 +157,7 @@ def test_a_revoked_token(caller: Caller, other: Caller, by: str) -> None:
 
 
 def test_a_deleted_application(caller: Caller, other: Caller, settings: Settings) -> None:
-    """Where its application was deleted, by another process or by hand, a token counts no more."""
+    """A token is refused after its application was deleted by another process or by hand."""
     ways = warm(caller, issued(caller))
     other.post("delete", {"name": "ERP"})
     assert {use() for use in ways.values()} == {401}
@@ -167,7 +167,7 @@ def test_a_deleted_application(caller: Caller, other: Caller, settings: Settings
 
 
 def test_the_first_by_name(caller: Caller, other: Caller) -> None:
-    """A token of several applications is the first one's by name, also of one that comes later than the token."""
+    """A token that fits several applications belongs to the first by name, even if that was created after the token."""
     made = issued(caller)
     warm(caller, made)
     other.post("update", application(name="AAA", secret=STRONG_SECRET))
@@ -175,8 +175,8 @@ def test_the_first_by_name(caller: Caller, other: Caller) -> None:
     assert steps.status_code == 200
 
 
-def test_times_go_on(caller: Caller, clock: Clock) -> None:
-    """A remembered token expires with its leeway; one of a previous secret ends with the grace time."""
+def test_a_cached_token_expires(caller: Caller, clock: Clock) -> None:
+    """A cached token expires after its leeway; one of the previous secret expires with the grace period."""
     ways = warm(caller, issued(caller))
     clock.advance(86400 + 29)
     assert {use() for use in ways.values()} == {200}
@@ -191,8 +191,8 @@ def test_times_go_on(caller: Caller, clock: Clock) -> None:
     assert {use() for use in ways.values()} == {401}
 
 
-def test_a_clock_that_goes_back(caller: Caller, clock: Clock) -> None:
-    """A remembered token whose time is yet to come, because the clock was set back, is refused."""
+def test_a_clock_that_is_set_back(caller: Caller, clock: Clock) -> None:
+    """A cached token is refused if the clock is set back to a time before the token is valid."""
     caller.post("update", application(secret=STRONG_SECRET))
     made = token(claims(loginname="lena", nbf=int(clock.now), exp=int(clock.now) + 600), STRONG_SECRET)
     ways = warm(caller, made)
@@ -201,7 +201,7 @@ def test_a_clock_that_goes_back(caller: Caller, clock: Clock) -> None:
 
 
 def test_two_writes_within_a_tick(tmp_path: Path) -> None:
-    """What is written right after it was read is seen, though the file system's clock may not tell the difference."""
+    """A write right after a read is seen, even within one tick of the file system's clock."""
     store = FileStore(tmp_path, ("users",), 5)
     kept: RecordCache[Any] = RecordCache(store, "users", lambda document: document["value"])
     path = tmp_path / "users" / "lena.json"
@@ -212,7 +212,7 @@ def test_two_writes_within_a_tick(tmp_path: Path) -> None:
 
 
 def test_bounds(app: Flask, caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No memory keeps more than its bound, and what was forgotten is found out anew."""
+    """No cache holds more than its bound, and an evicted entry is loaded again."""
     monkeypatch.setattr(cache, "_MOST", 5)
     monkeypatch.setattr(revocations, "_MOST_ABSENT", 5)
     issued(caller)
@@ -232,7 +232,7 @@ def test_bounds(app: Flask, caller: Caller, tmp_path: Path, monkeypatch: pytest.
     assert len(kept._one) <= 5
 
 
-def test_private_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_keys_are_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A private key is cached for a minute after its last use, among a bounded number, and under a hash of its text."""
     now = [1000.0]
     monkeypatch.setattr("datafor_token.crypto.keys.time.monotonic", lambda: now[0])
@@ -257,8 +257,8 @@ def test_private_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(remembered._entries) <= 2
 
 
-def test_a_record_that_goes_while_all_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that is removed between the look at all and its reading is not there, and is when it comes back."""
+def test_a_record_that_is_deleted_while_all_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is removed between the listing and its reading is left out until it is written again."""
     store = FileStore(tmp_path, ("users",), 5)
     for name in ("lena", "otto"):
         store.put("users", {"name": name})
@@ -277,8 +277,8 @@ def test_a_record_that_goes_while_all_are_read(tmp_path: Path, monkeypatch: pyte
     assert sorted(name for name, _ in index.all().values()) == ["lena", "otto"]
 
 
-def test_what_an_index_does_not_keep_does_not_renew_it(tmp_path: Path) -> None:
-    """A write that changes nothing of what an index keeps leaves it the same object; any other one is seen."""
+def test_a_write_outside_the_index_leaves_it(tmp_path: Path) -> None:
+    """A write that changes no value of the index leaves it the same object; any other write is seen."""
     store = FileStore(tmp_path, ("users",), lock_timeout=30)
     index: RecordIndex[str] = RecordIndex(store, "users", lambda document: str(document["type"]))
     for number in range(3):
@@ -294,8 +294,8 @@ def test_what_an_index_does_not_keep_does_not_renew_it(tmp_path: Path) -> None:
     assert len(index.all()) == 3
 
 
-def test_a_write_costs_one_look_at_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a write to a collection of many records, any number of requests look at all of them once."""
+def test_a_write_costs_one_scan_of_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a write to a collection of many records, any number of requests scan all of them once."""
     monkeypatch.setattr("datafor_token.store.cache._MANY", 3)
     store = FileStore(tmp_path, ("users",), lock_timeout=30)
     index: RecordIndex[str] = RecordIndex(store, "users", lambda document: str(document["type"]))
@@ -313,8 +313,8 @@ def test_a_write_costs_one_look_at_many_records(tmp_path: Path, monkeypatch: pyt
     assert looks == ["look"]
 
 
-def test_little_is_kept_of_many(app: Flask, caller: Caller) -> None:
-    """Of each application there is kept what a token is tried with and what lists are searched by, nothing else."""
+def test_an_index_entry_is_small(app: Flask, caller: Caller) -> None:
+    """An index entry has the members that verify tokens and that lists are searched by, and no others."""
     caller.post("update", application(secret=STRONG_SECRET, initpwd="the-first-password"))
     entry = bundle(app).registry.index().entries[0]
     kept = {name: getattr(entry, name) for name in entry.__slots__}
@@ -334,8 +334,10 @@ def test_little_is_kept_of_many(app: Flask, caller: Caller) -> None:
     assert STRONG_SECRET not in repr(entry)
 
 
-def test_what_goes_while_it_is_listed(app: Flask, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application that is deleted between the look at all and its reading is left out, and fails no call."""
+def test_an_application_that_is_deleted_while_it_is_listed(
+    app: Flask, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An application that is deleted between the listing and its reading is left out, and no call fails."""
     for name, algorithm in (("First", "ES256"), ("Second", "EdDSA")):
         caller.post("update", application(name=name, algorithm=algorithm, secret=public_pem(key_for(algorithm))))
     caller.post("update", application(name="Own", secret=STRONG_SECRET, self_service="1"))
@@ -352,20 +354,20 @@ def test_what_goes_while_it_is_listed(app: Flask, caller: Caller, monkeypatch: p
 
 @pytest.mark.file_store
 def test_the_first_by_name_after_an_edit(caller: Caller, other: Caller, settings: Settings) -> None:
-    """An application that is first by name, and has the secret from an edit on, is the one that makes the user."""
+    """A token belongs to the first application by name as soon as an edit gives that one the secret."""
     caller.post("update", application(name="AAA", secret=OTHER_SECRET, initroles=["SYS_Creator", "own"]))
     caller.post("update", application(secret=STRONG_SECRET))
     warm(caller, issued_of(caller, "ERP"))
     made = issued_of(caller, "ERP", "newcomer")
     path = settings.data_dir / "applications" / "aaa.json"
     write(path, json.dumps({**json.loads(path.read_text()), "secret": STRONG_SECRET}), EDITORS[0])
-    answer = caller.get("/auth/check", headers={"Authorization": f"Bearer {made}"})
-    assert answer.headers["Remote-Groups"] == "SYS_Creator,own"
+    response = caller.get("/auth/check", headers={"Authorization": f"Bearer {made}"})
+    assert response.headers["Remote-Groups"] == "SYS_Creator,own"
 
 
 @pytest.mark.file_store
 def test_a_parameter_that_an_edit_renamed(caller: Caller, other: Caller, settings: Settings) -> None:
-    """Under its old name a token is refused from the edit on, also where nobody has asked for the new name."""
+    """A token is refused under its old parameter right after an edit, even before the new one was used."""
     made = issued(caller)
     warm(caller, made)
     change_application(caller, other, settings, EDITORS[0], token_name="ticket_of_erp")
@@ -376,7 +378,7 @@ def test_a_parameter_that_an_edit_renamed(caller: Caller, other: Caller, setting
 
 
 def issued_of(caller: Caller, name: str, username: str = "lena") -> str:
-    """A token of one of several applications."""
+    """Return a token of one of several applications."""
     token = caller.post("generate", {"name": name, "username": username}).json["token"]
     assert isinstance(token, str)
     return token

@@ -1,4 +1,4 @@
-"""Stricter rules apply to new and changed values: a stored record that breaks one continues to work, and is named."""
+"""Stricter rules apply to new and changed values only: a stored record that breaks one works, with a warning."""
 
 import base64
 import io
@@ -47,20 +47,20 @@ PRIVATE_KEYS = {"a small RSA key": private_pem(WEAK_KEY)}
 
 
 def write(settings: Settings, **changes: Any) -> dict[str, Any]:
-    """An application's record as a version before the rules stored it."""
+    """Write an application's record as a version before the rules stored it."""
     record = {"format": 1, **application(secret=STRONG_SECRET), **changes}
     Record(settings.data_dir, "applications", "erp").write_text(json.dumps(record))
     return record
 
 
-def answered(record: dict[str, Any]) -> dict[str, Any]:
-    """What a client sends back whole."""
+def masked(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of a client that sends an application back whole."""
     return {**{name: value for name, value in record.items() if name != "format"}, "secret": "************"}
 
 
 @pytest.mark.parametrize("stored", STORED)
-def test_it_continues_to_work(caller: Caller, settings: Settings, stored: str) -> None:
-    """List, content, generate, sign-in and enabling go on, and warnings name the field."""
+def test_a_stored_value_continues_to_work(caller: Caller, settings: Settings, stored: str) -> None:
+    """List, content, generate and sign-in work, and warnings name the field."""
     changes, field = STORED[stored]
     caller.post("update", application(secret=STRONG_SECRET))
     record = write(settings, **changes)
@@ -82,15 +82,15 @@ DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
 
 @pytest.mark.parametrize("stored", STORED)
-def test_it_can_be_sent_back_whole(caller: Caller, settings: Settings, stored: str) -> None:
-    """An update that leaves the value as it is changes the rest, with a warning; so do the commands."""
+def test_a_stored_value_can_be_sent_back(caller: Caller, settings: Settings, stored: str) -> None:
+    """An update that leaves the value unchanged changes other fields, with a warning."""
     changes, field = STORED[stored]
     caller.post("update", application(secret=STRONG_SECRET))
     record = write(settings, **changes)
-    answer = caller.post("update", {**answered(record), "expire": 61})
-    assert answer.status_code == 200, answer.json
-    assert [one for one in answer.json["warnings"] if one.startswith(f"{field} ")]
-    whole = caller.post("update", {**answered(record), "secret": record["secret"], "expire": 62})
+    response = caller.post("update", {**masked(record), "expire": 61})
+    assert response.status_code == 200, response.json
+    assert [one for one in response.json["warnings"] if one.startswith(f"{field} ")]
+    whole = caller.post("update", {**masked(record), "secret": record["secret"], "expire": 62})
     assert whole.status_code == 200, whole.json
     kept = record_of(settings.config_dir, settings.data_dir, "erp")
     assert kept["expire"] == 62
@@ -116,30 +116,30 @@ def test_it_can_be_sent_back_whole(caller: Caller, settings: Settings, stored: s
         {"algorithm": "RS256", "secret": public_pem(WEAK_KEY)},
     ],
 )
-def test_a_new_value_keeps_the_rule(caller: Caller, settings: Settings, change: dict[str, Any]) -> None:
-    """Whether the application is new or stored with other values: a new value that breaks a rule is 400 by its name."""
-    answer = caller.post("update", application(**change))
-    assert answer.status_code == 400
-    field = answer.json["msg"].split()[0]
+def test_a_new_value_is_checked(caller: Caller, settings: Settings, change: dict[str, Any]) -> None:
+    """A new value that breaks a rule is 400 and named, for a new application and for a stored one."""
+    response = caller.post("update", application(**change))
+    assert response.status_code == 400
+    field = response.json["msg"].split()[0]
     assert field.split(".")[0] in change
-    assert list(answer.json["errors"]) == [field]
+    assert list(response.json["errors"]) == [field]
     caller.post("update", application(secret=STRONG_SECRET))
     write(settings, initroles=["Sales "], token_name="next", fieldmap={**FIELDMAP, "email": "jti"}, secret=PUBLIC)
     assert caller.post("update", application(**{"secret": None, **change})).status_code == 400
 
 
-def test_all_faults_at_once(caller: Caller) -> None:
-    """Rules for new values are named together with the others."""
+def test_all_errors_at_once(caller: Caller) -> None:
+    """Violations of the rules for new values are returned together with all other errors."""
     change: dict[str, Any] = {"expire": 0, "token_name": "next", "initroles": ["x "], "secret": PUBLIC}
-    answer = caller.post("update", application(**change, fieldmap={**FIELDMAP, "email": "iss"}))
-    assert set(answer.json["errors"]) == {"token_name", "secret", "expire", "fieldmap.email", "initroles"}
+    response = caller.post("update", application(**change, fieldmap={**FIELDMAP, "email": "iss"}))
+    assert set(response.json["errors"]) == {"token_name", "secret", "expire", "fieldmap.email", "initroles"}
 
 
 @pytest.mark.parametrize("key", [PUBLIC, public_pem(key_for("EdDSA")), '{"kty":"oct","k":"AyM1"}'])
-def test_key_material_is_refused_on_every_way(
+def test_key_material_is_refused_everywhere(
     app: Flask, caller: Caller, settings: Settings, tmp_path: Path, key: str
 ) -> None:
-    """The calls, the commands and the declared files have one rule: no key material as a shared secret."""
+    """Calls, commands and declared files all refuse key material as a shared secret."""
     shell = Shell(app)
     caller.post("update", application(secret=STRONG_SECRET))
     file = tmp_path / "key"
@@ -158,8 +158,8 @@ def test_key_material_is_refused_on_every_way(
     assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == STRONG_SECRET
 
 
-def test_it_is_logged_once(app: Flask, caller: Caller, settings: Settings, log: io.StringIO) -> None:
-    """The log names the application and the field once, however often the record is written and read."""
+def test_a_violation_is_logged_once(app: Flask, caller: Caller, settings: Settings, log: io.StringIO) -> None:
+    """A violation by a stored value is logged once, however often the record is written and read."""
     caller.post("update", application(secret=STRONG_SECRET))
     write(settings, initroles=["Sales "], secret=PUBLIC)
     put_user(app, "lena", roles=("Administrator ",))
@@ -173,8 +173,8 @@ def test_it_is_logged_once(app: Flask, caller: Caller, settings: Settings, log: 
     assert PUBLIC[:20] not in log.getvalue()
 
 
-def test_the_store_is_whole(app: Flask, caller: Caller, settings: Settings) -> None:
-    """Store check notes the values and calls nothing damaged."""
+def test_store_check_notes_violations(app: Flask, caller: Caller, settings: Settings) -> None:
+    """`store check` notes the violations and reports no damage."""
     shell = Shell(app)
     caller.post("update", application(secret=STRONG_SECRET))
     write(settings, initroles=["Sales "])
@@ -189,7 +189,7 @@ def test_the_store_is_whole(app: Flask, caller: Caller, settings: Settings) -> N
 def test_an_algorithm_changed_by_hand_makes_no_public_key_a_secret(
     caller: Caller, settings: Settings, form: Callable[[Any], str]
 ) -> None:
-    """A record whose RS256 became HS256 by hand is damaged: everybody could sign with its public key."""
+    """A record edited from RS256 to HS256 is damaged: anybody could sign with its public key."""
     caller.post("update", application(secret=STRONG_SECRET))
     write(settings, secret=form(key_for("RS256")))
     assert caller.get("content?name=ERP").status_code == 503
@@ -197,7 +197,7 @@ def test_an_algorithm_changed_by_hand_makes_no_public_key_a_secret(
 
 
 def test_a_newer_record_is_damaged(app: Flask, caller: Caller, settings: Settings) -> None:
-    """A record of a later version, whose members may mean something else, is not guessed at."""
+    """A record of a later format is damaged: its members may mean something else."""
     caller.post("update", application(secret=STRONG_SECRET))
     write(settings, format=2)
     assert caller.get("list").json["damaged"] == ["ERP"]
@@ -235,7 +235,7 @@ BLANKS = [
 @pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("where", ["before", "behind", "both"])
 def test_no_role_looks_like_a_user_type(app: Flask, caller: Caller, settings: Settings, blank: str, where: str) -> None:
-    """A stored role that would be shown as a user type signs in and creates no Administrator, and is not passed on."""
+    """A stored role that looks like a user type makes no Administrator, and is not in Remote-Groups."""
     role = {
         "before": f"{blank}Administrator",
         "behind": f"Administrator{blank}",
@@ -262,7 +262,7 @@ def test_no_role_looks_like_a_user_type(app: Flask, caller: Caller, settings: Se
     "roles", [["Administrator"], ["A,Administrator"], ["Administrator", "administrator", ",", " "]]
 )
 def test_the_gate_passes_on_no_role_that_is_a_user_type(app: Flask, caller: Caller, roles: list[str]) -> None:
-    """A user's record edited by hand cannot add a type, nor two roles in one, to Remote-Groups."""
+    """A user's record that was edited by hand adds no type, and no two roles in one, to Remote-Groups."""
     caller.post("update", application(secret=STRONG_SECRET))
     put_user(app, "lena", roles=(*roles, "Sales"))
     response = app.test_client().get(
@@ -272,10 +272,8 @@ def test_the_gate_passes_on_no_role_that_is_a_user_type(app: Flask, caller: Call
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256"])
-def test_a_key_that_others_know_or_break_signs_in_no_administrator(
-    caller: Caller, settings: Settings, algorithm: str
-) -> None:
-    """A stored secret that is a public key counts as weak, and so does an RSA key that can be broken."""
+def test_a_weak_key_signs_in_no_administrator(caller: Caller, settings: Settings, algorithm: str) -> None:
+    """A stored secret that is a public key is weak, and so is a small RSA key: neither signs in an Administrator."""
     caller.post("update", application(secret=STRONG_SECRET))
     secret = PUBLIC if algorithm == "HS256" else public_pem(WEAK_KEY)
     write(settings, algorithm=algorithm, secret=secret)
@@ -287,7 +285,7 @@ def test_a_key_that_others_know_or_break_signs_in_no_administrator(
 
 
 def test_an_empty_list_of_roles_is_a_reader(caller: Caller, app: Flask) -> None:
-    """No role at all means SYS_Reader, as no user type does."""
+    """No role at all means SYS_Reader, and so do roles without a user type."""
     for sent in ([], ["Sales"]):
         assert caller.post("update", application(secret=STRONG_SECRET, initroles=sent)).status_code == 200
         assert caller.get("content?name=ERP").json["initroles"] == sent
@@ -299,8 +297,8 @@ def test_an_empty_list_of_roles_is_a_reader(caller: Caller, app: Flask) -> None:
     }  # fmt: skip
 
 
-def test_users_roles_keep_the_rule(app: Flask) -> None:
-    """The commands refuse such a role, and let everything else of a user with an old one be changed."""
+def test_roles_of_users_are_checked(app: Flask) -> None:
+    """The commands refuse such a new role, and change other members of a user who has a stored one."""
     shell = Shell(app)
     for role in ("Sales ", "\u00a0Sales", "administrator", "Administrator", "a,b", "a\u2029b"):
         assert "roles " in shell.refused("user", "add", "anna", "--role", role, put="a-long-password-1")
@@ -314,6 +312,6 @@ def test_users_roles_keep_the_rule(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("name", ["Administrators", "Admin", "Sales North", "企业", "sys", "Administrator2", "É"])
-def test_other_roles_are_free(name: str) -> None:
-    """What only contains a user type's name is a role like any other."""
+def test_a_role_may_contain_a_user_type(name: str) -> None:
+    """A role that only contains the name of a user type is valid."""
     assert names.role_name(name) == name

@@ -1,4 +1,4 @@
-"""Members of a record that this version does not know outlive whatever writes the record."""
+"""Members of a record that this version does not know are preserved by every writer."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ UNKNOWN = {"colour": "red", "deep": {"list": [1, {"x": None}], "text": "é\u2028
 
 
 def add_unknown(record: Record) -> None:
-    """Write by hand what a later version may have written: members at the top, in a field map, in a previous secret."""
+    """Add unknown members to the record, to its field map and to its previous secret, as a later version might."""
     document = json.loads(record.read_text())
     for part in (document, document.get("fieldmap"), document.get("previous")):
         if part is not None:
@@ -27,7 +27,7 @@ def add_unknown(record: Record) -> None:
 
 
 def missing(record: Record, parts: tuple[str, ...]) -> list[str]:
-    """The parts of the record where the unknown members are not what they were."""
+    """Return the parts of the record whose unknown members were changed."""
     document = json.loads(record.read_text())
     found = {"": document, **{part: document.get(part) for part in ("fieldmap", "previous")}}
     return [
@@ -36,7 +36,7 @@ def missing(record: Record, parts: tuple[str, ...]) -> list[str]:
 
 
 class Form(HTMLParser):
-    """The fields of a page's form, as a browser sends it that changes nothing."""
+    """The fields of a form on a page, as a browser sends them without changes."""
 
     def __init__(self, page: str, action: str) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Form(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "textarea" and self._area is not None:
-            # As HTML has it, the line break right behind the tag is none of the text.
+            # In HTML, a line break right after the tag is not part of the text.
             self.fields[self._area] = self.fields[self._area].removeprefix("\n")
             self._area = None
         elif tag == "form":
@@ -76,14 +76,14 @@ class Form(HTMLParser):
 
 
 def by_console(caller: Caller, action: str, page: str, **changes: str) -> None:
-    """Send a form of the console, as a browser of the administrator does."""
+    """Send a form of the console, as an Administrator's browser does."""
     client = caller.client.application.test_client()
     login = {"username": "admin", "password": ADMIN_PASSWORD}
     assert client.post("/plugin/datafor/api/extension/auth/login", json=login).status_code == 200
     form = Form(client.get(f"/console/{page}").get_data(as_text=True), action)
     assert "form_token" in form.fields, form.fields
-    answer = client.post(f"/console/{action.lstrip('/')}", data={**form.fields, **changes})
-    assert answer.status_code == 303, answer.get_data(as_text=True)
+    response = client.post(f"/console/{action.lstrip('/')}", data={**form.fields, **changes})
+    assert response.status_code == 303, response.get_data(as_text=True)
 
 
 ALL, TOP = ("", "fieldmap", "previous"), ("", "fieldmap")
@@ -134,7 +134,7 @@ def _rekey(service: Service, _: Caller) -> None:
 
 WRITERS: list[tuple[Callable[[Service, Caller], None], tuple[str, ...]]] = [
     (_save, ALL),
-    # The previous secret itself is another one, or none, after these.
+    # These replace or remove the previous secret.
     (_new_secret, TOP),
     (_rotate, TOP),
     (_use, ALL),
@@ -148,8 +148,8 @@ WRITERS: list[tuple[Callable[[Service, Caller], None], tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("write", "parts"), WRITERS, ids=[write.__name__.strip("_") for write, _ in WRITERS])
-def test_of_an_application(service: Service, write: Any, parts: tuple[str, ...]) -> None:
-    """Each call, command and form that writes an application leaves what it does not know in its record."""
+def test_writers_of_an_application(service: Service, write: Any, parts: tuple[str, ...]) -> None:
+    """Each call, command and form that writes an application preserves its unknown members."""
     caller = service.start(OLD)
     caller.post("update", application(initpwd="initial-pw"))
     caller.post("rotate", {"name": "ERP", "secret": "another"})
@@ -169,8 +169,8 @@ USER_WRITERS: list[Callable[[Service, Caller], object]] = [
 
 
 @pytest.mark.parametrize("write", USER_WRITERS, ids=["set", "password", "disable"])
-def test_of_a_user(service: Service, write: Any) -> None:
-    """Each command that writes a user leaves what it does not know in the record."""
+def test_writers_of_a_user(service: Service, write: Any) -> None:
+    """Each command that writes a user preserves its unknown members."""
     caller = service.start(OLD)
     service.run("user", "add", "lena", put="a-long-password")
     record = Record(service.settings.data_dir, "users", "lena")
@@ -181,8 +181,8 @@ def test_of_a_user(service: Service, write: Any) -> None:
     assert missing(record, ("",)) == []
 
 
-def test_of_a_user_by_their_own_password(service: Service) -> None:
-    """A changed password leaves the rest of the user's record."""
+def test_a_change_of_ones_own_password(service: Service) -> None:
+    """A change of one's own password preserves the unknown members of the user."""
     caller = service.start(OLD)
     record = Record(service.settings.data_dir, "users", "admin")
     add_unknown(record)
@@ -191,8 +191,8 @@ def test_of_a_user_by_their_own_password(service: Service) -> None:
     assert missing(record, ("",)) == []
 
 
-def test_of_a_session(service: Service) -> None:
-    """A session's last use is noted beside what another version stored there."""
+def test_the_use_of_a_session(service: Service) -> None:
+    """An update of a session's last use preserves its unknown members."""
     caller = service.start(OLD)
     caller.post("update", application())
     cookie = (
@@ -208,8 +208,8 @@ def test_of_a_session(service: Service) -> None:
     assert missing(record, ("",)) == []
 
 
-def test_of_the_key(service: Service) -> None:
-    """A key change leaves the rest of the record that names the key."""
+def test_a_key_change(service: Service) -> None:
+    """A key change preserves the unknown members of the records about keys."""
     service.start(OLD)
     record = Record(service.settings.data_dir, "instance", "key")
     add_unknown(record)
@@ -224,8 +224,8 @@ def test_of_the_key(service: Service) -> None:
 
 @pytest.mark.file_store
 @pytest.mark.parametrize("keys", [(OLD,), (NEW, OLD)])
-def test_of_a_backup(service: Service, tmp_path: Path, keys: tuple[str, ...]) -> None:
-    """A backup and its restore keep everything, also where a restore encrypts the secrets with another key."""
+def test_a_backup(service: Service, tmp_path: Path, keys: tuple[str, ...]) -> None:
+    """A backup and its restore preserve unknown members, also if the restore encrypts with another key."""
     caller = service.start(OLD)
     caller.post("update", application(initpwd="initial-pw"))
     caller.post("rotate", {"name": "ERP", "secret": "another"})
@@ -249,8 +249,8 @@ def test_of_a_backup(service: Service, tmp_path: Path, keys: tuple[str, ...]) ->
 
 
 @pytest.mark.file_store
-def test_of_a_migration(service: Service, tmp_path: Path) -> None:
-    """A copy in another store has every member of every record."""
+def test_a_migration(service: Service, tmp_path: Path) -> None:
+    """A migration copies all members of a record in their order."""
     caller = service.start(OLD)
     caller.post("update", application())
     caller.post("rotate", {"name": "ERP", "secret": "another"})
