@@ -18,9 +18,9 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
 from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.validation import strict_json
-from datafor_token.web.api.inputs import body
 from datafor_token.web.auth import sender, session_caller
 from datafor_token.web.current import Caller, current
+from datafor_token.web.inputs import body
 
 ANYONE = frozenset(["sign_in", "sign_in_now", "sign_out", "switch_language", "asset", "not_found"])
 SIGNED_IN = frozenset(["home", "own_page", "change_password", "personal_token"])

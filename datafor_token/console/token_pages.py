@@ -20,9 +20,9 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import format_duration, gettext, sentence
 from datafor_token.errors import Forbidden, InvalidInput, NotFound, RuleError
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
-from datafor_token.web.api.inputs import application_and_claims
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.current import current
+from datafor_token.web.inputs import application_and_claims
 from datafor_token.web.services import services
 
 _generate, _explain = GenerateSchema(), ExplainSchema()

@@ -8,7 +8,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
@@ -101,7 +101,8 @@ class Names(Structure[tuple[str, ...]]):
 class CallSchema(Schema):
     """What every call's schema does: forms and ``null`` evened out, all faults as one ``InvalidInput``."""
 
-    ignored: tuple[str, ...] = ()
+    ignored: ClassVar[tuple[str, ...]] = ()  # fields that are accepted and not read
+    example: ClassVar[Mapping[str, Any]] = {}  # for the OpenAPI document
 
     class Meta:
         """No field that the call does not know."""

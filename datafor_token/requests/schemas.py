@@ -4,7 +4,7 @@ The rules themselves stand in ``rules`` and ``names``, where records are held to
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, validates_schema
 
@@ -17,6 +17,10 @@ from datafor_token.requests.fields import CallSchema, Flag, Names, Seconds, Stru
 from datafor_token.requests.forms import Body
 from datafor_token.validation import names, times
 
+EXAMPLE_TOKEN = (
+    "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJFUlAiOiJhZG1pbiIsImV4cCI6MTcyMzAxNTkxNn0"  # noqa: S105 - public
+    ".uEmUwBfNAd5FtzjPPrldU9bierng7fd8rCVlZtVPY2k"
+)
 # What answers carry beside an application's own fields, so that a listed one can be sent back whole.
 _IGNORED_ON_UPDATE = (
     "createdDate", "lastModifiedDate", "creatorId", "previous", "success", "code", "msg", "warnings",
@@ -55,6 +59,17 @@ class FieldMapField(Structure[record.FieldMap]):
 class UpdateSchema(CallSchema):
     """``token/update``: an application. ``secret`` and ``initpwd`` may be ``MASK``: what is stored is kept."""
 
+    example: ClassVar = {
+        "name": "ERP",
+        "token_name": "token",
+        "secret": "abcd",
+        "expire": 86400,
+        "fieldmap": {"username": "loginname", "name": "name", "email": "email"},
+        "algorithm": "HS256",
+        "enable": "1",
+        "inituser": "1",
+        "initroles": ["SYS_Reader"],
+    }
     ignored = _IGNORED_ON_UPDATE
 
     name = Text(names.application_name, required=True, says="unique, in whatever case")
@@ -117,6 +132,7 @@ def further_claims(value: object) -> dict[str, Any]:
 class GenerateSchema(CallSchema):
     """``token/generate``: which application signs, with which key, for whom, with which further claims."""
 
+    example: ClassVar = {"name": "ERP", "privateKey": "abcd", "username": "admin"}
     name = Text(names.application_name, says="left out: the only one there is")
     privateKey = Text(rules.secret, says="the shared secret, or a private key in PEM")  # noqa: N815 - the seed's name
     username = Text(names.user_name, says="who the token is for; left out: the caller")
@@ -126,18 +142,21 @@ class GenerateSchema(CallSchema):
 class NameSchema(CallSchema):
     """An application that must be named: ``content``, ``delete``."""
 
+    example: ClassVar = {"name": "ERP"}
     name = Text(names.application_name, required=True)
 
 
 class OptionalNameSchema(CallSchema):
     """An application that may be named: ``personal`` and its ``config``."""
 
+    example: ClassVar = {"name": "ERP"}
     name = Text(names.application_name)
 
 
 class NamesSchema(CallSchema):
     """Applications to delete at once. A JSON array of names is taken for ``{"name": [...]}``."""
 
+    example: ClassVar = {"name": ["ERP", "CRM"]}
     name = Names(rules.application_names, required=True)
 
     def read(self, body: Body) -> dict[str, Any]:
@@ -148,6 +167,7 @@ class NamesSchema(CallSchema):
 class RotateSchema(NameSchema):
     """``token/rotate``: a new secret, and for how long the present one goes on being accepted."""
 
+    example: ClassVar = {"name": "ERP", "grace": 3600}
     secret = Text(rules.secret, says="the new one; left out with HS*: a random one is made")
     grace = Seconds(
         rules.grace_period, load_default=rules.DEFAULT_GRACE, says="seconds for which the old one is accepted"
@@ -157,6 +177,7 @@ class RotateSchema(NameSchema):
 class TokenSchema(CallSchema):
     """``token/revoke`` and ``token/introspect``. RFC 7009 and 7662 allow a hint, which helps nothing here."""
 
+    example: ClassVar = {"token": EXAMPLE_TOKEN}
     ignored = ("token_type_hint",)
 
     # What a file or a clipboard adds: who revokes a token with a line break behind it means the token.
@@ -166,6 +187,7 @@ class TokenSchema(CallSchema):
 class ExplainSchema(CallSchema):
     """``token/explain``: a token, and the application that should have accepted it."""
 
+    example: ClassVar = {"token": EXAMPLE_TOKEN, "name": "ERP"}
     token = Text(required=True)
     name = Text(names.application_name)
 
@@ -173,6 +195,7 @@ class ExplainSchema(CallSchema):
 class LoginSchema(CallSchema):
     """``auth/login``. No rules: what breaks them is a wrong password like any other."""
 
+    example: ClassVar = {"username": "admin", "password": "the password"}
     username = Text(required=True)
     password = Text(required=True)
 
@@ -186,6 +209,7 @@ class UserSchema(CallSchema):
 class LinkSchema(CallSchema):
     """``token/link``: whom a one-time link signs in, by which application, where it leads, how long it waits."""
 
+    example: ClassVar = {"name": "ERP", "username": "lena", "next": "/reports/1", "ttl": 300}
     name = Text(names.application_name, says="left out: the only one there is")
     username = Text(names.user_name, says="whom it signs in; left out: the caller")
     payload = Structure[dict[str, Any]](further_claims, says="name and email for a first sign-in")
@@ -228,5 +252,6 @@ class AuditSchema(CallSchema):
 class PasswordSchema(CallSchema):
     """``user/password``: the present password and the new one."""
 
+    example: ClassVar = {"old": "the current password", "new": "the new password"}
     old = Text(required=True)
     new = Text(rules.new_password, required=True, says="of MIN_PASSWORD_LENGTH characters at least; not the user name")

@@ -6,10 +6,9 @@ first that is present decides; one that is present and wrong is never passed ove
 
 import base64
 import binascii
-import functools
 import re
-from collections.abc import Callable, Sequence
-from typing import Literal, NoReturn, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import Literal, NoReturn
 
 from flask import Flask
 
@@ -20,9 +19,6 @@ from datafor_token.users.users import User
 from datafor_token.web import cookies
 from datafor_token.web.current import Caller, current
 from datafor_token.web.services import services
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 SESSION_COOKIE = "JSESSIONID"
 GATE_COOKIE = "datafor_gate"
@@ -39,28 +35,9 @@ def init_app(app: Flask) -> None:
     app.before_request(_refuse_cross_site)
 
 
-def signed_in(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only signed-in users call the view; the caller is then in ``current().caller``."""
-
-    @functools.wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
-        return view(*args, **kwargs)
-
-    return guarded
-
-
-def administrator_required(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only Administrators call the view; the caller is then in ``current().caller``."""
-
-    @signed_in
-    @functools.wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not current().caller.is_administrator:
-            raise Forbidden
-        return view(*args, **kwargs)
-
-    return guarded
+def signed_in_caller() -> Caller:
+    """Return the caller of an API call; raise ``NotAuthenticated`` without a valid credential."""
+    return noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
 
 
 def _pairs_of_query() -> list[tuple[str, str]]:

@@ -1,73 +1,94 @@
-"""Calls about applications, for Administrators: register, list, delete, rotate."""
+"""API calls that manage applications."""
+
+from typing import Any
 
 from flask import Blueprint, Response
 
+from datafor_token.errors import Conflict, NotFound
 from datafor_token.requests.schemas import NameSchema, NamesSchema, RotateSchema, UpdateSchema
-from datafor_token.web.api.inputs import fields_of_body, fields_of_query
 from datafor_token.web.api.paths import MODELER
-from datafor_token.web.auth import administrator_required
 from datafor_token.web.current import current
+from datafor_token.web.openapi.call import Call
+from datafor_token.web.openapi.response_schemas import (
+    ContentResponse,
+    ListResponse,
+    MessageResponse,
+    RotateResponse,
+    UpdateResponse,
+)
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
 blueprint = Blueprint("applications", __name__)
-_update, _name, _names, _rotate = UpdateSchema(), NameSchema(), NamesSchema(), RotateSchema()
 
 
 @blueprint.post(f"{MODELER}/token/update")
-@administrator_required
-def update() -> Response:
-    """Create an application, or replace the one of that name (seed page "Add or modify a token")."""
-    wanted = fields_of_body(_update)
-    warnings = services().registry.save(wanted, creator=current().caller.user.name)
-    return success(msg="success", **({"warnings": warnings} if warnings else {}))
+@Call(
+    id="update_application",
+    body=UpdateSchema,
+    response=UpdateResponse,
+    links={"get_application": {"parameters": {"name": "$request.body#/name"}}},
+    errors=(Conflict,),
+)
+def update(fields: dict[str, Any]) -> Response:
+    """Create an application, or replace the one of that name."""
+    warnings = services().registry.save(fields, creator=current().caller.user.name)
+    return success(msg="success", **_if_any(warnings=warnings))
 
 
 @blueprint.get(f"{MODELER}/token/list")
-@administrator_required
+@Call(id="list_applications", response=ListResponse)
 def list_all() -> Response:
-    """All applications, secrets masked; the names of those that cannot be read beside them."""
+    """List all applications, with their secrets masked.
+
+    Records that cannot be read are named in `damaged`.
+    """
     applications, damaged = services().registry.all_applications()
     now = services().clock()
     data = [application.to_response(now) for application in applications]
     warnings = [f"{one.name}: {sentence}" for one in applications for sentence in one.rule_violations.values()]
-    return success(
-        data=data, **({"damaged": damaged} if damaged else {}), **({"warnings": warnings} if warnings else {})
-    )
+    return success(data=data, **_if_any(damaged=damaged, warnings=warnings))
 
 
 @blueprint.get(f"{MODELER}/token/content")
-@administrator_required
-def content() -> Response:
-    """One application, secrets masked."""
-    application = services().registry.get(fields_of_query(_name)["name"])
-    warnings = {"warnings": list(application.rule_violations.values())} if application.rule_violations else {}
-    return success(**application.to_response(services().clock()), **warnings)
+@Call(id="get_application", query=NameSchema, response=ContentResponse, errors=(NotFound,))
+def content(fields: dict[str, Any]) -> Response:
+    """Get one application, with its secrets masked."""
+    application = services().registry.get(fields["name"])
+    return success(
+        **application.to_response(services().clock()), **_if_any(warnings=list(application.rule_violations.values()))
+    )
 
 
 @blueprint.post(f"{MODELER}/token/delete")
-@administrator_required
-def delete() -> Response:
-    """Remove an application; its tokens count no longer. An unknown name is no error."""
-    services().registry.delete(fields_of_body(_name)["name"])
+@Call(id="delete_application", body=NameSchema, response=MessageResponse)
+def delete(fields: dict[str, Any]) -> Response:
+    """Delete an application; its tokens are no longer accepted.
+
+    An unknown name is not an error.
+    """
+    services().registry.delete(fields["name"])
     return success(msg="success")
 
 
 @blueprint.post(f"{MODELER}/token/deleteBatch")
-@administrator_required
-def delete_batch() -> Response:
-    """Remove several applications; unknown names are skipped."""
-    for name in fields_of_body(_names)["name"]:
+@Call(id="delete_applications", body=NamesSchema, body_may_be_list=True, response=MessageResponse)
+def delete_batch(fields: dict[str, Any]) -> Response:
+    """Delete several applications; unknown names are skipped."""
+    for name in fields["name"]:
         services().registry.delete(name)
     return success(msg="success")
 
 
 @blueprint.post(f"{MODELER}/token/rotate")
-@administrator_required
-def rotate() -> Response:
-    """Give an application a new secret; for a grace time the old one is accepted too."""
-    wanted = fields_of_body(_rotate)
-    rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
-    made = {"secret": rotation.secret} if rotation.secret is not None else {}
-    warnings = {"warnings": rotation.warnings} if rotation.warnings else {}
-    return success(**made, previous={"until": rotation.until}, **warnings)
+@Call(id="rotate_secret", body=RotateSchema, response=RotateResponse, errors=(NotFound,))
+def rotate(fields: dict[str, Any]) -> Response:
+    """Give an application a new secret; the old one remains valid for a grace period."""
+    rotation = services().registry.rotate(fields["name"], fields.get("secret"), fields["grace"])
+    generated = {"secret": rotation.secret} if rotation.secret is not None else {}
+    return success(**generated, previous={"until": rotation.until}, **_if_any(warnings=rotation.warnings))
+
+
+def _if_any(**members: Any) -> dict[str, Any]:
+    """Return the members that are not empty."""
+    return {name: value for name, value in members.items() if value}

@@ -1,6 +1,6 @@
-"""The calls, described: for programs as OpenAPI 3.1, for people as a page that shows it.
+"""OpenAPI 3.1 document of the API, and the page ``/docs`` that shows it.
 
-The page is Swagger UI, whose files lie in the package flask-swagger-ui; nothing comes from another host.
+The page is Swagger UI. Its files come from the package flask-swagger-ui; nothing is loaded from another host.
 """
 
 import importlib.resources
@@ -11,61 +11,79 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, current_app
 from werkzeug.routing import Rule
 
+from datafor_token.errors import NotFound
 from datafor_token.web.api.paths import root_path
-from datafor_token.web.openapi.calls import CALLS, DOCS_FILES
-from datafor_token.web.openapi.document import Route, described
+from datafor_token.web.openapi.call import Access, Call, call_of
+from datafor_token.web.openapi.document import Route, document
 from datafor_token.web.services import services
 
 blueprint = Blueprint("description", __name__)
-_OURS = Path(__file__).parent.parent / "openapi" / "page"
+_PAGE_FOLDER = Path(__file__).parent.parent / "openapi" / "page"
 _SWAGGER_UI = importlib.resources.files("flask_swagger_ui") / "dist"
-# All that the page needs. Its pictures are data: URLs within its style sheet.
+# The page needs nothing else. Its pictures are data: URLs in its style sheet.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_MADE = "datafor_token.description"
+_FILES = {
+    "start.js": "text/javascript",
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+_DOCUMENT = "datafor_token.openapi"
 
 
 @blueprint.get("/openapi.json")
+@Call(id="get_description", access=Access.ANYONE, response=None, stateless=True)
 def openapi() -> Response:
-    """The description of all calls, in OpenAPI 3.1."""
+    """Get this OpenAPI document."""
     servers = json.dumps([{"url": root_path() or "/"}]).encode()
-    return Response(b'{"servers":' + servers + b"," + _description()[1:], content_type="application/json")
+    return Response(b'{"servers":' + servers + b"," + _document()[1:], content_type="application/json")
 
 
 @blueprint.get("/docs")
+@Call(id="show_docs", access=Access.ANYONE, response=None, content_types=("text/html",), stateless=True)
 def docs() -> Response:
-    """The same as a page to read and to try the calls on."""
-    return _page((_OURS / "index.html").read_bytes(), "text/html; charset=utf-8")
+    """Show the OpenAPI document as a page on which calls can be tried."""
+    return _file((_PAGE_FOLDER / "index.html").read_bytes(), "text/html; charset=utf-8")
 
 
 @blueprint.get("/docs/<file>")
+@Call(
+    id="get_docs_file",
+    access=Access.ANYONE,
+    parameters=({"name": "file", "in": "path", "required": True, "schema": {"enum": list(_FILES)}},),
+    response=None,
+    content_types=tuple(_FILES.values()),
+    errors=(NotFound,),
+    stateless=True,
+)
 def docs_file(file: str) -> Response:
-    """A file of that page."""
-    if file not in DOCS_FILES:
+    """Get a file of the page `/docs`."""
+    if file not in _FILES:
         abort(404)
-    folder = _OURS if (_OURS / file).is_file() else _SWAGGER_UI
-    return _page((folder / file).read_bytes(), DOCS_FILES[file])
+    folder = _PAGE_FOLDER if (_PAGE_FOLDER / file).is_file() else _SWAGGER_UI
+    return _file((folder / file).read_bytes(), _FILES[file])
 
 
-def _page(content: bytes, content_type: str) -> Response:
+def _file(content: bytes, content_type: str) -> Response:
     return Response(content, content_type=content_type, headers={"Content-Security-Policy": _POLICY})
 
 
-def _description() -> bytes:
-    """Made once for each application, which is what a worker process has one of."""
-    made: dict[str, bytes] = current_app.extensions
-    if _MADE not in made:
-        # The console's pages are for people: no client calls them.
-        rules = [_route(rule) for rule in current_app.url_map.iter_rules() if not rule.endpoint.startswith("console.")]
-        found = described(rules, CALLS)
-        made[_MADE] = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
-    return made[_MADE]
+def _document() -> bytes:
+    """Return the document without ``servers``, which depend on the request; built once per process."""
+    cache: dict[str, bytes] = current_app.extensions
+    if _DOCUMENT not in cache:
+        # The console's pages are for people, not for clients of the API.
+        rules = [rule for rule in current_app.url_map.iter_rules() if not rule.endpoint.startswith("console.")]
+        built = document([_route(rule) for rule in rules])
+        cache[_DOCUMENT] = json.dumps(built, ensure_ascii=False, separators=(",", ":")).encode()
+    return cache[_DOCUMENT]
 
 
 def _route(rule: Rule) -> Route:
     path = re.sub("<([a-z]+)>", r"{\1}", rule.rule.removeprefix(services().settings.url_prefix))
     methods = None if rule.methods is None else rule.methods - {"HEAD"}
-    says = current_app.view_functions[rule.endpoint].__doc__ or ""
-    return Route(path, methods, rule.endpoint, says)
+    view = current_app.view_functions[rule.endpoint]
+    return Route(path, methods, rule.endpoint.partition(".")[0], view.__doc__ or "", call_of(view))

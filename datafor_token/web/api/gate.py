@@ -1,6 +1,6 @@
-"""In front of other applications: a proxy asks who is calling, a link becomes a cookie.
+"""API calls of the gate: forward authentication for a reverse proxy, sign-in by link, and sign-out.
 
-None of these answers tells a browser to ask for a password.
+No response of these calls makes a browser ask for a password.
 """
 
 import logging
@@ -20,6 +20,7 @@ from datafor_token.errors import (
     InvalidInput,
     InvalidToken,
     NotAuthenticated,
+    NotFound,
     Overloaded,
     StoreUnavailable,
     TooManyAttempts,
@@ -29,16 +30,14 @@ from datafor_token.gate.gate import GateSession
 from datafor_token.requests.schemas import LeaveSchema, LinkSchema, NextSchema
 from datafor_token.tokens.signin import Verification
 from datafor_token.validation import logs
-from datafor_token.validation.names import display_text, fold
+from datafor_token.validation.names import USER_TYPES, display_text, fold
 from datafor_token.web import cookies
 from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
 from datafor_token.web.api.gate_pages import ask_page, error_page, signed_out_page
-from datafor_token.web.api.inputs import application_and_claims, fields_of_body, fields_of_query
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.auth import (
     GATE_COOKIE,
     SESSION_COOKIE,
-    administrator_required,
     gate_caller,
     gate_cookie,
     is_cross_site,
@@ -47,35 +46,59 @@ from datafor_token.web.auth import (
     url_caller,
 )
 from datafor_token.web.current import Caller, current
+from datafor_token.web.inputs import application_and_claims
+from datafor_token.web.openapi.call import Access, Call, header, query_list, query_option
+from datafor_token.web.openapi.response_schemas import LinkResponse
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("gate", __name__)
 links = Blueprint("links", __name__)
-_link, _next, _leave = LinkSchema(), NextSchema(), LeaveSchema()
-# What the check's own query may have: conditions, each with its values, and options, which are 1 or 0.
-_REQUIREMENTS, _OPTIONS = ("role", "type", "application"), ("redirect", "cookies")
+# Parameters of the check's own query. A requirement may be given several times, and any of its values is enough.
+_REQUIREMENTS = {
+    "role": query_list("role", "A role that the user must have, or a user type.", {"type": "string"}),
+    "type": query_list("type", "The user type that the user must have.", {"enum": list(USER_TYPES)}),
+    "application": query_list("application", "The application that must vouch for the user.", {"type": "string"}),
+}
+_OPTIONS = {
+    "redirect": query_option("redirect", "1: for a page, the response is 302 to `SIGN_IN_URL` instead of 401."),
+    "cookies": query_option(
+        "cookies", "1: the header `Cookie` has all cookies of the request except those of this service."
+    ),
+}
+_ORIGINAL_URI = "The URI of the request that the proxy received. A token in it is a credential."
 # Shorter than a ticket, and without the dots of a token.
 _HARMLESS_NAME = re.compile(r"[A-Za-z0-9_\[\]-]{1,32}")
 
 
 @links.post(f"{MODELER}/token/link")
-@administrator_required
-def link() -> Response:
-    """A link that signs somebody in once: a random ticket instead of a token."""
-    wanted = fields_of_body(_link)
-    application, claims = application_and_claims(wanted, current().caller.user.name)
-    ticket = services().gate.make_ticket(application, claims, wanted["next"], wanted["ttl"])
+@Call(id="make_link", body=LinkSchema, response=LinkResponse, errors=(NotFound,))
+def link(fields: dict[str, Any]) -> Response:
+    """Create a one-time link that signs a user in with a ticket instead of a token."""
+    application, claims = application_and_claims(fields, current().caller.user.name)
+    ticket = services().gate.make_ticket(application, claims, fields["next"], fields["ttl"])
     # Never from the Host header, which the caller chooses.
     url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"
-    return success(url=url, expire=wanted["ttl"])
+    return success(url=url, expire=fields["ttl"])
 
 
+@Call(
+    id="check",
+    access=Access.GATE,
+    parameters=(
+        *_REQUIREMENTS.values(),
+        *_OPTIONS.values(),
+        header("X-Original-URI", _ORIGINAL_URI),
+        header("X-Original-URL", _ORIGINAL_URI),
+        header("X-Forwarded-Uri", _ORIGINAL_URI),
+    ),
+    headers=("Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Set-Cookie"),
+)
 def check() -> Response:
-    """Forward authentication: who sent the request that a proxy asks about, in headers for the application behind.
+    """Authenticate the request that a proxy received, and return the user in headers.
 
-    200, 401, 403, or 503 in an outage: a proxy takes anything else for a fault.
+    The status is 200, 401 or 403, or 503 in an outage. Proxies treat any other status as an error.
     """
     try:
         caller = gate_caller()
@@ -98,8 +121,8 @@ def check() -> Response:
         response.headers[name] = value.encode("utf-8").decode("latin-1")
     if _option("cookies"):
         # For proxies that copy response headers into the request: also when empty, in place of the client's.
-        header = current().environ.get("HTTP_COOKIE", "")
-        response.headers["Cookie"] = cookies.without(header, (GATE_COOKIE,), (SESSION_COOKIE,))
+        sent = current().environ.get("HTTP_COOKIE", "")
+        response.headers["Cookie"] = cookies.without(sent, (GATE_COOKIE,), (SESSION_COOKIE,))
     if caller.way == "url" and caller.verdict is not None:
         _keep(response, caller.verdict)
     return response
@@ -149,20 +172,31 @@ def _refuse_mixtures(*, navigates: bool, ahead: bool) -> None:
 
 
 @blueprint.get("/auth/enter")
-def enter() -> Response:
-    """A token or ticket in the URL becomes a cookie, and the browser goes on to a clean address."""
-    wanted, pairs = fields_of_query(_next), _pairs()
+@Call(
+    id="enter",
+    access=Access.LINK,
+    query=NextSchema,
+    statuses=(303,),
+    headers=("Location", "Set-Cookie"),
+    errors=(Forbidden, InvalidInput, NotAuthenticated),
+)
+def enter(fields: dict[str, Any]) -> Response:
+    """Sign in with a token or ticket in the URL, and redirect to `next` without it.
+
+    The cookie of the gate holds the new session.
+    """
+    pairs = _pairs()
     _refuse_previews()
     tokens = tokens_among(pairs)
-    if "ticket" in wanted:
+    if "ticket" in fields:
         if tokens:
             refuse_several_tokens()
         _refuse_lost_parameters(pairs)
         _refuse_parts_of_pages(None)
         current().way = "ticket"
-        redeemed = services().gate.redeem(wanted["ticket"])
+        redeemed = services().gate.redeem(fields["ticket"])
         if redeemed is None:
-            name = services().signin.identifiers.of_text(wanted["ticket"])
+            name = services().signin.identifiers.of_text(fields["ticket"])
             is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=name))
             reason = "ticket: unknown, used, too old, or its application or user is gone"
             raise InvalidToken(reason=reason if is_first else None)
@@ -172,7 +206,7 @@ def enter() -> Response:
         if not tokens:
             raise NotAuthenticated
         _refuse_lost_parameters(pairs)
-        cookie, target = _entered(url_caller(tokens)), wanted["next"]
+        cookie, target = _entered(url_caller(tokens)), fields["next"]
     response = success()
     response.status_code = 303
     response.headers["Location"] = iri_to_uri(target)
@@ -196,9 +230,16 @@ def _entered(caller: Caller) -> str:
 
 
 @blueprint.route("/auth/leave", methods=["GET", "POST"])
-def leave() -> Response:
-    """End the gate session, and go on to ``next``, to ``SIGN_OUT_URL``, or nowhere."""
-    wanted = fields_of_query(_leave)
+@Call(
+    id="leave",
+    access=Access.ANYONE,
+    query=LeaveSchema,
+    statuses=(200, 303),
+    headers=("Location", "Set-Cookie"),
+    errors=(Forbidden, InvalidInput),
+)
+def leave(fields: dict[str, Any]) -> Response:
+    """End the gate session, and redirect to `next` or `SIGN_OUT_URL`, if any."""
     _refuse_lost_parameters(_pairs())
     request = current()
     if request.method != "POST" and (
@@ -206,7 +247,7 @@ def leave() -> Response:
     ):
         # From elsewhere, anybody could sign people out.
         return ask_page()
-    target = wanted.get("next") or services().settings.sign_out_url
+    target = fields.get("next") or services().settings.sign_out_url
     if target:
         response = success()
         response.status_code = 303

@@ -1,9 +1,11 @@
-"""Calls for whoever watches the service."""
+"""API calls for monitoring: liveness, readiness and metrics."""
 
 from flask import Blueprint, Response
 
-from datafor_token.errors import Forbidden
+from datafor_token.errors import Forbidden, MetricsUnavailable
 from datafor_token.web.current import current
+from datafor_token.web.openapi.call import Access, Call
+from datafor_token.web.openapi.response_schemas import ReadyResponse
 from datafor_token.web.proxies import is_directly_from
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
@@ -12,20 +14,39 @@ blueprint = Blueprint("operations", __name__)
 
 
 @blueprint.get("/healthz")
+@Call(id="is_alive", access=Access.ANYONE, stateless=True)
 def healthz() -> Response:
-    """200 while the process answers; the store is not touched."""
+    """Get whether the process is alive.
+
+    The store is not touched.
+    """
     return success()
 
 
 @blueprint.get("/readyz")
+@Call(id="is_ready", access=Access.ANYONE, response=ReadyResponse)
 def readyz() -> Response:
-    """200 while the store can be read; the body says whether it can be written too."""
+    """Get whether the store can be read.
+
+    The response states whether it can be written too.
+    """
     return success(readable=True, writable=services().readiness.writable())
 
 
 @blueprint.get("/metrics")
+@Call(
+    id="get_metrics",
+    access=Access.ANYONE,
+    response=None,
+    content_types=("text/plain", "application/openmetrics-text"),
+    errors=(Forbidden, MetricsUnavailable),
+    stateless=True,
+)
 def metrics() -> Response:
-    """What is counted, in the text format of Prometheus or as OpenMetrics, for the networks of ``METRICS_ALLOW``."""
+    """Get the metrics in the text format of Prometheus, or as OpenMetrics.
+
+    Only the networks of `METRICS_ALLOW` may call.
+    """
     if not is_directly_from(services().settings.metrics_allow):
         raise Forbidden
     text, content_type = services().metrics.exposition(current().headers.get("Accept", ""))

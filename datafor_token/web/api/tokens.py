@@ -1,61 +1,85 @@
-"""Calls about tokens: issue them, say why one is refused, revoke them."""
+"""API calls that issue, explain, introspect and revoke tokens, and the public keys that verify them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from flask import Blueprint, Response
 
 from datafor_token.applications.record import Application
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import is_shared, jwk
-from datafor_token.errors import Forbidden
+from datafor_token.errors import Forbidden, NotFound
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, OptionalNameSchema, TokenSchema
 from datafor_token.tokens import issuer
-from datafor_token.web.api.inputs import application_and_claims, fields_of_body, fields_of_query
 from datafor_token.web.api.paths import MODELER
-from datafor_token.web.auth import administrator_required, signed_in
 from datafor_token.web.current import current
+from datafor_token.web.inputs import application_and_claims
+from datafor_token.web.openapi.call import Access, Call
+from datafor_token.web.openapi.response_schemas import (
+    ExplainResponse,
+    IntrospectResponse,
+    KeysResponse,
+    MessageResponse,
+    PersonalConfigResponse,
+    PersonalTokenResponse,
+    TokenResponse,
+)
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
 blueprint = Blueprint("tokens", __name__)
-_generate, _name, _token, _explain = GenerateSchema(), OptionalNameSchema(), TokenSchema(), ExplainSchema()
 
 
 @blueprint.post(f"{MODELER}/token/generate")
-@administrator_required
-def generate() -> Response:
-    """Issue a token of an application for a user (seed page "Generate a token")."""
-    wanted = fields_of_body(_generate)
-    application, claims = application_and_claims(wanted, current().caller.user.name)
-    token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
+@Call(id="generate_token", body=GenerateSchema, response=TokenResponse, errors=(NotFound,))
+def generate(fields: dict[str, Any]) -> Response:
+    """Generate a token of an application for a user."""
+    application, claims = application_and_claims(fields, current().caller.user.name)
+    token = services().issuer.issue(Kind.TOKEN_GENERATED, application, fields.get("privateKey"), claims)
     return success(expire=application.expire, token=token)
 
 
 @blueprint.get(f"{MODELER}/token/personal/config")
-@signed_in
-def personal_config() -> Response:
-    """Whether users may make tokens of their own, and of which application."""
-    application = _self_service(fields_of_query(_name).get("name"))
+@Call(
+    id="get_personal_token_config",
+    access=Access.SIGNED_IN,
+    query=OptionalNameSchema,
+    response=PersonalConfigResponse,
+    errors=(NotFound,),
+)
+def personal_config(fields: dict[str, Any]) -> Response:
+    """Get whether users may generate personal tokens, and of which application."""
+    application = _self_service(fields.get("name"))
     if application is None:
         return success(enabled=False)
     return success(enabled=True, name=application.name, expire=application.expire)
 
 
 @blueprint.post(f"{MODELER}/token/personal")
-@signed_in
-def personal() -> Response:
-    """A token for the caller, with their name and its expiry and nothing else."""
-    caller = current().caller
-    if caller.by_token:
-        # Else a token could be made to live for ever.
-        raise Forbidden("a session opened with a token cannot issue tokens")
-    username = caller.user.name
-    application, token = issue_personal(fields_of_body(_name).get("name"), username)
+@Call(
+    id="generate_personal_token",
+    access=Access.PASSWORD_OR_SESSION,
+    # Otherwise a token could be renewed without end.
+    token_refusal="a session opened with a token cannot issue tokens",  # noqa: S106 - a sentence
+    body=OptionalNameSchema,
+    response=PersonalTokenResponse,
+    errors=(NotFound,),
+)
+def personal(fields: dict[str, Any]) -> Response:
+    """Generate a personal token for the caller.
+
+    It has the caller's user name and its expiry time, and no other claims.
+    """
+    username = current().caller.user.name
+    application, token = issue_personal(fields.get("name"), username)
     return success(token=token, expire=application.expire, username=username, name=application.name)
 
 
 def issue_personal(name: str | None, username: str) -> tuple[Application, str]:
-    """A token of a user for themselves, and its application: that of the name, or the first that allows it."""
+    """Issue a personal token of the application ``name``, or of the first that allows it.
+
+    Return the application and the token; raise ``Forbidden`` if none allows it.
+    """
     application = _self_service(name)
     if application is None:
         raise Forbidden("self-service token is not enabled")
@@ -64,30 +88,31 @@ def issue_personal(name: str | None, username: str) -> tuple[Application, str]:
 
 
 @blueprint.post(f"{MODELER}/token/explain")
-@administrator_required
-def explain() -> Response:
-    """Why a token is refused, step by step, without any effect."""
-    wanted = fields_of_body(_explain)
-    application = services().registry.get(wanted["name"]) if "name" in wanted else None
-    verdict = services().signin.explain(wanted["token"], application)
-    return success(**verdict.to_response())
+@Call(id="explain_token", body=ExplainSchema, response=ExplainResponse, errors=(NotFound,))
+def explain(fields: dict[str, Any]) -> Response:
+    """Explain step by step why a token is refused, without any effect."""
+    application = services().registry.get(fields["name"]) if "name" in fields else None
+    return success(**services().signin.explain(fields["token"], application).to_response())
 
 
 @blueprint.post(f"{MODELER}/token/revoke")
-@signed_in
-def revoke() -> Response:
-    """Let a token count no longer (RFC 7009); one that is unknown or counts anyway no longer is no error."""
+@Call(id="revoke_token", access=Access.SIGNED_IN, body=TokenSchema, response=MessageResponse)
+def revoke(fields: dict[str, Any]) -> Response:
+    """Revoke a token (RFC 7009).
+
+    Users other than Administrators may revoke their own tokens. An unknown, expired or revoked token is not an error.
+    """
     caller = current().caller
     owner = None if caller.is_administrator else caller.user.name
-    services().signin.revoke(fields_of_body(_token)["token"], owner)
+    services().signin.revoke(fields["token"], owner)
     return success(msg="success")
 
 
 @blueprint.post(f"{MODELER}/token/introspect")
-@administrator_required
-def introspect() -> Response:
-    """Whether a token would be accepted now, and for whom (RFC 7662)."""
-    verified = services().signin.verify(fields_of_body(_token)["token"]).token
+@Call(id="introspect_token", body=TokenSchema, response=IntrospectResponse)
+def introspect(fields: dict[str, Any]) -> Response:
+    """Get whether a token would be accepted now, and for which user (RFC 7662)."""
+    verified = services().signin.verify(fields["token"]).token
     if verified is None:
         return success(active=False)
     return success(
@@ -100,8 +125,12 @@ def introspect() -> Response:
 
 
 @blueprint.get("/.well-known/jwks.json")
+@Call(id="get_public_keys", access=Access.ANYONE, response=KeysResponse)
 def jwks() -> Response:
-    """The public keys of enabled applications (RFC 7517), those in their grace time too; nothing of shared secrets."""
+    """Get the public keys of enabled applications (RFC 7517).
+
+    A previous key is included during its grace period. Shared secrets are never included.
+    """
     keys: dict[tuple[str, str], dict[str, str]] = {}
     registry = services().registry
     public = [one for one in registry.index().entries if one.enable and not is_shared(one.algorithm)]
@@ -114,7 +143,7 @@ def jwks() -> Response:
 
 
 def _self_service(name: str | None) -> Application | None:
-    """The application of that name, or the first by name, if users may make their own tokens of it."""
+    """Return the application ``name``, or the first by name, if users may generate personal tokens of it."""
     registry = services().registry
     if name is not None:
         candidates: Sequence[Application] = [registry.get(name)]

@@ -1,1 +1,1 @@
-"""The API description: ``document`` puts it together, ``calls`` has an entry for each call."""
+"""OpenAPI document of the API, assembled from the declarations that stand beside the views."""

@@ -1,11 +1,8 @@
-"""The API description, OpenAPI 3.1: made by apispec from the schemas that validate and from ``calls``.
-
-What a field of a request must be is found by its rule in ``stated``.
-"""
+"""OpenAPI 3.1 document of all calls, built with apispec from their declarations and schemas."""
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,66 +15,69 @@ from datafor_token.errors import DataforTokenError
 from datafor_token.requests import schemas
 from datafor_token.requests.fields import CallSchema, Flag, Names, Ruled, Structure
 from datafor_token.validation import names
-from datafor_token.web.openapi import refusals
-from datafor_token.web.openapi.operation import HEADERS, HEADERS_OF, SCHEMES, SECURITY, Call, Who
-from datafor_token.web.openapi.stated import STATED
+from datafor_token.web.openapi import error_responses
+from datafor_token.web.openapi.call import HEADERS, JSON_TYPE, SECURITY_SCHEMES, Access, Call
+from datafor_token.web.openapi.response_schemas import ErrorResponse
+from datafor_token.web.openapi.rule_schemas import RULE_SCHEMAS
 
-# Of the API, not of the program: it grows when a client must change.
+# Version of the API, not of the program: it is raised when a client must change.
 _VERSION = "1"
-_ABOUT = """\
-Keeps applications whose signed tokens (JWT) are trusted, issues such tokens, and turns a token back into a user.
+_DESCRIPTION = """\
+Stores applications whose signed tokens (JWT) are trusted, issues such tokens, and verifies them.
 
-Every answer is a JSON object with `success`; where that is `false` also `code`, the status as text, and `msg`, one
-sentence. A path that is no call is 404, another method than those here 405, both in the same form. A page of another
-site that makes a browser call here gets 403."""
-_SHAPES = """\
-The object as JSON; or as a form, whose nested values are `fieldmap[username]=x`, `fieldmap.username=x` or JSON text
-(`fieldmap={"username":"x"}`), its lists `initroles=A&initroles=B`, `initroles[]=A`, `initroles[0]=A` or JSON text; or
-JSON under the type of a form, as `curl -d '{...}'` sends it. In JSON, null counts as left out."""
-_FROM_A_PAGE = {
+Every response is a JSON object with `success`. If `success` is `false`, the object also has `code`, the HTTP status as
+text, and `msg`, one sentence. An unknown path is 404 and another method is 405, both in the same form. A call that
+a browser sends from a page of another site is 403."""
+_BODY_DESCRIPTION = """\
+The object as JSON, where null means left out; or as a form, with nested values as `fieldmap[username]=x`,
+`fieldmap.username=x` or JSON text (`fieldmap={"username":"x"}`), and lists as `initroles=A&initroles=B`,
+`initroles[]=A`, `initroles[0]=A` or JSON text; or as JSON with the content type of a form, like `curl -d '{...}'`."""
+_SEC_FETCH_SITE = {
     "name": "Sec-Fetch-Site",
     "in": "header",
-    "description": "set by browsers: from a page of another site the call is refused with 403",
+    "description": "Set by browsers. A call from a page of another site is refused with 403.",
     "schema": {"type": "string", "enum": ["same-origin", "none"]},
 }
-_TOO_LONG = "address or headers over 8190 bytes: refused by the web server, before the service"
-_JSON, _FORM, _MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
-# What a view that is routed for any method answers, as far as OpenAPI 3.1 has a word for it.
+_TOO_LONG = "The URL or the headers exceed 8190 bytes. The web server refuses the request before the service sees it."
+_FORM_TYPE, _MULTIPART_TYPE = "application/x-www-form-urlencoded", "multipart/form-data"
+# Methods that OpenAPI 3.1 can describe, for a view that accepts any.
 ANY_METHOD = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
 
 
 @dataclass(frozen=True)
 class Route:
-    """A rule of the URL map: its path as OpenAPI spells it, its methods (``None``: any), its view's docstring."""
+    """A route of the API: its path as in OpenAPI, its methods (``None``: any), the view's docstring and its call."""
 
     path: str
     methods: Iterable[str] | None
-    endpoint: str
-    says: str
+    tag: str
+    docstring: str
+    call: Call
 
 
-def described(routes: Iterable[Route], calls: Mapping[str, Call]) -> dict[str, Any]:
-    """The whole description but for ``servers``, in the order of ``calls``, which must have every route."""
+def document(routes: Sequence[Route]) -> dict[str, Any]:
+    """Return the document of these routes, without ``servers``."""
     plugin = MarshmallowPlugin(schema_name_resolver=_name)
-    spec = APISpec("datafor_token", _VERSION, "3.1.0", plugins=[plugin], info={"description": _ABOUT})
-    _converter(plugin).add_attribute_function(_ruled)  # type: ignore[no-untyped-call]  # apispec's
-    for scheme, members in SECURITY.items():
+    spec = APISpec("datafor_token", _VERSION, "3.1.0", plugins=[plugin], info={"description": _DESCRIPTION})
+    _converter(plugin).add_attribute_function(_rule_schema)  # type: ignore[no-untyped-call]  # apispec's
+    for scheme, members in SECURITY_SCHEMES.items():
         spec.components.security_scheme(scheme, members)
-    for header, says in HEADERS.items():
-        spec.components.header(header, {"description": says, "schema": {"type": "string"}})
-    for status in refusals.KINDS:
-        spec.components.response(f"Refused{status}", _refusal(status, refusals.schema_of(status)))
+    for header, description in HEADERS.items():
+        spec.components.header(header, {"description": description, "schema": {"type": "string"}})
+    for status in error_responses.ERRORS:
+        schema = error_responses.SCHEMAS.get(status, ErrorResponse)
+        spec.components.response(f"Error{status}", _error_response(status, schema))
     spec.components.response("TooLong", {"description": _TOO_LONG, "content": {"text/html": {"schema": {}}}})
-    for route in sorted(routes, key=lambda route: list(calls).index(route.endpoint)):
+    for route in routes:
         operations = {
-            method.lower(): _operation(plugin, route, calls[route.endpoint], method, number)
+            method.lower(): _operation(plugin, route, method, number)
             for number, method in enumerate(ANY_METHOD if route.methods is None else sorted(route.methods))
         }
         spec.path(route.path, operations=operations)
-    description = spec.to_dict()
-    for schema in {call.body for call in calls.values() if call.body is not None}:
-        _add_form(description["components"]["schemas"], schema)
-    return description
+    built = spec.to_dict()
+    for body in {route.call.body for route in routes if route.call.body is not None}:
+        _add_form(built["components"]["schemas"], body)
+    return built
 
 
 def _converter(plugin: MarshmallowPlugin) -> OpenAPIConverter:
@@ -87,29 +87,30 @@ def _converter(plugin: MarshmallowPlugin) -> OpenAPIConverter:
 
 
 def _name(schema: Any) -> str:
-    """What a schema is called, in the description and so in clients that are made from it."""
+    """Return the name of a schema in the document, and so of a class in generated clients."""
     kind = schema if isinstance(schema, type) else type(schema)
     return re.sub("Schema$", "Request", kind.__name__)
 
 
-def _operation(plugin: MarshmallowPlugin, route: Route, call: Call, method: str, number: int) -> dict[str, Any]:
-    summary, _, rest = inspect.cleandoc(route.says).replace("``", "`").partition("\n")
+def _operation(plugin: MarshmallowPlugin, route: Route, method: str, number: int) -> dict[str, Any]:
+    call = route.call
+    summary, _, rest = inspect.cleandoc(route.docstring).replace("``", "`").partition("\n")
     operation: dict[str, Any] = {
-        # A call with several methods is one operation for each; names must differ.
+        # A call with several methods is one operation for each; their identifiers must differ.
         "operationId": call.id if number == 0 else f"{call.id}_by_{method.lower()}",
-        "tags": [route.endpoint.partition(".")[0]],
+        "tags": [route.tag],
         "summary": summary.removesuffix("."),
-        "description": f"{call.who.value} {rest.strip()}".strip(),
-        "security": [{scheme: []} for scheme in SCHEMES[call.who]],
+        "description": f"{call.access.sentence} {rest.strip()}".strip(),
+        "security": [{scheme: []} for scheme in call.access.schemes],
         "responses": _responses(call),
     }
-    # A call for any method is a proxy's question about another application.
-    from_a_page = [_FROM_A_PAGE] if method == "POST" and route.methods is not None else []
-    parameters = [*_query(plugin, call), *call.parameters, *from_a_page]
+    # The check, which accepts any method, is exempt: a proxy asks about another application's request.
+    may_be_refused = method == "POST" and route.methods is not None
+    parameters = [*_query(plugin, call), *call.parameters, *([_SEC_FETCH_SITE] if may_be_refused else [])]
     if parameters:
         operation["parameters"] = parameters
     if call.body is not None:
-        operation["requestBody"] = _body(call.body, call)
+        operation["requestBody"] = _body(call.body, may_be_list=call.body_may_be_list)
     return operation
 
 
@@ -118,50 +119,52 @@ def _query(plugin: MarshmallowPlugin, call: Call) -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = _converter(plugin).schema2parameters(call.query(), location="query")
     for parameter in found:
-        # The words stand beside it, and there is no null in a query string.
+        # The parameter itself has the description, and a query string has no null.
         parameter["schema"] = _without_null(parameter["schema"])
         parameter["schema"].pop("description", None)
     return found
 
 
-def _body(schema: type[CallSchema], call: Call) -> dict[str, Any]:
-    """Every shape of contract section 2; JSON first, which generators take."""
+def _body(schema: type[CallSchema], *, may_be_list: bool) -> dict[str, Any]:
+    """Return the request body in every accepted content type, JSON first, which client generators choose."""
     fields = schema().fields
     structures = [
         name for name, field in fields.items() if isinstance(field, Structure) and not isinstance(field, Names)
     ]
     brackets = {name: {"style": "deepObject", "explode": True} for name in structures}
-    forms = [{"schema": {"$ref": f"#/components/schemas/{name}"}, "example": call.example} for name in _forms(schema)]
+    forms = [
+        {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": schema.example} for name in _form_names(schema)
+    ]
     in_json: Any = schema
-    if call.takes_list:
-        in_json = {"anyOf": [schema, {"type": "array", "items": STATED[names.application_name]}]}
+    if may_be_list:
+        in_json = {"anyOf": [schema, {"type": "array", "items": RULE_SCHEMAS[names.application_name]}]}
     return {
         "required": any(field.required for field in fields.values()),
-        "description": _SHAPES,
+        "description": _BODY_DESCRIPTION,
         "content": {
-            _JSON: {"schema": in_json, "example": call.example},
-            _FORM: forms[0] | ({"encoding": brackets} if brackets else {}),
-            _MULTIPART: forms[1],
+            JSON_TYPE: {"schema": in_json, "example": schema.example},
+            _FORM_TYPE: forms[0] | ({"encoding": brackets} if brackets else {}),
+            _MULTIPART_TYPE: forms[1],
         },
     }
 
 
-def _add_form(schemas_of: dict[str, Any], schema: type[CallSchema]) -> None:
-    """Beside the object of a JSON body the same one as a form has it: without null, a flag as text."""
-    found = schemas_of[_name(schema)]
+def _add_form(components: dict[str, Any], schema: type[CallSchema]) -> None:
+    """Add the schemas of the form bodies beside that of the JSON body: without null, and with flags as text."""
+    found = components[_name(schema)]
     for name in schema.ignored:
-        found["properties"].setdefault(name, {"description": "ignored"})
+        found["properties"].setdefault(name, {"description": "Ignored."})
     properties = {}
     for name, member in found["properties"].items():
         properties[name] = _without_null(member)
         if "oneOf" in member:
             properties[name] |= {"oneOf": [{"type": "string", "enum": ["1", "0"]}]}
         if member.get("type") == "array":
-            # A single one may come alone, and a form cannot say that there is none.
-            said = member.get("description", "")
-            properties[name] = {"description": said, "anyOf": [{**member, "minItems": 1}, member["items"]]}
-    for name in _forms(schema):
-        schemas_of[name] = {**found, "properties": properties}
+            # A single item may be sent without a list, and a form cannot express an empty list.
+            description = member.get("description", "")
+            properties[name] = {"description": description, "anyOf": [{**member, "minItems": 1}, member["items"]]}
+    for name in _form_names(schema):
+        components[name] = {**found, "properties": properties}
 
 
 def _without_null(member: dict[str, Any]) -> dict[str, Any]:
@@ -169,38 +172,39 @@ def _without_null(member: dict[str, Any]) -> dict[str, Any]:
     return {**member, "type": kinds[0]} if isinstance(kinds, list) else {**member}
 
 
-def _forms(schema: type[CallSchema]) -> tuple[str, str]:
-    """Two names for the same: generated clients take the type of a body from its class."""
+def _form_names(schema: type[CallSchema]) -> tuple[str, str]:
+    """Return two names for the same schema: generated clients choose the content type of a body by its class."""
     return _name(schema).replace("Request", "Form"), _name(schema).replace("Request", "Parts")
 
 
 def _responses(call: Call) -> dict[str, Any]:
     success: dict[str, Any] = {"headers": _headers(*call.headers)}
-    if call.answer is None:
-        success |= {"description": "As it is.", "content": {kind: {"schema": {}} for kind in call.media}}
+    if call.response is None:
+        content: dict[str, Any] = {content_type: {"schema": {}} for content_type in call.content_types}
+        success |= {"description": "The document or file.", "content": content}
     else:
-        shown = {_JSON: {"schema": call.answer, "example": {"success": True, **call.shown}}}
-        success |= {"description": inspect.getdoc(call.answer), "content": shown}
-    if call.then:
-        success["links"] = {name: {"operationId": name, **given} for name, given in call.then.items()}
-    found: dict[str, Any] = {str(status): success for status in (call.status, *call.also)}
+        content = {JSON_TYPE: {"schema": call.response, "example": {"success": True, **call.response.example}}}
+        success |= {"description": inspect.getdoc(call.response), "content": content}
+    if call.links:
+        success["links"] = {name: {"operationId": name, **link} for name, link in call.links.items()}
+    found: dict[str, Any] = {str(status): success for status in call.statuses}
     found |= {"414": "TooLong", "431": "TooLong"}
     for status in sorted({kind.status for kind in _errors(call)}):
-        own = call.refusals.get(status)
-        found[str(status)] = f"Refused{status}" if own is None else _refusal(status, own)
+        own = call.error_responses.get(status)
+        found[str(status)] = f"Error{status}" if own is None else _error_response(status, own)
     return found
 
 
 def _errors(call: Call) -> Iterable[type[DataforTokenError]]:
-    """What the call may refuse with: what follows from who may call and what is read, and what it says itself."""
+    """Yield the errors of a call: those that follow from its access and its request, and those that it declares."""
     yield DataforTokenError
     yield errors.Forbidden
     yield from call.errors
-    if not call.static:
+    if not call.stateless:
         yield errors.StoreUnavailable
-    if call.who is not Who.ANYONE:
+    if call.access is not Access.ANYONE:
         yield errors.NotAuthenticated
-        if call.who not in (Who.GATE, Who.LINK):
+        if call.access not in (Access.GATE, Access.LINK):
             yield errors.TooManyAttempts
     if call.query is not None:
         yield errors.InvalidInput
@@ -210,36 +214,36 @@ def _errors(call: Call) -> Iterable[type[DataforTokenError]]:
         yield errors.UnsupportedMediaType
 
 
-def _refusal(status: int, schema: type[refusals.Refusal]) -> dict[str, Any]:
-    shown = refusals.examples(status)
+def _error_response(status: int, schema: type[ErrorResponse]) -> dict[str, Any]:
+    examples = error_responses.examples(status)
     return {
-        "description": "; ".join(example["value"]["msg"] for example in shown.values()),
-        "headers": _headers(*HEADERS_OF.get(status, ())),
-        "content": {_JSON: {"schema": schema, "examples": shown}},
+        "description": "; ".join(example["value"]["msg"] for example in examples.values()),
+        "headers": _headers(*error_responses.HEADERS.get(status, ())),
+        "content": {JSON_TYPE: {"schema": schema, "examples": examples}},
     }
 
 
-def _headers(*names_of: str) -> dict[str, Any]:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *names_of)}
+def _headers(*header_names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *header_names)}
 
 
-def _ruled(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, Any]:
-    """Apispec's question about each field: what it is beyond Marshmallow's own."""
+def _rule_schema(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema that apispec adds to a field: that of the field's rule."""
     if not isinstance(field, Ruled):
         if ret.get("type") != "boolean" or "enum" not in ret:
             return {}
-        # In words: makers of clients read an enumeration as one of texts, also of ``true`` alone, and then refuse it.
+        # As text: client generators take any enumeration for one of strings, and then refuse ``true``.
         return {"description": f"always {str(ret.pop('enum')[0]).lower()}"}
     if isinstance(field, schemas.FieldMapField):
         return dict(converter.resolve_nested_schema(field.members))
-    found = dict(STATED[field.stated])
+    found = dict(RULE_SCHEMAS[field.stated])
     if isinstance(field.parent, CallSchema) and not field.required:
-        # ``null`` counts as left out.
+        # ``null`` means left out.
         if "oneOf" in found:
             found["oneOf"] = [*found["oneOf"], {"type": "null"}]
         else:
             found["type"] = [found["type"], "null"]
-    # Not as such: makers of clients take what has a default for what is always there.
+    # In the description: client generators take a field with a ``default`` for one that is always present.
     default = ret.pop("default", "")
     if isinstance(field, Flag):
         default = "1" if default else "0"

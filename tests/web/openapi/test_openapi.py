@@ -22,9 +22,9 @@ from datafor_token.requests.fields import Ruled
 from datafor_token.requests.schemas import AuditSchema
 from datafor_token.settings import Settings
 from datafor_token.validation import names
-from datafor_token.web.openapi import document
-from datafor_token.web.openapi.calls import CALLS
-from datafor_token.web.openapi.stated import STATED
+from datafor_token.web.openapi.call import call_of
+from datafor_token.web.openapi.document import ANY_METHOD
+from datafor_token.web.openapi.rule_schemas import RULE_SCHEMAS
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.handmade_tokens import claims, token
 from tests.support import (
@@ -69,21 +69,27 @@ def test_every_call_is_described_and_nothing_else(app: Flask, description: dict[
     rules = [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith("console.")]
     for rule in rules:
         path = re.sub("<([a-z]+)>", r"{\1}", rule.rule)
-        expected |= {(method, path) for method in (rule.methods or set(document.ANY_METHOD)) - {"HEAD"}}
+        expected |= {(method, path) for method in (rule.methods or set(ANY_METHOD)) - {"HEAD"}}
         expected |= {("HEAD", path)} if rule.methods is None else set()
     found = operations(description)
     assert found.keys() == expected
     assert len({operation["operationId"] for operation in found.values()}) == len(found)
-    assert CALLS.keys() == {rule.endpoint for rule in rules}
     for operation in found.values():
         assert operation["summary"]
         assert operation["responses"]
 
 
-def test_a_rule_without_words_is_noticed(app: Flask) -> None:
-    """A call that nobody described fails the description, whoever adds it."""
-    with pytest.raises(ValueError, match=r"'tokens\.other' is not in list"):
-        document.described([document.Route("/other", {"GET"}, "tokens.other", "Other.")], CALLS)
+def test_a_view_without_a_declaration_is_an_error(app: Flask) -> None:
+    """A route whose view has no declaration makes the document fail, and the error names the view."""
+
+    def undeclared() -> str:
+        return ""
+
+    app.add_url_rule("/other", view_func=undeclared)
+    app.testing = True
+    with pytest.raises(LookupError, match="undeclared has no declaration"):
+        call_of(undeclared)
+    assert app.test_client().get("/openapi.json").status_code == 500
 
 
 def form_of(description: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
@@ -136,12 +142,13 @@ def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, desc
     assert seen == {*broken, "ticket", *AuditSchema().fields}
 
 
-def all_ruled_fields() -> list[Ruled[Any]]:
-    kinds = {schema for call in CALLS.values() for schema in (call.body, call.query) if schema is not None}
+def all_ruled_fields(app: Flask) -> list[Ruled[Any]]:
+    calls = [call_of(view) for endpoint, view in app.view_functions.items() if not endpoint.startswith("console.")]
+    kinds = {schema for call in calls for schema in (call.body, call.query) if schema is not None}
     return [field for kind in kinds for field in kind().fields.values() if isinstance(field, Ruled)]
 
 
-def test_a_rule_takes_what_its_description_allows(description: dict[str, Any]) -> None:
+def test_a_rule_takes_what_its_description_allows(app: Flask) -> None:
     """On a list of good and bad values, the JSON Schema of each field refuses nothing that its rule takes anew."""
     for_new_values: dict[Callable[..., object], Callable[[str], object]] = {names.stored_token_name: names.token_name}
     values: list[Any] = [
@@ -150,10 +157,10 @@ def test_a_rule_takes_what_its_description_allows(description: dict[str, Any]) -
         *([], ["a"], ["Administrator", "SYS_Reader"], ["SYS_Reader", "x"]),
     ]
     checked = 0
-    for field in all_ruled_fields():
-        if field.stated not in STATED:
+    for field in all_ruled_fields(app):
+        if field.stated not in RULE_SCHEMAS:
             continue  # an object with a schema of its own
-        schema = STATED[field.stated]
+        schema = RULE_SCHEMAS[field.stated]
         for value in values:
             try:
                 field.rule(value)
@@ -168,7 +175,7 @@ def test_a_rule_takes_what_its_description_allows(description: dict[str, Any]) -
 @pytest.mark.parametrize("value", [" x", "a:b", "a\x00", "", "x" * 129])
 def test_bad_user_names_are_bad_in_the_description_too(value: str) -> None:
     """What the rule of user names refuses in ASCII, its JSON Schema refuses as well."""
-    (schema,) = [found for rule, found in STATED.items() if getattr(rule, "__name__", "") == "user_name"]
+    (schema,) = [found for rule, found in RULE_SCHEMAS.items() if getattr(rule, "__name__", "") == "user_name"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, schema)
 
@@ -231,7 +238,7 @@ def test_every_answer_keeps_its_description(app: Flask, clock: Clock, descriptio
     to.call("GET", url, 401)
     to.call("GET", "/auth/leave", headers={})
     to.call("POST", "/auth/leave?next=/", 303)
-    for method in document.ANY_METHOD:
+    for method in ANY_METHOD:
         if method != "HEAD":
             to.call(method, "/auth/check", headers={"Authorization": f"Bearer {lena}"})
             to.call(method, "/auth/check", 401, headers={})
@@ -277,7 +284,7 @@ def test_a_bug_an_outage_and_too_many_attempts_keep_their_description(
 
 def test_the_reasons_are_those_of_explain(description: dict[str, Any]) -> None:
     """The reasons that the description lists are the ones that README explains and the code gives."""
-    reasons = description["components"]["schemas"]["ExplainAnswer"]["properties"]["reason"]["enum"]
+    reasons = description["components"]["schemas"]["ExplainResponse"]["properties"]["reason"]["enum"]
     code = "".join((ROOT / "datafor_token/tokens" / f"{module}.py").read_text() for module in ("verifier", "signin"))
     given = set(re.findall(r'Refused\(\s*"\w+",\s*"(\w+)"', code)) | set(re.findall(r'Verification\("(\w+)"', code))
     assert given <= set(reasons)

@@ -1,7 +1,7 @@
-"""The rules of ``rules`` and ``names`` in the words of JSON Schema (2020-12), each with the rule's own limits.
+"""JSON Schema (2020-12) of each rule of a request field, with the limits of the rule itself.
 
-For the API description: what a rule refuses beyond this (a key in its PEM, a path that hides another
-host behind percent signs) JSON Schema cannot say.
+A rule may refuse more than its schema, which cannot express, for example, that a PEM holds a valid key or that a path
+does not hide another host behind percent-encoding.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +15,8 @@ from datafor_token.validation import names, times
 
 _TEXT = {"type": "string"}
 _SOME_TEXT = {"type": "string", "minLength": 1}
-# No \p{...}: Python's own `re`, which many readers of OpenAPI use, does not know it. So these patterns let more
-# through than the rules do: of other characters than ASCII, only the commonest that are refused are named here.
+# No \p{...}: Python's `re`, which many tools for OpenAPI use, does not support it. So these patterns allow more than
+# the rules: of the non-ASCII characters that are refused, only the most common ones are excluded here.
 _CONTROLS = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
 _NOT_IN_NAMES = r"\x00-,./:-@\[-^`{-\x9f"
 _NO_CONTROLS = f"^[^{_CONTROLS}]*$"
@@ -42,7 +42,7 @@ def _seconds(lowest: int, highest: int) -> Mapping[str, Any]:
     return {"type": "integer", "minimum": lowest, "maximum": highest}
 
 
-STATED: Mapping[Callable[..., object], Mapping[str, Any]] = {
+RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     str: _TEXT,
     str.strip: _TEXT,
     names.application_name: _APPLICATION,

@@ -1,0 +1,357 @@
+"""Marshmallow schemas of responses, for the OpenAPI document and for tests that check real responses against it.
+
+Responses are not serialised through them: views build their own members. The docstring of a schema is its description
+in the document, and ``example`` has the members of an example beside ``success``. A member that only some responses
+have is not ``required``. No response has members beyond its schema.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from marshmallow import INCLUDE, Schema, fields
+from marshmallow.validate import Equal, OneOf, Range, Regexp
+
+from datafor_token.applications.record import MASK
+from datafor_token.applications.rules import LONGEST_EXPIRE
+from datafor_token.audit.events import REASONS, Kind
+from datafor_token.crypto.keys import ALGORITHMS
+from datafor_token.requests.schemas import EXAMPLE_TOKEN, UpdateSchema
+from datafor_token.validation.names import USER_TYPES
+
+
+def _text(*values: str, **options: Any) -> fields.String:
+    """Return a required text member; one of ``values``, if given."""
+    return fields.String(required=True, validate=[OneOf(values)] if values else [], **options)
+
+
+def _texts(**options: Any) -> fields.List[str]:
+    return fields.List(fields.String(), **options)
+
+
+def _seconds() -> fields.Integer:
+    return fields.Integer(strict=True, required=True, validate=Range(1, LONGEST_EXPIRE))
+
+
+def _milliseconds() -> fields.Integer:
+    metadata = {"description": "Milliseconds since 1970."}
+    return fields.Integer(strict=True, required=True, validate=Range(0), metadata=metadata)
+
+
+class SuccessResponse(Schema):
+    """The call succeeded and returns nothing else."""
+
+    example: ClassVar[Mapping[str, Any]] = {}
+    success = fields.Boolean(required=True, validate=Equal(True))  # noqa: FBT003 - the only value
+
+
+class MessageResponse(SuccessResponse):
+    """The call changed something, or there was nothing to change."""
+
+    example: ClassVar = {"msg": "success"}
+    msg = _text("success")
+
+
+class UpdateResponse(MessageResponse):
+    """`warnings`, if any, describe weaknesses such as a weak secret or a stored value that breaks a newer rule."""
+
+    warnings = _texts()
+
+
+class TokenResponse(SuccessResponse):
+    """A new token and its lifetime in seconds."""
+
+    example: ClassVar = {"expire": 86400, "token": EXAMPLE_TOKEN}
+    expire = _seconds()
+    token = _text()
+
+
+class FieldMapObject(Schema):
+    """The claims that hold the user's name, display name and email address."""
+
+    username = _text()
+    name = _text()
+    email = _text()
+
+
+class PreviousSecretObject(Schema):
+    """The secret before the last rotation: until when it is accepted, and when it was last used, if ever."""
+
+    until = _milliseconds()
+    lastUsed = fields.Integer(strict=True, required=True, allow_none=True)  # noqa: N815 - the record's name
+
+
+class ApplicationObject(Schema):
+    """One application, with its secrets masked."""
+
+    example: ClassVar = {
+        **UpdateSchema.example,
+        "secret": MASK,
+        "initpwd": "",
+        "self_service": "0",
+        "createdDate": 1722929516000,
+        "lastModifiedDate": 1722929516000,
+        "creatorId": "admin",
+    }
+    name = _text()
+    token_name = _text()
+    secret = _text(MASK)
+    expire = _seconds()
+    fieldmap = fields.Nested(FieldMapObject, required=True)
+    algorithm = _text(*ALGORITHMS)
+    enable = _text("0", "1")
+    inituser = _text("0", "1")
+    initroles = _texts(required=True)
+    initpwd = _text(MASK, "")
+    self_service = _text("0", "1")
+    createdDate = _milliseconds()  # noqa: N815 - the record's names
+    lastModifiedDate = _milliseconds()  # noqa: N815
+    creatorId = _text()  # noqa: N815
+    previous = fields.Nested(PreviousSecretObject)
+
+
+class ListResponse(SuccessResponse):
+    """All applications.
+
+    `damaged`, if present, names the records that cannot be read. `warnings`, if present, name stored values that break
+    a newer rule; they continue to work.
+    """
+
+    example: ClassVar = {"data": [ApplicationObject.example]}
+    data = fields.List(fields.Nested(ApplicationObject), required=True)
+    damaged = _texts()
+    warnings = _texts()
+
+
+class ContentResponse(SuccessResponse, ApplicationObject):
+    """One application. `warnings` as in the list."""
+
+    example: ClassVar = ApplicationObject.example
+    warnings = _texts()
+
+
+class RotateResponse(SuccessResponse):
+    """`secret` is present only if the service generated it. It is not shown again."""
+
+    example: ClassVar = {"secret": "9dZ1...", "previous": {"until": 1722933116000}}
+    secret = fields.String()
+    previous = fields.Nested(Schema.from_dict({"until": _milliseconds()}, name="GracePeriodObject"), required=True)
+    warnings = _texts()
+
+
+class PersonalConfigResponse(SuccessResponse):
+    """`name` and `expire` are present only if `enabled` is true."""
+
+    example: ClassVar = {"enabled": True, "name": "ERP", "expire": 86400}
+    enabled = fields.Boolean(required=True)
+    name = fields.String()
+    expire = fields.Integer(strict=True)
+
+
+class PersonalTokenResponse(TokenResponse):
+    """A personal token, its user and its application."""
+
+    example: ClassVar = {**TokenResponse.example, "username": "admin", "name": "ERP"}
+    username = _text()
+    name = _text()
+
+
+class UserObject(Schema):
+    """One user, without the password."""
+
+    example: ClassVar = {
+        "userid": "lena",
+        "username": "lena",
+        "name": "",
+        "email": "",
+        "type": "SYS_Reader",
+        "roles": [],
+        "enabled": True,
+    }
+    userid = _text()
+    username = _text()
+    name = _text()
+    email = _text()
+    type = _text(*USER_TYPES)
+    roles = _texts(required=True)
+    enabled = fields.Boolean(required=True)
+
+
+class UserResponse(SuccessResponse):
+    """One user."""
+
+    example: ClassVar = {"data": {"user": UserObject.example}}
+    data = fields.Nested(
+        Schema.from_dict({"user": fields.Nested(UserObject, required=True)}, name="UserData"), required=True
+    )
+
+
+class LoginResponse(SuccessResponse):
+    """A new session. `data` is `"2"` if the caller was signed in as this user already."""
+
+    example: ClassVar = {
+        "msg": "login success",
+        "data": "1",
+        "jsessionid": "KZbCkJ8dH0lqg0Tz4u2oA3S8mYx0bTqvJ6yWQ1cJk1E",
+    }
+    msg = _text("login success")
+    data = _text("1", "2")
+    jsessionid = _text()
+
+
+class LogoutResponse(SuccessResponse):
+    """The session has ended."""
+
+    example: ClassVar = {"code": "200"}
+    code = _text("200")
+
+
+class LinkResponse(SuccessResponse):
+    """A one-time link and its lifetime in seconds."""
+
+    example: ClassVar = {
+        "url": "https://intra.example/auth/enter?ticket=7cgNvxmJ0ZaUW4Q3eSx0Zf0Wb1y8mHk2rTtLq5oPvEs",
+        "expire": 300,
+    }
+    url = _text()
+    expire = _seconds()
+
+
+class IntrospectResponse(SuccessResponse):
+    """RFC 7662. The members beside `active` are present only if it is true."""
+
+    example: ClassVar = {
+        "active": True,
+        "username": "admin",
+        "client_id": "ERP",
+        "exp": 1723015916,
+        "token_type": "Bearer",
+    }
+    active = fields.Boolean(required=True)
+    username = fields.String()
+    client_id = fields.String()
+    exp = fields.Integer(strict=True)
+    token_type = fields.String(validate=Equal("Bearer"))
+
+
+class StepObject(Schema):
+    """One step of the verification: whether the token passed it, and a sentence about it."""
+
+    step = _text()
+    ok = fields.Boolean(required=True)
+    detail = _text()
+
+
+class ExplainResponse(SuccessResponse):
+    """`reason` is null if the token is accepted. `application` is null if none is known."""
+
+    example: ClassVar = {
+        "accepted": False,
+        "reason": "signature",
+        "application": "ERP",
+        "steps": [{"step": "signature", "ok": False, "detail": "not signed with the secret of ERP"}],
+    }
+    accepted = fields.Boolean(required=True)
+    reason = _text(*REASONS, allow_none=True)
+    application = _text(allow_none=True)
+    steps = fields.List(fields.Nested(StepObject), required=True)
+
+
+class KeyObject(Schema):
+    """A public key (RFC 7517). Its other members depend on `kty` (RFC 7518 section 6)."""
+
+    class Meta:
+        """Allow other members."""
+
+        unknown = INCLUDE
+
+    kty = _text("RSA", "EC", "OKP")
+    alg = _text(*ALGORITHMS)
+    kid = _text()
+    use = _text("sig")
+
+
+class KeysResponse(SuccessResponse):
+    """The public keys of enabled applications."""
+
+    example: ClassVar[Mapping[str, Any]] = {"keys": []}
+    keys = fields.List(fields.Nested(KeyObject), required=True)
+
+
+class ReadyResponse(SuccessResponse):
+    """`writable` is false if the store can be read but not written."""
+
+    example: ClassVar = {"readable": True, "writable": True}
+    readable = fields.Boolean(required=True, validate=Equal(True))  # noqa: FBT003 - the only value
+    writable = fields.Boolean(required=True)
+
+
+class TargetObject(Schema):
+    """Subject of an event: names, the identifier of a token, or a hash if the user is unknown."""
+
+    application = fields.String()
+    user = fields.String()
+    unknown_user = fields.String()
+    token = fields.String(validate=Regexp("^[0-9a-f]{12}$"))
+
+
+class EventObject(Schema):
+    """One event of the audit log. A member that does not apply is null or left out."""
+
+    example: ClassVar = {
+        "time": "2024-08-06T07:31:56.000Z",
+        "event": "application_changed",
+        "actor": "admin",
+        "way": "basic",
+        "address": "10.0.0.7",
+        "request_id": "2c0f4cd2a3a94d0fb2a8c4f7ab12cd34",
+        "target": {"application": "ERP"},
+        "fields": ["expire"],
+    }
+    time = _text(metadata={"description": "RFC 3339, UTC."})
+    event = _text(*Kind)
+    actor = _text(allow_none=True)
+    way = _text(allow_none=True)
+    address = _text(allow_none=True)
+    request_id = _text(allow_none=True)
+    target = fields.Nested(TargetObject, required=True)
+    reason = fields.String()
+    outcome = fields.String()
+    count = fields.Integer(metadata={"description": "Number of further refusals of this kind that the event includes."})
+    first = fields.String(metadata={"description": "Time of the first of them; `time` is that of the last."})
+    changed = fields.List(fields.String(), data_key="fields")
+
+
+class AuditResponse(SuccessResponse):
+    """Events, newest first. `next` is present if there are more: send it as `page`."""
+
+    example: ClassVar = {"data": [EventObject.example]}
+    data = fields.List(fields.Nested(EventObject), required=True)
+    next = fields.String()
+
+
+class ErrorResponse(Schema):
+    """Envelope of every error."""
+
+    success = fields.Boolean(required=True, validate=Equal(False))  # noqa: FBT003 - the only value
+    code = fields.String(
+        required=True, metadata={"pattern": "^[45][0-9][0-9]$", "description": "The HTTP status as text."}
+    )
+    msg = fields.String(required=True, metadata={"minLength": 1, "description": "One sentence."})
+
+
+class InvalidInputResponse(ErrorResponse):
+    """`errors`, if present, lists all messages by field."""
+
+    errors = fields.Dict(fields.String(), fields.List(fields.String()))
+
+
+class WrongPasswordResponse(ErrorResponse):
+    """`data` is present only if the password is wrong."""
+
+    data = fields.String(validate=Equal("0"))
+
+
+class InternalErrorResponse(ErrorResponse):
+    """`request_id` identifies the error in the service's log."""
+
+    request_id = fields.String(required=True)
