@@ -1,4 +1,4 @@
-"""Backups: authentic or refused, bounded, and plain about what a restore would give access to."""
+"""Backups and restores: authenticity, bounds on size, and the preview of what a restore would give access to."""
 
 import gzip
 import json
@@ -43,7 +43,7 @@ def lines_of(file: Path) -> list[dict[str, Any]]:
 
 
 def put(file: Path, lines: list[dict[str, Any]], *, fit: bool = True) -> None:
-    """Write a backup as whoever has no key can: with the right number of records, and whatever code was there."""
+    """Write a backup as an attacker without the key can: ``fit`` the number of records, leave the code unchanged."""
     if fit:
         lines[0]["records"] = sum("document" in line for line in lines)
     file.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
@@ -67,7 +67,7 @@ def eve(file: Path) -> dict[str, Any]:
 
 
 def test_a_changed_backup_is_refused(service: Service, file: Path) -> None:
-    """Any change of the content is refused with a sentence that names the way out, and nothing is touched."""
+    """Any change of the content is refused, nothing is changed, and the error names --unauthenticated."""
     filled(service)
     service.run("store", "backup", str(file))
     whole, lines = file.read_bytes(), lines_of(file)
@@ -94,7 +94,7 @@ def test_a_changed_backup_is_refused(service: Service, file: Path) -> None:
 
 
 def test_every_changed_byte_is_refused(service: Service, file: Path) -> None:
-    """A backup in which one byte differs, is missing or was added is never taken for authentic."""
+    """A backup in which one byte was changed, removed or added is not authentic."""
     filled(service)
     service.run("store", "backup", str(file))
     keyring = Keyring(KEYS[:1])
@@ -110,8 +110,8 @@ def test_every_changed_byte_is_refused(service: Service, file: Path) -> None:
                 backup.read(file, keyring)
 
 
-def test_what_is_cut_off_is_refused(service: Service, file: Path) -> None:
-    """A file that is cut anywhere, or followed by anything, is no whole backup, whatever the options."""
+def test_a_truncated_backup_is_refused(service: Service, file: Path) -> None:
+    """A truncated file, or one with data after its end, is refused, also with --unauthenticated."""
     filled(service)
     service.run("store", "backup", str(file))
     keyring, data = Keyring(KEYS[:1]), file.read_bytes()
@@ -122,8 +122,8 @@ def test_what_is_cut_off_is_refused(service: Service, file: Path) -> None:
                 backup.read(file, keyring, unauthenticated=unauthenticated)
 
 
-def test_restored_on_purpose(service: Service, file: Path) -> None:
-    """With `--unauthenticated` a changed backup is restored, the risk and each new Administrator are named first."""
+def test_an_unauthenticated_restore(service: Service, file: Path) -> None:
+    """With `--unauthenticated` a changed backup is restored, after a warning and the names of new Administrators."""
     filled(service)
     service.run("store", "backup", str(file))
     lines = lines_of(file)
@@ -137,8 +137,8 @@ def test_restored_on_purpose(service: Service, file: Path) -> None:
     assert (json.loads(line)["event"], json.loads(line)["reason"]) == ("store_restored", "unauthenticated")
 
 
-def test_a_backup_of_the_version_before(service: Service, file: Path) -> None:
-    """A backup that version 0.1.0 wrote is refused and explained; with `--unauthenticated` all of it is restored."""
+def test_a_backup_of_version_0_1_0(service: Service, file: Path) -> None:
+    """A backup of version 0.1.0 is refused with an explanation; with `--unauthenticated` all of it is restored."""
     filled(service)
     file.write_bytes(gzip.compress(BEFORE["backup"].encode()))
     said = service.refused("store", "restore", str(file), "--yes")
@@ -169,8 +169,8 @@ CHANGES: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "change", "says"), CHANGES, ids=[says for _, _, says in CHANGES])
-def test_what_gives_access_is_named(service: Service, file: Path, name: str, change: Any, says: str) -> None:
-    """A restore names, in a dry run and before it does anything, whom and what it would give access to."""
+def test_a_restore_names_changes_of_access(service: Service, file: Path, name: str, change: Any, says: str) -> None:
+    """A restore names the users and applications whose access it changes, in a dry run and before it starts."""
     filled(service)
     service.run("store", "backup", str(file))
     forged(file, change, name)
@@ -180,8 +180,8 @@ def test_what_gives_access_is_named(service: Service, file: Path, name: str, cha
     assert len(service.run("store", "restore", str(file), "--unauthenticated", "--yes").splitlines()) == 1
 
 
-def test_what_is_removed_is_named(service: Service, file: Path) -> None:
-    """A restore names deleted users, Administrators first, and applications; sessions that end are not counted."""
+def test_a_restore_names_what_it_deletes(service: Service, file: Path) -> None:
+    """A restore names deleted users, Administrators first, and applications; it does not count sessions."""
     caller = filled(service)
     service.run("store", "backup", str(file))
     service.run("user", "add", "Anna", put="a-long-password")
@@ -198,8 +198,8 @@ def test_what_is_removed_is_named(service: Service, file: Path) -> None:
     assert service.run("store", "restore", str(file), "--yes").splitlines()[:2] == said[:2]
 
 
-def test_a_long_list_is_cut(service: Service, file: Path) -> None:
-    """Of very many names the first fifty are shown, and the number of the others."""
+def test_a_long_list_is_truncated(service: Service, file: Path) -> None:
+    """A long list shows the first fifty names and the number of the others."""
     filled(service)
     service.run("store", "backup", str(file))
     lines = lines_of(file)
@@ -209,8 +209,8 @@ def test_a_long_list_is_cut(service: Service, file: Path) -> None:
     assert first.endswith("eve049, and 10 more")
 
 
-def test_names_move_no_cursor(service: Service, file: Path) -> None:
-    """Nothing that stands in a backup reaches the terminal as a control sequence, or begins a line of its own."""
+def test_control_characters_are_not_printed(service: Service, file: Path) -> None:
+    """No text of a backup reaches the terminal as a control sequence or starts a new line."""
     filled(service)
     service.run("store", "backup", str(file))
     lines = lines_of(file)
@@ -252,8 +252,8 @@ def test_names_move_no_cursor(service: Service, file: Path) -> None:
         lambda lines: lines.clear() or lines.append([]),
     ],
 )
-def test_what_no_backup_has(service: Service, file: Path, change: Any) -> None:
-    """A count that differs, two records of one name, a foreign collection or no record is refused, also on purpose."""
+def test_invalid_content_is_refused(service: Service, file: Path, change: Any) -> None:
+    """A wrong count, a duplicate name, a foreign collection or an invalid record is refused, also unauthenticated."""
     filled(service)
     service.run("store", "backup", str(file))
     lines = lines_of(file)
@@ -266,14 +266,14 @@ def test_what_no_backup_has(service: Service, file: Path, change: Any) -> None:
 
 
 class TestBombs:
-    """Files that are small and become large."""
+    """Small files that decompress to large ones."""
 
     def header(self, records: int = 10**6) -> bytes:
         key = Keyring(KEYS[:1]).identifier
         return json.dumps({"datafor_token": "backup", "format": 1, "key": key, "records": records}).encode() + b"\n"
 
     def write(self, file: Path, begin: bytes, part: bytes, times: int) -> None:
-        """A file of ``begin`` and then ``part`` over and over, which is packed once."""
+        """Write a file of ``begin`` and many times ``part``, which is compressed once."""
         packer = zlib.compressobj(9, zlib.DEFLATED, 31)
         start = packer.compress(begin) + packer.flush(zlib.Z_FULL_FLUSH)
         block = packer.compress(part) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -281,7 +281,7 @@ class TestBombs:
             out.write(start)
             for _ in range(times):
                 out.write(block)
-            # Its checksum is wrong, if anybody comes so far.
+            # Its checksum is wrong, which only a reader of the whole file notices.
             out.write(packer.flush())
 
     @pytest.mark.parametrize("unauthenticated", [False, True])
@@ -297,12 +297,12 @@ class TestBombs:
         ids=["zeros", "one line", "records", "lists", "lines"],
     )
     def test_memory_is_bounded(self, file: Path, header: bool, part: bytes, times: int, unauthenticated: bool) -> None:
-        """Three gigabytes in a file of three megabytes are refused within some hundred megabytes."""
+        """A file of three megabytes with three gigabytes of data is refused within 700 MiB of memory."""
         self.write(file, self.header() if header else b"", part, times)
         assert str(file) in self.read(file, *(["yes"] if unauthenticated else []))
 
     def read(self, file: Path, *unauthenticated: str) -> str:
-        """Read a backup in a process that has little memory; return what came of it."""
+        """Read a backup in a process with little memory; return what it prints."""
         script = (
             "import sys; from pathlib import Path; from datafor_token.operations import backup\n"
             "from datafor_token.errors import Forbidden; from datafor_token.crypto.at_rest import Keyring\n"
@@ -322,7 +322,7 @@ class TestBombs:
         return done.stdout
 
     def test_very_many_records(self, file: Path) -> None:
-        """As many small records as may be take some hundred megabytes, and no more."""
+        """The largest allowed number of small records is read within 700 MiB of memory; one more is refused."""
         number = backup.MAX_UNAUTHENTICATED_SIZE // 200
         lines = (b'{"collection": "revocations", "document": {"name": "%d"}}\n' % one for one in range(number))
         file.write_bytes(gzip.compress(self.header(number) + b"".join(lines), 1))
@@ -331,35 +331,35 @@ class TestBombs:
         assert "larger than a backup of its kind" in self.read(file, "yes")
 
     def test_too_many_records(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """More records than a store has are refused, however small they are."""
+        """More records than allowed are refused, however small they are."""
         monkeypatch.setattr(backup, "MAX_RECORDS", 10)
         line = b'{"collection": "revocations", "document": {"name": "%d"}}\n'
         file.write_bytes(gzip.compress(self.header(20) + b"".join(line % number for number in range(20))))
         with pytest.raises(Forbidden):
             backup.read(file, Keyring(KEYS[:1]), unauthenticated=True)
 
-    def test_no_backup_is_written_that_could_not_be_read(
+    def test_a_store_that_is_too_large_is_not_backed_up(
         self, service: Service, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A store that is larger than a backup may be is not backed up, and the command says so."""
+        """A store that is larger than a backup may be is not backed up, and the command reports that."""
         filled(service)
         monkeypatch.setattr(backup, "MAX_SIZE", 100)
         assert "more than a backup may have" in service.refused("store", "backup", str(file))
         assert not file.exists()
 
 
-def test_a_pipe_is_no_backup(service: Service, tmp_path: Path) -> None:
-    """What is not a regular file is refused at once."""
+def test_a_pipe_is_refused(service: Service, tmp_path: Path) -> None:
+    """A file that is not a regular one is refused at once."""
     service.start(OLD)
     os.mkfifo(tmp_path / "pipe")
     assert "not a regular file" in service.refused("store", "restore", str(tmp_path / "pipe"))
 
 
 class TestKeys:
-    """A backup and the keys of the place where it is restored."""
+    """The key of a backup and the keys of the service that restores it."""
 
-    def test_a_key_that_is_not_there(self, service: Service, file: Path) -> None:
-        """Without its key a backup is refused; the sentence names the key, the present ones, and what to do."""
+    def test_a_missing_key(self, service: Service, file: Path) -> None:
+        """Without its key a backup is refused; the error names that key, the present ones, and what to do."""
         filled(service)
         service.run("store", "backup", str(file))
         for path in service.settings.data_dir.rglob("*.json"):
@@ -372,7 +372,7 @@ class TestKeys:
             assert "config/secret_key" in said
 
     def test_under_a_former_key(self, service: Service, file: Path) -> None:
-        """With its key behind the first one a backup is authentic; its secrets and revocations outlive that key."""
+        """A backup with a former key is authentic; its secrets and revocations are valid after that key is removed."""
         caller = filled(service)
         text = token(claims(), secret=STRONG_SECRET)
         caller.post("revoke", {"token": text})
@@ -390,7 +390,7 @@ class TestKeys:
         assert caller.get(CHECK, {"Authorization": f"Bearer {fresh}"}).status_code == 200
 
     def test_after_a_key_change(self, service: Service, file: Path) -> None:
-        """A backup brings the former identifier keys along: what was revoked under them stays so on a new host."""
+        """A backup contains the former identifier keys: tokens revoked with them stay revoked on a new host."""
         caller = filled(service)
         text = token(claims(), secret=STRONG_SECRET)
         caller.post("revoke", {"token": text})
@@ -409,8 +409,8 @@ class TestKeys:
         assert caller.get(CHECK, {"Authorization": f"Bearer {fresh}"}).status_code == 200
 
 
-def test_what_a_backup_holds(service: Service, file: Path) -> None:
-    """Applications, users and revocations, and nothing that ends: no session, ticket, count, metric or audit line."""
+def test_the_content_of_a_backup(service: Service, file: Path) -> None:
+    """A backup has applications, users, revocations and the identifier; no session, ticket, count, log or metric."""
     caller = filled(service)
     live, gone = (token(claims(loginname=name), secret=STRONG_SECRET) for name in ("lena", "otto"))
     login = {"username": "admin", "password": ADMIN_PASSWORD}
@@ -427,7 +427,7 @@ def test_what_a_backup_holds(service: Service, file: Path) -> None:
     lines = lines_of(file)
     held = {(line["collection"], line["document"]["name"].lower()) for line in lines[1:-1]}
     kept = {(folder, name) for folder, name in present if folder in ("applications", "users", "revocations")}
-    # And the identifier, by which the server knows its store.
+    # The identifier is how the server recognizes its store.
     assert held == kept | {("instance", "store")}
     text = gzip.decompress(file.read_bytes()).decode()
     for name in [record.name for folder in ("sessions", "tickets") for record in records_in(data, folder)]:

@@ -1,4 +1,4 @@
-"""The first restore on a new host: broken off at any point, it is simply repeated."""
+"""The first restore on a new host: interrupted at any point, it can be repeated."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.file_store
 
 
 class Host:
-    """A host in a folder of its own, with commands in this process."""
+    """A host in its own folder, whose commands run in this process."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
@@ -48,18 +48,18 @@ class Host:
         self.monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
 
     def users(self) -> list[str]:
-        """The names of the users."""
+        """Return the names of the users."""
         return [row["username"] for row in json.loads(self.done("user", "list", "--json"))]
 
     def identifiers(self) -> tuple[str, str]:
-        """The identifier in the configuration folder, and the one in the store."""
+        """Return the identifier in the configuration folder, and the one in the store."""
         stored = json.loads((self.data / "instance" / "store.json").read_text())["identifier"]
         return (self.config / "store_id").read_text().strip(), stored
 
 
 @pytest.fixture
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    """The host that wrote the backup."""
+    """Return the host that wrote the backup."""
     host = Host(tmp_path / "old", monkeypatch)
     host.begin()
     return host
@@ -67,13 +67,13 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 @pytest.fixture
 def file(old: Host, tmp_path: Path) -> Path:
-    """Its backup."""
+    """Return the backup of that host."""
     old.done("store", "backup", str(tmp_path / "backup.gz"))
     return tmp_path / "backup.gz"
 
 
 def new_host(old: Host, folder: Path, *, lost: bool = False) -> Host:
-    """A new host with the key of the old one, or (``lost``) the old one without its data folder."""
+    """Return a new host with the key of the old one, or (``lost``) the old one without its data folder."""
     host = Host(folder, old.monkeypatch)
     host.config.mkdir(parents=True)
     for name in ("secret_key", "store_id", ".last_store_id") if lost else ("secret_key",):
@@ -83,17 +83,17 @@ def new_host(old: Host, folder: Path, *, lost: bool = False) -> Host:
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_killed_at_any_point(old: Host, file: Path, tmp_path: Path, lost: bool) -> None:
-    """Whichever call is the last one, the same command then restores everything, and the server starts on it."""
-    # Nothing here is about what a power cut leaves.
+    """A restore that is killed at any system call is completed by the same command, and the server starts."""
+    # This test is not about power failures.
     old.monkeypatch.setattr(os, "fsync", lambda _: None)
     expected = (old.config / "store_id").read_text().strip()
     clean = new_host(old, tmp_path / "clean", lost=lost)
     with Calls() as calls:
         clean.done("store", "restore", str(file), "--yes")
-    # Until then nothing is changed.
+    # Nothing is changed before the first folder is created.
     first = calls.kinds.index("mkdir")
     assert calls.number > first + 50
-    # Where the identifier is known the calls are the same ones but for a few.
+    # With a known identifier only a few calls differ.
     for number in range(first, calls.number + 1, 7 if lost else 1):
         host = new_host(old, tmp_path / str(number), lost=lost)
         die_in_restore(host, file, number)
@@ -108,7 +108,7 @@ def test_killed_at_any_point(old: Host, file: Path, tmp_path: Path, lost: bool) 
 
 
 def die_in_restore(host: Host, file: Path, number: int) -> None:
-    """Restore in a process of its own, which dies before this call, if it makes so many."""
+    """Restore in another process, which dies before the system call of that number."""
     process = os.fork()
     if process == 0:
         calls = Calls(watch=lambda: os._exit(9) if calls.number >= number else None)
@@ -119,7 +119,7 @@ def die_in_restore(host: Host, file: Path, number: int) -> None:
 
 
 def test_a_real_kill(old: Host, file: Path, tmp_path: Path) -> None:
-    """A process that is killed leaves nothing that stops the next restore."""
+    """A killed process leaves nothing that prevents the next restore."""
     arguments = ("-m", "flask", "store", "restore", str(file), "--yes")
     for number, part in enumerate((None, 0.4, 0.6, 0.7, 0.8, 0.9)):
         host = new_host(old, tmp_path / str(number))
@@ -138,7 +138,7 @@ def test_a_real_kill(old: Host, file: Path, tmp_path: Path) -> None:
 
 
 def test_a_key_record_is_no_store(old: Host, file: Path, tmp_path: Path) -> None:
-    """What a restore leaves that was killed right after it noted its key does not count as a store that was begun."""
+    """The record of the key alone, which a killed restore leaves, does not count as an existing store."""
     host = new_host(old, tmp_path / "new")
     (host.data / "instance").mkdir(parents=True)
     shutil.copy(old.data / "instance" / "key.json", host.data / "instance" / "key.json")
@@ -147,8 +147,8 @@ def test_a_key_record_is_no_store(old: Host, file: Path, tmp_path: Path) -> None
     assert host.users() == ["admin"]
 
 
-def test_it_says_where_it_begins_a_store(old: Host, file: Path, tmp_path: Path) -> None:
-    """Before the confirmation a first restore names the folder; in a dry run too; any other restore does not."""
+def test_a_first_restore_names_the_folder(old: Host, file: Path, tmp_path: Path) -> None:
+    """A first restore names the folder before the confirmation and in a dry run; any other restore does not."""
     host = new_host(old, tmp_path / "new")
     sentence = f"No store exists in {host.data}: this creates one"
     assert sentence in host.run("store", "restore", str(file)).output
@@ -158,7 +158,7 @@ def test_it_says_where_it_begins_a_store(old: Host, file: Path, tmp_path: Path) 
 
 
 def test_without_the_key(old: Host, file: Path, tmp_path: Path) -> None:
-    """The sentence says which key is missing, and where to put it."""
+    """The error names the missing key and its place."""
     host = Host(tmp_path / "new", old.monkeypatch)
     result = host.run("store", "restore", str(file), "--yes")
     assert result.exit_code == 1
@@ -168,10 +168,10 @@ def test_without_the_key(old: Host, file: Path, tmp_path: Path) -> None:
 
 
 class TestIdentifiers:
-    """The identifier of a backup, and ``config/store_id``."""
+    """The identifier of a backup and the file ``config/store_id``."""
 
     def other(self, old: Host, tmp_path: Path) -> Host:
-        """Another service with the same key."""
+        """Return another service with the same key."""
         host = new_host(old, tmp_path / "other")
         (host.config / ".last_store_id").touch()
         host.begin()
@@ -179,7 +179,7 @@ class TestIdentifiers:
 
     @pytest.mark.parametrize("place", ["the store", "a mistyped folder"])
     def test_another_store_is_refused(self, old: Host, file: Path, tmp_path: Path, place: str) -> None:
-        """A backup of another store is refused before anything is touched; removing store_id allows it."""
+        """A backup of another store is refused before anything is changed; the removal of store_id allows it."""
         host = self.other(old, tmp_path)
         mine, theirs = host.identifiers()[0], old.identifiers()[0]
         present = host.data
@@ -204,7 +204,7 @@ class TestIdentifiers:
 
     @pytest.mark.parametrize("lost", [False, True])
     def test_a_backup_without_an_identifier(self, old: Host, tmp_path: Path, lost: bool) -> None:
-        """It gets the identifier of the configuration folder, so that the service starts on what was restored."""
+        """A backup without an identifier gets that of the configuration folder, so that the service starts."""
         known = old.identifiers()[0]
         (old.data / "instance" / "store.json").unlink()
         (old.config / "store_id").unlink()

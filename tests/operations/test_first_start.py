@@ -1,4 +1,4 @@
-"""Only the server begins a store, and only where there was none: no command, and no mistyped folder, does."""
+"""Only the server creates a store, and only if there was none: a command or a mistyped folder never creates one."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 @pytest.fixture
 def start(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Flask]:
-    """A start of the server; with ``password`` empty its first one makes one up."""
+    """Return a start of the server; with an empty ``password`` the first start generates one."""
 
     def started(password: str = ADMIN_PASSWORD) -> Flask:
         if password:
@@ -55,7 +55,7 @@ def start(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 
 def wipe(settings: Settings) -> None:
-    """Take the records away, as a data folder that is not mounted, or a database that was made anew."""
+    """Remove the records, as with a data folder that is not mounted or a database that was created again."""
     for collection in ("instance", "users", "applications"):
         for record in records_in(settings.data_dir, collection):
             record.unlink()
@@ -66,12 +66,12 @@ def identifier(settings: Settings) -> str:
 
 
 class TestCommands:
-    """No command begins a store."""
+    """No command creates a store."""
 
     @pytest.mark.file_store
     @pytest.mark.parametrize("kind", ["missing", "empty", "a file", "of something else"])
     def test_a_mistyped_data_folder(self, tmp_path: Path, kind: str) -> None:
-        """Every command that needs the store names the folder and ends with 3, and nothing is created or changed."""
+        """Every command that needs the store names the folder and exits with 3; nothing is created or changed."""
         first_start(environment(tmp_path))
         (tmp_path / "nonsense").write_text("x")
         (tmp_path / "applications.json").write_text('{"application": []}')
@@ -83,7 +83,7 @@ class TestCommands:
             (other / "x.json").write_text("{}")
         before = everything(tmp_path)
         names = {"folder": tmp_path, "nonsense": tmp_path / "nonsense", "applications": tmp_path / "applications.json"}
-        # One process: a start of the interpreter for each takes a minute.
+        # In one process: starting the interpreter for each command takes a minute.
         script = "import json, sys; from tests.operations.test_first_start import run_all; run_all()"
         commands = json.dumps([command.format(**names) for command in COMMANDS])
         done = run("-c", script, environ=environment(tmp_path, DATAFOR_TOKEN_DATA_DIR=str(other)), put=commands)
@@ -94,7 +94,7 @@ class TestCommands:
             if command in WITHOUT_A_STORE:
                 assert code == 0, (command, out, err)
             elif "{nonsense}" in command:
-                # It is read before anything else.
+                # The backup is read before anything else.
                 assert (code, "is not a whole backup" in err) == (1, True), (command, out, err)
             else:
                 assert (code, out, str(other) in err) == (3, "", True), (command, out, err)
@@ -103,7 +103,7 @@ class TestCommands:
 
     @pytest.mark.file_store
     def test_a_mistyped_configuration_folder(self, tmp_path: Path) -> None:
-        """Without the key's folder a command says so, and makes neither folder nor key."""
+        """Without the folder of the key a command fails, and creates neither folder nor key."""
         first_start(environment(tmp_path))
         before = everything(tmp_path)
         done = flask(tmp_path, "user", "list", DATAFOR_TOKEN_CONFIG_DIR=str(tmp_path / "mistyped"))
@@ -114,7 +114,7 @@ class TestCommands:
 
     @pytest.mark.file_store
     def test_the_store_of_another_service(self, tmp_path: Path) -> None:
-        """A command that finds another store than the one of its configuration folder changes nothing in either."""
+        """A command that finds another store than that of its configuration folder changes nothing in either."""
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
             first_start(environment(tmp_path / name))
@@ -132,10 +132,10 @@ class TestCommands:
         assert everything(tmp_path) == before
 
     @pytest.mark.file_store
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
     @pytest.mark.parametrize("command", ["user list", "store check", "store backup x.gz"])
     def test_a_user_without_rights(self, tmp_path: Path, command: str) -> None:
-        """Who may not look into the folders is told which one, in one line, with exit code 3 or 1."""
+        """A user without access to the folders gets one line that names the folder, and exit code 3 or 1."""
         first_start(environment(tmp_path))
         # All modules are imported before: the interpreter may be in a folder that this user cannot read.
         script = (
@@ -151,7 +151,7 @@ class TestCommands:
 
     @pytest.mark.file_store
     def test_from_the_root_folder(self, tmp_path: Path) -> None:
-        """With --app a command works from any folder, and the data folder is where the settings say."""
+        """With --app a command works from any folder, and the settings name the data folder."""
         first_start(environment(tmp_path))
         for where in (str(ROOT / "wsgi.py"), str(ROOT / "wsgi:app"), "datafor_token", "datafor_token:create_app"):
             environ = {**environment(tmp_path), "PYTHONPATH": str(ROOT)}
@@ -163,8 +163,8 @@ class TestCommands:
                 assert not (tmp_path / "mistyped").exists()
 
     @pytest.mark.file_store
-    def test_serving_is_no_command(self, tmp_path: Path) -> None:
-        """`flask run` is the server: it begins a store."""
+    def test_flask_run_is_the_server(self, tmp_path: Path) -> None:
+        """`flask run` is the server and creates a store."""
         script = (
             "import sys, flask.cli; sys.argv = ['flask', 'run', '--port', '0']"
             "; flask.cli.run_simple = lambda *_, **__: print('served'); flask.cli.main()"
@@ -176,7 +176,7 @@ class TestCommands:
 
 
 def run_all() -> None:
-    """Run each command of standard input in this process, as ``flask`` does; print exit codes and outputs."""
+    """Run each command from standard input in this process, as ``flask`` does; print exit codes and outputs."""
     from click.testing import CliRunner
     from flask.cli import FlaskGroup
 
@@ -190,10 +190,10 @@ def run_all() -> None:
 
 
 class TestIdentifier:
-    """``config/store_id``."""
+    """The file ``config/store_id`` and the record ``instance/store``."""
 
     def test_the_first_start_writes_it(self, start: Callable[..., Flask], settings: Settings) -> None:
-        """The first start ends with the file, mode 0600; what is in it is random, and in the store too."""
+        """The first start writes a random identifier to the file, with mode 0600, and to the store."""
         start()
         file = settings.config_dir / "store_id"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -206,8 +206,8 @@ class TestIdentifier:
         assert file.read_text() == before
         assert [one.name for one in settings.config_dir.iterdir() if ".store_id-" in one.name] == []
 
-    def test_a_wiped_store_is_not_begun_anew(self, start: Callable[..., Flask], settings: Settings) -> None:
-        """With the file and no records the server refuses, names both paths, and touches neither password nor key."""
+    def test_a_wiped_store_is_refused(self, start: Callable[..., Flask], settings: Settings) -> None:
+        """With the file and no records the server does not start, names both paths, and changes no password or key."""
         start("")
         wipe(settings)
         before = everything(settings.config_dir)
@@ -227,15 +227,15 @@ class TestIdentifier:
 
     @pytest.mark.parametrize("name", ["store", "key"])
     @pytest.mark.parametrize("content", ["", "{", '{"name": "%s", "identifier": 5}', '{"name": "other"}'])
-    def test_a_damaged_record_has_a_way_out(
+    def test_a_damaged_record_has_a_remedy(
         self, start: Callable[..., Flask], settings: Settings, name: str, content: str
     ) -> None:
-        """The refusal names the damaged record and what to remove, and after that the service starts with its users."""
+        """The error names the damaged record and what to remove; after that the service starts with its users."""
         start()
         record = Record(settings.data_dir, "instance", name)
         record.write_text(content.replace("%s", name))
         if name == "key" and "5" in content:
-            # A record of the key that names none is written again from what the applications say.
+            # A record of the key without an identifier is restored from the applications.
             start()
             return
         with pytest.raises(StoreNotReady, match=f"instance/{name}") as caught:
@@ -252,14 +252,14 @@ class TestIdentifier:
         assert Record(settings.data_dir, "instance", name).exists()
 
     @pytest.mark.file_store
-    @pytest.mark.parametrize("kind", ["missing", "empty", "with an empty key", "of the version before"])
+    @pytest.mark.parametrize("kind", ["missing", "empty", "with an empty key", "of the earlier version"])
     def test_a_refused_start_creates_nothing(self, start: Callable[..., Flask], settings: Settings, kind: str) -> None:
-        """Where a start is refused, as on a mount point that is not mounted, no folder is created."""
+        """A refused start, as on a mount point that is not mounted, creates no folder."""
         start()
         shutil.rmtree(settings.data_dir)
         if kind != "missing":
             settings.data_dir.mkdir()
-        if kind == "of the version before":
+        if kind == "of the earlier version":
             for name in ("store_id", ".last_store_id"):
                 (settings.config_dir / name).unlink()
         if kind == "with an empty key":
@@ -271,7 +271,7 @@ class TestIdentifier:
         assert everything(settings.config_dir.parent) == before
 
     def test_another_store_is_refused(self, start: Callable[..., Flask], settings: Settings) -> None:
-        """A store with another identifier, or with records and none, is not the one of this configuration folder."""
+        """A store with another identifier, or with records and no identifier, is refused."""
         start()
         record = Record(settings.data_dir, "instance", "store")
         record.write_text(json.dumps({"format": 1, "name": "store", "identifier": "0" * 32}))
@@ -281,8 +281,8 @@ class TestIdentifier:
         with pytest.raises(StoreNotReady, match="which has no identifier"):
             start()
 
-    def test_a_store_of_the_version_before(self, start: Callable[..., Flask], settings: Settings) -> None:
-        """Records without an identifier, and no file: both get one at the first start, silently."""
+    def test_a_store_without_an_identifier(self, start: Callable[..., Flask], settings: Settings) -> None:
+        """A store of an earlier version gets an identifier and the file at the next start."""
         start()
         self.make_old(settings)
         app = start()
@@ -297,10 +297,10 @@ class TestIdentifier:
     @pytest.mark.parametrize(
         "left", [["secret_key"], ["initial_admin_password"], ["secret_key", "initial_admin_password"]]
     )
-    def test_a_wiped_store_of_the_version_before(
+    def test_a_wiped_store_without_an_identifier(
         self, start: Callable[..., Flask], settings: Settings, left: list[str]
     ) -> None:
-        """What an earlier installation left in the configuration folder, without records, is refused too."""
+        """Files of an earlier installation in the configuration folder, without records, are refused too."""
         start("")
         self.make_old(settings)
         wipe(settings)
@@ -313,8 +313,8 @@ class TestIdentifier:
         assert everything(settings.config_dir) == before
         assert records_in(settings.data_dir, "users") == []
 
-    def test_users_that_are_gone_do_not_make_a_new_one(self, start: Callable[..., Flask], settings: Settings) -> None:
-        """Where the first start came to its end, a store without users gets no new administrator."""
+    def test_deleted_users_create_no_administrator(self, start: Callable[..., Flask], settings: Settings) -> None:
+        """After a complete first start, a store without users gets no new Administrator."""
         start()
         for record in records_in(settings.data_dir, "users"):
             record.unlink()
@@ -324,7 +324,7 @@ class TestIdentifier:
 
     @pytest.mark.parametrize("missing", ["users", "key"])
     def test_a_first_start_that_was_killed(self, start: Callable[..., Flask], settings: Settings, missing: str) -> None:
-        """A first start that did not come to its end goes on at the next one."""
+        """An interrupted first start is completed by the next one."""
         start("")
         for name in ("store_id", ".last_store_id"):
             (settings.config_dir / name).unlink()
@@ -337,7 +337,7 @@ class TestIdentifier:
         assert [one.name for one in records_in(settings.data_dir, "users")] == ["admin"]
 
     def test_a_second_node(self, start: Callable[..., Flask], settings: Settings, tmp_path: Path) -> None:
-        """A node with a configuration folder of its own takes over the identifier of the store."""
+        """A node with its own configuration folder takes the identifier of the store."""
         start()
         other = tmp_path / "other"
         other.mkdir()
@@ -347,24 +347,24 @@ class TestIdentifier:
         assert (other / "store_id").read_text().strip() == identifier(settings)
 
     @pytest.mark.parametrize("content", ["", "x", "0" * 31, "\xff"])
-    def test_a_file_that_holds_none(self, start: Callable[..., Flask], settings: Settings, content: str) -> None:
-        """A file that is no identifier stops the start with a sentence."""
+    def test_an_invalid_file(self, start: Callable[..., Flask], settings: Settings, content: str) -> None:
+        """A file without a valid identifier stops the start with an error that names it."""
         start()
         (settings.config_dir / "store_id").write_bytes(content.encode("latin-1"))
         with pytest.raises(StartError, match="store_id"):
             start()
 
     def test_a_byte_order_mark(self, start: Callable[..., Flask], settings: Settings) -> None:
-        """An editor's byte order mark in the file changes nothing."""
+        """A byte order mark in the file is ignored."""
         start()
         file = settings.config_dir / "store_id"
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
         start()
 
-    def test_a_folder_that_cannot_be_written(
+    def test_a_read_only_configuration_folder(
         self, start: Callable[..., Flask], settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A configuration folder that can only be read serves, before and after it has the file."""
+        """The service starts with a read-only configuration folder, with and without the file."""
         start()
         self.make_old(settings)
 
@@ -380,8 +380,8 @@ class TestIdentifier:
         assert (settings.config_dir / "store_id").exists()
 
     @pytest.mark.file_store
-    def test_the_server_ends_with_a_sentence(self, tmp_path: Path) -> None:
-        """gunicorn on a wiped data folder ends at once, says why, and leaves the folder as it is."""
+    def test_the_server_exits_with_an_error(self, tmp_path: Path) -> None:
+        """gunicorn on a wiped data folder exits at once, logs the reason, and leaves the folder unchanged."""
         server = Server(tmp_path).start()
         server.stop()
         shutil.rmtree(tmp_path / "data")

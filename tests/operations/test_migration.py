@@ -1,4 +1,4 @@
-"""Records move from files into a database and back, whole, however often it is broken off."""
+"""Migration of records from files to a database and back: complete, however often it is interrupted."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ KEYRING = Keyring([b"k" * 32])
 
 
 def shell(folder: Path, *arguments: str, store: str = "file") -> subprocess.CompletedProcess[str]:
-    """A command as its users run it."""
+    """Run a command in a process."""
     return flask(folder, *arguments, DATAFOR_TOKEN_STORE=store)
 
 
@@ -45,17 +45,17 @@ def target(tmp_path: Path) -> SqlStore:
 
 
 def content(store: Store) -> dict[tuple[str, str], str]:
-    """Everything, in the order of its members."""
+    """Return all records, with their members in order."""
     return {(one, name): json.dumps(found) for one in COLLECTIONS for name, found in store.documents(one)}
 
 
-class Broken:
-    """A progress that is broken off after so many steps, and may do something else before each."""
+class Interrupted:
+    """A progress that is interrupted after ``steps`` steps, and calls ``also`` before each."""
 
     def __init__(self, steps: int = 10**9, also: Any = None) -> None:
         self.steps, self.also, self.taken = steps, also, 0
 
-    def __call__(self, places: Any, _: str) -> "Broken":
+    def __call__(self, places: Any, _: str) -> "Interrupted":
         self.places = places
         return self
 
@@ -69,11 +69,11 @@ class Broken:
             yield place
 
     def __exit__(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def move(source: Store, target: Store, progress: Any = None) -> migration.Outcome:
-    return migration.migrate(source, target, COLLECTIONS, KEYRING, progress or Broken())
+    return migration.migrate(source, target, COLLECTIONS, KEYRING, progress or Interrupted())
 
 
 def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
@@ -81,7 +81,7 @@ def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
 
 
 def test_there_and_back(source: FileStore, target: SqlStore, tmp_path: Path) -> None:
-    """Everything is there, member by member in its order, there and back again, and the source is as it was."""
+    """Every record arrives with its members in order, there and back, and the source is unchanged."""
     before, files = content(source), files_of(tmp_path / "source")
     assert move(source, target) == migration.Outcome(120, 120, 0, [])
     assert content(target) == before
@@ -98,10 +98,10 @@ def test_there_and_back(source: FileStore, target: SqlStore, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("steps", [0, 1, 50, 119])
-def test_it_goes_on_after_a_break(source: FileStore, target: SqlStore, steps: int) -> None:
-    """Broken off anywhere the service does not start on the target; run again it ends as if nothing had been."""
+def test_an_interrupted_migration_continues(source: FileStore, target: SqlStore, steps: int) -> None:
+    """After an interruption the service does not start on the target, and the next run completes the migration."""
     with pytest.raises(KeyboardInterrupt):
-        move(source, target, Broken(steps))
+        move(source, target, Interrupted(steps))
     with pytest.raises(StoreNotReady, match="migrate"):
         migration.check_complete(target)
     source.delete("users", "név 3")
@@ -114,7 +114,7 @@ def test_it_goes_on_after_a_break(source: FileStore, target: SqlStore, steps: in
 
 
 def test_a_target_with_other_records_is_left_alone(source: FileStore, target: SqlStore) -> None:
-    """Records that this migration did not put there are never touched: neither foreign ones, nor later ones."""
+    """A target with other records, written before or after a migration, is refused and unchanged."""
     target.put("users", {"name": "somebody"})
     before = content(target)
     with pytest.raises(Forbidden, match="empty it first"):
@@ -129,8 +129,8 @@ def test_a_target_with_other_records_is_left_alone(source: FileStore, target: Sq
     assert content(target) == before
 
 
-def test_again_after_its_end(source: FileStore, target: SqlStore) -> None:
-    """A migration that came to its end is not done again over its copy, and says so when the source has changed."""
+def test_a_complete_migration_is_not_repeated(source: FileStore, target: SqlStore) -> None:
+    """A complete migration is not repeated over its copy after the source has changed."""
     store_key_identifier(source, KEYRING)
     move(source, target)
     source.put("users", {"name": "later"})
@@ -139,19 +139,19 @@ def test_again_after_its_end(source: FileStore, target: SqlStore) -> None:
         move(source, target)
     assert content(target) == before
     with pytest.raises(Forbidden, match="not from this migration"):
-        migration.migrate(source, target, COLLECTIONS, Keyring([b"x" * 32]), Broken())
+        migration.migrate(source, target, COLLECTIONS, Keyring([b"x" * 32]), Interrupted())
 
 
-def test_another_installation_does_not_go_on(source: FileStore, target: SqlStore) -> None:
-    """An unfinished copy of another installation is not mixed with this one."""
+def test_another_installation_does_not_continue(source: FileStore, target: SqlStore) -> None:
+    """An incomplete copy of another installation is refused."""
     with pytest.raises(KeyboardInterrupt):
-        move(source, target, Broken(50))
+        move(source, target, Interrupted(50))
     with pytest.raises(Forbidden, match="another installation"):
-        migration.migrate(source, target, COLLECTIONS, Keyring([b"x" * 32]), Broken())
+        migration.migrate(source, target, COLLECTIONS, Keyring([b"x" * 32]), Interrupted())
 
 
-def test_what_changes_meanwhile_is_named(source: FileStore, target: SqlStore) -> None:
-    """A record that is written while it is copied is named, the target is not whole yet, and running again ends it."""
+def test_records_that_change_meanwhile_are_named(source: FileStore, target: SqlStore) -> None:
+    """Records that change during the copy are named, and the target is incomplete until the next run."""
 
     def change(step: int) -> None:
         if step == 60:
@@ -159,7 +159,7 @@ def test_what_changes_meanwhile_is_named(source: FileStore, target: SqlStore) ->
             source.delete("users", "név 2")
             source.put("users", {"name": "new"})
 
-    outcome = move(source, target, Broken(also=change))
+    outcome = move(source, target, Interrupted(also=change))
     assert [name for _, name in outcome.changed] == ["new", "név 1", "név 2"]
     with pytest.raises(StoreNotReady):
         migration.check_complete(target)
@@ -168,7 +168,7 @@ def test_what_changes_meanwhile_is_named(source: FileStore, target: SqlStore) ->
 
 
 def test_a_damaged_record_stops_it(source: FileStore, target: SqlStore) -> None:
-    """Nothing is copied while a record cannot be read, and it is named."""
+    """Nothing is copied while a record cannot be read, and the error names it."""
     (source.folder / "users" / "bad.json").write_text("{")
     assert ["bad.json" in one for one in migration.damaged(source, COLLECTIONS)] == [True]
     with pytest.raises(RecordDamaged):
@@ -177,7 +177,7 @@ def test_a_damaged_record_stops_it(source: FileStore, target: SqlStore) -> None:
 
 
 def test_from_a_terminal(tmp_path: Path) -> None:
-    """With the command there and back: who was signed in still is, secrets open, a damaged record ends with 3."""
+    """The command migrates there and back; sessions and secrets remain valid; a damaged record exits with 3."""
     url = f"sqlite:///{tmp_path}/records.db"
     server = Server(tmp_path, DATAFOR_TOKEN_STORE="file").start()
     server.post("update", application())
@@ -211,8 +211,8 @@ def test_from_a_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["marked", "mysql://u:marked@h/d", "postgresql://u:marked@h:p/d"])
-def test_what_is_no_target(tmp_path: Path, to: str) -> None:
-    """A target that is no URL ends the command, and nothing of it is repeated."""
+def test_an_invalid_target(tmp_path: Path, to: str) -> None:
+    """An invalid URL of a target is refused, and no part of it is printed."""
     first_start(environment(tmp_path))
     done = shell(tmp_path, "store", "migrate", "--to", to)
     assert done.returncode != 0
@@ -220,8 +220,8 @@ def test_what_is_no_target(tmp_path: Path, to: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_init_and_what_the_start_says_without_it(tmp_path: Path) -> None:
-    """Without tables nothing starts, and the sentence names the command; the command can be run again."""
+def test_init(tmp_path: Path) -> None:
+    """Without tables nothing starts, and the error names `store init`, which can be run again."""
     url = f"sqlite:///{tmp_path}/records.db"
     done = shell(tmp_path, "user", "list", store=url)
     assert (done.returncode, "flask store init" in done.stderr) == (3, True)
@@ -242,8 +242,8 @@ def test_init_and_what_the_start_says_without_it(tmp_path: Path) -> None:
     assert (done.returncode, "nobody listens there" in done.stderr, "marked" in done.stderr) == (3, True, False)
 
 
-def test_check_names_what_is_damaged(target: SqlStore, tmp_path: Path) -> None:
-    """`store check` reads each row of a database, and ends with 1 when one is no record."""
+def test_check_names_damaged_rows(target: SqlStore, tmp_path: Path) -> None:
+    """`store check` reads each row of a database, and exits with 1 if one is not a valid record."""
     url = f"sqlite:///{tmp_path}/target.db"
     first_start(environment(tmp_path, DATAFOR_TOKEN_STORE=url))
     target.put("applications", {"name": "half"})
@@ -254,7 +254,7 @@ def test_check_names_what_is_damaged(target: SqlStore, tmp_path: Path) -> None:
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    """kill -9 whenever: run again it ends, and the target is what the source is."""
+    """After kill -9 at any time the next run completes the migration, and both stores are equal."""
     source = FileStore(tmp_path / "data", COLLECTIONS, 5)
     first_start(environment(tmp_path))
     for number in range(300):
