@@ -85,7 +85,8 @@ class Field(NamedTuple):
 
     ``rule`` takes the JSON value and returns the attribute's value, or raises ``RuleError``; ``to_json`` is its
     inverse. ``default`` is the JSON value of a new application for which a form or a command was given none (``None``:
-    there is no default). A call and a record may leave out a field that is not ``required``.
+    there is no default). A record, and a call that creates an application, may leave out a field that is not
+    ``required``.
     """
 
     rule: Callable[[Any], Any]
