@@ -1,1 +1,1 @@
-"""Keys, secrets, and their encryption at rest."""
+"""Keys and secrets, and their encryption at rest."""

@@ -1,7 +1,7 @@
-"""Encryption of secrets at rest, under a key that lies in the configuration folder, not in the data folder.
+"""Encryption of secrets at rest, with keys stored in the configuration folder, outside the data folder.
 
-AES-256-GCM (NIST SP 800-38D) of ``cryptography``. A value names its key, and is bound to its record
-and field: one that is copied to another record, or to another field, cannot be opened there.
+Secrets are encrypted with AES-256-GCM (NIST SP 800-38D). An encrypted value names its key, and its record and field are
+authenticated: after copying to another record or field, it cannot be decrypted.
 """
 
 import base64
@@ -26,18 +26,18 @@ from datafor_token.validation.names import fold
 KEY_FILE = "secret_key"
 KEY_VARIABLE = "DATAFOR_TOKEN_SECRET_KEY"
 COLLECTION = "instance"
-RECORD = "key"
-FORMER = "former_keys"
+RECORD = "key"  # the record that names the key in use
+FORMER = "former_keys"  # the record of the token identifier keys of former keys
 _IDENTIFIERS = "token identifiers"
 _APPLICATIONS = "applications"
 _MARK = "enc1:"
 _NONCE = 12  # bytes
 _KEY = 32  # bytes
-_LONGEST_START = 60  # seconds
+_LONGEST_START = 60  # seconds; an older temporary key file is from a killed start
 
 
 class Keyring:
-    """Seals and opens secrets: with the first key it seals, each of them opens."""
+    """The keys that encrypt secrets at rest. The first key encrypts; every key decrypts."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = {_identifier(key): key for key in keys}
@@ -46,24 +46,24 @@ class Keyring:
         self.identifier = _identifier(keys[0])
 
     def derive(self, purpose: str, identifier: str | None = None) -> bytes:
-        """Return a key for something else, which shows nothing of the key that it is derived from.
+        """Return a key for another purpose, derived from the key named ``identifier``, by default from the first key.
 
-        ``identifier`` names one of the keys; without it, the key is derived from the first one.
+        The derived key reveals nothing about its source.
         """
         key = self._keys[identifier or self.identifier]
         return hashlib.sha256(b"datafor_token " + purpose.encode() + b"\0" + key).digest()
 
     @property
     def token_identifier_keys(self) -> Sequence[bytes]:
-        """The keys for identifiers of tokens: of the first key, of the other ones, and of keys that were taken away."""
+        """The keys for token identifiers: derived from the first key, from the others, and from removed former keys."""
         by_name = {name: self.derive(_IDENTIFIERS, name) for name in self._keys}
         return list({**by_name, **{name: key for name, key in self._former.items() if name not in by_name}}.values())
 
     def load_former_keys(self, document: Document | None) -> None:
-        """Take over what ``former`` stored before a key was taken away; raises ``RecordDamaged``."""
+        """Load the token identifier keys of removed keys from the record ``FORMER``; raise ``RecordDamaged``."""
         entries = (document or {}).get("keys", {})
         if not isinstance(entries, dict):
-            raise RecordDamaged(reason=f"{COLLECTION}/{FORMER}: keys is no object")
+            raise RecordDamaged(reason=f"{COLLECTION}/{FORMER}: keys is not an object")
         for name, sealed in entries.items():
             text = self.decrypt(FORMER, name, sealed)
             try:
@@ -71,14 +71,14 @@ class Keyring:
             except (binascii.Error, ValueError):
                 key = b""
             if len(key) != _KEY:
-                raise RecordDamaged(reason=f"{COLLECTION}/{FORMER}: a key is no 32 bytes in Base64")
+                raise RecordDamaged(reason=f"{COLLECTION}/{FORMER}: a key is not 32 bytes in Base64")
             self._former[name] = key
 
     def former_keys_record(self, document: Document | None) -> Document:
-        """Return the record of the keys for identifiers of all but the first key, encrypted with the first key.
+        """Return the record ``FORMER``: the token identifier keys of all keys but the first, encrypted with the first.
 
-        With it, identifiers that were computed before a key change are still recognized after it. ``document`` is the
-        present record, whose other members stay.
+        With it, token identifiers from before a key change are recognised after it. ``document`` is the stored record,
+        whose other members stay.
         """
         derived = {**self._former, **{name: self.derive(_IDENTIFIERS, name) for name in self._keys}}
         sealed = {
@@ -90,11 +90,11 @@ class Keyring:
 
     @property
     def identifiers(self) -> Sequence[str]:
-        """The names of all keys, which show nothing of them."""
+        """The names of all keys: hashes that reveal nothing about the keys."""
         return list(self._ciphers)
 
     def encrypt(self, record: str, field: str, text: str) -> str:
-        """The text, encrypted for one field of one record; an empty one stays empty."""
+        """Encrypt a text for one field of one record. An empty text stays empty."""
         if not text:
             return text
         nonce = secrets.token_bytes(_NONCE)
@@ -102,80 +102,78 @@ class Keyring:
         return f"{_MARK}{self.identifier}:{base64.urlsafe_b64encode(nonce + sealed).decode()}"
 
     def decrypt(self, record: str, field: str, value: object) -> object:
-        """What was sealed; whatever is not sealed is as it is, since a record may be written by hand.
+        """Decrypt the value of one field of one record; raise ``RecordDamaged`` if no key can.
 
-        Raises ``RecordDamaged`` for what no key opens here.
+        A value that is not encrypted is returned unchanged, since a record may be edited by hand.
         """
         if not isinstance(value, str) or not value.startswith(_MARK):
             return value
         identifier, _, text = value.removeprefix(_MARK).partition(":")
         if identifier not in self._ciphers:
-            raise RecordDamaged(
-                reason=f"{record}: {field} is encrypted with the key {identifier[:16]}, not a known one"
-            )
+            raise RecordDamaged(reason=f"{record}: {field} is encrypted with the unknown key {identifier[:16]}")
         try:
             data = base64.b64decode(text, altchars=b"-_", validate=True)
             opened = self._ciphers[identifier].decrypt(data[:_NONCE], data[_NONCE:], _bound_to(record, field))
             return opened.decode()
         except (InvalidTag, binascii.Error, ValueError):
-            raise RecordDamaged(reason=f"{record}: {field} was encrypted for another place, or was changed") from None
+            raise RecordDamaged(reason=f"{record}: {field} was encrypted for another field, or was changed") from None
 
 
 def load_keyring(config_dir: Path, environ: Mapping[str, str], store: Store, *, may_create: bool = True) -> Keyring:
-    """The keys of this installation, made at the first start; nothing is touched when they are not its own.
+    """Return the keys of this installation; raise ``StartError`` if they are not the keys of the store.
 
-    ``may_create``: whether a key may be made where there is none yet, and what is missing be noted; not by a command.
-    The rest is as in ``load_keys``.
+    With ``may_create``, the first start creates a key, and the record of the key in use is created if it is missing.
+    Commands do neither. Keys are found as in ``load_keys``.
     """
-    record = _noted(store)
-    used = _used(store, record)
-    keyring, origin = _loaded(config_dir, environ, may_create=may_create and not used)
+    record = _key_record(store)
+    used = _used_keys(store, record)
+    keyring, origin = _configured(config_dir, environ, may_create=may_create and not used)
     if may_create:
         _sweep(config_dir)
     if unknown := used - set(keyring.identifiers):
         raise StartError(
             f"{origin} is not the key of these records: they are encrypted with the key {min(unknown)}, this one is"
-            f" {keyring.identifier}; put the right one there (nothing was changed)"
+            f" {keyring.identifier}; replace it with the right key (nothing was changed)"
         )
     keyring.load_former_keys(store.get(COLLECTION, FORMER))
     if record is None and may_create:
-        # Another worker may have been faster, with the same key.
+        # Another worker may have created it first, with the same key.
         with contextlib.suppress(AlreadyExists):
             store_key_identifier(store, keyring, first=True)
     return keyring
 
 
-def _noted(store: Store) -> Document | None:
-    """Return the record of the key in use; raise ``RecordDamaged`` with a way out."""
+def _key_record(store: Store) -> Document | None:
+    """Return the record of the key in use; raise ``RecordDamaged`` with instructions."""
     try:
         return store.get(COLLECTION, RECORD)
     except RecordDamaged as error:
         if isinstance(error.__cause__, OSError):
-            # It cannot be read at the moment: that is no reason to remove it.
+            # A file that cannot be read need not be damaged.
             raise
         raise RecordDamaged(
-            reason=f"{error.reason}: put this record back from a copy, or remove it: all other records stay, and the"
-            " next start writes it again, if the present key opens the secrets of the applications"
+            reason=f"{error.reason}: restore this record from a backup, or remove it: all other records stay, and the"
+            " next start writes it again if the current key decrypts the secrets of the applications"
         ) from None
 
 
 def load_keys(config_dir: Path, environ: Mapping[str, str]) -> Keyring:
-    """The keys of the configuration, before there is a store.
+    """Return the configured keys without comparing them with a store.
 
-    The environment variable goes before the file; both hold the key and then former ones. Raises
-    ``StartError`` for keys that are none, and for those of another installation.
+    The environment variable ``KEY_VARIABLE`` overrides the file ``KEY_FILE``. Both have the current key first, then
+    former keys. Raise ``StartError`` if a key is missing or not valid.
     """
-    return _loaded(config_dir, environ, may_create=False)[0]
+    return _configured(config_dir, environ, may_create=False)[0]
 
 
 def check_keys(config_dir: Path, environ: Mapping[str, str]) -> None:
-    """Raise ``StartError`` for keys that are none, where there are any yet: before a first start creates anything."""
+    """Raise ``StartError`` if a configured key is not valid. A first start calls this before it creates anything."""
     if KEY_VARIABLE in environ or os.path.lexists(config_dir / KEY_FILE):
         load_keys(config_dir, environ)
 
 
-def _loaded(config_dir: Path, environ: Mapping[str, str], *, may_create: bool) -> tuple[Keyring, str]:
-    """The keys, and where they come from."""
+def _configured(config_dir: Path, environ: Mapping[str, str], *, may_create: bool) -> tuple[Keyring, str]:
+    """Return the keys, and the name of the variable or file that has them."""
     given = environ.get(KEY_VARIABLE)
     if given is not None:
         return Keyring(_parsed(given.split(","), KEY_VARIABLE)), KEY_VARIABLE
@@ -183,16 +181,16 @@ def _loaded(config_dir: Path, environ: Mapping[str, str], *, may_create: bool) -
     return Keyring(_from_file(path, may_create=may_create)), str(path)
 
 
-def is_own_key(keyring: Keyring, note: Document | None) -> bool:
-    """Whether what ``store_key_identifier`` kept is of this installation."""
-    return note is not None and note.get("identifier") in keyring.identifiers
+def is_own_key(keyring: Keyring, record: Document | None) -> bool:
+    """Return whether a stored record of the key in use names one of these keys."""
+    return record is not None and record.get("identifier") in keyring.identifiers
 
 
-def _used(store: Store, record: Document | None) -> set[str]:
-    """The names of the keys that the records are encrypted with, as far as they say."""
+def _used_keys(store: Store, record: Document | None) -> set[str]:
+    """Return the names of the keys that the records are encrypted with, as far as they are known."""
     if record is not None and isinstance(record.get("identifier"), str):
         return {record["identifier"]}
-    # The record is missing, as at the first start, or mutilated: then the applications' own words count.
+    # The record is missing, as at the first start, or incomplete. Encrypted secrets name their keys too.
     found = set()
     for _, document in store.documents(_APPLICATIONS):
         if isinstance(document, dict):
@@ -203,13 +201,13 @@ def _used(store: Store, record: Document | None) -> set[str]:
 
 
 def store_key_identifier(store: Store, keyring: Keyring, *, first: bool = False) -> None:
-    """Store which key the records are encrypted with, to be compared at the next start."""
+    """Store the name of the key that the records are encrypted with. The next start compares it."""
     document = {"format": 1, "name": RECORD, "identifier": keyring.identifier}
     if first:
         store.create(COLLECTION, document)
         return
     if len(keyring.token_identifier_keys) > 1:
-        # Before the new key is noted: until then the old one cannot be taken away.
+        # Stored before the name of the new key: until then, the old key must not be removed.
         store.update(COLLECTION, FORMER, keyring.former_keys_record)
     store.update(COLLECTION, RECORD, lambda present: {**(present or {}), **document})
 
@@ -217,21 +215,21 @@ def store_key_identifier(store: Store, keyring: Keyring, *, first: bool = False)
 def _from_file(path: Path, *, may_create: bool) -> list[bytes]:
     try:
         if may_create and not path.exists():
-            _make(path)
+            _create_key_file(path)
         return _parsed(utf8.decode(path.read_bytes()).split(), str(path))
     except FileNotFoundError:
         raise StartError(
-            f"{path} is missing, and the records are encrypted with the key that was in it; put it back from a backup,"
-            " with several nodes copy it from the first node, or name its folder in DATAFOR_TOKEN_CONFIG_DIR"
+            f"{path} is missing, and the records are encrypted with the key in it; restore it from a backup, copy it"
+            " from another node, or name its folder in DATAFOR_TOKEN_CONFIG_DIR"
         ) from None
     except RuleError as error:
         raise StartError(f"{path} {error}") from None
     except OSError as error:
-        raise StartError(f"{path} cannot be read or made: {error.strerror}") from None
+        raise StartError(f"{path} cannot be read or created: {error.strerror}") from None
 
 
-def _make(path: Path) -> None:
-    """Make the file with a new key; whoever is first of several does."""
+def _create_key_file(path: Path) -> None:
+    """Create the key file with a new key, unless another process creates it first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temp = path.with_name(f".{KEY_FILE}-{secrets.token_hex(8)}")
     descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -240,17 +238,17 @@ def _make(path: Path) -> None:
             file.write(base64.urlsafe_b64encode(secrets.token_bytes(_KEY)) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        # A link, unlike a rename, never replaces a key that another process has put there meanwhile.
+        # Unlike a rename, a link never replaces the key of another process.
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(temp)
-        # Before any record is encrypted with it: a key that a power cut takes away takes all secrets with it.
+        # Before any record is encrypted: if a power cut lost the key, all secrets would be lost.
         sync(path.parent)
     finally:
         temp.unlink()
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed first start left; not what another one is making at this moment."""
+    """Remove temporary files of killed first starts, but not those of a start in progress."""
     with contextlib.suppress(OSError):
         for path in folder.glob(f".{KEY_FILE}-*"):
             if time.time() - path.stat().st_mtime > _LONGEST_START:

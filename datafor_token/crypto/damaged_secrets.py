@@ -1,8 +1,7 @@
-"""Suspicious shared secrets: the ways in which a secret is damaged before it is stored, and the repair of each.
+"""Shared secrets that were damaged on the way: the symptoms of damage, and the repair of each.
 
-A secret is stored exactly as sent. These rules only tell somebody who copied one wrongly: as warnings when it is
-stored, as a hint when another spelling of it is used (``matching_repair``), and as near misses of a signature.
-No sentence repeats any part of a secret.
+A secret is stored exactly as sent. These rules only produce warnings when a secret is stored, a hint when a differently
+spelled secret is sent (``matching_repair``), and near misses of a signature. No message repeats any part of a secret.
 """
 
 import base64
@@ -15,42 +14,43 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from datafor_token.crypto.keys import is_shared
+from datafor_token.errors import Message
 
 _BOM = "\ufeff"
-# What a UTF-8 byte order mark becomes where it is read as Latin-1 or Windows-1252.
+# A UTF-8 byte order mark that was read as Latin-1 or Windows-1252.
 _MISREAD_BOM = "\u00ef\u00bb\u00bf"
 _QUOTES = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019", "\u00ab\u00bb", "\u201e\u201c")
 _BASE64_WITH_BLANKS = re.compile(r"[A-Za-z0-9/ ]{16,}={0,2}")
 _ENCODED = re.compile("%(?:2[0BF]|3[AD]|0[AD])", re.IGNORECASE)
-# Bounded, so that a long text costs no more than its length.
+# Bounded repetitions, so that the search takes linear time.
 _NAME_IN_FRONT = re.compile(
     r"(?:export )?[\w.-]{0,64}?(?:secret|key|token|passw)[\w.-]{0,64}?(?: ?= ?|: )(?=[^=\s])", re.IGNORECASE
 )
 
 
-class Suspicion(NamedTuple):
-    """A sign of damage, and the warning about it."""
+class Symptom(NamedTuple):
+    """A symptom of damage, and the warning about it."""
 
-    suspects: Callable[[str], bool]
-    warning: str
+    is_shown_by: Callable[[str], bool]
+    warning: Message
 
 
 class Repair(NamedTuple):
-    """A way to undo damage; ``phrase`` completes "it would match ..."."""
+    """A way to undo damage. ``phrase`` completes "it would match ..."."""
 
-    phrase: str
+    phrase: Message
     apply: Callable[[str], str]
 
 
-def warnings_about(algorithm: str, secret: str) -> list[str]:
-    """Return a sentence for each sign that a shared secret is not what its sender has."""
+def warnings_about(algorithm: str, secret: str) -> list[Message]:
+    """Return a warning for each symptom of damage that a shared secret shows."""
     if not is_shared(algorithm):
         return []
-    return [suspicion.warning for suspicion in _SUSPICIONS if suspicion.suspects(secret)]
+    return [symptom.warning for symptom in _SYMPTOMS if symptom.is_shown_by(secret)]
 
 
-def repaired(secret: str) -> Iterator[tuple[str, str]]:
-    """Yield each other text that a single repair makes of a secret, with the repair's phrase."""
+def repaired(secret: str) -> Iterator[tuple[Message, str]]:
+    """Yield the phrase and the result of each single repair that changes the secret."""
     seen = {secret, ""}
     for repair in REPAIRS:
         text = repair.apply(secret)
@@ -59,55 +59,57 @@ def repaired(secret: str) -> Iterator[tuple[str, str]]:
             yield repair.phrase, text
 
 
-def matching_repair(sent: str, stored: Sequence[bytes]) -> str | None:
-    """Say which single repair makes a secret that was sent equal to one of those stored, or the other way round.
+def matching_repair(sent: str, stored: Sequence[bytes]) -> Message | None:
+    """Return a hint about the single repair that makes the sent secret equal to a stored one, or vice versa.
 
-    Each comparison takes constant time.
+    Return None if there is no such repair. Each comparison takes constant time.
     """
     for phrase, text in repaired(sent):
         if any(hmac.compare_digest(text.encode(), one) for one in stored):
-            return f"it would match {phrase}"
+            return Message("it would match %(difference)s", difference=phrase)
     for one in stored:
         for phrase, text in repaired(one.decode()):
             if hmac.compare_digest(text.encode(), sent.encode()):
-                return f"the stored secret would match {phrase}"
+                return Message("the stored secret would match %(difference)s", difference=phrase)
     return None
 
 
-def alternative_keys(secret: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the keys that a token issuer may use instead of this secret, each with a phrase that says how they differ.
+def alternative_keys(secret: str) -> Iterator[tuple[Message, bytes]]:
+    """Yield about thirty keys that a token issuer may use by mistake, each with a phrase that describes the difference.
 
-    About thirty: the secret repaired, decoded, and damaged on the issuer's side.
+    They are the secret repaired, decoded, and damaged on the issuer's side.
     """
     seen = {secret.encode(), b""}
-    for phrase, data in _all_other_bytes(secret):
+    for phrase, data in _all_alternative_keys(secret):
         if data not in seen:
             seen.add(data)
             yield phrase, data
 
 
-def _all_other_bytes(secret: str) -> Iterator[tuple[str, bytes]]:
+def _all_alternative_keys(secret: str) -> Iterator[tuple[Message, bytes]]:
     for phrase, text in repaired(secret):
         yield phrase, text.encode()
     for phrase, decode in _DECODERS:
         yield phrase, decode(secret)
     for phrase, text in _damaged(secret):
         yield phrase, text.encode()
-    for phrase, encoding in (("encoded as Latin-1", "latin-1"), ("encoded as UTF-16", "utf-16-le")):
-        yield phrase, secret.encode(encoding, "replace")
+    yield Message("encoded as Latin-1"), secret.encode("latin-1", "replace")
+    yield Message("encoded as UTF-16"), secret.encode("utf-16-le", "replace")
 
 
-def _damaged(secret: str) -> Iterator[tuple[str, str]]:
-    yield from (("with a line break at its end", secret + end) for end in ("\n", "\r\n"))
-    yield "with a blank at its end", secret + " "
-    yield "with blanks instead of '+'", secret.replace("+", " ")
-    yield from (("in quotes", f"{quote}{secret}{quote}") for quote in "\"'")
-    yield "with a byte order mark in front", _BOM + secret
-    yield "encoded as Base64", base64.b64encode(secret.encode()).decode()
-    yield "encoded as base64url", base64.urlsafe_b64encode(secret.encode()).rstrip(b"=").decode()
-    yield "encoded as hexadecimal", secret.encode().hex()
-    yield "in lower case", secret.lower()
-    yield "in upper case", secret.upper()
+def _damaged(secret: str) -> Iterator[tuple[Message, str]]:
+    for end in ("\n", "\r\n"):
+        yield Message("with a line break at its end"), secret + end
+    yield Message("with a blank at its end"), secret + " "
+    yield Message("with blanks instead of '+'"), secret.replace("+", " ")
+    for quote in "\"'":
+        yield Message("in quotes"), f"{quote}{secret}{quote}"
+    yield Message("with a byte order mark in front"), _BOM + secret
+    yield Message("encoded as Base64"), base64.b64encode(secret.encode()).decode()
+    yield Message("encoded as base64url"), base64.urlsafe_b64encode(secret.encode()).rstrip(b"=").decode()
+    yield Message("encoded as hexadecimal"), secret.encode().hex()
+    yield Message("in lower case"), secret.lower()
+    yield Message("in upper case"), secret.upper()
 
 
 def _from_base64(secret: str) -> bytes:
@@ -134,14 +136,14 @@ def _from_hex(secret: str) -> bytes:
 
 
 _DECODERS = (
-    ("decoded from Base64; the token issuer must use its text as it is", _from_base64),
-    ("decoded from base64url; the token issuer must use its text as it is", _from_base64url),
-    ("decoded from hexadecimal; the token issuer must use its text as it is", _from_hex),
+    (Message("decoded from Base64; the token issuer must use its text as it is"), _from_base64),
+    (Message("decoded from base64url; the token issuer must use its text as it is"), _from_base64url),
+    (Message("decoded from hexadecimal; the token issuer must use its text as it is"), _from_hex),
 )
 
 
 def _is_invisible(letter: str) -> bool:
-    """Return whether a reader does not see a character, or takes it for a blank."""
+    """Return whether a character is not visible, or looks like a blank."""
     return letter not in " \t\r\n" and unicodedata.category(letter) in ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 
@@ -175,79 +177,101 @@ def _has_blank_inside(secret: str) -> bool:
 
 def _is_base64_with_blanks(secret: str) -> bool:
     text = secret.strip("\r\n")
-    # Words have no digits and no capitals inside; 32 random bytes in Base64 lack one of the three once in 2,500 times.
+    # Words have no digits and no capitals inside. Of 32 random bytes in Base64, one in 2,500 lacks one of the three.
     is_random = all(re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
     return " " in text and is_random and _BASE64_WITH_BLANKS.fullmatch(text) is not None
 
 
-_SUSPICIONS = (
-    Suspicion(
+_SYMPTOMS = (
+    Symptom(
         _is_base64_with_blanks,
-        "secret has blanks where Base64 has '+', and is stored as sent: in a form, send '+' as %2B, for example with"
-        " curl --data-urlencode",
+        Message(
+            "secret has blanks where Base64 has '+', and is stored as sent: in a form, send '+' as %2B, for example"
+            " with curl --data-urlencode"
+        ),
     ),
-    Suspicion(
+    Symptom(
         _has_blank_inside,
-        "secret contains a blank, and is stored as sent: in a form, '+' becomes a blank unless it is sent as %2B, for"
-        " example with curl --data-urlencode",
+        Message(
+            "secret contains a blank, and is stored as sent: in a form, '+' becomes a blank unless it is sent as %2B,"
+            " for example with curl --data-urlencode"
+        ),
     ),
-    Suspicion(
+    Symptom(
         lambda secret: secret.strip("\r\n") != secret.strip("\r\n").strip(" \t"),
-        "secret begins or ends with a blank, and is stored as sent: send it again without the blank unless the token"
-        " issuer's secret has it",
+        Message(
+            "secret begins or ends with a blank, and is stored as sent: send it again without the blank unless the"
+            " token issuer's secret has it"
+        ),
     ),
-    Suspicion(
+    Symptom(
         lambda secret: secret.endswith(("\n", "\r")),
-        "secret ends with a line break, and is stored as sent: send it again without, for example with tr -d '\\r\\n'",
+        Message(
+            "secret ends with a line break, and is stored as sent: send it again without, for example with tr -d"
+            " '\\r\\n'"
+        ),
     ),
-    Suspicion(
+    Symptom(
         lambda secret: re.search("[\r\n]", secret.rstrip("\r\n")) is not None,
-        "secret contains a line break, and is stored as sent: openssl and base64 wrap long output; remove line breaks"
-        " with tr -d '\\r\\n'",
+        Message(
+            "secret contains a line break, and is stored as sent: openssl and base64 wrap long output; remove line"
+            " breaks with tr -d '\\r\\n'"
+        ),
     ),
-    Suspicion(
+    Symptom(
         lambda secret: _without_quotes(secret) != secret,
-        "secret is in quotes, which are stored as a part of it: send it again without the quotes unless the token"
-        " issuer's secret has them",
+        Message(
+            "secret is in quotes, which are stored as a part of it: send it again without the quotes unless the token"
+            " issuer's secret has them"
+        ),
     ),
-    Suspicion(
+    Symptom(
         lambda secret: _without_bom(secret) != secret,
-        "secret begins with a byte order mark, and is stored as sent: save its file as UTF-8 without BOM",
+        Message("secret begins with a byte order mark, and is stored as sent: save its file as UTF-8 without BOM"),
     ),
-    Suspicion(
+    Symptom(
         _has_invisible,
-        "secret contains an invisible character, such as a no-break or zero-width space, and is stored as sent: type it"
-        " or copy it from plain text",
+        Message(
+            "secret contains an invisible character, such as a no-break or zero-width space, and is stored as sent:"
+            " type it or copy it from plain text"
+        ),
     ),
-    Suspicion(
+    Symptom(
         lambda secret: _ENCODED.search(secret) is not None,
-        "secret contains %2B, %2F, %3D or the like, and is stored as sent: it may have been percent-encoded twice",
+        Message(
+            "secret contains %2B, %2F, %3D or the like, and is stored as sent: it may have been percent-encoded twice"
+        ),
     ),
-    Suspicion(
+    Symptom(
         lambda secret: _without_escaped_end(secret) != secret,
-        "secret ends with a backslash and n, and is stored as sent: send it again without unless the token issuer's"
-        " secret has them",
+        Message(
+            "secret ends with a backslash and n, and is stored as sent: send it again without unless the token issuer's"
+            " secret has them"
+        ),
     ),
-    Suspicion(
+    Symptom(
         lambda secret: _without_name(secret) != secret,
-        "secret begins with a name, as in SECRET=..., and is stored as sent: send the value alone",
+        Message("secret begins with a name, as in SECRET=..., and is stored as sent: send the value alone"),
     ),
 )
 REPAIRS = (
-    Repair("with '+' instead of the blanks; in a form, send '+' as %2B", lambda text: text.replace(" ", "+")),
-    Repair("without the line break at its end", lambda text: text.rstrip("\r\n")),
-    Repair("without the blanks around it", lambda text: text.strip(" \t")),
-    Repair("without the white space around it", str.strip),
-    Repair("without its blanks", lambda text: re.sub("[ \t]", "", text)),
-    Repair("without its line breaks", lambda text: re.sub("[\r\n]", "", text)),
-    Repair("with \\n instead of \\r\\n", lambda text: text.replace("\r\n", "\n")),
-    Repair("without the quotes around it", _without_quotes),
-    Repair("without the byte order mark in front", _without_bom),
-    Repair("without its invisible characters", lambda text: "".join(one for one in text if not _is_invisible(one))),
+    Repair(Message("with '+' instead of the blanks; in a form, send '+' as %2B"), lambda text: text.replace(" ", "+")),
+    Repair(Message("without the line break at its end"), lambda text: text.rstrip("\r\n")),
+    Repair(Message("without the blanks around it"), lambda text: text.strip(" \t")),
+    Repair(Message("without the white space around it"), str.strip),
+    Repair(Message("without its blanks"), lambda text: re.sub("[ \t]", "", text)),
+    Repair(Message("without its line breaks"), lambda text: re.sub("[\r\n]", "", text)),
+    Repair(Message("with \\n instead of \\r\\n"), lambda text: text.replace("\r\n", "\n")),
+    Repair(Message("without the quotes around it"), _without_quotes),
+    Repair(Message("without the byte order mark in front"), _without_bom),
     Repair(
-        "with plain blanks", lambda text: "".join(" " if unicodedata.category(one) == "Zs" else one for one in text)
+        Message("without its invisible characters"), lambda text: "".join(one for one in text if not _is_invisible(one))
     ),
-    Repair("after percent-decoding", unquote),
-    Repair("without the backslash and n at its end", _without_escaped_end),
-    Repair("without the name in front", _without_name),
+    Repair(
+        Message("with plain blanks"),
+        lambda text: "".join(" " if unicodedata.category(one) == "Zs" else one for one in text),
+    ),
+    Repair(Message("after percent-decoding"), unquote),
+    Repair(Message("without the backslash and n at its end"), _without_escaped_end),
+    Repair(Message("without the name in front"), _without_name),
 )

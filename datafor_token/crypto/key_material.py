@@ -1,8 +1,8 @@
-"""Recognition of key material in text that is meant to be a shared secret.
+"""Detection of key material in a text that should be a shared secret.
 
-Everybody may know a public key or a certificate, and a private key has another purpose: neither may become the shared
-key of HS256, in whatever encoding it arrives. All checks take time that is linear in the length of the text, and
-random text is not taken for a key: each pattern fixes at least 40 bits.
+A public key or certificate may be known to anyone, and a private key has another purpose: neither may become the shared
+key of HS256, in any encoding. All checks take time linear in the length of the text. Random text does not match: each
+pattern fixes at least 40 bits.
 """
 
 import base64
@@ -13,10 +13,12 @@ from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from datafor_token.errors import Message
+
 _MOST_LAYERS = 3  # Base64 of Base64 of a PEM text, and the like
-_LONGEST = 64 * 1024  # characters that are looked at
-_SHORTEST_KEY = 16  # bytes of DER below which nothing can be a key
-# The armor of PEM (RFC 7468), of SSH2 (RFC 4716) and of PGP, also with lost dashes, blanks or line breaks.
+_LONGEST = 64 * 1024  # characters that are searched
+_SHORTEST_KEY = 16  # bytes; no key in DER is shorter
+# The armor of PEM (RFC 7468), SSH2 (RFC 4716) and PGP, even if dashes, blanks or line breaks were lost.
 _ARMOR = re.compile(
     r"(?<![A-Za-z])(?:BEGIN|END)(?P<label>[A-Z0-9\s+_]{0,80}?"
     r"(?:PUBLIC[\s+_]{0,8}KEY|PRIVATE[\s+_]{0,8}KEY|CERTIFICATE|PKCS[\s+_]{0,8}7|CMS))"
@@ -30,26 +32,15 @@ _OPENSSH = re.compile(
 _JWK = re.compile(
     r"""\\{0,4}["']kty\\{0,4}["']\s{0,16}:|\bkty\s{0,16}[:=]\s{0,16}\\{0,4}["']?(?:RSA|EC|OKP|oct|AKP)\b""",
 )
-# Without kty, which some tools leave out: a modulus, or a curve.
+# Some tools leave out kty: then a modulus or a curve.
 _JWK_MEMBERS = re.compile(
     r"""["'](?:n|crv)\\{0,4}["']\s{0,16}:\s{0,16}\\{0,4}["'](?:[A-Za-z0-9_-]{40}|P-\d{3}|(?:Ed|X)\d{3,5}|secp256k1)"""
 )
 _JWK_PRIVATE = re.compile(r"""["'](?:d|k)\\{0,4}["']\s{0,16}:""")
 _XML = re.compile(r"<(?:\w{1,12}:)?(?:RSA|DSA|EC)KeyValue\b")
-_PATTERNS = (
-    (_ANY_ARMOR, "a key (PEM)"),
-    (_PEM_HEADER, "a private key (PEM)"),
-    (_OPENSSH, "a public key (OpenSSH)"),
-    (re.compile("PuTTY-User-Key-File-"), "a private key (PuTTY)"),
-    # openssl rsa -modulus, openssl pkey -text
-    (re.compile(r"\bModulus=[0-9A-Fa-f]{64}"), "a public key (text)"),
-    (re.compile(r"\bPrivate-Key:\s{0,16}\("), "a private key (text)"),
-    (re.compile(r"\bPublic-Key:\s{0,16}\("), "a public key (text)"),
-    (_XML, "a key (XML)"),
-)
-# One of these is in each text that a pattern above fits: one search instead of seven for most secrets.
+# Every text that matches a pattern contains one of these, so that most secrets need one search instead of ten.
 _HINT = re.compile("BEGIN|END|begin|AAAA|kty|crv|Proc-Type|DEK-Info|PuTTY|KeyValue|-----|Modulus|-Key:|[\"']n[\\\\\"']")
-# Text that surrounds or interrupts encoded bytes; "\n" and "\r" also as two characters each.
+# Text around and between encoded bytes; line breaks and tabs also as escape sequences of two characters.
 _BETWEEN = re.compile(r"\\[nrt]|[\s:,\"'`;\ufeff\u200b]")
 _BETWEEN_HEX = re.compile(r"\\x|(?<![0-9A-Za-z])0[xX](?=[0-9A-Fa-f]{2})")
 _PLAIN = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
@@ -57,7 +48,7 @@ _WORDS = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 _MOST_WORDS = 64
 _BASE64, _HEX = re.compile(r"[A-Za-z0-9+/]+"), re.compile(r"[0-9A-Fa-f]+")
 _URL_SAFE = str.maketrans("-_", "+/")
-# The first bytes of the wire format of SSH public keys (RFC 4253 section 6.6), and of OpenSSH's private keys.
+# The first bytes of SSH public keys on the wire (RFC 4253 section 6.6), and of OpenSSH's private keys.
 _SSH_BLOB = re.compile(rb"\0\0\0[\x07-\x40](?:ssh-(?:rsa|dss|ed25519|ed448)|ecdsa-sha2-|sk-(?:ssh|ecdsa)-)")
 _SSH_PRIVATE = b"openssh-key-v1\0"
 # Object identifiers in DER (RFC 8017, 5480, 8410, 3279; then PKCS #7, and the ciphers of PKCS #5 and #12).
@@ -71,12 +62,41 @@ _CIPHER_OIDS = (bytes.fromhex("2a864886f70d0105"), bytes.fromhex("2a864886f70d01
 _PKCS7_OIDS = bytes.fromhex("2a864886f70d0107")
 
 
-def description(text: str) -> str | None:
-    """Name the key material that the text is or contains, such as "a certificate (PEM)"; ``None``: there is none."""
+def find_key(text: str) -> Message | None:
+    """Return a description of the key material in the text, such as "a certificate (PEM)", or None."""
     return _in_text(text[:_LONGEST], _MOST_LAYERS)
 
 
-def _in_text(text: str, layers: int) -> str | None:
+def _private_key(form: str) -> Message:
+    return Message("a private key (%(form)s)", form=form)
+
+
+def _public_key(form: str) -> Message:
+    return Message("a public key (%(form)s)", form=form)
+
+
+def _certificate(form: str) -> Message:
+    return Message("a certificate (%(form)s)", form=form)
+
+
+def _any_key(form: str) -> Message:
+    return Message("a key (%(form)s)", form=form)
+
+
+_PATTERNS = (
+    (_ANY_ARMOR, _any_key, "PEM"),
+    (_PEM_HEADER, _private_key, "PEM"),
+    (_OPENSSH, _public_key, "OpenSSH"),
+    (re.compile("PuTTY-User-Key-File-"), _private_key, "PuTTY"),
+    # openssl rsa -modulus, openssl pkey -text
+    (re.compile(r"\bModulus=[0-9A-Fa-f]{64}"), _public_key, "text"),
+    (re.compile(r"\bPrivate-Key:\s{0,16}\("), _private_key, "text"),
+    (re.compile(r"\bPublic-Key:\s{0,16}\("), _public_key, "text"),
+    (_XML, _any_key, "XML"),
+)
+
+
+def _in_text(text: str, layers: int) -> Message | None:
     found = _spelled_out(text)
     if found is not None or layers == 0:
         return found
@@ -87,8 +107,8 @@ def _in_text(text: str, layers: int) -> str | None:
     return found
 
 
-def _spelled_out(text: str) -> str | None:
-    """Name what is readable as text: armor, OpenSSH, JWK, PuTTY, XML."""
+def _spelled_out(text: str) -> Message | None:
+    """Find keys in a text format: armor, OpenSSH, JWK, PuTTY, XML."""
     if not _HINT.search(text):
         return None
     armor = _ARMOR.search(text)
@@ -96,31 +116,33 @@ def _spelled_out(text: str) -> str | None:
         label = armor["label"]
         form = "OpenSSH" if "OPENSSH" in label else "SSH2" if "SSH2" in label else "PGP" if "PGP" in label else "PEM"
         if "PRIVATE" in label:
-            return f"a private key ({form})"
-        return f"a public key ({form})" if "PUBLIC" in label else f"a certificate ({form})"
+            return _private_key(form)
+        return _public_key(form) if "PUBLIC" in label else _certificate(form)
     if _JWK.search(text) or _JWK_MEMBERS.search(text):
-        return "a private or shared key (JWK)" if _JWK_PRIVATE.search(text) else "a public key (JWK)"
-    return next((name for pattern, name in _PATTERNS if pattern.search(text)), None)
+        if _JWK_PRIVATE.search(text):
+            return Message("a private or shared key (%(form)s)", form="JWK")
+        return _public_key("JWK")
+    return next((describe(form) for pattern, describe, form in _PATTERNS if pattern.search(text)), None)
 
 
 def _decoded(text: str) -> list[bytes]:
-    """The bytes that the text may encode, in hex, Base64 or base64url."""
+    """Return the bytes that the text may encode in hexadecimal, Base64 or base64url."""
     found = []
     is_plain = _PLAIN.fullmatch(text) is not None
     digits = text if is_plain and text[1:2] not in "xX" else _BETWEEN.sub("", _BETWEEN_HEX.sub("", text))
-    # With dashes too, as .NET writes bytes.
+    # .NET writes bytes with dashes between them.
     digits = digits.replace("-", "")
     if _HEX.fullmatch(digits):
         found.append(bytes.fromhex(digits[: len(digits) // 2 * 2]))
-    # A blank is nothing, or the "+" of a form that was not sent as %2B. Then each word by itself: something may stand
-    # before the key.
+    # A blank is a separator, or a "+" that a form sent without %2B. Each word is tried too: the key may follow other
+    # text.
     texts = [text if is_plain else _BETWEEN.sub("", text)]
     if " " in text:
         texts.append(_BETWEEN.sub("", text.strip().replace(" ", "+")))
     if not is_plain:
         texts += [word.group() for word in islice(_WORDS.finditer(text), _MOST_WORDS)]
     for one in dict.fromkeys(texts):
-        # Up to the first padding: several blocks may stand one after the other.
+        # Up to the first padding: several blocks may follow each other.
         part = one.translate(_URL_SAFE).partition("=")[0]
         if len(part) >= _SHORTEST_KEY and _BASE64.fullmatch(part):
             part = part[: len(part) - (len(part) % 4 == 1)]
@@ -128,13 +150,13 @@ def _decoded(text: str) -> list[bytes]:
     return found
 
 
-def _in_bytes(data: bytes, layers: int) -> str | None:
+def _in_bytes(data: bytes, layers: int) -> Message | None:
     if len(data) < _SHORTEST_KEY:
         return None
     if _SSH_BLOB.match(data):
-        return "a public key (OpenSSH)"
+        return _public_key("OpenSSH")
     if data.startswith(_SSH_PRIVATE):
-        return "a private key (OpenSSH)"
+        return _private_key("OpenSSH")
     found = _in_der(data)
     if found is not None:
         return found
@@ -146,7 +168,7 @@ def _in_bytes(data: bytes, layers: int) -> str | None:
 
 
 class _Value(NamedTuple):
-    """One value of DER: its tag, its content as far as it is there, and where the next one begins."""
+    """A DER value: its tag, its content (possibly cut off), and the position of the next value."""
 
     tag: int
     content: bytes
@@ -154,7 +176,7 @@ class _Value(NamedTuple):
 
 
 def _value(data: bytes, start: int = 0) -> _Value | None:
-    """Read one value; the content of a sequence that was cut off, or of indefinite length, is what there is."""
+    """Read the value at ``start``, or None. A sequence of indefinite length extends to the end of the data."""
     if len(data) < start + 2:
         return None
     tag, length, begin = data[start], data[start + 1], start + 2
@@ -165,14 +187,14 @@ def _value(data: bytes, start: int = 0) -> _Value | None:
         if size > 3 or len(data) < begin + size:
             return None
         length, begin = int.from_bytes(data[begin : begin + size], "big"), begin + size
-        # DER has one spelling of a length: the shortest.
+        # DER allows only the shortest encoding of a length.
         if length < 0x80 or length < 1 << (8 * (size - 1)):
             return None
     return _Value(tag, data[begin : begin + length], begin + length)
 
 
 def _members(data: bytes, most: int = 4) -> list[_Value]:
-    """The first values inside a sequence."""
+    """Return the first values in the content of a sequence."""
     found: list[_Value] = []
     start = 0
     while len(found) < most and (one := _value(data, start)) is not None:
@@ -181,17 +203,17 @@ def _members(data: bytes, most: int = 4) -> list[_Value]:
     return found
 
 
-def _in_der(data: bytes) -> str | None:
-    """Name the structure that the bytes begin with: keys, certificates, PKCS #7 and #12; a cut-off end is ignored."""
+def _in_der(data: bytes) -> Message | None:
+    """Find the key or certificate that the bytes begin with, also PKCS #7 and #12, and also if the end is cut off."""
     if data[:1] == b"\x04" and len(data) in _POINTS:
-        return "a public key (EC point)" if _is_point(data) else None
+        return _public_key("EC point") if _is_point(data) else None
     outer = _value(data)
     if outer is None or outer.tag != _SEQUENCE:
         return None
     members = _members(outer.content)
     tags = [member.tag for member in members]
     if tags[:1] == [_OBJECT] and members[0].content.startswith(_PKCS7_OIDS):
-        return "a certificate (PKCS #7)"
+        return _certificate("PKCS #7")
     if tags[:1] == [_INTEGER]:
         return _numbered(members)
     if tags[:1] != [_SEQUENCE]:
@@ -205,58 +227,58 @@ _POINTS = {65: ec.SECP256R1(), 97: ec.SECP384R1(), 133: ec.SECP521R1()}  # by th
 
 
 def _object(data: bytes) -> bytes:
-    """The object identifier that the content of an AlgorithmIdentifier begins with; nothing where it has none."""
+    """Return the object identifier at the beginning of an AlgorithmIdentifier's content, or nothing."""
     one = _value(data)
     return one.content if one is not None and one.tag == _OBJECT else b""
 
 
-def _numbered(members: list[_Value]) -> str | None:
-    """Name a sequence that begins with a number: PKCS #1, #8 and #12, and EC private keys (RFC 5915)."""
+def _numbered(members: list[_Value]) -> Message | None:
+    """Find a key in a sequence that begins with a number: PKCS #1, #8 and #12, and EC private keys (RFC 5915)."""
     first, second = members[0].content, members[1] if len(members) > 1 else None
     if second is None:
         return None
     if first in (b"\0", b"\1") and second.tag == _SEQUENCE and _object(second.content) in _KEY_OIDS:
-        return "a private key (DER)"
+        return _private_key("DER")
     if (first == b"\1" and second.tag == _OCTETS and len(second.content) in (20, 28, 32, 48, 66)) or (
         first == b"\0" and second.tag == _INTEGER and _is_large(second)
     ):
-        return "a private key (DER)"
+        return _private_key("DER")
     if first == b"\3" and second.tag == _SEQUENCE and _object(second.content).startswith(_PKCS7_OIDS):
-        return "a private key (PKCS #12)"
+        return _private_key("PKCS #12")
     return _large_numbers(members)
 
 
-def _large_numbers(numbers: list[_Value]) -> str | None:
-    """Name a sequence that begins with a large number: an RSA key, or the parameters of DSA and DH."""
+def _large_numbers(numbers: list[_Value]) -> Message | None:
+    """Find a key in a sequence that begins with a large number: an RSA key, or the parameters of DSA and DH."""
     if not _is_large(numbers[0]) or numbers[1].tag != _INTEGER:
         return None
     if 1 <= len(numbers[1].content) <= 8:
-        return "a public key (DER)"
+        return _public_key("DER")
     is_group = any(one.tag == _INTEGER and _is_large(one) for one in numbers[1:3])
-    return "parameters of keys (DER)" if is_group else None
+    return Message("parameters of keys (%(form)s)", form="DER") if is_group else None
 
 
 def _is_large(number: _Value) -> bool:
     return len(number.content) >= _SMALLEST_MODULUS and number.content[0] < 0x80
 
 
-def _introduced(members: list[_Value]) -> str | None:
-    """Name a sequence that begins with another one: SubjectPublicKeyInfo, encrypted PKCS #8, a certificate or CSR."""
+def _introduced(members: list[_Value]) -> Message | None:
+    """Find a key in a sequence that begins with another one: SubjectPublicKeyInfo, encrypted PKCS #8, a certificate."""
     algorithm = _object(members[0].content)
     if algorithm in _KEY_OIDS:
-        return "a public key (DER)"
+        return _public_key("DER")
     if algorithm.startswith(_CIPHER_OIDS):
-        return "an encrypted private key (DER)"
+        return Message("an encrypted private key (%(form)s)", form="DER")
     inner = _members(members[0].content)
     tags = [member.tag for member in inner]
-    # A certificate's version (left out in version 1), serial number, signature algorithm and issuer.
+    # A certificate has a version (not in version 1), serial number, signature algorithm and issuer.
     if tags[:1] == [_VERSION] and inner[0].content[:2] == b"\2\1":
         inner, tags = inner[1:], tags[1:]
     if tags[:2] == [_INTEGER, _SEQUENCE]:
         if _object(inner[1].content):
-            return "a certificate (DER)"
+            return _certificate("DER")
         if inner[0].content == b"\0" and tags[2:3] == [_SEQUENCE]:
-            return "a certificate request (DER)"
+            return Message("a certificate request (%(form)s)", form="DER")
     return None
 
 

@@ -1,8 +1,7 @@
-"""A secret or private key as text becomes a usable, checked key for one algorithm.
+"""Keys that sign and verify tokens, each for one algorithm.
 
-The only module that imports PyJWT. Its algorithm objects sign and verify bytes here; its token
-functions are not used, since they accept keys, headers and claims that this service refuses
-(RFC 8725; ``issuer`` and ``verifier`` do that part).
+PyJWT's algorithm objects sign and verify bytes. Its functions for whole tokens are not used, since they accept keys,
+headers and claims that this service refuses (RFC 8725); see ``tokens.issuer`` and ``tokens.verifier``.
 """
 
 import base64
@@ -22,7 +21,7 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 from datafor_token.crypto import pem
 from datafor_token.errors import RuleError
 
-# The shared key's least length in bytes (RFC 7518 section 3.2: as long as the hash).
+# Minimum length of a shared key in bytes (RFC 7518 section 3.2: the length of the hash).
 HMAC_LENGTHS = {"HS256": 32, "HS384": 48, "HS512": 64}
 _HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -40,10 +39,10 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519Public
 
 @dataclass(frozen=True, repr=False, slots=True)
 class Key:
-    """A checked key, ready to sign or verify with the one algorithm that it is for.
+    """A parsed key for one algorithm.
 
-    ``material`` is what PyJWT's algorithm object takes, ``kid`` the RFC 7638 thumbprint of a public
-    key; ``None`` for a shared one, of which nothing may be shown.
+    ``material`` is the key as PyJWT's algorithm objects take it, ``kid`` the thumbprint of a public key (RFC 7638).
+    A shared key has no ``kid``, since a thumbprint could reveal it.
     """
 
     algorithm: str
@@ -51,11 +50,11 @@ class Key:
     kid: str | None = None
 
     def sign(self, message: bytes) -> bytes:
-        """The signature of ``message``; only for a shared or private key."""
+        """Return the signature of ``message``. The key must be shared or private."""
         return _BY_NAME[self.algorithm].sign(message, self.material)
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """Whether ``signature`` is this key's for ``message``; only for a shared or public key."""
+        """Return whether ``signature`` is valid for ``message``. The key must be shared or public."""
         return _BY_NAME[self.algorithm].verify(message, self.material, signature)
 
 
@@ -86,7 +85,7 @@ class SharedKey(Key):
 
 
 def is_shared(algorithm: str) -> bool:
-    """Whether tokens of the algorithm are signed and verified with one shared key."""
+    """Return whether the algorithm signs and verifies with one shared key."""
     return algorithm in HMAC_LENGTHS
 
 
@@ -97,14 +96,14 @@ def alternatives(algorithm: str) -> Sequence[str]:
 
 
 def with_algorithm(algorithm: str, key: Key) -> Key:
-    """Return the same key for one of its ``alternatives``."""
+    """Return the same key for another of its ``alternatives``."""
     if algorithm == key.algorithm:
         return key
     return SharedKey(algorithm, key.material) if is_shared(algorithm) else Key(algorithm, key.material, key.kid)
 
 
 def is_same(algorithm: str, one: str, other: str) -> bool:
-    """Return whether two secrets are the same key: equal text, or the same public key in two encodings."""
+    """Return whether two secrets are the same key: equal texts, or one public key in two encodings."""
     if hmac.compare_digest(one.encode(), other.encode()):
         return True
     if is_shared(algorithm):
@@ -116,16 +115,16 @@ def is_same(algorithm: str, one: str, other: str) -> bool:
 
 
 def verification_key(algorithm: str, secret: str) -> Key:
-    """Return the key that verifies an application's tokens; ``RuleError`` says why ``secret`` cannot be one.
+    """Return the key that verifies an application's tokens; raise ``RuleError`` if ``secret`` is not usable as one.
 
-    Only what makes it unusable is refused here, where stored keys are read; new ones go through ``key_vetting``.
+    Stored keys are read here too. The stricter rules for new keys are in ``vetting``.
     """
     if not is_shared(algorithm):
         return _public_key(algorithm, secret)
     if not secret:
         raise RuleError("can not be empty")
     if pem.is_public_key(secret):
-        # Everybody may know it, and could sign with it. No version stored one: somebody changed the algorithm by hand.
+        # Anyone may know it, and could sign with it. No version stored one: the record was edited by hand.
         raise RuleError(
             "must be a shared key for %(algorithm)s, not a public key or PEM: use a random text", algorithm=algorithm
         )
@@ -133,16 +132,16 @@ def verification_key(algorithm: str, secret: str) -> Key:
 
 
 def signing_key(algorithm: str, expected: Sequence[Key], private_key: str | None) -> tuple[Key, int] | None:
-    """The key that signs an application's tokens, and which of ``expected`` ``private_key`` belongs to.
+    """Return the key that signs an application's tokens, and the position in ``expected`` of the key it belongs to.
 
-    ``expected`` are the present one and, in a grace time, the previous one. A shared key that is one
-    of them is taken, and the present one signs; a private key signs itself. ``None`` when it belongs
-    to neither. ``private_key`` may be ``None`` for a shared key only. Raises ``RuleError`` when it is
-    no unencrypted private key in PEM.
+    ``expected`` has the current key and, during a grace period, the previous one. ``private_key`` is the shared key,
+    which may be None, or a private key in PEM. A shared key must equal an expected one, and the current one signs; a
+    private key must belong to an expected public key, and signs. Return None if it does not. Raise ``RuleError`` if a
+    private key is missing or not an unencrypted PEM.
     """
     if is_shared(algorithm):
         for number, key in enumerate(expected):
-            # Bytes: compare_digest raises on text that is not ASCII.
+            # As bytes: compare_digest raises TypeError for text that is not ASCII.
             if private_key is None or hmac.compare_digest(private_key.encode(), key.material):
                 return expected[0], number
         return None
@@ -193,12 +192,12 @@ _PRIVATE_KEYS = _PrivateKeyCache()
 
 
 def new_secret(algorithm: str) -> str:
-    """A random shared secret of the algorithm's full length, as base64url."""
+    """Return a random shared secret of the algorithm's full length, as base64url."""
     return secrets.token_urlsafe(HMAC_LENGTHS[algorithm])
 
 
 def jwk(algorithm: str, secret: str) -> dict[str, str]:
-    """A public key as RFC 7517 shows it; only for an algorithm whose secret is public."""
+    """Return a public key as a JWK (RFC 7517). The algorithm must not be one with shared keys."""
     key = _public_key(algorithm, secret)
     members: dict[str, Any] = json.loads(_BY_NAME[algorithm].to_jwk(key.material))
     members.pop("key_ops", None)
@@ -207,7 +206,7 @@ def jwk(algorithm: str, secret: str) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1024)
 def _public_key(algorithm: str, text: str) -> Key:
-    # A pure function of its arguments too. Parsing an RSA key costs more than using it.
+    # Cached: parsing an RSA key takes longer than verifying with it.
     key = pem.public_key(algorithm, text)
     if algorithm in _RSA:
         if not isinstance(key, rsa.RSAPublicKey):
@@ -217,7 +216,7 @@ def _public_key(algorithm: str, text: str) -> Key:
         curve = _CURVES[algorithm]
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, curve):
             raise RuleError(
-                "must be a public key on the curve %(name)s for %(algorithm)s", name=curve.name, algorithm=algorithm
+                "must be a public key on the curve %(curve)s for %(algorithm)s", curve=curve.name, algorithm=algorithm
             )
         return Key(algorithm, key, _thumbprint(algorithm, key))
     if not isinstance(key, ed25519.Ed25519PublicKey):
@@ -226,7 +225,7 @@ def _public_key(algorithm: str, text: str) -> Key:
 
 
 def _thumbprint(algorithm: str, key: PublicKey) -> str:
-    """RFC 7638: the SHA-256 of the required members of the JWK, in this exact form."""
+    """Return the thumbprint of a public key (RFC 7638): the SHA-256 of its JWK's required members."""
     jwk = json.loads(_BY_NAME[algorithm].to_jwk(key))
     required = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
     digest = hashlib.sha256(json.dumps(required, sort_keys=True, separators=(",", ":")).encode()).digest()

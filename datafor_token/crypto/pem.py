@@ -1,4 +1,4 @@
-"""A key as text, PEM or the Base64 of its DER, becomes a key object; what is something else is called by its name."""
+"""Parsing of keys in PEM and in the Base64 of DER. Errors name what a text is instead."""
 
 import base64
 import binascii
@@ -9,25 +9,25 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from datafor_token.errors import RuleError
+from datafor_token.errors import Message, RuleError
 
 _LONGEST_PEM = 16 * 1024  # characters; a private RSA key of 8,192 bits has 6,400
 _ENCRYPTED_PEM = re.compile("-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED")
-# No two parts that can match the same characters: with those, 16 KiB of blanks took a second.
+# Adjacent parts match different characters. When they did not, 16 KiB of blanks took a second.
 _PUBLIC_PEM = re.compile(r"-----BEGIN (?P<label>(?:RSA )?PUBLIC KEY)-----(?P<body>[^-]+)-----END (?P=label)-----")
 _PSS_ONLY = bytes.fromhex("06092a864886f70d01010a")  # the object identifier id-RSASSA-PSS (RFC 4055)
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
 def is_public_key(text: str) -> bool:
-    """Return whether the text is a PEM, or a public key in the form that is stored for an asymmetric algorithm."""
+    """Return whether the text is PEM, or a public key in the form stored for an asymmetric algorithm."""
     if "-----BEGIN " in text:
         return True
-    # The first byte of DER, a SEQUENCE; most secrets end here.
+    # In Base64, DER begins with M, from the tag of a SEQUENCE. Most secrets do not.
     if not text.startswith("M"):
         return False
     try:
-        # PS256, which takes every RSA key.
+        # PS256 allows every RSA key.
         public_key("PS256", text)
     except RuleError:
         return False
@@ -35,13 +35,13 @@ def is_public_key(text: str) -> bool:
 
 
 def public_key(algorithm: str, text: str) -> Any:
-    """The public key of a PEM text or of the bare Base64 of its DER (SubjectPublicKeyInfo, PKCS #1)."""
+    """Parse a public key (SubjectPublicKeyInfo or PKCS #1) in PEM or the Base64 of DER; raise ``RuleError``."""
     if len(text) > _LONGEST_PEM:
         raise RuleError("must be a public key of at most %(number)s characters", number=_LONGEST_PEM)
     body = text
     if "-----BEGIN " in text:
         _refuse_other_pem(text)
-        # One block and nothing around it: what is stored holds no private key beside the public one.
+        # Exactly one block, so that no private key is stored beside the public key.
         block = _PUBLIC_PEM.fullmatch(text.strip())
         if block is None:
             raise RuleError("must be one public key in PEM and nothing else")
@@ -73,36 +73,36 @@ def _refuse_other_pem(text: str) -> None:
         raise RuleError("must be a public key: this is a certificate")
 
 
-def _der_fault(data: bytes) -> str:
-    """What is wrong with bytes that are no public key, as a predicate."""
+def _der_fault(data: bytes) -> Message:
+    """Return a predicate about bytes that are not a public key."""
     for load, fault in (
         (
             lambda: serialization.load_der_private_key(data, None),
-            "this is a private one, which this service never stores",
+            Message("must be a public key: this is a private one, which this service never stores"),
         ),
-        (lambda: x509.load_der_x509_certificate(data), "this is a certificate"),
+        (lambda: x509.load_der_x509_certificate(data), Message("must be a public key: this is a certificate")),
     ):
         try:
             load()
         except TypeError:
-            # What cryptography says of a private key whose password is missing.
-            return "must be a public key: this is an encrypted private one"
+            # cryptography raises it for a private key without a password.
+            return Message("must be a public key: this is an encrypted private one")
         except _UNREADABLE:
             continue
-        return f"must be a public key: {fault}"
-    return "is not a readable public key in DER"
+        return fault
+    return Message("is not a readable public key in DER")
 
 
 def private_key(text: str) -> Any:
-    """Return the private key of an unencrypted PEM text; ``RuleError`` says what else it is."""
+    """Parse an unencrypted private key in PEM; raise ``RuleError`` for anything else."""
     return _private_key(text, checked=True)
 
 
 def public_half(text: str) -> Any:
-    """Return the public key of the private key in a PEM text; errors are those of ``private_key``.
+    """Return the public key of a private key in PEM; raise errors as ``private_key`` does.
 
-    Whether the numbers of an RSA key fit together is not checked, which takes 5 s with 8,192 bits: only the keys
-    of applications are worth that.
+    The numbers of an RSA key are not checked, which takes 5 s for 8,192 bits. Only keys that belong to an application
+    are worth that time.
     """
     return _private_key(text, checked=False).public_key()
 
@@ -113,7 +113,7 @@ def _private_key(text: str, *, checked: bool) -> Any:
     if _ENCRYPTED_PEM.search(text):
         raise RuleError("must be an unencrypted private key: this one is encrypted")
     if not re.search("-----BEGIN [A-Z ]*PRIVATE KEY-----", text):
-        raise RuleError("must be a private key: this is none")
+        raise RuleError("must be a private key: this is something else")
     try:
         return serialization.load_pem_private_key(text.encode(), None, unsafe_skip_rsa_key_validation=not checked)
     except _UNREADABLE:

@@ -171,9 +171,9 @@ def test_the_key_is_on_the_disk_first(settings: Settings, monkeypatch: pytest.Mo
 def test_a_key_that_is_there_is_never_replaced(settings: Settings) -> None:
     """Of several first starts at once, the key of the first is the key of all; what a killed one left goes later."""
     path = settings.config_dir / "secret_key"
-    at_rest._make(path)
+    at_rest._create_key_file(path)
     before = path.read_bytes()
-    at_rest._make(path)
+    at_rest._create_key_file(path)
     assert path.read_bytes() == before
     for name, age in ((".secret_key-old", 100), (".secret_key-new", 0)):
         (settings.config_dir / name).write_text("x")

@@ -238,7 +238,7 @@ def test_ordinary_secrets_are_no_keys() -> None:
     for number in range(10_000):
         data = secrets.token_bytes(24 + number % 72)
         for text in (base64.b64encode(data).decode(), secrets.token_urlsafe(48), data.hex(), data.hex(":")):
-            assert key_material.description(text) is None, text
+            assert key_material.find_key(text) is None, text
     for algorithm in ("HS256", "HS384", "HS512"):
         assert vetting.fault(algorithm, "abcd") is None
 
@@ -246,7 +246,7 @@ def test_ordinary_secrets_are_no_keys() -> None:
 @given(st.text(max_size=80) | st.binary(min_size=16, max_size=100).map(lambda data: base64.b64encode(data).decode()))
 def test_any_other_text_is_a_shared_secret(text: str) -> None:
     """What only looks a little like a key is none: words, numbers, text with braces or dashes."""
-    assert key_material.description(text) is None
+    assert key_material.find_key(text) is None
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_what_resembles_a_key_is_a_shared_secret(text: str) -> None:
 def test_long_texts_cost_little(text: str) -> None:
     """Eight times the text takes at most about eight times the work: nothing grows with the square."""
     for look in (
-        key_material.description,
+        key_material.find_key,
         lambda secret: refused(lambda: key_text.public_key("RS256", secret)),
         lambda secret: refused(lambda: key_text.private_key(secret)),
     ):

@@ -189,7 +189,7 @@ def test_keys_as_openssl_writes_them(tmp_path: Path, algorithm: str, command: li
         (None, "missing"),
         ("abcd", "in PEM"),
         (lambda: private_pem(key_for("RS256"), b"pw"), "unencrypted"),
-        (lambda: public_pem(key_for("RS256")), "this is none"),
+        (lambda: public_pem(key_for("RS256")), "this is something else"),
         ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "not a readable"),
         ("-----BEGIN PRIVATE KEY-----" + "A" * 20_000, "in PEM"),
     ],
