@@ -247,7 +247,7 @@ def test_one_faulty_file(shell: Shell, caller: Caller, tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
     said = shell.refused("application", "apply", str(tmp_path))
     for fault in ("2.json, Bad: expire must", "2.json, Bad: enable must", "3.toml is not valid TOML",
-                  "4.json: a list", "5.json, good: the same application",
+                  "4.json: the list 'application' is missing", "5.json, good: the same application",
                   "6.json, S: secret is given more than once"):  # fmt: skip
         assert fault in said, said
     assert "marked" not in said
