@@ -1,4 +1,4 @@
-"""The settings: file, environment, and all faults at once."""
+"""Settings: the file, the environment, and all errors at once."""
 
 import dataclasses
 import tomllib
@@ -12,12 +12,12 @@ from datafor_token.settings import Settings, bind_address, load_settings, socket
 from tests.support import ROOT
 
 
-def test_without_a_file_all_defaults_hold(tmp_path: Path) -> None:
+def test_defaults(tmp_path: Path) -> None:
     """A configuration folder without settings.toml gives the defaults."""
     assert load_settings(tmp_path, {}) == Settings(config_dir=tmp_path)
 
 
-def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     """A variable DATAFOR_TOKEN_NAME overrides NAME of the file, which overrides the default."""
     (tmp_path / "settings.toml").write_text('LOCK_TIMEOUT = 2\nURL_PREFIX = "/datafor"\n')
     settings = load_settings(None, {"DATAFOR_TOKEN_CONFIG_DIR": str(tmp_path), "DATAFOR_TOKEN_LOCK_TIMEOUT": "7.5"})
@@ -26,20 +26,20 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['CORS_ORIGINS = ["https://a.example", "http://b:8080"]', ""])
 def test_a_list(tmp_path: Path, text: str) -> None:
-    """A list is one in the file, and texts with commas between in the environment."""
+    """A list is an array in the file, and separated by commas in the environment."""
     (tmp_path / "settings.toml").write_text(text)
     environ = {} if text else {"DATAFOR_TOKEN_CORS_ORIGINS": "https://a.example, http://b:8080"}
     assert load_settings(tmp_path, environ).cors_origins == ("https://a.example", "http://b:8080")
 
 
 def test_folders_come_from_the_environment(tmp_path: Path) -> None:
-    """The two folders are moved by DATAFOR_TOKEN_CONFIG_DIR and DATAFOR_TOKEN_DATA_DIR."""
+    """DATAFOR_TOKEN_CONFIG_DIR and DATAFOR_TOKEN_DATA_DIR set the two folders."""
     settings = load_settings(None, {"DATAFOR_TOKEN_CONFIG_DIR": "/c", "DATAFOR_TOKEN_DATA_DIR": "/d"})
     assert (settings.config_dir, settings.data_dir) == (Path("/c"), Path("/d"))
 
 
-def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
-    """Every unknown or ill-typed setting is named, with where it stands, in one message."""
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
+    """One message names every unknown or ill-typed setting and its origin."""
     (tmp_path / "settings.toml").write_text(
         'LOCK_TIMEOUT = "5"\nMAX_CONTENT_LENGTH = 65536.0\nREQUIRE_STRONG_SECRETS = 1\n'
         'COLOUR = "red"\nlog_level = "INFO"\n'
@@ -90,15 +90,15 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         ("CORS_ORIGINS", "https://a.example/,https://b.example"),
     ],
 )
-def test_values_that_are_refused(tmp_path: Path, name: str, value: str) -> None:
-    """A variable that is not exactly a value of its setting's type stops the start."""
+def test_refused_values(tmp_path: Path, name: str, value: str) -> None:
+    """A variable that is not exactly a value of the type of its setting stops the start."""
     with pytest.raises(StartError, match=name):
         load_settings(tmp_path, {f"DATAFOR_TOKEN_{name}": value})
 
 
 @pytest.mark.parametrize("content", [b"LOCK_TIMEOUT = \n", b"\xff", b'A = "secret-value'])
-def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes) -> None:
-    """A file that cannot be read is named, and none of its values is repeated."""
+def test_a_file_that_is_not_toml(tmp_path: Path, content: bytes) -> None:
+    """A file that cannot be parsed is named, and none of its values is repeated."""
     (tmp_path / "settings.toml").write_bytes(content)
     with pytest.raises(StartError, match=r"settings\.toml is not") as caught:
         load_settings(tmp_path, {})
@@ -145,14 +145,14 @@ def test_socket_mode(text: str, mode: int | None) -> None:
 @pytest.mark.parametrize(
     "text", ["0", "066", "rw-rw----", "4660", "0o660", "888", "6600", "-660", "660 ", "\u0666\u0666\u0660"]
 )
-def test_no_socket_mode(text: str) -> None:
-    """What is no mode with which the service itself can use its socket stops the start."""
+def test_refused_socket_modes(text: str) -> None:
+    """A text that is not an octal mode, or a mode without write permission for the owner, stops the start."""
     with pytest.raises(StartError, match="DATAFOR_TOKEN_SOCKET_MODE"):
         socket_mode({"DATAFOR_TOKEN_SOCKET_MODE": text})
 
 
 @pytest.mark.parametrize("address", ["foo", "127.0.0.1", "127.0.0.1:99999", ":80", "::1:80", "a b:80", "unix:", "x:y"])
-def test_what_is_no_address(address: str) -> None:
-    """Anything else stops the start with a sentence that names the variable."""
+def test_refused_addresses(address: str) -> None:
+    """Any other address stops the start with a message that names the variable."""
     with pytest.raises(StartError, match="DATAFOR_TOKEN_BIND"):
         bind_address({"DATAFOR_TOKEN_BIND": address})

@@ -1,4 +1,4 @@
-"""The audit log: every event once, found again by each filter; no change without its line; nothing secret in any."""
+"""The audit log: every event is recorded once and found by each filter; no change without a line; no secrets."""
 
 import datetime as dt
 import gzip
@@ -51,7 +51,7 @@ def bundle(app: Flask) -> Services:
 
 
 def events(app: Flask, **wanted: Any) -> list[dict[str, Any]]:
-    """The events that a filter finds, oldest first."""
+    """Return the events that a filter finds, oldest first."""
     return list(reversed(bundle(app).audit.page(Filter(**wanted), 1000).events))
 
 
@@ -66,7 +66,7 @@ def command(app: Flask, *words: str, given_input: str = "") -> str:
 
 
 def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
-    """Make every kind of event at least once; answer what must not stand in the log."""
+    """Cause every kind of event at least once; return texts that must not be in the log."""
     caller.post("update", application(secret=STRONG_SECRET, self_service="1"))
     caller.post("update", application(secret=STRONG_SECRET, self_service="1", expire=60))
     token = caller.post("generate", {"username": "lena"}).json["token"]
@@ -99,7 +99,7 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.file_store
 def test_every_kind_of_event(app: Flask, caller: Caller, tmp_path: Path) -> None:
-    """Every kind of event is recorded once where it happens, and each filter finds it again."""
+    """Every kind of event is recorded, and each filter finds it."""
     everything(app, caller, tmp_path)
     found = events(app)
     assert {event["event"] for event in found} == set(Kind)
@@ -118,7 +118,7 @@ def test_every_kind_of_event(app: Flask, caller: Caller, tmp_path: Path) -> None
 
 
 @pytest.mark.file_store
-def test_what_an_event_says(app: Flask, caller: Caller, tmp_path: Path) -> None:
+def test_members_of_an_event(app: Flask, caller: Caller, tmp_path: Path) -> None:
     """Each event has time, actor, way, address, request id and target; a change has the names of its fields."""
     everything(app, caller, tmp_path)
     for event in events(app):
@@ -145,7 +145,7 @@ def test_what_an_event_says(app: Flask, caller: Caller, tmp_path: Path) -> None:
 
 @pytest.mark.file_store
 def test_nothing_secret(app: Flask, caller: Caller, settings: Settings, tmp_path: Path) -> None:
-    """No secret, password or token stands in the log, nor what was typed where a user's name belongs."""
+    """The log has no secret, password or token, nor a text that was typed in place of a user name."""
     marked = everything(app, caller, tmp_path)
     text = (settings.data_dir / "audit.log").read_text()
     for secret in " ".join(marked.values()).split():
@@ -153,14 +153,14 @@ def test_nothing_secret(app: Flask, caller: Caller, settings: Settings, tmp_path
         assert secret.lower() not in text.lower()
     for token in marked["tokens"].split()[:2]:
         assert f'"token":"{hashlib.sha256(token.encode()).hexdigest()[:12]}"' not in text
-    # It is found again by who knows it.
+    # A search for the name finds it.
     assert [event["reason"] for event in events(app, user="typed-in-the-wrong-field")] == ["unknown_user"]
 
 
 def test_unrecorded_is_unchanged(
     app: Flask, caller: Caller, settings: Settings, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call that changes the store is refused where it cannot be recorded; issuing and checking go on and say so."""
+    """A change is refused if it cannot be recorded; tokens are still issued and checked, and the log has a warning."""
     monkeypatch.setattr(audit_log, "_TRUSTED_SECONDS", 0)
     caller.post("update", application(secret=STRONG_SECRET))
     token = caller.post("generate", {"username": "lena"}).json["token"]
@@ -182,9 +182,9 @@ def test_unrecorded_is_unchanged(
         (f"{EXTENSION}/auth/login", {"username": "admin", "password": ADMIN_PASSWORD}),
     ]
     for call, body in changes:
-        answer = caller.post(call, body)
-        assert (answer.status_code, answer.json["code"]) == (503, "503"), call
-        assert answer.json["msg"] == "storage is unavailable: the audit log cannot be written"
+        response = caller.post(call, body)
+        assert (response.status_code, response.json["code"]) == (503, "503"), call
+        assert response.json["msg"] == "storage is unavailable: the audit log cannot be written"
     assert caller.get(url, headers={}).status_code == 503
     newcomer = caller.post("generate", {"username": "newcomer"}).json["token"]
     assert caller.get("/auth/check", headers=bearer(newcomer)).status_code == 503
@@ -198,8 +198,8 @@ def test_unrecorded_is_unchanged(
 
 
 @pytest.mark.file_store
-def test_a_change_that_failed_is_told(app: Flask, caller: Caller, settings: Settings) -> None:
-    """Where the store fails after a change was recorded, a second line says that it was not stored."""
+def test_a_failed_change_has_an_outcome(app: Flask, caller: Caller, settings: Settings) -> None:
+    """If the store fails after a change was recorded, a second line states that it was not stored."""
     caller.post("update", application())
     folder = settings.data_dir / "applications"
     temp = folder.rename(settings.data_dir / "away")
@@ -214,8 +214,8 @@ def test_a_change_that_failed_is_told(app: Flask, caller: Caller, settings: Sett
 
 
 @pytest.mark.parametrize("kind", ["change", "note"])
-def test_a_line_is_whole_or_not_there(tmp_path: Path, kind: str) -> None:
-    """A line that does not fit leaves nothing of itself behind, and the next one is whole."""
+def test_a_line_is_complete_or_absent(tmp_path: Path, kind: str) -> None:
+    """A line that does not fit on the disk leaves nothing, and the next one is complete."""
     script = (
         "import resource, sys; from pathlib import Path; from datafor_token.audit.writer import AuditLog\n"
         "from datafor_token.errors import AuditUnavailable\n"
@@ -237,7 +237,7 @@ def test_a_line_is_whole_or_not_there(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
 def test_only_a_file_is_the_log(tmp_path: Path, clock: Clock, kind: str) -> None:
-    """What somebody put in place of the file neither hangs nor is written through."""
+    """A folder, pipe or link in place of the file is refused: no call hangs, and no link is followed."""
     path = tmp_path / "audit.log"
     match kind:
         case "folder":
@@ -253,7 +253,7 @@ def test_only_a_file_is_the_log(tmp_path: Path, clock: Clock, kind: str) -> None
 
 
 def test_only_the_owner_reads_it(app: Flask, settings: Settings) -> None:
-    """The log has the mode of every file of the data folder."""
+    """The log has the mode of all files of the data folder."""
     assert bundle(app).audit.page(Filter()).events
     assert (settings.data_dir / "audit.log").stat().st_mode & 0o777 == 0o600
 
@@ -271,7 +271,7 @@ def users_of(found: list[dict[str, Any]]) -> list[str]:
 
 @given(st.integers(1, 7), st.integers(0, 12))
 def test_pages(tmp_path_factory: pytest.TempPathFactory, limit: int, number: int) -> None:
-    """Pages, one behind the other, have every event once, newest first, whatever is added and rotated in between."""
+    """Consecutive pages have every event once, newest first, even if events are added and files are rotated."""
     folder, clock = tmp_path_factory.mktemp("audit"), Clock()
     fill(folder, clock, number)
     trail = audit_in(folder, clock)
@@ -293,8 +293,8 @@ def test_pages(tmp_path_factory: pytest.TempPathFactory, limit: int, number: int
     assert seen == [f"user{index}" for index in reversed(range(number))]
 
 
-def test_a_page_that_is_none(tmp_path: Path, clock: Clock) -> None:
-    """A made-up page, or one of a file that was removed, is refused by its name."""
+def test_a_page_that_is_not_valid(tmp_path: Path, clock: Clock) -> None:
+    """A page that no response had, or of a deleted file, is refused with the name of the field."""
     fill(tmp_path, clock, 3)
     trail = audit_in(tmp_path, clock)
     for page in ("", "x", "x-1", "x-٣", "x-" + "9" * 40):
@@ -303,7 +303,7 @@ def test_a_page_that_is_none(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_since_and_until(tmp_path: Path, clock: Clock) -> None:
-    """since takes what happened from then on, until what happened before."""
+    """since includes its time, until does not."""
     start = clock.now
     fill(tmp_path, clock, 10)
     trail = audit_in(tmp_path, clock)
@@ -311,8 +311,8 @@ def test_since_and_until(tmp_path: Path, clock: Clock) -> None:
     assert users_of(list(found)) == ["user5", "user4", "user3"]
 
 
-def test_what_others_wrote_is_passed_over(tmp_path: Path, clock: Clock) -> None:
-    """A line that is no event, torn, foreign or huge, hides no other."""
+def test_lines_that_are_not_events_are_skipped(tmp_path: Path, clock: Clock) -> None:
+    """A torn, foreign or huge line does not hide other events."""
     fill(tmp_path, clock, 1)
     with (tmp_path / "audit.log").open("ab") as file:
         file.write(b'\n\n{"time":"x"}\nnull\n[1]\n\xff\xfe\n{"time":"2024-01-01T00:00:00Z","event":1,"target":{}}\n')
@@ -324,7 +324,7 @@ def test_what_others_wrote_is_passed_over(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_a_rotated_file_that_cannot_be_read(tmp_path: Path, clock: Clock, log: Any) -> None:
-    """What is left of a packed file that was cut short is shown; one that is no packed file is named in the log."""
+    """The intact part of a compressed file that was cut off is read; an unreadable file is logged."""
     fill(tmp_path, clock, 30)
     packed = gzip.compress((tmp_path / "audit.log").read_bytes())
     (tmp_path / "audit.log").unlink()
@@ -343,10 +343,8 @@ def test_a_rotated_file_that_cannot_be_read(tmp_path: Path, clock: Clock, log: A
 
 
 @pytest.mark.parametrize("by", ["the same process", "another one"])
-def test_a_torn_line_takes_no_other_with_it(
-    tmp_path: Path, clock: Clock, by: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a power cut left of a line stands alone: the next event is found again, whoever writes it."""
+def test_a_torn_line_stays_apart(tmp_path: Path, clock: Clock, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that a power cut has torn is not joined to the next one, of the same or another process."""
     monkeypatch.setattr(audit_log, "_TRUSTED_SECONDS", 0)
     trail = audit_in(tmp_path, clock)
     trail.record(Event(kind=Kind.SIGN_IN, user="lena"))
@@ -358,10 +356,8 @@ def test_a_torn_line_takes_no_other_with_it(
     assert users_of(list(trail.page(Filter()).events)) == ["uma", "otto", "lena"]
 
 
-def test_a_line_that_another_one_is_writing_is_not_torn(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where somebody is in the middle of a line, its end is waited for: no blank line stands between the two."""
+def test_a_line_in_progress_is_not_torn(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer waits for the end of a line that another one is writing: there is no blank line between them."""
     monkeypatch.setattr(audit_log, "_TRUSTED_SECONDS", 0)
     trail = audit_in(tmp_path, clock)
     trail.record(Event(kind=Kind.SIGN_IN, user="lena"))
@@ -374,15 +370,15 @@ def test_a_line_that_another_one_is_writing_is_not_torn(
     assert users_of([json.loads(each) for each in path.read_text().splitlines()]) == ["lena", "lena", "otto"]
 
 
-def test_what_has_no_application_is_of_none(app: Flask, caller: Caller) -> None:
-    """A filter for an application finds no event that is about none, whatever the application is called."""
+def test_events_without_an_application(app: Flask, caller: Caller) -> None:
+    """A filter for an application named none finds no events without an application."""
     caller.get("list")
     for name in ("none", "None", "null"):
         assert events(app, application=name) == []
 
 
 def test_ready_to_record(caller: Caller, settings: Settings, clock: Clock) -> None:
-    """The service says that it is not writable where changes cannot be recorded."""
+    """The service is not writable if changes cannot be recorded."""
     assert caller.get("/readyz").json["writable"] is True
     (settings.data_dir / "audit.log").rename(settings.data_dir / "aside")
     (settings.data_dir / "audit.log").mkdir()
@@ -390,8 +386,8 @@ def test_ready_to_record(caller: Caller, settings: Settings, clock: Clock) -> No
     assert caller.get("/readyz").json["writable"] is False
 
 
-def test_a_long_search_ends_somewhere(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One page looks at so many lines only, and says how to go on; by pages everything is found."""
+def test_a_long_search_is_limited(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page reads a limited number of lines and has a next; the pages together find everything."""
     monkeypatch.setattr("datafor_token.audit.log._MOST_LINES", 10)
     fill(tmp_path, clock, 25)
     trail = audit_in(tmp_path, clock)
@@ -406,7 +402,7 @@ def test_a_long_search_ends_somewhere(tmp_path: Path, clock: Clock, monkeypatch:
 
 
 def test_the_call(app: Flask, caller: Caller, clock: Clock) -> None:
-    """token/audit answers Administrators, newest first, in pages; every wrong parameter is named."""
+    """token/audit gives Administrators pages of events, newest first; every wrong parameter is named."""
     caller.post("update", application(secret=STRONG_SECRET))
     for _ in range(5):
         clock.advance(60)
@@ -429,14 +425,14 @@ def test_the_call(app: Flask, caller: Caller, clock: Clock) -> None:
         ("limit=1001", "limit"), ("page=1", "page"), ("user=", "user"), ("application=a%20b", "application"),
         ("since=99999999999d", "since"), ("USER=lena", "USER"), ("foo=1", "request"),
     ):  # fmt: skip
-        answer = caller.get(f"audit?{query}")
-        assert (answer.status_code, list(answer.json["errors"])) == (400, [field])
+        response = caller.get(f"audit?{query}")
+        assert (response.status_code, list(response.json["errors"])) == (400, [field])
     assert caller.get("audit", headers=bearer(token)).status_code == 403
     assert caller.get("audit", headers={}).status_code == 401
 
 
 def test_the_command(app: Flask, caller: Caller) -> None:
-    """audit show prints what the call answers, as a table or as JSON, and refuses what it does not know."""
+    """audit show prints the events of token/audit as a table or JSON, and refuses an unknown kind."""
     caller.post("update", application())
     shown = command(app, "audit", "show", "--since", "1h", "--user", "ADMIN", "--application", "erp")
     assert "application_added" in shown
@@ -460,7 +456,7 @@ for number in range(int(sys.argv[3])):
 
 
 def configured(data: Path) -> str:
-    """The shipped configuration of logrotate for a log in ``data``."""
+    """Return the shipped configuration of logrotate for a log in ``data``."""
     shipped = (ROOT / "config" / "logrotate.conf").read_text()
     config = re.sub(r"^\s*su .*\n", "", shipped, flags=re.MULTILINE).replace("/opt/datafor_token/data", str(data))
     assert str(data) in config
@@ -468,7 +464,7 @@ def configured(data: Path) -> str:
 
 
 def test_logrotate_bounds_the_file(tmp_path: Path) -> None:
-    """With the shipped configuration a file larger than its limit is rotated at the next run, within the week too."""
+    """With the shipped configuration, a file above the limit is rotated at the next run, also within the week."""
     need("logrotate")
     (tmp_path / "conf").write_text(configured(tmp_path))
     rotated = []
@@ -482,7 +478,7 @@ def test_logrotate_bounds_the_file(tmp_path: Path) -> None:
 
 
 def test_logrotate_in_a_storm(tmp_path: Path) -> None:
-    """With the shipped configuration, logrotate in the middle of four writing processes loses and tears no line."""
+    """With the shipped configuration, a rotation while four processes write does not lose or tear a line."""
     need("logrotate")
     data = tmp_path / "data"
     data.mkdir()
@@ -508,7 +504,7 @@ def test_logrotate_in_a_storm(tmp_path: Path) -> None:
 
 
 def test_reading_while_files_move(tmp_path: Path, clock: Clock) -> None:
-    """Who reads while files are renamed misses no event and sees none twice."""
+    """A reader finds each event exactly once while files are renamed."""
     fill(tmp_path, clock, 50)
     (tmp_path / "audit.log").rename(tmp_path / "audit.log.1")
     fill(tmp_path, clock, 50, start=50)
@@ -534,7 +530,7 @@ def test_reading_while_files_move(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_two_workers_write_one_log(tmp_path: Path) -> None:
-    """Events of all workers stand in one file, whole and, to some milliseconds, in the order of their times."""
+    """All workers write into one file, complete lines, in the order of their times up to a second."""
     server = Server(tmp_path).start()
     server.post("update", application(secret=STRONG_SECRET))
     threads = [
@@ -545,18 +541,18 @@ def test_two_workers_write_one_log(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    answer = server.request("GET", f"{API}/audit?event=token_generated&limit=1000").json
+    response = server.request("GET", f"{API}/audit?event=token_generated&limit=1000").json
     server.stop()
-    assert len(answer["data"]) == 200
-    assert len({event["request_id"] for event in answer["data"]}) == 200
-    times = [dt.datetime.fromisoformat(event["time"]).timestamp() for event in reversed(answer["data"])]
+    assert len(response["data"]) == 200
+    assert len({event["request_id"] for event in response["data"]}) == 200
+    times = [dt.datetime.fromisoformat(event["time"]).timestamp() for event in reversed(response["data"])]
     assert all(later > earlier - 1 for earlier, later in itertools.pairwise(times))
 
 
 def test_a_stuck_lock_does_not_stop_issuing(
     app: Flask, caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch, log: Any
 ) -> None:
-    """Where another process sits on the log's lock, changes are refused and issuing goes on."""
+    """While another process holds the lock of the log, changes are refused and tokens are issued."""
     monkeypatch.setattr(audit_log, "_LONGEST_WAIT", 0.05)
     caller.post("update", application())
     with exclusive(settings.data_dir / "audit.log", 1):

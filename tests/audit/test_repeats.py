@@ -1,4 +1,4 @@
-"""Refusals that repeat: one line for the first, one with a count for the others; none is lost."""
+"""Repeated refusals: one line for the first, one with a count for the others; none is lost."""
 
 import io
 import json
@@ -27,18 +27,18 @@ JUNK = {"Authorization": "Bearer e30.e30.AAAA"}
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """The refusals in a log, oldest first."""
+    """Return the refusals in a log, oldest first."""
     found = [json.loads(line) for line in (folder / "audit.log").read_text().splitlines()]
     return [line for line in found if line["event"] == "sign_in_refused"]
 
 
 def total(found: Sequence[dict[str, Any]]) -> int:
-    """How many refusals the lines stand for."""
+    """Return the number of refusals in the lines."""
     return sum(line.get("count", 1) for line in found)
 
 
 class Refused:
-    """An audit log whose events come from wherever a test says."""
+    """An audit log with events from the addresses that a test chooses."""
 
     def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
         self.folder, self.address = folder, "10.0.0.7"
@@ -60,10 +60,10 @@ def refused(tmp_path: Path, clock: Clock) -> Refused:
     return Refused(tmp_path, clock)
 
 
-def test_the_first_refusal_has_its_line_at_once_and_the_others_one_with_a_count(
+def test_one_line_for_the_first_refusal_and_one_with_a_count(
     app: Flask, caller: Caller, settings: Settings, clock: Clock, log: io.StringIO
 ) -> None:
-    """Junk tokens of one address are two lines a minute: the first with its request, the others as a count."""
+    """Junk tokens from one address are two lines a minute: the first with its request, the others as a count."""
     replies = []
     for _ in range(40):
         replies.append(caller.get("/auth/check", headers=JUNK))
@@ -79,7 +79,7 @@ def test_the_first_refusal_has_its_line_at_once_and_the_others_one_with_a_count(
     assert (counted["first"], counted["time"]) == ("2024-08-06T07:31:57.000Z", "2024-08-06T07:32:35.000Z")
     assert "token" not in counted["target"]
     assert next_one["request_id"] is not None
-    # Each is counted as a metric, and logged by its request alone.
+    # Each is counted as a metric, and logged only as a request.
     metrics = app.extensions["datafor_token"].metrics.exposition("")[0].decode()
     refusals = [line for line in metrics.splitlines() if line.startswith("datafor_token_sign_ins_total{")]
     assert sum(float(line.rpartition(" ")[2]) for line in refusals) == 41
@@ -89,8 +89,8 @@ def test_the_first_refusal_has_its_line_at_once_and_the_others_one_with_a_count(
     assert sum("status=401" in line for line in logged) == 41
 
 
-def test_what_differs_is_counted_apart(refused: Refused, clock: Clock) -> None:
-    """Refusals that differ in reason, application, user, way or address have lines and counts of their own."""
+def test_different_refusals_have_counts_of_their_own(refused: Refused, clock: Clock) -> None:
+    """Refusals with another reason, application, user, way or address have lines and counts of their own."""
     kinds: list[dict[str, Any]] = [
         {},
         {"reason": "throttled"},
@@ -114,7 +114,7 @@ def test_what_differs_is_counted_apart(refused: Refused, clock: Clock) -> None:
     assert total(found) == 4
 
 
-def test_the_addresses_of_one_client_are_one(refused: Refused, clock: Clock) -> None:
+def test_the_addresses_of_one_client_share_a_count(refused: Refused, clock: Clock) -> None:
     """The addresses of an IPv6 /64 are counted together, under the network."""
     refused.note("2001:db8:0:1::1")
     for last in range(2, 12):
@@ -126,8 +126,8 @@ def test_the_addresses_of_one_client_are_one(refused: Refused, clock: Clock) -> 
     assert (counted["address"], counted["count"]) == ("2001:db8:0:1::/64", 10)
 
 
-def test_many_names_of_one_address_are_few_lines(refused: Refused, clock: Clock) -> None:
-    """One address that tries many names is named; from some number on its names are not told apart."""
+def test_many_names_from_one_address_are_few_lines(refused: Refused, clock: Clock) -> None:
+    """An address that tries many names is recorded, with a limited number of the names."""
     for number in range(5000):
         refused.note(unknown_user=f"name {number}")
     refused.note("10.0.0.8", user="lena")
@@ -144,7 +144,7 @@ def test_many_names_of_one_address_are_few_lines(refused: Refused, clock: Clock)
 
 
 def test_many_addresses_are_few_lines(refused: Refused, clock: Clock) -> None:
-    """A flood from any number of addresses is a bounded number of lines, and takes a bounded memory."""
+    """A flood from any number of addresses takes a limited number of lines and limited memory."""
     for number in range(20_000):
         refused.note(f"2001:db8:{number:x}::1")
     assert len(refused.audit._repeats._found) <= 301
@@ -158,7 +158,7 @@ def test_many_addresses_are_few_lines(refused: Refused, clock: Clock) -> None:
 
 
 def test_a_clock_that_is_set_back_loses_nothing(refused: Refused, clock: Clock) -> None:
-    """A clock that was set back ends the minute: what was counted is recorded."""
+    """A clock that is set back ends the minute, and the counts are recorded."""
     refused.note()
     refused.note()
     clock.advance(-3600)
@@ -166,10 +166,8 @@ def test_a_clock_that_is_set_back_loses_nothing(refused: Refused, clock: Clock) 
     assert total(refused.lines()) == 3
 
 
-def test_what_was_counted_is_recorded_when_nothing_else_comes(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a minute without a further refusal the count is recorded all the same."""
+def test_a_count_is_recorded_without_a_further_refusal(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute without a further refusal, the count is recorded."""
     monkeypatch.setattr(repeats, "_SECONDS", 0.05)
     monkeypatch.setattr(refused.audit._repeats, "_clock", lambda: 5.0)
     for _ in range(3):
@@ -180,7 +178,7 @@ def test_what_was_counted_is_recorded_when_nothing_else_comes(
 
 
 def test_a_log_that_cannot_be_written_stops_no_count(refused: Refused, clock: Clock) -> None:
-    """Where the count cannot be recorded, refusals go on."""
+    """If a count cannot be recorded, refusals continue."""
     refused.note()
     refused.note()
     (refused.folder / "audit.log").unlink()
@@ -191,14 +189,14 @@ def test_a_log_that_cannot_be_written_stops_no_count(refused: Refused, clock: Cl
 
 
 def test_a_forked_process_counts_for_itself(clock: Clock) -> None:
-    """What a process counted before it forked is recorded by itself alone."""
+    """The counts from before a fork are recorded by the parent process only."""
     found: list[int] = []
     counting = Repeats(clock, lambda over: found.extend(one.count for one in over))
     refusal = repeats.Refusal("sign_in_refused", "malformed", "bearer")
     assert [counting.is_counted(refusal) for _ in range(3)] == [False, True, True]
     child = os.fork()
     if not child:
-        # Without pytest's own end.
+        # Skips the exit handlers of pytest.
         is_counted = counting.is_counted(refusal)
         counting.finish()
         os._exit(0 if not is_counted and not found else 1)
@@ -209,7 +207,7 @@ def test_a_forked_process_counts_for_itself(clock: Clock) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=str)
 def test_a_graceful_stop_loses_no_refusal(tmp_path: Path, how: signal.Signals) -> None:
-    """Each of many junk tokens and wrong passwords is in the audit log after the service stopped, in a few lines."""
+    """All of many junk tokens and wrong passwords are in the audit log after a stop, in a few lines."""
     server = Server(tmp_path).start()
     try:
         before = server.both_workers()
@@ -228,7 +226,7 @@ def test_a_graceful_stop_loses_no_refusal(tmp_path: Path, how: signal.Signals) -
 
 
 def test_a_count_is_shown(app: Flask, caller: Caller, clock: Clock) -> None:
-    """The call, the command and the console show how many refusals a line stands for."""
+    """The API, the command and the console show the count of a line."""
     for _ in range(5):
         caller.get("/auth/check", headers=JUNK)
     clock.advance(60)

@@ -1,4 +1,4 @@
-"""Fixture of the tests of commands."""
+"""Fixtures of the tests of commands."""
 
 import pytest
 from flask import Flask

@@ -1,4 +1,4 @@
-"""Commands run in a pipe."""
+"""Helpers of the tests of commands."""
 
 from click.testing import Result
 from flask import Flask
@@ -8,7 +8,7 @@ from tests.support import application
 
 
 class Shell:
-    """Runs commands in a pipe."""
+    """Runner of commands without a terminal."""
 
     def __init__(self, app: Flask) -> None:
         self.runner = app.test_cli_runner()
@@ -17,11 +17,13 @@ class Shell:
         return self.runner.invoke(args=list(arguments), input=put)
 
     def done(self, *arguments: str, put: str = "") -> str:
+        """Run a command with ``put`` as standard input; return its output, and fail if it is refused."""
         result = self(*arguments, put=put)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     def refused(self, *arguments: str, put: str = "", code: int = 1) -> str:
+        """Run a command that is refused with an exit code; return its output."""
         result = self(*arguments, put=put)
         assert result.exit_code == code, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -29,5 +31,6 @@ class Shell:
 
 
 def fill(caller: Caller) -> None:
+    """Create two applications."""
     for name in ("ERP", "CRM"):
         caller.post("update", application(name=name))

@@ -18,11 +18,11 @@ from tests.support import SEED_APPLICATION, STRONG_SECRET, application, key_for,
 
 
 def test_add_and_change(shell: Shell, settings: Settings, caller: Caller) -> None:
-    """An application is added with a secret from standard input or a random one, and changed field by field."""
+    """An application is added with a given or a random secret, and changed field by field."""
     secret = shell.done("application", "add", "ERP", "--random-secret", "--claim-username", "loginname").strip()
     assert record_of(settings.config_dir, settings.data_dir, "erp")["secret"] == secret
-    said = shell("application", "add", "CRM", "--algorithm", "HS512", put="weak\n")
-    assert (said.exit_code, "warning: secret is weak" in said.output) == (0, True)
+    output = shell("application", "add", "CRM", "--algorithm", "HS512", put="weak\n")
+    assert (output.exit_code, "warning: secret is weak" in output.output) == (0, True)
     key = key_for("ES256")
     shell.done("application", "add", "P", "--algorithm", "ES256", put=public_pem(key))
     shell.done("application", "set", "ERP", "--expire", "60", "--initrole", "A", "--initrole", "B", "--inituser", "1")
@@ -47,7 +47,7 @@ def test_add_and_change(shell: Shell, settings: Settings, caller: Caller) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "put", "says", "code"),
+    ("arguments", "put", "message", "code"),
     [
         (("add", "a/b"), "x", "name may only contain", 1),
         (("add", "erp"), "x", "name already exists", 1),
@@ -73,21 +73,21 @@ def test_refused(
     settings: Settings,
     arguments: tuple[str, ...],
     put: str,
-    says: str,
+    message: str,
     code: int,
 ) -> None:
-    """What is refused is said in one line and changes nothing."""
+    """A refused command prints a message and changes nothing."""
     caller.post("update", SEED_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
     before = path.read_text()
-    assert says in shell.refused("application", *arguments, put=put, code=code)
+    assert message in shell.refused("application", *arguments, put=put, code=code)
     assert path.read_text() == before
     assert len(records_in(settings.data_dir, "applications")) == 1
 
 
 @pytest.mark.parametrize("form", ["toml", "json"])
 def test_export_wipe_apply(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path, form: str) -> None:
-    """What was exported with secrets, deleted and applied is the same; applying again changes nothing."""
+    """Applications that are exported with secrets, deleted and applied are the same; applying again changes nothing."""
     key = public_pem(key_for("RS256"))
     caller.post("update", application(initpwd="start", secret='a"b\\c\n\u540d'))
     caller.post("update", application(name="客户", algorithm="RS256", secret=key, self_service="0"))
@@ -104,15 +104,15 @@ def test_export_wipe_apply(shell: Shell, caller: Caller, settings: Settings, tmp
 
 
 def test_export_for_git(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
-    """Without --secrets no secret is exported, and applying the file keeps those that are stored."""
+    """Without --secrets, no secret is exported, and applying the file does not change stored secrets."""
     caller.post("update", application(initpwd="marked-initial", secret="marked-secret"))
     caller.post("rotate", {"name": "ERP", "secret": "marked-next"})
     text = shell.done("application", "export", "ERP")
     assert "marked" not in text
     file = tmp_path / "erp.toml"
     file.write_text(text.replace("expire = 86400", "expire = 60"))
-    said = shell.done("application", "apply", str(file))
-    assert said == "change ERP\n    expire: 86400 -> 60\n1 changed\n"
+    output = shell.done("application", "apply", str(file))
+    assert output == "change ERP\n    expire: 86400 -> 60\n1 changed\n"
     record = record_of(settings.config_dir, settings.data_dir, "erp")
     assert (record["secret"], record["initpwd"], record["previous"]["secret"]) == (
         "marked-next", "marked-initial", "marked-secret",
@@ -120,14 +120,14 @@ def test_export_for_git(shell: Shell, caller: Caller, settings: Settings, tmp_pa
 
 
 def test_dry_run_and_prune(shell: Shell, caller: Caller, tmp_path: Path) -> None:
-    """A dry run says what would be made, changed (secrets as stars) and deleted, and does nothing of it."""
+    """A dry run prints what would be created, changed (secrets as stars) and deleted, and changes nothing."""
     caller.post("update", application())
     caller.post("update", application(name="Old"))
     file = tmp_path / "all.json"
     new = application(name="New", secret="marked-new")
     file.write_text(json.dumps({"application": [application(secret="marked-erp", expire=60), new]}))
-    said = shell.done("application", "apply", str(file), "--prune", "--dry-run")
-    assert said.splitlines() == [
+    output = shell.done("application", "apply", str(file), "--prune", "--dry-run")
+    assert output.splitlines() == [
         "change ERP", "    secret: ************ -> ************", "    expire: 86400 -> 60",
         "create New", "delete Old", "3 would be changed",
     ]  # fmt: skip
@@ -141,7 +141,7 @@ def test_dry_run_and_prune(shell: Shell, caller: Caller, tmp_path: Path) -> None
 def test_secrets_from_elsewhere(
     shell: Shell, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """secret_file (beside the file that names it) and secret_env say where a secret lies."""
+    """A secret is read from secret_file, relative to the declared file, or from the variable of secret_env."""
     (tmp_path / "apps").mkdir()
     (tmp_path / "apps" / "erp.secret").write_text("from-file\n")
     monkeypatch.setenv("CRM_SECRET", "from-environment")
@@ -158,15 +158,15 @@ def test_secrets_from_elsewhere(
 def test_the_secret_before_a_rotation(
     shell: Shell, caller: Caller, settings: Settings, tmp_path: Path, *, dry: bool
 ) -> None:
-    """A file with it is refused whole and names the application; without a secret it keeps the new one."""
+    """A file with a secret from before a rotation is refused; one without a secret does not change the new one."""
     caller.post("update", application(secret="marked-before"))
     caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET})
     file = tmp_path / "all.json"
     others = [application(name=name, secret=STRONG_SECRET) for name in ("A", "Z")]
     file.write_text(json.dumps({"application": [*others, application(secret="marked-before")]}))
-    said = shell.refused("application", "apply", str(file), *(["--dry-run"] if dry else []))
-    assert "ERP: this is the secret before the rotation of 2024-08-06T07:31:56Z; leave `secret` out" in said
-    assert "marked" not in said
+    output = shell.refused("application", "apply", str(file), *(["--dry-run"] if dry else []))
+    assert "ERP: this is the secret before the rotation of 2024-08-06T07:31:56Z; leave `secret` out" in output
+    assert "marked" not in output
     assert [one["name"] for one in caller.get("list").json["data"]] == ["ERP"]
     file.write_text(json.dumps({"application": [*others, application(secret=None, expire=5)]}))
     shell.done("application", "apply", str(file))
@@ -175,7 +175,7 @@ def test_the_secret_before_a_rotation(
 
 
 def test_a_rotation_while_a_file_is_applied(app: Flask, caller: Caller, tmp_path: Path) -> None:
-    """What was rotated between planning and applying is refused by name too."""
+    """A rotation between plan and apply is refused with the name of the application."""
     file = tmp_path / "all.json"
     caller.post("update", application(secret="before"))
     file.write_text(json.dumps({"application": [application(secret="before", expire=5)]}))
@@ -188,16 +188,16 @@ def test_a_rotation_while_a_file_is_applied(app: Flask, caller: Caller, tmp_path
 
 
 def test_suspicious_secrets(shell: Shell, settings: Settings, tmp_path: Path) -> None:
-    """Each command that stores a suspicious secret warns on standard error, and stores it as it was given."""
+    """Each command that stores a suspicious secret warns on standard error and stores it unchanged."""
     secret = tmp_path / "secret"
-    for given, says in ((f"{STRONG_SECRET}\n\n", "line break"), (f'"{STRONG_SECRET}2"\n', "is in quotes")):
+    for given, message in ((f"{STRONG_SECRET}\n\n", "line break"), (f'"{STRONG_SECRET}2"\n', "is in quotes")):
         secret.write_text(given, newline="")
         for number, command in enumerate((("add",), ("set",), ("rotate",))):
             if number == 2:
                 secret.write_text(given.replace(STRONG_SECRET, STRONG_SECRET[::-1]), newline="")
             result = shell("application", *command, "ERP", "--secret-file", str(secret))
             assert result.exit_code == 0, result.output
-            assert says in result.stderr
+            assert message in result.stderr
             assert "warning: secret " in result.stderr
             assert STRONG_SECRET[:8] not in result.output
             record = record_of(settings.config_dir, settings.data_dir, "erp")
@@ -206,34 +206,34 @@ def test_suspicious_secrets(shell: Shell, settings: Settings, tmp_path: Path) ->
     file = tmp_path / "all.json"
     file.write_text(json.dumps({"application": [application(secret=f" {STRONG_SECRET}")]}))
     for options in (["--dry-run"], []):
-        said = shell("application", "apply", str(file), *options).stderr
-        assert "warning: ERP: secret begins or ends with a blank" in said
+        output = shell("application", "apply", str(file), *options).stderr
+        assert "warning: ERP: secret begins or ends with a blank" in output
     assert shell("application", "apply", str(file)).stderr == ""
 
 
 def test_set_undoes_no_rotation(shell: Shell, caller: Caller, tmp_path: Path) -> None:
-    """set with the secret before the rotation is refused, rotate with it goes back."""
+    """set refuses the secret from before a rotation; rotate accepts it."""
     caller.post("update", application(secret="before"))
     caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET})
     secret = tmp_path / "secret"
     secret.write_text("before\n")
-    said = shell.refused("application", "set", "ERP", "--secret-file", str(secret))
-    assert said.startswith("this is the secret before the rotation of ")
+    output = shell.refused("application", "set", "ERP", "--secret-file", str(secret))
+    assert output.startswith("this is the secret before the rotation of ")
     shell.done("application", "rotate", "ERP", "--secret-file", str(secret))
 
 
-def test_a_secret_that_is_no_text(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment variable whose bytes are not UTF-8 is refused by name, without a traceback."""
+def test_a_secret_that_is_not_text(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment variable that is not UTF-8 is refused with a message."""
     monkeypatch.setitem(os.environ, "ERP_SECRET", "marked\udcff")
     file = tmp_path / "all.json"
     file.write_text(json.dumps({"application": [application(secret=None, secret_env="ERP_SECRET")]}))
-    said = shell.refused("application", "apply", str(file))
-    assert "secret_env names an environment variable that is not UTF-8 text" in said
-    assert "marked" not in said
+    output = shell.refused("application", "apply", str(file))
+    assert "secret_env names an environment variable that is not UTF-8 text" in output
+    assert "marked" not in output
 
 
 def test_one_faulty_file(shell: Shell, caller: Caller, tmp_path: Path) -> None:
-    """With a fault in one file of a folder nothing is applied, and every fault of every file is named."""
+    """With an error in one file of a folder, nothing is applied, and every error of every file is reported."""
     good = {"application": [application(name="Good")]}
     bad = {"application": [application(name="Bad", expire=0, enable="x"), application(name="B2", secret=None)]}
     for name, content in {
@@ -245,12 +245,12 @@ def test_one_faulty_file(shell: Shell, caller: Caller, tmp_path: Path) -> None:
         "6.json": json.dumps({"application": [application(name="S", secret_file="nowhere")]}),
     }.items():
         (tmp_path / name).write_text(content)
-    said = shell.refused("application", "apply", str(tmp_path))
+    output = shell.refused("application", "apply", str(tmp_path))
     for fault in ("2.json, Bad: expire must", "2.json, Bad: enable must", "3.toml is not valid TOML",
                   "4.json: the list 'application' is missing", "5.json, good: the same application",
                   "6.json, S: secret is given more than once"):  # fmt: skip
-        assert fault in said, said
-    assert "marked" not in said
+        assert fault in output, output
+    assert "marked" not in output
     assert caller.get("list").json["data"] == []
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "new.json").write_text(json.dumps({"application": [application(secret=None)]}))

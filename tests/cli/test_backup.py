@@ -25,7 +25,7 @@ DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
 @pytest.mark.file_store
 def test_backup_of_a_damaged_store(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
-    """A backup leaves nothing out in silence; a restore mends what is damaged."""
+    """A backup refuses to leave out a damaged record; a restore repairs it."""
     fill(caller)
     file = tmp_path / "backup.gz"
     shell.done("store", "backup", str(file))
@@ -40,7 +40,7 @@ def test_backup_of_a_damaged_store(shell: Shell, caller: Caller, settings: Setti
 
 @pytest.mark.file_store
 def test_a_backup_goes_into_a_file_only(shell: Shell, tmp_path: Path) -> None:
-    """What is no regular file, or lies in no folder, is refused in one line."""
+    """A path that is not a regular file, or has no folder, is refused in one line."""
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "nowhere/file"):
         assert len(shell.refused("store", "backup", str(tmp_path / name)).splitlines()) == 1
@@ -50,7 +50,7 @@ def test_a_backup_goes_into_a_file_only(shell: Shell, tmp_path: Path) -> None:
 @pytest.mark.file_store
 @pytest.mark.parametrize("chain", [1, 2])
 def test_a_backup_goes_where_a_link_leads(shell: Shell, tmp_path: Path, chain: int) -> None:
-    """A link stays a link: its target is written, whether it exists or not, and nothing is left beside either."""
+    """A link stays a link, its target is written, whether it exists or not, and no other file is left."""
     for name in ("present", "new"):
         links, files = tmp_path / f"{name}-links", tmp_path / f"{name}-files"
         links.mkdir()
@@ -70,7 +70,7 @@ def test_a_backup_goes_where_a_link_leads(shell: Shell, tmp_path: Path, chain: i
 
 @pytest.mark.file_store
 def test_a_backup_into_redirected_output(shell: Shell, tmp_path: Path) -> None:
-    """A link to the open file of a redirection, as /dev/stdout is one, stays, and the file has the backup."""
+    """A link to a redirected output, such as /dev/stdout, stays, and the file gets the backup."""
     link = tmp_path / "stdout"
     with (tmp_path / "x.gz").open("w") as file:
         link.symlink_to(f"/proc/self/fd/{file.fileno()}")
@@ -94,9 +94,9 @@ def test_a_backup_replaces_no_link(shell: Shell, tmp_path: Path) -> None:
         }.items():
             link = tmp_path / name
             link.symlink_to(str(leads_to))
-            said = shell.refused("store", "backup", str(link))
-            assert str(link) in said, name
-            assert len(said.splitlines()) == 1
+            output = shell.refused("store", "backup", str(link))
+            assert str(link) in output, name
+            assert len(output.splitlines()) == 1
             assert link.is_symlink()
     os.close(reader)
     os.close(writer)
@@ -106,13 +106,13 @@ def test_a_backup_replaces_no_link(shell: Shell, tmp_path: Path) -> None:
 
 @pytest.mark.file_store
 def test_why_a_backup_cannot_be_written(shell: Shell, tmp_path: Path) -> None:
-    """The sentence has the reason of the operating system."""
+    """The message has the reason of the operating system."""
     assert "No such file or directory" in shell.refused("store", "backup", str(tmp_path / "nowhere" / "x.gz"))
 
 
 @pytest.mark.file_store
 def test_backup_and_restore(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
-    """What was backed up is what is there after a restore; sessions end, revoked tokens stay revoked."""
+    """A restore brings back the records of the backup; sessions end, revoked tokens remain revoked."""
     fill(caller)
     file = tmp_path / "backup.gz"
     assert shell.done("store", "backup", str(file)).startswith("3 records were written to")
@@ -125,9 +125,9 @@ def test_backup_and_restore(shell: Shell, caller: Caller, settings: Settings, tm
     caller.post("update", application(name="CRM", expire=5))
     caller.post("update", application(name="New"))
     caller.post("revoke", {"token": token(claims())})
-    said = shell.done("store", "restore", str(file), "--dry-run")
+    output = shell.done("store", "restore", str(file), "--dry-run")
     assert (
-        said
+        output
         == "Changed applications: ERP (new)\nDeleted applications: New\nwould be: 1 created, 1 changed, 1 deleted\n"
     )
     assert len(caller.get("list").json["data"]) == 2
@@ -173,8 +173,8 @@ def test_backup_and_restore(shell: Shell, caller: Caller, settings: Settings, tm
     ],
 )
 @pytest.mark.file_store
-def test_a_bad_backup_touches_nothing(shell: Shell, caller: Caller, tmp_path: Path, change: Any) -> None:
-    """A backup that is cut, foreign or not valid is refused as a whole."""
+def test_a_bad_backup_changes_nothing(shell: Shell, caller: Caller, tmp_path: Path, change: Any) -> None:
+    """A backup that is cut off, foreign or not valid is refused completely."""
     fill(caller)
     file = tmp_path / "backup.gz"
     shell.done("store", "backup", str(file))
@@ -188,7 +188,7 @@ def test_a_bad_backup_touches_nothing(shell: Shell, caller: Caller, tmp_path: Pa
 
 @pytest.mark.file_store
 def test_backup_under_load(tmp_path: Path) -> None:
-    """A backup while the service is written to is whole, and restored in an empty folder gives the same records."""
+    """A backup under writes is consistent, and a restore into an empty folder gives the same records."""
     server = Server(tmp_path).start()
     stop = threading.Event()
 
@@ -196,7 +196,7 @@ def test_backup_under_load(tmp_path: Path) -> None:
         number = 0
         while not stop.is_set():
             number += 1
-            # Always both, one after the other: a backup has the same number in both, or one less in the second.
+            # First, then second: a backup has the same number in both, or one less in the second.
             for name in ("First", "Second"):
                 server.post("update", application(name=name, expire=number))
 
@@ -258,7 +258,7 @@ def test_a_restore_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.file_store
 def test_a_first_restore_with_the_wrong_key(tmp_path: Path) -> None:
-    """On a new host a wrong key, no key, or a bad backup leaves nothing behind; the right key then restores all."""
+    """On a new host, a wrong key, no key, or a bad backup creates nothing; the right key then restores all records."""
     first_start(environment(tmp_path))
     flask(tmp_path, "application", "add", "ERP", put=STRONG_SECRET)
     backup = tmp_path / "backup.gz"
@@ -285,7 +285,7 @@ def test_a_first_restore_with_the_wrong_key(tmp_path: Path) -> None:
     for name in ("store_id", "secret_key"):
         assert (other / "config" / name).read_text() == (tmp_path / "config" / name).read_text()
     assert record_of(other / "config", other / "data", "erp")["secret"] == STRONG_SECRET
-    # The server goes on with what was restored, and begins nothing.
+    # The server continues with the restored records, and its start creates nothing.
     first_start(environment(other))
     assert [row["username"] for row in json.loads(flask(other, "user", "list", "--json").stdout)] == ["admin"]
     assert "store_restored" in flask(other, "audit", "show").stdout
@@ -293,7 +293,7 @@ def test_a_first_restore_with_the_wrong_key(tmp_path: Path) -> None:
 
 @pytest.mark.file_store
 def test_a_restore_after_the_records_were_lost(tmp_path: Path) -> None:
-    """Where the server refuses to start on an empty data folder, a restore puts the store back with its identifier."""
+    """After the loss of all records, a restore brings back the store with its identifier."""
     first_start(environment(tmp_path))
     assert flask(tmp_path, "store", "backup", str(tmp_path / "backup.gz")).returncode == 0
     before = (tmp_path / "config" / "store_id").read_text()

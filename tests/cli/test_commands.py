@@ -1,4 +1,4 @@
-"""All commands: help, usage, and runs from a pipe and a terminal."""
+"""All commands: help, usage, and runs without and with a terminal."""
 
 import json
 import os
@@ -23,14 +23,15 @@ from tests.support import ROOT
 
 
 def commands(app: Flask) -> Iterator[tuple[str, Any]]:
-    for group in ("user", "application", "token", "store", "settings"):
+    """Yield the name and the command of each of our commands."""
+    for group in ("user", "application", "token", "store", "settings", "audit"):
         found: Any = app.cli.commands[group]
         for name, command in found.commands.items():
             yield f"{group} {name}", command
 
 
 def test_every_command_has_help_and_an_example(app: Flask, shell: Shell) -> None:
-    """The help of each command says what it does and shows an example that names it."""
+    """The help of each command, and of each option, exists and has an example of the command."""
     assert len(list(commands(app))) >= 25
     for name, command in commands(app):
         text = shell.done(*name.split(), "--help")
@@ -42,11 +43,11 @@ def test_every_command_has_help_and_an_example(app: Flask, shell: Shell) -> None
     "arguments", [("user", "add"), ("user", "nothing"), ("token", "generate", "ERP"), ("user", "set", "x")]
 )
 def test_wrong_usage_is_2(shell: Shell, arguments: tuple[str, ...]) -> None:
-    """A command without what it needs ends with exit code 2."""
+    """A command without a required argument exits with 2."""
     shell.refused(*arguments, code=2)
 
 
-def test_no_secret_is_asked_for_as_an_argument(app: Flask) -> None:
+def test_no_argument_is_a_secret(app: Flask) -> None:
     """No command has an option or argument that takes a secret or a password itself."""
     for name, command in commands(app):
         for parameter in command.params:
@@ -54,8 +55,8 @@ def test_no_secret_is_asked_for_as_an_argument(app: Flask) -> None:
 
 
 @pytest.mark.file_store
-def test_help_begins_nothing(tmp_path: Path) -> None:
-    """Whoever asks a command for help gets it, and no first start with its files and its first user."""
+def test_help_creates_nothing(tmp_path: Path) -> None:
+    """The help of a command does not create the store or its first user."""
     for words in ((), ("user",), ("store", "migrate")):
         done = flask(tmp_path, *words, "--help")
         assert done.returncode == 0, done.stderr
@@ -66,7 +67,7 @@ def test_help_begins_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.file_store
 def test_from_a_real_shell(tmp_path: Path) -> None:
-    """Without further options `flask` finds the service; where a setting comes from is said; faults end with 1."""
+    """`flask` finds the service without options, shows the origin of each setting, and exits with 1 on an error."""
     first_start(environment(tmp_path))
     command = [sys.executable, "-m", "flask", "user", "list", "--json"]
     done = subprocess.run(
@@ -87,14 +88,14 @@ def test_from_a_real_shell(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def on_a_terminal(folder: Path, *arguments: str, answers: list[tuple[str, str]]) -> tuple[int, str]:
-    """Run a command on a terminal, answer its questions; what it said, and its exit code."""
+def on_a_terminal(folder: Path, *arguments: str, replies: list[tuple[str, str]]) -> tuple[int, str]:
+    """Run a command on a terminal, reply to its prompts; return its exit code and output."""
     environ = environment(folder)
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
         os.execve(sys.executable, [sys.executable, "-m", "flask", *arguments], environ)  # noqa: S606 - a test
-    said, asked = "", 0
+    output, asked = "", 0
     until = time.monotonic() + 60
     while time.monotonic() < until:
         if select.select([terminal], [], [], 0.1)[0]:
@@ -102,34 +103,34 @@ def on_a_terminal(folder: Path, *arguments: str, answers: list[tuple[str, str]])
                 data = os.read(terminal, 65536)
             except OSError:
                 break
-            said += data.decode()
-        if answers[asked:] and answers[asked][0] in said[-200:]:
-            os.write(terminal, f"{answers[asked][1]}\n".encode())
+            output += data.decode()
+        if replies[asked:] and replies[asked][0] in output[-200:]:
+            os.write(terminal, f"{replies[asked][1]}\n".encode())
             asked += 1
-            said += "\n"
+            output += "\n"
     _, status = os.waitpid(process, 0)
     os.close(terminal)
-    return os.waitstatus_to_exitcode(status), said
+    return os.waitstatus_to_exitcode(status), output
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:
-    """A password is asked for twice and not shown; deleting asks, and no is no."""
+    """A password is read twice and not shown; a deletion needs a yes."""
     first_start(environment(tmp_path))
-    code, said = on_a_terminal(
-        tmp_path, "user", "add", "lena", answers=[("Password: ", "hidden-one"), ("confirmation: ", "hidden-one")]
+    code, output = on_a_terminal(
+        tmp_path, "user", "add", "lena", replies=[("Password: ", "hidden-one"), ("confirmation: ", "hidden-one")]
     )
-    assert code == 0, said
-    assert "hidden-one" not in said
-    code, said = on_a_terminal(tmp_path, "user", "delete", "lena", answers=[("Delete the user lena?", "n")])
+    assert code == 0, output
+    assert "hidden-one" not in output
+    code, output = on_a_terminal(tmp_path, "user", "delete", "lena", replies=[("Delete the user lena?", "n")])
     assert code == 1
-    code, said = on_a_terminal(tmp_path, "user", "delete", "lena", answers=[("Delete the user lena?", "y")])
+    code, output = on_a_terminal(tmp_path, "user", "delete", "lena", replies=[("Delete the user lena?", "y")])
     assert code == 0
     assert [row["username"] for row in json.loads(flask(tmp_path, "user", "list", "--json").stdout)] == ["admin"]
 
 
 @pytest.mark.file_store
 def test_relative_folders_and_bare_names(tmp_path: Path) -> None:
-    """Folders of the settings and files of commands may be relative to the current folder, for root and others."""
+    """Folders of the settings and files of commands can be relative to the current folder."""
     environ = {
         **environment(tmp_path),
         "DATAFOR_TOKEN_DATA_DIR": "records",

@@ -10,7 +10,7 @@ from tests.processes import flask
 
 
 def test_settings(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every setting with its value and origin; secrets as stars."""
+    """Every setting is shown with its value and origin; secrets as stars."""
     monkeypatch.setenv("DATAFOR_TOKEN_SECRET_KEY", "marked-key")
     monkeypatch.setenv("DATAFOR_TOKEN_BIND", "127.0.0.1:1")
     rows = {row["name"]: row for row in json.loads(shell.done("settings", "show", "--json"))}
@@ -22,15 +22,15 @@ def test_settings(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settings_are_escaped(tmp_path: Path) -> None:
-    """An unknown setting with control characters in its name is named without them."""
+    """Control characters in the name of an unknown setting are escaped."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "settings.toml").write_text('"\\u001b[2J\\u009b" = 1\n')
     done = flask(tmp_path, "settings", "check")
     assert (done.returncode, "\\x1b[2J\\x9b" in done.stderr, "\x1b" in done.stderr) == (1, True, False)
 
 
-def test_settings_check_judges_the_address(tmp_path: Path) -> None:
-    """The address is a setting too: one with which gunicorn would not start is named."""
+def test_settings_check_covers_the_address(tmp_path: Path) -> None:
+    """An address with which gunicorn would not start is reported."""
     done = flask(tmp_path, "settings", "check", DATAFOR_TOKEN_BIND="nowhere")
     assert (done.returncode, "DATAFOR_TOKEN_BIND" in done.stderr) == (1, True)
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from tests.stores import Record, unavailable
 
 @pytest.mark.file_store
 def test_check(shell: Shell, caller: Caller, settings: Settings) -> None:
-    """Five kinds of damage are named file by file; repair moves those files aside and touches nothing else."""
+    """Five kinds of damage are reported file by file; repair moves those files aside and changes nothing else."""
     fill(caller)
     assert shell.done("store", "check") == "All records are valid\n"
     data = settings.data_dir
@@ -32,9 +32,9 @@ def test_check(shell: Shell, caller: Caller, settings: Settings) -> None:
     for name, content in damaged.items():
         (data / name).write_bytes(content)
     (data / "users" / ".temp-dead").write_bytes(b"x")
-    said = shell.refused("store", "check")
-    assert all(name in said for name in (*damaged, ".temp-dead"))
-    assert len(said.splitlines()) == 6
+    output = shell.refused("store", "check")
+    assert all(name in output for name in (*damaged, ".temp-dead"))
+    assert len(output.splitlines()) == 6
     shell.done("store", "check", "--repair")
     assert shell.done("store", "check") == "All records are valid\n"
     assert sorted(path.read_bytes() for path in (data / "damaged").iterdir()) == sorted(damaged.values())
@@ -43,10 +43,10 @@ def test_check(shell: Shell, caller: Caller, settings: Settings) -> None:
 
 @pytest.mark.file_store
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE])
-def test_what_cannot_be_read_is_not_damaged(
+def test_an_unreadable_file_is_not_damaged(
     shell: Shell, caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """A record that the system does not let be read is an outage: exit code 3, a sentence, and it stays."""
+    """A record that the system cannot read is an outage: exit code 3 and a message; the file stays in place."""
     fill(caller)
     file = settings.data_dir / "applications" / "erp.json"
     whole = os.open
@@ -59,15 +59,15 @@ def test_what_cannot_be_read_is_not_damaged(
     for options in ((), ("--repair",)):
         with monkeypatch.context() as patched:
             patched.setattr(os, "open", refused)
-            said = shell.refused("store", "check", *options, code=3)
-        assert f"cannot read applications/erp.json: {os.strerror(number)}" in said
+            output = shell.refused("store", "check", *options, code=3)
+        assert f"cannot read applications/erp.json: {os.strerror(number)}" in output
         assert file.exists()
     assert shell.done("store", "check") == "All records are valid\n"
 
 
 @pytest.mark.file_store
 def test_repair_moves_links_aside(shell: Shell, settings: Settings) -> None:
-    """A link or a folder in a record's place is damage, and moved aside."""
+    """A link or a folder instead of a record is damage, and is moved aside."""
     (settings.data_dir / "applications" / "link.json").symlink_to("/nowhere")
     (settings.data_dir / "applications" / "folder.json").mkdir()
     shell.done("store", "check", "--repair")
@@ -76,7 +76,7 @@ def test_repair_moves_links_aside(shell: Shell, settings: Settings) -> None:
 
 @pytest.mark.file_store
 def test_repair_keeps_what_it_moved_before(shell: Shell, settings: Settings) -> None:
-    """A file that was moved aside is never replaced by the next one of that name."""
+    """A file that was moved aside is never replaced by another one of that name."""
     for content in ("first", "second"):
         Record(settings.data_dir, "applications", "x").write_text(content)
         shell.done("store", "check", "--repair")
@@ -85,7 +85,7 @@ def test_repair_keeps_what_it_moved_before(shell: Shell, settings: Settings) -> 
 
 @pytest.mark.file_store
 def test_progress(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
-    """With more than a thousand records, checking and restoring say on standard error what they are at."""
+    """With more than a thousand records, check and restore report their progress on standard error."""
     fill(caller)
     assert "Checking" not in shell("store", "check").stderr
     for number in range(1000):
@@ -99,7 +99,7 @@ def test_progress(shell: Shell, caller: Caller, settings: Settings, tmp_path: Pa
 
 
 def test_an_unavailable_store_is_3(shell: Shell, settings: Settings) -> None:
-    """When the store is gone, commands end with exit code 3 and a sentence."""
+    """If the store is missing, commands exit with 3 and a message."""
     with unavailable(settings.data_dir, "users"):
         for arguments in (("user", "list"), ("user", "enable", "lena"), ("store", "check")):
             assert "storage is unavailable" in shell.refused(*arguments, code=3)

@@ -24,7 +24,7 @@ def _erp(caller: Caller) -> None:
 
 
 def test_generate(shell: Shell, caller: Caller, tmp_path: Path) -> None:
-    """A token is printed alone, as the call would issue it; with a private key from a file."""
+    """A token is printed alone, the same as from the API; a private key is read from a file."""
     text = shell.done("token", "generate", "erp", "--username", "lena", "--payload", '{"email": "l@x"}').strip()
     body = {"name": "ERP", "username": "lena", "payload": {"email": "l@x"}}
     assert text == caller.post("generate", body).json["token"]
@@ -32,40 +32,40 @@ def test_generate(shell: Shell, caller: Caller, tmp_path: Path) -> None:
     caller.post("update", application(name="P", algorithm="ES256", secret=public_pem(key)))
     (tmp_path / "key.pem").write_text(private_pem(key))
     shell.done("token", "generate", "P", "--username", "x", "--private-key-file", str(tmp_path / "key.pem"))
-    for arguments, says in (
+    for arguments, message in (
         (("generate", "P", "--username", "x"), "privateKey is missing"),
         (("generate", "nobody", "--username", "x"), "name does not exist"),
         (("generate", "ERP", "--username", "a:b"), "username can not contain ':'"),
         (("generate", "ERP", "--username", "a", "--payload", "{"), "payload is not valid JSON"),
         (("generate", "ERP", "--username", "a", "--payload", "[]"), "payload must be an object"),
     ):
-        assert says in shell.refused("token", *arguments)
+        assert message in shell.refused("token", *arguments)
 
 
 def test_explain(shell: Shell, caller: Caller) -> None:
-    """The same steps as the call; exit code 0 for an accepted token and 1 for a refused one."""
+    """The steps are those of the API; the exit code is 0 for an accepted token and 1 for a refused one."""
     for text, code in ((token(claims()), 0), (token(claims(exp=1)), 1), ("x", 1)):
         result = shell("token", "explain", "--json", put=text + "\n")
         assert result.exit_code == code
-        answer = caller.post("explain", {"token": text}).json
-        del answer["success"]
-        assert json.loads(result.stdout) == answer
+        response = caller.post("explain", {"token": text}).json
+        del response["success"]
+        assert json.loads(result.stdout) == response
     assert "refused: expired" in shell.refused("token", "explain", token(claims(exp=1)))
     assert "name does not exist" in shell.refused("token", "explain", "x", "--application", "nobody")
 
 
 def test_decode(shell: Shell) -> None:
-    """Header and claims of any token, with times in words."""
-    said = shell.done("token", "decode", put=token(claims(exp=NOW + 7200, nbf=NOW - 86400, iat="x"), "foreign"))
-    assert "header alg" in said
-    assert f"{NOW + 7200} (2024-08-06 09:31:56 UTC, in 2 h)" in said
-    assert f"{NOW - 86400} (2024-08-05 07:31:56 UTC, 1 d ago)" in said
+    """Header and claims of any token are shown, with readable times."""
+    output = shell.done("token", "decode", put=token(claims(exp=NOW + 7200, nbf=NOW - 86400, iat="x"), "foreign"))
+    assert "header alg" in output
+    assert f"{NOW + 7200} (2024-08-06 09:31:56 UTC, in 2 h)" in output
+    assert f"{NOW - 86400} (2024-08-05 07:31:56 UTC, 1 d ago)" in output
     assert json.loads(shell.done("token", "decode", "--json", token(claims())))["claims"]["loginname"] == "lena"
     assert "three parts" in shell.refused("token", "decode", put="x")
 
 
 @pytest.mark.parametrize(
-    ("header", "more", "says"),
+    ("header", "more", "message"),
     [
         ({"alg": "HS256", "typ": "at+jwt"}, {}, "typ"),
         ({"alg": "none"}, {}, "no signature"),
@@ -74,7 +74,7 @@ def test_decode(shell: Shell) -> None:
         ({}, {"exp": NOW, "nested": {"a": [1]}}, "no alg"),
     ],
 )
-def test_decode_of_what_is_not_accepted(shell: Shell, header: dict[str, Any], more: dict[str, Any], says: str) -> None:
+def test_decode_of_a_refused_token(shell: Shell, header: dict[str, Any], more: dict[str, Any], message: str) -> None:
     """Any two or three parts with JSON objects are shown, with the reason why this service refuses the token."""
     header_part, payload_part = (
         base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=")
@@ -88,17 +88,17 @@ def test_decode_of_what_is_not_accepted(shell: Shell, header: dict[str, Any], mo
         assert (shown["header"], shown["claims"]) == (header, {"loginname": "lena", **more})
         assert shown["identifiers"] == []
         assert result.stderr.startswith("this service does not accept it: ")
-        assert says in result.stderr or ending == ""
+        assert message in result.stderr or ending == ""
         assert "loginname" in shell("token", "decode", put=f"{header_part}.{payload_part}{ending}").stdout
 
 
 @pytest.mark.parametrize("before", ["Bearer ", "bearer\n ", "Authorization: Bearer ", " \t"])
 def test_decode_of_a_header(shell: Shell, before: str) -> None:
-    """The words of an Authorization header and white space around or inside the token are ignored."""
+    """The prefix of an Authorization header and white space around or inside the token are ignored."""
     text = token(claims())
-    said = json.loads(shell.done("token", "decode", "--json", put=f"{before}{text[:20]}\n{text[20:]}\n"))
-    assert said["claims"]["loginname"] == "lena"
-    assert len(said["identifiers"]) == 1
+    output = json.loads(shell.done("token", "decode", "--json", put=f"{before}{text[:20]}\n{text[20:]}\n"))
+    assert output["claims"]["loginname"] == "lena"
+    assert len(output["identifiers"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -121,28 +121,28 @@ def test_decode_of_nonsense(shell: Shell, text: str) -> None:
 
 
 def test_decode_of_a_hostile_token(shell: Shell) -> None:
-    """Nothing in a token moves the cursor, begins a line of its own, or is taken for another number."""
+    """Text of a token cannot move the cursor, start a line, or be shown as another number."""
     hostile = token({"a": "\x1b[2J\nheader alg  none", "n": "1e5", "b": ["\x9b0m"]})
-    said = shell.done("token", "decode", put=hostile)
-    assert "\x1b" not in said
-    assert "\x9b" not in said
-    assert re.search(r"^header alg +HS256$", said, flags=re.MULTILINE)
-    assert len(re.findall(r"^header alg", said, flags=re.MULTILINE)) == 1
-    assert re.search(r" 1e5$", said, flags=re.MULTILINE)
+    output = shell.done("token", "decode", put=hostile)
+    assert "\x1b" not in output
+    assert "\x9b" not in output
+    assert re.search(r"^header alg +HS256$", output, flags=re.MULTILINE)
+    assert len(re.findall(r"^header alg", output, flags=re.MULTILINE)) == 1
+    assert re.search(r" 1e5$", output, flags=re.MULTILINE)
 
 
 def test_names_of_claims_are_escaped(shell: Shell) -> None:
-    """Names in a token are as hostile as values; as JSON nothing is lost, and nothing moves the cursor either."""
+    """Names of claims cannot control the terminal; as JSON, nothing of them is lost."""
     name = "\x1b[2J\x9b1m\u202e\r\n" + "exp\x7f\u2028"
     hostile = token({name: "x", "nested": {name: [name]}, "\U000e0041": 1})
     for options in ((), ("--json",)):
-        said = shell.done("token", "decode", *options, put=hostile)
-        assert all(letter == "\n" or letter.isprintable() for letter in said)
-    assert json.loads(said)["claims"] == {name: "x", "nested": {name: [name]}, "\U000e0041": 1}
+        output = shell.done("token", "decode", *options, put=hostile)
+        assert all(letter == "\n" or letter.isprintable() for letter in output)
+    assert json.loads(output)["claims"] == {name: "x", "nested": {name: [name]}, "\U000e0041": 1}
 
 
 def test_errors_are_escaped(shell: Shell, tmp_path: Path) -> None:
-    """What files hold, and what they are called, is escaped in errors and in what apply shows."""
+    """Content and names of files are escaped in errors and in the output of apply."""
     entry = application(**{"name": "X", "\x1b[2Jtoken": "x"})
     for name, content in (
         ("a.json", json.dumps({"application": [entry]})),
@@ -150,19 +150,19 @@ def test_errors_are_escaped(shell: Shell, tmp_path: Path) -> None:
         ("c.toml", '"\\u001b]0;x" = 1\napplication = []'),
     ):
         (tmp_path / name).write_text(content)
-        said = shell.refused("application", "apply", str(tmp_path / name))
-        assert said.count("\n") == 1
-        assert all(letter == "\n" or letter.isprintable() for letter in said), said
+        output = shell.refused("application", "apply", str(tmp_path / name))
+        assert output.count("\n") == 1
+        assert all(letter == "\n" or letter.isprintable() for letter in output), output
 
 
 @pytest.mark.parametrize("form", ["toml", "json"])
 def test_an_export_is_escaped(shell: Shell, caller: Caller, tmp_path: Path, form: str) -> None:
-    """An export can be looked at on a terminal, and applied: what is escaped in it is the same value."""
+    """An export is safe to show on a terminal, and its escaped values are applied unchanged."""
     secret = "s\x9b1m\u202e\U000e0041" + "x" * 40
     assert caller.post("update", application(name="X", secret=secret)).status_code == 200
-    said = shell.done("application", "export", "--secrets", "--format", form, "X")
-    assert all(letter == "\n" or letter.isprintable() for letter in said), said
-    (tmp_path / f"x.{form}").write_text(said)
+    output = shell.done("application", "export", "--secrets", "--format", form, "X")
+    assert all(letter == "\n" or letter.isprintable() for letter in output), output
+    (tmp_path / f"x.{form}").write_text(output)
     assert shell.done("application", "apply", str(tmp_path / f"x.{form}")) == "nothing to change\n"
 
 
@@ -174,14 +174,14 @@ def test_a_payload_that_is_not_json(shell: Shell, caller: Caller, payload: str) 
 
 
 def test_revoke(shell: Shell, caller: Caller) -> None:
-    """A revoked token is refused from then on; revoking it again is no error."""
+    """A revoked token is refused; to revoke it again succeeds."""
     for _ in range(2):
         assert shell.done("token", "revoke", put=token(claims()) + "\n") == "The token is revoked\n"
         assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 401
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("nonsense", "three parts"),
         ("", "three parts"),
@@ -190,14 +190,14 @@ def test_revoke(shell: Shell, caller: Caller) -> None:
         (token(claims(loginname=5)), "ERP: the user name in loginname must be text"),
     ],
 )
-def test_revoke_of_what_is_no_token_here(
-    shell: Shell, caller: Caller, settings: Settings, text: str, says: str
+def test_revoke_of_a_token_that_is_not_accepted(
+    shell: Shell, caller: Caller, settings: Settings, text: str, message: str
 ) -> None:
-    """What cannot be revoked is said in one line with exit code 1; for the call it is no error (RFC 7009)."""
-    said = shell.refused("token", "revoke", put=text + "\n")
-    assert said.startswith("Nothing was revoked: ")
-    assert says in said
-    assert len(said.splitlines()) == 1
+    """A token that cannot be revoked is reported in one line with exit code 1; the API succeeds (RFC 7009)."""
+    output = shell.refused("token", "revoke", put=text + "\n")
+    assert output.startswith("Nothing was revoked: ")
+    assert message in output
+    assert len(output.splitlines()) == 1
     assert records_in(settings.data_dir, "revocations") == []
     if text:
         assert caller.post("revoke", {"token": text}).json == {"success": True, "msg": "success"}

@@ -20,9 +20,9 @@ DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
 
 def test_add_list_show(shell: Shell, caller: Caller) -> None:
-    """A user is made with a password from standard input or a file, and shown without it."""
-    said = shell.done("user", "add", "Lena", "--type", "SYS_Creator", "--role", "A", "--role", "B", put="pass word\n")
-    assert said == "Lena was added as SYS_Creator\n"
+    """A user is created with a password from standard input, and is shown without it."""
+    output = shell.done("user", "add", "Lena", "--type", "SYS_Creator", "--role", "A", "--role", "B", put="pass word\n")
+    assert output == "Lena was added as SYS_Creator\n"
     assert caller.get(DETAIL, basic("lena", "pass word")).json["data"]["user"]["roles"] == ["A", "B"]
     rows = json.loads(shell.done("user", "list", "--json"))
     assert [row["username"] for row in rows] == ["admin", "Lena"]
@@ -34,7 +34,7 @@ def test_add_list_show(shell: Shell, caller: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "put", "says"),
+    ("arguments", "put", "message"),
     [
         (("add", "ADMIN"), "long enough", "name already exists as 'admin'"),
         (("add", "a:b"), "long enough", "username can not contain ':'"),
@@ -54,16 +54,16 @@ def test_add_list_show(shell: Shell, caller: Caller) -> None:
         (("enable", "nobody"), "", "name does not exist"),
     ],
 )
-def test_refused(shell: Shell, settings: Settings, arguments: tuple[str, ...], put: str, says: str) -> None:
-    """What is refused is said in one line, with exit code 1, and changes nothing."""
+def test_refused(shell: Shell, settings: Settings, arguments: tuple[str, ...], put: str, message: str) -> None:
+    """A refused command prints one line, exits with 1 and changes nothing."""
     path = Record(settings.data_dir, "users", "admin")
     before = path.read_text()
-    assert says in shell.refused("user", *arguments, put=put)
+    assert message in shell.refused("user", *arguments, put=put)
     assert path.read_text() == before
 
 
 def test_change(shell: Shell, caller: Caller) -> None:
-    """Type, roles, name, address, enabled and password are changed, and count at once."""
+    """Changes of type, roles, name, email address, enabled and password take effect at once."""
     shell.done("user", "add", "lena", put="password one")
     shell.done(
         "user", "set", "lena", "--type", "Administrator", "--role", "X", "--full-name", "Lena Li", "--email", "l@x"
@@ -89,14 +89,14 @@ def test_change(shell: Shell, caller: Caller) -> None:
 
 
 def test_a_password_from_a_file(shell: Shell, caller: Caller, tmp_path: Path) -> None:
-    """A file's last line break is no part of the password."""
+    """The last line break of a file is not part of the password."""
     (tmp_path / "pw").write_text("päss-word\n")
     shell.done("user", "add", "lena", "--password-file", str(tmp_path / "pw"))
     assert caller.get(DETAIL, basic("lena", "päss-word")).status_code == 200
 
 
-def test_the_first_password_goes(shell: Shell, settings: Settings, caller: Caller) -> None:
-    """When the password of admin is changed, the file with the first one is removed."""
+def test_the_file_with_the_first_password_is_removed(shell: Shell, settings: Settings, caller: Caller) -> None:
+    """A change of the password of admin removes the file with the first one."""
     file = settings.config_dir / "initial_admin_password"
     for change in ("command", "call"):
         file.write_text(f"{ADMIN_PASSWORD if change == 'command' else 'the next one'}\n")
@@ -108,7 +108,7 @@ def test_the_first_password_goes(shell: Shell, settings: Settings, caller: Calle
 
 
 def test_the_first_password_of_another_store_stays(shell: Shell, settings: Settings) -> None:
-    """A file whose password is not the one that is replaced, as in a copy of the store, is left where it is."""
+    """A file with another password than the replaced one, as in a copy of the store, stays."""
     file = settings.config_dir / "initial_admin_password"
     for content in (b"of another store\n", b"", b"\xff"):
         file.write_bytes(content)
@@ -121,7 +121,7 @@ def test_the_first_password_of_another_store_stays(shell: Shell, settings: Setti
 
 
 def test_one_of_two_administrators_stays(shell: Shell, app: Flask) -> None:
-    """Two Administrators who disable each other at the same moment: one stays."""
+    """Of two Administrators who disable each other at the same time, one stays enabled."""
     shell.done("user", "add", "boss", "--type", "Administrator", put="long enough")
     results: list[int] = []
 
@@ -130,7 +130,7 @@ def test_one_of_two_administrators_stays(shell: Shell, app: Flask) -> None:
             try:
                 services().accounts.change(name, enabled=False)
                 results.append(0)
-            except Exception:  # noqa: BLE001 - whatever it is, it is not done
+            except Exception:  # noqa: BLE001 - any refusal
                 results.append(1)
 
     threads = [threading.Thread(target=disable, args=(name,)) for name in ("boss", "admin")]

@@ -1,4 +1,4 @@
-"""The shipped alert rules: Prometheus takes them, they ask for metrics that exist, and fire when they should."""
+"""The shipped alert rules: valid for Prometheus, with existing metrics, and firing when they should."""
 
 import json
 import re
@@ -20,13 +20,13 @@ def promtool(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_takes_the_rules() -> None:
-    """promtool finds no fault in the file."""
+def test_the_rules_are_valid() -> None:
+    """promtool finds no error in the file."""
     promtool("check", "rules", str(RULES))
 
 
-def test_the_rules_ask_for_what_there_is() -> None:
-    """Every metric of an expression is in the table, and every label that is asked for is one of its own."""
+def test_the_rules_use_existing_metrics() -> None:
+    """Every metric of an expression is in the table and has the labels that the expression selects."""
     text = RULES.read_text()
     asked = re.findall(rf"\b{PREFIX}(\w+?)(?:_bucket|_sum|_count)?(?:\{{(\w+)[!=~]+|\[)", text)
     assert len(asked) >= 5
@@ -65,7 +65,7 @@ def sign_ins(growth: str, outcome: str) -> dict[str, str]:
     ],
 )  # fmt: skip
 def test_an_alert_fires_when_it_should(tmp_path: Path, alert: str, given: list[Any], fires: bool) -> None:
-    """After ninety minutes of these series, one value a minute, the alert is on or it is not."""
+    """After ninety minutes of these series, with one value a minute, the alert fires or not."""
     expression = f'count(ALERTS{{alertname="DataforToken{alert}",alertstate="firing"}}) or vector(0)'
     expected = [{"labels": "{}", "value": int(fires)}]
     case = {

@@ -1,4 +1,4 @@
-"""What is counted: over all workers, past their deaths, for nobody else, and without a stranger's words."""
+"""Metrics: sums over all workers, also dead ones; who may read them; no label value from a client."""
 
 import contextlib
 import errno
@@ -37,7 +37,7 @@ FILES_OF_A_SLOT = 2
 
 
 def samples(text: str) -> Samples:
-    """Every number of an answer by its name and labels, read by the client's own parser."""
+    """Return the samples of a response by name and labels, with prometheus_client's parser."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -46,13 +46,13 @@ def samples(text: str) -> Samples:
 
 
 def scrape(server: Server) -> Samples:
-    answer = server.request("GET", "/metrics", headers={})
-    assert answer.status == 200, answer.body
-    return samples(answer.body.decode())
+    response = server.request("GET", "/metrics", headers={})
+    assert response.status == 200, response.body
+    return samples(response.body.decode())
 
 
 def count(found: Samples, name: str, **labels: str) -> float:
-    """The sum of a metric over whatever labels are not given."""
+    """Return the sum of a metric over all labels that are not given."""
     wanted = set(labels.items())
     return sum(value for (one, has), value in found.items() if one == f"{PREFIX}{name}" and wanted <= has)
 
@@ -63,7 +63,7 @@ def check_nothing_decreased(before: Samples, after: Samples) -> None:
 
 
 def workers(server: Server) -> list[int]:
-    """The workers that live, by what gunicorn said of them."""
+    """Return the PIDs of living workers from the log of gunicorn."""
     booted = re.findall(r"Booting worker with pid: (\d+)", server.output)
     return [int(pid) for pid in booted if Path(f"/proc/{pid}").exists()]
 
@@ -77,7 +77,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def counting(tmp_path: Path) -> Iterator[Server]:
-    """A real server whose metric files lie where a test can look."""
+    """A server whose metric files are in a folder of the test."""
     (tmp_path / "run").mkdir()
     running = Server(tmp_path, DATAFOR_TOKEN_METRICS_DIR=str(tmp_path / "run")).start()
     yield running
@@ -86,7 +86,7 @@ def counting(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MetricFiles:
-    """This process counts in files, as a worker does."""
+    """The folder of metric files of this process, which counts there as a worker does."""
     files = MetricFiles(tmp_path)
     monkeypatch.setattr(metric_files._Shared, "files", files)
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)
@@ -99,7 +99,7 @@ def shown(metrics: Metrics) -> Samples:
 
 
 def test_the_workers_counts_add_up(counting: Server) -> None:
-    """Requests that both workers answered are all there in one answer, whichever worker gives it."""
+    """A scrape of any worker has the requests of both."""
     counting.post("update", application(name="Counted"))
     for _ in range(20):
         with ThreadPoolExecutor(8) as pool:
@@ -107,7 +107,7 @@ def test_the_workers_counts_add_up(counting: Server) -> None:
         if len(set(re.findall(r"responses\[(\d+)\]", counting.output))) == 2:
             break
     else:
-        pytest.fail("one of the workers answers nothing")
+        pytest.fail("one of the workers gets no request")
     sent = counting.output.count("token/generate status=200")
     route = "/plugin/datafor-modeler/api/token/generate"
     for _ in range(10):
@@ -122,16 +122,16 @@ def test_the_workers_counts_add_up(counting: Server) -> None:
 
 
 def test_a_worker_killed_while_metrics_are_scraped(counting: Server) -> None:
-    """Workers killed under load: no scrape fails, no count decreases, none that was acknowledged is missing."""
+    """When workers are killed under load, no scrape fails, no count decreases, and no request is missing."""
     acknowledged, stop = [0], threading.Event()
 
     def load() -> None:
         while not stop.is_set():
-            # Whoever is killed cannot answer, and gunicorn's socket is never closed.
+            # A killed worker does not respond; the listening socket stays open.
             with contextlib.suppress(OSError, http.client.HTTPException):
                 acknowledged[0] += counting.request("GET", "/nothing", headers={}).status == 404
 
-    def answer() -> Answer | None:
+    def scraped() -> Answer | None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             return counting.request("GET", "/metrics", headers={})
         return None
@@ -144,7 +144,7 @@ def test_a_worker_killed_while_metrics_are_scraped(counting: Server) -> None:
             if number % 20 == 10:
                 wait_until(lambda: len(workers(counting)) == 2)
                 os.kill(workers(counting)[number % 2], signal.SIGKILL)
-            found = answer()
+            found = scraped()
             if found is not None:
                 assert found.status == 200, found.body
                 after = samples(found.body.decode())
@@ -158,14 +158,14 @@ def test_a_worker_killed_while_metrics_are_scraped(counting: Server) -> None:
     check_nothing_decreased(before, after)
     assert acknowledged[0] > 100
     assert count(after, "requests_total", route="(none)", status="404") >= acknowledged[0]
-    # A new worker counts on in a dead one's files.
+    # New workers reuse the files of dead ones.
     assert len(list((counting.data_dir.parent / "run").rglob("*.db"))) == 3 * FILES_OF_A_SLOT
     assert counting.stop() == 0
     assert list((counting.data_dir.parent / "run").iterdir()) == []
 
 
 def test_a_reload_keeps_the_counts(counting: Server) -> None:
-    """A SIGHUP, which replaces all workers, loses no count and makes no second folder; a stop leaves nothing."""
+    """SIGHUP replaces all workers, loses no count and creates no second folder; a stop deletes the folder."""
     for _ in range(20):
         counting.request("GET", "/nothing", headers={})
     old, before = set(workers(counting)), scrape(counting)
@@ -179,8 +179,8 @@ def test_a_reload_keeps_the_counts(counting: Server) -> None:
     assert list((counting.data_dir.parent / "run").iterdir()) == []
 
 
-def test_what_a_killed_service_left_is_swept(counting: Server) -> None:
-    """A service that was killed leaves its folder; the next start removes it, and not that of one that runs."""
+def test_the_folder_of_a_killed_service_is_deleted(counting: Server) -> None:
+    """A start deletes the folder of a killed service, but not that of a running one."""
     run = counting.data_dir.parent / "run"
     (folder,) = run.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -199,19 +199,19 @@ def test_what_a_killed_service_left_is_swept(counting: Server) -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_outage_of_the_folder_is_no_outage_of_the_service(counting: Server, whole: bool) -> None:
-    """With its folder or files gone /metrics says so with 503 in the envelope, and every other call goes on."""
+    """Without its folder or files, /metrics is 503 in the envelope, and all other calls work."""
     (folder,) = (counting.data_dir.parent / "run").iterdir()
     for file in folder.iterdir():
         file.unlink(missing_ok=True)
     if whole:
         shutil.rmtree(folder)
-    answer = counting.request("GET", "/metrics", headers={})
-    assert (answer.status, answer.json["msg"]) == (503, "metrics are unavailable")
+    response = counting.request("GET", "/metrics", headers={})
+    assert (response.status, response.json["msg"]) == (503, "metrics are unavailable")
     assert counting.post("update", SEED_APPLICATION).status == 200
 
 
-def test_a_start_without_room_for_metrics(tmp_path: Path) -> None:
-    """Where the folder cannot be made the service starts and serves, and /metrics is 503."""
+def test_a_start_without_the_folder(tmp_path: Path) -> None:
+    """If the folder cannot be created, the service starts and works, and /metrics is 503."""
     server = Server(tmp_path, DATAFOR_TOKEN_METRICS_DIR=str(tmp_path / "nowhere")).start()
     assert server.post("update", SEED_APPLICATION).status == 200
     assert server.request("GET", "/metrics", headers={}).status == 503
@@ -220,7 +220,7 @@ def test_a_start_without_room_for_metrics(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up(shared: MetricFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new worker without room on the disk counts nothing and harms nobody; with room again it counts."""
+    """A new worker on a full disk serves without counting, and counts once there is room."""
     metrics = Metrics("1")
     metrics.request("/x", "GET", 200, 0.1)
 
@@ -239,7 +239,7 @@ def test_a_disk_that_fills_up(shared: MetricFiles, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_files_do_not_grow(shared: MetricFiles) -> None:
-    """Labels that do not fit any more are counted together: a file that grew would have no room on the disk."""
+    """Label values that do not fit are counted together: a larger file might not fit on the disk."""
     metrics = Metrics("1")
     assert shared.folder is not None
     sizes = {file: file.stat().st_size for file in shared.folder.glob("*.db")}
@@ -258,7 +258,7 @@ def test_the_files_do_not_grow(shared: MetricFiles) -> None:
 
 
 def test_applications_are_bounded(shared: MetricFiles) -> None:
-    """So many applications are counted by name, over restarts of the worker too, and the rest together."""
+    """A limited number of applications is counted by name, also over restarts of a worker, the rest together."""
     metrics = Metrics("1")
     for number in range(MOST_APPLICATIONS + 50):
         metrics.token_issued(f"App{number}")
@@ -272,19 +272,19 @@ def test_applications_are_bounded(shared: MetricFiles) -> None:
 
 
 def test_ways_and_outcomes_are_fixed() -> None:
-    """Sign-ins are counted by the words of the table; any other word counts as one."""
+    """Sign-ins are counted by the ways and outcomes of the table; all other values together."""
     metrics = Metrics("1")
     for way in WAYS:
         for outcome in OUTCOMES:
             metrics.signed_in(way, outcome)
-    metrics.signed_in("a stranger's", "words")
+    metrics.signed_in("unknown", "values")
     found = shown(metrics)
     assert count(found, "sign_ins_total") == len(WAYS) * len(OUTCOMES) + 1
     assert count(found, "sign_ins_total", way=OTHER, outcome=OTHER) == 1
 
 
 def test_every_metric_of_the_table(shared: MetricFiles) -> None:
-    """Each method counts in its metric, and the answer has exactly the names, types and labels of the table."""
+    """Each method counts in its metric, and a scrape has exactly the names, types and labels of the table."""
     metrics = Metrics("1.2.3")
     metrics.request(None, "BREW", 404, 0.002)
     metrics.token_issued("ERP")
@@ -309,7 +309,7 @@ def test_every_metric_of_the_table(shared: MetricFiles) -> None:
 
 
 def test_applications_in_one_process_count_apart(settings: Settings, app: Flask) -> None:
-    """Several applications can be made in one process, and each has its own counts."""
+    """Several applications in one process have counts of their own."""
     other = create_app(settings, hasher=CHEAP_FOR_TESTS_ONLY)
     app.test_client().get("/healthz")
     for one, expected in ((app, 1), (other, 0)):
@@ -335,8 +335,8 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("proxies", [0, 1])
 @pytest.mark.parametrize("name", FORWARDING)
-def test_what_a_proxy_sent_on_is_never_local(make: Any, name: str, proxies: int) -> None:
-    """Any forwarding header, even empty, is 403 'no permission', whether or not proxies are believed."""
+def test_a_forwarded_request_is_never_local(make: Any, name: str, proxies: int) -> None:
+    """Any forwarding header, even empty, is 403 'no permission', with and without trusted proxies."""
     client = make(trusted_proxies=proxies)
     for value in ("127.0.0.1", "for=127.0.0.1", ""):
         response = client.get("/metrics", headers={name: value})
@@ -352,7 +352,7 @@ def test_what_a_proxy_sent_on_is_never_local(make: Any, name: str, proxies: int)
     ],
 )  # fmt: skip
 def test_only_loopback_by_default(make: Any, address: str, allowed: bool) -> None:
-    """Without a setting only this machine is answered, a HEAD as a GET."""
+    """By default only this machine may read the metrics, by GET or HEAD."""
     client = make(url_prefix="/datafor")
     for method in ("GET", "HEAD"):
         response = client.open("/datafor/metrics", method=method, environ_base={"REMOTE_ADDR": address})
@@ -372,18 +372,18 @@ def test_only_loopback_by_default(make: Any, address: str, allowed: bool) -> Non
         ),
     ],
 )
-def test_the_format_is_what_is_asked_for(app: Flask, accept: str, kind: str) -> None:
-    """Prometheus' own question gets OpenMetrics, any other one, however wrong, the plain text format."""
+def test_the_format_follows_the_accept_header(app: Flask, accept: str, kind: str) -> None:
+    """The Accept header of Prometheus gets OpenMetrics; any other one, even malformed, gets the text format."""
     response = app.test_client().get("/metrics", headers={"Accept": accept})
     assert (response.status_code, response.headers["Content-Type"]) == (200, kind)
 
 
 def test_other_networks_can_be_allowed(make: Any) -> None:
-    """METRICS_ALLOW names who is answered, and nobody else is; a credential does not help."""
+    """Only networks of METRICS_ALLOW may read the metrics; a credential makes no difference."""
     client = make(metrics_allow=("10.0.0.0/8", "2001:db8::7/128"))
     for address, status in (("10.1.2.3", 200), ("2001:db8::7", 200), ("127.0.0.1", 403), ("2001:db8::8", 403)):
-        answer = client.get("/metrics", headers=basic(), environ_base={"REMOTE_ADDR": address})
-        assert answer.status_code == status
+        response = client.get("/metrics", headers=basic(), environ_base={"REMOTE_ADDR": address})
+        assert response.status_code == status
     assert make(metrics_allow=()).get("/metrics").status_code == 403
 
 
@@ -395,8 +395,8 @@ MARK = "m4rk3d"
     method=st.text(alphabet="ABCDEFGHIJ", min_size=1, max_size=8),
     name=st.text(alphabet='abcäöü"\\\n{}=', max_size=10),
 )
-def test_no_label_holds_what_a_stranger_sent(app: Flask, path: str, method: str, name: str) -> None:
-    """Whatever path, method, user name, token, host or header is sent: none of it is in the answer."""
+def test_no_label_value_comes_from_a_request(app: Flask, path: str, method: str, name: str) -> None:
+    """No path, method, user name, token, host or header of a request is in a scrape."""
     client = app.test_client()
     headers = {
         **basic(f"{MARK}{name}".replace("\n", ""), MARK),

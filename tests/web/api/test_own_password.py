@@ -12,13 +12,13 @@ PASSWORD = "/plugin/datafor-modeler/api/user/password"
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
 
-def test_one_changes_ones_own(app: Flask, caller: Caller) -> None:
-    """By password or session, with the present password; the sessions end."""
+def test_change(app: Flask, caller: Caller) -> None:
+    """Users change their own password by password or session, with the old one; their sessions end."""
     Shell(app).done("user", "add", "lena", put="password one")
     client = caller.client
     client.post("/plugin/datafor/api/extension/auth/login", json={"username": "lena", "password": "password one"})
-    answer = client.post(PASSWORD, json={"old": "password one", "new": "password two"})
-    assert answer.get_json() == {"success": True, "msg": "success"}
+    response = client.post(PASSWORD, json={"old": "password one", "new": "password two"})
+    assert response.get_json() == {"success": True, "msg": "success"}
     assert client.get(DETAIL).status_code == 401
     assert (
         caller.post(PASSWORD, "old=password+two&new=password+three", basic("lena", "password two")).status_code == 200
@@ -27,7 +27,7 @@ def test_one_changes_ones_own(app: Flask, caller: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "says"),
+    ("body", "status", "message"),
     [
         ({"old": "wrong", "new": "long enough"}, 401, "wrong password"),
         ({"old": ADMIN_PASSWORD, "new": ""}, 400, "new can not be empty"),
@@ -37,16 +37,16 @@ def test_one_changes_ones_own(app: Flask, caller: Caller) -> None:
         ({"old": ADMIN_PASSWORD, "new": "x", "username": "lena"}, 400, "an unknown field after old"),
     ],
 )
-def test_refused(caller: Caller, body: dict[str, str], status: int, says: str) -> None:
-    """A wrong present password and a bad new one change nothing."""
-    answer = caller.post(PASSWORD, body)
-    assert (answer.status_code, answer.json["msg"]) == (status, says)
+def test_refused(caller: Caller, body: dict[str, str], status: int, message: str) -> None:
+    """A wrong old password or a bad new one changes nothing."""
+    response = caller.post(PASSWORD, body)
+    assert (response.status_code, response.json["msg"]) == (status, message)
     assert caller.get(DETAIL).status_code == 200
 
 
 def test_not_with_a_token(caller: Caller) -> None:
-    """A token changes no password."""
+    """A token cannot change a password."""
     caller.post("update", application())
-    answer = caller.post(PASSWORD, {"old": "x", "new": "y"}, {"Authorization": f"Bearer {token(claims())}"})
-    assert answer.status_code == 403
+    response = caller.post(PASSWORD, {"old": "x", "new": "y"}, {"Authorization": f"Bearer {token(claims())}"})
+    assert response.status_code == 403
     assert caller.post(PASSWORD, {"old": "x", "new": "y"}, {}).status_code == 401
