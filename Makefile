@@ -11,7 +11,7 @@ endif
 endif
 BIN := $(VENV)/bin
 
-.PHONY: run sql test test-pythons test-sql check faults figures bench bench-peers screenshots
+.PHONY: run sql test test-all test-rest test-pythons test-sql check faults figures bench bench-peers screenshots
 
 run: $(VENV)/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
@@ -19,25 +19,45 @@ run: $(VENV)/run-installed
 # What a database as store needs beside that (settings STORE and RATELIMIT_STORAGE_URI).
 sql: $(VENV)/sql-installed
 
-test: $(VENV)/test-installed
-	$(BIN)/python -m pytest $(TESTS)
+# The quick tests, in at most 3 minutes on two cores; they need Python and make only. `make test TESTS="tests/cli -k help"`
+# runs those instead, whatever their markers, in one process.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n $(or $(WORKERS),3) --dist worksteal
+REST := slow or browser or proxy or sql
+ALONE = $(shell grep -rl --include='test_*.py' 'mark\.alone' tests)
 
-# With every version of Python that exists here beside that of .venv, what depends on the interpreter: commands, start
-# and stop, the log, the worker, tokens. Some minutes for each.
+test: $(VENV)/test-installed
+ifdef TESTS
+	$(PYTEST) $(TESTS)
+else
+	$(PYTEST) $(PARALLEL) -m "not (alone or $(REST))"
+	$(PYTEST) -m "alone and not ($(REST))" $(ALONE)
+endif
+
+# All tests; those that need a program that is not installed are skipped with a reason.
+test-all: test test-rest
+
+# What `make test` leaves out.
+test-rest: $(VENV)/test-installed
+	$(PYTEST) $(PARALLEL) -m "($(REST)) and not alone"
+	$(PYTEST) -m "($(REST)) and alone" $(ALONE)
+
+# With each other version of Python on this machine, the tests that depend on the interpreter: commands, start and stop,
+# the log, the worker, tokens.
 INTERPRETER_TESTS := tests/cli tests/operations/test_first_start.py tests/server/test_server.py tests/validation/test_logs.py \
-	tests/server/test_worker.py tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py tests/validation/test_names.py \
-	--deselect tests/cli/test_backup.py::test_a_restore_that_is_killed --deselect tests/cli/test_backup.py::test_backup_under_load
+	tests/server/test_worker.py tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py tests/validation/test_names.py
 test-pythons: .venv/bin/python
 	@.ci/pythons
 	@set -e; .ci/pythons | while read -r version python; do \
 		if [ "$$version" != "$(call VERSION,.venv/bin/python)" ]; then \
-			$(MAKE) test PYTHON="$$python" TESTS="$(INTERPRETER_TESTS)" </dev/null; \
+			$(MAKE) test PYTHON="$$python" TESTS="$(PARALLEL) $(INTERPRETER_TESTS)" </dev/null; \
 		fi; \
 	done
 
-# The tests that keep records, with a PostgreSQL of their own as store.
+# The tests that store records, with PostgreSQL as store: each process has a server of its own.
 test-sql: $(VENV)/test-installed
-	TEST_STORE=postgresql $(BIN)/python -m pytest
+	TEST_STORE=postgresql $(PYTEST) $(PARALLEL) -m "not alone"
+	TEST_STORE=postgresql $(PYTEST) -m alone $(ALONE)
 
 check: $(VENV)/test-installed
 	$(BIN)/python -m ruff format --check .

@@ -53,8 +53,19 @@ _WITH_THE_STORE = (
 _WITHOUT_THE_STORE = ("web/api/test_gate_options", "web/api/test_unknown_fields")
 
 
+# A test that uses one of these fixtures gets the marker, so that none is forgotten; others are marked by hand.
+_MARKER_OF_FIXTURE = {
+    "browser": "browser", "sites": "proxy", "postgres": "sql", "own_postgres": "sql", "redis": "sql",
+}  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With a database as store, leave out what is about files, and what is about no store at all."""
+    """Add the markers of fixtures; with a database as store, select the tests that store records."""
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in _MARKER_OF_FIXTURE:
+                item.add_marker(_MARKER_OF_FIXTURE[fixture])
     if KIND == "file":
         return
     here = Path(__file__).parent

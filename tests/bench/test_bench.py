@@ -26,6 +26,8 @@ def run(*options: str, path: str | None = None) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_run_in_small(tmp_path: Path) -> None:
     """Every section runs through, its answers looked at, and leaves a figure for every call, and a table."""
     need("wrk")

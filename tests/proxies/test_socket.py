@@ -79,6 +79,7 @@ def test_a_peer_on_the_socket_is_not_believed(tmp_path: Path) -> None:
     assert "address=127.0.0.1" not in server.output
 
 
+@pytest.mark.proxy
 def test_nginx_in_the_services_group(folder: Path) -> None:
     """With SOCKET_MODE 660 nginx, as another user of the service's group, connects; files of data stay 0600."""
     need("nginx")

@@ -108,6 +108,7 @@ def sockets_of(process: int) -> int:
     return found
 
 
+@pytest.mark.alone
 def test_connections_are_spread_over_the_workers(server: Server) -> None:
     """Of connections that come at once and stay open each worker gets its share, not one of them nearly all."""
     workers = server.both_workers()

@@ -52,7 +52,7 @@ def postgres_url(postgres: Postgres) -> str:
     return prepared(postgres.url(name))
 
 
-@pytest.fixture(params=["sqlite_url", "postgres_url"])
+@pytest.fixture(params=["sqlite_url", pytest.param("postgres_url", marks=pytest.mark.sql)])
 def url(request: pytest.FixtureRequest) -> str:
     """Each test once on SQLite and once on PostgreSQL."""
     found: str = request.getfixturevalue(request.param)

@@ -5,11 +5,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from flask import Flask
 
 from tests.support import Server, need
 
 
+@pytest.mark.browser
 def test_the_page_shows_every_call_and_asks_no_other_host(tmp_path: Path) -> None:
     """Behind a prefix, Chromium renders all calls under the page's own policy; all that it fetches is this host's."""
     need("chromium")

@@ -22,6 +22,7 @@ AS_NOBODY = ["--max-examples", "4"]
 
 
 @pytest.mark.parametrize("options", [AS_ADMINISTRATOR, AS_NOBODY], ids=["administrator", "nobody"])
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(tmp_path: Path, options: list[str]) -> None:
     """Of thousands of requests none is a 500, is taken or refused wrongly, or has an answer that is not described."""
     server = Server(tmp_path).start()
