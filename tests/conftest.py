@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from datafor_token import create_app
 from datafor_token.settings import Settings
 from tests.stores import KIND, url_for
 from tests.support import ADMIN_PASSWORD, API, Clock, Server, basic
+
+# Temporary folders are in memory where there is room: on a disk much of the time is waiting for fsync.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest creates a folder of its own there
+if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 _LEFT_OUT = pytest.StashKey[list[str]]()
 
