@@ -1,4 +1,4 @@
-"""Fixtures: an application in a temp folder for most tests, a real server for those that a user would see."""
+"""Fixtures of all tests: an application in a temporary folder, a caller of its API, a real server."""
 
 import io
 import logging
@@ -29,10 +29,10 @@ if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMOR
 
 _LEFT_OUT = pytest.StashKey[list[str]]()
 
-# For tests only: a password check that costs nothing is worth nothing.
+# Only for tests: a password hash that costs nothing protects nothing.
 CHEAP_FOR_TESTS_ONLY = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST)
 
-# No deadline: speed is measured in tests/bench. A fixed seed: a run on one machine can be had on another.
+# No deadline: speed is measured in tests/bench. Derandomized: a failure on one machine is repeated on another.
 hypothesis_settings.register_profile(
     "tests",
     deadline=None,
@@ -42,14 +42,14 @@ hypothesis_settings.register_profile(
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,
-        # The contract's properties are run against every store, each a class of its own.
+        # The properties of the store contract run in one class for each store.
         HealthCheck.differing_executors,
     ],
 )
 hypothesis_settings.load_profile("tests")
 
 
-# What stores records through the whole service; the rest would be the same once more, or has its own stores.
+# Tests that store records through the whole service; the others store none, or open stores of their own.
 _WITH_THE_STORE = (
     "applications/", "audit/test_audit", "cli/", "crypto/test_at_rest", "metrics/test_metrics",
     "operations/test_backup", "operations/test_first",
@@ -89,9 +89,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which tests were left out because they are about files."""
+    """Name the tests that were not selected because they are about files."""
     if KIND != "file":
-        terminalreporter.write_line(f"TEST_STORE={KIND}; left out, as they are about files:")
+        terminalreporter.write_line(f"TEST_STORE={KIND}; not selected, because they are about files:")
         for name in config.stash.get(_LEFT_OUT, []):
             terminalreporter.write_line(f"  {name}")
 
@@ -114,7 +114,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_gunicorn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads gunicorn's settings in a test is not gunicorn, and must not count for its workers from then on."""
+    """Keep a test that reads gunicorn's settings from counting metrics for its workers from then on."""
     monkeypatch.setattr("datafor_token.metrics.files.share", lambda _: None)
 
 
@@ -138,7 +138,7 @@ def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Fl
 
 @pytest.fixture
 def log(app: Flask) -> Iterator[io.StringIO]:
-    """What the service logs, in its own form."""
+    """Return a stream with the lines that the service logs."""
     (handler,) = logging.getLogger("datafor_token").handlers
     assert isinstance(handler, logging.StreamHandler)
     stream = io.StringIO()
@@ -148,7 +148,7 @@ def log(app: Flask) -> Iterator[io.StringIO]:
 
 
 class Reply:
-    """An answer, with its JSON as whatever a test expects it to be."""
+    """Response of the test client; ``json`` has the type that the test expects."""
 
     def __init__(self, response: TestResponse) -> None:
         self.status_code = response.status_code
@@ -157,13 +157,13 @@ class Reply:
 
 
 class Caller:
-    """Calls the service as the administrator, unless ``headers`` say who."""
+    """Client that calls the service as the administrator unless ``headers`` are given."""
 
     def __init__(self, client: FlaskClient) -> None:
         self.client = client
 
     def post(self, call: str, body: Any = None, headers: dict[str, str] | None = None, **options: Any) -> Reply:
-        """A call of the token API, or of a whole path. A dict or list goes as JSON unless a type is given."""
+        """Send a POST to a token call or, after a slash, to a path; a dict or list is sent as JSON by default."""
         if isinstance(body, dict | list) and "content_type" not in options:
             options["json"] = body
         elif body is not None:
@@ -186,7 +186,7 @@ def caller(app: Flask) -> Caller:
 
 @pytest.fixture
 def service(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A service that is not started yet, whose keys a test chooses."""
+    """Return a service that is not started, for a test that chooses its keys."""
     from tests.service import Service
 
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
@@ -195,7 +195,7 @@ def service(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One real server for all tests that only call it."""
+    """Start one server for all tests of the session that only call it."""
     running = Server(tmp_path_factory.mktemp("server")).start()
     yield running
     running.stop()

@@ -1,8 +1,8 @@
 """Python processes of the service, forked from one that has imported everything.
 
-To start an interpreter and import the service takes 0.6 s of processor time, a fork 0.01 s. The process is otherwise
-what ``python -m`` or ``python -c`` starts: arguments, environment, folder, standard streams and exit status are its
-own. Tests of a terminal, of imports or of a limit on memory start an interpreter instead.
+Starting an interpreter and importing the service takes 0.6 s of processor time, a fork 0.01 s. Arguments, environment,
+folder, standard streams and exit status are those of ``python -m`` or ``python -c``. Tests of a terminal, of imports
+or of a limit on memory start an interpreter instead.
 """
 
 import atexit
@@ -40,12 +40,12 @@ def environment(folder: Path, **changes: str) -> dict[str, str]:
 
 
 def flask(folder: Path, *arguments: str, put: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of ``flask`` as its users do, with ``put`` as standard input."""
+    """Run a command of ``flask`` as users do, with ``put`` as standard input."""
     return run("-m", "flask", *arguments, environ=environment(folder, **changes), put=put)
 
 
 def first_start(environ: Mapping[str, str]) -> None:
-    """Start the service without serving, which creates its store and first user: no command does."""
+    """Start the service without serving, which creates the store and the first user; no command does that."""
     done = run("-c", "import wsgi", environ=environ)
     assert done.returncode == 0, done.stderr
 
@@ -53,7 +53,7 @@ def first_start(environ: Mapping[str, str]) -> None:
 def run(
     *arguments: str, environ: Mapping[str, str] | None = None, folder: Path = ROOT, put: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python`` with arguments that begin with ``-m`` or ``-c`` to its end."""
+    """Run ``python -m`` or ``python -c`` to its end."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
         given.write(put.encode())
         given.seek(0)
@@ -65,7 +65,7 @@ def run(
 
 
 class Process:
-    """A running process; without ``streams`` its output is thrown away."""
+    """A running process; without ``streams`` its output is discarded."""
 
     def __init__(
         self,
@@ -83,11 +83,11 @@ class Process:
         self.pid = int(self._received())
 
     def kill(self) -> None:
-        """Kill it with ``kill -9``, unless it has ended."""
+        """Send it SIGKILL; nothing happens if it has ended."""
         os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
-        """Wait for its end; return its exit status, negative for a signal."""
+        """Wait until it ends and return its exit status, negative for a signal."""
         with self._control:
             return int(self._received())
 
@@ -118,9 +118,9 @@ def _server() -> socket.socket:
 
 def _serve(requests: socket.socket) -> dict[str, Any]:
     """Fork for each request; return the request in the process that is to run it."""
-    # What is not collected is not copied either.
+    # Objects that the collector does not touch stay shared with the forked processes.
     gc.freeze()
-    # A supervisor's end is of no interest.
+    # No zombies of supervisors.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         message, files, *_ = socket.recv_fds(requests, _LARGEST_REQUEST, 4)
@@ -140,12 +140,12 @@ def _serve(requests: socket.socket) -> dict[str, Any]:
 
 
 def _supervise(control: int, files: list[int]) -> None:
-    """Fork, return in the child, and report its number and its exit status."""
+    """Fork; return in the child, and in the parent report its process ID and exit status, and end."""
     pid = os.fork()
     if pid == 0:
         os.close(control)
         return
-    # Whoever reads its output waits until nobody has it open.
+    # A reader of its output waits until every copy is closed.
     for file in files:
         os.close(file)
     with socket.socket(fileno=control) as connection:
@@ -154,14 +154,14 @@ def _supervise(control: int, files: list[int]) -> None:
         assert end is not None
         status = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
         connection.send(str(status).encode())
-        # Until its end was seen its number is its own, so that no other process is killed for it.
+        # Keep the process ID taken until the test has read the status, so that it cannot kill another process.
         connection.recv(1)
         os.waitpid(pid, 0)
     os._exit(0)
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Do what ``python`` does with these arguments."""
+    """Run these arguments as ``python`` does."""
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environ"])

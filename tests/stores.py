@@ -1,7 +1,8 @@
-"""The store that the tests run on, and its records as they lie there, to be read and edited as by hand.
+"""The store under test, and its records, to be read and edited by hand.
 
-``TEST_STORE``: not set, files; ``postgresql``, a real server of this run with a schema for each data folder;
-``sqlite``, a database beside each data folder. A test that is about files is marked ``file_store``.
+``TEST_STORE`` chooses it: files if it is not set; ``postgresql`` for a server that each test process starts, with a
+schema for each data folder; ``sqlite`` for a database beside each data folder. A test that is about files has the
+marker ``file_store``.
 """
 
 import atexit
@@ -24,7 +25,7 @@ _urls: dict[Path, str] = {}
 
 @functools.cache
 def server() -> Any:
-    """The PostgreSQL of this run."""
+    """Start the PostgreSQL server of this process."""
     from tests.store.postgres import Postgres
 
     made = Postgres(safe=False, trusting=True).make().start()
@@ -34,7 +35,7 @@ def server() -> Any:
 
 
 def url_for(data_dir: Path) -> str:
-    """What the setting ``STORE`` is for a service with that data folder; its tables are made."""
+    """Return the setting ``STORE`` for a service with this data folder, and create its tables."""
     if KIND == "file":
         return "file"
     if data_dir not in _urls and KIND == "sqlite":
@@ -42,7 +43,7 @@ def url_for(data_dir: Path) -> str:
         _urls[data_dir] = _prepared(f"sqlite:///{data_dir.parent}/{data_dir.name}.db")
     elif data_dir not in _urls:
         schema = f"test{next(_numbers)}"
-        # Copies of tables that the service's own command made: a hundred times as quick.
+        # Copies of tables that the service created: a hundred times faster.
         copies = [
             f"CREATE TABLE {schema}.{table} (LIKE public.{table} INCLUDING ALL)"
             for table in ("datafor_records", "datafor_generations", "datafor_schema")
@@ -64,20 +65,20 @@ def _prepared(url: str) -> str:
 
 
 class Record:
-    """One record of the service with that data folder, as it lies there: a file, or a row that behaves like one."""
+    """A stored record of the service with this data folder: a file, or a row with the same methods."""
 
     def __init__(self, data_dir: Path, collection: str, name: str) -> None:
         self.name = name
         self._place = (data_dir, collection, name)
 
     def read_text(self) -> str:
-        """What is there."""
+        """Return the stored text."""
         if KIND == "file":
             return self._path().read_text()
         return str(_ask("SELECT document FROM datafor_records WHERE collection = :c AND name = :n", *self._place)[0][0])
 
     def write_text(self, text: str) -> None:
-        """Put a text in the record's place, as by hand."""
+        """Replace the record with a text, without the service."""
         if KIND == "file":
             self._path().write_text(text)
             return
@@ -85,16 +86,16 @@ class Record:
         _ask(f"INSERT INTO datafor_records VALUES (:c, :n, :d, 'by hand {next(_numbers)}')", *self._place, text)  # noqa: S608 - no text of others
 
     def unlink(self) -> None:
-        """Remove the record, as by hand."""
+        """Remove the record, without the service."""
         if KIND == "file":
             self._path().unlink()
             return
         _ask("DELETE FROM datafor_records WHERE collection = :c AND name = :n", *self._place)
-        # What README asks of whoever edits by hand.
+        # The documentation asks for this after a change by hand.
         _ask("UPDATE datafor_generations SET n = n + 1 WHERE collection = :c", *self._place)
 
     def exists(self) -> bool:
-        """Whether the record is there."""
+        """Return whether the record exists."""
         data_dir, collection, _ = self._place
         return self.name in [one.name for one in records_in(data_dir, collection)]
 
@@ -104,7 +105,7 @@ class Record:
 
 
 def records_in(data_dir: Path, collection: str) -> list[Record]:
-    """All records of a collection, sorted by name."""
+    """Return all records of a collection, sorted by name."""
     if KIND == "file":
         names = [path.stem for path in (data_dir / collection).glob("*.json")]
     else:
@@ -114,12 +115,12 @@ def records_in(data_dir: Path, collection: str) -> list[Record]:
 
 @contextlib.contextmanager
 def unavailable(data_dir: Path, collection: str) -> Iterator[None]:
-    """An outage: while it lasts the collection (with a database: every one) cannot be read or written."""
+    """Make a collection (with a database: every one) impossible to read or write for a while."""
     gone = data_dir / "gone"
     if KIND == "file":
         (data_dir / collection).rename(gone)
     else:
-        # The generations first: what was remembered under them needs no records.
+        # The generations first: records that are cached under them need no table of records.
         _ask("ALTER TABLE datafor_generations RENAME TO gone_generations", data_dir)
         _ask("ALTER TABLE datafor_records RENAME TO gone", data_dir)
     try:

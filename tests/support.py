@@ -1,4 +1,4 @@
-"""What tests share: a clock that they advance, a request that is right, keys, a real server."""
+"""Helpers for tests: a clock to advance, a valid application, keys, a real server."""
 
 import base64
 import functools
@@ -31,7 +31,7 @@ from tests.stores import Record, url_for
 ROOT = Path(__file__).resolve().parent.parent
 API = "/plugin/datafor-modeler/api/token"
 ADMIN_PASSWORD = "the-Password-of-the-tests"
-# The seed's request example, as it stands there.
+# The request of the documentation.
 SEED_APPLICATION: dict[str, Any] = {
     "name": "ERP",
     "token_name": "token",
@@ -47,9 +47,9 @@ STRONG_SECRET = "Vx7_q2LkfP9-sT4mZ0aWcY8nB1eRgHjU3oKiD6tQyXw"
 
 
 def need(tool: str, file: Path | None = None) -> None:
-    """Skip the test where the tool is truly absent; under ``CI=true``, where ``.ci/run`` installs it, fail.
+    """Skip the test if a tool is not installed; under ``CI=true`` fail, because ``.ci/run`` installs it.
 
-    ``file`` is what to look for where the tool is no command.
+    ``file``: the file to look for if the tool is not a command.
     """
     if not (file.exists() if file else shutil.which(tool)):
         if os.environ.get("CI") == "true":
@@ -58,7 +58,7 @@ def need(tool: str, file: Path | None = None) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine where nobody listens."""
+    """Return a local port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -66,17 +66,17 @@ def free_port() -> int:
 
 
 def wait_for(port: int) -> None:
-    """Wait until somebody listens there."""
+    """Wait until a server listens on the local port."""
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    pytest.fail("nobody listens there")
+    pytest.fail(f"nothing listens on port {port}")
 
 
 class Clock:
-    """A clock that stands still until a test advances it."""
+    """Clock that only moves when a test advances it."""
 
     def __init__(self, now: float = 1722929516) -> None:
         self.now = now
@@ -89,12 +89,12 @@ class Clock:
 
 
 def audit_in(folder: Path, clock: Callable[[], float]) -> Audit:
-    """An audit log in a folder, for what needs one."""
+    """Return an audit log in a folder."""
     return Audit(AuditLog(folder), clock, lambda: Origin(None, None, None, None), Metrics("test"), b"key")
 
 
 def application(**changes: Any) -> dict[str, Any]:
-    """The seed's request example with changes; a change to ``None`` leaves the field out."""
+    """Return the documented application with changes; a change to ``None`` removes the field."""
     wanted = {**SEED_APPLICATION, **changes}
     return {name: value for name, value in wanted.items() if value is not None}
 
@@ -105,7 +105,7 @@ def basic(name: str = "admin", password: str = ADMIN_PASSWORD) -> dict[str, str]
 
 @functools.cache
 def private_key(kind: str) -> Any:
-    """A private key, made once per run: ``rsa``, ``rsa-other``, ``ES256`` and so on, ``EdDSA``."""
+    """Return a private key, generated once in each process: ``rsa``, ``rsa-other``, ``ES256``, ``EdDSA`` and so on."""
     match kind.removesuffix("-other"):
         case "rsa":
             return rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -143,7 +143,7 @@ def public_base64(key: Any) -> str:
 
 
 def token_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of a token, its signature unseen."""
+    """Return the header and the claims of a token without verifying its signature."""
 
     def read(part: str) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -154,7 +154,7 @@ def token_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def record_of(config_dir: Path, data_dir: Path, name: str) -> dict[str, Any]:
-    """An application's record as it lies on the disk, its secrets decrypted."""
+    """Return the stored record of an application with its secrets decrypted."""
     record: dict[str, Any] = json.loads(Record(data_dir, "applications", name).read_text())
     keys = [base64.urlsafe_b64decode(text) for text in (config_dir / "secret_key").read_text().split()]
     keyring = Keyring(keys)
@@ -166,7 +166,7 @@ def record_of(config_dir: Path, data_dir: Path, name: str) -> dict[str, Any]:
 
 
 class Answer:
-    """An answer of a real server."""
+    """Response of a real server."""
 
     def __init__(self, status: int, headers: http.client.HTTPMessage, body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
@@ -177,7 +177,7 @@ class Answer:
 
 
 class Server:
-    """The service as its users run it: gunicorn with the shipped configuration, on a free port, in its own folders."""
+    """The service as users run it: gunicorn with the shipped configuration, on a free port, in folders of its own."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.config_dir, self.data_dir = folder / "config", folder / "data"
@@ -198,7 +198,7 @@ class Server:
         self.application = "wsgi:app"
 
     def start(self) -> "Server":
-        """Start it and wait until it listens or is gone."""
+        """Start it and wait until it listens or has ended."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", self.application],
             cwd=ROOT,
@@ -225,7 +225,7 @@ class Server:
         self._listening.set()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it; answer its exit status. All its output is in ``output`` then."""
+        """Stop it and return its exit status; ``output`` is complete then."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, how) if how == signal.SIGKILL else self.process.send_signal(how)
         status = self.process.wait(60)
@@ -235,12 +235,12 @@ class Server:
         return status
 
     def workers(self) -> list[int]:
-        """The processes that answer, as far as they are there yet."""
+        """Return the worker processes that exist."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(worker) for worker in children.read_text().split()]
 
     def both_workers(self) -> list[int]:
-        """The same when there are two, and have had time to begin; gunicorn listens before they are there."""
+        """Wait until both workers exist and serve, and return them; gunicorn listens before it forks them."""
         while len(self.workers()) < 2:
             time.sleep(0.05)
         time.sleep(1)
@@ -253,7 +253,7 @@ class Server:
         body: str | bytes | Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One request as the administrator, unless ``headers`` say who; a mapping is sent as JSON."""
+        """Send a request, as the administrator unless ``headers`` are given; a mapping is sent as JSON."""
         sent = dict(basic() if headers is None else headers)
         if isinstance(body, Mapping):
             body = json.dumps(body)
@@ -272,5 +272,5 @@ class Server:
     def post(
         self, call: str, body: str | bytes | Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """One call of the token API, like ``request``."""
+        """Send a POST to a call of the token API, as ``request`` does."""
         return self.request("POST", f"{API}/{call}", body, headers)

@@ -10,7 +10,7 @@ from tests.support import ROOT
 
 PACKAGE = ROOT / "datafor_token"
 
-# The folders (and the modules that stand beside them), from the top down.
+# The folders and top-level modules, from the top down.
 FOLDERS = [
     "__init__",
     "console",
@@ -62,12 +62,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def folder_of(module: Path) -> str:
-    """The folder of a module, or the name of a module that stands beside the folders."""
+    """Return the folder of a module, or the name of a top-level module."""
     return module.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def imports_of(module: Path) -> Iterator[str]:
-    """The full dotted names that a module imports; ``from a import b`` gives ``a.b``."""
+    """Yield the dotted names that a module imports; ``from a import b`` gives ``a.b``."""
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -77,7 +77,7 @@ def imports_of(module: Path) -> Iterator[str]:
 
 
 def folders_imported(module: Path) -> set[str]:
-    """The other folders of the package that a module imports from."""
+    """Return the other folders of the package from which a module imports."""
     parts = [name.split(".") for name in imports_of(module) if name.startswith("datafor_token.")]
     return {name[1] if name[1] in FOLDERS else "__init__" for name in parts} - {folder_of(module)}
 
@@ -90,7 +90,7 @@ def test_imports_point_down(module: Path) -> None:
 
 
 def test_the_list_of_folders_is_complete() -> None:
-    """Every folder and module of the package has its place in the order of imports."""
+    """Every folder and top-level module has a place in the order of imports."""
     assert {folder_of(module) for module in MODULES} == set(FOLDERS)
 
 
