@@ -1,6 +1,6 @@
-"""Faults on purpose: system calls that fail, disks that are full, processes that are killed, power that goes.
+"""Fault injection: failing system calls, full disks, killed processes, power loss.
 
-``python -m tests.faults`` (``make faults``) runs them all and prints one table; ``--short`` is for CI. Each check is
-also run against a store that is broken on purpose, and must catch it. What needs root or a tool that is not there is
-printed as not run, never as passed.
+``python -m tests.faults`` (``make faults``) runs all checks and prints one table; ``--short`` is for CI. Each check
+also runs against a store with a deliberate bug, and must detect it. A check that needs root or a tool that is not
+installed is printed as not run, never as passed.
 """

@@ -1,4 +1,4 @@
-"""``python -m tests.faults [--short] [--only TEXT]``: run the checks, print one table, exit 1 if one of them fails."""
+"""Command that runs the checks and prints one table; it exits with 1 if a check fails."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ ROOT = os.geteuid() == 0
 
 
 class Check(NamedTuple):
-    """A fault: how it is checked, on which broken stores it must fail, and what it needs."""
+    """A fault, its check, the broken stores on which the check must fail, and the tools that it needs."""
 
     fault: str
     run: Callable[[str], Outcome]
@@ -25,7 +25,7 @@ class Check(NamedTuple):
 
 
 def checks(*, short: bool) -> list[Check]:
-    """All checks; the short form has fewer rounds and no power loss."""
+    """Return all checks; the short form has fewer rounds and no power loss."""
     errors = ("EIO", "ENOSPC") if short else tracing.ERRORS
     kills, worker_kills = (150, 10) if short else (1000, 60)
     found = [
@@ -51,16 +51,16 @@ def checks(*, short: bool) -> list[Check]:
 
 
 def missing(needs: tuple[str, ...]) -> str:
-    """The first thing that a check needs and that is not there."""
+    """Return the first missing tool, ``root``, or an empty text."""
     return next((need for need in needs if (not ROOT if need == "root" else shutil.which(need) is None)), "")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Run the fault injection checks.")
     parser.add_argument("--short", action="store_true", help="fewer rounds, no power loss: under five minutes")
     parser.add_argument("--only", default="", help="only the checks whose name contains this text")
     options = parser.parse_args()
-    say("| fault | runs | violations | broken variants caught | seconds |\n|---|---|---|---|---|")
+    say("| fault | runs | violations | broken stores detected | seconds |\n|---|---|---|---|---|")
     failed, not_run = 0, 0
     for check in checks(short=options.short):
         if options.only not in check.fault:

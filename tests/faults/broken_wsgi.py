@@ -1,4 +1,4 @@
-"""The service on a store that is broken on purpose; which one, the environment says."""
+"""The service with a deliberately broken store, which ``FAULTS_VARIANT`` names."""
 
 import os
 
@@ -6,6 +6,6 @@ from datafor_token import create_app
 from datafor_token.store.files.store import FileStore
 from tests.faults.variants import VARIANTS
 
-# Before the application makes its store: the class that it knows behaves like the broken one.
+# Before the application opens its store: its class gets the method of the broken one.
 FileStore._write = VARIANTS[os.environ["FAULTS_VARIANT"]]._write  # type: ignore[method-assign]
 app = create_app()

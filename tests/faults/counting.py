@@ -1,4 +1,4 @@
-"""The metrics' files on a disk that fills up: whoever counts lives on, and so do all counts."""
+"""Metrics files on a disk that fills up: the process survives, and no count is lost."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from tests.faults.disks import full, mounted
 from tests.faults.tracing import Outcome
 from tests.support import ROOT
 
-_COUNTED = 10_000  # more than the files have room for
+_COUNTED = 10_000  # more than fit into the files
 _COUNT = f"""
 import os, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Disks: full, without inodes, read-only, immutable; too many open files; records cut and flipped; power that goes."""
+"""Disk faults: full, no inodes, read-only, immutable, too many open files, damaged records, power loss."""
 
 import contextlib
 import fcntl
@@ -36,7 +36,7 @@ def mounted(*arguments: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def full(folder: Path) -> Iterator[None]:
-    """Every block taken."""
+    """Fill every block."""
     filler = folder / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
@@ -67,7 +67,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def immutable(folder: Path) -> Iterator[None]:
-    """The record and its folder cannot be changed, even by root."""
+    """Make the record and its folder immutable, even for root."""
     paths = [folder / "data" / "records" / "counter.json", folder / "data" / "records"]
     subprocess.run(["chattr", "+i", *paths], check=True)
     yield
@@ -77,7 +77,7 @@ def immutable(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def too_many_files(_: Path) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The lowest free descriptor is the first that is one too many.
+    # The limit is the lowest free descriptor.
     free = os.dup(0)
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
@@ -86,7 +86,7 @@ def too_many_files(_: Path) -> Iterator[None]:
 
 
 def check_disk(trouble: Callable[[Path], contextlib.AbstractContextManager[None]], variant: str = "whole") -> Outcome:
-    """S6: while the disk refuses, writes say so and the old value is served; afterwards all is well."""
+    """S6: while the disk refuses, writes fail and the old value is served; afterwards writes work."""
     violations = []
     with contextlib.ExitStack() as stack:
         if trouble is immutable or trouble is too_many_files:
@@ -100,12 +100,12 @@ def check_disk(trouble: Callable[[Path], contextlib.AbstractContextManager[None]
                 store.put("records", dict(_NEW))
                 violations.append("a write went through")
             except MaybeStored:
-                violations.append("nobody knows, though nothing was stored")
+                violations.append("the write says that it may be stored, and it is not")
             except StoreUnavailable:
                 pass
             if trouble is not too_many_files and served(store) != _OLD:
                 violations.append("the old value is not served")
-            # Not while every descriptor is taken: then not even reading works.
+            # Without a free descriptor not even reading works.
             if trouble is not too_many_files and store.writable():
                 violations.append("the store says that it is writable")
         if served(store) != _OLD:
@@ -119,7 +119,7 @@ def check_disk(trouble: Callable[[Path], contextlib.AbstractContextManager[None]
 
 
 def served(store: FileStore) -> object:
-    """What the store answers for the record: its document, or the words of its refusal."""
+    """Return the document of the record, or the reason of the outage."""
     try:
         return store.get("records", "counter")
     except StoreUnavailable as error:
@@ -127,7 +127,7 @@ def served(store: FileStore) -> object:
 
 
 def check_damage(variant: str = "whole") -> Outcome:
-    """S8: each cut of a record, and each flip that breaks its JSON or an encrypted value, is damage, nothing else."""
+    """S8: a record that is cut, or in which a flipped bit breaks the JSON or an encrypted value, is damaged."""
     runs, violations = 0, []
     keyring = Keyring([bytes(range(32))])
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
@@ -147,9 +147,9 @@ def check_damage(variant: str = "whole") -> Outcome:
             except RecordDamaged:
                 continue
             if document is None:
-                violations.append(f"{data[-20:]!r}: the record is said not to be there")
+                violations.append(f"{data[-20:]!r}: the record does not exist for the store")
                 continue
-            # Still a record: then it is what a hand could have written, and its secret opens as itself or not at all.
+            # Still a valid record: its secret decrypts to itself or not at all.
             with contextlib.suppress(RecordDamaged):
                 opened = keyring.decrypt("counter", "secret", document.get("secret", "abcd"))
                 if opened != "abcd" and str(opened).startswith("enc1:"):
@@ -158,7 +158,7 @@ def check_damage(variant: str = "whole") -> Outcome:
 
 
 def check_power_loss(variant: str = "whole", seconds: float = 4, rounds: int = 3) -> Outcome:
-    """S4: the file system dies under the writer without flushing its log; what was acknowledged is there afterwards."""
+    """S4: after a shutdown of the file system without a flush of its log, every acknowledged write exists."""
     runs, violations = 0, []
     for _ in range(rounds):
         folder = Path(tempfile.mkdtemp(prefix="faults-"))

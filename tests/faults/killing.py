@@ -1,4 +1,4 @@
-"""Processes that are killed: writers at random moments, workers under load, a holder of the lock that stands still."""
+"""Killed processes: writers at random times, workers under load, a stopped holder of the lock."""
 
 import contextlib
 import http.client
@@ -24,7 +24,7 @@ LOGIN = "/plugin/datafor/api/extension/auth/login"
 
 
 def check_random_kills(variant: str = "whole", kills: int = 1000) -> Outcome:
-    """S3: four writers, a shared counter and a record each, killed at random: nothing acknowledged is lost or torn."""
+    """S3: of four writers that are killed at random, no acknowledged write is lost or torn."""
     folder = Path(tempfile.mkdtemp(prefix="faults-")) / "data"
     make_store(folder, "whole")
     chance = random.Random(7)  # noqa: S311 - to be repeated
@@ -50,24 +50,24 @@ def check_random_kills(variant: str = "whole", kills: int = 1000) -> Outcome:
 
 
 def compare(folder: Path, acknowledged: int, own: dict[int, int], killed: int) -> list[str]:
-    """What the records lack of what was acknowledged; a kill can leave one write done and not acknowledged."""
+    """Return the acknowledged writes that are missing; each kill may leave one write stored but not acknowledged."""
     store, violations = make_store(folder, "whole"), []
     store.sweep()
     names = {path.name for path in (folder / "records").iterdir()}
     if extra := names - {".lock", "shared.json", *(f"own{number}.json" for number in own)}:
-        violations.append(f"files stay: {sorted(extra)}")
+        violations.append(f"files are left: {sorted(extra)}")
     shared = (store.get("records", "shared") or {"value": 0})["value"]
     if not acknowledged <= shared <= acknowledged + killed:
-        violations.append(f"{acknowledged} increments were acknowledged, {shared} are there")
+        violations.append(f"{acknowledged} increments were acknowledged, {shared} are stored")
     for number, value in own.items():
         found = (store.get("records", f"own{number}") or {"value": 0})["value"]
         if not value <= found <= value + killed:
-            violations.append(f"writer {number}: {value} was acknowledged, {found} is there")
+            violations.append(f"writer {number}: {value} was acknowledged, {found} is stored")
     return violations
 
 
 def start_writer(folder: Path, variant: str, number: int) -> tuple[int, int]:
-    """Fork a writer; answer its process and the pipe on which it acknowledges."""
+    """Fork a writer; return its process ID and the pipe on which it acknowledges."""
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
@@ -89,12 +89,12 @@ def plus_one(document: dict[str, Any] | None, name: str) -> dict[str, Any]:
 
 
 def tally(pipe: int, acknowledged: int, own: int, *, close: bool = True) -> tuple[int, int]:
-    """Add what a writer acknowledged: how many increments of the shared counter, and its own last value."""
+    """Read a writer's acknowledgements; return the increments of the shared counter and its own last value."""
     while select.select([pipe], [], [], 0)[0]:
         data = os.read(pipe, 65536)
         if not data:
             break
-        # A line is one system call, and so it is whole.
+        # A line is written by one system call, so it is never cut.
         for line in data.decode().split("\n"):
             name, _, value = line.partition(" ")
             if name == "shared":
@@ -107,7 +107,7 @@ def tally(pipe: int, acknowledged: int, own: int, *, close: bool = True) -> tupl
 
 
 def check_stopped_holder(variant: str = "whole", runs: int = 3) -> Outcome:
-    """S7: while the lock's holder stands still, writes are refused after the bound, reads go on; then all is well."""
+    """S7: while the holder of the lock is stopped, writes fail after the timeout and reads work; then writes work."""
     violations = []
     for _ in range(runs):
         folder = Path(tempfile.mkdtemp(prefix="faults-")) / "data"
@@ -139,16 +139,16 @@ def check_stopped_holder(variant: str = "whole", runs: int = 3) -> Outcome:
 
 
 def check_workers(variant: str = "whole", kills: int = 60) -> Outcome:
-    """S9: workers of the running service killed under load: what was answered with success is there."""
+    """S9: after workers are killed under load, every write with a successful response is stored."""
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     server = Server(folder, FAULTS_VARIANT=variant)
     server.application = "wsgi:app" if variant == "whole" else "tests.faults.broken_wsgi:app"
     server.start()
     acknowledged: dict[int, int] = {}
     done = threading.Event()
-    # With a session: sign-ins that are killed count as failed ones, and soon nobody would be let in.
+    # With a session: sign-ins of killed workers count as failed, and would soon be refused.
     login = {"username": "admin", "password": ADMIN_PASSWORD}
-    time.sleep(0.5)  # until the user is there, in the variant that is late
+    time.sleep(0.5)  # until the variant that writes late has stored the user
     cookie = str(server.request("POST", LOGIN, login, {}).headers["Set-Cookie"]).partition(";")[0]
 
     arguments = [(server, cookie, number, acknowledged, done) for number in range(4)]
@@ -158,14 +158,14 @@ def check_workers(variant: str = "whole", kills: int = 60) -> Outcome:
     violations = []
     chance = random.Random(7)  # noqa: S311 - to be repeated
     for _ in range(kills):
-        if not all_answered_anew(dict(acknowledged), acknowledged, len(clients)):
+        if not all_acknowledged(dict(acknowledged), acknowledged, len(clients)):
             violations.append("a client is answered no longer")
             break
         time.sleep(chance.uniform(0.0, 0.2))
         workers = children(server.process.pid)
         if workers:
             os.kill(chance.choice(workers), signal.SIGKILL)
-        # At once: the next write of the same client would hide that this one was lost.
+        # At once, before the client's next write hides a lost one.
         violations += lost(folder, acknowledged)
     done.set()
     for client in clients:
@@ -176,8 +176,8 @@ def check_workers(variant: str = "whole", kills: int = 60) -> Outcome:
     return Outcome(kills, violations)
 
 
-def all_answered_anew(before: dict[int, int], acknowledged: dict[int, int], number: int) -> bool:
-    """Wait, on a busy machine for a while, until each client has an answer that it had not before."""
+def all_acknowledged(before: dict[int, int], acknowledged: dict[int, int], number: int) -> bool:
+    """Wait until each client has a new acknowledgement; on a busy machine this takes a while."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         now = list(acknowledged.items())
@@ -188,17 +188,17 @@ def all_answered_anew(before: dict[int, int], acknowledged: dict[int, int], numb
 
 
 def lost(folder: Path, acknowledged: dict[int, int]) -> list[str]:
-    """The acknowledged numbers that are not, or not yet, in their records."""
+    """Return the acknowledged numbers that are not stored, or not yet."""
     violations = []
     for number, value in list(acknowledged.items()):
         found = expire_of(folder / "data" / "applications" / f"app{number}.json")
         if found < value:
-            violations.append(f"app{number}: {value} was acknowledged, {found} is there")
+            violations.append(f"app{number}: {value} was acknowledged, {found} is stored")
     return violations
 
 
 def load(server: Server, cookie: str, number: int, acknowledged: dict[int, int], done: threading.Event) -> None:
-    """A client that raises the number of its application again and again, and keeps what was acknowledged."""
+    """Raise the number of an application until ``done``, and note each acknowledged one."""
     headers = {"Cookie": cookie}
     value = 0
     while not done.is_set():
@@ -209,7 +209,7 @@ def load(server: Server, cookie: str, number: int, acknowledged: dict[int, int],
 
 
 def expire_of(path: Path) -> int:
-    """The number in the application's record; -1 where there is none to be read."""
+    """Return the number in the application's record, or -1 if it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
         return int(json.loads(path.read_bytes())["expire"])
     return -1

@@ -1,4 +1,4 @@
-"""Faults at single system calls, by strace: their order, a kill at each, an error at each."""
+"""Faults at single system calls, injected by strace: their order, a kill at each, an error at each."""
 
 import json
 import os
@@ -14,23 +14,23 @@ from typing import NamedTuple
 from tests.faults.variants import make_store
 
 WRITER = Path(__file__).with_name("writer.py")
-# What a write does to the disk.
+# The system calls of a write.
 CALLS = ("openat", "write", "fsync", "rename", "close", "unlink", "flock")
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EMFILE", "EACCES", "EPERM", "ELOOP", "EISDIR", "ENAMETOOLONG")
 BROKEN_ORDERS = ("no fsync", "fsync before flush", "no folder fsync", "no temp", "plain overwrite")
 
 
 class Outcome(NamedTuple):
-    """What a check found: how often it was run, and each violation in words."""
+    """Result of a check: the number of runs, and a sentence for each violation."""
 
     runs: int
     violations: list[str]
 
 
 def traced(folder: Path, variant: str, options: list[str], times: int = 1) -> tuple[list[str], list[str]]:
-    """Run the writer under strace: what it said, and the trace's lines from BEGIN on."""
+    """Run the writer under strace; return its output and the lines of the trace from BEGIN on."""
     trace = folder.parent / "trace"
-    # The interpreter itself: a shim would be traced too. No site packages: the store needs none.
+    # The interpreter itself, because a shim would be traced too; without site packages, which the store does not need.
     python = os.path.realpath(sys.executable)
     done = subprocess.run(
         ["strace", "-f", "-qq", "-y", "-o", trace, *options, python, "-S", WRITER, folder, variant, str(times)],
@@ -40,20 +40,20 @@ def traced(folder: Path, variant: str, options: list[str], times: int = 1) -> tu
         check=False,
     )
     lines = trace.read_text().splitlines()
-    # Where writes are not traced, BEGIN is not there: then all lines.
+    # All lines if writes, and so BEGIN, are not traced.
     begin = next((number for number, line in enumerate(lines) if '"BEGIN\\n"' in line), 0)
     return done.stdout.splitlines(), lines[begin:]
 
 
 def fresh(variant: str = "whole") -> Path:
-    """A folder with a record whose value is 1."""
+    """Create a folder with a record whose value is 1."""
     folder = Path(tempfile.mkdtemp(prefix="faults-")) / "data"
     make_store(folder, "whole").put("records", {"name": "counter", "value": 1, "text": "old"})
     return folder
 
 
 def check_order(variant: str = "whole") -> Outcome:
-    """S1: temp file, whole content, fsync, rename, fsync of the folder, and only then the acknowledgement."""
+    """S1: a write is a temporary file, its content, fsync, rename, fsync of the folder, and then acknowledged."""
     folder = fresh()
     calls = "openat,write,fsync,fdatasync,rename,renameat,unlink,unlinkat,truncate,ftruncate"
     said, lines = traced(folder, variant, ["-e", f"trace={calls}"])
@@ -69,7 +69,7 @@ def check_order(variant: str = "whole") -> Outcome:
 
 
 def step_of(line: str, record: str, parent: str) -> str:
-    """Which step of a write a line of the trace is; empty for any other."""
+    """Return the step of a write that a line of the trace shows; empty for any other line."""
     temp = re.escape(f"{parent}/.temp-")
     for pattern, step in (
         (rf'openat\(.*"{temp}\w+".*O_EXCL', "temp"),
@@ -85,7 +85,7 @@ def step_of(line: str, record: str, parent: str) -> str:
 
 
 def places(variant: str) -> Iterator[tuple[str, int]]:
-    """Each system call of a write: its name, and its number among all of that name since the process began."""
+    """Yield each system call of a write: its name, and its number among the calls of that name in the process."""
     folder = fresh()
     trace = folder.parent / "trace"
     traced(folder, variant, ["-e", f"trace={','.join(CALLS)}"])
@@ -106,7 +106,7 @@ def places(variant: str) -> Iterator[tuple[str, int]]:
 
 
 def value_of(folder: Path) -> int | None:
-    """The stored value; ``None`` for a record that is torn."""
+    """Return the stored value, or ``None`` for a torn record."""
     try:
         document = json.loads((folder / "records" / "counter.json").read_bytes())
         return int(document["value"]) if len(document["text"]) in (3, 5000) else None
@@ -127,13 +127,13 @@ def check_kills(variant: str = "whole") -> Outcome:
         if value not in (1, 2) or ("ACK 2" in said and value != 2):
             violations.append(f"killed at {call} {number}: the record is {value}, said {said}")
         elif not works_again(folder, value + 1):
-            violations.append(f"killed at {call} {number}: the next write does not work, or temp files stay")
+            violations.append(f"killed at {call} {number}: the next write does not work, or temporary files are left")
         shutil.rmtree(folder.parent)
     return Outcome(runs, violations)
 
 
 def check_errors(variant: str = "whole", errors: tuple[str, ...] = ERRORS) -> Outcome:
-    """S5: with each error at each system call, acknowledged is exactly what is stored, and the next write works."""
+    """S5: with each error at each system call, a write is acknowledged if it is stored, and the next write works."""
     runs, violations = 0, []
     for call, number in places(variant):
         for error in errors:
@@ -143,7 +143,7 @@ def check_errors(variant: str = "whole", errors: tuple[str, ...] = ERRORS) -> Ou
             outcome = said[1] if len(said) > 1 else "nothing"
             value = value_of(folder)
             legal = {"ACK 2": (2,), "REFUSED": (1,), "MAYBE": (1, 2)}.get(outcome, ())
-            # A close that failed once is closed all the same, and what it closed may only have been read.
+            # A close that fails still closes the descriptor, which may have been open for reading only.
             runs += 1
             where = f"{error} at {call} {number}"
             if not any("(INJECTED)" in line for line in lines):
@@ -151,7 +151,7 @@ def check_errors(variant: str = "whole", errors: tuple[str, ...] = ERRORS) -> Ou
             elif value not in legal:
                 violations.append(f"{where}: said {outcome}, the record is {value}")
             elif call != "unlink" and list((folder / "records").glob(".temp-*")):
-                violations.append(f"{where}: a temp file stays")
+                violations.append(f"{where}: a temporary file is left")
             elif not works_again(folder, (value or 0) + 1):
                 violations.append(f"{where}: the next write does not work")
             shutil.rmtree(folder.parent)
@@ -159,7 +159,7 @@ def check_errors(variant: str = "whole", errors: tuple[str, ...] = ERRORS) -> Ou
 
 
 def works_again(folder: Path, expected: int) -> bool:
-    """Whether a new process sweeps what a dead one left, and writes the next value."""
+    """Return whether a new process removes the files of a dead one, and writes the next value."""
     store = make_store(folder, "whole")
     store.sweep()
     left = list((folder / "records").glob(".temp-*"))

@@ -1,4 +1,4 @@
-"""The file store, and stores that are broken on purpose: a check that passes one of those is no check."""
+"""The file store, and deliberately broken stores, on which the checks must fail."""
 
 import contextlib
 import json
@@ -14,23 +14,23 @@ from datafor_token.store.base import Change, Document
 from datafor_token.store.files import disk, store
 from datafor_token.store.files.store import FileStore
 
-_WHOLE_WRITE = FileStore._write  # also where another one was put in its place
+_WHOLE_WRITE = FileStore._write  # broken_wsgi replaces it
 COLLECTIONS = ("records",)
 LOCK_TIMEOUT = 2.0
 
 
 def make_store(folder: Path, variant: str) -> FileStore:
-    """A store of the variant; ``whole`` is the one that the service uses."""
+    """Open a store of the variant; ``whole`` is the one of the service."""
     kind = VARIANTS[variant]
     return kind(folder, COLLECTIONS, LOCK_TIMEOUT)
 
 
 class Whole(FileStore):
-    """The store as it is."""
+    """The store of the service."""
 
 
 class NoFsync(FileStore):
-    """Files are never synced."""
+    """Never syncs files."""
 
     def _write(self, file: str, document: Document) -> None:
         with replaced(os, "fsync", lambda _: None):
@@ -38,7 +38,7 @@ class NoFsync(FileStore):
 
 
 class FsyncBeforeFlush(FileStore):
-    """The file is synced before anything is written into it."""
+    """Syncs the file before its content is written."""
 
     def _write(self, file: str, document: Document) -> None:
         def early(target: str, data: bytes) -> None:
@@ -52,7 +52,7 @@ class FsyncBeforeFlush(FileStore):
 
 
 class NoFolderFsync(FileStore):
-    """The folder is never synced."""
+    """Never syncs the folder."""
 
     def _write(self, file: str, document: Document) -> None:
         with replaced(store, "sync_folder", lambda _: None):
@@ -60,7 +60,7 @@ class NoFolderFsync(FileStore):
 
 
 class NoTemp(FileStore):
-    """The record is removed and written anew in its own place."""
+    """Removes the record and writes it again under its own name."""
 
     def _write(self, file: str, document: Document) -> None:
         path = Path(file)
@@ -70,7 +70,7 @@ class NoTemp(FileStore):
 
 
 class PlainOverwrite(FileStore):
-    """What most programs do."""
+    """Overwrites the record in place, as most programs do."""
 
     def _write(self, file: str, document: Document) -> None:
         with disk.outage("write"):
@@ -78,7 +78,7 @@ class PlainOverwrite(FileStore):
 
 
 class NoLock(FileStore):
-    """Writers do not exclude each other."""
+    """Does not lock, so that writers overlap."""
 
     @contextlib.contextmanager
     def locked(self, *_: object) -> Iterator[None]:
@@ -86,7 +86,7 @@ class NoLock(FileStore):
 
 
 class AlwaysDone(FileStore):
-    """Says that it is done whatever happens."""
+    """Acknowledges every write, also one that failed."""
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
         with contextlib.suppress(StoreUnavailable):
@@ -95,7 +95,7 @@ class AlwaysDone(FileStore):
 
 
 class Lenient(FileStore):
-    """Takes what it cannot read for nothing."""
+    """Reports a record that cannot be read as missing."""
 
     def get(self, collection: str, name: str) -> Document | None:
         with contextlib.suppress(StoreUnavailable):
@@ -104,7 +104,7 @@ class Lenient(FileStore):
 
 
 class Late(FileStore):
-    """Answers first and writes a little later."""
+    """Acknowledges a write before it is stored."""
 
     def _write(self, file: str, document: Document) -> None:
         def later() -> None:

@@ -1,7 +1,7 @@
-"""A process that writes, for being traced and killed: ``python -S writer.py FOLDER VARIANT TIMES``.
+"""Process that writes, to be traced and killed: ``python -S writer.py FOLDER VARIANT TIMES``.
 
-It says BEGIN, then for each update what became of it, each with one system call; the value of the counter goes up by
-one with each. It loads the store and nothing else: the package itself would load Flask.
+It prints BEGIN, then the result of each update, each with one system call; each update adds one to the counter. It
+imports the store and nothing else: the package itself would import Flask.
 """
 
 import os
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def load_only_the_store() -> None:
-    """Let ``datafor_token`` be a package without its ``__init__``."""
+    """Make ``datafor_token`` a package without running its ``__init__``."""
     package = types.ModuleType("datafor_token")
     package.__path__ = [str(ROOT / "datafor_token")]
     sys.modules["datafor_token"] = package
