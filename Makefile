@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VERSION = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := .venv
-# `make test PYTHON=/path/to/python3.13`: beside a .venv of another version, in an environment of its own.
+# `make test PYTHON=/path/to/python3.13` beside a .venv of another version uses an environment of its own.
 ifneq ($(filter command% environment%,$(origin PYTHON)),)
 ifneq ($(wildcard .venv/bin/python),)
 ifneq ($(call VERSION,$(PYTHON)),$(call VERSION,.venv/bin/python))
@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
 
-# What a database as store needs beside that (settings STORE and RATELIMIT_STORAGE_URI).
+# The packages for a database as store (settings STORE and RATELIMIT_STORAGE_URI).
 sql: $(VENV)/sql-installed
 
 # The quick tests, in at most 3 minutes on two cores; they need Python and make only. `make test TESTS="tests/cli -k help"`
@@ -64,23 +64,23 @@ check: $(VENV)/test-installed
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
-# Faults on purpose, about three minutes; as root all of them. FAULTS=--short is what CI runs.
+# Injects faults, in about three minutes; as root all of them. CI runs FAULTS=--short.
 faults: $(VENV)/test-installed
 	$(BIN)/python -m tests.faults $(FAULTS)
 
-# What refusing costs on this machine; needs nginx.
+# Measures what refusing costs on this machine; needs nginx.
 figures: $(VENV)/test-installed
 	$(BIN)/python -m tests.bench.security_figures
 
-# How fast it is beside a bare Flask demo, in under ten minutes; needs wrk. BENCH=--quick takes one, BENCH=--help shows more.
+# Measures the service beside a bare Flask demo, in under ten minutes; needs wrk. BENCH=--quick takes one minute.
 bench: $(VENV)/test-installed
 	$(BIN)/python -m tests.bench $(BENCH)
 
-# How fast `generate` is beside other servers' calls for tokens; it says of each that is not installed what installs it.
+# Measures `generate` beside the token calls of other servers; names the target that installs a missing one.
 bench-peers: $(VENV)/test-installed
 	$(BIN)/python -m tests.bench.peers $(BENCH)
 
-# Each page of the console at several widths, light and dark, in both languages, into screenshots/; needs chromium.
+# Takes pictures of each page of the console, at several widths, light and dark, in both languages; needs chromium.
 screenshots: $(VENV)/test-installed
 	$(BIN)/python -m tests.console.screenshots
 
@@ -100,7 +100,7 @@ $(VENV)/test-installed: requirements-dev.txt $(VENV)/run-installed $(VENV)/sql-i
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# The servers that bench-peers knows, for it alone: nothing of the project needs them.
+# The servers for bench-peers; nothing else needs them.
 define peers-venv
 $(BIN)/python -m venv $(@D)
 $(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
