@@ -109,10 +109,6 @@ def _field(
     return dataclasses.field(default=attribute_default, repr=not is_secret, metadata={"field": declaration})
 
 
-def _text_rule(rule: Callable[[str], str]) -> Callable[[object], str]:
-    return lambda value: rule(rules.text(value))
-
-
 def _flag_to_json(value: bool) -> str:  # noqa: FBT001 - the one argument of a converter
     return "1" if value else "0"
 
@@ -128,8 +124,8 @@ class Application:
     of the record that this version does not know; both are written back unchanged. Secrets are left out of ``repr``.
     """
 
-    name: str = _field(_text_rule(names.application_name))
-    token_name: str = _field(_text_rule(names.stored_token_name), "token", required=False)
+    name: str = _field(rules.of_text(names.application_name))
+    token_name: str = _field(rules.of_text(names.stored_token_name), "token", required=False)
     secret: str = _field(rules.secret, is_secret=True)
     expire: int = _field(rules.token_lifetime, 86400)
     fieldmap: FieldMap = _field(  # noqa: RUF009 - a declaration, which is immutable

@@ -4,8 +4,10 @@ The same rule applies to a request and to a record that was edited by hand. A va
 with a predicate ("must be ...").
 """
 
+import functools
 import re
 import unicodedata
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from datafor_token.crypto.keys import ALGORITHMS, is_shared
@@ -33,6 +35,16 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise RuleError("must be one text value")
     return value
+
+
+def of_text(rule: Callable[[str], str]) -> Callable[[object], str]:
+    """Return a rule that takes any value, for one that takes text only; it is that rule when unwrapped."""
+
+    @functools.wraps(rule)
+    def check(value: object) -> str:
+        return rule(text(value))
+
+    return check
 
 
 def token_lifetime(value: object) -> int:

@@ -1,10 +1,7 @@
-"""How the fields of a request are read: Marshmallow fields for each kind of value, and the schema that all calls share.
-
-A form's text is first read as what its field says (``from_form``); from there on a form and a JSON
-body go the same way, through a rule of ``rules`` or ``names``.
-"""
+"""Fields and schema of requests: each field reads a form's text as the type of its value, and checks it by a rule."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -13,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
 from datafor_token.applications import rules
-from datafor_token.errors import InvalidInput, MalformedRequest, RuleError, about
+from datafor_token.errors import InvalidInput, MalformedRequest, Message, RuleError, about
 from datafor_token.requests import unknown_fields
 from datafor_token.requests.forms import Body
 from datafor_token.validation import strict_json
@@ -21,27 +18,33 @@ from datafor_token.validation import strict_json
 T = TypeVar("T")
 
 
-class Ruled(fields.Field[T]):
-    """A field whose value is what a rule of the domain makes of it.
+class RuleField(fields.Field[T]):
+    """A field whose value is checked by a rule: a function that returns the value to use, or raises ``RuleError``.
 
-    ``says`` is what the API description says of it; ``stated`` is the rule by which it finds the JSON Schema.
+    A required field has no default. ``description`` is for the OpenAPI document, which finds the JSON Schema of the
+    field by ``schema_rule``.
     """
 
     def __init__(
-        self, rule: Callable[[object], T], *, says: str = "", required: bool = False, load_default: Any = missing
+        self,
+        rule: Callable[[Any], T],
+        description: str = "",
+        *,
+        required: bool = False,
+        load_default: Any = missing,
     ) -> None:
-        # No validators or hooks of Marshmallow's: the rule is all there is, see ``deserialize``.
-        about = {"description": says} if says else {}
-        super().__init__(metadata=about, required=required, load_default=load_default)
+        # Marshmallow's validators and hooks have no effect: ``deserialize`` calls only the rule.
+        metadata = {"description": description} if description else {}
+        super().__init__(metadata=metadata, required=required, load_default=load_default)
         self.rule = rule
-        self.stated: Callable[..., object] = rule
+        self.schema_rule: Callable[..., object] = inspect.unwrap(rule)
 
     def from_form(self, value: Any) -> Any:
-        """Read a form's text as the kind of value that the rule takes; left as it is where it cannot be."""
+        """Read a form's text as the type that the rule takes; return it unchanged if that is not possible."""
         return value
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **options: Any) -> Any:
-        """What the rule makes of a value that is there; of one that is not, what Marshmallow does."""
+        """Check a value by the rule; a missing one is Marshmallow's task."""
         if value is missing or value is None:
             return super().deserialize(value, attr, data, **options)
         try:
@@ -50,36 +53,35 @@ class Ruled(fields.Field[T]):
             raise ValidationError(error.message) from None
 
 
-class Text(Ruled[str]):
-    """Text that keeps a rule of its own."""
+class Text(RuleField[str]):
+    """Text, checked by a rule that takes text only."""
 
-    def __init__(self, rule: Callable[[str], str] = str, **options: Any) -> None:
-        super().__init__(lambda value: rule(rules.text(value)), **options)
-        self.stated = rule
+    def __init__(self, rule: Callable[[str], str] = rules.text, description: str = "", **options: Any) -> None:
+        super().__init__(rules.of_text(rule), description, **options)
 
 
-class Seconds(Ruled[int]):
-    """A number of seconds; in a form a plain decimal number."""
+class Integer(RuleField[int]):
+    """A whole number; in a form a plain decimal number."""
 
     def from_form(self, value: Any) -> Any:
-        """Read the digits; whatever else stays text, which the rule refuses."""
-        # ASCII only, and nothing around it: int() takes "1_000", " 12 ", "+5" and digits of any script.
+        """Read the digits; any other text is unchanged, and the rule refuses it."""
+        # ASCII digits only: int() takes "1_000", " 12 ", "+5" and digits of any script.
         return int(value) if isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,9}|0", value) else value
 
 
-class Flag(Ruled[bool]):
+class Flag(RuleField[bool]):
     """``"1"`` or ``"0"``."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(rules.flag, **options)
+    def __init__(self, rule: Callable[[Any], bool] = rules.flag, description: str = "", **options: Any) -> None:
+        super().__init__(rule, description, **options)
 
 
-class Structure(Ruled[T]):
-    """An object or a list; in a form it may come as JSON text."""
+class Structure(RuleField[T]):
+    """An object or a list; in a form it may be sent as JSON text."""
 
     def from_form(self, value: Any) -> Any:
-        """Read JSON text; raise ``RuleError`` for text that begins as JSON and is none."""
-        # A byte order mark comes from a file that was put into the field.
+        """Read JSON text; raise ``RuleError`` for text that begins like JSON and is not valid JSON."""
+        # A file that was pasted into the field can begin with a byte order mark.
         text = value.removeprefix("\ufeff") if isinstance(value, str) else ""
         if not text.strip().startswith(("{", "[")):
             return value
@@ -90,90 +92,93 @@ class Structure(Ruled[T]):
 
 
 class Names(Structure[tuple[str, ...]]):
-    """A list of names; in a form a single one may come alone."""
+    """A list of names; in a form a single name may be sent without a list."""
 
     def from_form(self, value: Any) -> Any:
-        """Read JSON text, or take a single name for a list of one."""
+        """Read JSON text, or return a list of the single name."""
         found = super().from_form(value)
         return [found] if isinstance(found, str) else found
 
 
 class CallSchema(Schema):
-    """What every call's schema does: forms and ``null`` evened out, all faults as one ``InvalidInput``."""
+    """Base class of the schema of a call: reads forms and JSON alike, and reports all errors as one ``InvalidInput``.
+
+    A member that is ``null`` counts as left out. An unknown field is an error.
+    """
 
     ignored: ClassVar[tuple[str, ...]] = ()  # fields that are accepted and not read
     example: ClassVar[Mapping[str, Any]] = {}  # for the OpenAPI document
 
     class Meta:
-        """No field that the call does not know."""
+        """Refuse unknown fields."""
 
         unknown = RAISE
 
     @functools.cached_property
-    def _from_form(self) -> Sequence[tuple[str, Callable[[Any], Any]]]:
-        """What reads a form's text, of the fields that do not take it as it is."""
-        ruled = [(name, field) for name, field in self.fields.items() if isinstance(field, Ruled)]
-        return [(name, field.from_form) for name, field in ruled if type(field).from_form is not Ruled.from_form]
+    def _form_readers(self) -> Sequence[tuple[str, Callable[[Any], Any]]]:
+        """The ``from_form`` methods that do more than return the value."""
+        own = [(name, field) for name, field in self.fields.items() if isinstance(field, RuleField)]
+        return [(name, field.from_form) for name, field in own if type(field).from_form is not RuleField.from_form]
 
     def read(self, body: Body) -> dict[str, Any]:
-        """The checked fields of a request body; raises ``InvalidInput`` with every fault there is."""
+        """Return the checked fields of a request; raise ``InvalidInput`` with all errors."""
         if not isinstance(body.values, dict):
             raise MalformedRequest("the request body must be an object with the fields of this call")
-        values, faults = dict(body.values), {}
-        for name, from_form in self._from_form if body.is_form else ():
+        values, errors = dict(body.values), {}
+        for name, from_form in self._form_readers if body.is_form else ():
             if name in values:
                 try:
                     values[name] = from_form(values[name])
                 except RuleError as error:
-                    faults[name] = [error.message]
-        # Before and not as a hook of Marshmallow's, which looks for those of every kind each time.
+                    errors[name] = [error.message]
+        # Here and not in a hook of Marshmallow, which searches for hooks of every kind in every call.
         if self.ignored or None in values.values():
             values = {name: value for name, value in values.items() if value is not None and name not in self.ignored}
         try:
             loaded: dict[str, Any] = self.load(values)
         except ValidationError as error:
-            also = self.further_faults(error.valid_data if isinstance(error.valid_data, dict) else {})
-            faults = {**also, **error.messages_dict, **faults}
-            raise InvalidInput(self._ordered(faults, values, is_form=body.is_form)) from None
-        if faults:
-            raise InvalidInput(self._ordered(faults, values, is_form=body.is_form))
+            more = self.more_errors(error.valid_data if isinstance(error.valid_data, dict) else {})
+            errors = {**more, **error.messages_dict, **errors}
+            raise InvalidInput(self._ordered(errors, values, is_form=body.is_form)) from None
+        if errors:
+            raise InvalidInput(self._ordered(errors, values, is_form=body.is_form))
         return loaded
 
-    def further_faults(self, valid: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - for those that override it
-        """Return the faults of values that are valid by themselves, by field, where the request has others anyway."""
+    def more_errors(self, valid: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - for those that override it
+        """Return errors, by field, of values that are valid on their own; called when the request has other errors."""
         return {}
 
     def _ordered(
         self, messages: Mapping[str, Any], values: Mapping[str, Any], *, is_form: bool
     ) -> dict[str, list[str]]:
-        # The call's own fields first, then the others as they were sent: Marshmallow has those in no order.
+        # Fields of the call first, then unknown ones in the order of the request; Marshmallow has those in no order.
         own = [name for name in self.fields if name in messages]
         found: dict[str, list[str]] = {}
         for name in own:
             inner, sent = messages[name], values.get(name)
             if isinstance(inner, Mapping) and isinstance(sent, Mapping):
                 members = getattr(self.fields[name], "members", Schema)().fields
-                found |= _sentences({member: inner[member] for member in members if member in inner}, f"{name}.")
-                unknown = unknown_fields.sentences(sent, members, parent=f"{name}.", is_form=is_form)
+                found |= _about({member: inner[member] for member in members if member in inner}, f"{name}.")
+                unknown = unknown_fields.messages(sent, members, parent=f"{name}.", is_form=is_form)
                 found |= {path: [*found.get(path, []), *texts] for path, texts in unknown.items()}
             else:
-                found |= _sentences({name: inner})
-        found |= _sentences({name: texts for name, texts in messages.items() if "." in name and name not in values})
-        unknown = unknown_fields.sentences(values, self.fields, is_form=is_form)
+                found |= _about({name: inner})
+        found |= _about({name: texts for name, texts in messages.items() if "." in name and name not in values})
+        unknown = unknown_fields.messages(values, self.fields, is_form=is_form)
         found |= {path: [*found.get(path, []), *texts] for path, texts in unknown.items()}
-        return dict(islice(found.items(), _MOST_FAULTS))
+        return dict(islice(found.items(), _MAX_ERRORS))
 
 
-_MOST_FAULTS = 100  # named in one answer: a body can hold thousands of unknown fields
-_WORDS = {"Missing data for required field.": "is missing"}
-# The documented product's own words, which name the record's field.
-_DOCUMENTED = {"privateKey can not be empty": "secret can not be empty"}
+_MAX_ERRORS = 100  # in one response; a body can have thousands of unknown fields
+_PREDICATES = {"Missing data for required field.": Message("is missing")}
+# The documented message has the name of the record's field.
+_DOCUMENTED = {"privateKey can not be empty": Message("secret can not be empty")}
 
 
-def _sentences(messages: Mapping[str, Sequence[str]], parent: str = "") -> dict[str, list[str]]:
-    """Turn Marshmallow's messages into sentences, by the path of the field."""
-    found = {}
-    for name, texts in messages.items():
-        sentences = [about(f"{parent}{name}", _WORDS.get(text, text)) for text in texts]
-        found[f"{parent}{name}"] = [_DOCUMENTED.get(sentence, sentence) for sentence in sentences]
+def _about(predicates: Mapping[str, Sequence[str]], parent: str = "") -> dict[str, list[str]]:
+    """Return messages by the path of the field, for predicates by the name of the field."""
+    found: dict[str, list[str]] = {}
+    for name, texts in predicates.items():
+        messages = [about(f"{parent}{name}", _PREDICATES.get(text, text)) for text in texts]
+        found[f"{parent}{name}"] = [_DOCUMENTED.get(message, message) for message in messages]
     return found

@@ -1,19 +1,19 @@
-"""The Marshmallow schemas: one for each call's fields. A checked request comes out, or ``InvalidInput``.
+"""Schemas of the fields of each call. They return checked values, or raise ``InvalidInput``.
 
-The rules themselves stand in ``rules`` and ``names``, where records are held to them too.
+The rules are in ``applications.rules`` and ``validation``, which check stored records too.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from marshmallow import RAISE, Schema, ValidationError, validates_schema
+from marshmallow import RAISE, Schema, ValidationError, missing, validates_schema
 
 from datafor_token.applications import record, rules
-from datafor_token.applications.record import DEFAULTS, MASK
+from datafor_token.applications.record import FIELDS, MASK
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import verification_key
 from datafor_token.errors import RuleError
-from datafor_token.requests.fields import CallSchema, Flag, Names, Seconds, Structure, Text
+from datafor_token.requests.fields import CallSchema, Flag, Integer, Names, RuleField, Structure, Text
 from datafor_token.requests.forms import Body
 from datafor_token.validation import names, times
 
@@ -21,7 +21,7 @@ EXAMPLE_TOKEN = (
     "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJFUlAiOiJhZG1pbiIsImV4cCI6MTcyMzAxNTkxNn0"  # noqa: S105 - public
     ".uEmUwBfNAd5FtzjPPrldU9bierng7fd8rCVlZtVPY2k"
 )
-# What answers carry beside an application's own fields, so that a listed one can be sent back whole.
+# Members of responses beside an application's own fields, so that a listed application can be sent back whole.
 _IGNORED_ON_UPDATE = (
     "createdDate", "lastModifiedDate", "creatorId", "previous", "success", "code", "msg", "warnings",
 )  # fmt: skip
@@ -38,26 +38,46 @@ class FieldMapSchema(Schema):
 _field_map = FieldMapSchema(unknown=RAISE)
 
 
+def field_map(value: object) -> record.FieldMap:
+    """Read the ``fieldmap`` of a request, with an error for each of its members."""
+    if not isinstance(value, dict):
+        raise RuleError("must be an object with username, name and email")
+    present = {member: claim for member, claim in value.items() if claim is not None}
+    fieldmap = record.FieldMap(**_field_map.load(present))
+    record.check_different_claims(fieldmap)
+    return fieldmap
+
+
 class FieldMapField(Structure[record.FieldMap]):
-    """``fieldmap``, each of its members with an error of its own."""
+    """``fieldmap``, whose members have errors of their own."""
 
     members = FieldMapSchema
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(self._load, **options)
 
-    @staticmethod
-    def _load(value: object) -> record.FieldMap:
-        if not isinstance(value, dict):
-            raise RuleError("must be an object with username, name and email")
-        present = {member: claim for member, claim in value.items() if claim is not None}
-        fieldmap = record.FieldMap(**_field_map.load(present))
-        record.check_different_claims(fieldmap)
-        return fieldmap
+def _application_field(name: str, description: str, *, required: bool | None = None) -> RuleField[Any]:
+    """Return the field of an application with the rule and the default that ``Application`` declares.
+
+    Its type in a form is that of the declared default. Without ``required``, the record's own requirement holds.
+    """
+    declared = FIELDS[name]
+    required = declared.required if required is None else required
+    default = missing if declared.required else declared.rule(declared.default)
+    options: dict[str, Any] = {"description": description, "required": required, "load_default": default}
+    match declared.default:
+        case "0" | "1":
+            return Flag(declared.rule, **options)
+        case int():
+            return Integer(declared.rule, **options)
+        case list():
+            return Names(declared.rule, **options)
+        case dict():
+            return FieldMapField(field_map, **options)
+        case _:
+            return RuleField(declared.rule, **options)
 
 
 class UpdateSchema(CallSchema):
-    """``token/update``: an application. ``secret`` and ``initpwd`` may be ``MASK``: what is stored is kept."""
+    """``token/update``: the fields of an application. ``MASK`` as ``secret`` or ``initpwd`` keeps the stored value."""
 
     example: ClassVar = {
         "name": "ERP",
@@ -72,27 +92,24 @@ class UpdateSchema(CallSchema):
     }
     ignored = _IGNORED_ON_UPDATE
 
-    name = Text(names.application_name, required=True, says="unique, in whatever case")
-    token_name = Text(
-        names.stored_token_name, load_default=DEFAULTS["token_name"], says="the URL parameter that carries its tokens"
+    name = _application_field("name", "Unique, ignoring case.")
+    token_name = _application_field("token_name", "The URL parameter for the application's tokens.")
+    secret = _application_field(
+        "secret", f"The shared key or public key. Left out or {MASK}: the stored one is kept.", required=False
     )
-    secret = Text(rules.secret, says=f"shared key or public key; left out or {MASK}: the stored one stays")
-    expire = Seconds(rules.token_lifetime, required=True, says="lifetime of a token in seconds")
-    fieldmap = FieldMapField(required=True, says="the claims that hold what; all different")
-    algorithm = Text(rules.algorithm, required=True)
-    enable = Flag(required=True, says="whether its tokens are accepted and issued")
-    inituser = Flag(required=True, says="whether a token of an unknown user makes that user")
-    initroles = Names(rules.roles, required=True, says="the roles of such a user, at most one user type among them")
-    initpwd = Text(
-        rules.initial_password, load_default=DEFAULTS["initpwd"], says=f"the password of such a user; {MASK} keeps it"
-    )
-    self_service = Flag(
-        load_default=rules.flag(DEFAULTS["self_service"]),
-        says="whether users may make tokens of their own; with HS* only",
+    expire = _application_field("expire", "Lifetime of a token in seconds.")
+    fieldmap = _application_field("fieldmap", "The claims that hold the user's data. All three must differ.")
+    algorithm = _application_field("algorithm", "The algorithm that signs the tokens.")
+    enable = _application_field("enable", "Whether tokens are issued and accepted.")
+    inituser = _application_field("inituser", "Whether a token of an unknown user creates the user.")
+    initroles = _application_field("initroles", "Roles of created users, including at most one user type.")
+    initpwd = _application_field("initpwd", f"Password of created users. {MASK} keeps the stored one.")
+    self_service = _application_field(
+        "self_service", "Whether users may generate personal tokens. Only with HS256, HS384 or HS512."
     )
 
     @validates_schema(skip_on_field_errors=False)
-    def _check_what_depends_on_the_algorithm(self, values: dict[str, Any], **_: Any) -> None:
+    def _check_fields_that_depend_on_the_algorithm(self, values: dict[str, Any], **_: Any) -> None:
         if "algorithm" not in values:
             return
         checks: dict[str, Callable[[], object]] = {
@@ -100,21 +117,21 @@ class UpdateSchema(CallSchema):
                 values["algorithm"], self_service=values.get("self_service", False)
             )
         }
-        # Whether a kept secret fits is seen when the record is read, under the lock.
+        # A stored secret is checked later, when the record is read under the lock.
         if values.get("secret", MASK) != MASK:
             checks["secret"] = lambda: verification_key(values["algorithm"], values["secret"])
-        faults = {}
+        errors = {}
         for name, check in checks.items():
             try:
                 check()
             except RuleError as error:
-                faults[name] = [error.message]
-        if faults:
-            raise ValidationError(faults)
+                errors[name] = [error.message]
+        if errors:
+            raise ValidationError(errors)
 
-    def further_faults(self, valid: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Name the rules for new values that the other fields break, so that nobody has to ask twice."""
-        # Of a field map with a fault, Marshmallow keeps the valid members.
+    def more_errors(self, valid: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return violations of the rules for new values, so that one response has all errors."""
+        # For a field map with an error, Marshmallow returns its valid members as a dict.
         known = {name: value for name, value in valid.items() if value != MASK and not isinstance(value, dict)}
         return {
             field: [sentence.removeprefix(f"{field} ") for sentence in sentences]
@@ -122,65 +139,70 @@ class UpdateSchema(CallSchema):
         }
 
 
-def further_claims(value: object) -> dict[str, Any]:
-    """Further claims; what is ``null`` counts as left out."""
+def claims(value: object) -> dict[str, Any]:
+    """Return the claims of an object, without those that are ``null``."""
     if not isinstance(value, dict):
         raise RuleError("must be an object")
     return {name: claim for name, claim in value.items() if claim is not None}
 
 
 class GenerateSchema(CallSchema):
-    """``token/generate``: which application signs, with which key, for whom, with which further claims."""
+    """``token/generate``: the application that signs, its key, the user, and further claims."""
 
     example: ClassVar = {"name": "ERP", "privateKey": "abcd", "username": "admin"}
-    name = Text(names.application_name, says="left out: the only one there is")
-    privateKey = Text(rules.secret, says="the shared secret, or a private key in PEM")  # noqa: N815 - the seed's name
-    username = Text(names.user_name, says="who the token is for; left out: the caller")
-    payload = Structure[dict[str, Any]](further_claims, says="further claims; keys of the fieldmap are renamed")
+
+    name = Text(names.application_name, "Left out: the only application.")
+    privateKey = Text(rules.secret, "The shared secret, or a private key in PEM.")  # noqa: N815 - documented
+    username = Text(names.user_name, "The user of the token. Left out: the caller.")
+    payload = Structure[dict[str, Any]](claims, "Further claims. Members that are fields of the fieldmap are renamed.")
 
 
 class NameSchema(CallSchema):
-    """An application that must be named: ``content``, ``delete``."""
+    """``token/content`` and ``token/delete``: the name of an application."""
 
     example: ClassVar = {"name": "ERP"}
+
     name = Text(names.application_name, required=True)
 
 
 class OptionalNameSchema(CallSchema):
-    """An application that may be named: ``personal`` and its ``config``."""
+    """``token/personal`` and its ``config``: the name of an application, or none."""
 
     example: ClassVar = {"name": "ERP"}
+
     name = Text(names.application_name)
 
 
 class NamesSchema(CallSchema):
-    """Applications to delete at once. A JSON array of names is taken for ``{"name": [...]}``."""
+    """``token/deleteBatch``: the names of applications. A JSON list of names is read as ``{"name": [...]}``."""
 
     example: ClassVar = {"name": ["ERP", "CRM"]}
+
     name = Names(rules.application_names, required=True)
 
     def read(self, body: Body) -> dict[str, Any]:
-        """As for every call, and for a bare array."""
+        """Return the checked fields, also of a list of names."""
         return super().read(Body({"name": body.values}, is_form=False) if isinstance(body.values, list) else body)
 
 
 class RotateSchema(NameSchema):
-    """``token/rotate``: a new secret, and for how long the present one goes on being accepted."""
+    """``token/rotate``: the new secret, and the grace period of the old one."""
 
     example: ClassVar = {"name": "ERP", "grace": 3600}
-    secret = Text(rules.secret, says="the new one; left out with HS*: a random one is made")
-    grace = Seconds(
-        rules.grace_period, load_default=rules.DEFAULT_GRACE, says="seconds for which the old one is accepted"
+
+    secret = Text(rules.secret, "The new secret. Left out with HS256, HS384 or HS512: a random one is generated.")
+    grace = Integer(
+        rules.grace_period, "Seconds for which the old secret remains valid.", load_default=rules.DEFAULT_GRACE
     )
 
 
 class TokenSchema(CallSchema):
-    """``token/revoke`` and ``token/introspect``. RFC 7009 and 7662 allow a hint, which helps nothing here."""
+    """``token/revoke`` and ``token/introspect``: a token. The hint of RFC 7009 and RFC 7662 is ignored."""
 
     example: ClassVar = {"token": EXAMPLE_TOKEN}
     ignored = ("token_type_hint",)
 
-    # What a file or a clipboard adds: who revokes a token with a line break behind it means the token.
+    # Without the line break that a file or the clipboard may add.
     token = Text(str.strip, required=True)
 
 
@@ -188,70 +210,74 @@ class ExplainSchema(CallSchema):
     """``token/explain``: a token, and the application that should have accepted it."""
 
     example: ClassVar = {"token": EXAMPLE_TOKEN, "name": "ERP"}
+
     token = Text(required=True)
     name = Text(names.application_name)
 
 
 class LoginSchema(CallSchema):
-    """``auth/login``. No rules: what breaks them is a wrong password like any other."""
+    """``auth/login``: user name and password. A value that breaks their rules is a wrong password like any other."""
 
     example: ClassVar = {"username": "admin", "password": "the password"}
+
     username = Text(required=True)
     password = Text(required=True)
 
 
 class UserSchema(CallSchema):
-    """``user/detail``: which user; left out, the caller."""
+    """``user/detail``: a user name."""
 
-    username = Text(names.user_name)
+    username = Text(names.user_name, "Left out: the caller.")
 
 
 class LinkSchema(CallSchema):
-    """``token/link``: whom a one-time link signs in, by which application, where it leads, how long it waits."""
+    """``token/link``: the user of a one-time link, the application, the target page, and the lifetime."""
 
     example: ClassVar = {"name": "ERP", "username": "lena", "next": "/reports/1", "ttl": 300}
-    name = Text(names.application_name, says="left out: the only one there is")
-    username = Text(names.user_name, says="whom it signs in; left out: the caller")
-    payload = Structure[dict[str, Any]](further_claims, says="name and email for a first sign-in")
-    next = Text(rules.next_path, load_default="/", says="where it leads: a path of this host")
-    ttl = Seconds(rules.ticket_lifetime, load_default=rules.DEFAULT_TICKET, says="seconds until it is too old")
+
+    name = Text(names.application_name, "Left out: the only application.")
+    username = Text(names.user_name, "The user who is signed in. Left out: the caller.")
+    payload = Structure[dict[str, Any]](claims, "Name and email address for a first sign-in.")
+    next = Text(rules.next_path, "The target page: a path on this host.", load_default="/")
+    ttl = Integer(rules.ticket_lifetime, "Lifetime of the link in seconds.", load_default=rules.DEFAULT_TICKET)
 
 
 class NextSchema(CallSchema):
-    """``auth/enter``: where to go after signing in with a token, or a ticket, which knows it itself."""
+    """``auth/enter``: the target page for a token, or a ticket, which has its own."""
 
-    next = Text(rules.next_path, load_default="/")
+    next = Text(rules.next_path, "The target page: a path on this host.", load_default="/")
     ticket = Text()
 
 
 class LeaveSchema(CallSchema):
-    """``auth/leave``: where to go after signing out."""
+    """``auth/leave``: the target page after signing out."""
 
-    next = Text(rules.next_path, says="where to go then: a path of this host; left out: SIGN_OUT_URL")
+    next = Text(rules.next_path, "The target page: a path on this host. Left out: `SIGN_OUT_URL`.")
 
 
 def event_kind(text: str) -> str:
-    """One of the kinds of events."""
+    """Return the kind of an event unchanged; refuse any other text."""
     if text not in list(Kind):
         raise RuleError("must be one of %(values)s", values=", ".join(Kind))
     return text
 
 
 class AuditSchema(CallSchema):
-    """``token/audit``: which events; times as ``times.parse_time`` reads them, ``page`` from an answer's ``next``."""
+    """``token/audit``: a filter of events, and a page of the result."""
 
-    since = Text(times.check_time, says="from then on: a time (RFC 3339), a day, or how long ago: 90m, 24h, 7d")
-    until = Text(times.check_time, says="before then, in the same words")
-    event = Text(event_kind, says="one kind of event")
-    user = Text(names.user_name, says="who did it, or to whom it was done")
-    application = Text(names.application_name, says="what it was about")
-    limit = Seconds(rules.page_size, load_default=100, says="how many at most")
-    page = Text(says="what an answer before gave as next")
+    since = Text(times.check_time, "Earliest time: a time (RFC 3339), a date, or an age such as 90m, 24h or 7d.")
+    until = Text(times.check_time, "Time before which the events happened, in the same formats.")
+    event = Text(event_kind, "Kind of event.")
+    user = Text(names.user_name, "The user who acted, or whom the event is about.")
+    application = Text(names.application_name, "The application that the event is about.")
+    limit = Integer(rules.page_size, "Maximum number of events.", load_default=100)
+    page = Text(description="The value of `next` in the previous response.")
 
 
 class PasswordSchema(CallSchema):
-    """``user/password``: the present password and the new one."""
+    """``user/password``: the current password and the new one."""
 
     example: ClassVar = {"old": "the current password", "new": "the new password"}
+
     old = Text(required=True)
-    new = Text(rules.new_password, required=True, says="of MIN_PASSWORD_LENGTH characters at least; not the user name")
+    new = Text(rules.new_password, "At least MIN_PASSWORD_LENGTH characters, and not the user name.", required=True)

@@ -1,34 +1,36 @@
-"""Sentences about fields that a call does not have, which never repeat what may be part of a secret.
+"""Messages about fields that a call does not have. They never repeat what may be part of a secret.
 
-The rest of a secret with an unescaped ``&`` arrives as the name of a field. So a name is repeated only where it
-resembles a field of the call, which everybody knows; else the sentence says where in the request it stands.
+The rest of a secret with an unescaped ``&`` arrives as the name of a field. Therefore a message has the name only if it
+resembles a field of the call, which is public; otherwise it states the position in the request.
 """
 
 import difflib
 import re
 from collections.abc import Collection, Iterable
 
+from datafor_token.errors import Message
+
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_ALIKE = 0.8  # of 1; "usrename" and "username" have 0.875
-BEGINNING = "request"
+_SIMILARITY = 0.8  # of 1; "usrename" and "username" have 0.875
+_REQUEST = "request"  # the key of messages that belong to no field
 
 
 def resembled(name: str, known: Collection[str]) -> str | None:
-    """Return the field of the call that a name is a misspelling of; ``None``: there is none."""
+    """Return the known field of which a name is a misspelling, or ``None``."""
     if not _PLAIN.fullmatch(name):
         return None
     spellings = {_reduced(field): field for field in known}
-    found = difflib.get_close_matches(_reduced(name), spellings, n=1, cutoff=_ALIKE)
+    found = difflib.get_close_matches(_reduced(name), spellings, n=1, cutoff=_SIMILARITY)
     return spellings[found[0]] if found else None
 
 
-def sentences(
+def messages(
     sent: Iterable[str], known: Collection[str], *, parent: str = "", is_form: bool = False
 ) -> dict[str, list[str]]:
-    """Describe the unknown ones among the fields of a request, by field; ``sent`` are all names in their order.
+    """Return messages about the unknown fields of a request, by field.
 
-    ``parent`` is the path of the object that holds them. One that is not named is described under the known field
-    before it, or under ``BEGINNING``.
+    ``sent`` are the names of all fields in the order of the request, ``parent`` is the path of the object that has
+    them, with a dot at its end. A message without the name is under the known field before it, or under ``request``.
     """
     found: dict[str, list[str]] = {}
     before = None
@@ -38,20 +40,30 @@ def sentences(
             continue
         meant = resembled(name, known)
         if meant is not None:
-            path = f"{parent}{name}"
-            found[path] = [f"{path} is not a field of this call; did you mean '{parent}{meant}'?"]
+            field, message = (
+                f"{parent}{name}",
+                Message(
+                    "%(field)s is not a field of this call; did you mean '%(meant)s'?",
+                    field=f"{parent}{name}",
+                    meant=f"{parent}{meant}",
+                ),
+            )
         else:
-            path, sentence = _place(before, parent)
-            found[path] = [f"{sentence}; send & as %26" if is_form else sentence]
+            field, message = _position(before, parent)
+            if is_form:
+                message = Message("%(message)s; send & as %%26", message=message)
+        found[field] = [message]
     return found
 
 
-def _place(before: str | None, parent: str) -> tuple[str, str]:
+def _position(before: str | None, parent: str) -> tuple[str, Message]:
     if before is not None:
-        return f"{parent}{before}", f"an unknown field after {parent}{before}"
+        field = f"{parent}{before}"
+        return field, Message("an unknown field after %(field)s", field=field)
     if parent:
-        return parent[:-1], f"an unknown field at the beginning of {parent[:-1]}"
-    return BEGINNING, "an unknown field at the beginning of the request"
+        field = parent.removesuffix(".")
+        return field, Message("an unknown field at the beginning of %(field)s", field=field)
+    return _REQUEST, Message("an unknown field at the beginning of the request")
 
 
 def _reduced(name: str) -> str:

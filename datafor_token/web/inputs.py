@@ -40,7 +40,7 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
     values = decode_query(current().query_string).values
     if strict:
         tokens = services().registry.index(thorough=False).by_token_name
-        unknown = unknown_fields.sentences([name for name in values if name not in tokens], schema.fields, is_form=True)
+        unknown = unknown_fields.messages([name for name in values if name not in tokens], schema.fields, is_form=True)
         if unknown:
             raise InvalidInput(unknown)
     return schema.read(Body({name: values[name] for name in schema.fields if name in values}, is_form=True))

@@ -13,7 +13,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from datafor_token import errors
 from datafor_token.errors import DataforTokenError
 from datafor_token.requests import schemas
-from datafor_token.requests.fields import CallSchema, Flag, Names, Ruled, Structure
+from datafor_token.requests.fields import CallSchema, Flag, Names, RuleField, Structure
 from datafor_token.validation import names
 from datafor_token.web.openapi import error_responses
 from datafor_token.web.openapi.call import HEADERS, JSON_TYPE, SECURITY_SCHEMES, Access, Call
@@ -229,14 +229,14 @@ def _headers(*header_names: str) -> dict[str, Any]:
 
 def _rule_schema(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON Schema that apispec adds to a field: that of the field's rule."""
-    if not isinstance(field, Ruled):
+    if not isinstance(field, RuleField):
         if ret.get("type") != "boolean" or "enum" not in ret:
             return {}
         # As text: client generators take any enumeration for one of strings, and then refuse ``true``.
-        return {"description": f"always {str(ret.pop('enum')[0]).lower()}"}
+        return {"description": f"Always {str(ret.pop('enum')[0]).lower()}."}
     if isinstance(field, schemas.FieldMapField):
         return dict(converter.resolve_nested_schema(field.members))
-    found = dict(RULE_SCHEMAS[field.stated])
+    found = dict(RULE_SCHEMAS[field.schema_rule])
     if isinstance(field.parent, CallSchema) and not field.required:
         # ``null`` means left out.
         if "oneOf" in found:
@@ -248,5 +248,5 @@ def _rule_schema(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, A
     if isinstance(field, Flag):
         default = "1" if default else "0"
     if default != "" and not field.required:
-        found["description"] = f"{ret.get('description', '')}; default: {default}".lstrip("; ")
+        found["description"] = f"{ret.get('description', '')} Default: {default}.".strip()
     return found

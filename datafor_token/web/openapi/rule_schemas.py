@@ -43,7 +43,7 @@ def _seconds(lowest: int, highest: int) -> Mapping[str, Any]:
 
 
 RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
-    str: _TEXT,
+    rules.text: _TEXT,
     str.strip: _TEXT,
     names.application_name: _APPLICATION,
     names.stored_token_name: {
@@ -95,5 +95,5 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "maxLength": 2048,
         "pattern": f"^/({_SEGMENT}+/)*{_SEGMENT}*([?#][^{_CONTROLS}]*)?$",
     },
-    schemas.further_claims: {"type": "object", "propertyNames": {"not": {"enum": list(rules.TIME_CLAIMS)}}},
+    schemas.claims: {"type": "object", "propertyNames": {"not": {"enum": list(rules.TIME_CLAIMS)}}},
 }

@@ -102,7 +102,7 @@ def test_a_misspelled_field_is_named(caller: Caller, sent: str, meant: str) -> N
 @pytest.mark.parametrize("name", [TAIL, "a b", "\u202ename", "name\n", "nam\x00e", "x" * 500, "hunter2", "pa55", "Zq"])
 def test_what_resembles_no_field(name: str) -> None:
     """A name that is no plain text, or like no field, is not repeated."""
-    found = unknown_fields.sentences(["secret", name], ["secret", "name", "password"])
+    found = unknown_fields.messages(["secret", name], ["secret", "name", "password"])
     assert found == {"secret": ["an unknown field after secret"]}
 
 
@@ -111,7 +111,7 @@ def test_a_name_that_is_repeated_is_nearly_public(name: str) -> None:
     """Of whatever is repeated, four fifths are letters of a field that everybody knows."""
     known = ("secret", "privateKey", "password", "name")
     if name not in known:
-        said = json.dumps(unknown_fields.sentences([name], known))
+        said = json.dumps(unknown_fields.messages([name], known))
         assert "request" in said or unknown_fields.resembled(name, known)
 
 

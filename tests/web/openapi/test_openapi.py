@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from datafor_token import create_app
 from datafor_token.errors import RuleError, StoreUnavailable, TooManyAttempts
-from datafor_token.requests.fields import Ruled
+from datafor_token.requests.fields import RuleField
 from datafor_token.requests.schemas import AuditSchema
 from datafor_token.settings import Settings
 from datafor_token.validation import names
@@ -142,10 +142,10 @@ def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, desc
     assert seen == {*broken, "ticket", *AuditSchema().fields}
 
 
-def all_ruled_fields(app: Flask) -> list[Ruled[Any]]:
+def all_ruled_fields(app: Flask) -> list[RuleField[Any]]:
     calls = [call_of(view) for endpoint, view in app.view_functions.items() if not endpoint.startswith("console.")]
     kinds = {schema for call in calls for schema in (call.body, call.query) if schema is not None}
-    return [field for kind in kinds for field in kind().fields.values() if isinstance(field, Ruled)]
+    return [field for kind in kinds for field in kind().fields.values() if isinstance(field, RuleField)]
 
 
 def test_a_rule_takes_what_its_description_allows(app: Flask) -> None:
@@ -158,13 +158,13 @@ def test_a_rule_takes_what_its_description_allows(app: Flask) -> None:
     ]
     checked = 0
     for field in all_ruled_fields(app):
-        if field.stated not in RULE_SCHEMAS:
+        if field.schema_rule not in RULE_SCHEMAS:
             continue  # an object with a schema of its own
-        schema = RULE_SCHEMAS[field.stated]
+        schema = RULE_SCHEMAS[field.schema_rule]
         for value in values:
             try:
                 field.rule(value)
-                for_new_values.get(field.stated, str)(value)
+                for_new_values.get(field.schema_rule, str)(value)
             except RuleError:
                 continue
             jsonschema.validate(value, schema)
