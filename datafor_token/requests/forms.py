@@ -1,8 +1,8 @@
-"""A request body, in any of the shapes of contract section 2, becomes one plain dict.
+"""Parser of request bodies and queries: a form or JSON becomes one dict.
 
-Nested form fields are put together by ``qs-codec``, within limits; forms in several parts are taken
-apart by Werkzeug's decoder. Both get only text that was decoded strictly here: each by itself would
-replace bytes that are not UTF-8, and ``qs-codec`` reads ``secret=x]=y`` as a field ``secret=x]``.
+Nested form fields are assembled by ``qs-codec``, within limits, and multipart bodies are parsed by Werkzeug. Both get
+only text that was decoded strictly here: on their own they would replace bytes that are not UTF-8, and ``qs-codec``
+would read ``secret=x]=y`` as a field ``secret=x]``.
 """
 
 import functools
@@ -20,11 +20,11 @@ from datafor_token.errors import FileSent, MalformedRequest, UnsupportedMediaTyp
 from datafor_token.validation import strict_json, utf8
 
 MAX_FIELDS = 512
-# Fields with brackets or dots. The time to put a list together grows with its square: 65 ms for 511 fields.
+# Fields with brackets or dots. The time to assemble a list grows with its square: 65 ms for 511 fields.
 MAX_NESTED_FIELDS = 320
-MAX_KEY_LENGTH = 512  # characters of one field's whole name, brackets included
+MAX_KEY_LENGTH = 512  # characters of a field's name, including brackets
 _URLENCODED, _MULTIPART, _JSON = "application/x-www-form-urlencoded", "multipart/form-data", "application/json"
-# JSON, perhaps in quotes that a shell was to remove.
+# JSON, perhaps in quotes that a shell should have removed.
 _LIKE_JSON = re.compile(r"[\s\ufeff]*['\"`‘’“”]*\s*[{\[]")  # noqa: RUF001 - the quotes of word processors
 _NO_JSON = (
     "the request body looks like JSON, but is not valid JSON; in cmd.exe and PowerShell, write it to a file"
@@ -42,17 +42,16 @@ _NESTING = qs_codec.DecodeOptions(
 
 
 class Body(NamedTuple):
-    """What a request sent. ``is_form``: every scalar is text, and nested values may be JSON text."""
+    """Values of a request, unchecked. In a form every scalar is text, and a nested value may be JSON text."""
 
     values: Any
     is_form: bool
 
 
 def decode(content_type: str | None, data: bytes) -> Body:
-    """Read a request body.
+    """Parse a request body.
 
-    Raises ``UnsupportedMediaType`` for another type, ``MalformedRequest`` or ``InvalidInput`` for
-    what cannot be read. The values are not checked: that is for ``schemas``.
+    Raise ``UnsupportedMediaType`` for another content type, and ``MalformedRequest`` for a body that cannot be read.
     """
     if not data and content_type is None:
         return Body({}, is_form=True)
@@ -62,7 +61,7 @@ def decode(content_type: str | None, data: bytes) -> Body:
     data = utf8.without_mark(data)
     if mimetype == _MULTIPART:
         return Body(_nested(_multipart(data, boundary)), is_form=True)
-    # The seed's own example: `curl -d '{...}'` says urlencoded and sends JSON.
+    # The documented example, `curl -d '{...}'`, sends JSON with the content type of a form.
     if mimetype == _JSON or data.lstrip()[:1] in (b"{", b"["):
         return Body(_json(data), is_form=False)
     pairs = _urlencoded(data)
@@ -73,7 +72,7 @@ def decode(content_type: str | None, data: bytes) -> Body:
 
 @functools.lru_cache(maxsize=64)
 def _type(content_type: str | None) -> tuple[str, str]:
-    """The type of a body, one of those that are read, and its boundary; a pure function, and most clients send one."""
+    """Return the media type and the boundary; cached, as most clients send the same header."""
     mimetype, options = parse_options_header(content_type)
     known = mimetype.lower() in (_URLENCODED, _MULTIPART, _JSON)
     if not known or options.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
@@ -82,7 +81,7 @@ def _type(content_type: str | None) -> tuple[str, str]:
 
 
 def decode_query(query: bytes) -> Body:
-    """Read a query string as the form that it is."""
+    """Parse a query string as a form."""
     return Body(_nested(_urlencoded(query)), is_form=True)
 
 
@@ -90,7 +89,7 @@ def _json(data: bytes) -> Any:
     try:
         return strict_json.loads(data)
     except strict_json.NotJSON as error:
-        # cmd.exe passes single quotes on, and PowerShell drops double ones.
+        # cmd.exe passes on single quotes, and PowerShell drops double quotes.
         if _LIKE_JSON.match(data.decode()):
             raise MalformedRequest(_NO_JSON) from None
         raise MalformedRequest("the request body %(detail)s", detail=error.message) from None
@@ -130,7 +129,7 @@ def _multipart(data: bytes, boundary: str) -> list[tuple[str, str]]:
     except RequestEntityTooLarge:
         raise MalformedRequest("the request has more than %(number)s fields", number=MAX_FIELDS) from None
     except (ValueError, AttributeError):
-        # AttributeError: Werkzeug's decoder where a part's headers are not followed by a line break.
+        # Werkzeug raises AttributeError if no line break follows the headers of a part.
         raise MalformedRequest("the multipart body is not complete") from None
     return pairs
 
@@ -145,14 +144,14 @@ def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
             )
     single: dict[str, Any] = dict(pairs)
     if len(single) != len(pairs):
-        # A list of all values: a scalar that is given twice must be seen to be.
+        # A list of all values, so that the schema refuses a scalar that is sent twice.
         all_values: dict[str, list[str]] = {}
         for key, value in pairs:
             all_values.setdefault(key, []).append(value)
         single = {key: values[0] if len(values) == 1 else values for key, values in all_values.items()}
     nested = sum(_BRACKETS_OR_DOTS.search(key) is not None for key in single)
     if not nested:
-        # Nothing nested: putting it together would leave it as it is.
+        # Nothing to assemble.
         return single
     if nested > MAX_NESTED_FIELDS:
         raise MalformedRequest(
