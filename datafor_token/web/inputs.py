@@ -1,4 +1,4 @@
-"""What a request asks for, through its two rooms: ``forms`` reads it, a schema checks it."""
+"""Fields of the current request: its body or query is parsed, and checked by the schema of the call."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,25 +17,25 @@ from datafor_token.web.services import services
 
 
 def fields_of_body(schema: CallSchema) -> dict[str, Any]:
-    """The checked fields that the request's body holds, in whichever shape it came."""
+    """Return the checked fields of the request body."""
     try:
         return schema.read(body())
     except FileSent as error:
         if error.field in schema.fields:
-            raise InvalidInput.of(error.field, "can not be a file") from None
+            raise InvalidInput.of(error.field, "cannot be a file") from None
         raise
 
 
 def body() -> Body:
-    """What the request's body holds, in whichever shape it came, unchecked."""
+    """Return the parsed request body, unchecked."""
     request = current()
     return decode(request.environ.get("CONTENT_TYPE"), _data(request))
 
 
 def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, Any]:
-    """The checked fields of the query string; others are left alone there, since one may be a token.
+    """Return the checked fields of the query string.
 
-    ``strict``: only a token is; a misspelled field would look like an answer to another question.
+    Unknown parameters are ignored, as one of them may be a token. With ``strict``, any other unknown one is an error.
     """
     values = decode_query(current().query_string).values
     if strict:
@@ -46,28 +46,31 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
     return schema.read(Body({name: values[name] for name in schema.fields if name in values}, is_form=True))
 
 
-def application_and_claims(wanted: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
-    """The application that is asked for (the only one where none is), and the claims about whom it is asked."""
+def application_and_claims(fields: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
+    """Return the application that a request names, or the only one, and the claims about the user of the token.
+
+    ``caller`` is the user name if the request has none.
+    """
     registry = services().registry
-    application = registry.get(wanted["name"]) if "name" in wanted else registry.only_application()
-    payload = wanted.get("payload", {})
-    username = issuer.username_for(wanted.get("username"), payload, caller)
+    application = registry.get(fields["name"]) if "name" in fields else registry.only_application()
+    payload = fields.get("payload", {})
+    username = issuer.username_for(fields.get("username"), payload, caller)
     return application, issuer.claims_for(application.fieldmap, username, payload)
 
 
 def _data(request: Request) -> bytes:
     limit, environ = services().settings.max_content_length, request.environ
-    announced = environ.get("CONTENT_LENGTH") or ""
-    if announced.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
-        if int(announced) > limit:
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
+        if int(length) > limit:
             raise BodyTooLarge
-        data: bytes = environ["wsgi.input"].read(int(announced))
-        # gunicorn ends a body where its client stops; half a form would be a form with a shorter last value.
-        if len(data) != int(announced):
+        data: bytes = environ["wsgi.input"].read(int(length))
+        # gunicorn ends the body when the client disconnects; half a form is a form with a truncated last value.
+        if len(data) != int(length):
             raise MalformedRequest("the request body is not complete")
         environ[BODY_READ] = True
         return data
-    # One more than is accepted: Werkzeug cuts a body without an announced length at its limit, without a word.
+    # One byte more than allowed: Werkzeug silently truncates a body without Content-Length at its limit.
     request.max_content_length = limit + 1
     data = request.get_data(cache=False)
     if len(data) > limit:

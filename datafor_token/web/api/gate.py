@@ -20,21 +20,19 @@ from datafor_token.errors import (
     InvalidInput,
     InvalidToken,
     NotAuthenticated,
-    NotFound,
     Overloaded,
     StoreUnavailable,
     TooManyAttempts,
 )
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import GateSession
-from datafor_token.requests.schemas import LeaveSchema, LinkSchema, NextSchema
+from datafor_token.requests.schemas import LeaveSchema, NextSchema
 from datafor_token.tokens.signin import Verification
 from datafor_token.validation import logs
 from datafor_token.validation.names import USER_TYPES, display_text, fold
 from datafor_token.web import cookies
 from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
 from datafor_token.web.api.gate_pages import ask_page, error_page, signed_out_page
-from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.auth import (
     GATE_COOKIE,
     SESSION_COOKIE,
@@ -46,20 +44,17 @@ from datafor_token.web.auth import (
     url_caller,
 )
 from datafor_token.web.current import Caller, current
-from datafor_token.web.inputs import application_and_claims
 from datafor_token.web.openapi.call import Access, Call, header, query_list, query_option
-from datafor_token.web.openapi.response_schemas import LinkResponse
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("gate", __name__)
-links = Blueprint("links", __name__)
 # Parameters of the check's own query. A requirement may be given several times, and any of its values is enough.
 _REQUIREMENTS = {
     "role": query_list("role", "A role that the user must have, or a user type.", {"type": "string"}),
     "type": query_list("type", "The user type that the user must have.", {"enum": list(USER_TYPES)}),
-    "application": query_list("application", "The application that must vouch for the user.", {"type": "string"}),
+    "application": query_list("application", "The application that signed the user in.", {"type": "string"}),
 }
 _OPTIONS = {
     "redirect": query_option("redirect", "1: for a page, the response is 302 to `SIGN_IN_URL` instead of 401."),
@@ -70,17 +65,6 @@ _OPTIONS = {
 _ORIGINAL_URI = "The URI of the request that the proxy received. A token in it is a credential."
 # Shorter than a ticket, and without the dots of a token.
 _HARMLESS_NAME = re.compile(r"[A-Za-z0-9_\[\]-]{1,32}")
-
-
-@links.post(f"{MODELER}/token/link")
-@Call(id="make_link", body=LinkSchema, response=LinkResponse, errors=(NotFound,))
-def link(fields: dict[str, Any]) -> Response:
-    """Create a one-time link that signs a user in with a ticket instead of a token."""
-    application, claims = application_and_claims(fields, current().caller.user.name)
-    ticket = services().gate.make_ticket(application, claims, fields["next"], fields["ttl"])
-    # Never from the Host header, which the caller chooses.
-    url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"
-    return success(url=url, expire=fields["ttl"])
 
 
 @Call(
@@ -106,43 +90,44 @@ def check() -> Response:
         refusal = NotAuthenticated(error.message)
         refusal.retry_after = error.retry_after
         raise refusal from None
-    if not _is_wanted(caller):
+    if not _meets_requirements(caller):
         raise Forbidden
     user = caller.user
     response = success()
-    # All four, even empty, so that none that a client sends survives. No control characters: a record may be edited.
+    # All four, also if empty, so that they replace those of a client. A record that was edited by hand can have control
+    # characters.
     for name, value in (
         ("Remote-User", user.name),
         ("Remote-Name", display_text(user.full_name)),
         ("Remote-Email", display_text(user.email)),
         ("Remote-Groups", ",".join(user.groups)),
     ):
-        # WSGI's headers are bytes in the clothes of Latin-1 (PEP 3333); gunicorn fails on any other text.
+        # WSGI headers are bytes decoded as Latin-1 (PEP 3333).
         response.headers[name] = value.encode("utf-8").decode("latin-1")
     if _option("cookies"):
-        # For proxies that copy response headers into the request: also when empty, in place of the client's.
+        # For proxies that copy response headers into the request; also if empty, to replace the client's header.
         sent = current().environ.get("HTTP_COOKIE", "")
         response.headers["Cookie"] = cookies.without(sent, (GATE_COOKIE,), (SESSION_COOKIE,))
     if caller.way == "url" and caller.verdict is not None:
-        _keep(response, caller.verdict)
+        _open_gate_session(response, caller.verdict)
     return response
 
 
-def _keep(response: Response, verdict: Verification) -> None:
-    """Let the token in the URL become the browser's session, where no page becomes half of one user by it.
+def _open_gate_session(response: Response, verdict: Verification) -> None:
+    """Open a gate session for the token in the URL, unless a page would then mix two users.
 
-    A navigation shows a page of the token's user, whose images and scripts come with the cookie: it replaces
-    another user's session, or is refused. Any other request is a part of a page that is there already.
+    A navigation shows a page of the token's user, whose images and scripts are requested with the cookie. Therefore it
+    replaces another user's session, or is refused. Any other request belongs to a page that is already open.
     """
     present = services().gate.find(gate_cookie())
     environ = current().environ
     navigates, ahead = forwarded.is_navigation(environ), forwarded.is_prefetch(environ)
-    others = present is not None and not _is_same(present, verdict)
+    others = present is not None and not _is_same_sign_in(present, verdict)
     if others:
-        _refuse_mixtures(navigates=navigates, ahead=ahead)
+        _refuse_mixed_pages(navigates=navigates, ahead=ahead)
         if not navigates:
             return
-    if not _outlives(verdict, present.expires if present is not None and not others else services().clock()):
+    if not _expires_after(verdict, present.expires if present is not None and not others else services().clock()):
         if others:
             raise InvalidToken(reason="expired: it cannot replace the session of another user")
         return
@@ -151,8 +136,8 @@ def _keep(response: Response, verdict: Verification) -> None:
     except StoreUnavailable as error:
         if others:
             raise
-        # The page itself is good; on a disk that cannot be written its images are not.
-        log.warning(logs.event(event="gate session not kept", reason=error.reason))
+        # The page itself can be shown; its images cannot while the store is read-only.
+        log.warning(logs.event(event="gate session not stored", reason=error.reason))
         return
     if cookie is not None:
         set_gate_cookie(response, cookie)
@@ -162,10 +147,10 @@ def _keep(response: Response, verdict: Verification) -> None:
         raise NotAuthenticated
 
 
-def _refuse_mixtures(*, navigates: bool, ahead: bool) -> None:
-    """Refuse a page of the token's user whose parts would come with the cookie of another user."""
+def _refuse_mixed_pages(*, navigates: bool, ahead: bool) -> None:
+    """Refuse a page of the token's user whose parts would be requested with the cookie of another user."""
     if ahead:
-        # The other user's page is still the one that is shown. After an error, browsers ask again when they go there.
+        # The other user's page is still open. After an error, browsers send the request again when the user goes there.
         raise Forbidden("a preview does not change who is signed in")
     if not navigates and forwarded.shows_page(current().environ):
         raise Forbidden("only a link changes who is signed in, not a form over plain http")
@@ -185,7 +170,7 @@ def enter(fields: dict[str, Any]) -> Response:
 
     The cookie of the gate holds the new session.
     """
-    pairs = _pairs()
+    pairs = _query()
     _refuse_previews()
     tokens = tokens_among(pairs)
     if "ticket" in fields:
@@ -206,7 +191,7 @@ def enter(fields: dict[str, Any]) -> Response:
         if not tokens:
             raise NotAuthenticated
         _refuse_lost_parameters(pairs)
-        cookie, target = _entered(url_caller(tokens)), fields["next"]
+        cookie, target = _open_session_of(url_caller(tokens)), fields["next"]
     response = success()
     response.status_code = 303
     response.headers["Location"] = iri_to_uri(target)
@@ -214,11 +199,11 @@ def enter(fields: dict[str, Any]) -> Response:
     return response
 
 
-def _entered(caller: Caller) -> str:
-    """The cookie that the token in the URL becomes."""
+def _open_session_of(caller: Caller) -> str:
+    """Open a gate session for the token in the URL, and return its cookie."""
     verdict = caller.verdict
-    if verdict is None or not _outlives(verdict, services().clock()):
-        raise InvalidToken(reason="expired: a session of it would be over at once")
+    if verdict is None or not _expires_after(verdict, services().clock()):
+        raise InvalidToken(reason="expired: its session would end at once")
     _refuse_parts_of_pages(verdict)
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None
@@ -240,12 +225,12 @@ def _entered(caller: Caller) -> str:
 )
 def leave(fields: dict[str, Any]) -> Response:
     """End the gate session, and redirect to `next` or `SIGN_OUT_URL`, if any."""
-    _refuse_lost_parameters(_pairs())
+    _refuse_lost_parameters(_query())
     request = current()
     if request.method != "POST" and (
         request.method == "HEAD" or is_cross_site() or forwarded.is_prefetch(request.environ)
     ):
-        # From elsewhere, anybody could sign people out.
+        # Otherwise any site could sign its visitors out.
         return ask_page()
     target = fields.get("next") or services().settings.sign_out_url
     if target:
@@ -258,13 +243,13 @@ def leave(fields: dict[str, Any]) -> Response:
     return response
 
 
-def _pairs() -> list[tuple[str, str]]:
+def _query() -> list[tuple[str, str]]:
     """Return the parameters of the query, in their order."""
     return parse_qsl(current().query_string.decode("latin-1"), keep_blank_values=True, errors="replace")
 
 
 def _refuse_lost_parameters(pairs: Sequence[tuple[str, str]]) -> None:
-    """Refuse a ``next`` with a query that was not percent-encoded: its further parameters are not parts of it."""
+    """Refuse a ``next`` with a query that was not percent-encoded: it would lose its further parameters."""
     names = [name for name, _ in pairs]
     behind = pairs[names.index("next") :] if "next" in names else []
     if not behind or "?" not in behind[0][1]:
@@ -277,9 +262,9 @@ def _refuse_lost_parameters(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def _refuse_previews() -> None:
-    """Refuse who only looks at a link, for a preview or ahead of a click, and what is a part of a page.
+    """Refuse previews and prefetches of a link, and requests for parts of a page.
 
-    A preview would use a one-time link up, or change who is signed in while another user's page is shown.
+    They would use up a one-time link, or change the signed-in user while another user's page is open.
     """
     request = current()
     if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
@@ -289,27 +274,28 @@ def _refuse_previews() -> None:
 
 
 def _refuse_parts_of_pages(verdict: Verification | None) -> None:
-    """Refuse what is no navigation where it would replace another user's session; ``None``: whose is not known.
+    """Refuse requests other than navigations that would replace another user's session.
 
-    Every browser sends ``Accept``; what sends none is a program, which has no page that could be mixed.
+    ``verdict`` is ``None`` if the new user is not known. A client without the header ``Accept`` is not a browser, and
+    has no page that could mix two users.
     """
     environ = current().environ
     if "HTTP_ACCEPT" not in environ or forwarded.is_navigation(environ):
         return
     present = services().gate.find(gate_cookie())
-    if present is not None and (verdict is None or not _is_same(present, verdict)):
+    if present is not None and (verdict is None or not _is_same_sign_in(present, verdict)):
         raise Forbidden("only going to a page signs in here")
 
 
-def _is_wanted(caller: Caller) -> bool:
-    """Whether the caller has one of the roles, types and applications that the check's own URL asks for, if any."""
+def _meets_requirements(caller: Caller) -> bool:
+    """Return whether the caller meets the requirements in the check's own query, if any."""
     request = current()
     if not request.environ.get("QUERY_STRING"):
         return True
     unknown = [name for name in request.args if name not in (*_REQUIREMENTS, *_OPTIONS)]
     unknown += [name for name in _OPTIONS if not set(request.args.getlist(name)) <= {"0", "1"}]
     if unknown:
-        # A misspelled requirement must not let everybody in.
+        # A misspelled requirement must not admit everyone.
         _warn_of_unknown(unknown)
         return False
     roles, types = request.args.getlist("role"), request.args.getlist("type")
@@ -323,9 +309,9 @@ def _is_wanted(caller: Caller) -> bool:
 
 
 def _warn_of_unknown(names: Sequence[str]) -> None:
-    """Log the names of requirements that the check does not know, but no value, and no name that may be a token.
+    """Log the names of unknown requirements, but no values, and no names that may be tokens.
 
-    A proxy that passes on the visitor's query makes requirements of whatever is in it.
+    A proxy that passes on the visitor's query turns its parameters into requirements.
     """
     harmless = [name for name in names if _HARMLESS_NAME.fullmatch(name)]
     listed = ", ".join(harmless[:5] + ["..."] * (len(harmless) > 5)) or "(too long, or not plain text)"
@@ -334,13 +320,13 @@ def _warn_of_unknown(names: Sequence[str]) -> None:
 
 
 def _option(name: str) -> bool:
-    """Return whether an option is switched on in the check's own query."""
+    """Return whether an option is 1 in the check's own query."""
     request = current()
     return bool(request.environ.get("QUERY_STRING")) and request.args.getlist(name) == ["1"]
 
 
 def error_response(status: int, message: str, members: Mapping[str, Any]) -> Response | None:
-    """Return what stands for an error of these calls in a browser; ``None``: the usual envelope."""
+    """Return the page or redirect for an error of these calls in a browser, or ``None`` for the usual envelope."""
     del members
     request = current()
     if request.endpoint == "gate.check":
@@ -349,13 +335,13 @@ def error_response(status: int, message: str, members: Mapping[str, Any]) -> Res
 
 
 def _redirect_to_sign_in() -> Response | None:
-    """Return a redirect of a page's request to ``SIGN_IN_URL``, where that is wanted and leads on."""
+    """Return a redirect to ``SIGN_IN_URL`` for a navigation, if the option asks for it, or ``None``."""
     request = current()
     url, environ = services().settings.sign_in_url, request.environ
     if not url or not _option("redirect") or not forwarded.is_navigation(environ):
         return None
     if forwarded.is_request_for(environ, url, {request.host, environ.get("HTTP_X_FORWARDED_HOST", "")}):
-        # The page for signing in is itself behind the check: the browser would go in circles.
+        # The browser would be redirected in a loop.
         log.warning(logs.event(event="SIGN_IN_URL is behind the check", advice="exempt its path from the check"))
         return None
     secrets = {*services().registry.index(thorough=False).token_names, "ticket"}
@@ -364,19 +350,19 @@ def _redirect_to_sign_in() -> Response | None:
     return response
 
 
-def _is_same(present: GateSession, verdict: Verification) -> bool:
-    """Return whether a session and a token are of one user, by one application: all requirements see them alike."""
+def _is_same_sign_in(present: GateSession, verdict: Verification) -> bool:
+    """Return whether a session and a token have the same user and application, and so meet the same requirements."""
     same_user = verdict.user is not None and fold(present.user.name) == fold(verdict.user.name)
     return same_user and verdict.application is not None and present.application.name == verdict.application.name
 
 
-def _outlives(verdict: Verification, moment: float) -> bool:
-    """Whether what an application vouches for lasts beyond ``moment``: a token may live on in the leeway only."""
-    return verdict.token is not None and verdict.token.expires > moment
+def _expires_after(verdict: Verification, time: float) -> bool:
+    """Return whether the token expires after a time; an accepted token may have expired within the leeway."""
+    return verdict.token is not None and verdict.token.expires > time
 
 
 @blueprint.record
 def _add_check(state: BlueprintSetupState) -> None:
-    # By hand: a route of Flask's always has a list of methods, and a proxy may ask with any.
+    # Not a route of Flask, which always has a list of methods: a proxy may use any method.
     state.app.url_map.add(Rule(f"{state.url_prefix or ''}/auth/check", endpoint="gate.check"))
     state.app.view_functions["gate.check"] = check

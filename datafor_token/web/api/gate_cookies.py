@@ -1,4 +1,4 @@
-"""The cookie of the gate: set it, and end the session that it stands for."""
+"""Cookie of the gate: setting it, and ending its session."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from datafor_token.web.services import services
 
 
 def set_gate_cookie(response: Response, cookie: str) -> None:
-    """Let the browser send the cookie with every request to this host."""
+    """Set the cookie for all paths of this host."""
     response.set_cookie(GATE_COOKIE, cookie, **_attributes())
 
 
 def end_gate_session(response: Response) -> None:
-    """End the gate session of the request's browser, if there is one, and clear its cookie."""
+    """End the gate session of the request, if any, and clear the cookie."""
     found = gate_cookies()
     for cookie in found:
         services().gate.leave(cookie)
@@ -30,7 +30,7 @@ def _attributes() -> dict[str, Any]:
         "path": "/",
         "httponly": True,
         "samesite": samesite,
-        # Browsers take such a cookie over https only, and keep it for each embedding site apart.
+        # Browsers accept SameSite=None only with Secure, and store a partitioned cookie per embedding site.
         "secure": across_sites or current().is_secure,
         "partitioned": across_sites,
     }

@@ -1,7 +1,7 @@
-"""The few pages of the gate, for people whose link is refused or who sign out: in English or Chinese.
+"""Pages of the gate for browsers, in English or Chinese: sign-out, and a refused link.
 
-They are on the host of the protected application, where nothing of the console may be: one template, no script,
-no style sheet, no cookie.
+They are served on the host of the protected application, without anything of the console: one template, no script, no
+style sheet, no cookie.
 """
 
 from flask import Response
@@ -21,7 +21,7 @@ _PAGE = Markup(
 _BUTTON = Markup('<form method="post"><button>{label}</button></form>\n')
 _LINK = Markup('<p><a href="{url}">{label}</a></p>\n')
 _TEXT = Markup("<p>{text}</p>\n")
-# The envelope's own sentence, which names what is wrong: for the author of the link.
+# The message of the error, for the author of the link.
 _DETAIL = Markup('<p lang="en"><small>{status}: {message}</small></p>\n')
 _WORDS = {
     "en": {
@@ -50,16 +50,16 @@ _WORDS = {
 
 
 def signed_out_page() -> Response:
-    """Return the page that says that the session has ended."""
+    """Return the page that confirms the sign-out."""
     words = _words()
     return _page(words["signed_out"], _sign_in_link(words))
 
 
 def ask_page() -> Response:
-    """Return the page that asks whether to sign out; its form sends the same address once more, as a POST."""
+    """Return the page that asks whether to sign out; its form sends a POST to the same address."""
     words = _words()
     response = _page(words["ask"], _TEXT.format(text=words["asked"]) + _BUTTON.format(label=words["sign_out"]))
-    # Under no-referrer, browsers send forms with `Origin: null`, which counts as another site.
+    # With no-referrer, browsers send `Origin: null` with forms, which counts as another site.
     response.headers["Referrer-Policy"] = "same-origin"
     return response
 
@@ -91,7 +91,7 @@ def _words() -> dict[str, str]:
 
 
 def _language() -> str:
-    # A reader of any Chinese reads Simplified Chinese rather than English.
+    # Simplified Chinese for every variant of Chinese.
     for language, _ in current().accept_languages:
         primary = language.lower().replace("_", "-").partition("-")[0]
         if primary in ("en", "zh"):
@@ -101,7 +101,7 @@ def _language() -> str:
 
 def _page(title: str, body: Markup) -> Response:
     response = Response(_PAGE.format(language=_language(), title=title, body=body), mimetype="text/html")
-    # Not form-action: Chromium applies it to redirects too, and signing out may lead to another host.
+    # Without form-action: Chromium applies it to redirects too, and SIGN_OUT_URL may be on another host.
     response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
     response.headers["Vary"] = "Accept, Accept-Language"
     return response

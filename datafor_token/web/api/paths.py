@@ -1,4 +1,4 @@
-"""The paths of calls: the two under which the documented product has its own, and what stands before all."""
+"""Path prefixes of the calls: the two documented ones, that of a reverse proxy, and the setting ``URL_PREFIX``."""
 
 import re
 from typing import Any
@@ -11,17 +11,17 @@ EXTENSION = "/plugin/datafor/api/extension"
 
 
 def proxy_prefix() -> str:
-    """What a believed proxy takes away from the beginning of every path."""
+    """Return the prefix that a trusted proxy removes from every path."""
     before = current().script_root
-    # A header of a believed proxy, but perhaps handed on from a client: a path, or nothing.
+    # The header comes from a trusted proxy, which may have passed on that of a client.
     return before if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", before) else ""
 
 
 def root_path() -> str:
-    """What browsers see before every path: what a believed proxy takes away, and ``URL_PREFIX``."""
+    """Return the prefix of every path as browsers see it: that of the proxy, and ``URL_PREFIX``."""
     return f"{proxy_prefix()}{services().settings.url_prefix}"
 
 
 def cookie_attributes() -> dict[str, Any]:
-    """What every cookie has that is for this service's own paths alone."""
+    """Return the attributes of cookies that browsers send to this service only."""
     return {"path": root_path() or "/", "httponly": True, "samesite": "Lax", "secure": current().is_secure}

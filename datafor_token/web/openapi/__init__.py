@@ -1,1 +1,1 @@
-"""OpenAPI document of the API, assembled from the declarations that stand beside the views."""
+"""OpenAPI document of the API, assembled from the declarations of the views."""

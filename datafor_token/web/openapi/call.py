@@ -48,7 +48,7 @@ HEADERS = {
 
 
 class Access(Enum):
-    """Who may call: the sentence in the description, and the security schemes, of which any one is enough."""
+    """Permission to call: its sentence in the description, and its security schemes, of which any one is enough."""
 
     ANYONE = "Anyone may call.", ()
     SIGNED_IN = "Any signed-in user may call.", ("basic", "bearer", "urlToken", "session")

@@ -131,7 +131,7 @@ def upload(caller: Caller, name: str) -> Reply:
 
 def test_a_file_is_named_where_its_field_is_known(caller: Caller) -> None:
     """A file in a field of the call is named; another part's name is not repeated."""
-    assert upload(caller, "secret").json["msg"] == "secret can not be a file"
+    assert upload(caller, "secret").json["msg"] == "secret cannot be a file"
     answer = upload(caller, TAIL)
     assert (answer.status_code, answer.json["msg"]) == (400, "a field cannot be a file")
 

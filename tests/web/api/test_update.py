@@ -312,7 +312,7 @@ def test_a_file_in_the_place_of_a_field(caller: Caller) -> None:
     """A file upload is refused, and the field is named."""
     files = {"name": "ERP", "secret": (io.BytesIO(b"x"), "key.pem")}
     answer = caller.post("update", files, content_type="multipart/form-data")
-    assert (answer.status_code, answer.json["msg"]) == (400, "secret can not be a file")
+    assert (answer.status_code, answer.json["msg"]) == (400, "secret cannot be a file")
 
 
 def test_a_name_in_another_case_is_a_conflict(caller: Caller, settings: Settings) -> None:
