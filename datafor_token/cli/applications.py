@@ -88,7 +88,7 @@ def list_all(*, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show_application(name: str, *, as_json: bool) -> None:
-    """Show an application, its secrets as stars.
+    """Show an application. Its secrets are shown as stars.
 
     Example: flask application show ERP
     """
@@ -123,7 +123,7 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
 @click.option("--new-secret", is_flag=True, help="Read a new secret; the old one is invalid at once (see rotate).")
 @secret_options("secret")
 def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
-    """Change fields of an application; the other fields stay as they are.
+    """Change fields of an application. The other fields stay as they are.
 
     Example: flask application set ERP --expire 3600 --initrole Sales
     """
@@ -156,7 +156,7 @@ def enable(name: str) -> None:
 @application.command("disable")
 @click.argument("name")
 def disable(name: str) -> None:
-    """Refuse the tokens of an application, and end the sessions that they opened.
+    """Refuse the tokens of an application. The sessions that they opened end.
 
     Example: flask application disable ERP
     """
@@ -186,7 +186,7 @@ def rotate(name: str, grace: int, file: Any) -> None:
 @click.argument("name")
 @yes_option
 def delete(name: str, *, yes: bool) -> None:
-    """Delete an application; its tokens are no longer valid.
+    """Delete an application. Its tokens are no longer valid.
 
     Example: flask application delete ERP --yes
     """
@@ -211,7 +211,7 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
     found, damaged = ([registry.get(name) for name in names], []) if names else registry.all_applications()
     if damaged:
         # Applied with --prune, a file without them would delete them.
-        raise RecordDamaged(f"these records cannot be read: {', '.join(damaged)}")
+        raise RecordDamaged("these records cannot be read: %(names)s", names=", ".join(damaged))
     entries = [declared.declaration(one, with_secrets=secrets) for one in found]
     if form == "toml":
         text = printable_toml(tomli_w.dumps({"application": entries}))
@@ -226,7 +226,7 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
 @click.option("--prune", is_flag=True, help="Delete applications that are not declared.")
 @yes_option
 def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
-    """Create and change applications as a file, or the files of a folder, declare them. An error changes nothing.
+    """Apply the applications of a file or folder. An error in one of them changes nothing.
 
     Example: flask application apply applications/ --dry-run
     """

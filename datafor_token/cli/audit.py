@@ -23,7 +23,7 @@ _PAGE = 1000
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of events.")
 @json_option
 def show_events(*, limit: int, as_json: bool, **given: str | None) -> None:
-    """Show events, newest first, also from rotated files.
+    """Show events, newest first. Rotated files are searched, too.
 
     Example: flask audit show --since 24h --event sign_in_refused
     """

@@ -23,7 +23,7 @@ _MOST_NAMED = 20
 @click.command("init")
 @with_appcontext
 def init() -> None:
-    """Create the tables in the database of the setting STORE, unless they exist.
+    """Create the tables in the database of STORE. Existing tables stay as they are.
 
     Example: flask store init
     """

@@ -13,7 +13,7 @@ _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
 @settings.command("show", opens=False)
 @json_option
 def show_settings(*, as_json: bool) -> None:
-    """Show every setting with its value and origin; secrets as stars.
+    """Show every setting with its value and origin. Secrets are shown as stars.
 
     Example: flask settings show
     """
@@ -38,7 +38,7 @@ def show_settings(*, as_json: bool) -> None:
 
 @settings.command("check", opens=False)
 def check() -> None:
-    """Check whether the service can start with these settings; if not, print every error and exit with 1.
+    """Check the settings. If the service cannot start with them, every error is printed and the exit code is 1.
 
     Example: flask settings check
     """

@@ -48,7 +48,7 @@ _MOST_NAMED = 50
     "--repair", is_flag=True, help="Move damaged files to data/damaged, and delete temporary files of killed writers."
 )
 def check(*, repair: bool) -> None:
-    """Check every record and print the errors, file by file; exit with 1 if there are any.
+    """Check every record. Errors are printed file by file; the exit code is 1 if there are any.
 
     Example: flask store check --repair
     """

@@ -53,7 +53,7 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
 @click.option("--application", "name", help="Application that should accept the token.")
 @json_option
 def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
-    """Explain step by step whether a token is accepted; exit with 1 if it is not.
+    """Explain step by step whether a token is accepted. The exit code is 1 if it is not.
 
     Example: flask token explain < token.txt
     """
@@ -73,7 +73,7 @@ def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
 @click.argument("text", metavar="[TOKEN]", required=False)
 @json_option
 def decode(text: str | None, *, as_json: bool) -> None:
-    """Show header and claims of any signed or unsigned JWT, with readable times, and its audit log identifier.
+    """Show the header and claims of any JWT, signed or not, and its identifier in the audit log.
 
     Nothing is verified. A "Bearer" prefix and white space are ignored. There are several identifiers if the key of the
     service was changed, and none for a token that this service cannot read; the reason is printed.
@@ -137,7 +137,7 @@ def _json_object(part: str) -> dict[str, Any]:
 @token.command("revoke")
 @click.argument("text", metavar="[TOKEN]", required=False)
 def revoke(text: str | None) -> None:
-    """Revoke a token; exit with 1 if no application here issued it or it has expired.
+    """Revoke a token. The exit code is 1 if no application here accepts it.
 
     Example: flask token revoke < token.txt
     """

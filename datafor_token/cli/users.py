@@ -75,7 +75,7 @@ def show_user(name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @secret_options("password")
 def passwd(name: str, file: Any) -> None:
-    """Set the password of a user; their sessions end.
+    """Set the password of a user. Their sessions end.
 
     Example: flask user passwd admin
     """
@@ -97,7 +97,7 @@ def enable(name: str) -> None:
 @user.command("disable")
 @click.argument("name")
 def disable(name: str) -> None:
-    """Disable a user, who can no longer sign in; the last Administrator cannot be disabled.
+    """Disable a user, who can no longer sign in. The last Administrator cannot be disabled.
 
     Example: flask user disable lena
     """
@@ -112,7 +112,7 @@ def disable(name: str) -> None:
 @_full_name
 @_email
 def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
-    """Change a user's type, roles, name or email address; the given roles replace the present ones.
+    """Change a user. The given roles replace the present ones.
 
     Example: flask user set lena --type SYS_Reader --role Sales --role North
     """
@@ -127,7 +127,7 @@ def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
 @click.argument("name")
 @yes_option
 def delete(name: str, *, yes: bool) -> None:
-    """Delete a user; the last Administrator cannot be deleted.
+    """Delete a user. The last Administrator cannot be deleted.
 
     Example: flask user delete lena --yes
     """
