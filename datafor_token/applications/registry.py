@@ -63,7 +63,7 @@ class Registry:
         self._applications = RecordCache(store, COLLECTION, self._sealer.unseal)
         self._entries = RecordIndex(store, COLLECTION, self._entry)
         self._logged_violations: set[tuple[str, str]] = set()
-        self._index: tuple[object, ApplicationIndex] | None = None
+        self._index: tuple[int, ApplicationIndex] | None = None
         self._clock = clock
         self._settings = settings
 
@@ -77,7 +77,7 @@ class Registry:
     def only_application(self) -> Application:
         """Return the application if only one exists; raise ``InvalidInput`` for several, ``NotFound`` for none."""
         # An edit of a record by hand is noticed when the application is read.
-        found = self._entries.all(thorough=False)
+        found = self._entries.all(thorough=False).records
         if len(found) > 1:
             raise InvalidInput.of("name", "can not be empty")
         if not found:
@@ -91,11 +91,10 @@ class Registry:
         A record that cannot be read is named in the index and does not affect the others. ``thorough`` is as in
         ``RecordIndex.all``.
         """
-        records = self._entries.all(thorough=thorough)
+        content = self._entries.all(thorough=thorough)
         index = self._index
-        # ``RecordIndex.all`` returns the same object until a record changes.
-        if index is None or index[0] is not records:
-            index = self._index = records, build_index(records.values())
+        if index is None or index[0] != content.version:
+            index = self._index = content.version, build_index(content.records.values())
         return index[1]
 
     def all_applications(self) -> tuple[Sequence[Application], Sequence[str]]:
