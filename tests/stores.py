@@ -59,7 +59,7 @@ def _prepared(url: str) -> str:
     from datafor_token.store.sql.engine import Database
 
     database = Database(url, 30, 30)
-    sql_schema.make(database)
+    sql_schema.create(database)
     database.close()
     return url
 

@@ -1,1 +1,1 @@
-"""Where records are kept: ``base`` says what a store is, ``files`` is the one that comes with the service."""
+"""Stores of records: the protocol, in files, and in SQL databases."""

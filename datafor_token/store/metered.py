@@ -1,4 +1,4 @@
-"""A store whose operations are counted: what is asked of it, and what it could not do."""
+"""Store wrapper that counts operations and failures."""
 
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -10,7 +10,7 @@ from datafor_token.store.base import Change, Changed, Document, Store
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The kinds of failures, the particular ones first.
+# The kinds of failures, subclasses first.
 KINDS = {
     LockTimeout: "lock_timeout",
     RecordDamaged: "damaged",
@@ -24,33 +24,36 @@ def _counted(method: Callable[Concatenate["Metered", str, P], R]) -> Callable[Co
 
     @functools.wraps(method)
     def counting(self: "Metered", collection: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        self.counted(operation, collection)
+        self._count_operation(operation, collection)
         try:
             return method(self, collection, *args, **kwargs)
         except StoreUnavailable as error:
-            # Whoever says how long to wait does without when it takes longer.
+            # A caller that limits the wait expects a timeout.
             if not (isinstance(error, LockTimeout) and kwargs.get("wait") is not None):
-                self.note(collection, error)
+                self.count_failure(collection, error)
             raise
 
     return counting
 
 
 class Metered:
-    """A ``Store`` (see ``store.base``) that hands everything on.
+    """A ``Store`` (see ``store.base``) that delegates to another store.
 
-    ``counted`` is told the operation and the collection, ``failed`` the collection and one of ``KINDS``.
+    ``count_operation`` is called with the operation and the collection, ``count_failure`` with the collection and one
+    of the values of ``KINDS``.
     """
 
-    def __init__(self, store: Store, counted: Callable[[str, str], None], failed: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, store: Store, count_operation: Callable[[str, str], None], count_failure: Callable[[str, str], None]
+    ) -> None:
         self.collections = store.collections
         self._store = store
-        self.counted = counted
-        self._failed = failed
+        self._count_operation = count_operation
+        self._count_kind = count_failure
 
-    def note(self, collection: str, error: StoreUnavailable) -> None:
+    def count_failure(self, collection: str, error: StoreUnavailable) -> None:
         """Count a failure by its kind."""
-        self._failed(collection, next(word for kind, word in KINDS.items() if isinstance(error, kind)))
+        self._count_kind(collection, next(word for kind, word in KINDS.items() if isinstance(error, kind)))
 
     @_counted
     def get(self, collection: str, name: str) -> Document | None:
@@ -61,14 +64,14 @@ class Metered:
         return self._store.names(collection)
 
     def documents(self, collection: str) -> Iterator[tuple[str, Document | RecordDamaged]]:
-        self.counted("documents", collection)
+        self._count_operation("documents", collection)
         try:
             for name, found in self._store.documents(collection):
                 if isinstance(found, RecordDamaged):
-                    self.note(collection, found)
+                    self.count_failure(collection, found)
                 yield name, found
         except StoreUnavailable as error:
-            self.note(collection, error)
+            self.count_failure(collection, error)
             raise
 
     @_counted
@@ -96,23 +99,23 @@ class Metered:
         try:
             yield from changed
         except StoreUnavailable as error:
-            self.note(collection, error)
+            self.count_failure(collection, error)
             raise
 
     def version(self, collection: str, name: str) -> Hashable | None:
-        # Only what goes wrong: it is asked several times in each request, and costs little more than to count it.
+        # Only failures are counted: it is called several times in each request, and costs little more than counting.
         try:
             return self._store.version(collection, name)
         except StoreUnavailable as error:
-            self.note(collection, error)
+            self.count_failure(collection, error)
             raise
 
     def stamp(self, collection: str) -> Hashable:
-        # The same.
+        # As in ``version``.
         try:
             return self._store.stamp(collection)
         except StoreUnavailable as error:
-            self.note(collection, error)
+            self.count_failure(collection, error)
             raise
 
     def writable(self) -> bool:

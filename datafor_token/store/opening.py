@@ -1,4 +1,4 @@
-"""The store that the setting ``STORE`` names: the folder of files, or a database."""
+"""Opening of the store that the setting ``STORE`` names: a folder of files, or a database."""
 
 import dataclasses
 import os
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from datafor_token.store.sql.engine import Database
 
 FILE = "file"
-_OF_EVERY_STORE = ("instance", "users", "applications")  # collections
-# The first record that a restore writes: a store that has no other one was never complete.
-_FIRST_OF_A_RESTORE = Path("instance", "key.json")
+_COMMON_COLLECTIONS = ("instance", "users", "applications")
+# The first record that a restore writes. A store without another one was never complete.
+_FIRST_RESTORED = Path("instance", "key.json")
 
 
 def open_store(
@@ -30,42 +30,44 @@ def open_store(
     *,
     may_create: bool = True,
 ) -> Store:
-    """The store, ready to be used; ``waited`` is told for how many seconds each lock was waited for.
+    """Open the store of the setting ``STORE``.
 
-    ``may_create``: whether folders that are missing are created; without it a data folder without records is refused.
-    Raises ``StoreNotReady`` for that, and where a database has no tables, or others, ``StartError`` where the setting
-    is no URL or the driver is missing, and ``StoreUnavailable`` in an outage.
+    ``waited`` is called with the seconds that each lock was waited for. With ``may_create``, missing folders are
+    created.
+    Raise ``StoreNotReady`` if a database does not have this version's tables or, without ``may_create``, if the data
+    folder has no records; ``StartError`` if the setting is not a URL of a database or the driver is not installed;
+    ``StoreUnavailable`` in an outage.
     """
     if settings.store == FILE:
         if not may_create:
             _check_folder(settings.data_dir)
         finish_at_start(settings.data_dir, collections)
         if not may_create and not has_records(settings.data_dir):
-            raise StoreNotReady(f"there is no record of this service in {settings.data_dir}: {_WHAT_TO_DO}")
+            raise StoreNotReady(f"{settings.data_dir} has no records of this service: {_WHAT_TO_DO}")
         return FileStore(settings.data_dir, collections, settings.lock_timeout, waited=waited)
     database = _database(settings)
     from datafor_token.store.sql import schema  # noqa: PLC0415 - as in _database
     from datafor_token.store.sql import store as sql  # noqa: PLC0415 - as in _database
 
     schema.check(database)
-    # What each node has for itself: the audit log, the counts of failed passwords.
+    # The data of each node: the audit log, the counts of failed passwords.
     if not may_create:
         _check_folder(settings.data_dir)
-    with outage("make the data folder"):
+    with outage("create the data folder"):
         create_folder(settings.data_dir)
     return sql.SqlStore(database, collections, waited)
 
 
 def has_records(folder: Path) -> bool:
-    """Return whether a data folder, which need not exist, holds a store; raise ``StoreUnavailable`` if that is hidden.
+    """Return whether a data folder, which need not exist, has records; raise ``StoreUnavailable`` in an outage.
 
-    What a first restore left that was killed does not count, so that it can be repeated.
+    The remains of a killed first restore are not records, so that it can be repeated.
     """
     with outage(f"look into {folder}"):
-        for collection in _OF_EVERY_STORE:
+        for collection in _COMMON_COLLECTIONS:
             try:
                 names = os.listdir(folder / collection)  # noqa: PTH208 - one call
-                if any(name.endswith(".json") and Path(collection, name) != _FIRST_OF_A_RESTORE for name in names):
+                if any(name.endswith(".json") and Path(collection, name) != _FIRST_RESTORED for name in names):
                     return True
             except (FileNotFoundError, NotADirectoryError):
                 continue
@@ -73,34 +75,34 @@ def has_records(folder: Path) -> bool:
 
 
 def is_new(settings: Settings) -> bool:
-    """Return whether the store is a data folder without a store, nor one that only waits for a restore's last step."""
+    """Return whether the store is a data folder without records and without a restore to finish."""
     return settings.store == FILE and not (settings.data_dir / READY).exists() and not has_records(settings.data_dir)
 
 
 def create_tables(settings: Settings) -> bool:
-    """Make the tables of the database that ``STORE`` names; answer whether there was anything to make.
+    """Create the tables of the database that ``STORE`` names, and return whether any were missing.
 
-    Raises as ``open_store`` does.
+    Raise errors as ``open_store`` does.
     """
     database = _database(settings)
     from datafor_token.store.sql import schema  # noqa: PLC0415 - as in _database
 
-    return schema.make(database)
+    return schema.create(database)
 
 
 def with_store(settings: Settings, store: str) -> Settings:
-    """The same settings with another store."""
+    """Return the settings with another store."""
     return dataclasses.replace(settings, store=store)
 
 
 def store_location(settings: Settings) -> str:
-    """Where the records are, as a sentence may say it: without the URL, which holds a password."""
+    """Return the location of the records for a message. The URL of a database is left out, since it has a password."""
     return str(settings.data_dir) if settings.store == FILE else "the store"
 
 
 _WHAT_TO_DO = (
-    "name the data folder of the service in DATAFOR_TOKEN_DATA_DIR; a new store is begun by the service's first start"
-    " only, or by `flask store restore`"
+    "set DATAFOR_TOKEN_DATA_DIR to the data folder of the service; only the first start of the service or"
+    " `flask store restore` create a new store"
 )
 
 
@@ -116,7 +118,7 @@ def _check_folder(folder: Path) -> None:
 
 def _database(settings: Settings) -> "Database":
     try:
-        # Only now: without a database nothing of this is needed, or installed.
+        # Imported late: the packages need not be installed for a store in files.
         from datafor_token.store.sql.engine import Database  # noqa: PLC0415
     except ImportError:
         raise StartError(

@@ -96,7 +96,7 @@ def main(sizes: list[int]) -> None:
                 measure("file", FileStore(Path(folder), COLLECTIONS, 30), size)
             server.ask(f"CREATE DATABASE bench{size}")
             database = Database(server.url(f"bench{size}"), 30, 30)
-            schema.make(database)
+            schema.create(database)
             measure("PostgreSQL", SqlStore(database, COLLECTIONS), size)
             database.close()
     finally:

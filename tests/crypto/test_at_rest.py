@@ -114,7 +114,7 @@ def _tables(file: Path) -> str:
     from datafor_token.store.sql.engine import Database
 
     database = Database(f"sqlite:///{file}", 30, 30)
-    schema.make(database)
+    schema.create(database)
     database.close()
     return f"sqlite:///{file}"
 

@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> FileStore:
 @pytest.fixture
 def target(tmp_path: Path) -> SqlStore:
     database = Database(f"sqlite:///{tmp_path}/target.db", 5, 5)
-    schema.make(database)
+    schema.create(database)
     return SqlStore(database, COLLECTIONS)
 
 

@@ -22,7 +22,7 @@ def opened(url: str, timeout: float = 30, lock_timeout: float = 30) -> SqlStore:
 def prepared(url: str) -> str:
     """A database with tables."""
     database = Database(url, 30, 30)
-    schema.make(database)
+    schema.create(database)
     database.close()
     return url
 

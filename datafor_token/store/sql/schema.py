@@ -1,4 +1,4 @@
-"""The tables of the SQL store, and which version of them a database has."""
+"""Tables of the SQL store, and their version."""
 
 import secrets
 
@@ -12,15 +12,15 @@ from datafor_token.store.sql.errors import outage
 VERSION = 1
 _LONGEST_INIT = 60.0  # seconds
 _PROBED = "(probe)"  # no collection has this name
-_PROBE_WAIT = 0.5  # seconds that a probe waits for a lock
+_PROBE_WAIT = 0.5  # seconds
 _metadata = sa.MetaData()
 
 records = sa.Table(
     "datafor_records",
     _metadata,
     sa.Column("collection", sa.String(64), primary_key=True),
-    sa.Column("name", sa.String(255), primary_key=True),  # folded; see ``sql.key_of``
-    # Text and not a JSON type: those drop the order of members, and PostgreSQL's refuses what a text may hold.
+    sa.Column("name", sa.String(255), primary_key=True),  # see ``rows.key_of``
+    # Text, since JSON types lose the order of members, and PostgreSQL's does not allow every text.
     sa.Column("document", sa.Text, nullable=False),
     sa.Column("write_id", sa.String(32), nullable=False),
 )
@@ -39,12 +39,12 @@ _schema = sa.Table(
 )
 
 
-def make(database: Database) -> bool:
-    """Make the tables where they are missing; answer whether anything was made.
+def create(database: Database) -> bool:
+    """Create the missing tables, and return whether any were missing.
 
-    Raises ``StoreNotReady`` where there are those of a newer version, and for a database that is not UTF-8.
+    Raise ``StoreNotReady`` if the tables are of another version, or the database's encoding is not UTF-8.
     """
-    with outage("make the tables of"), deadline(_LONGEST_INIT):
+    with outage("create the tables of"), deadline(_LONGEST_INIT):
         version, missing = _found(database)
         _refuse_other(version)
         if version is not None and not missing:
@@ -52,39 +52,39 @@ def make(database: Database) -> bool:
         with database.writing(None) as connection:
             _metadata.create_all(connection)
             if records.name in missing:
-                # Nodes remember records under their generations.
+                # Nodes cache records by generation.
                 connection.execute(generations.delete())
             try:
                 if version is None:
                     connection.execute(_schema.insert().values(id=1, version=VERSION))
                 connection.commit()
             except IntegrityError:
-                # Somebody else was faster.
+                # Another process created them first.
                 return False
         return True
 
 
 def check(database: Database) -> None:
-    """Raise ``StoreNotReady`` where the database has not all tables, those of another version, or is not UTF-8."""
+    """Raise ``StoreNotReady`` if tables are missing or of another version, or the encoding is not UTF-8."""
     with outage("read"), deadline(database.timeout):
         version, missing = _found(database)
     if version is None:
         raise StoreNotReady(
-            "STORE: the database has no tables of this service yet; if it is the right one, make them"
+            "STORE: the database has no tables of this service yet; if it is the right one, create them"
             " once with `.venv/bin/flask store init`"
         )
     _refuse_other(version)
     if missing:
         raise StoreNotReady(
-            f"STORE: the table {missing[0]} is missing in the database: put it back from a backup, or make it, empty,"
-            " with `.venv/bin/flask store init`"
+            f"STORE: the table {missing[0]} is missing in the database: restore it from a backup, or create an empty"
+            " one with `.venv/bin/flask store init`"
         )
 
 
 def probe(database: Database) -> None:
-    """Write a row and roll it back: whatever makes this fail would make a real write fail.
+    """Write a row and roll it back, which fails for the same reasons as a real write.
 
-    A new row under a random name: to change a row that exists would wait for its lock, which all nodes share.
+    The row is new and has a random name, since changing a row would wait for its lock, which all nodes share.
     """
     row = {"collection": _PROBED, "name": secrets.token_hex(8), "document": "{}", "write_id": ""}
     with database.writing(_PROBE_WAIT) as connection:
@@ -93,12 +93,12 @@ def probe(database: Database) -> None:
 
 
 def _found(database: Database) -> tuple[int | None, list[str]]:
-    """Which version of the tables there is, if any, and which of them are missing."""
+    """Return the version of the tables, if they exist, and the names of the missing ones."""
     with database.reading() as connection:
         encoding = encoding_of(connection)
         if encoding != "UTF8":
             raise StoreNotReady(
-                f"STORE: the database has the encoding {encoding}, which cannot keep every name; make one with"
+                f"STORE: the database has the encoding {encoding}, which cannot store every name; create one with"
                 " CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
             )
         inspector = sa.inspect(connection)
@@ -113,5 +113,5 @@ def _refuse_other(version: int | None) -> None:
     if version not in (None, VERSION):
         raise StoreNotReady(
             f"STORE: the tables in the database are version {version}, this service knows version {VERSION};"
-            " start the version of the service that made them"
+            " start the version of the service that created them"
         )

@@ -351,12 +351,12 @@ def test_without_tables_the_start_says_what_to_do(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/new.db", 5, 5)
     with pytest.raises(StoreNotReady, match="flask store init"):
         schema.check(database)
-    assert schema.make(database) is True
-    assert schema.make(database) is False
+    assert schema.create(database) is True
+    assert schema.create(database) is False
     schema.check(database)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE datafor_schema SET version = 2")
-    for refused in (schema.check, schema.make):
+    for refused in (schema.check, schema.create):
         with pytest.raises(StoreNotReady, match="version 2"):
             refused(database)
 

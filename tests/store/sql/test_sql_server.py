@@ -51,7 +51,7 @@ def test_a_database_that_is_not_utf8_is_refused(
     """A database of another encoding is refused in one sentence by each command and at the start; nothing is made."""
     url = made(encoding)
     database = Database(url, 30, 30)
-    for refused in (schema.make, schema.check):
+    for refused in (schema.create, schema.check):
         with pytest.raises(StoreNotReady, match=f"encoding {encoding}"):
             refused(database)
     first_start(environment(tmp_path, DATAFOR_TOKEN_STORE="file"))
@@ -144,13 +144,13 @@ def test_a_user_without_rights_is_said(postgres: Postgres, made: Callable[[str],
     name = url.rpartition("/")[2]
     postgres.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'the-Password'")
     poor = f"postgresql://{name}:the-Password@127.0.0.1:{postgres.port}/{name}"
-    assert "lacks rights" in reason(poor, schema.make)
+    assert "lacks rights" in reason(poor, schema.create)
     done = shell(tmp_path, "store", "init", store=poor)
     assert (done.returncode, "lacks rights" in done.stderr, "Traceback" in done.stderr) == (3, True, False)
-    schema.make(Database(url, 30, 30))
+    schema.create(Database(url, 30, 30))
     assert "lacks rights" in reason(poor)
     postgres.ask("DROP SCHEMA public CASCADE", name)
-    assert "no schema" in reason(poor, schema.make)
+    assert "no schema" in reason(poor, schema.create)
 
 
 def test_the_rights_that_readme_names_are_enough(postgres: Postgres, tmp_path: Path) -> None:
