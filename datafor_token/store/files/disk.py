@@ -1,4 +1,4 @@
-"""Files and folders that survive a crash, and what the disk's refusals mean: every ``OSError`` gets its error here."""
+"""Crash-safe operations on files and folders. They turn every ``OSError`` into an error of the service."""
 
 import contextlib
 import errno
@@ -8,29 +8,29 @@ from pathlib import Path
 
 from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
 
-_LARGEST_RECORD = 16 * 1024 * 1024  # bytes; the largest body (MAX_CONTENT_LENGTH) of characters that JSON escapes
+_LARGEST_RECORD = 16 * 1024 * 1024  # bytes; a body of MAX_CONTENT_LENGTH whose characters JSON escapes is smaller
 _PART = 64 * 1024  # bytes
-# The file is there and is no readable record: its own fault, while the rest of the folder is fine.
+# The file exists but is not a readable record. The rest of the folder is not affected.
 _DAMAGED = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.EIO, errno.ENODEV})
 
 
-class outage:  # noqa: N801 - as contextlib's own are written
-    """Turn every ``OSError`` within into ``StoreUnavailable``; ``action`` is for the log."""
+class outage:  # noqa: N801 - like contextlib.suppress
+    """Context manager that turns every ``OSError`` into ``StoreUnavailable``. The log says "cannot ``action``"."""
 
     def __init__(self, action: str) -> None:
         self._action = action
 
     def __enter__(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise what an ``OSError`` means here."""
+        """Raise ``StoreUnavailable`` for an ``OSError``."""
         if isinstance(error, OSError):
             raise StoreUnavailable(reason=f"cannot {self._action}: {os.strerror(error.errno or 0)}") from error
 
 
 def create_folder(path: Path) -> None:
-    """Make the folder, and those above it, for its owner alone (mode 0700); one that is there stays as it is."""
+    """Create the folder and its parents with mode 0700. An existing folder stays unchanged."""
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
@@ -42,9 +42,9 @@ def create_folder(path: Path) -> None:
     sync(path.parent)
 
 
-# Files as text where each write passes: a path object costs more than most of what is done with it.
+# Paths are text on the way of each write: creating a path object takes longer than most of these operations.
 def write_new(path: Path | str, data: bytes) -> None:
-    """Make the file and have its bytes on the disk, or raise ``StoreUnavailable``."""
+    """Create the file and sync its bytes to the disk, or raise ``StoreUnavailable``."""
     with outage(f"write in {os.path.basename(os.path.dirname(path))}"):  # noqa: PTH119, PTH120
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
@@ -53,29 +53,29 @@ def write_new(path: Path | str, data: bytes) -> None:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             match_owner(path)
-            # Once: after a failed fsync the kernel may call the same pages clean (Rebello et al., ATC 2020).
+            # Not retried: after a failed fsync, the kernel may report the pages as clean (Rebello et al., ATC 2020).
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
 
 def match_owner(path: Path | str) -> None:
-    """What root makes beside the service's records belongs to the service, or it could not read them any more."""
+    """Give a file that root created the owner of its folder, so that the service can read it."""
     if os.geteuid() == 0:
-        # Of a bare file name the folder is the empty text, which is no path.
+        # The folder of a bare file name is the empty text.
         owner, present = os.stat(os.path.dirname(path) or "."), os.lstat(path)  # noqa: PTH116, PTH120
         if (owner.st_uid, owner.st_gid) != (present.st_uid, present.st_gid):
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def remove(path: Path | str) -> None:
-    """Remove a temp file if it can be: what is left is swept at the next start."""
+    """Remove a temporary file, best effort: the next start removes what is left."""
     with contextlib.suppress(OSError):
         os.unlink(path)  # noqa: PTH108
 
 
 def sync_folder(folder: Path | str) -> None:
-    """Have the folder's renames and removals on the disk, or raise ``MaybeStored``."""
+    """Sync the renames and removals in the folder to the disk, or raise ``MaybeStored``."""
     try:
         with outage(f"sync the folder {os.path.basename(folder)}"):  # noqa: PTH119
             sync(folder)
@@ -84,7 +84,7 @@ def sync_folder(folder: Path | str) -> None:
 
 
 def sync(folder: Path | str) -> None:
-    """Have the folder's renames and removals on the disk; raises ``OSError`` as it comes."""
+    """Sync the renames and removals in the folder to the disk, or raise ``OSError``."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -93,17 +93,17 @@ def sync(folder: Path | str) -> None:
 
 
 def read(file: str) -> bytes | None:
-    """The bytes of a record's file, ``None`` where there is none; never hangs, never follows a link."""
+    """Return the bytes of a record's file, or None if it does not exist. Never block, never follow a link."""
     try:
-        # O_NONBLOCK: opening a pipe that somebody left there would wait for its writer.
+        # O_NONBLOCK: opening a named pipe would wait for a writer.
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise RecordDamaged(reason=f"{shown(file)} is no regular file")
+                raise RecordDamaged(reason=f"{short_path(file)} is not a regular file")
             if status.st_size > _LARGEST_RECORD:
-                raise RecordDamaged(reason=f"{shown(file)} is larger than any record")
-            # No file object, nor room for the largest record: each costs more than all the rest of reading.
+                raise RecordDamaged(reason=f"{short_path(file)} is larger than any record")
+            # Without a file object or a buffer for the largest record: either takes longer than reading.
             parts = []
             while part := os.read(descriptor, _PART):
                 parts.append(part)
@@ -115,28 +115,27 @@ def read(file: str) -> bytes | None:
         return None
     except OSError as error:
         kind = RecordDamaged if error.errno in _DAMAGED else StoreUnavailable
-        raise kind(reason=f"cannot read {shown(file)}: {os.strerror(error.errno or 0)}") from error
+        raise kind(reason=f"cannot read {short_path(file)}: {os.strerror(error.errno or 0)}") from error
 
 
 def status(file: str) -> os.stat_result | None:
-    """What the file system says of a record's file itself, ``None`` where there is none."""
+    """Return the status of a record's file, or None if it does not exist. Do not follow a link."""
     try:
-        # As text: a path object costs more than the look.
         return os.lstat(file)
     except FileNotFoundError:
         _check_folder(file)
         return None
     except OSError as error:
-        raise StoreUnavailable(reason=f"cannot look at {shown(file)}: {os.strerror(error.errno or 0)}") from error
+        raise StoreUnavailable(reason=f"cannot look at {short_path(file)}: {os.strerror(error.errno or 0)}") from error
 
 
 def _check_folder(file: str) -> None:
-    """A missing file is no record as long as its folder is there: one that was moved or not mounted is an outage."""
+    """Raise ``StoreUnavailable`` if the folder of a missing file is missing too: it was moved, or is not mounted."""
     folder = Path(file).parent
     with outage(f"find the folder {folder.name}"):
         folder.stat()
 
 
-def shown(file: Path | str) -> str:
-    """A file as the log names it: its folder and itself."""
+def short_path(file: Path | str) -> str:
+    """Return the name of a file for the log: its folder and its own name."""
     return "/".join(str(file).split("/")[-2:])

@@ -1,4 +1,4 @@
-"""A record's name becomes a file's name, whatever is in it."""
+"""File names of records."""
 
 import functools
 import hashlib
@@ -9,13 +9,12 @@ from datafor_token.validation.names import fold
 
 HASH_MARK = "~"
 _LONGEST_STEM = 200  # bytes; a file name may have 255
-_PLAIN = re.compile(r"[a-z0-9_-]{0,200}")  # what stays as it is, and most names
+_PLAIN = re.compile(r"[a-z0-9_-]{0,200}")  # most names; they are their own file names
 
 
 @functools.lru_cache(maxsize=8192)
 def stem_of(name: str) -> str:
-    """What the record's file is called, without its ending; no name leaves a folder, no two names collide."""
-    # A pure function of its argument: remembering it can never be wrong.
+    """Return the name of a record's file without its suffix. No name leaves the folder, and no two names collide."""
     key = fold(name)
     if _PLAIN.fullmatch(key):
         return key
@@ -23,13 +22,13 @@ def stem_of(name: str) -> str:
     if len(stem.encode()) <= _LONGEST_STEM:
         return stem
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    # The mark is no letter: it cannot stand in a name that is not hashed.
+    # A stem that is not hashed never contains the mark.
     beginning = stem.encode()[: _LONGEST_STEM - len(digest) - 1].decode(errors="ignore")
     return f"{beginning}{HASH_MARK}{digest}"
 
 
 def _encoded(character: str) -> str:
-    """The character where it can do no harm in a file name, else its UTF-8 bytes as ``%XX``."""
+    """Return the character if it is harmless in a file name, else its UTF-8 bytes as ``%XX``."""
     if character in "_-" or unicodedata.category(character) in ("Ll", "Lo", "Lm", "Lt", "Lu", "Nd", "Mn", "Mc"):
         return character
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""Probe of a folder's file system: a write beside the records that changes none of their folders."""
+"""Write probe of a data folder. It changes no folder of records."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.files.disk import create_folder, outage, remove, write_new
 
-# A new file in a collection's folder would change its stamp, and with it discard every index of the collection:
-# with 20,000 applications, three probes a second slowed auth/check from 1.4 to 420 ms.
+# A new file in a collection's folder would change its stamp, so that every index reads the collection again. With
+# 20,000 applications, three such probes a second slowed auth/check from 1.4 to 420 ms.
 FOLDER = ".probe"
-_BLOCK = b" " * 4096  # a full disk shows at the first written block, not when the file is created
+_BLOCK = b" " * 4096  # on a full disk the first block fails, not the creation of the file
 
 
 def is_writable(root: Path, folders: Sequence[Path] = ()) -> bool:
-    """Write a block under ``root`` and remove it; return False when that fails, or a folder takes no new files."""
+    """Return whether a block can be written under ``root``, and every folder takes new files."""
     temp = root / FOLDER / secrets.token_hex(8)
     try:
-        # Mostly it exists: two system calls less.
+        # It mostly exists: checking first saves two system calls.
         if not temp.parent.is_dir():
-            with outage("make the folder of the probe"):
+            with outage("create the folder of the probe"):
                 create_folder(temp.parent)
         write_new(temp, _BLOCK)
         return all(_has_room(folder, temp.parent) for folder in folders)
@@ -32,18 +32,18 @@ def is_writable(root: Path, folders: Sequence[Path] = ()) -> bool:
 
 
 def sweep(root: Path) -> None:
-    """Remove the files of probes that were killed. A probe that is under way does not miss its file."""
+    """Remove the files of killed probes. A running probe does not need its file any more."""
     with contextlib.suppress(OSError):
         for left in (root / FOLDER).iterdir():
             remove(left)
 
 
 def _has_room(folder: Path, probed: Path) -> bool:
-    """Return whether the folder takes new files, as far as the system says without one."""
+    """Return whether the folder takes new files, as far as the system tells without creating one."""
     if not os.access(folder, os.W_OK | os.X_OK):
         return False
     if folder.stat().st_dev == probed.stat().st_dev:
         return True
-    # A collection on a file system of its own. Some file systems do not count inodes: both numbers are 0.
+    # A collection on another file system. Some file systems do not count inodes: then both numbers are 0.
     found = os.statvfs(folder)
     return found.f_bavail > 0 and (found.f_favail > 0 or not found.f_files)

@@ -1,8 +1,8 @@
-"""A restore that was broken off is finished before anything else is written.
+"""Recovery of interrupted restores.
 
-``restore`` (in ``snapshots``) writes the whole new content aside, and one rename says that it is complete.
-From there on it is finished by whoever comes first: that process, the next writer, or the next start. Until
-there, nothing has changed. Lock files are kept, so that whoever waits for one waits for the right one.
+``snapshots.restore`` writes the whole new content to a staging folder, and marks it as complete by one rename. Before
+the rename nothing has changed. After it, the restoring process, the next writer or the next start finishes the restore
+before anything else is written. Lock files stay the same, so that a waiting writer waits for the right one.
 """
 
 import contextlib
@@ -18,31 +18,31 @@ from datafor_token.store.files.locking import exclusive
 
 STAGED, READY, _OLD, _LOCK = ".restore-staged", ".restore-ready", ".restore-old", ".restore-lock"
 _LONGEST_RESTORE = 600.0  # seconds
-_LONGEST_FINISH = 30.0  # seconds; some renames, and the removal of the old records
+_LONGEST_FINISH = 30.0  # seconds; for some renames, and the removal of the old records
 
 
 @contextlib.contextmanager
 def restoring(root: Path, wait: float = _LONGEST_RESTORE) -> Iterator[None]:
-    """Only one process restores, or finishes what another one began."""
+    """Hold the lock of restores: only one process restores or finishes a restore."""
     with exclusive(root / _LOCK, wait):
         yield
 
 
 def finish(root: Path, collections: Sequence[str]) -> None:
-    """Put the complete new content in its place; to be called within ``restoring``.
+    """Move the complete new content into place, if there is any. Call it within ``restoring``.
 
-    All old collections are moved away before the first new one comes: whenever this is broken off, a reader finds
-    only old ones or only new ones. Those that are away are an outage.
+    All old collections are moved away before the first new one is moved in. So a reader never finds old and new
+    collections side by side, even after an interruption; a collection that is away is an outage.
     """
     if not (root / READY).is_dir():
         return
     create_folder(root / _OLD)
-    coming = [collection for collection in collections if (root / READY / collection).is_dir()]
-    for collection in coming:
+    new = [collection for collection in collections if (root / READY / collection).is_dir()]
+    for collection in new:
         with contextlib.suppress(FileNotFoundError):
-            # Under a name of its own: after a break there may be one there already.
+            # Under a random name: an interrupted call may have left one.
             (root / collection).rename(root / _OLD / f"{collection}-{secrets.token_hex(8)}")
-    for collection in coming:
+    for collection in new:
         (root / READY / collection).rename(root / collection)
     sync_folder(root)
     shutil.rmtree(root / READY, ignore_errors=True)
@@ -50,18 +50,18 @@ def finish(root: Path, collections: Sequence[str]) -> None:
 
 
 def clear(root: Path) -> None:
-    """Remove what is of no use any more; to be called within ``restoring``."""
+    """Remove the staged and the old content. Call it within ``restoring``."""
     for leftover in (STAGED, _OLD):
         shutil.rmtree(root / leftover, ignore_errors=True)
 
 
 def finish_at_start(root: Path, collections: Sequence[str]) -> None:
-    """Finish and clear what a killed restore left, if there is anything, and no restore is running."""
-    with outage("look for a restore that was broken off"):
+    """Finish a killed restore that is complete. Remove the remains of any other, unless a restore is running."""
+    with outage("look for an interrupted restore"):
         is_ready = (root / READY).exists()
         is_left = is_ready or any((root / left).exists() for left in (STAGED, _OLD))
     if is_ready:
-        # Also where another process is about it: collections that are away at this moment are not missing.
+        # Wait for another process that finishes it: until then, collections are away.
         with outage("finish a restore"), restoring(root, wait=_LONGEST_FINISH):
             finish(root, collections)
             clear(root)
@@ -72,14 +72,14 @@ def finish_at_start(root: Path, collections: Sequence[str]) -> None:
 
 
 def finish_if_left(root: Path, collections: Sequence[str], wait: float) -> bool:
-    """Finish a restore that was broken off; return whether there was one.
+    """Finish an interrupted restore, and return whether there was one.
 
-    A writer calls this when it has its lock (a running restore has all locks, so this one was broken off), and a
-    reader when a collection is away. ``wait``: how many seconds another process that is about it may take.
+    A writer calls this when it holds its lock, since a running restore would hold all locks, and a reader when a
+    collection is away. ``wait`` is the longest time in seconds to wait for another process that finishes it.
     """
-    with outage("look for a restore that was broken off"):
+    with outage("look for an interrupted restore"):
         try:
-            # At each write: a path object costs more than the look. And exists() says no where it cannot look.
+            # Not exists(), which returns False on errors too. Called at each write: a path object takes longer.
             os.stat(f"{root}/{READY}")  # noqa: PTH116
         except FileNotFoundError:
             return False

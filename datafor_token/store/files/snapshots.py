@@ -1,4 +1,4 @@
-"""All records at one moment, and all of them put back at once."""
+"""Snapshots of all records, and atomic restores."""
 
 import contextlib
 import os
@@ -14,7 +14,10 @@ Records = Sequence[tuple[str, Document]]
 
 
 def take(store: FileStore, *, without_damaged: bool = False) -> Records:
-    """Every record of every collection, while no writer is at work; raises ``RecordDamaged`` for the first bad one."""
+    """Return all records, read while all writers are locked out.
+
+    Raise ``RecordDamaged`` for a damaged record, or leave it out.
+    """
     with _all_locked(store):
         return _records(store, without_damaged=without_damaged)
 
@@ -24,18 +27,19 @@ def restore(
     replacement: Callable[[Records], Records],
     progress: Callable[[Records], contextlib.AbstractContextManager[Iterable[tuple[str, Document]]]],
 ) -> None:
-    """Replace everything, all or nothing, by what ``replacement`` makes of the records of this moment.
+    """Replace all records, all or nothing, by those that ``replacement`` returns for the current ones.
 
-    ``progress`` is given the records and hands them out one by one. Damaged records
-    are not among those, and are replaced like all others.
+    ``replacement`` does not get damaged records, which are replaced like all others. ``progress`` returns a context
+    manager that iterates over the new records, to show the progress.
+    Raise ``MaybeStored`` if the restore is complete but could not be finished; the next writer finishes it.
     """
     root = store.folder
     with outage("restore"), _all_locked(store), restoring(root):
         records = replacement(_records(store, without_damaged=True))
         clear(root)
         if (root / STAGED).exists():
-            # Records that an earlier restore left there must not come along.
-            raise StoreUnavailable(reason=f"cannot remove {STAGED}, which an earlier restore left")
+            # The records of an earlier restore must not be mixed in.
+            raise StoreUnavailable(reason=f"cannot remove {STAGED}, the remains of an earlier restore")
         staged = FileStore(root / STAGED, store.collections, lock_timeout=5)
         with progress(records) as each:
             for collection, document in each:
@@ -43,7 +47,7 @@ def restore(
         for collection in store.collections:
             lock = root / STAGED / collection / ".lock"
             lock.unlink(missing_ok=True)
-            # The same file: who waits for the old folder's lock waits for the new one's.
+            # The same lock file: a writer that waits for the old folder's lock waits for the new one's.
             lock.hardlink_to(root / collection / ".lock")
             sync_folder(lock.parent)
         (root / STAGED).rename(root / READY)
@@ -51,7 +55,7 @@ def restore(
             sync_folder(root)
             finish(root, store.collections)
         except (OSError, StoreUnavailable) as error:
-            # From the rename on it will be finished, by the next writer or start.
+            # After the rename, the next writer or start finishes it.
             reason = error.reason if isinstance(error, StoreUnavailable) else os.strerror(error.errno or 0)
             raise MaybeStored(reason=f"the restore is not finished: {reason}") from error
 
@@ -70,7 +74,7 @@ def _records(store: FileStore, *, without_damaged: bool) -> Records:
 @contextlib.contextmanager
 def _all_locked(store: FileStore) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        # Always in this order: two that lock all cannot wait for each other.
+        # Always in this order, which excludes deadlocks.
         for collection in store.collections:
             stack.enter_context(store.locked(collection))
         yield

@@ -1,8 +1,8 @@
-"""The file store: one readable JSON file per record, one lock per collection, writes that survive a crash.
+"""File store: a readable JSON file for each record, a lock for each collection, crash-safe writes.
 
-A write builds the whole record in a temp file of the same folder, syncs it, renames it into place
-and syncs the folder (Pillai et al., OSDI 2014); only then it returns. Readers take no lock: a rename
-is atomic, so they see the old record or the new one. A record edited by hand counts at the next call.
+A write creates a temporary file in the same folder, syncs it, renames it into place and syncs the folder before it
+returns (Pillai et al., OSDI 2014). Readers take no lock: a rename is atomic, so they read the old or the new record. An
+edit by hand is seen at the next call.
 """
 
 import contextlib
@@ -17,7 +17,16 @@ from urllib.parse import unquote
 from datafor_token.errors import RecordDamaged, RuleError, StoreUnavailable
 from datafor_token.store.base import AlreadyExists, Change, Changed, Document
 from datafor_token.store.files import probing
-from datafor_token.store.files.disk import create_folder, outage, read, remove, shown, status, sync_folder, write_new
+from datafor_token.store.files.disk import (
+    create_folder,
+    outage,
+    read,
+    remove,
+    short_path,
+    status,
+    sync_folder,
+    write_new,
+)
 from datafor_token.store.files.locking import exclusive
 from datafor_token.store.files.names import HASH_MARK, stem_of
 from datafor_token.store.files.restoring import finish_if_left
@@ -29,7 +38,7 @@ _SUFFIX = ".json"
 _TEMP_PREFIX = ".temp-"
 _LOCK = ".lock"
 _LONGEST_FINISH = 600.0  # seconds
-_LONGEST_TICK = 50_000_000  # nanoseconds; Linux counts 1 to 10 ms
+_LONGEST_TICK = 50_000_000  # nanoseconds; the clock of file systems on Linux has ticks of 1 to 10 ms
 _VERSION = struct.Struct("=Qqqq").pack
 
 
@@ -43,24 +52,24 @@ class FileStore:
         lock_timeout: float,
         waited: Callable[[float], None] | None = None,
     ) -> None:
-        """Make the folders (mode 0700) where they are missing; ``lock_timeout`` is in seconds.
+        """Create missing folders with mode 0700.
 
-        ``waited`` is told for how many seconds each lock was waited for.
+        ``lock_timeout`` is in seconds. ``waited`` is called with the seconds that each lock was waited for.
         """
         self.folder = folder
         self._prefix = f"{folder}/"
         self.collections = collections
         self._lock_timeout = lock_timeout
         self._waited = waited
-        with outage("make the folders"):
+        with outage("create the folders"):
             for path in (folder, *(folder / collection for collection in collections)):
                 create_folder(path)
 
     def sweep(self) -> None:
-        """Remove the temp files of writers that were killed; to be called at start."""
+        """Remove the temporary files of killed writers. Call it at the start."""
         for collection in self.collections:
             with self.locked(collection), outage(f"sweep {collection}"):
-                # Under the lock no writer is at work: every temp file is a dead one's.
+                # No writer is active under the lock: every temporary file is from a killed one.
                 for path in self.temp_files(collection):
                     path.unlink(missing_ok=True)
         probing.sweep(self.folder)
@@ -70,16 +79,16 @@ class FileStore:
         try:
             document = _read(file)
         except StoreUnavailable:
-            self._fetch_back(collection)
+            self._finish_restore(collection)
             document = _read(file)
         if document is not None and fold(document["name"]) != fold(name):
-            raise RecordDamaged(reason=f"{shown(file)} holds the record of another name")
+            raise RecordDamaged(reason=f"{short_path(file)} holds the record of another name")
         return document
 
     def names(self, collection: str) -> list[str]:
         found = []
         for stem in self._stems(collection):
-            # A name that was too long for a file name stands in the record alone.
+            # Only the record has a name that is too long for a file name.
             if HASH_MARK not in stem:
                 found.append(unquote(stem))
             elif (record := self._read_stem(collection, stem)) is not None:
@@ -91,12 +100,12 @@ class FileStore:
             yield name, found
 
     def files(self, collection: str) -> Iterator[tuple[Path, str, Document | RecordDamaged]]:
-        """Every record with its file: what a file store can tell and other stores cannot."""
+        """Yield the file, the name and the content of every record, as ``documents`` does without the file."""
         for stem, name, found in self._read_stems(collection, self._stems(collection)):
             yield self.folder / collection / f"{stem}{_SUFFIX}", name, found
 
     def temp_files(self, collection: str) -> list[Path]:
-        """What writers left that were killed, and what they write at this moment."""
+        """Return the temporary files of killed and of active writers."""
         return [self.folder / collection / name for name in self._files(collection) if name.startswith(_TEMP_PREFIX)]
 
     def put(self, collection: str, document: Document) -> None:
@@ -105,7 +114,7 @@ class FileStore:
     def create(self, collection: str, document: Document) -> None:
         file = self._file(collection, document["name"])
         with self.locked(collection):
-            with outage(f"look for {shown(file)}"):
+            with outage(f"look for {short_path(file)}"):
                 if os.path.lexists(file):
                     raise AlreadyExists
             self._write(file, document)
@@ -123,7 +132,7 @@ class FileStore:
         with self.locked(collection):
             if self.get(collection, name) is None:
                 return False
-            with outage(f"delete {shown(path)}"):
+            with outage(f"delete {short_path(path)}"):
                 path.unlink(missing_ok=True)
             sync_folder(path.parent)
         return True
@@ -133,18 +142,18 @@ class FileStore:
         try:
             found = status(file)
         except StoreUnavailable:
-            self._fetch_back(collection)
+            self._finish_restore(collection)
             found = status(file)
         return None if found is None else _version(found)
 
     def stamp(self, collection: str) -> Hashable:
-        # A file that is made, renamed into place or removed changes its folder.
+        # Creating, renaming or removing a file changes the status of its folder.
         with outage(f"look at {collection}"):
             try:
-                return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - a path object costs more than the look
+                return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - creating a path object takes longer
             except FileNotFoundError:
-                self._fetch_back(collection)
-                return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - the same
+                self._finish_restore(collection)
+                return _version(os.stat(f"{self._prefix}{collection}"))  # noqa: PTH116 - as above
 
     def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
         versions: dict[str, Hashable] = {}
@@ -164,7 +173,10 @@ class FileStore:
         return probing.is_writable(self.folder, folders)
 
     def _file(self, collection: str, name: str) -> str:
-        """The one place where a name becomes a path; no name leaves the folder, no two names collide."""
+        """Return the path of a record's file; no name leaves the folder, and no two names collide.
+
+        Names become paths here only.
+        """
         if collection not in self.collections:
             raise ValueError(f"no collection {collection!r}")
         return f"{self._prefix}{collection}/{stem_of(name)}{_SUFFIX}"
@@ -175,65 +187,66 @@ class FileStore:
     def _files(self, collection: str) -> list[str]:
         with outage(f"list {collection}"):
             try:
-                return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - a path object for each costs ten times that
+                return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - path objects take ten times longer
             except FileNotFoundError:
-                self._fetch_back(collection)
-                return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - the same
+                self._finish_restore(collection)
+                return os.listdir(f"{self._prefix}{collection}")  # noqa: PTH208 - as above
 
     def _read_stems(self, collection: str, stems: Iterable[str]) -> Iterator[Changed]:
-        """The records of these files; not those that are gone since the folder was listed."""
+        """Yield the records of these files, except files removed since the folder was listed."""
         for stem in stems:
             found = self._read_stem(collection, stem)
             if found is not None:
                 yield stem, *found
 
     def _read_stem(self, collection: str, stem: str) -> tuple[str, Document | RecordDamaged] | None:
-        """The record of a file: its name and itself."""
-        # Text, no path objects: of a hundred thousand records they would take a third of the time.
+        """Return the name and the content of the record in a file, or None if the file does not exist."""
+        # As text: with 100,000 records, path objects would take a third of the time.
         file = f"{self._prefix}{collection}/{stem}{_SUFFIX}"
         try:
             document = _read(file)
             if document is None:
                 return None
             if stem_of(document["name"]) != stem:
-                raise RecordDamaged(reason=f"{shown(file)} holds the record of another name")
+                raise RecordDamaged(reason=f"{short_path(file)} holds the record of another name")
         except RecordDamaged as error:
             return unquote(stem), error
         return document["name"], document
 
     @contextlib.contextmanager
     def locked(self, collection: str, wait: float | None = None) -> Iterator[None]:
+        """Hold the collection's lock, and finish an interrupted restore first; raise ``LockTimeout``."""
         timeout = self._lock_timeout if wait is None else wait
         with contextlib.ExitStack() as stack:
-            # Only taking the lock: what goes wrong inside has its own words.
+            # Only for the lock: errors inside of it have their own messages.
             with outage(f"lock {collection}"):
                 lock = f"{self._prefix}{collection}/{_LOCK}"
                 try:
                     stack.enter_context(exclusive(lock, timeout, self._waited))
                 except FileNotFoundError:
-                    self._fetch_back(collection)
+                    self._finish_restore(collection)
                     stack.enter_context(exclusive(lock, timeout, self._waited))
             finish_if_left(self.folder, self.collections, _LONGEST_FINISH)
             yield
 
-    def _fetch_back(self, collection: str) -> None:
-        """Finish a restore that was broken off while the collection was away; otherwise do nothing.
+    def _finish_restore(self, collection: str) -> None:
+        """Finish an interrupted restore if the collection is away.
 
-        Without this, a process that runs on would not find the collection until somebody starts another one.
+        Without this, a running process would not find the collection before the next start of the service.
         """
         if not os.path.lexists(f"{self._prefix}{collection}"):
             finish_if_left(self.folder, self.collections, self._lock_timeout)
 
     def _write(self, file: str, document: Document) -> None:
-        # A line for each member, so that it can be read and compared. The encoder's own indent is many times slower.
+        # One line for each member, for readable files and diffs. The encoder's ``indent`` is many times slower.
         members = ",\n".join([f"  {readable(name)}: {readable(value)}" for name, value in document.items()])
         data = f"{{\n{members}\n}}\n".encode()
         folder = file.rpartition("/")[0]
         temp = _temp(folder)
         try:
             write_new(temp, data)
-            with outage(f"rename to {shown(file)}"):
-                os.rename(temp, file)  # noqa: PTH104 - a path object costs as much
+            with outage(f"rename to {short_path(file)}"):
+                os.rename(temp, file)  # noqa: PTH104 - a path object takes as long
         except BaseException:
             remove(temp)
             raise
@@ -245,21 +258,21 @@ def _temp(folder: str) -> str:
 
 
 def _read(file: str) -> Document | None:
-    """The document of the file, ``None`` where there is none."""
+    """Return the document in a file, or None if the file does not exist."""
     data = read(file)
     if data is None:
         return None
     try:
         document = strict_json.loads(utf8.decode(data))
     except (RuleError, strict_json.JSONError) as error:
-        raise RecordDamaged(reason=f"{shown(file)} {error}") from None
+        raise RecordDamaged(reason=f"{short_path(file)} {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("name"), str):
-        raise RecordDamaged(reason=f"{shown(file)} is no JSON object with a name")
+        raise RecordDamaged(reason=f"{short_path(file)} is not a JSON object with a name")
     return document
 
 
 def _version(found: os.stat_result) -> Hashable:
-    # All four: a new file can get the number, size or time of the one that it replaced. Packed: many are kept.
+    # All four: a new file can have the inode, size or time of the one it replaced. Packed, since many are cached.
     version = _VERSION(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    # The file system's clock has ticks: what was written twice within one looks the same. Equal to nothing until then.
+    # Two writes within one tick of the file system's clock look the same: until it is over, a version equals no other.
     return version if time.time_ns() - found.st_ctime_ns > _LONGEST_TICK else (version, object())
