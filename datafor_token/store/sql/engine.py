@@ -1,7 +1,7 @@
-"""Connections to a database that end in time, and what a database's refusals mean.
+"""Connections to a database, with deadlines.
 
-The pool is SQLAlchemy's ``QueuePool``, not ``psycopg_pool``: that one works with threads of its own, which a
-fork loses (gunicorn loads the application and then forks), and whose waiting knows nothing of a deadline.
+The pool is SQLAlchemy's ``QueuePool``. ``psycopg_pool`` does not fit: it runs threads, which a fork loses (gunicorn
+loads the application and then forks), and its waits have no deadline.
 """
 
 import contextlib
@@ -18,28 +18,28 @@ import sqlalchemy as sa
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.sql.url import is_postgresql, postgresql_parameters, sqlite_url
 
-_SHARE = 0.9  # of the time that an answer has, for the database: it then says by itself that it was too late
-_QUICK = 0.1  # of the time that is left: what took no longer did not wait
+_SHARE = 0.9  # of the time limit, for the database itself, so that it reports the time-out
+_QUICK = 0.1  # of the remaining time: a faster operation did not wait
 _READS = "datafor_token_reads"
 _local = threading.local()
 
 
 def begin_request() -> None:
-    """What this thread asks of databases from now on is one request's, and has one time together."""
+    """Begin a request in the current thread: its database operations share one time limit."""
     _local.waited = 0.0
 
 
 def end_request() -> None:
-    """It has ended: each question of this thread has its own time again."""
+    """End the request: each operation of the current thread has its own time limit again."""
     _local.waited = None
 
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """All that this thread asks of databases within ends in ``seconds``; one that is there already stays.
+    """Limit the time of this thread's database operations to ``seconds``. An outer deadline stays in force.
 
-    Within a request, what its earlier questions waited is taken off, and ``StoreUnavailable`` raised where nothing is
-    left. Neither what it does beside them is (a hash, a slow body), nor quick ones, however many a long list takes.
+    Within a request, the time that earlier operations waited is subtracted; raise ``StoreUnavailable`` if none is left.
+    Other work (a hash, a slow body) is not subtracted, nor are quick operations, of which a long list needs many.
     """
     if getattr(_local, "ends", None) is not None:
         yield
@@ -47,7 +47,9 @@ def deadline(seconds: float) -> Iterator[None]:
     waited, begun = getattr(_local, "waited", None), time.monotonic()
     left = seconds - (waited or 0.0)
     if left <= 0:
-        raise StoreUnavailable(reason="the database took all the time that this request has for it")
+        raise StoreUnavailable(
+            reason="earlier operations of this request took all the time that it has for the database"
+        )
     _local.ends = begun + left
     try:
         yield
@@ -59,24 +61,24 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def time_left() -> float:
-    """Seconds until the deadline, 0 when it has passed."""
+    """Return the seconds until the deadline, 0 if it has passed, and 5 without a deadline."""
     return float(max(0.0, _local.ends - time.monotonic())) if getattr(_local, "ends", None) is not None else 5.0
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection that waits for an answer until the deadline: a server that hangs says nothing for ever."""
+    """A connection that waits for the server until the deadline, and not forever."""
 
     warned = False
 
     @classmethod
-    def opened(cls, parameters: dict[str, Any]) -> "_Connection":
-        """A connection that notes when the server warns of something."""
-        made = cls.connect(**parameters)
-        made.add_notice_handler(made.note)
-        return made
+    def open(cls, parameters: dict[str, Any]) -> "_Connection":
+        """Open a connection that records the server's warnings."""
+        connection = cls.connect(**parameters)
+        connection.add_notice_handler(connection.record_notice)
+        return connection
 
-    def note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
-        """What the server says beside its answers."""
+    def record_notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        """Record whether a notice of the server is a warning."""
         self.warned = self.warned or diagnostic.severity_nonlocalized == "WARNING"
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -85,16 +87,15 @@ class _Connection(psycopg.Connection[Any]):
             return super().wait(gen, interval, left if timeout is None else min(left, timeout))
         except psycopg.OperationalError:
             if time_left() == 0:
-                # Its answer may still come, and would be taken for that of another question.
+                # A late response would be taken for that of the next statement.
                 self.pgconn.finish()
             raise
 
 
 class Database:
-    """The connections of one database; none crosses a fork.
+    """The connections of one database; no connection is used on both sides of a fork.
 
-    ``timeout`` and ``lock_timeout`` are in seconds. Raises ``RuleError`` (see ``sql_url``) for what is no URL of
-    a database.
+    ``timeout`` and ``lock_timeout`` are in seconds. Raise ``RuleError`` if ``url`` is not the URL of a database.
     """
 
     def __init__(self, url: str, timeout: float, lock_timeout: float) -> None:
@@ -105,29 +106,29 @@ class Database:
         reads = {"isolation_level": "AUTOCOMMIT"} if self._is_postgresql else {_READS: True}
         self._reader = self.engine.execution_options(**reads)
         _databases.add(self)
-        # With the store goes what it opened.
+        # Close the connections when the store is collected.
         weakref.finalize(self, self.engine.dispose)
 
     def __repr__(self) -> str:
         return f"Database({self.engine.dialect.name})"
 
     def reading(self) -> sa.Connection:
-        """A connection on which each statement is a transaction of its own."""
+        """Return a connection on which each statement is a transaction of its own."""
         return self._reader.connect()
 
     @contextlib.contextmanager
     def writing(self, wait: float | None) -> Iterator[sa.Connection]:
-        """A connection for one transaction; ``wait`` is for how many seconds it waits for another one's lock."""
+        """Yield a connection for one transaction, which waits at most ``wait`` seconds for a lock."""
         with self.engine.connect() as connection:
-            self._set_wait(connection, self._longest_wait(wait))
+            self._set_wait(connection, self._lock_wait(wait))
             yield connection
 
     def close(self) -> None:
-        """Close what is open and not in use; whoever asks next gets a new connection."""
+        """Close the connections that are not in use."""
         self.engine.dispose()
 
-    def _longest_wait(self, wait: float | None) -> float:
-        # Before the deadline, so that the server says what was waited for.
+    def _lock_wait(self, wait: float | None) -> float:
+        # Shorter than the deadline, so that the server reports the lock.
         left = time_left() * _SHARE
         if left > self.lock_timeout * _SHARE:
             left = self.lock_timeout
@@ -136,7 +137,7 @@ class Database:
     def _set_wait(self, connection: sa.Connection, wait: float) -> None:
         milliseconds = max(1, int(wait * 1000))
         if not self._is_postgresql:
-            # Before the transaction begins, which is what waits.
+            # Before the transaction begins: BEGIN IMMEDIATE is what waits.
             connection.connection.cursor().execute(f"PRAGMA busy_timeout={milliseconds}")
         elif wait < self.lock_timeout:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{milliseconds}ms'")
@@ -147,7 +148,7 @@ class Database:
         limits = {
             "statement_timeout": self.timeout * _SHARE,
             "lock_timeout": self.lock_timeout,
-            # A node that is lost in the middle of a write holds up the others for no longer.
+            # Longest time that a node that is lost during a write blocks the others.
             "idle_in_transaction_session_timeout": self.timeout * 2,
         }
         options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())
@@ -160,21 +161,21 @@ class Database:
         }
         pinned = {
             "options": f"{given.get('options', '')} {options}".strip(),
-            # Over the URL, PGCLIENTENCODING and the server's own: in another one not every name can be said.
+            # Overrides the URL, PGCLIENTENCODING and the server: other encodings lack some characters.
             "client_encoding": "UTF8",
         }
         parameters = {**defaults, **given, **pinned}
-        longest = self.timeout
+        timeout = self.timeout
 
         def connected() -> _Connection:
-            wait = min(longest, time_left()) * _SHARE / hosts
-            return _Connection.opened({"connect_timeout": max(2, int(wait)), **parameters})
+            wait = min(timeout, time_left()) * _SHARE / hosts
+            return _Connection.open({"connect_timeout": max(2, int(wait)), **parameters})
 
         return sa.create_engine(
             "postgresql+psycopg://",
             creator=connected,
             isolation_level="READ COMMITTED",
-            # As many as there are threads that ask at once.
+            # No limit: one connection for each thread that needs one.
             pool_size=0,
             hide_parameters=True,
         )
@@ -184,7 +185,7 @@ class Database:
 
         @sa.event.listens_for(engine, "connect")
         def _connected(connection: Any, _: object) -> None:
-            # Transactions are begun below: the driver's own ones begin with the first write, and then break.
+            # Transactions begin below. The driver would begin one at the first write, which then fails under load.
             connection.isolation_level = None
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
@@ -197,10 +198,10 @@ class Database:
         return engine
 
 
-def doubted(connection: sa.Connection) -> bool:
-    """Whether the server warned on this connection, since the last time that this was asked.
+def has_warned(connection: sa.Connection) -> bool:
+    """Return whether the server warned on this connection since the last call.
 
-    After a commit: PostgreSQL calls one good that waited too long for its synchronous standby, and only warns.
+    Call it after a commit: if a synchronous standby does not confirm in time, PostgreSQL reports success and warns.
     """
     inner: Any = connection.connection.dbapi_connection
     warned = isinstance(inner, _Connection) and inner.warned
@@ -210,23 +211,23 @@ def doubted(connection: sa.Connection) -> bool:
 
 
 def encoding_of(connection: sa.Connection) -> str:
-    """The encoding in which the database keeps text; UTF8 where it has none to choose."""
+    """Return the encoding of the database; UTF8 for SQLite."""
     inner: Any = connection.connection.dbapi_connection
-    said = inner.info.parameter_status("server_encoding") if isinstance(inner, _Connection) else None
-    return said or "UTF8"
+    encoding = inner.info.parameter_status("server_encoding") if isinstance(inner, _Connection) else None
+    return encoding or "UTF8"
 
 
 _databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
 def close_all() -> None:
-    """Close what no thread of this process uses at the moment."""
+    """Close the connections that no thread of this process uses."""
     for database in list(_databases):
         database.close()
 
 
 def _forget_all() -> None:
-    # What another thread of the parent used: two processes on one connection get each other's answers.
+    # Connections that another thread of the parent used: two processes on one would read each other's responses.
     for database in list(_databases):
         database.engine.dispose(close=False)
 

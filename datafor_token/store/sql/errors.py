@@ -1,4 +1,4 @@
-"""What a database's refusals mean: every error of the driver gets its error here, without its own words."""
+"""Translation of database errors. The driver's texts are not repeated, since they may contain parts of the URL."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from sqlalchemy.exc import DBAPIError
 
 from datafor_token.errors import StoreUnavailable
 
-# By SQLSTATE, which a server gives with its answers to questions.
+# By SQLSTATE, which a server sends with its errors.
 _STATES = {
     "42P01": "tables are missing in it: run `.venv/bin/flask store init`",
-    "42501": "its user lacks rights, which README names",
-    "3F000": "its user has no schema to make tables in",
+    "42501": "its user lacks rights; README lists them",
+    "3F000": "its user has no schema to create tables in",
 }
-# What the driver's own words, which may hold parts of a URL, come down to; of several hosts' words the most telling.
-_SAYINGS = (
+# By a part of the driver's text. With several hosts it has several errors: the most specific come first.
+_EXPLANATIONS = (
     ("too many", "it has too many connections"),
     ("remaining connection slots", "it has too many connections"),
     ("password authentication failed", "it refuses the user or the password"),
@@ -23,32 +23,32 @@ _SAYINGS = (
     ("pg_hba.conf", "its pg_hba.conf does not let this user in from here"),
     ("not permitted to log in", "its user may not log in"),
     ("permission denied for database", "its user has no right to connect"),
-    ("invalid sslmode", "the URL has an sslmode that there is not"),
+    ("invalid sslmode", "the URL has an unknown sslmode"),
     ("does not support ssl", "it does not speak TLS, which the URL's sslmode asks for"),
-    ("certificate", "its certificate cannot be checked, or ours is not there"),
+    ("certificate", "its certificate cannot be verified, or the client certificate is missing"),
     ("unrecognized configuration parameter", "it does not know a parameter that the URL's options set"),
     ("no such table", _STATES["42P01"]),
-    ("does not exist", "there is no such user or database"),
-    ("not currently accepting", "it takes no connections"),
+    ("does not exist", "the user or the database does not exist"),
+    ("not currently accepting", "it accepts no connections"),
     ("starting up", "it is starting up"),
     ("shutting down", "it is shutting down"),
-    ("read-only", "no host takes writes"),
-    ("hot standby", "no host takes writes"),
-    ("readonly", "it cannot be written"),
-    ("connection refused", "nobody listens there"),
-    ("timeout", "no answer in time"),
+    ("read-only", "no host accepts writes"),
+    ("hot standby", "no host accepts writes"),
+    ("readonly", "it is read-only"),
+    ("connection refused", "connection refused"),
+    ("timeout", "it did not respond in time"),
     ("resolve", "its host has no address"),
     ("translate host", "its host has no address"),
     ("closed the connection", "the connection broke"),
     ("unable to open", "its file cannot be opened, or its folder is missing"),
-    ("not a database", "its file is none of SQLite"),
+    ("not a database", "its file is not a database of SQLite"),
     ("disk", "its disk is full or broken"),
 )
 
 
 @contextlib.contextmanager
 def outage(action: str) -> Iterator[None]:
-    """Turn what the database and the pool raise within into ``StoreUnavailable``; ``action`` is for the log."""
+    """Turn errors of the database into ``StoreUnavailable``. The log says "cannot ``action`` the database"."""
     try:
         yield
     except (DBAPIError, psycopg.Error) as error:
@@ -56,14 +56,14 @@ def outage(action: str) -> Iterator[None]:
 
 
 def state(error: BaseException) -> str:
-    """The SQLSTATE of an error, empty where there is none."""
+    """Return the SQLSTATE of an error, or an empty text."""
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
 def explained(error: BaseException) -> str:
-    """What is wrong, in words that hold nothing of the URL and of what was to be stored."""
+    """Explain an error for the log, without any part of the URL or of the data."""
     origin = getattr(error, "orig", None) or error
     words = str(origin).lower()
-    by_words = next((saying for part, saying in _SAYINGS if part in words), type(origin).__name__)
+    by_words = next((explanation for part, explanation in _EXPLANATIONS if part in words), type(origin).__name__)
     found = _STATES.get(state(error), by_words)
     return f"{found} ({state(error)})" if state(error) else found

@@ -1,10 +1,9 @@
-"""What a request knows of a store with generations, and what is remembered from one request to the next.
+"""Cache of versions in a SQL store, keyed by generation.
 
-Within a request the generations of all collections are read at its first question, in one small select, and hold for
-the whole of it. What was asked under the same generation before, by any thread of the process, is then answered from
-memory. Outside of requests, in commands and at the start, every question is read. Why no change that was acknowledged
-before a request began is missed stands at the top of ``store.sql``: what is remembered was read after its generation,
-so that it can be newer than that, never older.
+A request reads the generations of all collections with its first operation, in one small select, and uses them until it
+ends. Versions that any thread of the process read under the same generation are then cached. Outside of requests, in
+commands and at the start, nothing is cached. ``store.sql.store`` explains why no request misses a change that was
+acknowledged before it began: a cached version was read after its generation, so it can be newer than it, never older.
 """
 
 import contextlib
@@ -14,72 +13,72 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 
 UNKNOWN = object()
 _NEVER_WRITTEN = (0, "")
-_MOST = 10_000  # names of one collection; beyond it, memory begins anew
+_MOST = 10_000  # names of one collection; the cache of versions is emptied when it is full
 
 
 @dataclasses.dataclass
 class Memory:
-    """What was found out of one collection under one generation."""
+    """The versions of one collection that were read under one generation."""
 
     generation: Hashable
     versions: dict[str, Hashable | None] = dataclasses.field(default_factory=dict)
-    listing: dict[str, Hashable] | None = None  # of all records, as ``changes`` answered it
+    listing: dict[str, Hashable] | None = None  # versions of all records, as ``changes`` returned them
 
-    def keep(self, name: str, version: Hashable | None) -> None:
-        """Remember a record's version, ``None`` for that there is none."""
+    def add(self, name: str, version: Hashable | None) -> None:
+        """Cache a record's version; None means that it does not exist."""
         if len(self.versions) >= _MOST:
             self.versions.clear()
         self.versions[name] = version
 
 
 class Generations:
-    """The generations that the request of each thread goes by; ``look`` reads all of them."""
+    """The generations that each thread's request uses. ``read`` returns the generation of every collection."""
 
-    def __init__(self, look: Callable[[], Mapping[str, Hashable]]) -> None:
-        self._look = look
+    def __init__(self, read: Callable[[], Mapping[str, Hashable]]) -> None:
+        self._read = read
         self._memories: dict[str, Memory] = {}
         self._request = threading.local()
 
     def begin(self) -> None:
-        """A request begins in this thread; what it goes by is read when it asks for something."""
-        self._request.is_there, self._request.generations = True, None
+        """Begin a request in this thread. The generations are read at its first operation."""
+        self._request.is_active, self._request.generations = True, None
 
     def end(self) -> None:
-        """It has ended: this thread's next questions are read."""
-        self._request.is_there = False
+        """End the request: further operations of this thread are not cached."""
+        self._request.is_active = False
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Around a write: within it, all is read under its lock; after it, the request goes by new generations."""
-        was_there = getattr(self._request, "is_there", False)
+        """Surround a write: within it nothing is cached, and after it the request reads the generations again."""
+        was_active = getattr(self._request, "is_active", False)
         self.end()
         try:
             yield
         finally:
-            if was_there:
+            if was_active:
                 self.begin()
 
-    def of(self, collection: str) -> Hashable | None:
-        """The collection's generation for this request, ``None`` where everything is to be read."""
-        if not getattr(self._request, "is_there", False):
+    def cached(self, collection: str) -> Hashable | None:
+        """Return the collection's generation for this request, or None outside of a request."""
+        if not getattr(self._request, "is_active", False):
             return None
         if self._request.generations is None:
-            self._request.generations = self._look()
+            self._request.generations = self._read()
         found: Hashable = self._request.generations.get(collection, _NEVER_WRITTEN)
         return found
 
     def now(self, collection: str) -> Hashable:
-        """The same, read where it must be."""
-        found = self.of(collection)
-        return self._look().get(collection, _NEVER_WRITTEN) if found is None else found
+        """Return the collection's generation for this request; outside of a request, read it."""
+        found = self.cached(collection)
+        return self._read().get(collection, _NEVER_WRITTEN) if found is None else found
 
     def memory(self, collection: str) -> Memory | None:
-        """What is remembered under that generation, to be added to; ``None`` where everything is to be read.
+        """Return the cached versions of the request's generation, or None outside of a request.
 
-        Whoever adds to it asked for it before reading. A request that went by an older generation gets a memory of
-        its own, which the next one puts away.
+        Call it before reading what is added to it. A request with an older generation gets a new ``Memory``, which the
+        next request replaces.
         """
-        generation = self.of(collection)
+        generation = self.cached(collection)
         if generation is None:
             return None
         found = self._memories.get(collection)

@@ -1,27 +1,25 @@
-"""The SQL store: the same records in a database that several nodes share.
+"""SQL store: records in a database that several nodes share.
 
-**A change counts on every node before it is acknowledged.** Each write is one transaction. Its first statement
-adds one to the collection's row in ``datafor_generations``, and so holds that row's lock until it has ended:
-writers of one collection go one after the other, over all nodes, as they do with the file store's lock. The new
-document and the new generation are committed together, on the primary, before the call returns.
+**Every node sees a change before it is acknowledged.** Each write is one transaction. Its first statement increases the
+generation of the collection in ``datafor_generations`` and so locks that row until the end of the transaction: the
+writers of a collection take turns, on all nodes, as they do with the lock of the file store. The new document and the
+new generation are committed together, on the primary, before the call returns.
 
-**The hot path costs one small read.** A request reads the few generations at once, at its first question, and goes by
-them until it ends (``store.generations``). ``stamp`` is the collection's; ``version`` and ``changes`` are answered from
-memory where they were asked under the same generation before. Why that is correct: what is written in one transaction
-with the generation is seen by whoever reads that generation or a later one. A change that was acknowledged before the
-request began was committed before this read, and a primary answers a read with all that was committed before it; so
-the generation read is that of the change or a later one, and differs from the one under which an older version was
-remembered. What is read after its generation can be newer than it, never older: the next request reads a higher
-generation, and asks anew. Replicas would break this, so they are never read (``target_session_attrs=read-write``). The
-last writer's identifier is part of the generation: after a failover that lost something, or a database put back from a
-backup, the same number may come again, the same identifier does not.
+**A request costs one small read.** Its first operation reads the generations of all collections, and the request uses
+them until it ends (see ``generations``). ``stamp`` is the generation of the collection; ``version`` and ``changes`` are
+cached by generation. No acknowledged change is missed: it was committed before the request began, and a primary returns
+all that is committed, so the request reads the generation of that change or a later one, which differs from the
+generation of any older cached version. A version read after its generation can be newer than it, never older: then the
+next request reads a higher generation, and reads the version again. Replicas would break this, so they are never read
+(``target_session_attrs=read-write``). A generation includes the identifier of the last write: after a failover that
+lost writes, or a restored backup, a number may come again, but an identifier does not.
 
-Collections that change often, as sessions do with every sign-in and revocations, are seldom of the generation that is
-remembered: whoever comes by a cookie then costs one more indexed read, of the version of that one record, and whoever
-comes by a token after a revocation another one. The documents themselves are read only where the version has changed.
+Collections that change often, such as sessions and revocations, seldom have a cached generation. A request with a
+cookie then costs one more indexed read, of the version of one record, and a request with a token after a revocation
+another. Documents are read only if their version has changed.
 
-**A lost answer is looked up.** When the connection breaks while a commit is under way, the row of the collection is
-locked anew, which waits for that transaction's end; its identifier then tells whether it counts.
+**A lost response is looked up.** If the connection breaks during a commit, the row of the collection is locked again,
+which waits for the end of that transaction. Its identifier then tells whether the write was committed.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -40,13 +38,13 @@ from datafor_token.store.sql.rows import (
     CHUNK,
     GENERATIONS,
     Row,
-    at,
     document_of,
-    keep,
+    is_record,
     key_of,
     page_of,
     row_of,
     rows_of,
+    write,
     write_id_of,
     write_ids_of,
 )
@@ -59,9 +57,9 @@ _Result = TypeVar("_Result")
 
 
 class SqlStore:
-    """A ``Store`` (see ``store.base``) in a ``Database`` whose tables are there (``sql_schema``).
+    """A ``Store`` (see ``store.base``) in a ``Database`` whose tables exist (see ``schema``).
 
-    ``waited`` is told for how many seconds each lock was waited for.
+    ``waited`` is called with the seconds that each lock was waited for.
     """
 
     def __init__(
@@ -73,21 +71,21 @@ class SqlStore:
         self._generations = Generations(self.generations)
 
     def begin_request(self) -> None:
-        """A request begins in this thread: from now on, it may be answered from memory, and has one time in all."""
+        """Begin a request in this thread: its operations use the cache, and share one time limit."""
         begin_request()
         self._generations.begin()
 
     def end_request(self) -> None:
-        """The request of this thread has ended."""
+        """End the request of this thread."""
         self._generations.end()
         end_request()
 
     def get(self, collection: str, name: str) -> Document | None:
-        found = self._transactions.read(lambda connection: row_of(connection, self._known(collection), key_of(name)))
+        found = self._transactions.read(lambda connection: row_of(connection, self._checked(collection), key_of(name)))
         return None if found is None else document_of(found, fold(name))
 
     def names(self, collection: str) -> list[str]:
-        # A name that was hashed stands in the record alone.
+        # Only the document has a name that was hashed.
         return [name for name, _ in self.documents(collection)]
 
     def documents(self, collection: str) -> Iterator[tuple[str, Document | RecordDamaged]]:
@@ -117,24 +115,24 @@ class SqlStore:
         def work(connection: sa.Connection, write_id: str) -> None:
             if row_of(connection, collection, key) is not None:
                 raise AlreadyExists
-            keep(connection, collection, document, write_id, new=True)
+            write(connection, collection, document, write_id, new=True)
 
         self._write(collection, work)
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
-        made: dict[str | None, Document] = {}
+        changed: dict[str | None, Document] = {}
 
         def work(connection: sa.Connection, write_id: str) -> Document:
             row = row_of(connection, collection, key_of(name))
             present = None if row is None else row.write_id
-            # Tried again on the same record, what was asked for is the same: ``change`` is called once.
-            if present not in made:
+            # If the transaction is retried on the same record, ``change`` is not called again.
+            if present not in changed:
                 document = change(None if row is None else document_of(row, fold(name)))
                 if fold(document["name"]) != fold(name):
                     raise ValueError("an update cannot rename a record")
-                made[present] = document
-            keep(connection, collection, made[present], write_id, new=row is None)
-            return made[present]
+                changed[present] = document
+            write(connection, collection, changed[present], write_id, new=row is None)
+            return changed[present]
 
         return self._write(collection, work, wait)
 
@@ -142,33 +140,33 @@ class SqlStore:
         def work(connection: sa.Connection, _: str) -> bool:
             row = row_of(connection, collection, key_of(name))
             if row is None:
-                raise _NotThere
+                raise _Missing
             document_of(row, fold(name))
-            connection.execute(records.delete().where(*at(collection, key_of(name))))
+            connection.execute(records.delete().where(*is_record(collection, key_of(name))))
             return True
 
         try:
-            # Without the lock where there is nothing to delete.
+            # If the record does not exist, no lock is needed.
             return self.get(collection, name) is not None and self._write(collection, work)
-        except _NotThere:
+        except _Missing:
             return False
 
     def version(self, collection: str, name: str) -> Hashable | None:
         key = key_of(name)
-        memory = self._generations.memory(self._known(collection))
+        memory = self._generations.memory(self._checked(collection))
         found = UNKNOWN if memory is None else memory.versions.get(key, UNKNOWN)
         if found is not UNKNOWN:
             return found
         version = self._transactions.read(lambda connection: write_id_of(connection, collection, key))
         if memory is not None:
-            memory.keep(key, version)
+            memory.add(key, version)
         return version
 
     def stamp(self, collection: str) -> Hashable:
-        return self._generations.now(self._known(collection))
+        return self._generations.now(self._checked(collection))
 
     def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
-        memory = self._generations.memory(self._known(collection))
+        memory = self._generations.memory(self._checked(collection))
         if memory is not None and memory.listing == known:
             return memory.listing, iter(())
         versions = self._transactions.read(lambda connection: write_ids_of(connection, collection))
@@ -178,9 +176,9 @@ class SqlStore:
         return versions, ((row.name, *_named(row)) for row in rows)
 
     def generations(self) -> Mapping[str, Hashable]:
-        """A value for each collection that differs whenever one of its records may have changed.
+        """Return the generation of every collection that was ever written.
 
-        Collections that were never written are missing. What may be done with it stands at the top of this module.
+        It differs whenever a record of the collection may have changed; see the top of this module.
         """
         rows = self._transactions.read(lambda connection: connection.execute(GENERATIONS).all())
         return {row.collection: (row.n, row.write_id) for row in rows}
@@ -195,8 +193,8 @@ class SqlStore:
         return True
 
     def _pages(self, collection: str) -> Iterator[Row]:
-        """Every row of the collection, in the order of the names."""
-        self._known(collection)
+        """Yield every row of the collection, in the order of the keys."""
+        self._checked(collection)
         last: str | None = None
         while page := self._transactions.read(partial(page_of, collection=collection, after=last)):
             yield from page
@@ -211,9 +209,9 @@ class SqlStore:
         self, collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None = None
     ) -> _Result:
         with self._generations.writing():
-            return self._transactions.write(self._known(collection), work, wait)
+            return self._transactions.write(self._checked(collection), work, wait)
 
-    def _known(self, collection: str) -> str:
+    def _checked(self, collection: str) -> str:
         if collection not in self.collections:
             raise ValueError(f"no collection {collection!r}")
         return collection
@@ -227,5 +225,5 @@ def _named(row: Row) -> tuple[str, Document | RecordDamaged]:
     return document["name"], document
 
 
-class _NotThere(Exception):
-    """There is nothing to delete; the transaction is taken back, and no generation passes."""
+class _Missing(Exception):
+    """The record to delete does not exist. The transaction is rolled back with its generation."""

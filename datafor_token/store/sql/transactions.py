@@ -1,4 +1,4 @@
-"""Reads and writes of the SQL store: retried where that is safe, looked up where an answer was lost."""
+"""Transactions of the SQL store: retried if that is safe, looked up if the response to a commit was lost."""
 
 import dataclasses
 import random
@@ -12,21 +12,21 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from datafor_token.errors import LockTimeout, MaybeStored, StoreUnavailable
-from datafor_token.store.sql.engine import Database, deadline, doubted, time_left
+from datafor_token.store.sql.engine import Database, deadline, has_warned, time_left
 from datafor_token.store.sql.errors import explained, outage, state
-from datafor_token.store.sql.rows import GENERATIONS, begin_generation, of
+from datafor_token.store.sql.rows import GENERATIONS, is_collection, next_generation
 from datafor_token.store.sql.schema import records
 
 _Result = TypeVar("_Result")
 _MOST_TRIES = 10
-_AGAIN = frozenset({"40001", "40P01"})  # serialisation failure, deadlock: nothing was stored
-_LOCKED = frozenset({"55P03", "57014"})  # lock not had, statement cancelled for its time
+_AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: nothing was stored
+_LOCKED = frozenset({"55P03", "57014"})  # lock not available, statement cancelled by its time-out
 _READ_ONLY = "25006"  # the primary has become a standby
-_PAUSE = 0.1  # seconds between two looks at a database that does not answer
+_PAUSE = 0.1  # seconds between two looks at a database that does not respond
 
 
 class Transactions:
-    """The transactions of one store; ``waited`` is told for how many seconds each lock was waited for."""
+    """The transactions of one store. ``waited`` is called with the seconds that each lock was waited for."""
 
     def __init__(self, database: Database, waited: Callable[[float], None] | None = None) -> None:
         self._database = database
@@ -34,10 +34,10 @@ class Transactions:
         self._mine = threading.local()
 
     def read(self, work: Callable[[sa.Connection], _Result]) -> _Result:
-        """Do ``work`` in a transaction of its own, or in that of the update that this thread is in."""
+        """Do ``work`` in a transaction of its own, or in the transaction of an update in this thread."""
         writing = getattr(self._mine, "connection", None)
         if writing is not None:
-            # It sees what the update sees, and needs no second connection.
+            # It sees the changes of the update, and needs no second connection.
             return work(writing)
         with outage("read"), deadline(self._database.timeout):
             while True:
@@ -45,70 +45,74 @@ class Transactions:
                     with self._database.reading() as connection:
                         return work(connection)
                 except DBAPIError as error:
-                    # A connection that was lost while it lay in the pool; with it, all of its age were dropped.
+                    # The connection was lost while it was in the pool. All others of its age were dropped with it.
                     if not error.connection_invalidated or time_left() == 0:
                         raise
 
     def write(
         self, collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None = None
     ) -> _Result:
-        """Do ``work`` in a transaction that has the collection's lock; ``work`` may be done again, from the start."""
+        """Do ``work`` in a transaction that holds the collection's lock. A retry does ``work`` again."""
         with deadline(self._database.timeout):
-            for attempt in range(_MOST_TRIES):
-                once = _Once(uuid.uuid4().hex)
+            for tries in range(_MOST_TRIES):
+                attempt = _Try(uuid.uuid4().hex)
                 try:
-                    return self._try(once, collection, work, wait)
+                    return self._try(attempt, collection, work, wait)
                 except DBAPIError as error:
-                    if once.committing and state(error) not in _AGAIN:
-                        if self._is_stored(once, collection):
-                            return cast("_Result", once.result)
-                    elif not _is_worth_trying(error):
-                        raise _refused(error, once, collection) from None
+                    if attempt.committing and state(error) not in _AGAIN:
+                        if self._is_stored(attempt, collection):
+                            return cast("_Result", attempt.result)
+                    elif not _is_worth_retrying(error):
+                        raise _refused(error, attempt, collection) from None
                     if state(error) == _READ_ONLY:
                         self._database.close()
                 if time_left() == 0:
                     break
-                time.sleep(random.uniform(0.001, 0.01) * (attempt + 1))  # noqa: S311 - no secret is made of it
-        raise StoreUnavailable(reason=f"gave up writing {collection}: other writers were always faster")
+                time.sleep(random.uniform(0.001, 0.01) * (tries + 1))  # noqa: S311 - not a secret
+        raise StoreUnavailable(
+            reason=f"gave up writing {collection} after {_MOST_TRIES} tries: other writers were always faster"
+        )
 
     def _try(
-        self, once: "_Once", collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None
+        self, attempt: "_Try", collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None
     ) -> _Result:
         with self._database.writing(wait) as connection:
             begun = time.monotonic()
             try:
-                once.n = begin_generation(connection, collection, once.write_id)
+                attempt.n = next_generation(connection, collection, attempt.write_id)
             finally:
                 if self._waited is not None:
                     self._waited(time.monotonic() - begun)
             self._mine.connection = connection
             try:
-                once.result = result = work(connection, once.write_id)
+                attempt.result = result = work(connection, attempt.write_id)
             finally:
                 self._mine.connection = None
-            once.committing = True
+            attempt.committing = True
             connection.commit()
-            if doubted(connection):
-                raise MaybeStored(reason=f"a change of {collection} is stored, but on no standby")
+            if has_warned(connection):
+                raise MaybeStored(reason=f"a change of {collection} is stored, but not on a standby")
         return result
 
-    def _is_stored(self, once: "_Once", collection: str) -> bool:
-        """Whether a transaction whose commit got no answer counts; raises ``MaybeStored`` where nobody can tell."""
+    def _is_stored(self, attempt: "_Try", collection: str) -> bool:
+        """Return whether a transaction whose commit got no response was committed; raise ``MaybeStored`` if unknown."""
         unknown = MaybeStored(reason=f"the connection broke while a change of {collection} was committed")
         while time_left() > 0:
             try:
                 with self._database.writing(None) as connection:
-                    # Waits until that transaction has ended, one way or the other.
-                    row = connection.execute(GENERATIONS.where(of(collection)).with_for_update()).one_or_none()
+                    # Wait until that transaction has ended, either way.
+                    row = connection.execute(
+                        GENERATIONS.where(is_collection(collection)).with_for_update()
+                    ).one_or_none()
                     n, last = (0, "") if row is None else (row.n, row.write_id)
-                    if once.write_id == last or n <= once.n:
-                        return once.write_id == last
+                    if attempt.write_id == last or n <= attempt.n:
+                        return attempt.write_id == last
                     mine = sa.select(records.c.name).where(
-                        records.c.collection == collection, records.c.write_id == once.write_id
+                        records.c.collection == collection, records.c.write_id == attempt.write_id
                     )
                     if connection.execute(mine).first() is not None:
                         return True
-                    # Written over since then, or deleted: nobody can know.
+                    # Replaced or deleted since then, if it was stored at all.
                     raise unknown
             except DBAPIError:
                 time.sleep(_PAUSE)
@@ -116,8 +120,8 @@ class Transactions:
 
 
 @dataclasses.dataclass
-class _Once:
-    """One try of a write: its identifier, its collection's generation, how far it came."""
+class _Try:
+    """One try of a write: its identifier, the generation of its collection, and its progress."""
 
     write_id: str
     n: int = 0
@@ -125,9 +129,9 @@ class _Once:
     result: object = None
 
 
-def _is_worth_trying(error: DBAPIError) -> bool:
-    """Whether a write that was not committed may go through when it is tried again at once."""
-    # Integrity: two writers began a collection, of which one is first.
+def _is_worth_retrying(error: DBAPIError) -> bool:
+    """Return whether an immediate retry of a write that was not committed may succeed."""
+    # Integrity: two writers created the row of a collection at the same time.
     return (
         state(error) in _AGAIN
         or state(error) == _READ_ONLY
@@ -136,7 +140,7 @@ def _is_worth_trying(error: DBAPIError) -> bool:
     )
 
 
-def _refused(error: DBAPIError, once: _Once, collection: str) -> StoreUnavailable:
-    if once.n == 0 and (state(error) in _LOCKED or "database is locked" in str(error.orig)):
+def _refused(error: DBAPIError, attempt: _Try, collection: str) -> StoreUnavailable:
+    if attempt.n == 0 and (state(error) in _LOCKED or "database is locked" in str(error.orig)):
         return LockTimeout(reason=f"waited too long for another writer of {collection}")
     return StoreUnavailable(reason=f"cannot write in the database: {explained(error)}")

@@ -1,4 +1,4 @@
-"""The URL of a database: what the setting ``STORE`` may be, beside the word ``file``."""
+"""URLs of databases, as the setting ``STORE`` has them."""
 
 import re
 from typing import Any
@@ -16,14 +16,14 @@ _PRIMARY = ("read-write", "primary")
 
 
 def is_postgresql(url: str) -> bool:
-    """Whether it is of a PostgreSQL, or of what speaks its language."""
+    """Return whether it is the URL of a PostgreSQL database."""
     return _POSTGRESQL.match(url) is not None
 
 
 def postgresql_parameters(url: str) -> dict[str, Any]:
-    """The connection parameters of a URL, as libpq reads it, or with ``host`` several times, as SQLAlchemy does.
+    """Return the connection parameters of a URL as libpq reads it or, if it repeats ``host``, as SQLAlchemy does.
 
-    Raises ``RuleError`` (a predicate without any of the text but the names of its options) for what is none.
+    Raise ``RuleError`` if it is not valid. The message repeats nothing of the URL except the name of an option.
     """
     try:
         if url.count("host=") > 1:
@@ -33,40 +33,40 @@ def postgresql_parameters(url: str) -> dict[str, Any]:
         else:
             parameters = dict(conninfo_to_dict(_POSTGRESQL.sub("postgresql://", url)))
     except (ArgumentError, ValueError, psycopg.Error):
-        # Without their words, which repeat parts of the URL.
+        # Their texts repeat parts of the URL.
         unknown = _unknown_option(url)
         if unknown:
             raise RuleError("has an option that PostgreSQL does not know: %(option)s", option=unknown) from None
-        raise RuleError(_NONE) from None
+        raise RuleError(_NOT_A_URL) from None
     if not re.fullmatch(r"[0-9,]*", str(parameters.get("port", ""))):
-        raise RuleError("has a port that is no number")
+        raise RuleError("has a port that is not a number")
     if parameters.setdefault("target_session_attrs", "read-write") not in _PRIMARY:
-        # A replica answers what was true a moment ago.
+        # A replica may return outdated records.
         raise RuleError("must have target_session_attrs=read-write: replicas are not read")
     return parameters
 
 
 def sqlite_url(url: str) -> sa.URL:
-    """The URL of an SQLite file; raises ``RuleError`` as above."""
+    """Return the URL of an SQLite file; raise ``RuleError`` if it is not valid."""
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, NoSuchModuleError, ValueError):
-        raise RuleError(_NONE) from None
+        raise RuleError(_NOT_A_URL) from None
     if parsed.drivername != "sqlite" or not parsed.database:
-        raise RuleError(_NONE)
+        raise RuleError(_NOT_A_URL)
     if parsed.query:
-        raise RuleError("has options, of which SQLite knows none")
+        raise RuleError("must not have options, since it is a URL of SQLite")
     return parsed
 
 
-_NONE = "is no URL of a database"
+_NOT_A_URL = "is not the URL of a database"
 
 
 def _unknown_option(url: str) -> str | None:
-    """The first option that libpq does not know, where its name cannot be a part of a password."""
+    """Return the first option that libpq does not know, unless its name may be part of a password."""
     query = url.partition("?")[2]
     if "@" in query:
-        # A password with a question mark in it, which was not written as %3F.
+        # A password with a question mark that was not written as %3F.
         return None
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     names = [part.partition("=")[0] for part in query.split("&")]

@@ -400,8 +400,8 @@ def test_an_option_that_there_is_not_is_named() -> None:
     ("change", "saying"),
     [
         (("the-Password", "marked"), "refuses the user or the password"),
-        (("/store", "/nowhere"), "no such user or database"),
-        (("127.0.0.1", "127.0.0.9"), "nobody listens there"),
+        (("/store", "/nowhere"), "the user or the database does not exist"),
+        (("127.0.0.1", "127.0.0.9"), "connection refused"),
         (("127.0.0.1", "nowhere.invalid"), "its host has no address"),
     ],
 )

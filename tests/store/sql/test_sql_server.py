@@ -76,10 +76,10 @@ def reason(url: str, work: Callable[[Database], object] = schema.check) -> str:
     [
         ("ALTER ROLE {} CONNECTION LIMIT 0", "too many connections"),
         ("ALTER ROLE {} PASSWORD 'another'", "refuses the user or the password"),
-        ("ALTER ROLE {} SET default_transaction_read_only = on", "no host takes writes"),
+        ("ALTER ROLE {} SET default_transaction_read_only = on", "no host accepts writes"),
         ("ALTER ROLE {} NOLOGIN", "may not log in"),
         ("DROP ROLE {}", "refuses the user or the password"),
-        ("ALTER DATABASE {} ALLOW_CONNECTIONS false", "takes no connections"),
+        ("ALTER DATABASE {} ALLOW_CONNECTIONS false", "accepts no connections"),
         ("REVOKE CONNECT ON DATABASE {} FROM public", "no right to connect"),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_host_that_comes_or_goes_is_said_before_one_that_is_down(saying: str) 
     [
         ("sslmode=require", "does not speak TLS"),
         ("sslmode=verify-full&sslrootcert=/nowhere", "TLS"),
-        ("sslmode=never", "an sslmode that there is not"),
+        ("sslmode=never", "an unknown sslmode"),
         ("options=-ccolour%3Dred", "a parameter that the URL's options set"),
     ],
 )
