@@ -102,9 +102,11 @@ class MalformedRequest(DataforTokenError):
 class FileSent(MalformedRequest):
     """400: a part of a multipart body is a file. ``field`` is its name, which the message does not repeat."""
 
+    message = "a field cannot be a file"
+
     def __init__(self, field: str = "") -> None:
         self.field = field
-        super().__init__("a field cannot be a file")
+        super().__init__()
 
 
 class NotAuthenticated(DataforTokenError):

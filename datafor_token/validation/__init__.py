@@ -1,1 +1,1 @@
-"""Rules for text from outside: names, addresses, JSON, log lines."""
+"""Rules for text from outside: names, addresses, times, JSON, and log lines."""

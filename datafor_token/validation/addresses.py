@@ -1,6 +1,6 @@
-"""Client addresses: one reading of them for the log, the audit, the throttle and the networks of a setting.
+"""Client addresses, parsed in one way for the log, the audit, the throttle and settings.
 
-An address comes from a socket or from a proxy's ``X-Forwarded-For``, where it can have a port or a zone, or be no
+An address comes from a socket or from a proxy's ``X-Forwarded-For``. There it may have a port or a zone, or not be an
 address at all (``unknown``, ``_hidden``; RFC 7239 section 6).
 """
 
@@ -10,15 +10,15 @@ from ipaddress import IPv4Address, IPv6Address
 
 _LONGEST = 100  # characters; an IPv6 address with zone and port has fewer
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1
-# /64s in which each address is another host's: ::1, and what translates IPv4 (RFC 4291 section 2.5.5.1, RFC 8215).
+# Networks whose /64s belong to many hosts: ::1, and translated IPv4 addresses (RFC 4291 section 2.5.5.1, RFC 8215).
 _SINGLE_HOSTS = (ipaddress.IPv6Network("::/64"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 
 
 @functools.lru_cache(maxsize=1024)
 def parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address in ``text`` without port and zone, or None where ``text`` is no address.
+    """Return the address in ``text`` without port and zone, or None if ``text`` is not an address.
 
-    An IPv6 address that stands for an IPv4 one (mapped, NAT64, Teredo) is returned as that IPv4 address.
+    An IPv6 address that contains an IPv4 address (mapped, NAT64, Teredo) is returned as that IPv4 address.
     """
     if len(text) > _LONGEST:
         return None
@@ -35,19 +35,19 @@ def parse(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def normalize(text: str) -> str:
-    """Return the one spelling of the address in ``text``, empty where ``text`` is no address."""
+    """Return the canonical form of the address in ``text``, or an empty text if it is not an address."""
     address = parse(text)
     return "" if address is None else str(address)
 
 
 def client_of(text: str) -> str:
-    """Return what all addresses of one client have in common: the IPv4 address, or the /64 of an IPv6 address.
+    """Return what identifies a client: its IPv4 address, or the /64 of its IPv6 address.
 
-    Whatever is no address is one single client, under the empty text.
+    All texts that are not addresses count as one client, the empty text.
     """
     address = parse(text)
     if isinstance(address, IPv6Address) and not any(address in network for network in _SINGLE_HOSTS):
-        # A customer of a provider has a whole /64 (RFC 6177).
+        # A provider assigns at least a whole /64 to a customer (RFC 6177).
         return str(ipaddress.IPv6Network((address, 64), strict=False))
     return "" if address is None else str(address)
 

@@ -1,7 +1,7 @@
-"""Logging: one line per event on standard error, and nothing secret in any of them.
+"""Logging without secrets: one line per event on standard error.
 
-Exceptions are logged by their type and where they happened, without their text: a text such as
-``KeyError: 'abcd'`` or gunicorn's "Invalid HTTP Header: ..." repeats what a client sent.
+Exceptions are logged with their types and traceback, but without their texts: a text such as ``KeyError: 'abcd'`` or
+gunicorn's "Invalid HTTP Header: ..." repeats what a client sent.
 """
 
 import functools
@@ -18,13 +18,13 @@ from gunicorn.glogging import Logger as GunicornLogger
 _PACKAGE = logging.getLogger("datafor_token")
 _LONGEST_NAME = 40  # characters; a ticket has 43, a token more
 _QUERY = re.compile("[?&;=]")
-_BARE = re.compile(r"[!#-<>-~]+")  # ASCII to be seen, no space, no '"', no '='
+_BARE = re.compile(r"[!#-<>-~]+")  # printable ASCII without space, '"' and '='
 
 
 def configure(level: str) -> None:
-    """Send the package's log to standard error; called again it only changes the level."""
+    """Send the package's log to standard error. A second call changes only the level."""
     _PACKAGE.setLevel(level)
-    # When standard error is closed, a request must not fail, and no record may be printed without its format.
+    # If standard error is closed, logging must neither fail a request nor print a record in another format.
     logging.raiseExceptions = False
     if not _PACKAGE.handlers:
         handler = logging.StreamHandler()
@@ -33,19 +33,19 @@ def configure(level: str) -> None:
 
 
 def event(**values: object) -> str:
-    """The values as ``name=value``, quoted and escaped where needed: always one line of ASCII."""
+    """Return the values as ``name=value``, quoted if necessary, in one line of ASCII. None is left out."""
     return " ".join(f"{name}={quoted(str(value))}" for name, value in values.items() if value is not None)
 
 
 def quoted(text: str) -> str:
-    """A text as it stands behind a ``name=``."""
+    """Return a value of an event, as a JSON string if it needs quotes."""
     return text if _BARE.fullmatch(text) else json.dumps(text)
 
 
 def safe_path(path: str) -> str:
-    """A request's path without what may be a token in it: nothing behind a sign of a query, no long name.
+    """Return a request's path without possible tokens: cut off at the first sign of a query, without long names.
 
-    Links are mangled on their way: ``/auth/enter%3Ftoken=...`` is a path. No path of ours has such names.
+    A mangled link has its token in the path, as in ``/auth/enter%3Ftoken=...``. No path of this service has long names.
     """
     path = _QUERY.split(path, maxsplit=1)[0]
     if len(path) <= _LONGEST_NAME:
@@ -54,30 +54,30 @@ def safe_path(path: str) -> str:
 
 
 def timestamp(now: float) -> str:
-    """A time (seconds since 1970) to the millisecond, in UTC (RFC 3339)."""
+    """Return a time (seconds since 1970) in RFC 3339, in UTC, with milliseconds."""
     return f"{_second(int(now))}.{int(now % 1 * 1000):03}Z"
 
 
 @functools.lru_cache(maxsize=4)
 def _second(second: int) -> str:
-    # In a busy second for all of its lines.
+    # Cached for all lines of a second.
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 class SafeFormatter(logging.Formatter):
-    """Time (RFC 3339, UTC), level, logger, message; exceptions without their text."""
+    """Formatter of log lines: time (RFC 3339, UTC), level, logger, message; exceptions without their texts."""
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - the standard library's names
-        """The time of the record."""
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - overrides
+        """Return the time of the record."""
         return timestamp(record.created)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")
 
-    def formatException(  # noqa: N802 - the standard library's name
+    def formatException(  # noqa: N802 - overrides
         self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
     ) -> str:
-        """The frames and the types of the exception and of those that led to it."""
+        """Return the tracebacks and types of the exception and of its causes."""
         lines: list[str] = []
         exception = ei[1]
         while exception is not None:
@@ -92,10 +92,10 @@ class SafeFormatter(logging.Formatter):
 
 
 class ServerLogger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's log in the same form, without the parts of requests that it repeats."""
+    """gunicorn's logger with the same format, and without the parts of requests that gunicorn repeats."""
 
     def setup(self, cfg: Any) -> None:
-        """As gunicorn does it, then our formatter and filter on every handler."""
+        """Set up gunicorn's log, and add our formatter and filter to every handler."""
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(SafeFormatter())
@@ -104,7 +104,7 @@ class ServerLogger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no typ
 
 def _without_request(record: logging.LogRecord) -> bool:
     message = record.getMessage()
-    # These two repeat a request line, a header or a URL, and with it a token.
+    # The rest of these two messages is a request line, a header or a URL, and may contain a token.
     for beginning in (r"Invalid request from ip=\S+?(?=: |$)", r"Error handling request"):
         match = re.match(beginning, message)
         if match:

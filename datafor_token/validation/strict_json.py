@@ -1,7 +1,7 @@
-"""JSON that can be read in one way only, for request bodies, records and tokens; and how they are written.
+"""Strict JSON for request bodies, records and tokens: a parser that accepts only unambiguous JSON, and two writers.
 
-Refused beside what is no JSON: members given twice, NaN and infinities, integers over 64 bits,
-lone surrogates, nesting deeper than 32, and bytes that are not UTF-8 (RFC 8259, RFC 7493).
+Also refused: repeated members, NaN and infinities, integers over 64 bits, lone surrogates, nesting deeper than 32
+levels, and bytes that are not UTF-8 (RFC 8259, RFC 7493).
 """
 
 import json
@@ -12,20 +12,20 @@ from typing import Any, NoReturn
 from datafor_token.errors import RuleError
 
 MAX_DEPTH = 32
-# 64 bits, signed or not: what every JSON library in use keeps exact or refuses.
+# 64 bits, signed or unsigned: other JSON libraries either represent such integers exactly or refuse them.
 _SMALLEST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1
 
 
 class JSONError(RuleError):
-    """The text is refused. Its words are a predicate ("is not valid JSON") without any of the text."""
+    """The text is refused. The message is a predicate ("is not valid JSON") that repeats nothing of the text."""
 
 
 class NotJSON(JSONError):
-    """It is refused because it is not JSON at all."""
+    """The text is not JSON at all."""
 
 
 def loads(text: str | bytes) -> Any:
-    """Read one JSON text; raise ``JSONError`` for whatever is refused."""
+    """Parse a JSON text; raise ``JSONError`` if it is refused."""
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8")
@@ -38,24 +38,24 @@ def loads(text: str | bytes) -> Any:
     except RecursionError:
         raise JSONError("is nested deeper than %(number)s levels", number=MAX_DEPTH) from None
     except ValueError:
-        # The decoder's own words repeat the text, which may hold a secret.
+        # The decoder's message repeats the text, which may contain a secret.
         raise NotJSON("is not valid JSON") from None
-    # Fewer brackets than levels: most texts need no walk.
+    # Most texts have fewer brackets than the allowed levels, and need no walk.
     if text.count("{") + text.count("[") > MAX_DEPTH:
         _check_depth(value)
-    # In UTF-8 a surrogate can only come from an escape.
+    # UTF-8 has no surrogates: only an escape sequence can produce one.
     if "\\u" in text:
         _check_surrogates(value)
     return value
 
 
 def compact(value: Any) -> str:
-    """JSON of a value without spaces, all of it ASCII."""
+    """Return a value as JSON without spaces, in ASCII."""
     return _COMPACT.encode(value)
 
 
 def readable(value: Any) -> str:
-    """JSON of a value with spaces, and with letters as they are."""
+    """Return a value as JSON with spaces and Unicode characters, on one line."""
     return _READABLE.encode(value)
 
 
@@ -68,7 +68,7 @@ def _object(members: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    # The length first: turning thousands of digits into a number is slow, and Python refuses it.
+    # The length first: converting thousands of digits is slow, and Python refuses it.
     if len(digits) <= 20 and _SMALLEST_INTEGER <= (value := int(digits)) <= _LARGEST_INTEGER:
         return value
     raise JSONError("has an integer of more than 64 bits")

@@ -1,11 +1,11 @@
-"""Points in time as people write them."""
+"""Parsing of times as people write them."""
 
 import datetime as dt
 import re
 
 from datafor_token.errors import RuleError
 
-# What ``parse_time`` reads, but for days that no calendar has.
+# The texts that ``parse_time`` accepts, and days that do not exist, such as 30 February.
 _DAY = r"(19|20)[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-[012][0-9])"
 _TIME = r"[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?([Zz]|[-+ ]([01][0-9]|2[0-3]):[0-5][0-9])?"
 TIME_PATTERN = rf"[0-9]{{1,6}}[smhd]|{_DAY}({_TIME})?"
@@ -13,13 +13,16 @@ _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 
 
 def parse_time(text: str, now: float) -> float:
-    """Seconds since 1970 of a time (RFC 3339), a day (UTC), or how long ago it was: ``90m``, ``24h``, ``7d``."""
+    """Parse a time (RFC 3339), a day (UTC), or a duration before ``now`` (``90m``, ``24h``, ``7d``).
+
+    ``now`` and the result are in seconds since 1970. Raise ``RuleError`` if the text is none of them.
+    """
     try:
         if not re.fullmatch(TIME_PATTERN, text):
             raise ValueError(text)
         if text[-1] in _SPANS:
             return now - int(text[:-1]) * _SPANS[text[-1]]
-        # A plus sign in a query string that was not written as %2B has become a space.
+        # A "+" that was not encoded as %2B in a query string has become a space.
         day, time = text[:10], text[10:].upper().replace(" ", "T", 1).replace(" ", "+")
         found = dt.datetime.fromisoformat(day + re.sub(r"(?<=\.[0-9]{6})[0-9]+", "", time))
         return (found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)).timestamp()
@@ -28,6 +31,6 @@ def parse_time(text: str, now: float) -> float:
 
 
 def check_time(text: str) -> str:
-    """What ``parse_time`` reads, once it is known what time it is."""
+    """Return the text if ``parse_time`` accepts it; raise ``RuleError``."""
     parse_time(text, 0)
     return text

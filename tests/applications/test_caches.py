@@ -277,13 +277,8 @@ def test_a_record_that_is_deleted_while_all_are_read(tmp_path: Path, monkeypatch
     assert sorted(name for name, _ in index.all().records.values()) == ["lena", "otto"]
 
 
-<<<<<<< HEAD
 def test_a_write_outside_the_index_leaves_it(tmp_path: Path) -> None:
-    """A write that changes no value of the index leaves it the same object; any other write is seen."""
-=======
-def test_what_an_index_does_not_keep_does_not_renew_it(tmp_path: Path) -> None:
-    """A write that changes nothing of what an index holds leaves its version unchanged; any other write is seen."""
->>>>>>> 8a15442 (store: an index of records has a version number)
+    """A write that changes no value of the index leaves its version unchanged; any other write is seen."""
     store = FileStore(tmp_path, ("users",), lock_timeout=30)
     index: RecordIndex[str] = RecordIndex(store, "users", lambda document: str(document["type"]))
     for number in range(3):

@@ -35,7 +35,7 @@ def test_generate(shell: Shell, caller: Caller, tmp_path: Path) -> None:
     for arguments, message in (
         (("generate", "P", "--username", "x"), "privateKey is missing"),
         (("generate", "nobody", "--username", "x"), "name does not exist"),
-        (("generate", "ERP", "--username", "a:b"), "username can not contain ':'"),
+        (("generate", "ERP", "--username", "a:b"), "username cannot contain ':'"),
         (("generate", "ERP", "--username", "a", "--payload", "{"), "payload is not valid JSON"),
         (("generate", "ERP", "--username", "a", "--payload", "[]"), "payload must be an object"),
     ):

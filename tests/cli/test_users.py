@@ -37,10 +37,10 @@ def test_add_list_show(shell: Shell, caller: Caller) -> None:
     ("arguments", "put", "message"),
     [
         (("add", "ADMIN"), "long enough", "name already exists as 'admin'"),
-        (("add", "a:b"), "long enough", "username can not contain ':'"),
+        (("add", "a:b"), "long enough", "username cannot contain ':'"),
         (("add", "lena"), "", "password can not be empty"),
         (("add", "lena", "--role", "a,b"), "x", "comma"),
-        (("add", "lena", "--role", "Administrator"), "x", "roles can not contain Administrator"),
+        (("add", "lena", "--role", "Administrator"), "x", "roles cannot contain Administrator"),
         (("add", "lena", "--full-name", "L\nX-User: admin"), "x", "full-name has control characters"),
         (("set", "admin", "--email", "a\x1b[2J"), "", "email has control characters"),
         (("show", "nobody"), "", "name does not exist"),

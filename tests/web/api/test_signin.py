@@ -163,7 +163,7 @@ def explained(caller: Caller, text: str, reason: str | None, says: str, **more: 
         (token(claims(exp=str(NOW))), "invalid_time", "exp must be a number"),
         (token({"username": "lena", "exp": NOW + 9}), "no_username",
          "the claim is called loginname, the token has exp, username"),
-        (token(claims(loginname="a:b")), "invalid_username", "can not contain ':'"),
+        (token(claims(loginname="a:b")), "invalid_username", "cannot contain ':'"),
         (token(claims(loginname="off")), "disabled_user", "the user off is disabled"),
         (token(claims(loginname="admin")), "administrator_refused", "secret of ERP is weak"),
         (token(claims()), None, "no Administrator"),
