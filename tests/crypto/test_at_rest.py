@@ -1,4 +1,4 @@
-"""What a copy of the data folder gives away, and what an earlier version stored there."""
+"""Data at rest: a copy of the data folder reveals no secret, and data of version 0.1.0 still works."""
 
 import base64
 import dataclasses
@@ -26,7 +26,7 @@ def bearer(text: str) -> dict[str, str]:
 
 @pytest.fixture
 def upgraded(service: Service) -> Caller:
-    """The present version on what version 0.1.0 left."""
+    """Return the app on data that version 0.1.0 stored."""
     data = service.settings.data_dir
     service.start(OLD)
     for collection in ("applications", "users"):
@@ -42,7 +42,7 @@ def upgraded(service: Service) -> Caller:
 
 
 def all_data(settings: Settings) -> str:
-    """Everything that the service stores beside its configuration."""
+    """Yield everything that the service stores outside of its configuration."""
     texts = [path.read_text(errors="replace") + path.name for path in settings.data_dir.rglob("*") if path.is_file()]
     if KIND != "file":
         collections = ("applications", "users", "sessions", "revocations", "tickets", "instance")
@@ -55,7 +55,7 @@ def all_data(settings: Settings) -> str:
 
 
 def guessable(text: str, secret: str) -> set[str]:
-    """What anybody who guesses the secret can compute of a token, in its shortest stored form."""
+    """Return the unkeyed hashes of a token, in their shortest stored form."""
     signed, _, signature = text.rpartition(".")
     inputs = (text, signed, signature, f"{signed}\0{secret}", f"{signed}{secret}", f"{secret}{signed}", secret)
     digests = {hashlib.new(name, one.encode()).digest() for name in ("sha256", "sha1", "md5") for one in inputs}
@@ -63,7 +63,7 @@ def guessable(text: str, secret: str) -> set[str]:
 
 
 def test_no_hash_that_helps_to_guess_a_secret_is_stored(caller: Caller, settings: Settings, log: Any) -> None:
-    """Neither the data folder, the database, the log nor the metrics has an unkeyed hash of a token or secret."""
+    """Neither the data folder, the database, the log nor the metrics contain an unkeyed hash of a token or secret."""
     caller.post("update", application(secret="abcd", self_service="1"))
     live, gone, expired = token(claims()), token(claims(loginname="otto")), token(claims(exp=1))
     issued = caller.post("generate", {"username": "lena"}).json["token"]
@@ -74,7 +74,7 @@ def test_no_hash_that_helps_to_guess_a_secret_is_stored(caller: Caller, settings
     for refused in (gone, expired, foreign, live + "x"):
         assert caller.get(CHECK, bearer(refused)).status_code == 401
     assert caller.get(f"/auth/enter?token={live}&next=/", headers={}).status_code == 303
-    # A token where a ticket belongs.
+    # A token in place of a ticket.
     assert caller.get(f"/auth/enter?ticket={live}", headers={}).status_code == 401
     caller.post("introspect", {"token": live})
     caller.post("explain", {"token": live})
@@ -87,7 +87,7 @@ def test_no_hash_that_helps_to_guess_a_secret_is_stored(caller: Caller, settings
 
 @pytest.mark.file_store
 def test_a_database_shows_no_more_than_files(service: Service, tmp_path: Path) -> None:
-    """No byte of a database is a secret, a token, a cookie, a ticket, a password or a hash that helps to guess one."""
+    """A database contains no secret, token, cookie, ticket or password, and no hash that helps to guess one."""
     database = tmp_path / "records.db"
     service.settings = dataclasses.replace(service.settings, store=_tables(database))
     caller = service.start(OLD)
@@ -126,12 +126,12 @@ def events(caller: Caller, **wanted: str) -> list[dict[str, Any]]:
 
 
 def respelled(text: str) -> str:
-    """The same token with another signature, which is not valid."""
+    """Return the token with another signature, which is not valid."""
     return text[:-2] + ("AA" if text[-2:] != "AA" else "BA")
 
 
 def test_one_token_has_one_identifier(service: Service) -> None:
-    """Issued, used, refused and revoked, a token has one identifier in the audit log; `token decode` shows it."""
+    """When issued, used, refused and revoked, a token has one identifier in the audit log; `token decode` shows it."""
     caller = service.start(OLD)
     caller.post("update", application(secret=STRONG_SECRET))
     text = caller.post("generate", {"username": "lena"}).json["token"]
@@ -152,7 +152,7 @@ def test_one_token_has_one_identifier(service: Service) -> None:
 
 
 def test_an_unknown_token_has_an_identifier_too(service: Service) -> None:
-    """A token that no application signed is named by its signed part; another signature does not change the name."""
+    """A token that no application signed is identified by its signed part; another signature does not change that."""
     caller = service.start(OLD)
     caller.post("update", SEED_APPLICATION)
     text = token(claims(), secret="other")
@@ -163,7 +163,7 @@ def test_an_unknown_token_has_an_identifier_too(service: Service) -> None:
 
 
 def test_a_token_of_a_replaced_secret(service: Service) -> None:
-    """`token decode` shows the names of a token from before a rotation: as it was issued, and as it is refused now."""
+    """`token decode` shows both identifiers of a token from before a rotation: as issued, and as refused now."""
     caller = service.start(OLD)
     caller.post("update", application(secret=STRONG_SECRET))
     text = caller.post("generate", {"username": "lena"}).json["token"]
@@ -175,7 +175,7 @@ def test_a_token_of_a_replaced_secret(service: Service) -> None:
 
 
 def test_the_same_token_of_two_applications(service: Service) -> None:
-    """`token decode` shows one identifier for each key that signed the token, and the same one for the same key."""
+    """`token decode` shows one identifier for each key that verifies the token, and the same one for the same key."""
     caller = service.start(OLD)
     for name in ("ERP", "CRM"):
         caller.post("update", application(name=name, secret=STRONG_SECRET))
@@ -185,17 +185,17 @@ def test_the_same_token_of_two_applications(service: Service) -> None:
 
 
 def test_another_installation_has_other_identifiers(service: Service, settings: Settings, tmp_path: Path) -> None:
-    """Identifiers depend on the service's key: those of one installation say nothing at another one."""
+    """Identifiers depend on the service's key, so that those of two installations are unrelated."""
     assert Keyring(KEYS[:1]).token_identifier_keys != Keyring(KEYS[1:2]).token_identifier_keys
     assert Keyring(KEYS[:1]).token_identifier_keys == Keyring(KEYS[:1]).token_identifier_keys
     assert Keyring(KEYS[:1]).derive("a") != Keyring(KEYS[:1]).derive("b")
 
 
 class TestKeyChange:
-    """The service's key is changed as the README says."""
+    """A change of the service's key, as README describes it."""
 
     def test_revocations_outlive_it(self, service: Service) -> None:
-        """A token that was revoked before, during or after a key change stays revoked once the old key is gone."""
+        """A token that was revoked before, during or after a key change stays revoked after the old key is removed."""
         texts = [token(claims(loginname=f"user{number}")) for number in range(4)]
         caller = service.start(OLD)
         caller.post("update", SEED_APPLICATION)
@@ -207,7 +207,7 @@ class TestKeyChange:
         caller = service.start(NEW)
         assert [caller.get(CHECK, bearer(one)).status_code for one in texts] == [401, 401, 401, 200]
         assert {event["reason"] for event in events(caller, event="sign_in_refused")} == {"revoked"}
-        # Twice: what the first change stored is encrypted anew by the second one.
+        # Twice: the second change encrypts again what the first one stored.
         service.start(NEWEST, NEW)
         service.run("store", "rekey")
         caller = service.start(NEWEST)
@@ -221,7 +221,7 @@ class TestKeyChange:
         return [event["target"]["token"] for event in events(caller, event="token_revoked")[: -len(before) or None]]
 
     def test_a_process_that_was_not_restarted(self, service: Service) -> None:
-        """While processes are restarted one by one, each of them knows what another one revoked."""
+        """While processes are restarted one by one, each of them knows the revocations of the others."""
         first = service.start(OLD)
         first.post("update", SEED_APPLICATION)
         second = service.start(NEW, OLD)
@@ -244,8 +244,8 @@ class TestKeyChange:
         caller.post("revoke", {"token": text})
         assert caller.get(CHECK, {"Cookie": cookie}).status_code == 401
 
-    def test_former_keys_are_sealed(self, service: Service) -> None:
-        """What a key change stores of the former key is encrypted, and shows neither key."""
+    def test_former_keys_are_encrypted(self, service: Service) -> None:
+        """A key change stores the derived keys of the former key encrypted, and reveals neither key."""
         service.start(OLD)
         service.start(NEW, OLD)
         service.run("store", "rekey")
@@ -260,16 +260,16 @@ class TestKeyChange:
 
 
 class TestUpgrade:
-    """What version 0.1.0 stored, record by record as it wrote them."""
+    """Data as version 0.1.0 stored it, record by record."""
 
     def test_a_revoked_token_stays_revoked(self, upgraded: Caller) -> None:
-        """A revocation that is named by an unkeyed hash still revokes its token."""
+        """A revocation with an unkeyed hash still revokes its token."""
         assert upgraded.get(CHECK, bearer(BEFORE["revoked_token"])).status_code == 401
         assert events(upgraded, event="sign_in_refused")[0]["reason"] == "revoked"
         assert upgraded.get(CHECK, bearer(BEFORE["live_token"])).status_code == 200
 
     def test_sessions_and_tickets_work(self, upgraded: Caller) -> None:
-        """Sessions that were open stay open, and a one-time link is redeemed once."""
+        """Open sessions stay open, and a one-time link is redeemed once."""
         detail = f"{API.removesuffix('token')}user/detail"
         assert upgraded.get(detail, {"Cookie": f"JSESSIONID={BEFORE['session_cookie']}"}).status_code == 200
         assert upgraded.get(CHECK, {"Cookie": f"datafor_gate={BEFORE['gate_cookie']}"}).status_code == 200
@@ -287,14 +287,14 @@ class TestUpgrade:
         assert upgraded.get(CHECK, cookie).status_code == 401
 
     def test_lines_of_the_audit_log_are_shown(self, upgraded: Caller) -> None:
-        """Each line that an earlier version wrote is shown as it is."""
+        """Each line that an earlier version wrote is shown unchanged."""
         lines = [json.loads(line) for line in BEFORE["files"]["audit.log"].splitlines()]
         shown = events(upgraded)
         assert [line for line in lines if line not in shown] == []
         assert {"0f1e58aba1c1", "30b87241f520"} <= {event["target"].get("token") for event in shown}
 
     def test_rekey_renames_unkeyed_records(self, service: Service, upgraded: Caller) -> None:
-        """`store rekey` names revocations of earlier versions by keyed identifiers; they still revoke."""
+        """`store rekey` gives keyed identifiers to revocations of earlier versions; they still revoke."""
         service.run("store", "rekey")
         (record,) = records_in(service.settings.data_dir, "revocations")
         assert record.name.startswith("hmac-")

@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted, bound to their place, under a key that is looked after."""
+"""Encryption of secrets at rest, and the keys of the installation."""
 
 import base64
 import contextlib
@@ -30,8 +30,8 @@ NEW, OLD = (base64.urlsafe_b64encode(key).decode() for key in KEYS[:2])
 
 
 @given(text=st.text(min_size=1), record=st.text(), field=st.text(max_size=9))
-def test_what_was_sealed_is_opened_in_its_place_only(text: str, record: str, field: str) -> None:
-    """A value opens for its record and field, by any of the keys that has sealed it, and nowhere else."""
+def test_a_value_is_decrypted_for_its_field_only(text: str, record: str, field: str) -> None:
+    """A value is decrypted only for its record and field, by every keyring that has its key."""
     sealed = Keyring(KEYS[:1]).encrypt(record, field, text)
     assert sealed.startswith("enc1:")
     assert Keyring([KEYS[1], KEYS[0]]).decrypt(record, field, sealed) == text
@@ -42,8 +42,8 @@ def test_what_was_sealed_is_opened_in_its_place_only(text: str, record: str, fie
         Keyring(KEYS[1:]).decrypt(record, field, sealed)
 
 
-def test_every_change_of_a_sealed_value_is_seen() -> None:
-    """Each flip, cut and insertion in an encrypted value is damage, or leaves it a plain text; never another secret."""
+def test_every_change_of_an_encrypted_value_is_detected() -> None:
+    """A changed encrypted value is damage or a plain text, but never another secret."""
     sealed = Keyring(KEYS).encrypt("ERP", "secret", "abcd")
     for place in range(len(sealed)):
         for changed in (
@@ -53,14 +53,14 @@ def test_every_change_of_a_sealed_value_is_seen() -> None:
         ):
             if changed == sealed or not changed.startswith("enc1:"):
                 continue
-            # Stray bits of the last Base64 character mean nothing: then it is the same value.
+            # Unused bits of the last Base64 character do not change the value.
             with contextlib.suppress(RecordDamaged):
                 assert Keyring(KEYS).decrypt("ERP", "secret", changed) == "abcd"
                 assert base64.urlsafe_b64decode(changed[22:]) == base64.urlsafe_b64decode(sealed[22:])
 
 
-def test_the_same_secret_is_never_sealed_alike() -> None:
-    """Two records with the same secret cannot be seen to have it."""
+def test_equal_secrets_are_encrypted_differently() -> None:
+    """Two equal secrets have different encrypted values."""
     assert Keyring(KEYS).encrypt("ERP", "secret", "abcd") != Keyring(KEYS).encrypt("ERP", "secret", "abcd")
 
 
@@ -82,7 +82,7 @@ def everything(folder: Path) -> bytes:
 
 
 def test_the_data_folder_alone_reveals_nothing(make: Any, settings: Settings) -> None:
-    """No secret, initial or previous, stands in any file of the data folder, in plain or as Base64."""
+    """No file of the data folder contains a secret, initial or previous, in plain text or Base64."""
     caller = Caller(make().test_client())
     caller.post("update", application(secret="marked-first", initpwd="marked-initial"))
     caller.post("rotate", {"name": "ERP", "secret": "marked-second"})
@@ -97,8 +97,8 @@ def test_the_data_folder_alone_reveals_nothing(make: Any, settings: Settings) ->
     )  # fmt: skip
 
 
-def test_the_key_is_made_once(make: Any, settings: Settings) -> None:
-    """The first start makes a key of 32 bytes, mode 0600; the next ones take it."""
+def test_the_key_is_created_once(make: Any, settings: Settings) -> None:
+    """The first start creates a key of 32 bytes with mode 0600, and later starts use it."""
     make()
     path = settings.config_dir / "secret_key"
     assert len(base64.urlsafe_b64decode(path.read_text())) == 32
@@ -110,16 +110,16 @@ def test_the_key_is_made_once(make: Any, settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "short", NEW + "x", "A" * 43 + "=", "!" * 44, f"{NEW},", f"{NEW},x"])
-def test_what_is_no_key(make: Any, settings: Settings, key: str) -> None:
-    """A key that is empty, short, no Base64 or all the same byte stops the start, and is not repeated."""
+def test_keys_that_are_not_valid(make: Any, settings: Settings, key: str) -> None:
+    """A key that is empty, short, not Base64 or all the same byte stops the start, and is not repeated."""
     with pytest.raises(StartError, match="DATAFOR_TOKEN_SECRET_KEY") as caught:
         make(key)
     assert len(key) < 5 or key not in str(caught.value)
     assert not list(settings.data_dir.rglob("*.json"))
 
 
-def test_the_wrong_key_touches_nothing(make: Any, settings: Settings) -> None:
-    """With the key of another installation, or none, the start stops with a sentence, and no file is changed."""
+def test_the_wrong_key_changes_nothing(make: Any, settings: Settings) -> None:
+    """With a foreign key or without a key, the start stops with a message, and no file is changed."""
     Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
     before = everything(settings.data_dir)
     with pytest.raises(StartError, match="is not the key of these records"):
@@ -133,7 +133,7 @@ def test_the_wrong_key_touches_nothing(make: Any, settings: Settings) -> None:
 
 @pytest.mark.parametrize("record", [None, '{"name": "key"}'])
 def test_the_wrong_key_without_the_record_of_the_right_one(make: Any, settings: Settings, record: str | None) -> None:
-    """Also where the record of the key was lost or mutilated, a foreign key, or none, does not start."""
+    """If the record of the key is missing or incomplete, a foreign or missing key still stops the start."""
     Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
     path = Record(settings.data_dir, "instance", "key")
     path.unlink() if record is None else path.write_text(record)
@@ -146,8 +146,8 @@ def test_the_wrong_key_without_the_record_of_the_right_one(make: Any, settings: 
     assert Caller(make(OLD).test_client()).post("generate", {}).status_code == 200
 
 
-def test_the_key_is_on_the_disk_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key's file is synced before it gets its name, and its folder before any record is made."""
+def test_the_key_is_synced_first(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key file is synced before it gets its name, and its folder before any record is created."""
     seen: list[str] = []
     whole_fsync, whole_link = os.fsync, Path.hardlink_to
 
@@ -168,8 +168,8 @@ def test_the_key_is_on_the_disk_first(settings: Settings, monkeypatch: pytest.Mo
     assert len(seen) > 3
 
 
-def test_a_key_that_is_there_is_never_replaced(settings: Settings) -> None:
-    """Of several first starts at once, the key of the first is the key of all; what a killed one left goes later."""
+def test_an_existing_key_is_never_replaced(settings: Settings) -> None:
+    """Concurrent first starts use the key of the first; the remains of a killed one are removed later."""
     path = settings.config_dir / "secret_key"
     at_rest._create_key_file(path)
     before = path.read_bytes()
@@ -183,7 +183,7 @@ def test_a_key_that_is_there_is_never_replaced(settings: Settings) -> None:
 
 
 def test_former_keys_and_rekey(make: Any, settings: Settings) -> None:
-    """With the new key in front both open; rekey encrypts all with the new one; then the old one can go."""
+    """With the new key in front, both keys decrypt; after a rekey the old key can be removed."""
     caller = Caller(make(OLD).test_client())
     for name in ("ERP", "CRM"):
         caller.post("update", application(name=name, initpwd="pw"))
@@ -202,8 +202,8 @@ def test_former_keys_and_rekey(make: Any, settings: Settings) -> None:
         make(OLD)
 
 
-def test_rekey_after_a_break(make: Any, settings: Settings) -> None:
-    """A rekey that finds a damaged record changes nothing and says so; run again after the mending it is done."""
+def test_rekey_after_a_failure(make: Any, settings: Settings) -> None:
+    """A rekey that finds a damaged record changes nothing and reports it; after a repair it succeeds."""
     Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
     bad = Record(settings.data_dir, "applications", "bad")
     bad.write_text("{")
@@ -218,7 +218,7 @@ def test_rekey_after_a_break(make: Any, settings: Settings) -> None:
 
 
 def test_rekey_from_a_terminal(tmp_path: Path) -> None:
-    """`.venv/bin/flask store rekey` finds the application by itself."""
+    """`.venv/bin/flask store rekey` finds the application without further options."""
     first_start(environment(tmp_path))
     done = flask(tmp_path, "store", "rekey")
     assert done.returncode == 0, done.stderr
@@ -226,7 +226,7 @@ def test_rekey_from_a_terminal(tmp_path: Path) -> None:
 
 
 def test_a_secret_written_by_hand(make: Any, settings: Settings) -> None:
-    """A plain secret in a record counts, and is encrypted at the record's next write."""
+    """A plain secret in a record is valid, and is encrypted at the record's next write."""
     caller = Caller(make().test_client())
     caller.post("update", SEED_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
@@ -239,7 +239,7 @@ def test_a_secret_written_by_hand(make: Any, settings: Settings) -> None:
 
 
 def test_secrets_cannot_be_swapped(make: Any, settings: Settings) -> None:
-    """An encrypted value copied into another record, or into another field, is damage."""
+    """An encrypted value that was copied to another record or field is damage."""
     caller = Caller(make().test_client())
     caller.post("update", application(initpwd="pw"))
     caller.post("update", application(name="CRM", secret="other"))

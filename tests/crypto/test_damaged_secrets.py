@@ -1,4 +1,4 @@
-"""Suspicious secrets: each kind of damage is warned about when it is stored, and undone by one repair."""
+"""Damaged secrets: each kind of damage is warned about when a secret is stored, and undone by one repair."""
 
 import base64
 import string
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from datafor_token.crypto import damaged_secrets
 from tests.support import STRONG_SECRET, key_for, public_pem
 
-# Kind of damage: what it does to a secret, what its warning says, and the repair that undoes it.
+# Kind of damage: its effect on a secret, a part of its warning, and the repair that undoes it.
 DAMAGE: dict[str, tuple[Callable[[str], str], str, str]] = {
     "plus": (lambda text: text.replace("+", " "), "send '+' as %2B", "with '+' instead of the blanks"),
     "blank at the end": (lambda text: text + " ", "begins or ends with a blank", "without the blanks around it"),
@@ -38,13 +38,13 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str, str]] = {
     "a line of a shell": (lambda text: "export KEY=" + text, "begins with a name", "without the name in front"),
     "a line of YAML": (lambda text: "secret: " + text, "begins with a name", "without the name in front"),
 }
-# Base64 as openssl prints it; with a plus inside, so that each kind of damage is one.
+# Base64 as openssl prints it, with a "+", so that every kind of damage has an effect.
 SECRETS = st.binary(min_size=48, max_size=96).map(lambda data: base64.b64encode(data).decode()[:40] + "+/aZ09+x" * 4)
 
 
 @given(SECRETS)
-def test_a_good_secret_is_not_suspicious(secret: str) -> None:
-    """Random Base64, with padding too, base64url, hexadecimal and punctuation are stored without a word."""
+def test_a_good_secret_causes_no_warning(secret: str) -> None:
+    """Random Base64 with and without padding, base64url, hexadecimal and punctuation cause no warning."""
     for text in (secret, secret[:-1] + "=", STRONG_SECRET, secret.encode().hex(), "p@ss,w0rd;#%&*()<>[]{}'\"\\/|~`^"):
         assert damaged_secrets.warnings_about("HS256", text) == []
 
@@ -52,7 +52,7 @@ def test_a_good_secret_is_not_suspicious(secret: str) -> None:
 @pytest.mark.parametrize("kind", DAMAGE)
 @given(secret=SECRETS)
 def test_each_damage_has_its_warning_and_its_repair(kind: str, secret: str) -> None:
-    """A damaged secret is named as what it is, and one repair, of either side, makes it equal to the right one."""
+    """A damaged secret causes one warning, and one repair, of either side, makes it equal to the right one."""
     damage, says, repair = DAMAGE[kind]
     damaged = damage(secret)
     warnings = damaged_secrets.warnings_about("HS256", damaged)
@@ -68,7 +68,7 @@ def test_each_damage_has_its_warning_and_its_repair(kind: str, secret: str) -> N
 
 
 def test_a_short_secret_with_a_lost_plus() -> None:
-    """A blank of a secret too short to be seen as Base64 gets the hint about '+' as well."""
+    """A blank in a secret too short to be recognised as Base64 gets the hint about '+' as well."""
     (warning,) = damaged_secrets.warnings_about("HS256", "ab cd")
     assert "%2B" in warning
     assert damaged_secrets.matching_repair("ab+cd", [b"ab cd"]) is not None
@@ -77,14 +77,14 @@ def test_a_short_secret_with_a_lost_plus() -> None:
 
 
 def test_a_pass_phrase_is_not_base64() -> None:
-    """Words with blanks between them are warned about as what they are."""
+    """Words with blanks between them get no warning about Base64."""
     for words in ("orchid quantum gravity harbor lantern", "Correct Horse Battery Staple", " " * 40):
         assert not any("where Base64" in one for one in damaged_secrets.warnings_about("HS256", words))
 
 
 @given(st.text(), st.text())
-def test_only_a_repair_fits(sent: str, stored: str) -> None:
-    """Whatever the texts, a repair is named only where one text repaired is the other; the empty text never fits."""
+def test_only_a_repair_matches(sent: str, stored: str) -> None:
+    """A repair is named only if it makes one text equal to the other; the empty text never matches."""
     found = damaged_secrets.matching_repair(sent, [stored.encode()])
     repairs = {text for _, text in damaged_secrets.repaired(sent)} | {sent}
     back = {text for _, text in damaged_secrets.repaired(stored)} | {stored}
@@ -93,8 +93,8 @@ def test_only_a_repair_fits(sent: str, stored: str) -> None:
 
 
 @given(st.text(alphabet=string.printable + "\ufeff\xa0\u200b", min_size=1))
-def test_the_other_bytes_are_few_and_different(secret: str) -> None:
-    """Of any secret at most some dozens of other keys are tried: none is empty, none the secret itself."""
+def test_alternative_keys_are_few_and_different(secret: str) -> None:
+    """A secret has some dozens of alternative keys: none is empty, and none is the secret itself."""
     found = [data for _, data in damaged_secrets.alternative_keys(secret)]
     assert len(found) == len(set(found)) <= 36
     assert b"" not in found
@@ -102,13 +102,13 @@ def test_the_other_bytes_are_few_and_different(secret: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_a_public_key_is_not_suspicious(algorithm: str) -> None:
-    """The line breaks of a PEM text are its own."""
+def test_a_public_key_causes_no_warning(algorithm: str) -> None:
+    """The line breaks of PEM cause no warning."""
     assert damaged_secrets.warnings_about(algorithm, public_pem(key_for(algorithm))) == []
 
 
-def test_a_long_secret_costs_no_more_than_its_length() -> None:
-    """64 KiB of what the patterns look for is read through once: no pattern goes back over it again and again."""
+def test_long_secrets_take_linear_time() -> None:
+    """The patterns take linear time for 64 KiB of the texts that they look for."""
     for part in ("\\n", "secret", "export ", "-", " ", "%2", "=", "key ", "\r\n", '"', "\ufeff"):
         text = part * (65536 // len(part)) + "x"
         damaged_secrets.warnings_about("HS256", text)

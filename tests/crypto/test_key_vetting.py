@@ -1,4 +1,4 @@
-"""Keys are vetted when they are written: what others may know, and what can be broken, is refused by its name."""
+"""Vetting of new keys: public and broken keys are refused with a message that names the reason."""
 
 import base64
 import datetime as dt
@@ -50,7 +50,7 @@ def structures(kind: str) -> list[tuple[str, bytes, bytes | None]]:
 
 
 def _structures(kind: str) -> Iterator[tuple[str, bytes, bytes | None]]:
-    """Each form of a key: what it is, its DER, and its text where it has one of its own."""
+    """A form of a key: its description, its DER, and its text if it has one of its own."""
     key, public = key_for(kind), key_for(kind).public_key()
     yield "public", public.public_bytes(DER, SPKI), public.public_bytes(PEM, SPKI)
     yield "private", key.private_bytes(DER, PKCS8, PLAIN), key.private_bytes(PEM, PKCS8, PLAIN)
@@ -127,18 +127,18 @@ def refusal(secret: str, algorithm: str = "HS256") -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_der_in_any_encoding_is_no_shared_secret(kind: str, encoding: str) -> None:
-    """A key or certificate in DER is refused as a shared secret by its name, however it is encoded."""
+def test_der_is_refused_in_any_encoding(kind: str, encoding: str) -> None:
+    """A key or certificate in DER is refused as a shared secret, and named, in any encoding."""
     for what, der, _ in structures(kind):
         assert what in refusal(ENCODINGS[encoding](der)), (what, der[:8].hex())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dress", DRESSES)
-def test_key_text_in_any_dress_is_no_shared_secret(kind: str, dress: str) -> None:
-    """PEM and OpenSSH text is refused by its name, with its line breaks or lines lost too."""
+def test_key_texts_are_refused_with_lost_lines(kind: str, dress: str) -> None:
+    """PEM and OpenSSH texts are refused and named, even if line breaks or lines were lost."""
     for what, _, text in structures(kind):
-        # Without its only line nothing is left.
+        # Without its only line, nothing would be left.
         if text is not None and (text.count(b"\n") > 2 or "without" not in dress):
             found = refusal(DRESSES[dress](text.decode()))
             assert what in found or "a key" in found, (what, text[:40])
@@ -169,8 +169,8 @@ JWKS: dict[str, Any] = {
         lambda jwk: json.dumps(jwk).encode().hex(),
     ],
 )
-def test_a_jwk_is_no_shared_secret(jwk: str, written: Callable[[Any], str]) -> None:
-    """A JWK or JWK Set, a shared one too, is refused: its text is not the key that it holds."""
+def test_a_jwk_is_refused(jwk: str, written: Callable[[Any], str]) -> None:
+    """A JWK or JWK Set, also of shared keys, is refused: its text is not the key in it."""
     assert "JWK" in refusal(written(JWKS[jwk]))
 
 
@@ -199,7 +199,7 @@ def test_other_forms_of_keys(text: str, what: str) -> None:
 
 
 def test_keys_as_openssl_and_ssh_keygen_write_them(tmp_path: Path) -> None:
-    """The files of the everyday commands, a request for a certificate and a chain included, are no shared secrets."""
+    """The files of common commands, certificate requests and chains included, are not shared secrets."""
     need("openssl")
 
     def run(*command: str) -> None:
@@ -223,7 +223,7 @@ def test_keys_as_openssl_and_ssh_keygen_write_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [("rsa", "-modulus", "-noout"), ("pkey", "-text", "-noout"), ("dsaparam", "-outform", "DER", "512")]
 )
-def test_what_openssl_prints_of_keys(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_the_text_form_of_openssl_is_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
     """The modulus and the text form of a key, and parameters of keys, are refused too."""
     need("openssl")
     (tmp_path / "key").write_text(private_pem(key_for("RS256")))
@@ -233,8 +233,8 @@ def test_what_openssl_prints_of_keys(tmp_path: Path, options: tuple[str, ...]) -
     assert refusal(printed.decode() if source else base64.b64encode(printed).decode())
 
 
-def test_ordinary_secrets_are_no_keys() -> None:
-    """Of 10,000 random secrets each in Base64, base64url and hex, none is refused."""
+def test_random_secrets_are_accepted() -> None:
+    """None of 10,000 random secrets each in Base64, base64url and hex is refused."""
     for number in range(10_000):
         data = secrets.token_bytes(24 + number % 72)
         for text in (base64.b64encode(data).decode(), secrets.token_urlsafe(48), data.hex(), data.hex(":")):
@@ -244,8 +244,8 @@ def test_ordinary_secrets_are_no_keys() -> None:
 
 
 @given(st.text(max_size=80) | st.binary(min_size=16, max_size=100).map(lambda data: base64.b64encode(data).decode()))
-def test_any_other_text_is_a_shared_secret(text: str) -> None:
-    """What only looks a little like a key is none: words, numbers, text with braces or dashes."""
+def test_ordinary_texts_are_accepted(text: str) -> None:
+    """Words, numbers, and text with braces or dashes are not key material."""
     assert key_material.find_key(text) is None
 
 
@@ -255,8 +255,8 @@ def test_any_other_text_is_a_shared_secret(text: str) -> None:
      "correct horse battery staple", "kty", "0x" + "ab" * 32, "AAAA" * 12, '{"keys": []}', "MY PUBLIC KEY",
      base64.b64encode(b"\x04" + bytes(64)).decode(), base64.b64encode(b"just some text of a person").decode()],
 )  # fmt: skip
-def test_what_resembles_a_key_is_a_shared_secret(text: str) -> None:
-    """The beginning of a key's form alone makes no key."""
+def test_the_beginning_of_a_key_is_accepted(text: str) -> None:
+    """The beginning of a key format alone is not key material."""
     vetting.check("HS256", text)
 
 
@@ -267,8 +267,8 @@ def test_what_resembles_a_key_is_a_shared_secret(text: str) -> None:
      "ssh-rsa " * 8_000, "\\n" * 32_000, "=" * 65_000, " " * 65_000],
     ids=lambda text: text[:12],
 )  # fmt: skip
-def test_long_texts_cost_little(text: str) -> None:
-    """Eight times the text takes at most about eight times the work: nothing grows with the square."""
+def test_long_texts_take_linear_time(text: str) -> None:
+    """Eight times the text takes at most about eight times the time: no check is quadratic."""
     for look in (
         key_material.find_key,
         lambda secret: refused(lambda: key_text.public_key("RS256", secret)),
@@ -283,7 +283,7 @@ def refused(call: Callable[[], object]) -> None:
 
 
 def work(look: Callable[[str], object], text: str) -> int:
-    """Microseconds of processor time, the least of several: what is quadratic takes a hundred times as many."""
+    """Return the least processor time of several runs in microseconds."""
     found = []
     for _ in range(5):
         begun = time.process_time_ns()
@@ -310,7 +310,7 @@ def small_primes() -> int:
 
 
 def without_small_factors(number: int) -> int:
-    """Return the next odd number without a factor below 2**16; the checks do not see that it is no prime."""
+    """Return the next odd number without a factor below 2**16. No check notices that it may not be prime."""
     number |= 1
     while math.gcd(number, small_primes()) != 1:
         number += 2
@@ -318,12 +318,12 @@ def without_small_factors(number: int) -> int:
 
 
 def factor_of(bits: int) -> int:
-    """Return a random factor of a modulus. No primes: to find some takes seconds, and no check looks for them."""
+    """Return a random factor of a modulus. It need not be prime: finding primes takes seconds."""
     return without_small_factors(secrets.randbits(bits) | 3 << (bits - 2))
 
 
 def roca_factor(bits: int) -> int:
-    """Return a factor of Infineon's form: k * M + (65537 ** a mod M), M the product of the first primes."""
+    """Return a factor of Infineon's form: k * M + (65537 ** a mod M), where M is the product of the first primes."""
     product = math.prod(number for number in range(2, 230) if all(number % other for other in range(2, number)))
     lowest = (3 << (bits - 2)) // product + 1
     while True:
@@ -333,7 +333,7 @@ def roca_factor(bits: int) -> int:
 
 
 def test_rsa_keys_of_the_broken_kind_roca() -> None:
-    """A modulus whose factors have the form of Infineon's generator is refused by the name of the fault."""
+    """A modulus whose factors have the form of Infineon's generator is refused with a message that names ROCA."""
     assert "ROCA" in refusal(as_pem(roca_factor(1024) * roca_factor(1024)), "RS256")
 
 
@@ -347,32 +347,32 @@ def test_rsa_keys_with_close_primes() -> None:
 
 @pytest.mark.parametrize("factor", [2, 3, 5, 7919, 9973])
 def test_rsa_keys_with_a_small_factor(factor: int) -> None:
-    """An even modulus, and one with a small factor, is refused."""
+    """A modulus that is even or has a small factor is refused."""
     assert "small factor" in refusal(as_pem(factor_of(2048) * factor), "RS512")
 
 
 @pytest.mark.parametrize("bits", [1024, 2040, 8200])
 def test_rsa_keys_of_another_size(bits: int) -> None:
-    """An RSA key has 2048 to 8192 bits."""
+    """An RSA key must have 2048 to 8192 bits."""
     assert "2048 to 8192 bits" in refusal(as_pem(1 << (bits - 1) | secrets.randbits(bits - 2) | 1), "RS256")
 
 
 @pytest.mark.parametrize("exponent", [3, 17, 65539])
 def test_rsa_keys_with_another_exponent(exponent: int) -> None:
-    """The public exponent is 65537."""
+    """The public exponent must be 65537."""
     modulus = key_for("RS256").public_key().public_numbers().n
     assert "65537" in refusal(as_pem(modulus, exponent), "RS256")
 
 
-def test_ordinary_keys_are_taken() -> None:
-    """Keys as they are commonly made pass, in both forms, also the largest."""
+def test_ordinary_keys_are_accepted() -> None:
+    """Common keys pass, in both encodings, and so does the largest."""
     for algorithm in keys.ALGORITHMS:
         if not keys.is_shared(algorithm):
             vetting.check(algorithm, public_pem(key_for(algorithm)))
             vetting.check(algorithm, public_base64(key_for(algorithm)))
     for _ in range(50):
         vetting.check("EdDSA", public_pem(ed25519.Ed25519PrivateKey.generate()))
-    # The largest modulus, without primes of its own, which would take half a minute.
+    # The largest modulus. Its factors are not prime: finding primes would take half a minute.
     vetting.check("RS256", as_pem(factor_of(4096) * factor_of(4096)))
 
 
@@ -380,7 +380,7 @@ P = 2**255 - 19
 
 
 def doubled(point: tuple[int, int]) -> tuple[int, int]:
-    """Twice a point of the curve of Ed25519 (RFC 8032 section 5.1), by its law of addition."""
+    """Return twice a point of the curve of Ed25519 (RFC 8032 section 5.1), by its law of addition."""
     d = -121665 * pow(121666, -1, P) % P
     x, y = point
     both = d * x * x * y * y
@@ -396,7 +396,7 @@ def root(square: int) -> int | None:
 
 
 def points_of_small_order() -> set[tuple[int, int]]:
-    """All points whose eightfold is the neutral one, found by halving it twice."""
+    """Return all points of order 8 or less, by halving the neutral point."""
     d = -121665 * pow(121666, -1, P) % P
     found = {(0, 1), (0, P - 1)}
     for y in (0, *(y for y in order_8_y(d))):
@@ -417,7 +417,7 @@ def order_8_y(d: int) -> Iterator[int]:
 
 
 def test_ed25519_points_of_small_order() -> None:
-    """Every encoding of each of the eight points of small order, a y that is not reduced too, is refused."""
+    """Every encoding of the eight points of small order is refused, also with a y that is not reduced."""
     points = points_of_small_order()
     assert len(points) == 8
     for point in points:
@@ -434,15 +434,15 @@ def test_ed25519_points_of_small_order() -> None:
     assert refusals >= 14
 
 
-def test_ed25519_keys_that_are_no_points() -> None:
-    """Bytes that no point of the curve has, or that spell one with a y that is not reduced, are refused."""
+def test_ed25519_keys_off_the_curve() -> None:
+    """Bytes that are not a point of the curve, or have a y that is not reduced, are refused."""
     for y in (2, 7, P + 3, P + 18):
         pem = public_of(ed25519.Ed25519PublicKey.from_public_bytes(y.to_bytes(32, "little")))
         assert "point" in refusal(pem, "EdDSA")
 
 
-def test_ec_keys_that_are_no_points() -> None:
-    """The point at infinity, and a point beside the curve, are refused."""
+def test_ec_keys_off_the_curve() -> None:
+    """The point at infinity, and a point that is not on the curve, are refused."""
     der = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(DER, SPKI)
     algorithm = der[2 : 2 + 21]
     infinity = b"\x30" + bytes([len(algorithm) + 4]) + algorithm + b"\x03\x02\x00\x00"
@@ -451,7 +451,7 @@ def test_ec_keys_that_are_no_points() -> None:
 
 
 def test_a_stored_key_is_not_vetted_again() -> None:
-    """What is refused when written verifies where it is stored already: only what cannot be a key cannot."""
+    """A stored key that vetting would refuse still verifies."""
     weak = rsa.generate_private_key(65537, 1024)
     public = keys.verification_key("RS256", public_pem(weak))
     found = keys.signing_key("RS256", [public], private_pem(weak))
@@ -461,7 +461,7 @@ def test_a_stored_key_is_not_vetted_again() -> None:
 
 
 def test_a_foreign_private_key_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numbers of a private RSA key (5 s with 8,192 bits) are checked only if it is the application's."""
+    """The numbers of a private RSA key (5 s with 8,192 bits) are checked only if it belongs to the application."""
     checked = []
     whole = key_text.private_key
 
@@ -480,8 +480,8 @@ def test_a_foreign_private_key_is_not_checked(monkeypatch: pytest.MonkeyPatch) -
     assert checked == [mine]
 
 
-def test_no_refusal_repeats_a_secret() -> None:
-    """No sentence about a key has anything of it."""
+def test_no_message_repeats_a_key() -> None:
+    """No message about a key repeats any part of it."""
     for what, der, text in structures("RS256"):
         for secret in (base64.b64encode(der).decode(), (text or b"").decode()):
             if secret:

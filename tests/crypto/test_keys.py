@@ -1,4 +1,4 @@
-"""Secrets and private keys as text become checked keys."""
+"""Parsing of secrets and private keys."""
 
 import base64
 import subprocess
@@ -22,7 +22,7 @@ ASYMMETRIC = [name for name in keys.ALGORITHMS if not keys.is_shared(name)]
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 @pytest.mark.parametrize("form", [public_pem, public_base64])
 def test_both_forms_of_a_public_key(algorithm: str, form: Callable[[Any], str]) -> None:
-    """PEM and the bare Base64 of the DER give the same key, and what its private key signs it verifies."""
+    """PEM and the bare Base64 of DER give the same key, which verifies what its private key signs."""
     key = key_for(algorithm)
     public = keys.verification_key(algorithm, form(key))
     found = keys.signing_key(algorithm, [keys.verification_key(algorithm, form(key))], private_pem(key))
@@ -35,13 +35,13 @@ def test_both_forms_of_a_public_key(algorithm: str, form: Callable[[Any], str]) 
 
 
 def test_base64_may_be_wrapped() -> None:
-    """The Base64 of a DER may be broken into lines, as openssl does."""
+    """The Base64 of DER may have line breaks, as openssl writes it."""
     text = public_base64(key_for("RS256"))
     assert keys.verification_key("RS256", "\n".join([text[:64], text[64:]])).kid
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_a_foreign_private_key_is_told(algorithm: str) -> None:
+def test_a_foreign_private_key_is_refused(algorithm: str) -> None:
     """A private key that does not belong to the stored public key signs nothing."""
     assert (
         keys.signing_key(
@@ -53,8 +53,8 @@ def test_a_foreign_private_key_is_told(algorithm: str) -> None:
     )
 
 
-def test_a_private_key_of_another_kind_is_told() -> None:
-    """A private key of another kind is a foreign one too."""
+def test_a_private_key_of_another_type_is_refused() -> None:
+    """A private key of another type does not belong to the stored key either."""
     assert (
         keys.signing_key(
             "RS256", [keys.verification_key("RS256", public_pem(key_for("RS256")))], private_pem(key_for("ES256"))
@@ -65,7 +65,7 @@ def test_a_private_key_of_another_kind_is_told() -> None:
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 def test_shared_keys(algorithm: str) -> None:
-    """Any text is a shared key, byte for byte; another text is not it."""
+    """Every text is a shared key, byte for byte, and differs from every other text."""
     for secret in ("abcd", " abcd ", "ä", "\0", '{"kty":"oct"}', "ssh-rsa AAAA"):
         found = keys.signing_key(algorithm, [keys.verification_key(algorithm, secret)], secret)
         assert found is not None
@@ -102,15 +102,15 @@ def openssl(tmp_path: Path, *arguments: str) -> str:
         ("RS256", "A" * 20_000, "16384"),
     ],
 )
-def test_what_is_no_key_for_the_algorithm(algorithm: str, secret: str | Callable[[], str], says: str) -> None:
-    """Whatever is not a public key of the right kind, curve and size is refused by its name."""
+def test_keys_that_do_not_fit_the_algorithm(algorithm: str, secret: str | Callable[[], str], says: str) -> None:
+    """A text that is not a public key of the right type, curve and size is refused, and named."""
     with pytest.raises(RuleError, match=says):
         keys.verification_key(algorithm, secret if isinstance(secret, str) else secret())
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_private_key_in_der_is_never_stored(encrypted: bool) -> None:
-    """The Base64 of a private key, encrypted or not, is refused by its name."""
+    """The Base64 of a private key, encrypted or not, is refused and named."""
     protection = serialization.BestAvailableEncryption(b"pw") if encrypted else serialization.NoEncryption()
     der = key_for("ES256").private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, protection)
     with pytest.raises(RuleError, match="encrypted private" if encrypted else "private"):
@@ -118,7 +118,7 @@ def test_a_private_key_in_der_is_never_stored(encrypted: bool) -> None:
 
 
 def hidden(text: str) -> str:
-    """The private key of a PEM text in a form that a careless search overlooks."""
+    """Return PEM texts of a private key that a careless search overlooks."""
     return text.replace("-----", "----")
 
 
@@ -136,14 +136,14 @@ def hidden(text: str) -> str:
     ],
 )
 def test_a_public_key_stands_alone(around: Callable[[str, str], str]) -> None:
-    """What has more in it than one public key is refused: a private key could be stored with it."""
+    """A text with more in it than one public key is refused: a private key could be stored with it."""
     key = key_for("RS256")
     with pytest.raises(RuleError):
         keys.verification_key("RS256", around(public_pem(key), private_pem(key)))
 
 
 def test_a_pss_key_signs_pss_only(tmp_path: Path) -> None:
-    """A key that says it is for RSASSA-PSS is refused for RS*, whose tokens others would not accept."""
+    """A key that is declared for RSASSA-PSS is refused for RS*, since other libraries would not accept the tokens."""
     (tmp_path / "key.pem").write_text(
         openssl(tmp_path, "genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048")
     )
@@ -155,7 +155,7 @@ def test_a_pss_key_signs_pss_only(tmp_path: Path) -> None:
 
 
 def test_a_certificate_is_refused_in_both_forms(tmp_path: Path) -> None:
-    """A certificate is not taken for its key."""
+    """A certificate is not accepted as a key."""
     openssl(
         tmp_path, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
         "-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=x",
@@ -176,7 +176,7 @@ def test_a_certificate_is_refused_in_both_forms(tmp_path: Path) -> None:
     ],
 )
 def test_keys_as_openssl_writes_them(tmp_path: Path, algorithm: str, command: list[str]) -> None:
-    """The files that openssl's everyday commands write are taken as they are."""
+    """The files of common openssl commands are accepted unchanged."""
     private = openssl(tmp_path, *command)
     (tmp_path / "key.pem").write_text(private)
     public = openssl(tmp_path, "pkey", "-in", "key.pem", "-pubout")
@@ -194,16 +194,16 @@ def test_keys_as_openssl_writes_them(tmp_path: Path, algorithm: str, command: li
         ("-----BEGIN PRIVATE KEY-----" + "A" * 20_000, "in PEM"),
     ],
 )
-def test_what_is_no_private_key(private: str | Callable[[], str] | None, says: str) -> None:
-    """Whatever is not an unencrypted private key in PEM is refused by its name."""
+def test_texts_that_are_not_private_keys(private: str | Callable[[], str] | None, says: str) -> None:
+    """A text that is not an unencrypted private key in PEM is refused, and named."""
     text = private if isinstance(private, str) or private is None else private()
     with pytest.raises(RuleError, match=says):
         keys.signing_key("RS256", [keys.verification_key("RS256", public_pem(key_for("RS256")))], text)
 
 
 @given(algorithm=st.sampled_from(keys.ALGORITHMS), text=st.text() | st.binary().map(lambda data: data.hex()))
-def test_any_text_is_a_key_or_a_clear_refusal(algorithm: str, text: str) -> None:
-    """Whatever the text: a key, or a RuleError."""
+def test_any_text_is_a_key_or_a_rule_error(algorithm: str, text: str) -> None:
+    """Every text is a key or raises RuleError."""
     for private in (None, text):
         try:
             keys.signing_key(algorithm, [keys.verification_key(algorithm, text)], private)
@@ -212,7 +212,7 @@ def test_any_text_is_a_key_or_a_clear_refusal(algorithm: str, text: str) -> None
 
 
 def test_the_thumbprint_of_rfc_7638() -> None:
-    """The kid is the thumbprint of RFC 7638: its own example key gives its own example value."""
+    """The kid is the thumbprint of RFC 7638, as in its own example."""
     modulus = (
         "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs"
         "tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajr"
@@ -224,6 +224,6 @@ def test_the_thumbprint_of_rfc_7638() -> None:
     assert keys.verification_key("RS256", pem).kid == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
-def test_a_key_does_not_show_itself() -> None:
-    """No key, shared or private, stands in a repr."""
+def test_no_repr_contains_a_key() -> None:
+    """No repr contains a key, shared or private."""
     assert "abcd" not in repr(keys.verification_key("HS256", "abcd-marked"))

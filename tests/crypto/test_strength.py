@@ -1,4 +1,4 @@
-"""Weak secrets are told from strong ones."""
+"""Strength of shared secrets."""
 
 from typing import Any
 
@@ -27,8 +27,8 @@ from tests.support import STRONG_SECRET, key_for, public_pem
         ("HS256", "a" * 60_000, True),
     ],
 )
-def test_weak_secrets_are_told(algorithm: str, secret: str, weak: bool) -> None:
-    """A secret shorter than RFC 7518 asks, or easily guessed, is weak, and the sentence does not repeat it."""
+def test_weak_secrets_are_recognised(algorithm: str, secret: str, weak: bool) -> None:
+    """A secret that is shorter than RFC 7518 requires, or easy to guess, is weak; the message does not repeat it."""
     sentence = weakness(algorithm, secret)
     assert (sentence is not None) is weak
     assert sentence is None or secret not in sentence
@@ -36,18 +36,18 @@ def test_weak_secrets_are_told(algorithm: str, secret: str, weak: bool) -> None:
 
 @given(st.text(alphabet="0123456789\n\r\t -/.²٣१x", max_size=80))
 def test_every_text_has_an_estimate(text: str) -> None:
-    """Line breaks behind digits, and other text that a date may be taken from, raise nothing."""
+    """Line breaks after digits, and other texts that look like parts of dates, raise nothing."""
     weakness("HS256", f"{STRONG_SECRET}{text}")
     weakness("HS256", text + STRONG_SECRET)
 
 
 def test_public_keys_are_never_weak() -> None:
-    """The rule for weak secrets is about shared ones."""
+    """Only shared secrets can be weak."""
     assert weakness("ES256", public_pem(key_for("ES256"))) is None
 
 
 def test_the_estimate_has_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No secret makes the estimate look words up for many combinations of l33t signs, nor look at a long text."""
+    """The estimate takes bounded time, also for secrets with many l33t characters and for long texts."""
     looked_up: list[str] = []
     look = matching.dictionary_match
 
@@ -58,12 +58,12 @@ def test_the_estimate_has_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "dictionary_match", counted)
     signs = "".join(sign for signs in matching.L33T_TABLE.values() for sign in signs)
     strength._guesses_log10(signs * 2000)
-    # One for each combination, and each substring that repeats is estimated by itself.
+    # One for each combination, and one for each repeated substring.
     assert sum(len(text) == 64 for text in looked_up) < 20
     assert max(map(len, looked_up)) == 64
 
 
 @pytest.mark.parametrize("secret", ["p@$$w0rd|password!" * 3, "<hange{hange[hange(hange" * 2, "l!nk|1n+0nl1ne" * 4])
-def test_l33t_is_weak_whatever_its_signs(secret: str) -> None:
-    """A secret of words with signs for letters is weak, whichever of the signs for a letter it has."""
+def test_l33t_is_weak(secret: str) -> None:
+    """A secret of words with l33t characters is weak, whichever characters stand for a letter."""
     assert weakness("HS256", secret) is not None

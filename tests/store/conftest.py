@@ -1,4 +1,4 @@
-"""Fixtures of the stores' tests: databases with tables, on SQLite and on PostgreSQL."""
+"""Fixtures of the store tests: databases with tables, on SQLite and on PostgreSQL."""
 
 import itertools
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def opened(url: str, timeout: float = 30, lock_timeout: float = 30) -> SqlStore:
 
 
 def prepared(url: str) -> str:
-    """A database with tables."""
+    """Return a store in a database with tables."""
     database = Database(url, 30, 30)
     schema.create(database)
     database.close()
@@ -54,7 +54,7 @@ def postgres_url(postgres: Postgres) -> str:
 
 @pytest.fixture(params=["sqlite_url", pytest.param("postgres_url", marks=pytest.mark.sql)])
 def url(request: pytest.FixtureRequest) -> str:
-    """Each test once on SQLite and once on PostgreSQL."""
+    """Run each test on SQLite and on PostgreSQL."""
     found: str = request.getfixturevalue(request.param)
     return found
 

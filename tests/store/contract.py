@@ -1,4 +1,4 @@
-"""What every store keeps. A store's own tests subclass ``StoreContract`` and say how one is made."""
+"""Guarantees of every store. The tests of a store subclass ``StoreContract`` and state how it is created."""
 
 import json
 import multiprocessing
@@ -19,7 +19,7 @@ ANY_NAME = st.text(min_size=0, max_size=200)
 
 
 def count_up(factory: Factory, times: int) -> None:
-    """In a process of its own: add one to a shared counter, so often."""
+    """Add one to a shared counter, several times, in a process of its own."""
 
     def change(document: Document | None) -> Document:
         return {"name": "counter", "value": (document or {"value": 0})["value"] + 1}
@@ -48,45 +48,45 @@ def in_processes(number: int, target: Callable[..., None], arguments: Callable[[
 
 
 def settle(look: Callable[[], object]) -> None:
-    """Wait until what was written just now looks the same twice: a clock's tick may be too coarse to tell before."""
+    """Wait until what was written has the same value twice: the file system's clock may have coarse ticks."""
     while look() != look():
         time.sleep(0.01)
 
 
 def check_no_update_is_lost(factory: Factory) -> None:
-    """Eight processes add to one counter: every addition is there at the end."""
+    """Add to one counter from eight processes, and check that no addition is lost."""
     in_processes(8, count_up, lambda _: (factory, 25))
     assert factory().get("applications", "counter") == {"name": "counter", "value": 200}
 
 
 class StoreContract:
-    """The contract; ``factory`` makes stores that share their records, and can be sent to another process."""
+    """The guarantees. ``factory`` creates stores that share their records, and can be sent to another process."""
 
     @pytest.fixture
     def store(self, factory: Factory) -> Store:
         return factory()
 
-    def test_what_was_put_is_there(self, store: Store, factory: Factory) -> None:
-        """A document that was put is read as it was, by every store on the same records."""
+    def test_a_stored_document_is_read(self, store: Store, factory: Factory) -> None:
+        """A stored document is read unchanged, by every store on the same records."""
         document = {"name": "ERP", "number": 1, "nested": {"list": [1, "zwei", None]}, "text": "名前 é\u2028"}
         store.put("applications", document)
         assert store.get("applications", "ERP") == document
         assert factory().get("applications", "ERP") == document
 
     def test_members_keep_their_order(self, store: Store) -> None:
-        """The members of a document come back in the order in which they were put."""
+        """The members of a document keep their order."""
         store.put("applications", {"zeta": 1, "name": "ERP", "alpha": 2})
         assert json.dumps(store.get("applications", "ERP")) == '{"zeta": 1, "name": "ERP", "alpha": 2}'
 
-    def test_what_is_not_there(self, store: Store) -> None:
-        """A name without a record is None, has no version, and is deleted without an error."""
+    def test_a_record_that_does_not_exist(self, store: Store) -> None:
+        """A name without a record is None, has no version, and can be deleted without an error."""
         assert store.get("applications", "ERP") is None
         assert store.version("applications", "ERP") is None
         assert store.delete("applications", "ERP") is False
         assert store.names("applications") == []
 
     def test_collections_are_apart(self, store: Store) -> None:
-        """The same name in two collections is two records."""
+        """One name in two collections is two records."""
         store.put("applications", {"name": "x", "kind": "application"})
         store.put("users", {"name": "x", "kind": "user"})
         store.delete("users", "x")
@@ -101,13 +101,13 @@ class StoreContract:
         assert len(store.names("users")) == 1
 
     def test_put_replaces_the_whole_document(self, store: Store) -> None:
-        """No member of the old document is left after a put."""
+        """A put leaves no member of the old document."""
         store.put("users", {"name": "lena", "old": 1})
         store.put("users", {"name": "lena", "new": 2})
         assert store.get("users", "lena") == {"name": "lena", "new": 2}
 
-    def test_documents_are_all_there(self, store: Store) -> None:
-        """All documents come with their names, long ones too, and those of other collections do not."""
+    def test_all_documents_are_returned(self, store: Store) -> None:
+        """All documents of a collection are returned with their names, long ones too, and no others."""
         names = ["Lena", "a/b", "\u540d" * 128]
         for name in names:
             store.put("users", {"name": name})
@@ -117,14 +117,14 @@ class StoreContract:
         assert sorted(str(one) for one in found.values()) == sorted(str({"name": name}) for name in names)
 
     def test_create_never_replaces(self, store: Store) -> None:
-        """Creating a record that is there fails and leaves it as it is."""
+        """Creating a record that exists fails and leaves it unchanged."""
         store.create("users", {"name": "lena", "first": True})
         with pytest.raises(AlreadyExists):
             store.create("users", {"name": "LENA", "first": False})
         assert store.get("users", "lena") == {"name": "lena", "first": True}
 
-    def test_update_gets_the_present_document(self, store: Store) -> None:
-        """The change gets None for a new record and the present document for one that is there."""
+    def test_update_gets_the_stored_document(self, store: Store) -> None:
+        """The change gets None for a new record, and the stored document for an existing one."""
         seen: list[Document | None] = []
 
         def change(document: Document | None) -> Document:
@@ -136,7 +136,7 @@ class StoreContract:
         assert seen == [None, {"name": "lena", "times": 1}]
 
     def test_a_change_that_raises_changes_nothing(self, store: Store) -> None:
-        """What the change raises reaches the caller, the record stays, and the next write works."""
+        """An error of the change reaches the caller, the record is unchanged, and the next write works."""
 
         def change(document: Document | None) -> Document:
             assert document is not None
@@ -150,21 +150,21 @@ class StoreContract:
         store.put("users", {"name": "lena", "value": "next"})
 
     def test_an_update_cannot_rename(self, store: Store) -> None:
-        """A change that answers a document of another name is refused, and neither record is written."""
+        """A change that returns a document of another name is refused, and neither record is written."""
         store.put("users", {"name": "lena"})
         with pytest.raises(ValueError, match="rename"):
             store.update("users", "lena", lambda _: {"name": "other"})
         assert store.names("users") == ["lena"]
 
     def test_delete_removes(self, store: Store) -> None:
-        """A deleted record is gone, and its name can be created again."""
+        """A deleted record does not exist, and its name can be created again."""
         store.put("users", {"name": "lena"})
         assert store.delete("users", "LENA") is True
         assert store.get("users", "lena") is None
         store.create("users", {"name": "lena"})
 
-    def test_version_tells_a_change(self, store: Store, factory: Factory) -> None:
-        """The version differs after each write, in every store; a while after a write it stays as it is."""
+    def test_the_version_changes_with_each_write(self, store: Store, factory: Factory) -> None:
+        """The version differs after each write, in every store, and stays the same some time after a write."""
         store.put("users", {"name": "lena", "value": 1})
         settle(lambda: store.version("users", "lena"))
         first = store.version("users", "lena")
@@ -175,8 +175,8 @@ class StoreContract:
             store.put("users", {"name": "lena", "value": value % 2})
             assert factory().version("users", "lena") != before
 
-    def test_stamp_tells_a_change(self, store: Store, factory: Factory) -> None:
-        """A collection's stamp differs after each write and removal in it, in every store, and else stays."""
+    def test_the_stamp_changes_with_each_write(self, store: Store, factory: Factory) -> None:
+        """A collection's stamp differs after each write and deletion in it, in every store, and otherwise stays."""
         store.put("users", {"name": "lena", "value": 1})
         settle(lambda: store.stamp("users"))
         settle(lambda: store.stamp("applications"))
@@ -194,7 +194,7 @@ class StoreContract:
         assert store.stamp("applications") == other
 
     def test_changes_since(self, store: Store, factory: Factory) -> None:
-        """What changed since an earlier look is answered, and what is there no more is no longer known."""
+        """Records changed since an earlier call are returned, and deleted ones are no longer known."""
         for name in ("lena", "Otto", "x" * 250):
             store.put("users", {"name": name, "value": 1})
         versions, found = store.changes("users", {})
@@ -214,12 +214,12 @@ class StoreContract:
         assert after.keys() < versions.keys()
 
     def test_a_store_that_works_is_writable(self, store: Store) -> None:
-        """Whether a write would go through is answered without leaving anything behind."""
+        """The test for writability leaves nothing behind."""
         assert store.writable() is True
         assert store.names("users") == []
 
     def test_a_probe_changes_no_stamp(self, store: Store) -> None:
-        """A probe for writability changes no collection's stamp, so that no index is read again for it."""
+        """The test for writability changes no stamp, so that no index is read again."""
         for collection in store.collections:
             store.put(collection, {"name": "lena"})
 
@@ -233,7 +233,7 @@ class StoreContract:
 
     @given(first=ANY_NAME, second=ANY_NAME)
     def test_no_two_names_collide(self, factory: Factory, first: str, second: str) -> None:
-        """Whatever the names: each finds its own record, is listed, and two that differ are two records."""
+        """Each name finds its own record and is listed, and two different names are two records."""
         store = factory()
         store.put("users", {"name": first, "mark": 1})
         store.put("users", {"name": second, "mark": 2})
@@ -257,7 +257,7 @@ class StoreContract:
         assert factory().get("applications", "counter") == {"name": "counter", "value": 40}
 
     def test_one_of_several_creators_wins(self, factory: Factory) -> None:
-        """Of processes that create the same record at once, one does, and its document stays."""
+        """Of several processes that create a record at once, one succeeds, and its document stays."""
         results: multiprocessing.SimpleQueue[int] = multiprocessing.get_context("spawn").SimpleQueue()
         in_processes(4, create_own, lambda index: (factory, index, results))
         marks = sorted(results.get() for _ in range(4))

@@ -1,4 +1,4 @@
-"""A real PostgreSQL of Debian, on a free port, in a temp folder, run by a user that is not root."""
+"""A real PostgreSQL of Debian, on a free port, in a temporary folder, run by a user that is not root."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _PASSWORD = "the-Password-of-the-database"
 
 
 def binaries() -> Path:
-    """Where the server's programs are; the test is skipped where there are none."""
+    """Return the folder of the server's programs, or skip the test."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         if os.environ.get("CI") == "true":
@@ -28,11 +28,11 @@ def binaries() -> Path:
 
 
 class Postgres:
-    """One server. ``url()`` is what the setting STORE is."""
+    """One server. ``url()`` returns a value for the setting STORE."""
 
     def __init__(self, *, safe: bool = True, trusting: bool = False) -> None:
-        """``safe``: survives a power cut; without, it is quick. ``trusting``: looks at no password."""
-        # Not in the tests' own temp folder, which is closed to other users.
+        """``safe``: survive a power cut, which is slower. ``trusting``: check no password."""
+        # Not in the temporary folder of the tests, which other users cannot enter.
         self._home = Path(tempfile.mkdtemp(prefix="datafor-postgres-"))
         self.folder = self._home / "data"
         self.port = free_port()
@@ -54,7 +54,7 @@ class Postgres:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def make(self) -> "Postgres":
-        """Make a new, empty server."""
+        """Create a new, empty server."""
         self._make_folder()
         secret = self._home / "password"
         secret.write_text(_PASSWORD)
@@ -75,7 +75,7 @@ class Postgres:
         return self
 
     def start(self, **settings: str) -> "Postgres":
-        """Start it and wait until it answers; ``settings`` are those of postgresql.conf."""
+        """Start the server and wait until it responds; ``settings`` are those of postgresql.conf."""
         quick = {} if self._safe else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         given = {"max_connections": "200", "shared_buffers": "64MB", **quick, **settings}
         options = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
@@ -94,7 +94,7 @@ class Postgres:
         return self
 
     def wait(self) -> None:
-        """Wait until it takes connections."""
+        """Wait until the server accepts connections."""
         for _ in range(600):
             arguments = [str(self._binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
             if subprocess.run(arguments, check=False).returncode == 0:
@@ -102,13 +102,13 @@ class Postgres:
             assert self.process is not None
             assert self.process.poll() is None, self.said()
             time.sleep(0.1)
-        pytest.fail(f"PostgreSQL does not answer: {self.said()}")
+        pytest.fail(f"PostgreSQL does not respond: {self.said()}")
 
     def said(self) -> str:
         return (self._home / "log").read_text()[-2000:]
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop it: ``SIGINT`` ends its connections at once, ``SIGKILL`` kills the whole of it."""
+        """Stop the server: ``SIGINT`` closes its connections at once, ``SIGKILL`` kills all its processes."""
         if self.process is None:
             return
         if how == signal.SIGKILL:
@@ -120,7 +120,7 @@ class Postgres:
         self.process = None
 
     def remove(self) -> None:
-        """Stop it for good."""
+        """Stop the server for good."""
         self.stop(signal.SIGKILL)
         shutil.rmtree(self._home)
 
@@ -133,11 +133,11 @@ class Postgres:
                 os.kill(process, how)
 
     def promote(self) -> None:
-        """Make a primary of a standby."""
+        """Promote a standby to a primary."""
         self.run("pg_ctl", "promote", "-D", str(self.folder), "-w")
 
     def ask(self, question: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Ask it in SQL."""
+        """Execute SQL and return the result."""
         import psycopg
 
         url = f"postgresql://keeper:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
@@ -146,7 +146,7 @@ class Postgres:
             return found.fetchall() if found.description else []
 
     def url(self, database: str = "postgres", *others: "Postgres", query: str = "") -> str:
-        """The setting STORE for a database of this server, and of others where it may live next."""
+        """Return the setting STORE for a database of this server, and of the servers that may take it over."""
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in (self, *others))
         return f"postgresql+psycopg://keeper:{_PASSWORD}@{hosts}/{database}{query}"
 

@@ -1,4 +1,4 @@
-"""The store that counts: it is a store like any other, and each operation and failure is counted once."""
+"""Metered store: it is a store like any other, and counts each operation and failure once."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ from tests.store.contract import COLLECTIONS, Factory, StoreContract
 
 
 def ignore(*_: str) -> None:
-    """To be sent to another process."""
+    """A factory that can be sent to another process."""
 
 
 def make(folder: Path) -> Store:
@@ -42,7 +42,7 @@ class Broken:
 
 
 @pytest.fixture
-def told() -> list[tuple[str, str]]:
+def counted() -> list[tuple[str, str]]:
     return []
 
 
@@ -55,10 +55,10 @@ def told() -> list[tuple[str, str]]:
         (StoreUnavailable(), "unavailable"),
     ],
 )
-def test_operations_and_failures(told: list[tuple[str, str]], error: StoreUnavailable, kind: str) -> None:
-    """Each operation but a look counts once by its name, a failure by its kind, and the caller gets the error."""
+def test_operations_and_failures(counted: list[tuple[str, str]], error: StoreUnavailable, kind: str) -> None:
+    """Each operation except a look counts once, a failure counts by its kind, and the caller gets the error."""
     failed: list[tuple[str, str]] = []
-    store = Metered(cast("Store", Broken(error)), lambda *one: told.append(one), lambda *one: failed.append(one))
+    store = Metered(cast("Store", Broken(error)), lambda *one: counted.append(one), lambda *one: failed.append(one))
     calls: dict[str, Callable[[], object]] = {
         "get": lambda: store.get("users", "lena"),
         "names": lambda: store.names("users"),
@@ -75,7 +75,7 @@ def test_operations_and_failures(told: list[tuple[str, str]], error: StoreUnavai
         with pytest.raises(type(error)):
             call()
     looks = ("version", "stamp")
-    assert told == [(name, "users") for name in calls if name not in looks]
+    assert counted == [(name, "users") for name in calls if name not in looks]
     assert failed == [("users", kind)] * len(calls)
     failed.clear()
     with pytest.raises(StoreUnavailable):
@@ -83,18 +83,18 @@ def test_operations_and_failures(told: list[tuple[str, str]], error: StoreUnavai
     assert failed == ([] if kind == "lock_timeout" else [("users", kind)])
 
 
-def test_a_damaged_record_is_a_failure(tmp_path: Path, told: list[tuple[str, str]]) -> None:
-    """A record that cannot be read counts as a failure where all are read, and does not hide the others."""
+def test_a_damaged_record_is_a_failure(tmp_path: Path, counted: list[tuple[str, str]]) -> None:
+    """A damaged record counts as a failure when all are read, and does not hide the others."""
     files = FileStore(tmp_path, COLLECTIONS, lock_timeout=1)
     files.put("users", {"name": "lena"})
     (tmp_path / "users" / "broken.json").write_text("{")
-    store = Metered(files, ignore, lambda *one: told.append(one))
+    store = Metered(files, ignore, lambda *one: counted.append(one))
     assert len(list(store.documents("users"))) == 2
-    assert told == [("users", "damaged")]
+    assert counted == [("users", "damaged")]
 
 
 def test_waits_for_a_lock(tmp_path: Path) -> None:
-    """Each lock's wait is told, one that was in vain too."""
+    """Each wait for a lock is reported, also one that timed out."""
     waits: list[float] = []
     store = FileStore(tmp_path, COLLECTIONS, lock_timeout=0.2, waited=waits.append)
     store.put("users", {"name": "lena"})

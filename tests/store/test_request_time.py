@@ -1,4 +1,4 @@
-"""How long a request may wait for its database: all of its questions together no longer than STORE_TIMEOUT."""
+"""Time limit of a request: all of its database operations together take no longer than STORE_TIMEOUT."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ LOCKED = 1.0  # seconds
 
 @contextmanager
 def locked(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """Nobody else can read or write records."""
+    """Lock the records against all other readers and writers."""
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         connection.execute("LOCK TABLE datafor_records IN ACCESS EXCLUSIVE MODE")
         yield connection
@@ -30,7 +30,7 @@ def locked(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 class Lefts:
-    """How much time each wait for an answer had left."""
+    """Record how much time each wait for the server had left."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds: list[float] = []
@@ -44,7 +44,7 @@ class Lefts:
 
 
 def wait_in_a_request(store: SqlStore, url: str) -> None:
-    """A request whose first question waits for a while, and is answered."""
+    """A request whose first operation waits for a while, and succeeds."""
     store.begin_request()
     with locked(url) as connection:
         answered = threading.Timer(LOCKED, connection.rollback)
@@ -54,10 +54,10 @@ def wait_in_a_request(store: SqlStore, url: str) -> None:
 
 
 @pytest.mark.parametrize("question", ["get", "put"])
-def test_the_questions_of_a_request_have_one_time(
+def test_the_operations_of_a_request_share_one_time_limit(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch, question: str
 ) -> None:
-    """What one question of a request waited, the next ones no longer can; with no time left nothing is sent."""
+    """Later operations of a request have less time when an earlier one waited; with no time left, nothing is sent."""
     store = opened(postgres_url, TIMEOUT, TIMEOUT)
     store.put("users", {"name": "lena"})
     asks: dict[str, Callable[[], object]] = {
@@ -87,8 +87,8 @@ def test_the_questions_of_a_request_have_one_time(
     store.end_request()
 
 
-def test_a_write_gives_up_its_lock_within_what_is_left(postgres_url: str) -> None:
-    """A write of a request that has waited says that another writer was waited for, not that the server is silent."""
+def test_a_lock_times_out_before_the_deadline(postgres_url: str) -> None:
+    """A write of a request that has waited reports the other writer, not a server that does not respond."""
     store, other = opened(postgres_url, TIMEOUT, TIMEOUT), opened(postgres_url)
     store.put("users", {"name": "lena"})
     wait_in_a_request(store, postgres_url)
@@ -101,20 +101,20 @@ def test_a_write_gives_up_its_lock_within_what_is_left(postgres_url: str) -> Non
 
 
 class Clock:
-    """Time that passes when it is told to, and by ``step`` with each look."""
+    """A clock that advances on demand, and by ``step`` with each look."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float = 0.0) -> None:
         self.offset, self.step = 0.0, step
         monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=self.monotonic))
 
     def monotonic(self) -> float:
-        """As in ``time``."""
+        """Return the time, as ``time`` does."""
         self.offset += self.step
         return time.monotonic() + self.offset
 
 
-def test_a_long_request_is_not_refused_for_what_else_it_does(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hash or a slow body between two questions takes nothing off the time for the database."""
+def test_other_work_of_a_request_takes_no_database_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash or a slow body between two operations takes nothing off the time for the database."""
     store, clock = opened(url, TIMEOUT), Clock(monkeypatch)
     store.begin_request()
     for _ in range(3):
@@ -124,8 +124,8 @@ def test_a_long_request_is_not_refused_for_what_else_it_does(url: str, monkeypat
     store.end_request()
 
 
-def test_many_quick_questions_are_no_waiting(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request with a long list asks many times; as long as each is answered quickly, it comes to its end."""
+def test_quick_operations_take_no_database_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request with many operations comes to its end as long as each is quick."""
     store = opened(url, 60)
     store.put("users", {"name": "lena"})
     clock = Clock(monkeypatch, step=0.1)

@@ -1,4 +1,4 @@
-"""Client addresses: one reading for every use."""
+"""Parsing of client addresses."""
 
 import io
 from dataclasses import replace
@@ -45,14 +45,14 @@ from tests.support import ADMIN_PASSWORD, Clock, basic
         )),
     ],
 )  # fmt: skip
-def test_an_address_has_one_spelling(text: str, address: str) -> None:
-    """Port, brackets, quotes, zone and upper case are removed; an IPv4 address in IPv6 clothes is the IPv4 address."""
+def test_an_address_is_normalized(text: str, address: str) -> None:
+    """Port, brackets, quotes, zone and upper case are removed; an IPv4 address within IPv6 is that IPv4 address."""
     assert addresses.normalize(text) == address
 
 
 @given(st.text(max_size=60) | st.ip_addresses().map(str))
-def test_no_text_is_a_fault(text: str) -> None:
-    """Any text has a client, and an address in its one spelling is the same client."""
+def test_any_text_has_a_client(text: str) -> None:
+    """Every text has a client, and the normalized address is the same client."""
     found = addresses.normalize(text)
     assert addresses.normalize(found) == found
     assert addresses.client_of(text) == addresses.client_of(found)
@@ -70,7 +70,7 @@ def test_no_text_is_a_fault(text: str) -> None:
     ],
 )
 def test_one_client(one: str, other: str) -> None:
-    """All addresses of an IPv6 /64, all ports of an address, and all texts that are no address are one client each."""
+    """The addresses of an IPv6 /64, the ports of an address, and all other texts are one client each."""
     assert addresses.client_of(one) == addresses.client_of(other)
 
 
@@ -89,7 +89,7 @@ def test_one_client(one: str, other: str) -> None:
     ],
 )
 def test_different_clients(one: str, other: str) -> None:
-    """Hosts that only look like one /64 (mapped, compatible or translated IPv4, loopback) are different clients."""
+    """Hosts that share a /64 only in form (mapped, compatible or translated IPv4, loopback) are different clients."""
     assert addresses.client_of(one) != addresses.client_of(other)
 
 
@@ -124,7 +124,7 @@ def test_no_spelling_escapes_the_throttle(behind_a_proxy: Caller, spelling: str)
 
 
 def test_a_dual_stack_listener_tells_ipv4_clients_apart(caller: Caller) -> None:
-    """On ``[::]`` each IPv4 client comes as ``::ffff:a.b.c.d``: the guesses of one do not lock out another."""
+    """On ``[::]`` IPv4 clients connect as ``::ffff:a.b.c.d``; the guesses of one do not lock out another."""
     for _ in range(10):
         caller.get("list", basic("admin", "wrong"), environ_base={"REMOTE_ADDR": "::ffff:10.0.0.1"})
     for address, status in (("::ffff:10.0.0.1", 429), ("10.0.0.1", 429), ("::ffff:10.0.0.2", 200)):
@@ -133,7 +133,7 @@ def test_a_dual_stack_listener_tells_ipv4_clients_apart(caller: Caller) -> None:
 
 
 def test_log_and_audit_have_the_same_address(app: Flask, caller: Caller, log: io.StringIO) -> None:
-    """The log and the audit show an address in its one spelling."""
+    """The log and the audit have the normalized address."""
     caller.get("list", basic("admin", "wrong"), environ_base={"REMOTE_ADDR": "::ffff:10.0.0.1"})
     assert " address=10.0.0.1" in log.getvalue()
     with app.app_context():
@@ -145,6 +145,6 @@ def test_log_and_audit_have_the_same_address(app: Flask, caller: Caller, log: io
     ("address", "status"),
     [("::ffff:127.0.0.1", 200), ("127.0.0.1:1", 200), ("::1%lo", 200), ("::ffff:10.0.0.1", 403), ("unknown", 403)],
 )
-def test_networks_have_the_same_reading(caller: Caller, address: str, status: int) -> None:
-    """METRICS_ALLOW is compared with the same address."""
+def test_networks_compare_the_same_address(caller: Caller, address: str, status: int) -> None:
+    """METRICS_ALLOW is compared with the normalized address."""
     assert caller.client.get("/metrics", environ_base={"REMOTE_ADDR": address}).status_code == status

@@ -1,4 +1,4 @@
-"""The log: one line for each request, one form for all lines, and nothing secret in any."""
+"""Logging: one line for each request, one format for all lines, and no secret in any."""
 
 import io
 import logging
@@ -50,12 +50,12 @@ def test_a_path_cannot_forge_a_line(app: Flask, log: io.StringIO) -> None:
     ],
 )
 def test_a_mangled_link_shows_no_token(path: str, shown: str) -> None:
-    """What may be a token in a path, when its question mark was encoded on the way, is left out."""
+    """A possible token in a path, after an encoded question mark, is not logged."""
     assert logs.safe_path(path) == shown
 
 
 def test_events_quote_what_needs_it() -> None:
-    """Values with spaces, quotes or other characters are JSON strings; missing ones are left out."""
+    """Values with spaces, quotes or other characters are JSON strings; None is left out."""
     assert logs.event(a="x", b="x y", c=None, d='"', e="é", f=5, g="") == 'a=x b="x y" d="\\"" e="\\u00e9" f=5 g=""'
 
 
@@ -68,7 +68,7 @@ def test_events_quote_what_needs_it() -> None:
     ],
 )  # fmt: skip
 def test_gunicorns_lines_lose_what_a_client_sent(message: str, kept: str) -> None:
-    """Of gunicorn's own rule_violations only the part that no client wrote is kept."""
+    """Of gunicorn's messages, only the part that no client wrote is logged."""
     record = logging.LogRecord("gunicorn.error", logging.WARNING, "", 0, "%s", (message,), None)
     assert logs._without_request(record)
     assert record.getMessage() == kept
@@ -78,7 +78,7 @@ MARKED_TOKEN = token({"loginname": "lena", "exp": 4_000_000_000}, "marked-secret
 
 
 def test_nothing_secret_is_logged(tmp_path: Path) -> None:
-    """Every call is driven with marked values, right and wrong; no output, even at DEBUG, holds one of them."""
+    """No call with marked values, right or wrong, logs any of them, even at DEBUG."""
     server = Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="marked-admin", DATAFOR_TOKEN_LOG_LEVEL="DEBUG").start()
     right, wrong = basic("admin", "marked-admin"), basic("admin", "marked-wrong")
     key = key_for("ES256")
@@ -115,7 +115,7 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
             ("/plugin/datafor/api/extension/auth/login", {"username": "admin", "password": "marked-wrong"}),
             ("marked=?x=marked-nowhere", "secret=marked-form"),
         ):
-            # From elsewhere: where nothing else failed, a right password is judged by whichever worker.
+            # From another address: without failures from there, any worker checks a right password.
             server.client_address = "127.0.0.3" if path.endswith("/login") else "127.0.0.1"
             answer = server.request("POST", path if path.startswith("/") else f"{API}/{path}", body, headers)
             assert answer.status < 500
@@ -129,19 +129,19 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
             connection.recv(65536)
     Record(server.data_dir, "applications", "erp").write_text('{"name": "ERP", "secret": "marked-damaged"}')
     assert server.request("POST", f"{API}/generate", {"name": "ERP"}, right).status == 503
-    # What a worker prints when it dies, and what the next one prints.
+    # The output of a worker that dies, and of the next one.
     for how in (signal.SIGABRT, signal.SIGSEGV, signal.SIGQUIT):
         for worker in server.workers()[:1]:
             os.kill(worker, how)
     server.stop()
     assert (server.config_dir / "secret_key").read_text().strip() not in server.output
     tokens = [line for line in made.split("\n") if line]
-    # Two tokens, and a session for each of the five callers, since login looks at no credential.
+    # Two tokens, and a session for each of the five callers, since login ignores credentials.
     assert len(tokens) == 7
     output = server.output
     assert output.count("status=") >= 55
     assert "erp.json" in output or "ERP" in output
-    # The one path that was marked itself is no secret.
+    # The one marked path is not a secret.
     assert "marked" not in output.replace("path=/plugin/datafor-modeler/api/token/marked ", "")
     signatures = [one.split(".")[2] for one in (*tokens, MARKED_TOKEN) if "." in one]
     for secret in (*tokens, *signatures, MARKED_TOKEN.split(".")[1], "PRIVATE KEY", private_pem(key).split("\n")[1]):

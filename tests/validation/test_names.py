@@ -1,4 +1,4 @@
-"""The rules for names."""
+"""Rules for names."""
 
 import unicodedata
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from datafor_token.validation import names
 
 @pytest.mark.parametrize("name", ["ERP", "e", "9", "a" * 64, "客户关系", "Müller-Nord_2", "नमस्ते", "E\u0301x"])
 def test_application_names_that_are_legal(name: str) -> None:
-    """Letters, marks and digits of any script, '_' and '-' make a name; it is kept in NFC."""
+    """Letters, marks and digits of any script, '_' and '-' make a name, which is returned in NFC."""
     assert names.application_name(name) == unicodedata.normalize("NFC", name)
 
 
@@ -39,14 +39,14 @@ def test_application_names_that_are_legal(name: str) -> None:
     ],
 )
 def test_application_names_that_are_refused(name: str) -> None:
-    """Everything else in an application's name is refused, a trailing line break too."""
+    """Everything else in an application's name is refused, also a trailing line break."""
     with pytest.raises(RuleError):
         names.application_name(name)
 
 
 @pytest.mark.parametrize("name", ["lena", "a", "x" * 128, "Lena Li", "名前", "a@b.example", "../x", "a,b", "o'neil"])
 def test_user_names_that_are_legal(name: str) -> None:
-    """A user name may hold spaces inside, and most signs."""
+    """A user name may contain inner spaces, and most punctuation."""
     assert names.user_name(name) == name
 
 
@@ -77,7 +77,7 @@ def test_user_names_that_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["token", "jwt", "T-1_x", "a" * 64])
 def test_token_names_that_are_legal(name: str) -> None:
-    """A URL parameter's name is ASCII letters, digits, '_' and '-'."""
+    """The name of a URL parameter consists of ASCII letters, digits, '_' and '-'."""
     assert names.token_name(name) == name
 
 
@@ -85,21 +85,21 @@ def test_token_names_that_are_legal(name: str) -> None:
     "name", ["", "a" * 65, "a b", "tökén", "a=b", "a\n", "name", "username", "next", "ticket", "page", "limit", "role"]
 )
 def test_token_names_that_are_refused(name: str) -> None:
-    """What is no parameter's name, or one that our own calls use, is refused."""
+    """A text that is not a parameter's name, or is a parameter of our own calls, is refused."""
     with pytest.raises(RuleError):
         names.token_name(name)
 
 
 @given(st.text())
 def test_folding_is_stable(name: str) -> None:
-    """What was folded stays as it is when folded again, so that a key finds itself."""
+    """Folding a folded name does not change it."""
     assert names.fold(names.fold(name)) == names.fold(name)
 
 
 @pytest.mark.parametrize("rule", [names.application_name, names.user_name, names.role_name, names.token_name])
 @given(text=st.text())
-def test_a_rule_answers_a_name_that_keeps_it(rule: Callable[[str], str], text: str) -> None:
-    """What a rule answers keeps the rule, unchanged; what it refuses raises RuleError and nothing else."""
+def test_a_rule_accepts_its_own_result(rule: Callable[[str], str], text: str) -> None:
+    """A rule accepts its own result unchanged, and raises nothing but RuleError."""
     try:
         name = rule(text)
     except RuleError as error:
@@ -110,13 +110,13 @@ def test_a_rule_answers_a_name_that_keeps_it(rule: Callable[[str], str], text: s
 
 @pytest.mark.parametrize("role", ["", "a,b", "a\n", "a\u200b", "x" * 65])
 def test_roles_that_are_refused(role: str) -> None:
-    """A role with a comma or a control character could not be told from two in a header."""
+    """A role with a comma or control character is refused, since a header would show two roles."""
     with pytest.raises(RuleError):
         names.role_name(role)
 
 
 @pytest.mark.parametrize("rule", [names.application_name, names.user_name])
-def test_what_is_far_too_long_is_not_normalised(rule: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_long_names_are_not_normalised(rule: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A name of thousands of combining marks is refused without the time that sorting them would take."""
     seen: list[int] = []
     whole = unicodedata.normalize

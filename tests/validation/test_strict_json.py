@@ -1,4 +1,4 @@
-"""JSON that can be read in one way only."""
+"""Strict JSON."""
 
 import json
 
@@ -43,8 +43,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_refused(text: bytes) -> None:
-    """What could be read in two ways, or by nobody else, is refused without repeating it."""
+def test_ambiguous_json_is_refused(text: bytes) -> None:
+    """Ambiguous or non-standard JSON is refused without repeating it."""
     with pytest.raises(strict_json.JSONError) as caught:
         strict_json.loads(text)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
@@ -52,27 +52,27 @@ def test_what_is_refused(text: bytes) -> None:
 
 
 @given(JSON_VALUES)
-def test_what_json_writes_is_read(value: object) -> None:
+def test_ordinary_json_is_read(value: object) -> None:
     """Every ordinary JSON value comes back equal, escaped or not."""
     for ascii_only in (True, False):
         assert strict_json.loads(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
 @given(JSON_VALUES)
-def test_what_is_written_is_what_json_writes(value: object) -> None:
-    """The short way writes the same text as the standard library's own."""
+def test_the_writers_agree_with_json_dumps(value: object) -> None:
+    """The writers write the same text as ``json.dumps``."""
     assert strict_json.compact(value) == json.dumps(value, separators=(",", ":"))
     assert strict_json.readable(value) == json.dumps(value, ensure_ascii=False)
 
 
 def test_32_levels_are_read() -> None:
-    """Nesting up to 32 levels is fine."""
+    """Nesting up to 32 levels is accepted."""
     assert strict_json.loads("[" * 32 + "]" * 32)
 
 
 @given(st.binary(max_size=200))
 def test_bytes_of_any_kind(data: bytes) -> None:
-    """Whatever the bytes: a value or a JSONError."""
+    """Any bytes give a value or a JSONError."""
     try:
         strict_json.loads(data)
     except strict_json.JSONError as error:

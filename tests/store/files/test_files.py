@@ -1,4 +1,4 @@
-"""The file store: it keeps the contract, and what is its own: files, modes, damage, locks."""
+"""File store: the guarantees of every store, and its own: files, modes, damage, locks."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ def make_factory(folder: Path, lock_timeout: float = 30) -> Factory:
 
 
 class TestContract(StoreContract):
-    """The file store keeps the contract of all stores."""
+    """The file store has the guarantees of every store."""
 
     @pytest.fixture
     def factory(self, tmp_path: Path) -> Factory:
@@ -39,7 +39,7 @@ class TestContract(StoreContract):
 
 
 class UnlockedStore(FileStore):
-    """Broken on purpose: its lock locks nothing."""
+    """A file store whose lock excludes nobody."""
 
     @contextlib.contextmanager
     def locked(self, *_: object) -> Iterator[None]:
@@ -47,7 +47,7 @@ class UnlockedStore(FileStore):
 
 
 def test_the_contract_catches_a_store_without_the_lock(tmp_path: Path) -> None:
-    """A store whose writers do not exclude each other fails the contract."""
+    """A store whose writers do not exclude each other fails the test of the guarantees."""
     with pytest.raises(AssertionError):
         check_no_update_is_lost(functools.partial(UnlockedStore, tmp_path, COLLECTIONS, 30))
 
@@ -77,7 +77,7 @@ def test_records_are_readable_and_private(store: FileStore, tmp_path: Path) -> N
 
 @given(name=st.text(max_size=200))
 def test_no_name_leaves_the_folder(store: FileStore, name: str) -> None:
-    """Whatever the name, its path is a plain file name in the collection's folder, and short enough."""
+    """The path of any name is a plain file name in the collection's folder, and short enough."""
     path = record(store, name)
     assert path.parent == record(store).parent
     assert path.name.endswith(".json")
@@ -87,7 +87,7 @@ def test_no_name_leaves_the_folder(store: FileStore, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["..", ".", "", "../../etc/passwd", "a/b", ".lock", "con\0", "\ud800", "x" * 5000])
 def test_odd_names_work(store: FileStore, name: str) -> None:
-    """Names that are trouble elsewhere are names like all others here."""
+    """Names that are special elsewhere are ordinary names here."""
     assert record(store, name).resolve().parent == record(store).parent.resolve()
     assert record(store, name).name not in (".lock", "..", ".")
     assert store.get("users", name) is None
@@ -101,8 +101,8 @@ def test_a_long_name_begins_readably(store: FileStore) -> None:
     assert store.names("users") == [name]
 
 
-def test_an_edit_by_hand_counts_at_once(store: FileStore) -> None:
-    """A record edited by hand is what the next call reads."""
+def test_an_edit_by_hand_is_read_at_once(store: FileStore) -> None:
+    """The next call reads an edit by hand."""
     store.put("users", {"name": "lena", "enabled": True})
     record(store).write_text('{"name": "lena", "enabled": false, "mine": 1}')
     assert store.get("users", "lena") == {"name": "lena", "enabled": False, "mine": 1}
@@ -122,8 +122,8 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
-def test_a_damaged_record_is_said_to_be_and_left_alone(store: FileStore, content: bytes) -> None:
-    """A record that is no document of its name is damaged, never 'not found', and no call overwrites it."""
+def test_a_damaged_record_is_reported_and_unchanged(store: FileStore, content: bytes) -> None:
+    """A record that is not a document of its name is damaged, never 'not found', and no call overwrites it."""
     record(store).write_bytes(content)
     store.put("users", {"name": "other"})
     with pytest.raises(RecordDamaged):
@@ -156,8 +156,8 @@ def make_hard_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_pipe, make_link, make_hard_link, Path.mkdir])
-def test_what_is_no_plain_file_neither_hangs_nor_misleads(store: FileStore, make: Callable[[Path], None]) -> None:
-    """A pipe, a link, a folder in a record's place is a damaged record; the others are served."""
+def test_other_files_in_place_of_records_are_damage(store: FileStore, make: Callable[[Path], None]) -> None:
+    """A pipe, a link or a folder in place of a record is a damaged record; the others are served."""
     make(record(store))
     store.put("users", {"name": "other"})
     with pytest.raises(RecordDamaged):
@@ -174,8 +174,8 @@ sys.stdin.read()
 """
 
 
-def test_a_stuck_lock_is_an_outage_for_writers_only(store: FileStore) -> None:
-    """While another process sits on the lock, writes end in LockTimeout, reads go on, and later writes work."""
+def test_a_held_lock_is_an_outage_for_writers_only(store: FileStore) -> None:
+    """While another process holds the lock, writes end in LockTimeout and reads work; later writes work again."""
     store.put("users", {"name": "lena", "value": 1})
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD_LOCK, str(record(store).parent / ".lock")],
@@ -184,7 +184,7 @@ def test_a_stuck_lock_is_an_outage_for_writers_only(store: FileStore) -> None:
         text=True,
     )
     with holder, contextlib.ExitStack() as stack:
-        # Also when something here fails: a stopped process would wait for ever.
+        # Also after a failure: a stopped process would wait forever.
         stack.callback(holder.kill)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -222,7 +222,7 @@ def broken(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize("call", ["write", "fsync", "close", "rename"])
 def test_a_write_that_fails_stores_nothing(store: FileStore, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """Whatever fails before the rename: the old record stays, no temp file is left, the next write works."""
+    """After any failure before the rename, the old record and no temporary file is left, and the next write works."""
     store.put("users", {"name": "lena", "value": 1})
     with monkeypatch.context() as patch:
         if call == "rename":
@@ -247,10 +247,10 @@ def test_a_write_that_fails_stores_nothing(store: FileStore, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENOMEM, errno.ELOOP], ids=errno.errorcode.get)
-def test_nothing_is_written_where_a_restore_cannot_be_looked_for(
+def test_no_write_without_a_look_for_a_restore(
     store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """One that was broken off would undo what is written now, so that an outage of that look is one of the write."""
+    """A write fails if it cannot look for an interrupted restore, which would undo the write later."""
     store.put("users", {"name": "lena", "value": 1})
     with monkeypatch.context() as patch:
         whole = os.stat
@@ -267,8 +267,8 @@ def test_nothing_is_written_where_a_restore_cannot_be_looked_for(
     store.put("users", {"name": "lena", "value": 3})
 
 
-def test_a_failure_after_the_rename_says_that_nobody_knows(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the folder cannot be synced, the answer is 'may or may not have been stored'."""
+def test_a_failure_after_the_rename_is_maybe_stored(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the folder cannot be synced, the error is 'may or may not have been stored'."""
     monkeypatch.setattr("datafor_token.store.files.disk.sync", broken)
     with pytest.raises(MaybeStored):
         store.put("users", {"name": "lena"})
@@ -277,15 +277,15 @@ def test_a_failure_after_the_rename_says_that_nobody_knows(store: FileStore, mon
 
 
 def test_a_short_write_is_continued(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that takes a few bytes at a time still gets the whole record."""
+    """A system that writes a few bytes at a time still stores the whole record."""
     whole = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, bytes(data)[:7]))
     store.put("users", {"name": "lena", "text": "x" * 100})
     assert store.get("users", "lena") == {"name": "lena", "text": "x" * 100}
 
 
-def test_temp_files_of_dead_writers_are_swept(store: FileStore) -> None:
-    """At start the temp files of killed writers go, and nothing else."""
+def test_temporary_files_of_killed_writers_are_removed(store: FileStore) -> None:
+    """A start removes the temporary files of killed writers, and nothing else."""
     store.put("users", {"name": "lena"})
     (record(store).parent / ".temp-dead").write_text('{"name": "le')
     assert store.names("users") == ["lena"]
@@ -294,7 +294,7 @@ def test_temp_files_of_dead_writers_are_swept(store: FileStore) -> None:
 
 
 def test_readers_see_the_old_record_or_the_new_one(store: FileStore) -> None:
-    """A reader beside a writer never sees a half-written record."""
+    """A reader beside a writer never reads a half-written record."""
     store.put("users", {"name": "lena", "text": "0" * 50_000})
     done = threading.Event()
 
@@ -315,8 +315,8 @@ def test_readers_see_the_old_record_or_the_new_one(store: FileStore) -> None:
     writer.join()
 
 
-def test_a_store_that_cannot_be_written_says_so(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that can only be read is not writable; one whose folder is gone is an outage."""
+def test_a_read_only_store_is_not_writable(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only store is not writable; a store whose folder is missing is an outage."""
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", broken)
         assert store.writable() is False
@@ -329,7 +329,7 @@ def test_a_store_that_cannot_be_written_says_so(store: FileStore, monkeypatch: p
 
 
 def test_a_probe_leaves_nothing(store: FileStore) -> None:
-    """A probe writes in a folder of its own, mode 0700, and a start removes what a killed one left there."""
+    """A probe writes in a folder of its own, mode 0700, and a start removes the remains of a killed one."""
     folder = store.folder / ".probe"
     assert store.writable() is True
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -341,11 +341,11 @@ def test_a_probe_leaves_nothing(store: FileStore) -> None:
     assert store.writable() is True
 
 
-def test_one_collection_that_cannot_be_written_is_enough(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store is not writable where one collection's folder takes no new files, or has no room on its own disk."""
+def test_a_read_only_collection_is_not_writable(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store is not writable if one collection's folder takes no new files, or has no space on its own disk."""
     users = store.folder / "users"
     with monkeypatch.context() as patch:
-        # Tests run as root, to whom modes mean nothing.
+        # Tests run as root, which ignores modes.
         patch.setattr(os, "access", lambda path, _: Path(path) != users)
         assert store.writable() is False
     look = Path.stat
@@ -360,8 +360,8 @@ def test_one_collection_that_cannot_be_written_is_enough(store: FileStore, monke
     assert store.writable() is False
 
 
-def test_a_folder_that_is_gone_is_an_outage(store: FileStore) -> None:
-    """A record in a folder that was moved, or not mounted, is not 'not found': nobody can know."""
+def test_a_missing_folder_is_an_outage(store: FileStore) -> None:
+    """A record in a folder that was moved or not mounted is an outage, not 'not found'."""
     store.put("users", {"name": "lena"})
     record(store).parent.rename(record(store).parent.parent / "elsewhere")
     for call in (store.get, store.version, store.delete):
@@ -372,7 +372,7 @@ def test_a_folder_that_is_gone_is_an_outage(store: FileStore) -> None:
 
 
 def test_a_damaged_record_of_a_long_name_is_listed(store: FileStore) -> None:
-    """A record whose name only itself could tell is listed although it cannot be read."""
+    """A damaged record whose name is hashed is listed too."""
     store.put("users", {"name": "\ufdfa" * 64})
     (path,) = record(store).parent.glob("*.json")
     path.write_text("x")
@@ -382,7 +382,7 @@ def test_a_damaged_record_of_a_long_name_is_listed(store: FileStore) -> None:
 
 
 def test_a_new_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that the store makes is on the disk before anything in it is acknowledged."""
+    """A folder that the store creates is synced before a record in it is acknowledged."""
     synced: list[Path] = []
     monkeypatch.setattr("datafor_token.store.files.disk.sync", synced.append)
     FileStore(tmp_path / "a" / "b", COLLECTIONS, lock_timeout=1)
@@ -390,7 +390,7 @@ def test_a_new_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: not run")
-def test_what_root_writes_belongs_to_the_service(tmp_path: Path) -> None:
+def test_files_of_root_get_the_owner_of_the_folder(tmp_path: Path) -> None:
     """A command run as root leaves records that the service's own user can read."""
     (tmp_path / "data").mkdir()
     os.chown(tmp_path / "data", 65534, 65534)
@@ -401,14 +401,14 @@ def test_what_root_writes_belongs_to_the_service(tmp_path: Path) -> None:
 
 
 def test_only_known_collections(store: FileStore) -> None:
-    """A collection that was not named when the store was made is a mistake of the program."""
+    """An unknown collection is a ValueError."""
     with pytest.raises(ValueError, match="no collection"):
         store.get("../users", "lena")
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(), st.lists, max_leaves=9))
 def test_documents_make_the_round_trip(store: FileStore, value: object) -> None:
-    """Whatever a document holds comes back equal, and the file is JSON for everybody else too."""
+    """Any document comes back equal, and its file is standard JSON."""
     store.put("users", {"name": "lena", "value": value})
     assert store.get("users", "lena") == {"name": "lena", "value": value}
     assert json.loads(record(store).read_bytes()) == {"name": "lena", "value": value}

@@ -1,4 +1,4 @@
-"""A restore is all or nothing, at whichever call it is broken off, for a reader, a writer and a fresh start."""
+"""Restores are all or nothing for readers, writers and a fresh start, at whichever system call they are interrupted."""
 
 import contextlib
 import errno
@@ -24,11 +24,11 @@ CALLS = ("rename", "link", "mkdir", "unlink", "rmdir", "open", "write", "fsync",
 
 
 class Killed(BaseException):
-    """The process is dead: nothing catches it, and no call after it does anything."""
+    """The process is dead: nothing catches this exception, and no later call has an effect."""
 
 
 class Calls:
-    """The system calls of one run: counts them, looks at each moment, and lets one of them go wrong.
+    """The system calls of one run: count them, observe the state at each, and let one of them fail.
 
     ``once``: one call fails. ``ever``: so do all later ones of its kind. ``killed``: nothing is called any more.
     """
@@ -62,7 +62,7 @@ class Calls:
                 self._busy = False
             if self.fails and self.number >= self.fails:
                 if name == "close":
-                    # As the kernel does: whatever it answers, and when a process dies, it is closed.
+                    # Like the kernel: the file is closed even if close() fails or the process dies.
                     whole(*arguments, **options)
                 if self.how == "killed":
                     raise Killed
@@ -77,13 +77,13 @@ class Calls:
 
 @pytest.fixture(autouse=True)
 def _no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here is about what a power cut leaves: a sync takes most of the time, and is only counted."""
+    """Replace fsync by a counter: power cuts are not tested here, and syncing takes most of the time."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where there is one: some thousand stores are made here."""
+    """Return a folder in memory if possible, since some thousand stores are created in it."""
     memory = Path("/dev/shm")  # noqa: S108 - a name of its own in there
     if not os.access(memory, os.W_OK):
         yield tmp_path
@@ -97,20 +97,20 @@ def filled(root: Path) -> Path:
     for collection in COLLECTIONS:
         for name, of in OLD.items():
             store.put(collection, {"name": name, "of": of})
-    # As a restore leaves it that was killed before it was complete.
+    # The remains of a restore that was killed before it was complete.
     leftover = FileStore(root / STAGED, COLLECTIONS, 1)
     leftover.put("users", {"name": "stray", "of": "stray"})
     return root
 
 
 def restore(root: Path) -> None:
-    """As the command does it."""
+    """Restore as the command does."""
     records = [(collection, {"name": name, "of": of}) for collection in COLLECTIONS for name, of in NEW.items()]
     snapshots.restore(FileStore(root, COLLECTIONS, 1), lambda _: records, contextlib.nullcontext)
 
 
 def seen(store: FileStore) -> set[str]:
-    """What a reader finds: of each collection the old or the new records, an outage (``away``), or anything else."""
+    """Return what a reader finds in each collection: old or new records, an outage (``away``), or anything else."""
     found = set()
     for collection in COLLECTIONS:
         try:
@@ -129,7 +129,7 @@ def whole(found: set[str]) -> bool:
 
 
 def violations(folder: Path, attempt: Callable[[Path], None] = restore) -> Iterator[str]:
-    """Break ``attempt`` off at each of its calls, in each way; yield what somebody saw that nobody may see."""
+    """Interrupt ``attempt`` at each of its calls, in each way; yield the states that nobody may see."""
     template = filled(folder / "template")
 
     def copy(name: str, source: Path = template) -> Path:
@@ -159,7 +159,7 @@ def violations(folder: Path, attempt: Callable[[Path], None] = restore) -> Itera
 
 
 def _outcome(root: Path, number: int, how: str, attempt: Callable[[Path], None]) -> Sequence[str]:
-    """Break it off; return what may be there from then on, by what the one who asked was told."""
+    """Interrupt it, and return the states that are allowed afterwards, given what the caller was told."""
     try:
         with Calls(number, how):
             attempt(root)
@@ -183,7 +183,7 @@ def _afterwards(root: Path, expected: Sequence[str]) -> Iterator[str]:
 
 
 def _after_a_write(store: FileStore) -> Iterator[str]:
-    """A process that runs on writes a record: it is stored, beside all records of one of the two."""
+    """A running process writes a record: it is stored beside all old records or all new ones."""
     store.put("users", {"name": "later", "of": "later"})
     if store.get("users", "later") is None or store.delete("users", "later") is False:
         yield "a write is lost"
@@ -193,12 +193,12 @@ def _after_a_write(store: FileStore) -> Iterator[str]:
 
 
 def test_a_restore_is_all_or_nothing(folder: Path) -> None:
-    """Whichever call fails or is the last one, everybody sees all old records or all new ones, as was acknowledged."""
+    """Whichever call fails or is the last one, everybody sees all old or all new records, as was acknowledged."""
     assert list(violations(folder)) == []
 
 
-def test_a_finish_that_is_broken_off(folder: Path) -> None:
-    """A start that finishes a restore may be broken off at any call as well: the next one finishes it."""
+def test_a_finish_that_is_interrupted(folder: Path) -> None:
+    """A start that finishes a restore may be interrupted at any call too: the next start finishes it."""
     template = filled(folder / "template")
     clean = Path(shutil.copytree(template, folder / "clean"))
     with Calls() as calls:
@@ -224,7 +224,7 @@ def test_a_finish_that_is_broken_off(folder: Path) -> None:
 
 
 def _is_ready_after(root: Path, number: int) -> bool:
-    """Whether a restore that is killed at this call had come so far that it will be finished."""
+    """Return whether a restore that is killed at this call will be finished."""
     with contextlib.suppress(Killed), Calls(number, "killed"):
         restore(root)
     finish_at_start(root, COLLECTIONS)
@@ -232,7 +232,7 @@ def _is_ready_after(root: Path, number: int) -> bool:
 
 
 def test_a_start_waits_for_a_restore(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start in the middle of a restore does not take the collections that are away for missing ones."""
+    """A start during a restore does not create the collections that are away."""
     root = filled(folder / "root")
     monkeypatch.setattr(restoring, "_LONGEST_FINISH", 0.05)
     clean = Path(shutil.copytree(root, folder / "clean"))
@@ -249,11 +249,11 @@ def test_a_start_waits_for_a_restore(folder: Path, monkeypatch: pytest.MonkeyPat
     assert seen(FileStore(root, COLLECTIONS, 1)) == {"new"}
 
 
-# Restores that are broken on purpose: a check that passes one of them is no check.
+# Deliberately wrong restores, which the check must reject.
 
 
 def _collection_by_collection(root: Path, collections: Sequence[str]) -> None:
-    """Each new collection comes right after its old one has gone."""
+    """Restore each new collection right after its old one was moved away."""
     create_folder(root / ".restore-old")
     for collection in collections:
         new = root / READY / collection
@@ -267,7 +267,7 @@ def _collection_by_collection(root: Path, collections: Sequence[str]) -> None:
 
 
 def _record_by_record(root: Path, collections: Sequence[str]) -> None:
-    """Each record is renamed into place."""
+    """Restore by renaming each record into place."""
     for collection in collections:
         for path in (root / collection).glob("*.json"):
             if not (root / READY / collection / path.name).exists():
@@ -279,7 +279,7 @@ def _record_by_record(root: Path, collections: Sequence[str]) -> None:
 
 
 def _forgetful(root: Path, collections: Sequence[str]) -> None:
-    """As it is, but nobody finishes it: the folder is no longer found."""
+    """Restore without a way to finish: the folder is no longer found."""
     (root / READY).rename(root / ".restore-mine")
     for collection in collections:
         (root / collection).rename(root / ".restore-mine" / f"old-{collection}")
@@ -289,7 +289,7 @@ def _forgetful(root: Path, collections: Sequence[str]) -> None:
 
 
 def _mixing(root: Path) -> None:
-    """What an earlier restore left comes along."""
+    """Restore without removing the remains of an earlier restore."""
     records = [(collection, {"name": name, "of": of}) for collection in COLLECTIONS for name, of in NEW.items()]
     store = FileStore(root, COLLECTIONS, 1)
     staged = FileStore(root / STAGED, COLLECTIONS, 1)
@@ -305,11 +305,11 @@ def _mixing(root: Path) -> None:
 
 @pytest.mark.parametrize("finish", [_collection_by_collection, _record_by_record, _forgetful])
 def test_the_check_catches_a_broken_finish(folder: Path, monkeypatch: pytest.MonkeyPatch, finish: Any) -> None:
-    """A restore that renames piece by piece, or that nobody can finish, does not pass."""
+    """A restore that renames piece by piece, or that cannot be finished, fails the check."""
     monkeypatch.setattr(snapshots, "finish", finish)
     monkeypatch.setattr(restoring, "finish", finish)
     if finish is _forgetful:
-        # It cannot be finished: the check itself fails where it finds no collection.
+        # It cannot be finished: the check fails when it finds no collection.
         with contextlib.suppress(StoreUnavailable):
             assert list(violations(folder)) != []
     else:
@@ -317,5 +317,5 @@ def test_the_check_catches_a_broken_finish(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_the_check_catches_leftovers(folder: Path) -> None:
-    """A restore that lets in what an earlier one left does not pass."""
+    """A restore that lets in the remains of an earlier one fails the check."""
     assert any("stray" in one for one in violations(folder, _mixing))

@@ -1,4 +1,4 @@
-"""What a request asks of a database: one small read where nothing changed, and no answer from before a change."""
+"""Cache by generations: a request costs one small read if nothing changed, and never misses a change."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from tests.support import ADMIN_PASSWORD, API, STRONG_SECRET, Clock, application
 
 
 class Statements:
-    """The statements that a store sends."""
+    """Record the statements that a store sends."""
 
     def __init__(self, store: SqlStore) -> None:
         self.sent: list[str] = []
@@ -30,14 +30,14 @@ class Statements:
         self.sent.append(statement)
 
     def of(self, work: Callable[[], object]) -> list[str]:
-        """What is sent while ``work`` is done."""
+        """Return the statements sent during ``work``."""
         self.sent.clear()
         work()
         return list(self.sent)
 
 
 def ask_all(store: SqlStore, known: Mapping[str, Any]) -> tuple[Any, ...]:
-    """One request that asks whatever can be answered from memory."""
+    """Return the results of one request that uses every cached operation."""
     store.begin_request()
     try:
         there, not_there = store.version("users", "LENA"), store.version("users", "nobody")
@@ -48,7 +48,7 @@ def ask_all(store: SqlStore, known: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def test_a_request_costs_one_read(store: SqlStore) -> None:
-    """What was asked under the same generation before costs nothing but reading the generations, once."""
+    """Under a cached generation, a request reads only the generations, once."""
     store.put("users", {"name": "lena"})
     statements = Statements(store)
     known = ask_all(store, {})[4]
@@ -58,8 +58,8 @@ def test_a_request_costs_one_read(store: SqlStore) -> None:
     assert len(statements.of(lambda: [store.version("users", "lena") for _ in range(3)])) == 3
 
 
-def test_a_request_that_asks_nothing_costs_nothing(store: SqlStore) -> None:
-    """The generations are read when something is asked, not before: the database may be away for a health check."""
+def test_a_request_without_operations_reads_nothing(store: SqlStore) -> None:
+    """The generations are read by the first operation, so a health check needs no database."""
     statements = Statements(store)
 
     def request() -> None:
@@ -69,8 +69,8 @@ def test_a_request_that_asks_nothing_costs_nothing(store: SqlStore) -> None:
     assert statements.of(request) == []
 
 
-def test_a_change_elsewhere_counts_at_the_next_request(store: SqlStore, url: str) -> None:
-    """After another node's write the next request sees it in the stamp, the version and the changes; others stay."""
+def test_a_change_elsewhere_is_seen_by_the_next_request(store: SqlStore, url: str) -> None:
+    """After another node's write, the next request sees it in the stamp, the version and the changes; others stay."""
     other = opened(url)
     other.put("applications", {"name": "ERP"})
     other.put("users", {"name": "lena", "value": 0})
@@ -90,7 +90,7 @@ def test_a_change_elsewhere_counts_at_the_next_request(store: SqlStore, url: str
 
 
 def test_a_request_sees_its_own_writes(store: SqlStore) -> None:
-    """Within a request what it wrote counts at its next question, and a change is made of what is stored."""
+    """A request sees its own writes, and a change gets the stored document."""
     store.put("users", {"name": "lena", "value": 0})
     store.begin_request()
     before = store.stamp("users"), store.version("users", "lena")
@@ -111,8 +111,8 @@ def test_a_request_sees_its_own_writes(store: SqlStore) -> None:
     store.end_request()
 
 
-def test_under_load_nothing_old_is_answered(store: SqlStore, url: str) -> None:
-    """Readers in several threads beside a writer: each request sees at least what was written when it began."""
+def test_under_load_nothing_outdated_is_returned(store: SqlStore, url: str) -> None:
+    """Beside a writer, each request of several threads sees at least what was written when it began."""
     writer = opened(url)
     writer.put("users", {"name": "lena", "value": 0})
     acknowledged, versions, done, wrong = [0], {}, threading.Event(), []
@@ -142,8 +142,8 @@ def test_under_load_nothing_old_is_answered(store: SqlStore, url: str) -> None:
     assert wrong == []
 
 
-def test_memory_has_a_bound(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many names are asked for, only so many are remembered."""
+def test_the_cache_is_bounded(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache has a bounded number of names."""
     monkeypatch.setattr("datafor_token.store.sql.generations._MOST", 5)
     store.begin_request()
     for number in range(20):
@@ -154,8 +154,8 @@ def test_memory_has_a_bound(store: SqlStore, monkeypatch: pytest.MonkeyPatch) ->
     store.end_request()
 
 
-def test_an_outage_is_not_answered_from_memory(store: SqlStore) -> None:
-    """Where the generations cannot be read, nothing is answered: 503 rather than what may be no longer true."""
+def test_an_outage_is_not_hidden_by_the_cache(store: SqlStore) -> None:
+    """If the generations cannot be read, the result is 503 and not a cached value."""
     store.put("users", {"name": "lena"})
     ask_all(store, {})
     with store._database.engine.begin() as connection:
@@ -169,7 +169,7 @@ def test_an_outage_is_not_answered_from_memory(store: SqlStore) -> None:
 
 @pytest.fixture
 def node(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Flask]:
-    """Makes one node more on the same database, with the same key."""
+    """Return a function that creates another node on the same database, with the same key."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     (tmp_path / "config").mkdir()
     clock = Clock()
@@ -198,7 +198,7 @@ def generate(app: Flask) -> Any:
 
 
 def test_a_call_costs_one_statement(node: Callable[[], Flask]) -> None:
-    """Once warm, ``generate`` and ``auth/check``, by token and by cookie, send one statement; health sends none."""
+    """With warm caches, ``generate`` and ``auth/check`` (token or cookie) send one statement; health checks none."""
     app = node()
     update(app, name="ERP")
     token = generate(app).get_json()["token"]
@@ -221,8 +221,8 @@ def test_a_call_costs_one_statement(node: Callable[[], Flask]) -> None:
     assert all("datafor_generations" in one[0] for one in sent.values() if one)
 
 
-def test_a_change_on_one_node_counts_on_the_other_at_the_next_call(node: Callable[[], Flask]) -> None:
-    """Disabling, enabling, a new secret, a revocation and a deletion on one node: the other's next call knows."""
+def test_a_change_holds_at_the_next_call_on_the_other_node(node: Callable[[], Flask]) -> None:
+    """Disabling, enabling, a new secret, a revocation and a deletion on one node hold at the other's next call."""
     one, other = node(), node()
     update(one, name="ERP")
     token = generate(other).get_json()["token"]
@@ -245,7 +245,7 @@ def test_a_change_on_one_node_counts_on_the_other_at_the_next_call(node: Callabl
 
 
 def test_a_call_without_the_generations_is_503(node: Callable[[], Flask]) -> None:
-    """A node that cannot read them answers 503, also to calls that it answered a moment ago, and then goes on."""
+    """A node that cannot read the generations responds with 503, also to calls it served before, and then recovers."""
     app = node()
     update(app, name="ERP")
     assert generate(app).status_code == 200

@@ -1,4 +1,4 @@
-"""Several nodes on one PostgreSQL: a change counts on all of them, and what was acknowledged survives every break."""
+"""Several nodes on one PostgreSQL: a change holds on all of them, and acknowledged changes survive every failure."""
 
 import contextlib
 import json
@@ -34,14 +34,14 @@ LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api
 
 
 def init(folder: Path, url: str) -> None:
-    """Make the tables as users do."""
+    """Create the tables as users do."""
     environ = {"PATH": "/usr/bin:/bin", "DATAFOR_TOKEN_CONFIG_DIR": str(folder), "DATAFOR_TOKEN_STORE": url}
     done = run("-m", "flask", "store", "init", environ=environ)
     assert (done.returncode, done.stdout) == (0, "The tables were created\n"), done.stderr
 
 
 def nodes(folder: Path, url: str, number: int = 2, **settings: str) -> list[Server]:
-    """So many nodes, each in its own folder, with the one thing that they share beside the database: the key."""
+    """Start nodes in folders of their own, which share the database and the key."""
     made: list[Server] = []
     for index in range(number):
         own = folder / f"node{index}"
@@ -63,7 +63,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[list[Server]]:
-    """Two nodes that nothing happens to."""
+    """Two nodes that no test breaks."""
     folder = tmp_path_factory.mktemp("pair")
     postgres.ask("CREATE DATABASE pair")
     init(folder, postgres.url("pair"))
@@ -74,16 +74,16 @@ def pair(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterat
 
 
 def all_agree(pair: list[Server], headers: dict[str, str], status: int, path: str = DETAIL) -> None:
-    """Each worker of each node answers so."""
+    """Assert that each worker of each node responds with this status."""
     calls = [server for server in pair for _ in range(12)]
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda server: server.request("GET", path, headers=headers).status, calls)
     assert set(answers) == {status}
 
 
-def test_each_change_counts_on_every_node(pair: list[Server]) -> None:
-    """What one node acknowledged holds on the other one at once: enable, secret, rotate, revoke, delete."""
-    # No other application's: a token signs in by whichever verifies it.
+def test_each_change_holds_on_every_node(pair: list[Server]) -> None:
+    """A change that one node acknowledged holds on the other at once: enable, secret, rotate, revoke, delete."""
+    # A secret of no other application: a token signs in by any application that verifies it.
     secret = f"{STRONG_SECRET}-of-its-own"
     claims = {"loginname": "everywhere", "exp": int(time.time()) + 3600}
     headers = {"Authorization": f"Bearer {token(claims, secret)}"}
@@ -105,8 +105,8 @@ def test_each_change_counts_on_every_node(pair: list[Server]) -> None:
         all_agree(pair, headers, status)
 
 
-def test_sessions_are_everywhere(pair: list[Server]) -> None:
-    """A session of one node is one of the other, until the logout at either."""
+def test_sessions_are_shared(pair: list[Server]) -> None:
+    """A session of one node is valid on the other, until the logout on either."""
     login = pair[0].request("POST", LOGIN, f"username=admin&password={ADMIN_PASSWORD}", {})
     cookie = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
     all_agree(pair, cookie, 200)
@@ -115,7 +115,7 @@ def test_sessions_are_everywhere(pair: list[Server]) -> None:
 
 
 def test_a_link_is_redeemed_once(pair: list[Server]) -> None:
-    """Of sixteen who open a one-time link at once on two nodes, one is signed in."""
+    """Of sixteen concurrent requests for a one-time link on two nodes, one is signed in."""
     pair[0].post("update", application(name="Links", secret=STRONG_SECRET))
     for number in range(5):
         url = pair[number % 2].post("link", {"name": "Links", "username": "lena"}).json["url"]
@@ -124,8 +124,8 @@ def test_a_link_is_redeemed_once(pair: list[Server]) -> None:
         assert sorted(opened) == [303, *[401] * 15]
 
 
-def test_sixteen_first_sign_ins_on_two_nodes_make_one_user(pair: list[Server]) -> None:
-    """A token of an unknown user on both nodes at once makes the user once, and signs all of them in."""
+def test_concurrent_first_sign_ins_create_one_user(pair: list[Server]) -> None:
+    """A token of an unknown user on both nodes at once creates the user once, and signs everybody in."""
     pair[0].post("update", application(name="First", secret=STRONG_SECRET, token_name="first"))
     for number in range(3):
         claims = {"loginname": f"newcomer{number}", "exp": int(time.time()) + 3600}
@@ -137,7 +137,7 @@ def test_sixteen_first_sign_ins_on_two_nodes_make_one_user(pair: list[Server]) -
 
 
 def test_another_key_is_refused(pair: list[Server], postgres: Postgres, tmp_path: Path) -> None:
-    """A node without the key of the others does not start, and says why."""
+    """A node without the key of the others does not start, and reports why."""
     stranger = Server(tmp_path, DATAFOR_TOKEN_STORE=postgres.url("pair")).start()
     assert stranger.stop() != 0
     assert "secret_key" in stranger.output
@@ -146,7 +146,7 @@ def test_another_key_is_refused(pair: list[Server], postgres: Postgres, tmp_path
 
 
 class Ledger:
-    """Writes through a front without pause, and keeps what was acknowledged, and what else was answered."""
+    """Write through a front without pause, and record the acknowledged writes and all other responses."""
 
     def __init__(self, front: Callable[[], Server]) -> None:
         self.acknowledged: dict[str, int] = {}
@@ -183,7 +183,7 @@ class Ledger:
                 self.acknowledged[name] = number
 
     def wait_for_more(self, number: int = 30) -> None:
-        """Wait until so many more writes were acknowledged."""
+        """Wait until that many more writes were acknowledged."""
         before = self.statuses.count(200)
         for _ in range(1200):
             if self.statuses.count(200) >= before + number:
@@ -192,7 +192,7 @@ class Ledger:
         pytest.fail(f"writes do not go on: {self.statuses[-10:]}, {self.broken} broken")
 
     def check(self, server: Server) -> None:
-        """Each acknowledged write is there, or a later one that was sent after it."""
+        """Assert that each acknowledged write, or a later one, is stored."""
         found = {row["name"]: row["expire"] for row in server.request("GET", f"{API}/list").json["data"]}
         assert self.acknowledged
         for name, number in self.acknowledged.items():
@@ -200,7 +200,7 @@ class Ledger:
 
 
 class Site(NamedTuple):
-    """nginx in front of two nodes."""
+    """Run nginx in front of two nodes."""
 
     front: Server
     nodes: list[Server]
@@ -256,13 +256,13 @@ def own_postgres() -> Iterator[Postgres]:
 
 
 def test_a_node_is_killed_under_load(tmp_path: Path, own_postgres: Postgres) -> None:
-    """kill -9 of one of two nodes: no request fails but those it was at, and nothing acknowledged is lost."""
+    """After kill -9 of one of two nodes, only requests that it served fail, and no acknowledged write is lost."""
     with site(tmp_path, own_postgres.url()) as (front, (one, other)):
         with Ledger(lambda: front) as ledger:
             ledger.wait_for_more()
             one.stop(signal.SIGKILL)
             ledger.wait_for_more(60)
-            # Those that the killed node was at: nginx does not send a write twice.
+            # The requests that the killed node served: nginx does not send a write twice.
             assert len(ledger.statuses) - ledger.statuses.count(200) + ledger.broken <= 4
         ledger.check(other)
         one.start()
@@ -270,7 +270,7 @@ def test_a_node_is_killed_under_load(tmp_path: Path, own_postgres: Postgres) -> 
 
 
 def test_postgres_is_restarted_under_load(tmp_path: Path, own_postgres: Postgres) -> None:
-    """While PostgreSQL is away calls are 503, afterwards they go on by themselves, and nothing acknowledged is lost."""
+    """During an outage of PostgreSQL calls are 503; afterwards they succeed, and no acknowledged write is lost."""
     with site(tmp_path, own_postgres.url()) as (front, running):
         with Ledger(lambda: front) as ledger:
             for how in (signal.SIGINT, signal.SIGKILL):
@@ -290,7 +290,7 @@ def test_postgres_is_restarted_under_load(tmp_path: Path, own_postgres: Postgres
 
 
 def test_a_server_that_hangs_is_503_in_time(tmp_path: Path, own_postgres: Postgres) -> None:
-    """A PostgreSQL that stands still without closing a connection is 503 after STORE_TIMEOUT, and heals."""
+    """A PostgreSQL that hangs without closing a connection is 503 after STORE_TIMEOUT, and recovers."""
     with site(tmp_path, own_postgres.url(), DATAFOR_TOKEN_STORE_TIMEOUT="2") as (front, running):
         with Ledger(lambda: front) as ledger:
             ledger.wait_for_more()
@@ -306,12 +306,12 @@ def test_a_server_that_hangs_is_503_in_time(tmp_path: Path, own_postgres: Postgr
 
 
 def test_the_standby_takes_over(tmp_path: Path, own_postgres: Postgres) -> None:
-    """The primary is killed and its standby promoted: writes go on without a restart, nothing acknowledged is lost."""
+    """When the standby of a killed primary is promoted, writes resume without a restart, and none is lost."""
     standby = Postgres()
     try:
         standby.copy_of(own_postgres, "standby").start()
         own_postgres.stop()
-        # From here on a write is acknowledged when the standby has it.
+        # From here on, a write is acknowledged after the standby has it.
         own_postgres.start(synchronous_standby_names="standby")
         url = own_postgres.url("postgres", standby, query="?target_session_attrs=read-write")
         with site(tmp_path, url) as (front, running):
@@ -329,7 +329,7 @@ def test_the_standby_takes_over(tmp_path: Path, own_postgres: Postgres) -> None:
 
 
 def test_the_log_holds_no_password_of_the_database(pair: list[Server]) -> None:
-    """Whatever the nodes say, the URL's password is not in it."""
+    """No output of the nodes contains the URL's password."""
     for server in pair:
         assert "the-Password-of-the-database" not in server.output
         assert "the-Password-of-the-database" not in json.dumps(server.request("GET", "/readyz", headers={}).json)

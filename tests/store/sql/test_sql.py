@@ -1,4 +1,4 @@
-"""The SQL store: it keeps the contract on SQLite and on PostgreSQL, and what is its own: tables, damage, outages."""
+"""SQL store: the guarantees of every store on SQLite and PostgreSQL, and its own: tables, damage, outages."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ from tests.support import free_port
 
 
 class TestContractOnSQLite(StoreContract):
-    """The SQL store keeps the contract of all stores on SQLite."""
+    """The SQL store on SQLite has the guarantees of every store."""
 
     @pytest.fixture
     def factory(self, sqlite_url: str) -> Factory:
@@ -34,7 +34,7 @@ class TestContractOnSQLite(StoreContract):
 
 
 class TestContractOnPostgreSQL(StoreContract):
-    """The SQL store keeps the contract of all stores on PostgreSQL."""
+    """The SQL store on PostgreSQL has the guarantees of every store."""
 
     @pytest.fixture
     def factory(self, postgres_url: str) -> Factory:
@@ -42,7 +42,7 @@ class TestContractOnPostgreSQL(StoreContract):
 
 
 def damage(store: SqlStore, name: str, content: str) -> None:
-    """Put a text where a document of that name should be."""
+    """Store a text in place of the document of that name."""
     row = {"c": "users", "n": key_of(name), "d": content, "w": "0"}
     with store._database.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM datafor_records WHERE collection = :c AND name = :n"), row)
@@ -66,8 +66,8 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("text", DAMAGED)
-def test_a_damaged_record_is_said_to_be_and_left_alone(store: SqlStore, text: str) -> None:
-    """A row that is no document of its name is damaged, never 'not found', and no call overwrites it."""
+def test_a_damaged_record_is_reported_and_unchanged(store: SqlStore, text: str) -> None:
+    """A row that is not a document of its name is damaged, never 'not found', and no call overwrites it."""
     damage(store, "lena", text)
     store.put("users", {"name": "other"})
     calls: list[Callable[[], object]] = [
@@ -88,7 +88,7 @@ def test_a_damaged_record_is_said_to_be_and_left_alone(store: SqlStore, text: st
 
 @pytest.mark.parametrize("name", ["..", "", "a/b", "con\0", "\ud800", "x" * 5000, "~", "'; DROP TABLE datafor_records"])
 def test_odd_names_work(store: SqlStore, name: str) -> None:
-    """Names that are trouble elsewhere are names like all others here."""
+    """Names that are special elsewhere are ordinary names here."""
     assert store.get("users", name) is None
     assert len(key_of(name)) <= 200
     assert store.delete("users", name) is False
@@ -98,7 +98,7 @@ def test_odd_names_work(store: SqlStore, name: str) -> None:
 
 
 def test_all_pages_are_read(store: SqlStore) -> None:
-    """However many records there are, each is listed once, also when some are deleted meanwhile."""
+    """Any number of records are listed once each, also while some are deleted."""
     store.put_many("users", [{"name": f"user{number}"} for number in range(2500)])
     seen = []
     for name, _ in store.documents("users"):
@@ -114,8 +114,8 @@ def broken(_: Document | None) -> Document:
     raise KeyError
 
 
-def test_a_generation_passes_with_every_write_and_with_nothing_else(store: SqlStore) -> None:
-    """A collection's generation differs after each write of it, and stays while nothing was written."""
+def test_the_generation_changes_with_every_write_only(store: SqlStore) -> None:
+    """A collection's generation differs after each write to it, and stays the same without writes."""
     store.put("users", {"name": "lena"})
     before = [store.generations()["users"]]
     writes: list[Callable[[], object]] = [
@@ -139,7 +139,7 @@ def test_a_generation_passes_with_every_write_and_with_nothing_else(store: SqlSt
 
 
 def test_a_reader_never_sees_an_old_document_under_a_new_generation(store: SqlStore) -> None:
-    """Who reads the generation first and the document then has a document of that generation, or a later one."""
+    """A document read after its generation is of that generation or a later one."""
     store.put("users", {"name": "lena", "value": 0})
     begin = store.generations()["users"][0]  # type: ignore[index]
     done = threading.Event()
@@ -162,7 +162,7 @@ def test_a_reader_never_sees_an_old_document_under_a_new_generation(store: SqlSt
 
 
 def test_a_change_may_read(store: SqlStore) -> None:
-    """What a change reads while it is made comes from its own transaction, and needs no other connection."""
+    """A change reads within its own transaction, and needs no other connection."""
     store.put("users", {"name": "lena"})
     store.put("users", {"name": "paul"})
 
@@ -174,8 +174,8 @@ def test_a_change_may_read(store: SqlStore) -> None:
     }  # fmt: skip
 
 
-def test_a_writer_that_is_stuck_is_waited_for_no_longer_than_the_setting_says(url: str) -> None:
-    """While another one is in a write, a writer ends in LockTimeout; reads go on, and later writes work."""
+def test_a_writer_waits_no_longer_than_the_setting(url: str) -> None:
+    """While another writer is active, a writer ends in LockTimeout and reads work; later writes work again."""
     store, other = opened(url, lock_timeout=0.3), opened(url, timeout=30)
     store.put("users", {"name": "lena", "value": 1})
     inside, leave = threading.Event(), threading.Event()
@@ -201,8 +201,8 @@ def test_a_writer_that_is_stuck_is_waited_for_no_longer_than_the_setting_says(ur
     store.put("users", {"name": "lena", "value": 3})
 
 
-def test_a_connection_that_was_lost_is_renewed(postgres: Postgres, postgres_url: str) -> None:
-    """When the server ends all connections, the next read and the next write go through all the same."""
+def test_a_lost_connection_is_renewed(postgres: Postgres, postgres_url: str) -> None:
+    """After the server has closed all connections, the next read and the next write succeed."""
     store = opened(postgres_url)
     store.put("users", {"name": "lena"})
     postgres.ask(END_ALL)
@@ -216,7 +216,7 @@ END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE applicat
 
 
 def test_a_write_that_lost_its_connection_is_done_once(postgres: Postgres, postgres_url: str) -> None:
-    """A connection that breaks before the commit stores nothing; it is done again, its change not asked anew."""
+    """A write whose connection breaks before the commit is retried without calling its change again."""
     store = opened(postgres_url)
     store.put("users", {"name": "lena", "value": 0})
     calls = []
@@ -232,10 +232,10 @@ def test_a_write_that_lost_its_connection_is_done_once(postgres: Postgres, postg
 
 
 @pytest.mark.parametrize("committed", [True, False])
-def test_a_lost_answer_to_a_commit_is_looked_up(
+def test_a_lost_response_to_a_commit_is_looked_up(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
-    """A commit whose answer is lost counts once, whether it came through or not."""
+    """A commit whose response is lost is applied once, whether it was committed or not."""
     store = opened(postgres_url)
     store.put("users", {"name": "lena", "value": 0})
     commit, times = sa.Connection.commit, itertools.count()
@@ -255,8 +255,8 @@ def test_a_lost_answer_to_a_commit_is_looked_up(
     assert next(times) == (1 if committed else 2)
 
 
-def test_where_nobody_can_tell_it_is_said(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit without an answer that somebody wrote over since is 'may or may not have been stored'."""
+def test_an_unknown_result_is_maybe_stored(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit without a response whose record was overwritten since is 'may or may not have been stored'."""
     store, other = opened(postgres_url), opened(postgres_url)
     commit, times = sa.Connection.commit, itertools.count()
 
@@ -274,7 +274,7 @@ def test_where_nobody_can_tell_it_is_said(postgres_url: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
 def test_serialisation_failures_are_retried_with_a_bound(postgres_url: str, state: str) -> None:
-    """A write that the database asks to do again is done again, and not for ever."""
+    """A write that the database asks to retry is retried, but not forever."""
     store = opened(postgres_url)
     with store._database.engine.begin() as connection:
         connection.exec_driver_sql("CREATE SEQUENCE tries")
@@ -292,7 +292,7 @@ def test_serialisation_failures_are_retried_with_a_bound(postgres_url: str, stat
 
 
 def test_a_server_that_hangs_is_an_outage_in_time(postgres: Postgres, postgres_url: str) -> None:
-    """A server that stands still without closing anything is an outage within the time, and heals."""
+    """A server that hangs without closing anything is an outage within the time limit, and recovers."""
     store = opened(postgres_url, timeout=2, lock_timeout=5)
     store.put("users", {"name": "lena"})
     postgres.signal_all(signal.SIGSTOP)
@@ -305,19 +305,19 @@ def test_a_server_that_hangs_is_an_outage_in_time(postgres: Postgres, postgres_u
         waited = time.monotonic() - begun
     finally:
         postgres.signal_all(signal.SIGCONT)
-    # Not how fast: only that somebody else than the server ended it.
+    # Not how fast, only that the client and not the server ended it.
     assert waited < 60
     assert store.get("users", "lena") == {"name": "lena"}
     store.put("users", {"name": "lena"})
 
 
-def test_a_database_that_cannot_be_written_says_so(postgres: Postgres, postgres_url: str) -> None:
-    """A database that takes no writes is readable and not writable, and one that is gone is an outage."""
+def test_a_read_only_database_is_not_writable(postgres: Postgres, postgres_url: str) -> None:
+    """A read-only database is readable and not writable, and an unreachable one is an outage."""
     store = opened(postgres_url)
     assert store.writable() is True
     name = postgres_url.rpartition("/")[2]
     postgres.ask(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    # As a primary becomes a standby under a connection that stays.
+    # As if the primary became a standby under an open connection.
     with store._database.engine.connect() as connection:
         connection.exec_driver_sql("SET default_transaction_read_only = on")
         connection.commit()
@@ -330,7 +330,7 @@ def test_a_database_that_cannot_be_written_says_so(postgres: Postgres, postgres_
 
 
 def test_no_connection_crosses_a_fork(store: SqlStore) -> None:
-    """A process and its child each have connections of their own, and both stores work."""
+    """After a fork, parent and child have connections of their own, and both stores work."""
     store.put("users", {"name": "lena", "value": 0})
     child = os.fork()
     if child == 0:
@@ -346,8 +346,8 @@ def test_no_connection_crosses_a_fork(store: SqlStore) -> None:
     assert len(store.names("users")) == 41
 
 
-def test_without_tables_the_start_says_what_to_do(tmp_path: Path) -> None:
-    """A database without tables, and one of a newer version, stop the start with a sentence."""
+def test_without_tables_the_start_is_refused(tmp_path: Path) -> None:
+    """A database without tables, or with tables of a newer version, stops the start with a message."""
     database = Database(f"sqlite:///{tmp_path}/new.db", 5, 5)
     with pytest.raises(StoreNotReady, match="flask store init"):
         schema.check(database)
@@ -377,16 +377,16 @@ def test_without_tables_the_start_says_what_to_do(tmp_path: Path) -> None:
         "marked",
     ],
 )
-def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
-    """A URL that cannot be read, or that would read replicas, is refused, and nothing of it is said."""
+def test_a_wrong_url_is_refused_without_repeating_it(url: str) -> None:
+    """A URL that is not valid, or that would read replicas, is refused, and the message repeats nothing of it."""
     with pytest.raises(RuleError) as caught:
         Database(url, 5, 5)
     assert "marked" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__cause__ is None
 
 
-def test_an_option_that_there_is_not_is_named() -> None:
-    """Of a URL with an option that PostgreSQL does not know, that option's name is said and nothing else."""
+def test_an_unknown_option_is_named() -> None:
+    """A URL with an unknown option is refused with the name of that option and nothing else."""
     for url in (
         "postgresql+psycopg://user:marked@host/database?sslmode=require&colour=marked",
         "postgresql://user:marked@/database?host=a&host=b&colour=marked",
@@ -405,8 +405,8 @@ def test_an_option_that_there_is_not_is_named() -> None:
         (("127.0.0.1", "nowhere.invalid"), "its host has no address"),
     ],
 )
-def test_what_is_wrong_is_said_without_the_url(postgres_url: str, change: tuple[str, str], saying: str) -> None:
-    """Why the database cannot be reached is in the log's reason, in words that hold no part of the URL."""
+def test_the_reason_contains_no_part_of_the_url(postgres_url: str, change: tuple[str, str], saying: str) -> None:
+    """The log states why the database cannot be reached, without any part of the URL."""
     store = opened(postgres_url.replace(*change), timeout=5)
     calls: list[Callable[[], object]] = [
         lambda: store.get("users", "lena"),
@@ -420,7 +420,7 @@ def test_what_is_wrong_is_said_without_the_url(postgres_url: str, change: tuple[
 
 
 def test_several_hosts_in_both_spellings(postgres: Postgres, postgres_url: str) -> None:
-    """A URL with several hosts, as libpq or as SQLAlchemy writes it, finds the one that takes writes."""
+    """With a URL of several hosts, in libpq's or SQLAlchemy's form, the writable one is found."""
     dead, name = free_port(), postgres_url.rpartition("/")[2]
     password = postgres_url.partition("keeper:")[2].partition("@")[0]
     hosts = f"127.0.0.1:{dead},127.0.0.1:{postgres.port}"

@@ -1,4 +1,4 @@
-"""What a PostgreSQL server may be like, and what is said of one that cannot be worked with."""
+"""Variants of PostgreSQL servers, and the messages about unusable ones."""
 
 import itertools
 import time
@@ -24,7 +24,7 @@ NAME = "客户"
 
 @pytest.fixture
 def made(postgres: Postgres) -> Callable[[str], str]:
-    """Makes a database without tables, of an encoding."""
+    """Return a function that creates a database without tables, in an encoding."""
 
     def make(encoding: str = "UTF8") -> str:
         name = f"server{next(_numbers)}"
@@ -36,7 +36,7 @@ def made(postgres: Postgres) -> Callable[[str], str]:
 
 @pytest.mark.parametrize("query", ["", "?client_encoding=latin1", "?options=-cclient_encoding%3Dlatin1"])
 def test_every_connection_speaks_utf8(postgres_url: str, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
-    """Whatever the URL, the environment and the server say of the client's encoding, every name is kept."""
+    """Every name is stored, whatever client encoding the URL, the environment and the server set."""
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     store = opened(postgres_url + query)
     store.put("users", {"name": NAME})
@@ -48,7 +48,7 @@ def test_every_connection_speaks_utf8(postgres_url: str, monkeypatch: pytest.Mon
 def test_a_database_that_is_not_utf8_is_refused(
     postgres: Postgres, made: Callable[[str], str], tmp_path: Path, encoding: str
 ) -> None:
-    """A database of another encoding is refused in one sentence by each command and at the start; nothing is made."""
+    """A database of another encoding is refused with a message by each command and at the start; nothing is created."""
     url = made(encoding)
     database = Database(url, 30, 30)
     for refused in (schema.create, schema.check):
@@ -63,7 +63,7 @@ def test_a_database_that_is_not_utf8_is_refused(
 
 
 def reason(url: str, work: Callable[[Database], object] = schema.check) -> str:
-    """What the log says of a database that cannot be worked with; nothing of the driver's own text."""
+    """Return the reason that the log gives for an outage, which contains nothing of the driver's text."""
     with pytest.raises(StoreUnavailable) as caught:
         work(Database(url, 30, 30))
     said = str(caught.value.reason)
@@ -83,10 +83,10 @@ def reason(url: str, work: Callable[[Database], object] = schema.check) -> str:
         ("REVOKE CONNECT ON DATABASE {} FROM public", "no right to connect"),
     ],
 )
-def test_of_several_hosts_the_most_telling_cause_is_said(
+def test_the_reason_is_that_of_the_host_that_responds(
     postgres: Postgres, made: Callable[[str], str], question: str, saying: str
 ) -> None:
-    """With one host down, first or last, what the other one has to say is said, not that nobody listens."""
+    """With one host down, first or last, the reason is that of the other host."""
     name = made("UTF8").rpartition("/")[2]
     postgres.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'the-Password'")
     postgres.ask(question.format(name))
@@ -96,8 +96,8 @@ def test_of_several_hosts_the_most_telling_cause_is_said(
 
 
 @pytest.mark.parametrize("saying", ["starting up", "shutting down"])
-def test_a_host_that_comes_or_goes_is_said_before_one_that_is_down(saying: str) -> None:
-    """Of a server that is starting or stopping beside one that is down, the first is said."""
+def test_a_starting_host_is_reported_before_one_that_is_down(saying: str) -> None:
+    """With one host down, the reason is that the other is starting up or shutting down."""
     words = ("connection failed: Connection refused", f"connection failed: FATAL:  the database system is {saying}")
     for first, last in (words, words[::-1]):
         assert explained(psycopg.OperationalError(f"{last}\nMultiple ...\n- {first}\n- {last}")) == f"it is {saying}"
@@ -112,8 +112,8 @@ def test_a_host_that_comes_or_goes_is_said_before_one_that_is_down(saying: str) 
         ("options=-ccolour%3Dred", "a parameter that the URL's options set"),
     ],
 )
-def test_what_a_url_asks_for_in_vain_is_said(postgres_url: str, query: str, saying: str) -> None:
-    """An option of the URL that the server cannot grant is told by what it is, not by the name of an error."""
+def test_an_option_that_cannot_be_granted_is_explained(postgres_url: str, query: str, saying: str) -> None:
+    """An option of the URL that the server cannot grant is explained, not only named by its error."""
     assert saying in reason(f"{postgres_url}?{query}")
 
 
@@ -125,21 +125,21 @@ def is_let_in(url: str) -> bool:
     return True
 
 
-def test_a_line_of_pg_hba_is_said(postgres: Postgres, made: Callable[[str], str]) -> None:
-    """A user whom pg_hba.conf keeps out is told so."""
+def test_a_rejection_by_pg_hba_is_explained(postgres: Postgres, made: Callable[[str], str]) -> None:
+    """A user whom pg_hba.conf rejects gets a message about that."""
     url = made("UTF8")
     name = url.rpartition("/")[2]
     file = postgres.folder / "pg_hba.conf"
     file.write_text(f"host {name} all 127.0.0.1/32 reject\n{file.read_text()}")
     postgres.ask("SELECT pg_reload_conf()")
-    # The server reads it when it comes to it.
+    # The server reads it with some delay.
     while is_let_in(url):
         time.sleep(0.05)
     assert "pg_hba.conf" in reason(url)
 
 
-def test_a_user_without_rights_is_said(postgres: Postgres, made: Callable[[str], str], tmp_path: Path) -> None:
-    """A user who may not make tables, or not read them, ends in a sentence that says so."""
+def test_a_user_without_rights_is_explained(postgres: Postgres, made: Callable[[str], str], tmp_path: Path) -> None:
+    """A user who may not create or read tables gets a message about that."""
     url = made("UTF8")
     name = url.rpartition("/")[2]
     postgres.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'the-Password'")
@@ -154,7 +154,7 @@ def test_a_user_without_rights_is_said(postgres: Postgres, made: Callable[[str],
 
 
 def test_the_rights_that_readme_names_are_enough(postgres: Postgres, tmp_path: Path) -> None:
-    """With README's two statements the tables can be made; with the rights that it names a node can work on them."""
+    """README's two statements suffice to create the tables, and the rights that it names suffice for a node."""
     name, lesser = f"server{next(_numbers)}", f"server{next(_numbers)}"
     for statement in (ROOT / "README.md").read_text().partition("```sql\n")[2].partition("```")[0].splitlines():
         postgres.ask(statement.replace(" datafor", f" {name}"))
@@ -174,16 +174,16 @@ def test_the_rights_that_readme_names_are_enough(postgres: Postgres, tmp_path: P
     assert store.delete("users", "lena") is True
 
 
-def test_an_sqlite_file_that_cannot_be_is_said(tmp_path: Path) -> None:
-    """A database in a missing folder, and a file that is no database, are told by what they are."""
+def test_a_wrong_sqlite_file_is_explained(tmp_path: Path) -> None:
+    """A database in a missing folder, and a file that is not a database, are explained."""
     (tmp_path / "text").write_text("no database, only a text that is long enough to be looked at")
     assert "its folder is missing" in reason(f"sqlite:///{tmp_path}/nowhere/records.db")
     assert "none of SQLite" in reason(f"sqlite:///{tmp_path}/text")
 
 
 @pytest.mark.parametrize("gone", ["datafor_records", "datafor_generations", "datafor_schema"])
-def test_missing_tables_are_said_and_made(url: str, tmp_path: Path, gone: str) -> None:
-    """Where a table is missing the start and each question say so, and `store init` makes what is missing."""
+def test_missing_tables_are_reported_and_created(url: str, tmp_path: Path, gone: str) -> None:
+    """If a table is missing, the start and each operation report it, and `store init` creates it."""
     store = opened(url)
     store.put("users", {"name": "lena"})
     store.begin_request()
@@ -201,7 +201,7 @@ def test_missing_tables_are_said_and_made(url: str, tmp_path: Path, gone: str) -
     done = shell(tmp_path, "store", "init", store=url)
     assert (done.returncode, done.stdout) == (0, "The tables were created\n")
     schema.check(store._database)
-    # What a running node remembered of records that are gone does not count.
+    # The cached records of a running node are not valid any more.
     store.begin_request()
     after = store.version("users", "lena"), store.stamp("users")
     store.end_request()
