@@ -214,8 +214,7 @@ def _assemble(
     named = Identifiers(keys.token_identifier_keys)
     revoked = revocations.Revocations(store, trail, clock, settings.leeway, named)
     times = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
-    judge = SignIn(registry, accounts, revoked, clock, settings)
-    judge.verified.looked_up = lambda hit: metrics.cache("tokens", hit=hit)
+    judge = SignIn(registry, accounts, revoked, clock, settings, lambda hit: metrics.cache("tokens", hit=hit))
     bundle = services.Services(
         settings=settings,
         clock=clock,

@@ -30,7 +30,7 @@ FOLDERS = [
     "server",
     "validation",
     "blocking",
-    "errors",
+    "fifo_cache",
     "printable",
 ]
 # The worker serves any WSGI application.

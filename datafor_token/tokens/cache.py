@@ -1,47 +1,39 @@
-"""Tokens that were accepted already: to read one strictly and verify its signature is done once.
+"""Cache of verified tokens: strict parsing and signature check are done once per token.
 
-Right because nothing that may change is remembered. What a token says is fixed by its text, of which the
-key is a keyed hash; what is asked each time is the time, and by the caller the revocation, the application
-and the user. A token belongs to the first application by name that accepts it: it is forgotten as soon as
-any application changes, since the answer holds for one listing alone.
+An entry holds nothing that can change while it is valid. The text of a token determines its claims, and the key of an
+entry is a keyed hash of that text. Times are checked at each look-up; the caller checks revocation, application and
+user. A token belongs to the first application by name that accepts it, so an entry is valid only as long as no
+application changes: for one version of the listing.
 """
 
 import secrets
-import threading
 from collections.abc import Callable
 
-from datafor_token.applications.index import ApplicationIndex
 from datafor_token.crypto.keys import SharedKey
+from datafor_token.fifo_cache import FifoCache
 from datafor_token.tokens.verifier import Instant, VerifiedToken
 
 _MOST = 4096  # tokens, each of one or two kilobytes
 
 
 class VerifiedTokens:
-    """What was found out about tokens; ``looked_up`` is told whether a token was among them."""
+    """Verified tokens by their text. ``looked_up`` is called with whether a token was found."""
 
-    def __init__(self) -> None:
-        self.looked_up: Callable[[bool], None] = lambda _: None
+    def __init__(self, looked_up: Callable[[bool], None]) -> None:
+        self._looked_up = looked_up
         self._key = SharedKey("HS256", secrets.token_bytes(32))
-        self._kept: dict[bytes, tuple[ApplicationIndex, VerifiedToken]] = {}
-        self._lock = threading.Lock()
+        self._tokens: FifoCache[bytes, tuple[int, VerifiedToken]] = FifoCache(_MOST)
 
-    def get(self, text: str, listing: ApplicationIndex, moment: Instant) -> VerifiedToken | None:
-        """Who is verified for, if this listing accepted the token, and its time goes on."""
-        mark = self._mark(text)
-        kept = self._kept.get(mark)
-        if kept is not None and (kept[0] is not listing or not kept[1].is_valid_at(moment)):
-            self._kept.pop(mark, None)
-            kept = None
-        self.looked_up(kept is not None)
-        return None if kept is None else kept[1]
+    def get(self, text: str, version: int, instant: Instant) -> VerifiedToken | None:
+        """Return the token if it was accepted with this version of the listing and is still within its times."""
+        found = self._tokens.get(self._hash(text))
+        token = found[1] if found is not None and found[0] == version and found[1].is_valid_at(instant) else None
+        self._looked_up(token is not None)
+        return token
 
-    def keep(self, text: str, listing: ApplicationIndex, verified: VerifiedToken) -> None:
-        """Remember what the listing accepted."""
-        with self._lock:
-            while len(self._kept) >= _MOST:
-                self._kept.pop(next(iter(self._kept)), None)
-            self._kept[self._mark(text)] = listing, verified
+    def put(self, text: str, version: int, token: VerifiedToken) -> None:
+        """Cache a token that was accepted with this version of the listing."""
+        self._tokens.put(self._hash(text), (version, token))
 
-    def _mark(self, text: str) -> bytes:
+    def _hash(self, text: str) -> bytes:
         return self._key.sign(text.encode("utf-8", "surrogatepass"))

@@ -1,7 +1,7 @@
-"""Near misses of a signature: which key would fit, and how it differs from the one that is expected.
+"""Near misses of a signature: the key that would fit, and how it differs from the expected one.
 
-Only for ``explain``, which an Administrator asks for: it costs some thousand HMACs, or some hundred public-key
-verifications, of however many applications. A sentence names applications and differences, never a secret.
+For ``explain`` only, which requires an Administrator: a search costs some thousand HMACs, or some hundred public-key
+verifications, whatever the number of applications. A sentence names applications and differences, never a secret.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,25 +9,25 @@ from collections.abc import Iterator, Sequence
 from datafor_token.applications.index import IndexEntry
 from datafor_token.crypto.damaged_secrets import alternative_keys
 from datafor_token.crypto.keys import HMAC_LENGTHS, Key, SharedKey, alternatives, is_shared, with_algorithm
+from datafor_token.errors import Message
 from datafor_token.tokens.verifier import Token
 
 _MOST_ASKED = 50  # applications whose secret is tried in every spelling
 _MOST_OTHERS = 1000  # applications whose secret is tried as it is
-_MOST_PUBLIC = 100  # the same of public keys, each of which costs thirty times as much
+_MOST_PUBLIC = 100  # the same for public keys, each of which costs thirty times as much
 
 
-def near_miss(token: Token, asked: Sequence[IndexEntry], everyone: Sequence[IndexEntry], now: float) -> str | None:
-    """Say which key would fit the token's signature; ``None`` if none of those tried does.
+def near_miss(token: Token, asked: Sequence[IndexEntry], everyone: Sequence[IndexEntry], now: float) -> Message | None:
+    """Return a sentence about the key that fits the token's signature, or ``None`` if no key that is tried fits.
 
-    ``asked``: the applications that should accept the token; ``everyone``: all whose key it may be. ``now`` is in
+    ``asked`` are the applications that should accept the token, ``everyone`` those whose key it may be. ``now`` is in
     seconds since 1970.
     """
-    shared = is_shared(token.algorithm)
     for entry in _likeliest(token, asked)[:_MOST_ASKED]:
         for sentence, key in _close_keys(token, entry, now):
             if key.verify(token.signing_input, token.signature):
                 return sentence
-    for entry in _likeliest(token, everyone)[: _MOST_OTHERS if shared else _MOST_PUBLIC]:
+    for entry in _likeliest(token, everyone)[: _MOST_OTHERS if is_shared(token.algorithm) else _MOST_PUBLIC]:
         for sentence, key in _own_keys(token.algorithm, entry, now):
             if key.verify(token.signing_input, token.signature):
                 return sentence
@@ -35,31 +35,44 @@ def near_miss(token: Token, asked: Sequence[IndexEntry], everyone: Sequence[Inde
 
 
 def _likeliest(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEntry]:
-    """Those whose key can verify the token's algorithm, first those whose claim of the user name the token has."""
+    """Return those whose key can verify the token's algorithm, first those whose user name claim the token has."""
     algorithms = {token.algorithm, *alternatives(token.algorithm)}
     fitting = [entry for entry in entries if entry.algorithm in algorithms]
     return sorted(fitting, key=lambda entry: entry.claim not in token.claims)
 
 
-def _own_keys(algorithm: str, entry: IndexEntry, now: float) -> Iterator[tuple[str, Key]]:
-    """The keys of an application as they are, for the token's algorithm."""
-    what = "secret" if is_shared(algorithm) else "public key"
-    yield f"the {what} of {entry.name} fits", with_algorithm(algorithm, entry.key)
+def _own_keys(algorithm: str, entry: IndexEntry, now: float) -> Iterator[tuple[Message, Key]]:
+    """Yield the keys of an application unchanged, for the token's algorithm, each with a sentence."""
+    key = _kind(algorithm, entry)
+    yield Message("%(key)s fits", key=key), with_algorithm(algorithm, entry.key)
     if entry.previous is not None:
-        ended = "; its grace period is over" if not entry.in_grace(now) else ""
-        yield (
-            f"the {what} of {entry.name} before its last rotation fits{ended}",
-            with_algorithm(algorithm, entry.previous),
-        )
+        if entry.in_grace(now):
+            sentence = Message("%(key)s before its last rotation fits", key=key)
+        else:
+            sentence = Message("%(key)s before its last rotation fits; its grace period is over", key=key)
+        yield sentence, with_algorithm(algorithm, entry.previous)
 
 
-def _close_keys(token: Token, entry: IndexEntry, now: float) -> Iterator[tuple[str, Key]]:
+def _close_keys(token: Token, entry: IndexEntry, now: float) -> Iterator[tuple[Message, Key]]:
     yield from _own_keys(token.algorithm, entry, now)
-    what = "secret" if is_shared(token.algorithm) else "public key"
     for algorithm in alternatives(token.algorithm):
-        # A header can name another algorithm than the one that signed; an HMAC has its hash's length.
+        # A header can name another algorithm than the one that signed; an HMAC is as long as its hash.
         if HMAC_LENGTHS.get(algorithm, len(token.signature)) == len(token.signature):
-            yield f"the {what} of {entry.name} fits with {algorithm}", with_algorithm(algorithm, entry.key)
+            sentence = Message(
+                "%(key)s fits with %(algorithm)s", key=_kind(token.algorithm, entry), algorithm=algorithm
+            )
+            yield sentence, with_algorithm(algorithm, entry.key)
     if isinstance(entry.key, SharedKey):
-        for phrase, data in alternative_keys(entry.key.material.decode()):
-            yield f"the secret of {entry.name} fits {phrase}", SharedKey(token.algorithm, data)
+        key = _kind(token.algorithm, entry)
+        for difference, data in alternative_keys(entry.key.material.decode()):
+            yield (
+                Message("%(key)s fits %(difference)s", key=key, difference=difference),
+                SharedKey(token.algorithm, data),
+            )
+
+
+def _kind(algorithm: str, entry: IndexEntry) -> Message:
+    """Return the words for the key of an application."""
+    if is_shared(algorithm):
+        return Message("the secret of %(name)s", name=entry.name)
+    return Message("the public key of %(name)s", name=entry.name)

@@ -1,23 +1,24 @@
-"""Tokens that count no longer although their signature fits (RFC 7009), until they would have expired anyway."""
+"""Revoked tokens (RFC 7009), stored until they would have expired."""
 
 from collections.abc import Callable, Hashable, Iterable
 
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
+from datafor_token.fifo_cache import FifoCache
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.identifiers import Identifiers, is_unkeyed, short
 from datafor_token.tokens.verifier import VerifiedToken
 
 COLLECTION = "revocations"
-_MOST_ABSENT = 4096
+_MOST_ABSENT = 4096  # identifiers
 
 
 class Revocations:
-    """The revoked tokens, each a record named by the token's keyed identifier: the token itself is not stored.
+    """The revoked tokens: one record each, named by the token's keyed identifier. The token itself is not stored.
 
-    Records of earlier versions are named by the token's ``identifiers.digest`` and still revoke it. ``clock`` returns
+    Records of earlier versions, named by the token's ``identifiers.digest``, still revoke it. ``clock`` returns
     seconds since 1970; ``leeway`` is in seconds. Raises ``StoreUnavailable`` in an outage.
     """
 
@@ -26,43 +27,41 @@ class Revocations:
     ) -> None:
         self.identifiers = identifiers
         self._store = store
-        self._absent: dict[str, Hashable] = {}
+        # Identifiers that had no record, with the stamp of the collection: no record is added without a new stamp.
+        self._absent: FifoCache[str, Hashable] = FifoCache(_MOST_ABSENT)
         self._audit = audit
         self._clock = clock
         self._leeway = leeway
         self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
 
-    def __contains__(self, verified: VerifiedToken) -> bool:
-        identifier = verified.identifier
+    def __contains__(self, token: VerifiedToken) -> bool:
+        identifier = token.identifier
         if identifier is None:
             return False
-        # Right, since no record comes without a new stamp: until then, what was not there is not there.
         stamp = self._store.stamp(COLLECTION)
         if self._absent.get(identifier) == stamp:
             return False
-        if any(self._store.get(COLLECTION, name) is not None for name in self._names(verified)):
+        if any(self._store.get(COLLECTION, name) is not None for name in self._names(token)):
             return True
-        if len(self._absent) >= _MOST_ABSENT:
-            self._absent.clear()
-        self._absent[identifier] = stamp
+        self._absent.put(identifier, stamp)
         return False
 
-    def add(self, verified: VerifiedToken) -> None:
-        """Revoke a token; once this returns, no process accepts it."""
-        if verified.digest is None or verified.identifier is None:
-            raise ValueError("only a token that was read can be revoked")
-        application, username = verified.application.name, verified.username
-        about = {"application": application, "user": username, "token": short(verified.identifier)}
+    def add(self, token: VerifiedToken) -> None:
+        """Revoke a token. As soon as this returns, no process accepts it."""
+        if token.digest is None or token.identifier is None:
+            raise ValueError("only a token whose text is known can be revoked")
+        application, username = token.application.name, token.username
+        about = {"application": application, "user": username, "token": short(token.identifier)}
         document = {
-            "expires": verified.expires,
+            "expires": token.expires,
             "application": application,
             "username": username,
             "revokedDate": int(self._clock() * 1000),
         }
         with self._audit.change() as record:
             record(Event(kind=Kind.TOKEN_REVOKED, **about))
-            # Under former keys too: sessions from before a key change, and processes not yet restarted, have no other.
-            for number, name in enumerate(self.identifiers.every(verified.digest)):
+            # Under former keys too: older sessions, and processes not restarted since a key change, know only those.
+            for number, name in enumerate(self.identifiers.every(token.digest)):
                 try:
                     self._store.put(COLLECTION, {"format": 1, "name": name, **document})
                 except StoreUnavailable as error:
@@ -75,21 +74,21 @@ class Revocations:
         """Rename the records of earlier versions, whose names allow offline guessing of the tokens' secrets."""
         for name, document in list(self._store.documents(COLLECTION)):
             if is_unkeyed(name) and not isinstance(document, RecordDamaged):
-                # The new record first: the token is revoked at every moment.
+                # The new record first, so that the token is revoked at all times.
                 self._store.put(COLLECTION, {**document, "name": self.identifiers.present(name)})
                 self._store.delete(COLLECTION, name)
 
-    def _names(self, verified: VerifiedToken) -> Iterable[str]:
+    def _names(self, token: VerifiedToken) -> Iterable[str]:
         """Return the names of all records that would revoke the token."""
-        if verified.digest is None:
-            return [verified.identifier] if verified.identifier is not None else []
-        return [*self.identifiers.every(verified.digest), verified.digest]
+        if token.digest is None:
+            return [token.identifier] if token.identifier is not None else []
+        return [*self.identifiers.every(token.digest), token.digest]
 
     def sweep(self) -> None:
-        """Forget the revocations of tokens that have expired."""
+        """Remove the revocations of tokens that have expired."""
         self._sweeper.sweep()
 
     def _is_over(self, document: Document) -> bool:
         expires = document.get("expires")
-        # What was mutilated by hand still revokes.
+        # A record damaged by hand still revokes its token.
         return isinstance(expires, int | float) and self._clock() >= expires + self._leeway

@@ -1,4 +1,4 @@
-"""A token becomes a user, or the reason why not: the accept rule of contract section 6, whole."""
+"""Sign-in by token: verify a token, find or create its user, or explain step by step why it is refused."""
 
 import dataclasses
 import logging
@@ -10,26 +10,32 @@ from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
 from datafor_token.crypto import keys
 from datafor_token.crypto.strength import weakness
-from datafor_token.errors import Forbidden, NotFound, RecordDamaged
+from datafor_token.errors import Forbidden, Message, NotFound, RecordDamaged
 from datafor_token.settings import Settings
 from datafor_token.store.base import AlreadyExists
 from datafor_token.tokens import identifiers, verifier
 from datafor_token.tokens.cache import VerifiedTokens
 from datafor_token.tokens.near_misses import near_miss
 from datafor_token.tokens.revocations import Revocations
-from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken
+from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, failed, passed
 from datafor_token.users.users import ADMINISTRATOR, User, Users
 from datafor_token.validation import logs, names
 
 log = logging.getLogger(__name__)
-_FEW = 100  # applications: a look at each of so many takes a third of a millisecond
+_FEW = 100  # applications: a look at the record of each takes a third of a millisecond
+_NOT_REVOKED = passed("revocation", lambda: Message("the token was not revoked"))
+_NO_ADMINISTRATOR = passed(
+    "administrator", lambda: Message("the user is not an Administrator: no further check is needed")
+)
+_MAY_ADMINISTER = passed("administrator", lambda: Message("tokens of this application can sign in an Administrator"))
 
 
 class Verification(NamedTuple):
-    """What became of a token. ``reason`` is ``None`` when it is accepted, else one of contract section 7.
+    """Result of verifying a token. ``reason`` is ``None`` for an accepted token, else a code that ``explain`` returns.
 
-    ``application`` accepts it, or came furthest; ``username`` is whom it names, as far as that was asked;
-    ``user`` is ``None`` where the token would make one and was only asked about.
+    ``application`` accepts the token, or is the application whose checks it passes furthest. ``token`` and ``user``
+    are of an accepted token; ``user`` is ``None`` where the sign-in would create one. ``username`` is the user that
+    the token names, if verification came that far.
     """
 
     reason: str | None
@@ -38,175 +44,140 @@ class Verification(NamedTuple):
     token: VerifiedToken | None = None
     user: User | None = None
     username: str | None = None
-    cached: bool = False  # it was accepted before
     identifier: str | None = None  # the token's, where an application's key signed it
+    cached: bool = False  # signature and claims were verified before
 
     def to_response(self) -> dict[str, Any]:
-        """The judgement step by step, as ``explain`` answers it."""
+        """Return the members of the response to ``explain``."""
         return {
             "accepted": self.reason is None,
             "reason": self.reason,
             "application": self.application.name if self.application else None,
-            "steps": [step._asdict() for step in self.steps],
+            "steps": [{"step": step.step, "ok": step.ok, "detail": step.detail} for step in self.steps],
         }
 
 
-def unexpected_algorithm(
-    token: Token, entries: Sequence[IndexEntry], steps: list[Step], only: Application | None, near_miss: str | None
-) -> Verification:
-    """No application expects the token's algorithm; ``only`` is the application where just one was asked."""
-    expected = shown([f"{one.name} expects {one.algorithm}" for one in entries], "; ")
-    detail = f"{expected or 'there is no application'}, the token says {token.algorithm[:16]}"
-    if near_miss is not None:
-        detail = f"{detail}; {near_miss}"
-    return Verification("algorithm", [*steps, Step("algorithm", ok=False, detail=detail)], only)
-
-
-def unknown_signature(
-    fitting: Sequence[IndexEntry], steps: list[Step], only: Application | None, near_miss: str | None
-) -> Verification:
-    """None of those that expect the algorithm has the secret that signed the token; ``only`` is the one of just one."""
-    names = shown([entry.name for entry in fitting])
-    algorithm = Step("algorithm", ok=True, detail=f"expected by {names}")
-    detail = f"not signed with the secret of {names}: {near_miss or _NO_NEAR_MISS}"
-    return Verification("signature", [*steps, algorithm, Step("signature", ok=False, detail=detail)], only)
-
-
-_NO_NEAR_MISS = "it was changed, or the token is another's"
-
-
-def shown(texts: Sequence[str], separator: str = ", ") -> str:
-    """The first few of many."""
-    return separator.join(texts[:5]) + (f"{separator}and {len(texts) - 5} more" if len(texts) > 5 else "")
-
-
 class SignIn:
-    """Judges tokens. ``clock`` answers seconds since 1970.
+    """Verifies tokens and signs their users in. ``clock`` returns seconds since 1970.
 
-    Every method raises ``StoreUnavailable`` in an outage.
+    ``looked_up`` is called with whether a token was found in the cache. Every method raises ``StoreUnavailable`` in an
+    outage.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each of them is a part of its own
         self,
         registry: Registry,
         users: Users,
         revocations: Revocations,
         clock: Callable[[], float],
         settings: Settings,
+        looked_up: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.registry = registry
-        self.verified = VerifiedTokens()
+        self.identifiers = revocations.identifiers
+        self.cache = VerifiedTokens(looked_up)
         self._users = users
         self._revocations = revocations
-        self.identifiers = revocations.identifiers
         self._clock = clock
         self._settings = settings
+        # The checks of a verified token at each use, in this order; each raises ``Refused``. Checks of its claims are
+        # in ``verifier.CLAIM_CHECKS``, checks of its user in ``_user``.
+        self._checks: Sequence[Callable[[VerifiedToken], Step]] = (self._check_revocation, _check_enabled)
 
     def sign_in(self, text: str, token_name: str | None = None) -> Verification:
-        """Sign in: an unknown user is made where the application says so.
+        """Verify a token and return its user, who is created if unknown and if the application says so.
 
-        ``token_name``: by the enabled applications alone whose tokens come under that name.
+        With ``token_name``, only the enabled applications that receive their tokens under that name can accept it.
         """
-        listing = self._asked(token_name, thorough=False)
-        known = self.verified.get(text, listing, self._moment())
-        if known is not None and known.application is self._present(known.application.name):
-            verdict = self.authenticate(known)
-            if verdict.reason is None:
-                return verdict._replace(cached=True)
-        # Somebody may have written into a record by hand: of a few, and before a refusal, every one is looked at.
+        listing = self._listing(token_name, thorough=False)
+        token = self.cache.get(text, listing.version, self._instant())
+        # The registry returns the same object until the record changes: to compare all fields takes 2.5 us longer.
+        if token is not None and token.application is self._current(token.application.name):
+            verification = self.authenticate(token)
+            if verification.reason is None:
+                return verification._replace(cached=True)
+        # Records may have been edited by hand: of a few, and before a refusal, each is looked at.
         few = len(listing.entries) <= _FEW
-        accepted = self._accepted(text, self._asked(token_name, thorough=few), token_name)
-        return accepted or self._judge(text, self._asked(token_name, thorough=not few).entries, create=True)
-
-    def _asked(self, token_name: str | None, *, thorough: bool) -> ApplicationIndex:
-        listing = self.registry.index(thorough=thorough)
-        return listing if token_name is None else listing.by_token_name.get(token_name, EMPTY_INDEX)
-
-    def _present(self, name: str) -> Application | None:
-        """The application as its record is at this moment, also where somebody wrote into it by hand."""
-        try:
-            return self.registry.get(name)
-        except (NotFound, RecordDamaged):
-            return None
-
-    def _only(self, entries: Sequence[IndexEntry]) -> Application | None:
-        return self._present(entries[0].name) if len(entries) == 1 else None
-
-    def _signers(
-        self, token: Token, entries: Iterable[IndexEntry], token_name: str | None = None
-    ) -> Iterator[tuple[Application, str]]:
-        """Those of the token's algorithm that signed it, as they are at this moment, each with the secret that did."""
-        now = self._clock()
-        for entry in verifier.signers(token, entries, now):
-            application = self._present(entry.name)
-            if application is not None and application.algorithm == token.algorithm:
-                secret = verifier.signing_secret(token, application, now)
-                # The name that its tokens come under is the present one, too.
-                if secret is not None and token_name in (None, application.token_name):
-                    yield application, secret
-
-    def _accepted(self, text: str, listing: ApplicationIndex, token_name: str | None) -> Verification | None:
-        """The verdict of the first application that accepts the token; ``None`` where why not is to be found out."""
-        try:
-            token = verifier.read(text)
-        except Refused:
-            return None
-        for application, secret in self._signers(token, listing.candidates(token.algorithm, token.claims), token_name):
-            verdict = self._of_signer(token, application, secret, (), create=True)
-            if verdict.reason is None and verdict.token is not None:
-                self.verified.keep(text, listing, verdict.token)
-                return verdict
-        return None
+        listing = self._listing(token_name, thorough=few)
+        verification = self._verify_text(
+            text, lambda token: listing.candidates(token.algorithm, token.claims), token_name, create=True
+        )
+        if verification.token is not None:
+            self.cache.put(text, listing.version, verification.token)
+            return verification
+        # The reason can come from an application that could not have accepted the token, such as a disabled one.
+        entries = self._listing(token_name, thorough=not few).entries
+        return self._verify_text(text, lambda _: entries, token_name, create=True)
 
     def verify(self, text: str) -> Verification:
-        """The same judgement without any effect."""
-        return self._judge(text, self.registry.index().entries, create=False)
+        """Verify a token without creating a user or recording anything."""
+        entries = self.registry.index().entries
+        return self._verify_text(text, lambda _: entries)
 
     def explain(self, text: str, application: Application | None) -> Verification:
-        """The same for one application, or for all, with near misses of a wrong signature."""
+        """Verify a token for one application, or for all, and find near misses of a wrong signature."""
         listing = self.registry.index()
-        if application is not None:
-            return self._judge(text, [IndexEntry.of(application)], create=False, everyone=listing.entries)
-        verdict = self._judge(text, listing.entries, create=False, everyone=listing.entries)
-        if verdict.reason is None or not listing.damaged:
-            return verdict
-        left_out = f"not asked, since their records cannot be read: {shown(listing.damaged)}"
-        return verdict._replace(steps=[*verdict.steps, Step("damaged", ok=False, detail=left_out)])
+        entries = listing.entries if application is None else [IndexEntry.of(application)]
+        verification = self._verify_text(text, lambda _: entries, everyone=listing.entries)
+        if verification.reason is None or application is not None or not listing.damaged:
+            return verification
+        detail = Message("not checked, because their records cannot be read: %(names)s", names=listed(listing.damaged))
+        left_out = failed("damaged", lambda: detail)
+        return verification._replace(steps=[*verification.steps, left_out])
 
-    def revoke(self, text: str, owner: str | None) -> str | None:
-        """Revoke a token, if it is one that an application signed and that has not expired (RFC 7009).
+    def revoke(self, text: str, owner: str | None) -> Message | None:
+        """Revoke a token that an application signed and that has not expired (RFC 7009).
 
-        Return ``None``, or why there was nothing to revoke: no error for a client (RFC 7009 section 2.2).
-        ``owner``: the user whose token it must be, else ``Forbidden``; ``None`` for anybody's.
+        Return ``None``, or the reason why there was nothing to revoke, which is no error (RFC 7009 section 2.2). With
+        ``owner``, raise ``Forbidden`` for a token of another user.
         """
         try:
             token = verifier.read(text)
         except Refused as refused:
             return refused.step.detail
         listing = self.registry.index()
-        readings, reasons = self._readings(token, listing.entries)
-        mine = [one for one in readings if owner is None or names.fold(one.username) == names.fold(owner)]
-        for verified in mine:
+        found, reasons = self._revocable(token, listing.entries)
+        own = [one for one in found if owner is None or names.fold(one.username) == names.fold(owner)]
+        for verified in own:
             self._revocations.add(verified)
-        if readings and not mine:
+        if found and not own:
             raise Forbidden
-        if listing.damaged and not readings:
-            # It may be the damaged application's: nobody may believe that it is dead.
+        if listing.damaged and not found:
+            # The damaged application may have signed it: nobody must believe that the token is revoked.
             raise RecordDamaged(reason=f"whether a token can be revoked is not known without {listing.damaged[0]}")
-        if mine:
+        if own:
             return None
-        return reasons[0] if reasons else "no application here signed it"
+        return reasons[0] if reasons else Message("no application here signed it")
 
-    def audit_identifier(self, text: str, verdict: Verification) -> str:
-        """Return the token's identifier as the audit log shows it, given the verdict on it."""
-        if verdict.identifier is None:
+    def authenticate(
+        self, token: VerifiedToken, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
+    ) -> Verification:
+        """Run the checks of a verified token at each use, and find its user. ``steps`` are those passed before.
+
+        An unknown user is created if ``create`` and the application say so. ``user`` is the token's, if known already.
+        """
+        application, done = token.application, list(steps)
+        try:
+            for check in self._checks:
+                done.append(check(token))  # noqa: PERF401 - a refusal has the steps before it
+            user, last = self._user(token, user or self._users.get(token.username), create=create)
+        except Refused as refused:
+            done.append(refused.step)
+            return Verification(refused.reason, done, application, username=token.username, identifier=token.identifier)
+        if create and token.signed_with_previous:
+            self.registry.note_previous_use(application)
+        return Verification(None, done + last, application, token, user, token.username, token.identifier)
+
+    def audit_identifier(self, text: str, verification: Verification) -> str:
+        """Return the identifier of a verified token as the audit log shows it."""
+        if verification.identifier is None:
             return self.identifiers.of_text(text)
-        return identifiers.short(verdict.identifier)
+        return identifiers.short(verification.identifier)
 
     def audit_identifiers(self, token: Token, text: str) -> Sequence[str]:
-        """Return the identifiers under which the audit log may show the token: the present one first.
+        """Return the identifiers under which the audit log may show a token, the present one first.
 
-        Several where the service's key was changed, or where the secret that signed the token has been replaced.
+        There are several when the service's key was changed, or the secret that signed the token was replaced.
         """
         found: list[str] = []
         fitting = _fitting(token, self.registry.index().entries)
@@ -216,118 +187,127 @@ class SignIn:
                     found += self.identifiers.every(identifiers.digest(token.signing_input, key))
         shown = [identifiers.short(one) for one in found]
         if not any(verifier.signers(token, fitting, self._clock())):
-            # Refused without a key that is accepted.
+            # It was refused without a key that is accepted.
             shown.append(self.identifiers.of_text(text))
         return list(dict.fromkeys(shown))
 
-    def _readings(self, token: Token, entries: Sequence[IndexEntry]) -> tuple[list[VerifiedToken], list[str]]:
-        """Whom the token names, by each application that signed it, enabled or not; and why others vouch for nobody."""
-        readings, reasons = [], []
-        for application, secret in self._signers(token, _fitting(token, entries)):
-            moment = self._moment()
-            try:
-                verified, _ = verifier.check_claims(token, application, secret, moment, must_have_begun=False)
-            except Refused as refused:
-                reasons.append(f"{application.name}: {refused.step.detail}")
-            else:
-                readings.append(self._identified(verified))
-        return readings, reasons
-
-    def _judge(
-        self, text: str, entries: Sequence[IndexEntry], *, create: bool, everyone: Sequence[IndexEntry] | None = None
+    def _verify_text(
+        self,
+        text: str,
+        entries: Callable[[Token], Sequence[IndexEntry]],
+        token_name: str | None = None,
+        *,
+        create: bool = False,
+        everyone: Sequence[IndexEntry] | None = None,
     ) -> Verification:
-        """The verdict; ``everyone``: those among whose keys an explanation looks for near misses; ``None``: none."""
-        explain = everyone is not None
+        """Read a token, then run all checks for each application of ``entries`` that signed it, until one accepts it.
+
+        A refusal is the one of the application whose checks the token passes furthest, the first by name of several.
+        ``everyone`` are the applications among whose keys near misses are searched; ``None``: do not search.
+        """
         try:
-            token = verifier.read(text, explain=explain)
+            token = verifier.read(text, explain=everyone is not None)
         except Refused as refused:
             return Verification(refused.reason, [refused.step])
-        steps = [Step("read", ok=True, detail=f"the token can be read; its alg is {token.algorithm[:16]}")]
-        fitting = _fitting(token, entries)
-        if not fitting:
-            hint = near_miss(token, entries, everyone or (), self._clock()) if explain else None
-            return unexpected_algorithm(token, entries, steps, self._only(entries), hint)
-        verdicts = []
-        for application, secret in self._signers(token, fitting):
-            verdict = self._of_signer(token, application, secret, steps, create=create)
-            if verdict.reason is None:
-                return verdict
-            verdicts.append(verdict)
-        if not verdicts:
-            hint = near_miss(token, fitting, everyone or (), self._clock()) if explain else None
-            return unknown_signature(fitting, steps, self._only(fitting), hint)
-        # The first by name of those that came furthest.
-        return max(verdicts, key=lambda verdict: len(verdict.steps))
-
-    def _moment(self) -> Instant:
-        return Instant(self._clock(), self._settings.leeway)
-
-    def _of_signer(
-        self, token: Token, application: Application, secret: str, before: Sequence[Step], *, create: bool
-    ) -> Verification:
-        which = "secret" if secret == application.secret else "previous secret, whose grace time is running"
+        asked = entries(token)
+        fitting = _fitting(token, asked)
+        algorithm = token.algorithm[:16]
         steps = [
-            *before,
-            Step("algorithm", ok=True, detail=f"{application.name} expects {application.algorithm}"),
-            Step("signature", ok=True, detail=f"signed with the {which} of {application.name}"),
+            passed("read", lambda: Message("the token can be read; its alg is %(algorithm)s", algorithm=algorithm))
         ]
-        try:
-            verified, passed = verifier.check_claims(token, application, secret, self._moment())
-        except Refused as refused:
-            key = keys.verification_key(application.algorithm, secret)
-            identifier = self.identifiers.present(identifiers.digest(token.signing_input, key))
-            return Verification(refused.reason, [*steps, refused.step], application, identifier=identifier)
-        return self.authenticate(self._identified(verified), [*steps, *passed], create=create)
+        if not fitting:
+            hint = None if everyone is None else near_miss(token, asked, everyone, self._clock())
+            return Verification("algorithm", [*steps, _unexpected(algorithm, asked, hint)], self._only(asked))
+        refusals = []
+        for application, secret in self._signers(token, fitting, token_name):
+            verification = self._verify_signed(token, application, secret, steps, create=create)
+            if verification.reason is None:
+                return verification
+            refusals.append(verification)
+        if refusals:
+            return max(refusals, key=lambda refusal: len(refusal.steps))
+        hint = None if everyone is None else near_miss(token, fitting, everyone, self._clock())
+        return Verification("signature", [*steps, *_unsigned(fitting, hint)], self._only(fitting))
 
-    def _identified(self, verified: VerifiedToken) -> VerifiedToken:
-        identifier = None if verified.digest is None else self.identifiers.present(verified.digest)
-        return dataclasses.replace(verified, identifier=identifier)
-
-    def authenticate(
-        self, verified: VerifiedToken, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
+    def _verify_signed(
+        self, token: Token, application: Application, secret: str, steps: Sequence[Step], *, create: bool
     ) -> Verification:
-        """What becomes of who an application vouches for; ``steps`` are those that led here.
-
-        ``create``: whether an unknown user is made where the application says so; ``user``: who was just looked up.
-        """
-        application, passed = verified.application, list(steps)
+        """Run the checks of a token that ``secret`` of ``application`` signed."""
+        done = [*steps, *_signed_by(application, secret)]
         try:
-            if verified in self._revocations:
-                raise Refused("revocation", "revoked", "the token was revoked")
-            passed.append(Step("revocation", ok=True, detail="the token was not revoked"))
-            if not application.enable:
-                detail = f"{application.name} is not enabled: set enable to 1 to accept its tokens"
-                raise Refused("application", "disabled_application", detail)
-            passed.append(Step("application", ok=True, detail=f"{application.name} is enabled"))
-            user, last = self._user(verified, user or self._users.get(verified.username), create=create)
+            verified, claim_steps = verifier.check_claims(token, application, secret, self._instant())
         except Refused as refused:
-            found = Verification(refused.reason, [*passed, refused.step], application, username=verified.username)
-            return found._replace(identifier=verified.identifier)
-        if create and verified.by_previous:
-            self.registry.note_previous_use(application)
-        about = (application, verified, user, verified.username)
-        return Verification(None, [*passed, *last], *about, identifier=verified.identifier)
+            identifier = self.identifiers.present(_digest(token, application, secret))
+            return Verification(refused.reason, [*done, refused.step], application, identifier=identifier)
+        return self.authenticate(self._identified(verified, token), done + claim_steps, create=create)
 
-    def _user(self, verified: VerifiedToken, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
-        """The user that the token names, made where that is meant; a user that is there is never changed."""
+    def _identified(self, verified: VerifiedToken, token: Token) -> VerifiedToken:
+        digest = _digest(token, verified.application, verified.secret)
+        return dataclasses.replace(verified, digest=digest, identifier=self.identifiers.present(digest))
+
+    def _signers(
+        self, token: Token, entries: Iterable[IndexEntry], token_name: str | None = None
+    ) -> Iterator[tuple[Application, str]]:
+        """Yield the applications that signed the token, as their records are now, each with the secret that did."""
+        now = self._clock()
+        for entry in verifier.signers(token, entries, now):
+            application = self._current(entry.name)
+            if application is not None and application.algorithm == token.algorithm:
+                secret = verifier.signing_secret(token, application, now)
+                # Its token name may have changed too.
+                if secret is not None and token_name in (None, application.token_name):
+                    yield application, secret
+
+    def _revocable(self, token: Token, entries: Sequence[IndexEntry]) -> tuple[list[VerifiedToken], list[Message]]:
+        """Return the token as verified by each application that signed it, enabled or not, and why others refuse it."""
+        found, reasons = [], []
+        for application, secret in self._signers(token, _fitting(token, entries)):
+            try:
+                verified, _ = verifier.check_claims(
+                    token, application, secret, self._instant(), verifier.REVOCATION_CHECKS
+                )
+            except Refused as refused:
+                reasons.append(Message("%(name)s: %(reason)s", name=application.name, reason=refused.step.detail))
+            else:
+                found.append(self._identified(verified, token))
+        return found, reasons
+
+    def _check_revocation(self, token: VerifiedToken) -> Step:
+        if token in self._revocations:
+            raise Refused("revocation", "revoked", Message("the token was revoked"))
+        return _NOT_REVOKED
+
+    def _user(self, token: VerifiedToken, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
+        """Return the token's user, created if ``create`` says so, and the steps; an existing user is never changed."""
+        application = token.application
         if user is not None:
-            if not user.enabled:
-                raise Refused("user", "disabled_user", f"the user {user.name} is disabled")
-            found = Step("user", ok=True, detail=f"the user {user.name} is known and enabled")
-            return user, [found, self._check_administrator(user.type, verified)]
-        application = verified.application
+            known = user
+            if not known.enabled:
+                detail = Message("the user %(name)s is disabled", name=known.name)
+                raise Refused("user", "disabled_user", detail)
+            found = passed("user", lambda: Message("the user %(name)s is known and enabled", name=known.name))
+            return known, [found, self._check_administrator(known.type, token)]
         if not application.inituser:
-            detail = f"there is no user {verified.username}, and {application.name} makes none: inituser is 0"
+            detail = Message(
+                "the user %(user)s does not exist, and %(name)s creates no users: inituser is 0",
+                user=token.username,
+                name=application.name,
+            )
             raise Refused("user", "unknown_user", detail)
         kind, roles = names.user_type_and_roles(application.initroles)
-        made = Step("user", ok=True, detail=f"the user {verified.username} is made at the first sign-in, as {kind}")
-        administrator = self._check_administrator(kind, verified)
+        new = passed(
+            "user",
+            lambda: Message(
+                "the user %(user)s is created at the first sign-in, as %(type)s", user=token.username, type=kind
+            ),
+        )
+        steps = [new, self._check_administrator(kind, token)]
         if not create:
-            return None, [made, administrator]
+            return None, steps
         newcomer = User(
-            name=verified.username,
-            full_name=names.display_text(verified.text(application.fieldmap.name)),
-            email=names.display_text(verified.text(application.fieldmap.email)),
+            name=token.username,
+            full_name=names.display_text(token.text(application.fieldmap.name)),
+            email=names.display_text(token.text(application.fieldmap.email)),
             type=kind,
             roles=roles,
             created_date=int(self._clock() * 1000),
@@ -335,24 +315,104 @@ class SignIn:
         try:
             user = self._users.create(newcomer, application.initpwd, application.name)
         except AlreadyExists:
-            # Another request made it in the meantime: from here on it is a known user, with whatever it has.
-            return self._user(verified, self._users.get(verified.username), create=create)
-        log.info(logs.event(event="user made", user=user.name, type=kind, application=application.name))
-        return user, [made, administrator]
+            # Another request created the user meanwhile: it is an existing user now.
+            return self._user(token, self._users.get(token.username), create=create)
+        log.info(logs.event(event="user created", user=user.name, type=kind, application=application.name))
+        return user, steps
 
-    def _check_administrator(self, user_type: str, verified: VerifiedToken) -> Step:
+    def _check_administrator(self, user_type: str, token: VerifiedToken) -> Step:
         if user_type != ADMINISTRATOR:
-            return Step("administrator", ok=True, detail="the user is no Administrator: nothing more is asked")
+            return _NO_ADMINISTRATOR
         if not self._settings.tokens_may_administer:
-            detail = "no token signs an Administrator in: TOKENS_MAY_ADMINISTER is false"
+            detail = Message("tokens cannot sign in an Administrator: TOKENS_MAY_ADMINISTER is false")
             raise Refused("administrator", "administrator_refused", detail)
-        # The present secret too: in a grace time it is the one that whoever guesses it would sign with.
-        secrets = {verified.secret, verified.application.secret}
-        if any(weakness(verified.application.algorithm, secret) for secret in secrets):
-            detail = f"the secret of {verified.application.name} is weak: it never signs an Administrator in"
+        # Of the present secret too: during a grace period, somebody who guesses it would sign with it.
+        application = token.application
+        if any(weakness(application.algorithm, secret) for secret in {token.secret, application.secret}):
+            detail = Message(
+                "the secret of %(name)s is weak: it cannot sign in an Administrator", name=application.name
+            )
             raise Refused("administrator", "administrator_refused", detail)
-        return Step("administrator", ok=True, detail="tokens of this application may sign an Administrator in")
+        return _MAY_ADMINISTER
+
+    def _instant(self) -> Instant:
+        return Instant(self._clock(), self._settings.leeway)
+
+    def _listing(self, token_name: str | None, *, thorough: bool) -> ApplicationIndex:
+        listing = self.registry.index(thorough=thorough)
+        return listing if token_name is None else listing.by_token_name.get(token_name, EMPTY_INDEX)
+
+    def _current(self, name: str) -> Application | None:
+        """Return the application as its record is now, even if it was edited by hand."""
+        try:
+            return self.registry.get(name)
+        except (NotFound, RecordDamaged):
+            return None
+
+    def _only(self, entries: Sequence[IndexEntry]) -> Application | None:
+        """Return the application if there is just one."""
+        return self._current(entries[0].name) if len(entries) == 1 else None
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return the first five of any number of texts, and how many more there are."""
+    first = ", ".join(texts[:5])
+    return first if len(texts) <= 5 else Message("%(names)s, and %(number)s more", names=first, number=len(texts) - 5)
+
+
+def _check_enabled(token: VerifiedToken) -> Step:
+    name = token.application.name
+    if not token.application.enable:
+        detail = Message("%(name)s is not enabled: set enable to 1 to accept its tokens", name=name)
+        raise Refused("application", "disabled_application", detail)
+    return passed("application", lambda: Message("%(name)s is enabled", name=name))
 
 
 def _fitting(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEntry]:
     return [entry for entry in entries if entry.algorithm == token.algorithm]
+
+
+def _digest(token: Token, application: Application, secret: str) -> str:
+    return identifiers.digest(token.signing_input, keys.verification_key(application.algorithm, secret))
+
+
+def _signed_by(application: Application, secret: str) -> list[Step]:
+    """Return the steps of a token that ``secret`` of the application signed."""
+    name, algorithm = application.name, application.algorithm
+
+    def signed() -> Message:
+        if secret == application.secret:
+            return Message("signed with the secret of %(name)s", name=name)
+        return Message("signed with the previous secret of %(name)s, which is in its grace period", name=name)
+
+    expected = passed("algorithm", lambda: Message("%(name)s expects %(algorithm)s", name=name, algorithm=algorithm))
+    return [expected, passed("signature", signed)]
+
+
+def _unexpected(algorithm: str, entries: Sequence[IndexEntry], hint: Message | None) -> Step:
+    """Return the step of a token whose algorithm none of these applications expects."""
+
+    def detail() -> Message:
+        expected = "; ".join(
+            Message("%(name)s expects %(algorithm)s", name=one.name, algorithm=one.algorithm) for one in entries[:5]
+        )
+        if len(entries) > 5:
+            expected = Message("%(names)s; and %(number)s more", names=expected, number=len(entries) - 5)
+        expected = expected or Message("no application exists")
+        if hint is None:
+            return Message("%(expected)s, the token says %(algorithm)s", expected=expected, algorithm=algorithm)
+        template = "%(expected)s, the token says %(algorithm)s; %(hint)s"
+        return Message(template, expected=expected, algorithm=algorithm, hint=hint)
+
+    return failed("algorithm", detail)
+
+
+def _unsigned(entries: Sequence[IndexEntry], hint: Message | None) -> list[Step]:
+    """Return the steps of a token that none of these applications signed, though all expect its algorithm."""
+    names = listed([entry.name for entry in entries])
+
+    def detail() -> Message:
+        reason = hint or Message("the token was changed, or signed with another secret")
+        return Message("not signed with the secret of %(names)s: %(hint)s", names=names, hint=reason)
+
+    return [passed("algorithm", lambda: Message("expected by %(names)s", names=names)), failed("signature", detail)]

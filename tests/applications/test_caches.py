@@ -16,7 +16,6 @@ from datafor_token.crypto import keys
 from datafor_token.settings import Settings
 from datafor_token.store.cache import RecordCache, RecordIndex
 from datafor_token.store.files.store import FileStore
-from datafor_token.tokens import cache, revocations
 from datafor_token.web.services import Services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.handmade_tokens import claims, token
@@ -212,17 +211,19 @@ def test_two_writes_within_a_tick(tmp_path: Path) -> None:
 
 
 def test_bounds(app: Flask, caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cache holds more than its bound, and an evicted entry is loaded again."""
-    monkeypatch.setattr(cache, "_MOST", 5)
-    monkeypatch.setattr(revocations, "_MOST_ABSENT", 5)
+    """No memory keeps more than its bound, and what was forgotten is found out anew."""
+    verified = bundle(app).signin.cache._tokens
+    monkeypatch.setattr(verified, "most", 5)
+    absent = bundle(app).revocations._absent
+    monkeypatch.setattr(absent, "most", 5)
     issued(caller)
     tokens = [caller.post("generate", {"username": f"user{number}"}).json["token"] for number in range(12)]
     for _ in range(2):
         for made in tokens:
             use = {"Authorization": f"Bearer {made}"}
             assert caller.get("/auth/check", headers=use).status_code == 200
-    assert len(bundle(app).signin.verified._kept) <= 5
-    assert len(bundle(app).revocations._absent) <= 5
+    assert len(verified) == 5
+    assert len(absent) == 5
     store = FileStore(tmp_path / "kept", (COLLECTION,), 5)
     kept: RecordCache[Any] = RecordCache(store, COLLECTION, lambda document: document, most=5)
     for number in range(20):

@@ -49,7 +49,7 @@ def test_a_good_token_is_accepted() -> None:
     """A plain token for a user passes, and says who it is for and until when."""
     assert reason(GOOD) is None
     verified, steps = verifier.check_claims(verifier.read(GOOD), ERP, "abcd", MOMENT)
-    assert (verified.username, verified.expires, verified.by_previous) == ("lena", NOW + 3600, False)
+    assert (verified.username, verified.expires, verified.signed_with_previous) == ("lena", NOW + 3600, False)
     assert all(step.ok for step in steps)
 
 

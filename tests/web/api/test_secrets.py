@@ -213,7 +213,7 @@ class TestNearMisses:
     def test_nothing_fits(self, caller: Caller) -> None:
         """Where no near miss fits, the sentence is the plain one; a token of an unknown algorithm costs nothing."""
         caller.post("update", application(secret=RIGHT))
-        says = "not signed with the secret of ERP: it was changed, or the token is another's"
+        says = "not signed with the secret of ERP: the token was changed, or signed with another secret"
         assert explained(caller, token(claims(), "nobody's")) == says
         assert explained(caller, token(claims(), "x", {"alg": "none"})) == "ERP expects HS256, the token says none"
 

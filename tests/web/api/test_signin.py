@@ -166,7 +166,7 @@ def explained(caller: Caller, text: str, reason: str | None, says: str, **more: 
         (token(claims(loginname="a:b")), "invalid_username", "cannot contain ':'"),
         (token(claims(loginname="off")), "disabled_user", "the user off is disabled"),
         (token(claims(loginname="admin")), "administrator_refused", "secret of ERP is weak"),
-        (token(claims()), None, "no Administrator"),
+        (token(claims()), None, "not an Administrator"),
     ],
 )  # fmt: skip
 def test_each_reason_is_explained(
@@ -181,9 +181,9 @@ def test_the_other_reasons(caller: Caller, app: Flask) -> None:
     """Revoked, unknown user and disabled application are told as well."""
     text = token(claims())
     caller.post("update", application(inituser="0"))
-    explained(caller, text, "unknown_user", "there is no user lena, and ERP makes none: inituser is 0")
+    explained(caller, text, "unknown_user", "the user lena does not exist, and ERP creates no users: inituser is 0")
     put_user(app, "lena")
-    explained(caller, text, None, "no Administrator")
+    explained(caller, text, None, "not an Administrator")
     caller.post("update", application(enable="0"))
     explained(caller, text, "disabled_application", "ERP is not enabled")
     caller.post("revoke", {"token": text})
@@ -209,7 +209,7 @@ def test_explain_has_no_effect(caller: Caller, settings: Settings) -> None:
     """Explaining a token that would make a user makes none; an unknown application is 404."""
     answer = explain(caller, token(claims()))
     assert answer["accepted"]
-    assert "the user lena is made at the first sign-in, as SYS_Creator" in json.dumps(answer)
+    assert "the user lena is created at the first sign-in, as SYS_Creator" in json.dumps(answer)
     assert user_names(settings) == ["admin"]
     assert caller.post("explain", {"token": "x", "name": "nobody"}).status_code == 404
     assert caller.post("explain", {}).json["msg"] == "token is missing"
@@ -274,7 +274,7 @@ def test_weak_secrets_and_administrators(caller: Caller, settings: Settings) -> 
     assert user_names(settings) == ["admin"]
     caller.post("update", application(initroles=admins, secret=STRONG_SECRET))
     for name in ("admin", "newboss"):
-        explained(caller, token(claims(loginname=name), STRONG_SECRET), None, "may sign an Administrator in")
+        explained(caller, token(claims(loginname=name), STRONG_SECRET), None, "can sign in an Administrator")
     assert user_names(settings) == ["admin", "newboss"]
     assert caller.get("list", bearer(token(claims(loginname="newboss"), STRONG_SECRET))).status_code == 200
 
@@ -283,14 +283,14 @@ def test_a_weak_previous_secret_stays_weak(caller: Caller) -> None:
     """In a grace time a token of the weak previous secret signs no Administrator in, though the new one is strong."""
     caller.post("rotate", {"name": "ERP"})
     explained(caller, token(claims(loginname="admin")), "administrator_refused", "weak")
-    explained(caller, token(claims()), None, "no Administrator")
+    explained(caller, token(claims()), None, "not an Administrator")
 
 
 def test_a_weak_present_secret_is_weak(caller: Caller) -> None:
     """In a grace time a token of the strong previous secret signs no Administrator in while the present one is weak."""
     caller.post("update", application(secret=STRONG_SECRET))
     text = token(claims(loginname="admin"), STRONG_SECRET)
-    explained(caller, text, None, "may sign an Administrator in")
+    explained(caller, text, None, "can sign in an Administrator")
     caller.post("rotate", {"name": "ERP", "secret": "weak"})
     explained(caller, text, "administrator_refused", "weak")
 
