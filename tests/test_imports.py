@@ -30,6 +30,7 @@ FOLDERS = [
     "server",
     "validation",
     "blocking",
+    "errors",
     "fifo_cache",
     "printable",
 ]

@@ -65,7 +65,7 @@ class ApplicationIndex:
 
     entries: Sequence[IndexEntry]
     damaged: Sequence[str]
-    # A number of its own for each listing: what was found out with one is not valid with another.
+    # A different number for each index: a result that was cached for one is not valid for another.
     version: int = dataclasses.field(default_factory=itertools.count().__next__, compare=False)
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""What administrators do with users: add, change and remove them, set passwords; an Administrator is always left."""
+"""Administration of users: add, change and remove them, and set passwords. One Administrator always remains."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from datafor_token.validation.names import fold, has_control_characters, user_na
 
 
 class Accounts:
-    """The users, as administrators look after them. ``clock`` answers seconds since 1970.
+    """Adds, changes and removes users. ``clock`` returns seconds since 1970.
 
     Every method raises ``StoreUnavailable`` in an outage.
     """
@@ -31,7 +31,7 @@ class Accounts:
         self._settings = settings
 
     def add(self, name: str, password: str, **members: Any) -> User:
-        """Make a user; ``members`` are those of ``User``. Raises ``Conflict``, and ``InvalidInput`` for a bad name."""
+        """Create a user; ``members`` are those of ``User``. Raises ``Conflict`` and ``InvalidInput``."""
         try:
             user = User(name=user_name(name), created_date=int(self._clock() * 1000), **members)
         except RuleError as error:
@@ -44,7 +44,7 @@ class Accounts:
             raise Conflict("name already exists as '%(value)s'", value=found.name if found else user.name) from None
 
     def all(self) -> tuple[list[User], list[str]]:
-        """Every user, sorted by name, and the names of the records that cannot be read."""
+        """Return every user, sorted by name, and the names of the records that cannot be read."""
         users, damaged = [], []
         for name, found in self._store.documents(COLLECTION):
             try:
@@ -56,59 +56,61 @@ class Accounts:
         return sorted(users, key=lambda user: fold(user.name)), sorted(damaged)
 
     def get(self, name: str) -> User:
-        """The user of that name; raises ``NotFound``."""
+        """Return the user of that name; raise ``NotFound``."""
         user = self._users.get(name)
         if user is None:
             raise NotFound
         return user
 
-    def change(self, name: str, *, judged: str | None = None, **members: Any) -> User:
-        """Change members of a user; refused where no enabled Administrator would be left.
+    def change(self, name: str, *, expected_hash: str | None = None, **members: Any) -> User:
+        """Change members of a user; raise ``Forbidden`` if no enabled Administrator would remain.
 
-        ``judged``: the hash that a password was right for; raises ``WrongPassword`` where there is another one by now.
+        With ``expected_hash``, raise ``WrongPassword`` if the stored password hash is another one by now.
         """
-
-        def change(document: Document | None) -> Document:
-            if document is None:
-                raise NotFound
-            before = User.from_document(document)
-            if judged is not None and before.password != judged:
-                raise WrongPassword
-            after = dataclasses.replace(before, **members)
-            _check_members(after, before)
-            # Under the lock that every change of a user takes: no two can each think that the other one stays.
-            if before.administers and not after.administers and not self._another_than(before):
-                raise Forbidden("%(name)s is the last enabled Administrator", name=before.name)
-            fields = _changed(before, after)
-            if fields:
-                record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))
-            return after.to_document()
-
         with self._audit.change() as record:
+
+            def change(document: Document | None) -> Document:
+                if document is None:
+                    raise NotFound
+                before = User.from_document(document)
+                if expected_hash is not None and before.password != expected_hash:
+                    raise WrongPassword
+                after = dataclasses.replace(before, **members)
+                _check_members(after, before)
+                # Every change of a user takes the same lock: no two changes can each rely on the other's Administrator.
+                if before.administers and not after.administers and not self._has_administrator_besides(before):
+                    raise Forbidden("%(name)s is the last enabled Administrator", name=before.name)
+                fields = _changed(before, after)
+                if fields:
+                    record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))
+                return after.to_document()
+
             return User.from_document(self._store.update(COLLECTION, name, change))
 
     def remove(self, name: str) -> None:
-        """Remove a user for good; the last enabled Administrator cannot be."""
-        # Disabled first: whatever happens between, what is left is a user that can be removed again.
+        """Remove a user; raise ``Forbidden`` for the last enabled Administrator."""
+        # Disabled first: whatever fails in between, the user can be removed again.
         user = self.change(name, enabled=False)
         with self._audit.change() as record:
             record(Event(kind=Kind.USER_DELETED, user=user.name))
             self._store.delete(COLLECTION, name)
 
-    def set_password(self, name: str, password: str, *, judged: str | None = None, field: str = "password") -> None:
-        """Give a user a new password; all of their sessions end. ``judged`` is as ``change`` has it.
+    def set_password(
+        self, name: str, password: str, *, expected_hash: str | None = None, field: str = "password"
+    ) -> None:
+        """Set a new password, which ends all sessions of the user. ``expected_hash`` is as in ``change``.
 
         Raises ``InvalidInput``, which names ``field``, for a password that breaks the rules.
         """
         hashed = self._users.hash_password(self._checked_password(name, password, field))
         replaces_first = fold(name) == fold(FIRST_USER) and self._has_first_password(name)
-        self.change(name, judged=judged, password=hashed)
+        self.change(name, expected_hash=expected_hash, password=hashed)
         if replaces_first:
             with contextlib.suppress(OSError):
                 (self._settings.config_dir / PASSWORD_FILE).unlink(missing_ok=True)
 
     def _has_first_password(self, name: str) -> bool:
-        """Return whether the file with the first password is about this store's user, not about another store's."""
+        """Return whether the file with the first password belongs to this user, and not to one of another store."""
         try:
             text = (self._settings.config_dir / PASSWORD_FILE).read_text("utf-8").strip()
         except (OSError, ValueError):
@@ -117,14 +119,17 @@ class Accounts:
         return user is not None and self._users.is_password(user, text)
 
     def change_own_password(self, user: User, old: str, new: str, address: str) -> None:
-        """The same by the user; raises ``WrongPassword`` when ``old`` is not the present one."""
-        # First, as a sign-in takes a tenth of a second, and a wrong one counts.
+        """Set a new password for the user who knows the old one; raise ``WrongPassword`` if ``old`` is wrong.
+
+        ``address`` is the client's.
+        """
+        # First, because verifying the old one takes a tenth of a second, and a wrong one is counted.
         self._checked_password(user.name, new, "new")
         found = self._users.with_password(user.name, old, address, record_success=False)
         if found is None:
             raise WrongPassword
-        # Of two who change it at once with the same old one, the second is wrong by then.
-        self.set_password(user.name, new, judged=found.password, field="new")
+        # Of two changes at once with the same old password, the second one is refused.
+        self.set_password(user.name, new, expected_hash=found.password, field="new")
 
     def _checked_password(self, name: str, password: str, field: str) -> str:
         try:
@@ -134,25 +139,25 @@ class Accounts:
             raise InvalidInput.of(field, error.message) from None
         return checked
 
-    def _another_than(self, user: User) -> bool:
+    def _has_administrator_besides(self, user: User) -> bool:
         return any(other.administers and fold(other.name) != fold(user.name) for other in self.all()[0])
 
 
 def _changed(before: User, after: User) -> list[str]:
-    """The names of the members that differ, as answers have them where they do: never their values."""
+    """Return the names of the members that differ, as in responses; never their values."""
     old, new = ({**user.to_response(), "password": user.password} for user in (before, after))
     return [name for name in old if old[name] != new[name]]
 
 
 def _check_members(user: User, before: User | None) -> None:
-    """Check the members that are new: a stored one that breaks a later rule keeps nobody from changing another."""
+    """Check the new and changed members: a stored one that breaks a later rule does not prevent other changes."""
     for role in user.roles:
         try:
             if before is None or role not in before.roles:
                 user_role_name(role)
         except RuleError as error:
             raise InvalidInput.of("roles", error.message) from None
-    # They go into headers at the gate, and onto terminals.
+    # They are sent in headers by the gate, and printed on terminals.
     for field, member in (("full-name", "full_name"), ("email", "email")):
         text = getattr(user, member)
         if text != getattr(before, member, None) and has_control_characters(text):

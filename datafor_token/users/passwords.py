@@ -1,10 +1,8 @@
-"""Passwords: hashed with argon2id, a right one cached for a minute, one hash at a time in each worker."""
+"""Passwords: argon2id hashes, and a cache of passwords that were right within the last minute."""
 
 import base64
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import argon2
 
@@ -12,21 +10,19 @@ from datafor_token import blocking
 from datafor_token.applications.rules import LONGEST_PASSWORD
 from datafor_token.crypto.keys import SharedKey
 from datafor_token.errors import Overloaded, RecordDamaged
+from datafor_token.fifo_cache import FifoCache
+from datafor_token.users.hashing_queue import HashingQueue
 
-_REMEMBERED_SECONDS = 60
-_MOST_REMEMBERED = 1024
-# Each hash takes 64 MiB, and four threads of its own: several at once in a worker are no faster together.
-_HASHES_AT_ONCE = 1
-_MOST_WAITING = 64  # requests; each of them holds a thread and its connection
-_LONGEST_WAIT = 30.0  # seconds; half of what proxies wait, and twenty at once on a busy machine take half of it
+_CACHED_SECONDS = 60
+_MOST_CACHED = 1024  # passwords
 
 
 class Passwords:
-    """Hashes passwords with argon2id (RFC 9106) and checks them.
+    """Hashes passwords with argon2id (RFC 9106) and verifies them.
 
-    A right password is remembered for a minute as an HMAC under a key of this process alone, bound
-    to the stored hash: any change of the password forgets it. ``clock`` answers seconds; ``looked_up`` is
-    told whether a password was remembered.
+    A right password is cached for a minute, as an HMAC under a key of this process alone. The HMAC covers the stored
+    hash: after a change of the password, it is not found. ``clock`` returns seconds; ``looked_up`` is called with
+    whether a password was cached.
     """
 
     def __init__(
@@ -35,40 +31,40 @@ class Passwords:
         clock: Callable[[], float],
         looked_up: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        self.queue = HashingQueue()
         self._hasher = hasher
         self._clock = clock
         self._looked_up = looked_up
-        # Begun once: the standard library's takes three times as long with OpenSSL 3.
+        # With OpenSSL 3, the HMAC of the standard library takes three times as long: it prepares the key each time.
         self._key = SharedKey("HS256", os.urandom(32))
-        self._remembered: dict[bytes, float] = {}
-        self._queue = threading.BoundedSemaphore(_MOST_WAITING)
-        self._slots = threading.BoundedSemaphore(_HASHES_AT_ONCE)
-        # What a password of nobody is compared with, so that nobody costs as much as somebody.
-        self._nobody = _hash_of_nobody(hasher)
+        self._cached: FifoCache[bytes, float] = FifoCache(_MOST_CACHED)
+        # The password of an unknown user is compared with it: that takes as long as with a known one.
+        self._unknown = _hash_of_no_password(hasher)
 
     def hash(self, password: str) -> str:
-        """The argon2id hash of a new password, in its standard text form."""
-        with self.slot():
+        """Return the argon2id hash of a new password, in its standard text form."""
+        with self.queue.turn():
             return blocking.in_background(self._hasher.hash, password)
 
-    def remembers(self, stored: str, password: str) -> bool:
-        """Whether ``password`` was right for the hash ``stored`` within the last minute."""
-        since = self._remembered.get(self._mark(stored, password))
-        remembered = since is not None and 0 <= self._clock() - since < _REMEMBERED_SECONDS
-        self._looked_up(remembered)
-        return remembered
+    def is_cached(self, stored: str, password: str) -> bool:
+        """Return whether ``password`` was right for the hash ``stored`` within the last minute."""
+        since = self._cached.get(self._keyed_hash(stored, password))
+        cached = since is not None and 0 <= self._clock() - since < _CACHED_SECONDS
+        self._looked_up(cached)
+        return cached
 
-    def match(self, stored: str, password: str) -> bool:
-        """Return whether ``password`` is the one of the hash ``stored``; an empty ``stored`` takes as long and is not.
+    def verify(self, stored: str, password: str) -> bool:
+        """Return whether ``password`` is the one of the hash ``stored``. An empty ``stored`` takes as long, and is not.
 
-        Call it within a ``slot``.
+        Call it in a ``turn`` of the queue. Raises ``RecordDamaged`` for a hash that cannot be read, and ``Overloaded``
+        without memory for a hash.
         """
-        # No password that can be set is longer: what is cut off makes it a wrong one, whatever the rest is.
+        # Longer passwords cannot be set: a longer one is wrong, whatever its beginning is.
         known = stored and len(password) <= LONGEST_PASSWORD
         try:
             blocking.in_background(
                 self._hasher.verify,
-                stored if known else self._nobody,
+                stored if known else self._unknown,
                 password[:LONGEST_PASSWORD].encode(errors="replace"),
             )
         except argon2.exceptions.VerifyMismatchError:
@@ -76,45 +72,20 @@ class Passwords:
         except argon2.exceptions.InvalidHashError:
             raise RecordDamaged(reason="a user's password hash is not readable") from None
         except argon2.exceptions.VerificationError:
-            # No memory for the hash, as far as argon2 says anything.
+            # It lacks memory, as far as argon2 gives a reason.
             raise Overloaded from None
         if not known:
             return False
-        self._remember(self._mark(stored, password))
+        self._cached.put(self._keyed_hash(stored, password), self._clock())
         return True
 
-    def _mark(self, stored: str, password: str) -> bytes:
-        # The length in front: no two pairs of hash and password run together to the same bytes.
+    def _keyed_hash(self, stored: str, password: str) -> bytes:
+        # The length in front: no two pairs of hash and password are joined to the same bytes.
         return self._key.sign(f"{len(stored)}:{stored}{password}".encode(errors="replace"))
 
-    def _remember(self, mark: bytes) -> None:
-        if len(self._remembered) >= _MOST_REMEMBERED:
-            # All at once: rare, and each comes back with its next call.
-            self._remembered.clear()
-        self._remembered[mark] = self._clock()
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Wait for one's turn to hash; raises ``Overloaded`` where too many wait, or this one for too long.
-
-        Meanwhile other requests are served: guesses must not hold the threads of people who have a password.
-        """
-        if not self._queue.acquire(blocking=False):
-            raise Overloaded
-        try:
-            with blocking.waiting():
-                if not self._slots.acquire(timeout=_LONGEST_WAIT):
-                    raise Overloaded
-                try:
-                    yield
-                finally:
-                    self._slots.release()
-        finally:
-            self._queue.release()
-
-
-def _hash_of_nobody(hasher: argon2.PasswordHasher) -> str:
-    """Return a hash that no password has, without the tenth of a second that it takes to compute one."""
+def _hash_of_no_password(hasher: argon2.PasswordHasher) -> str:
+    """Return a hash that no password has, without the tenth of a second that computing one takes."""
     salt, digest = (
         base64.b64encode(os.urandom(length)).rstrip(b"=").decode() for length in (hasher.salt_len, hasher.hash_len)
     )

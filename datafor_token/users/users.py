@@ -1,5 +1,6 @@
-"""A user: a named account with a user type and roles; who has which password; the administrator of the first start."""
+"""Users: their records, sign-in by password, and the administrator of the first start."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -13,7 +14,7 @@ from datafor_token import blocking
 from datafor_token.applications import rules
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.errors import Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts
+from datafor_token.errors import Message, Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts, about
 from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.cache import RecordCache
 from datafor_token.store.files.disk import sync
@@ -27,16 +28,16 @@ COLLECTION = "users"
 FORMAT = 1
 ADMINISTRATOR = "Administrator"
 FIRST_USER = "admin"
-_PAUSE = 1.0  # seconds before a sign-in is refused without a hash, where there are many
+_PAUSE = 1.0  # seconds before a refusal without a hash, when there are many
 PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class User:
-    """One account. ``password`` is its argon2id hash, empty where no password signs in.
+    """One user. ``password`` is the argon2id hash, empty for a user without a password.
 
-    ``created_date`` is in milliseconds since 1970, 0 where it is not known.
-    ``format`` and ``extra`` are kept for other versions of this service, as in ``Application``.
+    ``created_date`` is in milliseconds since 1970, 0 if it is not known. ``format`` and ``extra`` are written back
+    unchanged for other versions of this service, as in ``Application``.
     """
 
     name: str
@@ -52,27 +53,27 @@ class User:
 
     @property
     def administers(self) -> bool:
-        """Whether the user is an enabled Administrator, of whom there must always be one."""
+        """Whether the user is an enabled Administrator; there must always be one."""
         return self.enabled and self.type == ADMINISTRATOR
 
     @functools.cached_property
     def groups(self) -> tuple[str, ...]:
-        """Type and roles, as the application behind the gate gets them."""
+        """Type and roles as the application behind the gate receives them."""
         return names.groups(self.type, self.roles)
 
     @functools.cached_property
     def rule_violations(self) -> Sequence[str]:
-        """Sentences on stored roles that break a rule for new ones."""
-        found = []
+        """A sentence about the first stored role that breaks a rule for new roles, if there is one."""
         for role in self.roles:
             try:
                 names.user_role_name(role)
             except RuleError as error:
-                found.append(f"roles {error}; the stored value stays, and the gate leaves it out where it misleads")
-        return found[:1]
+                template = "%(sentence)s; the stored value stays, and the gate leaves it out where it misleads"
+                return [Message(template, sentence=about("roles", error.message))]
+        return []
 
     def to_response(self) -> dict[str, Any]:
-        """The members that calls and commands show: never the password."""
+        """Return the members that calls and commands show, without the password."""
         return {
             "username": self.name,
             "name": self.full_name,
@@ -82,19 +83,19 @@ class User:
             "enabled": self.enabled,
         }
 
-    def is_enabled_since(self, moment: float) -> bool:
-        """Whether the user is enabled, and was there already at ``moment`` (seconds since 1970)."""
-        return self.enabled and self.created_date <= moment * 1000
+    def is_enabled_since(self, time: float) -> bool:
+        """Return whether the user is enabled, and existed already at ``time`` (seconds since 1970)."""
+        return self.enabled and self.created_date <= time * 1000
 
     def to_document(self) -> Document:
-        """The record, in a stable order, unknown members last."""
+        """Return the record, in a stable order, unknown members last."""
         known = dataclasses.asdict(self)
         del known["extra"]
         return {"format": known.pop("format"), **known, "roles": list(self.roles), **self.extra}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "User":
-        """Read a record, which may have been edited by hand; ``RecordDamaged`` names the member that is wrong."""
+        """Read a record, which may have been edited by hand; raise ``RecordDamaged``, which names the wrong member."""
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             if field.name != "extra" and field.name in document:
@@ -106,11 +107,11 @@ class User:
         user = cls(**values, extra=extra)
         wrong = next(user._wrong_members(), None)
         if wrong is not None:
-            raise RecordDamaged(reason=f"user {user.name!r}: {wrong} is not what it should be")
+            raise RecordDamaged(reason=f"user {user.name!r}: {wrong} has an invalid value")
         return user
 
     def _wrong_members(self) -> Iterator[str]:
-        # A record edited by hand can hold anything, whatever the annotations say.
+        # A record edited by hand can hold anything, in spite of the annotations.
         members: dict[str, Any] = vars(self)
         try:
             names.user_name(members["name"])
@@ -127,50 +128,50 @@ class User:
 
 
 class Users:
-    """The users in the store, and whose password is whose."""
+    """The users in the store, and their sign-in by password. Raises ``StoreUnavailable`` in an outage."""
 
     def __init__(self, store: Store, passwords: Passwords, throttle: Throttle, audit: Audit) -> None:
         self._store = store
-        self._kept = RecordCache(store, COLLECTION, self._read)
-        self._complained: set[tuple[str, str]] = set()
+        self._cache = RecordCache(store, COLLECTION, self._read)
+        self._logged: set[tuple[str, str]] = set()
         self._audit = audit
         self._passwords = passwords
         self._throttle = throttle
 
     def _read(self, document: Document) -> User:
-        """Return the user of a record; rules that it breaks although it is stored are logged once."""
+        """Return the user of a record; log once each rule that a stored value breaks."""
         user = User.from_document(document)
-        for complaint in user.rule_violations:
-            if (user.name, complaint) not in self._complained:
-                self._complained.add((user.name, complaint))
-                log.warning(logs.event(event="stored value breaks a rule", user=user.name, reason=complaint))
+        for violation in user.rule_violations:
+            if (user.name, violation) not in self._logged:
+                self._logged.add((user.name, violation))
+                log.warning(logs.event(event="stored value breaks a rule", user=user.name, reason=violation))
         return user
 
     def get(self, name: str) -> User | None:
-        """The user of that name, in whatever case; ``None`` where there is none."""
-        return self._kept.get(name)
+        """Return the user of that name in any case, or ``None``."""
+        return self._cache.get(name)
 
     def with_password(self, name: str, password: str, address: str, *, record_success: bool = True) -> User | None:
-        """The enabled user whose name and password these are, else ``None``; ``address`` is the client's.
+        """Return the enabled user with this name and password, or ``None``; ``address`` is the client's.
 
-        Unknown name, wrong password and disabled user cost the same: one hash. Raises
-        ``TooManyAttempts`` without any hash when this name failed too often from this address.
-        A refusal is recorded, and so is a sign-in for which a password was hashed, unless ``record_success`` is false:
-        then the caller records it, with the session that it opens.
+        Unknown name, wrong password and disabled user cost the same: one hash. Raises ``TooManyAttempts``, without a
+        hash, when this name failed too often from this address, and ``Overloaded`` when too many passwords wait for
+        one. A refusal is recorded, and so is a sign-in for which a password was hashed, unless ``record_success`` is
+        false: then the caller records it, with the session that it opens.
         """
         try:
             user = self.get(names.user_name(name))
         except RuleError:
             user = None
         stored = user.password if user is not None and user.enabled else ""
-        if self._passwords.remembers(stored, password):
+        if self._passwords.is_cached(stored, password):
             return user
         try:
             right = self._is_right(stored, password, name, address)
         except (TooManyAttempts, Overloaded) as error:
             reason = "throttled" if isinstance(error, TooManyAttempts) else "overloaded"
             self._audit.record(_refusal(reason, user, name))
-            # Guesses that cost no hash come in again at once, and took 0.8 of the requests of those signed in.
+            # Guesses that cost no hash are repeated at once, and took 0.8 of the requests of signed-in users.
             blocking.slow_down(_PAUSE)
             raise
         if user is None or not right:
@@ -182,66 +183,54 @@ class Users:
 
     def _is_right(self, stored: str, password: str, name: str, address: str) -> bool:
         self._throttle.check(name, address)
-        with self._passwords.slot():
-            # Of several calls with the same password that waited here, the first one hashed it for all.
-            if self._passwords.remembers(stored, password):
+        with self._passwords.queue.turn():
+            # Of several calls that waited here with the same password, the first one hashed it for all.
+            if self._passwords.is_cached(stored, password):
                 return True
             attempt = self._throttle.reserve(name, address)
-            right = self._passwords.match(stored, password)
+            right = self._passwords.verify(stored, password)
             self._throttle.settle(attempt, right=right)
         return right
 
     def hash_password(self, password: str) -> str:
-        """What is kept of a password."""
+        """Return the hash of a new password."""
         return self._passwords.hash(password)
 
     def is_password(self, user: User, password: str) -> bool:
-        """Return whether a password that is no guess, and so is not counted, is the user's; for a damaged hash, no."""
+        """Return whether a password is the user's, without counting an attempt; false for a damaged hash."""
         if not user.password:
             return False
         try:
-            with self._passwords.slot():
-                return self._passwords.match(user.password, password)
+            with self._passwords.queue.turn():
+                return self._passwords.verify(user.password, password)
         except RecordDamaged:
             return False
 
     def create(self, user: User, password: str, application: str | None = None) -> User:
-        """Keep a new user, with that password if there is one; raise ``AlreadyExists`` where the name is taken.
+        """Store a new user, with a password unless it is empty; raise ``AlreadyExists`` if the name is taken.
 
-        ``application`` is the one whose token made the user.
+        ``application`` is the one whose token creates the user.
         """
         if password:
             user = dataclasses.replace(user, password=self._passwords.hash(password))
-
-        def change(document: Document | None) -> Document:
-            if document is not None:
-                raise AlreadyExists
-            record(Event(kind=Kind.USER_MADE, user=user.name, application=application))
-            return user.to_document()
-
         with self._audit.change() as record:
+
+            def change(document: Document | None) -> Document:
+                if document is not None:
+                    raise AlreadyExists
+                record(Event(kind=Kind.USER_MADE, user=user.name, application=application))
+                return user.to_document()
+
             self._store.update(COLLECTION, user.name, change)
         return user
 
     def create_first(self, config_dir: Path, password: str | None, min_length: int) -> str | None:
-        """Make the administrator when there are no users; answer its password if it was made up here.
+        """Create the first administrator if there are no users; return the password if it was generated here.
 
-        ``password`` is the one that was asked for; raises ``StartError`` where it breaks the rules for a new one, of
-        which ``min_length`` is in characters. A made-up one is kept in ``PASSWORD_FILE`` of
-        ``config_dir`` before the user exists: whatever fails between, it can still be read.
+        ``password`` is the configured one; raises ``StartError`` where it breaks the rules for a new one, whose
+        ``min_length`` is in characters. A generated password is stored in ``PASSWORD_FILE`` of ``config_dir`` before
+        the user exists: whatever fails in between, it can still be read.
         """
-        made_up: list[str] = []
-
-        def change(document: Document | None) -> Document:
-            if document is not None:
-                raise _ThereAreUsers
-            if password is None:
-                made_up.append(secrets.token_urlsafe(18))
-                _keep_password(config_dir / PASSWORD_FILE, made_up[0])
-            hashed = self._passwords.hash(made_up[0] if password is None else password)
-            record(Event(kind=Kind.USER_MADE, user=FIRST_USER))
-            return User(name=FIRST_USER, type=ADMINISTRATOR, password=hashed).to_document()
-
         if self._store.names(COLLECTION):
             return None
         if password is not None:
@@ -249,13 +238,22 @@ class Users:
                 rules.check_password(rules.new_password(password), FIRST_USER, min_length)
             except RuleError as error:
                 raise StartError(f"DATAFOR_TOKEN_ADMIN_PASSWORD {error}") from None
-        try:
-            # Under the lock: of two services that start at once, one makes the user.
-            with self._audit.change() as record:
-                self._store.update(COLLECTION, FIRST_USER, change)
-        except _ThereAreUsers:
-            return None
-        return made_up[0] if made_up else None
+        generated = secrets.token_urlsafe(18) if password is None else None
+        with contextlib.suppress(_UserExists), self._audit.change() as record:
+
+            def change(document: Document | None) -> Document:
+                if document is not None:
+                    raise _UserExists
+                if generated is not None:
+                    _store_password(config_dir / PASSWORD_FILE, generated)
+                hashed = self._passwords.hash(generated or password or "")
+                record(Event(kind=Kind.USER_MADE, user=FIRST_USER))
+                return User(name=FIRST_USER, type=ADMINISTRATOR, password=hashed).to_document()
+
+            # Under the lock of the record: of two services that start at once, one creates the user.
+            self._store.update(COLLECTION, FIRST_USER, change)
+            return generated
+        return None
 
 
 def _refusal(reason: str, user: User | None, name: str) -> Event:
@@ -270,11 +268,11 @@ def _why_not(user: User | None) -> str:
     return "wrong_password" if user.enabled else "disabled_user"
 
 
-class _ThereAreUsers(Exception):
-    """Another process made the first user in the meantime."""
+class _UserExists(Exception):
+    """Another process created the first user in the meantime."""
 
 
-def _keep_password(path: Path, password: str) -> None:
+def _store_password(path: Path, password: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -287,5 +285,5 @@ def _keep_password(path: Path, password: str) -> None:
     except OSError as error:
         raise StartError(
             f"{path} cannot be written ({error.strerror}); make its folder"
-            " writable for this first start, or give a password in DATAFOR_TOKEN_ADMIN_PASSWORD"
+            " writable for this first start, or set a password in DATAFOR_TOKEN_ADMIN_PASSWORD"
         ) from None

@@ -211,7 +211,7 @@ def test_two_writes_within_a_tick(tmp_path: Path) -> None:
 
 
 def test_bounds(app: Flask, caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No memory keeps more than its bound, and what was forgotten is found out anew."""
+    """No cache holds more than its bound, and an evicted entry is loaded again."""
     verified = bundle(app).signin.cache._tokens
     monkeypatch.setattr(verified, "most", 5)
     absent = bundle(app).revocations._absent

@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> FileStore:
     return store
 
 
-def accounts(store: FileStore, clock: Clock) -> Users:
+def users_of(store: FileStore, clock: Clock) -> Users:
     return Users(
         store,
         Passwords(CHEAP_FOR_TESTS_ONLY, clock),
@@ -39,7 +39,7 @@ def sessions(store: FileStore, clock: Clock) -> Sessions:
     return Sessions(
         "api",
         store,
-        accounts(store, clock),
+        users_of(store, clock),
         clock,
         (43200, 3600),
     )
@@ -65,7 +65,7 @@ def test_a_cookie_of_another_kind_opens_nothing(sessions: Sessions, store: FileS
     other = Sessions(
         "gate",
         store,
-        accounts(store, clock),
+        users_of(store, clock),
         clock,
         (43200, 3600),
     )

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from datafor_token.store.files.store import FileStore
-from datafor_token.users import passwords
+from datafor_token.users import hashing_queue
 from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import Caller
@@ -165,10 +165,10 @@ def test_what_an_overload_is(app: Flask, caller: Caller, clock: Clock, monkeypat
     assert client.sign_in().status_code == 303
     # Longer than the password is cached.
     clock.advance(61)
-    monkeypatch.setattr(passwords, "_LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(hashing_queue, "_LONGEST_WAIT", 0.01)
     with app.app_context():
-        taken = services().users._passwords
-    with taken.slot():
+        passwords = services().users._passwords
+    with passwords.queue.turn():
         for answer in (caller.get("list"), caller.post(LOGIN, {"username": "admin", "password": ADMIN_PASSWORD}, {})):
             assert (answer.status_code, answer.json["msg"]) == (503, "too many sign-ins at once")
             assert int(answer.headers["Retry-After"]) > 0
