@@ -1,7 +1,7 @@
-"""The gate: sessions and one-time tickets for pages behind a reverse proxy, each as good as the token it stands for.
+"""The gate: sessions and one-time tickets for pages behind a reverse proxy.
 
-What opened a session is asked again at each use: it ends with the token's ``exp``, with its
-revocation, with its application, and after a rotation with the grace time.
+The token that opened a session is checked again at each use. The session ends when the token expires or is revoked,
+when its application is disabled or deleted, and after a rotation when the grace period ends.
 """
 
 import contextlib
@@ -27,7 +27,10 @@ TICKETS = "tickets"
 
 
 class GateSession(NamedTuple):
-    """Whom the gate lets through, by which application, by which token (``None``: a ticket), until when (seconds)."""
+    """A valid gate session: its user, its application, and the identifier of its token (``None`` for a ticket).
+
+    ``expires`` is in seconds since 1970.
+    """
 
     user: User
     application: Application
@@ -36,11 +39,10 @@ class GateSession(NamedTuple):
 
 
 class Gate:
-    """Opens and asks gate sessions; makes and redeems tickets. ``clock`` answers seconds since 1970.
+    """Opens and finds gate sessions; creates and redeems tickets. ``clock`` returns seconds since 1970.
 
-    ``key`` names the sessions of tokens; it must not be in the store.
-
-    Raises ``StoreUnavailable`` in an outage.
+    The cookies of token sessions are derived under ``key``, which must not be in the store. Raises ``StoreUnavailable``
+    in an outage.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each of them is a part of its own
@@ -60,28 +62,26 @@ class Gate:
         self._key = key
         self._sweeper = Sweeper(store, TICKETS, clock, self._is_over)
 
-    def open(self, verdict: Verification, *, anew: bool) -> str | None:
+    def open(self, verification: Verification, *, again: bool) -> str | None:
         """Return the cookie of the session for an accepted token.
 
-        All who present the same token share one session: it is opened once, and nothing is written again.
-        ``None`` where its user left that session, unless ``anew`` says to open another one. No other session ends.
+        The same token always has the same session: it is opened once, and nothing is written again. If its user left
+        the session, open another one if ``again``, else return ``None``. No other session ends.
         """
-        if verdict.user is None or verdict.token is None:
-            raise ValueError("only an accepted token opens a session")
-        verified = verdict.token
-        credential = json.dumps([verified.application.name, fold(verdict.user.name), verified.identifier])
+        user, token = _accepted(verification)
+        credential = json.dumps([token.application.name, fold(user.name), token.identifier])
         known = self._sessions.derived(self._key, credential)
-        if known.left and not anew:
+        if known.left and not again:
             return None
         if known.nonce is not None and not known.left:
             cookie = derived_cookie(self._key, credential, known.nonce)
             if self.find(cookie) is not None:
                 return cookie
             known = self._sessions.derived(self._key, credential)
-        return self._sessions.open_derived(self._key, credential, known, verdict.user, **_grant(verified))
+        return self._sessions.open_derived(self._key, credential, known, user, **_grant(token))
 
     def leave(self, cookie: str) -> None:
-        """End the session; the token that opened it opens another one only where ``open`` is told to."""
+        """End the session; its token opens another one only with ``open(again=True)``."""
         session = self._sessions.find(cookie)
         if session is None:
             return
@@ -89,21 +89,24 @@ class Gate:
         self._sessions.leave(cookie, expires if isinstance(expires, int | float) else 0)
 
     def find(self, cookie: str) -> GateSession | None:
-        """Who the cookie lets through now, else ``None``."""
+        """Return the session of the cookie, or ``None`` if it is over."""
         session = self._sessions.find(cookie)
         if session is None:
             return None
-        verified = self._vouched(cookie, session.grant, session.user.name, session.grant.get("expires"))
-        if verified is not None and verified.application.disabled_since(session.opened):
-            verified = None
-        if verified is None or self._signin.authenticate(verified, create=False, user=session.user).reason is not None:
+        token = self._granted(cookie, session.grant, session.user.name, session.grant.get("expires"))
+        if token is not None and token.application.disabled_since(session.opened):
+            token = None
+        if token is None or self._signin.authenticate(token, create=False, user=session.user).reason is not None:
             self._sessions.end(cookie)
             return None
-        return GateSession(session.user, verified.application, verified.identifier, verified.expires)
+        return GateSession(session.user, token.application, token.identifier, token.expires)
 
     def make_ticket(self, application: Application, claims: Mapping[str, Any], next_path: str, ttl: int) -> str:
-        """A random text that signs in once, within ``ttl`` seconds, whom ``claims`` name. Only its SHA-256 is kept."""
-        # RecordCache apart from the claims: the field map may be another one when the ticket is used.
+        """Return a random text that signs in once, within ``ttl`` seconds, the user whom ``claims`` name.
+
+        Only its SHA-256 is stored.
+        """
+        # Stored apart from the claims: the field map may be another one when the ticket is redeemed.
         username = claims[application.fieldmap.username]
         if not application.enable:
             raise Forbidden("application %(name)s is not enabled", name=application.name)
@@ -120,13 +123,16 @@ class Gate:
             "expires": self._clock() + ttl,
         }
         with self._audit.change() as record:
-            record(self._about(Kind.LINK_MADE, application, username, ticket))
+            record(self._event(Kind.LINK_MADE, application, username, ticket))
             self._store.create(TICKETS, document)
         self._sweeper.sweep_if_due()
         return ticket
 
     def redeem(self, ticket: str) -> tuple[str, str] | None:
-        """Sign in with a ticket, once in all workers: the new cookie, and where to go. ``None``: it counts no more."""
+        """Sign in with a ticket, once in all workers. Return the new cookie and the path to go to.
+
+        ``None`` if the ticket is unknown, expired or used, or if its application or user refuses the sign-in.
+        """
         name = record_name(ticket)
         document = None if name is None else self._store.get(TICKETS, name)
         if name is None or document is None or self._is_over(document):
@@ -134,29 +140,28 @@ class Gate:
         username, target, made = document.get("username"), document.get("next"), document.get("made")
         if not isinstance(username, str) or not isinstance(target, str) or not isinstance(made, int | float):
             return None
-        # As long as a token that was issued now would last.
-        verified = self._vouched(ticket, document, username, None)
-        if verified is None or verified.application.disabled_since(made):
+        # The session is valid for as long as a token that is issued now.
+        token = self._granted(ticket, document, username, None)
+        if token is None or token.application.disabled_since(made):
             return None
-        verdict = self._signin.authenticate(verified)
-        if verdict.reason is not None:
+        verification = self._signin.authenticate(token)
+        if verification.reason is not None:
             return None
         with contextlib.suppress(_Redeemed), self._audit.change() as record:
-            record(self._about(Kind.LINK_REDEEMED, verified.application, username, ticket))
-            return self._spend(name, verdict), target
+            record(self._event(Kind.LINK_REDEEMED, token.application, username, ticket))
+            return self._spend(name, verification), target
         return None
 
     def sweep(self) -> None:
-        """Remove the tickets that nobody redeemed in time."""
+        """Remove the tickets that were not redeemed in time."""
         self._sweeper.sweep()
 
-    def _spend(self, name: str, verdict: Verification) -> str:
-        """The cookie that a ticket becomes; ``_Redeemed`` where another one was faster."""
-        if verdict.user is None or verdict.token is None:
-            raise ValueError("only an accepted ticket opens a session")
-        cookie = self._sessions.open(verdict.user, **_grant(verdict.token))
+    def _spend(self, name: str, verification: Verification) -> str:
+        """Return the cookie of a new session in exchange for a ticket; raise ``_Redeemed`` if it is used already."""
+        user, token = _accepted(verification)
+        cookie = self._sessions.open(user, **_grant(token))
         try:
-            # Last, so that an outage before it loses no ticket. Of two that come at once, only one removes the record.
+            # Last, so that no outage before it loses the ticket. Of two requests at once, only one removes the record.
             if not self._store.delete(TICKETS, name):
                 raise _Redeemed
         except (StoreUnavailable, _Redeemed):
@@ -164,13 +169,13 @@ class Gate:
             raise
         return cookie
 
-    def _vouched(
+    def _granted(
         self, random_text: str, grant: Mapping[str, Any], username: str, expires: object
     ) -> VerifiedToken | None:
-        """What a session or ticket was made for, if its application and secret are still there and its time runs.
+        """Return the token for which a session or ticket was created, if its application and secret still exist.
 
-        ``expires`` is in seconds since 1970; ``None`` for what begins now. A record that was edited by
-        hand into something else vouches for nobody.
+        ``expires`` is in seconds since 1970; ``None`` for a session that begins now. Return ``None`` after that time,
+        and for a record that was damaged by hand.
         """
         now = self._clock()
         name, sealed = grant.get("application"), grant.get("secret_sealed")
@@ -187,7 +192,7 @@ class Gate:
             return None
         for secret in (application.secret, application.previous_secret(now)):
             if secret is not None and keyed_hash(random_text, secret) == sealed:
-                # A session that an earlier version opened has the digest itself.
+                # A session that an earlier version opened has the digest instead of the identifier.
                 digest = token if is_unkeyed(token) else None
                 claims = claims if isinstance(claims, dict) else {}
                 return VerifiedToken(application, username, expires, claims, secret, token, digest)
@@ -197,17 +202,23 @@ class Gate:
         expires = document.get("expires")
         return not isinstance(expires, int | float) or self._clock() >= expires
 
-    def _about(self, kind: Kind, application: Application, username: str, ticket: str) -> Event:
+    def _event(self, kind: Kind, application: Application, username: str, ticket: str) -> Event:
         name = self._signin.identifiers.of_text(ticket)
         return Event(kind=kind, application=application.name, user=username, token=name)
 
 
-def _grant(verified: VerifiedToken) -> dict[str, Any]:
+def _accepted(verification: Verification) -> tuple[User, VerifiedToken]:
+    if verification.user is None or verification.token is None:
+        raise ValueError("only an accepted token or ticket opens a session")
+    return verification.user, verification.token
+
+
+def _grant(token: VerifiedToken) -> dict[str, Any]:
     return {
-        "application": verified.application.name,
-        "token": verified.identifier,
-        "expires": verified.expires,
-        "secret_sealed": verified.secret,
+        "application": token.application.name,
+        "token": token.identifier,
+        "expires": token.expires,
+        "secret_sealed": token.secret,
     }
 
 

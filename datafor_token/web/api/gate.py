@@ -132,7 +132,7 @@ def _open_gate_session(response: Response, verdict: Verification) -> None:
             raise InvalidToken(reason="expired: it cannot replace the session of another user")
         return
     try:
-        cookie = services().gate.open(verdict, anew=navigates and not ahead)
+        cookie = services().gate.open(verdict, again=navigates and not ahead)
     except StoreUnavailable as error:
         if others:
             raise
@@ -208,7 +208,7 @@ def _open_session_of(caller: Caller) -> str:
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None
         record(Event(kind=Kind.SIGN_IN, application=name, user=caller.user.name, token=caller.token))
-        cookie = services().gate.open(verdict, anew=True)
+        cookie = services().gate.open(verdict, again=True)
     if cookie is None:
         raise NotAuthenticated
     return cookie
