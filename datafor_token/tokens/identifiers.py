@@ -1,8 +1,8 @@
 """Keyed identifiers of tokens: how the audit log, revocations and sessions name a token without storing it.
 
 An identifier is an HMAC under a key derived from the service's own key, so that a copy of the records does not
-help to guess the secret that signed the token. It covers the signed part of the token and the key that signed it:
-another spelling of the signature changes nothing, and a token signed with another key has another identifier.
+help to guess the secret that signed the token. It covers the signed part of the token and the key that signed it: it
+does not depend on the spelling of the signature, and differs if another key signed the same claims.
 """
 
 import hashlib
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from datafor_token.crypto.keys import Key, SharedKey
 
 _MARK = "hmac-"
-_SHORT = 12  # hex digits: what the audit log shows
+_SHORT = 12  # hex digits that the audit log shows
 _UNKEYED = re.compile(r"[0-9a-f]{64}")
 
 
 def digest(signing_input: bytes, key: Key) -> str:
     """Return the SHA-256 of a token's signed part and of the key that signed it.
 
-    Secrets can be tried against it offline. It must not be stored or logged; records of earlier versions have it.
+    It must not be stored or logged: it allows offline guessing of the secret. Records of earlier versions have it.
     """
     return hashlib.sha256(signing_input + b"\0" + (key.kid or key.material.decode()).encode()).hexdigest()
 
@@ -30,12 +30,12 @@ def is_unkeyed(name: object) -> bool:
 
 
 def short(identifier: str) -> str:
-    """Return the form of an identifier that the audit log shows."""
+    """Return an identifier as the audit log shows it."""
     return identifier.removeprefix(_MARK)[:_SHORT]
 
 
 class Identifiers:
-    """Computes identifiers. ``keys`` are the present key, then former ones whose identifiers are still in use."""
+    """Computes identifiers under the present key and former ones, whose identifiers are still in use."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = [SharedKey("HS256", key) for key in keys]
@@ -51,8 +51,7 @@ class Identifiers:
     def of_text(self, text: str) -> str:
         """Return the short identifier of a one-time ticket, or of a text that no known key signed as a token.
 
-        Of three parts with dots between, the last one is left out: it would be the signature.
+        The last of three parts with dots between is left out, because it would be the signature.
         """
-        signed, _, _ = text.rpartition(".")
-        shown = signed if text.count(".") == 2 else text
-        return self._keys[0].sign(b"text\0" + shown.encode("utf-8", "surrogatepass")).hex()[:_SHORT]
+        signed = text.rpartition(".")[0] if text.count(".") == 2 else text
+        return self._keys[0].sign(b"text\0" + signed.encode("utf-8", "surrogatepass")).hex()[:_SHORT]

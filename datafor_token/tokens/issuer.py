@@ -1,4 +1,4 @@
-"""Issue a token: which claims it has, and its exact bytes (RFC 7515 compact serialisation, RFC 7519)."""
+"""Token issuer: the claims of a token, and its exact bytes (RFC 7515 compact serialisation, RFC 7519)."""
 
 import binascii
 import functools
@@ -18,22 +18,22 @@ from datafor_token.tokens.identifiers import Identifiers, digest, short
 from datafor_token.validation.names import user_name
 from datafor_token.validation.strict_json import compact
 
-LONGEST_TOKEN = 4096  # characters: what proxies still carry in a URL or a header
+LONGEST_TOKEN = 4096  # characters; proxies may refuse a longer one in a URL or a header
 
 
 class Issued(NamedTuple):
-    """A token, its ``identifiers.digest``, and whether it was asked for with the secret before the last rotation."""
+    """A token, its ``identifiers.digest``, and whether the caller sent the secret before the last rotation."""
 
     token: str
     digest: str
-    with_previous: bool
+    sent_previous: bool
 
 
 def issue(application: Application, private_key: str | None, claims: Mapping[str, Any], now: float) -> Issued:
-    """A token of ``application`` with ``claims`` and an ``exp``; ``now`` is in seconds since 1970.
+    """Return a token of ``application`` with ``claims`` and an ``exp``; ``now`` is in seconds since 1970.
 
-    ``private_key`` may be ``None`` for a shared key only: the stored secret signs. Raises ``Forbidden``
-    for a disabled application and for a key that is not the application's, before anything is signed.
+    Without ``private_key``, the stored secret signs; that requires a shared key. Raises ``Forbidden`` for a disabled
+    application and for a key that does not belong to it, before anything is signed.
     """
     if not application.enable:
         raise Forbidden("application %(name)s is not enabled", name=application.name)
@@ -53,11 +53,11 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
             most=LONGEST_TOKEN,
         )
     signing_input = token.rpartition(".")[0].encode()
-    return Issued(token, digest(signing_input, key), with_previous=number > 0)
+    return Issued(token, digest(signing_input, key), sent_previous=number > 0)
 
 
 def _foreign_key(application: Application, private_key: str | None, now: float) -> Forbidden:
-    """Name the repair after which a shared secret would match; only an Administrator ever sends one."""
+    """Return the error, with the repair after which a shared secret would match: only an Administrator can send one."""
     repair = None
     if is_shared(application.algorithm) and private_key is not None:
         repair = matching_repair(private_key, [key.material for key in application.keys(now)])
@@ -69,7 +69,7 @@ def _foreign_key(application: Application, private_key: str | None, now: float) 
 
 
 def username_for(username: str | None, payload: Mapping[str, Any], caller: str) -> str:
-    """Who a token is for: ``username``, else the payload's, else the caller."""
+    """Return the user of a new token: ``username``, else the one in the payload, else the caller."""
     if "username" not in payload:
         return caller if username is None else username
     try:
@@ -84,10 +84,10 @@ def username_for(username: str | None, payload: Mapping[str, Any], caller: str) 
 
 
 def claims_for(fieldmap: FieldMap, username: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The claims of a token: the mapped user name first, then the payload's in their order.
+    """Return the claims of a token: the mapped user name first, then those of the payload in their order.
 
-    A payload's key named in ``fieldmap`` is renamed to its claim; lists stay lists, everything else
-    becomes text. Raises ``InvalidInput`` for a time claim and for two keys that meet in one claim.
+    A key of the payload that ``fieldmap`` maps is renamed to its claim. Lists remain lists, all other values become
+    text. Raises ``InvalidInput`` for a time claim and for two keys that map to the same claim.
     """
     renamed = {"name": fieldmap.name, "email": fieldmap.email}
     claims: dict[str, Any] = {fieldmap.username: username}
@@ -96,9 +96,9 @@ def claims_for(fieldmap: FieldMap, username: str, payload: Mapping[str, Any]) ->
             continue
         path, claim = f"payload.{field[:64]}", renamed.get(field, field)
         if claim in TIME_CLAIMS:
-            raise InvalidInput.of(path, "can not be given: the service sets that claim itself")
+            raise InvalidInput.of(path, "cannot be given: the service sets that claim itself")
         if claim in claims:
-            raise InvalidInput.of(path, "meets another value in the claim %(claim)s", claim=claim[:64])
+            raise InvalidInput.of(path, "maps to the claim %(claim)s, which has a value already", claim=claim[:64])
         claims[claim] = value if isinstance(value, list) else _text(value)
     return claims
 
@@ -110,13 +110,13 @@ def _claim(value: Any, path: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A claim's value as text: what is no text already, in the words of JSON (``true``, ``1.5``)."""
+    """Return the value of a claim as text; other values as JSON (``true``, ``1.5``)."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 @functools.lru_cache(maxsize=4096)
 def _header(algorithm: str, kid: str | None) -> bytes:
-    # In this order: the seed's token has `typ` first, and only public keys have an identifier to show.
+    # The documented sample token has `typ` first. Only public keys have an identifier that may be shown.
     return _base64url(compact({"typ": "JWT", "alg": algorithm} | ({"kid": kid} if kid else {})).encode()) + b"."
 
 
@@ -133,7 +133,7 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Issuer:
-    """Issues tokens of the registered applications. ``clock`` answers seconds since 1970."""
+    """Issues tokens of the registered applications and records them. ``clock`` returns seconds since 1970."""
 
     def __init__(self, registry: Registry, audit: Audit, clock: Callable[[], float], identifiers: Identifiers) -> None:
         self._registry = registry
@@ -142,9 +142,9 @@ class Issuer:
         self._clock = clock
 
     def issue(self, kind: Kind, application: Application, private_key: str | None, claims: Mapping[str, Any]) -> str:
-        """A token with these claims (see ``issuer.claims_for``); raises what ``issuer.issue`` raises."""
+        """Return a token with these claims (see ``claims_for``) and record it as ``kind``; raise as ``issue`` does."""
         issued = issue(application, private_key, claims, self._clock())
-        if issued.with_previous:
+        if issued.sent_previous:
             self._registry.note_previous_use(application)
         username = claims[application.fieldmap.username]
         token = short(self._identifiers.present(issued.digest))

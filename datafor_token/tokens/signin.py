@@ -128,7 +128,7 @@ class SignIn:
     def revoke(self, text: str, owner: str | None) -> Message | None:
         """Revoke a token that an application signed and that has not expired (RFC 7009).
 
-        Return ``None``, or the reason why there was nothing to revoke, which is no error (RFC 7009 section 2.2). With
+        Return ``None``, or the reason why there was nothing to revoke (not an error: RFC 7009 section 2.2). With
         ``owner``, raise ``Forbidden`` for a token of another user.
         """
         try:

@@ -103,7 +103,7 @@ class VerifiedToken:
 
     @property
     def signed_with_previous(self) -> bool:
-        """Whether the secret before the last rotation signed the token."""
+        """True if the secret before the last rotation signed the token."""
         return self.secret != self.application.secret
 
     def is_valid_at(self, instant: Instant) -> bool:
@@ -301,7 +301,7 @@ def _unwrapped(text: str) -> Iterator[tuple[Message, str]]:
 
 
 _BEARER = re.compile(r"^(?:authorization\s*:\s*)?bearer\s+", re.IGNORECASE)
-# No character of a token may stand beside it, and possessive quantifiers: even a long text is scanned once.
+# No token character before or after it, and possessive quantifiers: even a long text is scanned once.
 _INSIDE = re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++(?!\.)")
 _PARAMETER = re.compile(r"[?&#]([A-Za-z0-9_-]{1,64})=$")
 _URL_SAFE = str.maketrans("+/", "-_", "=")
