@@ -1,7 +1,7 @@
-"""Sets of members that expire, in files that all workers share, or in the memory of one worker.
+"""Sets whose members expire: in memory, in files that all workers share, or in a Redis that several hosts share.
 
-A fixed number of small files, each with a bound, so that no attacker fills the disk. Their content is not worth an
-fsync.
+There is a fixed number of files, each of a limited size, so that an attacker cannot fill the disk. They are not synced
+to disk: their content is not worth it.
 """
 
 import contextlib
@@ -19,31 +19,31 @@ from datafor_token.store.files.locking import exclusive
 from datafor_token.validation import strict_json
 
 _FILES = 64
-_MOST_KEYS = 500  # in one file; beyond it the ones that were quiet for longest are forgotten
-_LONGEST_WAIT = 0.5  # seconds for a file that another worker has
-_LARGEST_FILE = 1024 * 1024  # bytes; three times what the bounds allow
+_MOST_KEYS = 500  # in one file; a new one replaces the one that was used last the longest time ago
+_LONGEST_WAIT = 0.5  # seconds for a file that another worker has locked, or for a response of the Redis
+_LARGEST_FILE = 1024 * 1024  # bytes; three times what the limits allow
 
-Table = dict[str, dict[str, float]]  # per key, its members and when each expires, in seconds since 1970
+Table = dict[str, dict[str, float]]  # by key, the members and when each expires, in seconds since 1970
 
 
 class ExpiringSets(Protocol):
-    """Sets of members that expire, each set under a key."""
+    """Sets whose members expire, by key."""
 
     def add(self, key: str, member: str, seconds: float, limit: int) -> float | None:
-        """Add a member for so many seconds, unless the set has ``limit`` others.
+        """Add a member for so many seconds, unless the set has ``limit`` others. With 0 seconds, only ask.
 
-        A member that is there already stays until the later of the two times. Returns None, or for a full set the
-        seconds until one of its members expires. 0 seconds: only ask.
+        A member that the set has already expires at the later of the two times. Return ``None``, or for a full set the
+        seconds until one of its members expires.
         """
 
     def remove(self, key: str, member: str) -> int:
-        """Remove a member. Returns how many others the set has."""
+        """Remove a member, and return how many others the set has."""
 
 
 class MemorySets:
     """Sets in the memory of this process.
 
-    ``clock`` returns seconds since 1970; ``longest`` is how many seconds a member stays at most.
+    ``clock`` returns seconds since 1970; ``longest`` is the longest time of a member in seconds.
     """
 
     def __init__(self, clock: Callable[[], float], longest: float) -> None:
@@ -54,21 +54,21 @@ class MemorySets:
 
     @contextlib.contextmanager
     def _table(self, _: str) -> Iterator[Table]:
-        """Give the sets among which the key's is, to read and to change under a lock."""
+        """Return the sets among which the key's is, to be read and changed under a lock."""
         with self._lock:
             yield self._memory
 
     def add(self, key: str, member: str, seconds: float, limit: int) -> float | None:
         """See ``ExpiringSets``."""
         with self._table(key) as table:
-            # Read under the lock: what others added while this one waited must not lie in its future.
+            # Read under the lock: what others added during the wait must not be in the future.
             now = self._clock()
             members = self._live(table.get(key, {}), now)
             if member not in members and len(members) >= limit:
                 return min(members.values()) - now
             if seconds:
                 members[member] = max(now + seconds, members.get(member, 0))
-                # Last in the table: the first ones are those that were quiet for longest.
+                # Last in the table, whose first keys are those that were not used for the longest time.
                 table.pop(key, None)
                 table[key] = members
                 self._trim(table, now)
@@ -84,7 +84,7 @@ class MemorySets:
             return len(members)
 
     def _live(self, members: dict[str, float], now: float) -> dict[str, float]:
-        # One that lies too far ahead is from before the clock was set back.
+        # A time too far ahead is from before the clock was set back.
         return {member: until for member, until in members.items() if now < until <= now + self._longest}
 
     def _trim(self, table: Table, now: float) -> None:
@@ -95,7 +95,7 @@ class MemorySets:
 
 
 class FileSets(MemorySets):
-    """Sets in files that all workers share. Raises ``OSError``, and ``LockTimeout`` where another worker is stuck."""
+    """Sets in files that all workers share. Raises ``OSError``, and ``LockTimeout`` if another worker is stuck."""
 
     def __init__(self, folder: Path, clock: Callable[[], float], longest: float) -> None:
         super().__init__(clock, longest)
@@ -111,7 +111,7 @@ class FileSets(MemorySets):
             yield table
             after = strict_json.compact(table).encode()
             if after != before:
-                # First the room, so that a full disk is an error and not half a table.
+                # Reserve the space first, so that a full disk is an error and not half a table.
                 os.posix_fallocate(descriptor, 0, len(after))
                 if os.pwrite(descriptor, after, 0) != len(after):
                     raise OSError(errno.ENOSPC, "short write")
@@ -119,7 +119,7 @@ class FileSets(MemorySets):
 
 
 def _read(data: bytes) -> Table:
-    """Read the sets of a file; one that was mutilated by hand, or by a crash, begins anew."""
+    """Return the sets of a file; a file damaged by hand or by a crash has none."""
     with contextlib.suppress(ValueError):
         table = strict_json.loads(data)
         if isinstance(table, dict) and all(isinstance(members, dict) for members in table.values()):
@@ -130,9 +130,8 @@ def _read(data: bytes) -> Table:
     return {}
 
 
-_LONGEST_WAIT = 0.5  # seconds for an answer
 _PREFIX = "datafor_token:failed:"
-# Scripts, so that no two hosts count past each other, and on the clock of the Redis, which is one for all of them.
+# Scripts run atomically, and use the clock of the Redis, which is the same for all hosts.
 _LIVE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -156,14 +155,14 @@ return redis.call('ZCARD', KEYS[1])
 
 
 class RedisSets:
-    """The sets of ``ExpiringSets``. Raises one of ``failures`` where the Redis does not answer.
+    """Sets in a Redis that several hosts share. Raises one of ``failures`` if the Redis does not respond.
 
-    ``StartError`` for what is no URI of a Redis. ``longest`` is how many seconds a member stays at most.
+    ``longest`` is the longest time of a member in seconds. Raises ``StartError`` for a URI that is not one of a Redis.
     """
 
     def __init__(self, uri: str, longest: int) -> None:
         try:
-            # Only now: without the setting it is not needed, or installed.
+            # Imported here: without the setting, the package need not be installed.
             import redis  # noqa: PLC0415
             from redis.backoff import NoBackoff  # noqa: PLC0415
             from redis.retry import Retry  # noqa: PLC0415
@@ -177,12 +176,12 @@ class RedisSets:
                 uri.replace("redis+unix:", "unix:", 1),
                 socket_timeout=_LONGEST_WAIT,
                 socket_connect_timeout=_LONGEST_WAIT,
-                # Once more, for a connection that was closed meanwhile; by itself it tries for seconds.
+                # One retry, for a connection that was closed in the meantime; the default retries for seconds.
                 retry=Retry(NoBackoff(), 1),
             )
         except (ValueError, KeyError):
-            # Without its words, which repeat parts of the URI.
-            raise StartError("RATELIMIT_STORAGE_URI is no URI of a Redis") from None
+            # Without the text of the error, which repeats parts of the URI.
+            raise StartError("RATELIMIT_STORAGE_URI is not the URI of a Redis") from None
         self.failures: tuple[type[Exception], ...] = (redis.RedisError,)
         self._longest = longest
         self._add = client.register_script(_ADD)
@@ -190,8 +189,8 @@ class RedisSets:
 
     def add(self, key: str, member: str, seconds: float, limit: int) -> float | None:
         """See ``ExpiringSets``."""
-        found = self._add([_PREFIX + key], [member, seconds, limit, self._longest])
-        return None if found is None else float(found)
+        wait = self._add([_PREFIX + key], [member, seconds, limit, self._longest])
+        return None if wait is None else float(wait)
 
     def remove(self, key: str, member: str) -> int:
         """See ``ExpiringSets``."""

@@ -1,11 +1,11 @@
-"""Sessions: a signed-in browser's cookie, as a record that every worker sees and that ends at once when it must.
+"""Sessions of signed-in browsers: one record each, named by a cookie, which every worker reads at each request.
 
-The cookie is a random text; the record's name is its SHA-256, and what must not have changed since
-is kept as an HMAC under the cookie: a copy of the store opens no session and shows no secret.
+The cookie is a random text, and the name of the record is its SHA-256. A value that ends the session when it changes
+is stored as an HMAC under the cookie. With a copy of the store, nobody can open a session or read a secret.
 
 The cookie of a derived session is computed from a credential under a key that is not in the store, so that
-presenting the credential again finds the session instead of opening another one. Its first half names the
-record; its second half changes whenever the session is opened anew, and the record has only a hash of it.
+presenting the credential again finds the session instead of opening another one. The first half of the cookie names
+the record. The second half changes whenever the session is opened again, and the record has only a hash of it.
 """
 
 import base64
@@ -31,22 +31,23 @@ COLLECTION = "sessions"
 _HALF = 43  # characters: 32 bytes as base64url
 _RANDOM_TEXT = re.compile(rf"[A-Za-z0-9_-]{{{_HALF}}}")
 _COOKIE = re.compile(rf"[A-Za-z0-9_-]{{{_HALF}}}(?:[A-Za-z0-9_-]{{{_HALF}}})?")
-_TOUCH_SECONDS = 60  # how exactly the last use is kept at most; each is a write
-_TOUCH_WAIT = 0.05  # seconds; a stuck writer must not hold up who is signed in
+_TOUCH_SECONDS = 60  # the last use is stored at most so often, because each time is a write
+_TOUCH_WAIT = 0.05  # seconds; a stuck writer must not delay signed-in users
+_HASHED = "_sealed"  # the ending of the members that are stored as a hash; stored records have that name
 
 
 def record_name(random_text: str) -> str | None:
-    """The record's name for a cookie or a ticket; ``None`` for what can be neither."""
+    """Return the name of the record of a cookie or ticket, or ``None`` for a text that cannot be one."""
     return hashlib.sha256(random_text.encode()).hexdigest() if _RANDOM_TEXT.fullmatch(random_text) else None
 
 
 def keyed_hash(random_text: str, value: str) -> str:
-    """Differs whenever ``value`` was changed, and shows nothing of it to who has not the cookie or ticket."""
+    """Return an HMAC of ``value``, which nobody can compute without the cookie or ticket ``random_text``."""
     return hmac.digest(random_text.encode(), value.encode(), hashlib.sha256).hex()
 
 
 def derived_cookie(key: bytes, credential: str, nonce: str) -> str:
-    """Return the cookie of a derived session, which can be found again by ``derived_cookie(key, credential, "")``."""
+    """Return the cookie of a derived session; its first half does not depend on ``nonce``."""
     return _keyed(key, f"name\0{credential}") + _keyed(key, f"proof\0{nonce}\0{credential}")
 
 
@@ -56,14 +57,14 @@ def _keyed(key: bytes, text: str) -> str:
 
 
 class Derived(NamedTuple):
-    """The record of a derived session: its ``nonce`` (``None``: no record), and whether its user left it."""
+    """State of a derived session: its ``nonce`` (``None`` without a record), and whether its user left it."""
 
     nonce: str | None
     left: bool
 
 
 class Session(NamedTuple):
-    """A live session: whose it is, when it was opened (seconds since 1970), and the ``grant`` it was opened with."""
+    """A valid session: its user, when it was opened (seconds since 1970), and the ``grant`` it was opened with."""
 
     user: User
     opened: float
@@ -71,10 +72,10 @@ class Session(NamedTuple):
 
 
 class Sessions:
-    """The open sessions of one ``kind``, such as those of the API; a cookie of another kind opens none.
+    """The sessions of one ``kind``, such as those of the API. A cookie of another kind is not found.
 
-    ``clock`` answers seconds since 1970; ``lifetime`` and ``idle`` are in seconds. Raises
-    ``StoreUnavailable`` in an outage.
+    ``clock`` returns seconds since 1970; the lifetime and the idle time are in seconds. Raises ``StoreUnavailable`` in
+    an outage.
     """
 
     def __init__(
@@ -82,16 +83,16 @@ class Sessions:
     ) -> None:
         self._kind = kind
         self._store = store
-        self._kept: RecordCache[Document] = RecordCache(store, COLLECTION, lambda document: document)
+        self._cache: RecordCache[Document] = RecordCache(store, COLLECTION, lambda document: document)
         self._users = users
         self._clock = clock
         self._lifetime, self._idle = lifetime_and_idle
         self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
 
     def open(self, user: User, **grant: Any) -> str:
-        """A new session of the user, always under a new cookie; answer the cookie's value.
+        """Open a session of the user under a new cookie, and return the cookie.
 
-        A member of ``grant`` whose name ends in ``_sealed`` is kept as a seal of its value.
+        A member of ``grant`` whose name ends in ``_sealed`` is stored as a hash of its value.
         """
         cookie = secrets.token_urlsafe(32)
         self._store.create(COLLECTION, self._document(cookie, user, grant))
@@ -99,14 +100,14 @@ class Sessions:
         return cookie
 
     def derived(self, key: bytes, credential: str) -> Derived:
-        """Return what is known of the session that a credential opened; it may be over."""
+        """Return the state of the session that a credential opened, which may be over."""
         name = _name_of_cookie(derived_cookie(key, credential, ""))
         return _derived(None if name is None else self._read(name))
 
     def open_derived(self, key: bytes, credential: str, instead_of: Derived, user: User, **grant: Any) -> str | None:
-        """Open the one session of a credential in place of ``instead_of``; return its cookie.
+        """Open the only session of a credential in place of ``instead_of``, and return its cookie.
 
-        Where another process opened it in the meantime, that session's cookie is returned; ``None`` where it was left.
+        If another process opened it in the meantime, return the cookie of that session; ``None`` if its user left it.
         """
         nonce = secrets.token_urlsafe(16)
         cookie = derived_cookie(key, credential, nonce)
@@ -127,7 +128,7 @@ class Sessions:
 
     def _document(self, cookie: str, user: User, grant: Mapping[str, Any]) -> Document:
         now = self._clock()
-        kept = {name: keyed_hash(cookie, value) if name.endswith("_sealed") else value for name, value in grant.items()}
+        stored = {name: keyed_hash(cookie, value) if name.endswith(_HASHED) else value for name, value in grant.items()}
         return {
             "format": 1,
             "name": _name_of_cookie(cookie),
@@ -136,16 +137,16 @@ class Sessions:
             "password_sealed": keyed_hash(cookie, user.password),
             "opened": now,
             "used": now,
-            "grant": kept,
+            "grant": stored,
         }
 
     def find(self, cookie: str) -> Session | None:
-        """The live session of the cookie, else ``None``.
+        """Return the session of the cookie, or ``None`` if it is over.
 
-        A session ends with its time, with a logout, and with its user's disabling, deletion or
-        changed password, at once and for every process.
+        A session ends when its time is over, at logout, and when its user is disabled, deleted or given another
+        password: at once, and for every process.
         """
-        document = self._of(cookie)
+        document = self._find_record(cookie)
         if document is None or self._is_over(document) or document["kind"] != self._kind:
             return None
         user = self._users.get(document["user"])
@@ -161,17 +162,17 @@ class Sessions:
         return Session(user, document["opened"], document["grant"])
 
     def close(self, cookie: str) -> None:
-        """End the session, if there is one."""
-        document = self._of(cookie)
+        """End the session of the cookie, if there is one."""
+        document = self._find_record(cookie)
         if document is not None:
             self._store.delete(COLLECTION, document["name"])
 
     def leave(self, cookie: str, until: float) -> None:
-        """End the session, and remember until then (seconds since 1970) that its user left it.
+        """End the session. For a derived one, store until then (seconds since 1970) that its user left it.
 
-        Only a derived session is remembered: nothing opens another one again.
+        Other sessions cannot be opened again.
         """
-        document = self._of(cookie)
+        document = self._find_record(cookie)
         if document is None:
             return
         if "nonce" not in document:
@@ -180,7 +181,7 @@ class Sessions:
         members = {name: document[name] for name in ("format", "name", "kind", "user", "nonce")}
 
         def change(present: Document | None) -> Document:
-            # Ended, or opened anew by another request: that is another session.
+            # Another request ended it, or opened another session in its place.
             if present is None or present.get("nonce") != document["nonce"]:
                 raise _Closed
             return {**members, "left": self._clock(), "until": until}
@@ -189,11 +190,14 @@ class Sessions:
             self._store.update(COLLECTION, document["name"], change)
 
     def end(self, cookie: str) -> None:
-        """Let a session that was found dead stay dead: whatever comes back must not bring back a stolen cookie."""
+        """End a session that was found to be over, best effort.
+
+        If, for example, its user is enabled again later, a stolen cookie must not become valid again.
+        """
         with contextlib.suppress(StoreUnavailable):
             self.close(cookie)
 
-    def _of(self, cookie: str) -> Document | None:
+    def _find_record(self, cookie: str) -> Document | None:
         """Return the record of the cookie, unless the session was left."""
         name = _name_of_cookie(cookie)
         document = None if name is None else self._read(name)
@@ -202,26 +206,26 @@ class Sessions:
         proof = document.get("cookie_sha256")
         if proof is None:
             return document if len(cookie) == _HALF else None
-        # The name alone, as in a copy of the store, neither opens nor ends the session.
+        # The first half alone, which a copy of the store gives away, neither opens nor ends the session.
         return document if hashlib.sha256(cookie.encode()).hexdigest() == proof else None
 
     def _read(self, name: str) -> Document | None:
         try:
-            return self._kept.get(name)
+            return self._cache.get(name)
         except RecordDamaged as error:
-            # It opens nothing, and must not keep its browser from signing in anew.
+            # Its browser must be able to sign in again.
             log.warning(logs.event(event="record damaged", reason=error.reason))
             return None
 
     def sweep(self) -> None:
-        """Remove the sessions whose time is over."""
+        """Remove the records of sessions whose time is over."""
         self._sweeper.sweep()
 
     def _is_over(self, document: Document) -> bool:
         if "left" in document:
             until = document.get("until")
             return not isinstance(until, int | float) or self._clock() >= until
-        # A record edited by hand into something else is no session.
+        # A record edited by hand may have any members.
         if not all(isinstance(document.get(member), str) for member in ("kind", "user", "password_sealed")):
             return True
         if not all(type(document.get(member)) in (int, float) for member in ("opened", "used")):
@@ -233,7 +237,7 @@ class Sessions:
 
     def _touch(self, name: str) -> None:
         def change(document: Document | None) -> Document:
-            # Closed in the meantime: a last use must not bring a session back.
+            # It was closed in the meantime.
             if document is None:
                 raise _Closed
             return {**document, "used": self._clock()}
@@ -241,7 +245,7 @@ class Sessions:
         try:
             self._store.update(COLLECTION, name, change, wait=_TOUCH_WAIT)
         except (_Closed, StoreUnavailable):
-            # On a disk that cannot be written, sessions last as long as their last kept use allows.
+            # On a disk that cannot be written, sessions last as long as their last stored use allows.
             return
 
 

@@ -1,10 +1,11 @@
-"""Failed passwords, counted for each user name and address over all workers, with no server to run.
+"""Limit of failed passwords, counted by user name and client address over all workers.
 
-An attempt is reserved before its password is verified, so that many at once are not all verified. A reservation
-without a result (its worker was killed) lapses. Where the disk cannot be written, each worker counts in memory.
+An attempt is reserved before its password is verified, so that of many at once only the permitted number is verified.
+A reservation without a result lapses: its worker was killed. If the disk cannot be written, each worker counts in
+memory.
 
-Several hosts count together in a Redis, when the setting ``RATELIMIT_STORAGE_URI`` names one. While that does not
-answer each host counts for itself, as without the setting: passwords stay bounded, and nobody is kept out.
+With the setting ``RATELIMIT_STORAGE_URI``, several hosts count together in a Redis. While the Redis does not respond,
+each host counts on its own, as without the setting: the limit holds, and nobody is locked out.
 """
 
 import contextlib
@@ -27,20 +28,20 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 FOLDER = "throttle"
-_WINDOW = 300  # seconds for which a failed password counts
-_LAPSE = 10  # seconds for which a reservation without a result counts
+_WINDOW = 300  # seconds for which a failed password is counted
+_LAPSE = 10  # seconds after which a reservation without a result lapses
 _MOST_FAILED = 10  # passwords of one name from one address within the window
 _MOST_NAMES = 50  # names with a failed password from one address within the window
-_AWAY = 5.0  # seconds for which a storage that failed is not asked again
+_AWAY = 5.0  # seconds for which a storage that failed is not used again
 _DIGEST = 16  # bytes
 
 
 class Throttle:
-    """Bounds on failed passwords. ``clock`` returns seconds since 1970.
+    """Limits failed passwords. ``clock`` returns seconds since 1970.
 
-    ``key`` is this installation's own: nobody can compute ahead in which file a name is counted. ``shared`` is the
-    URI of a Redis in which several hosts count; raises ``StartError`` where it is none. ``bound_names``: also bound
-    how many names fail from one address, which must then be the client's and not that of a proxy for all of them.
+    ``key`` is a secret of this installation, so that nobody can compute in which file a name is counted. ``shared`` is
+    the URI of a Redis in which several hosts count; raises ``StartError`` for another URI. ``bound_names`` also limits
+    how many names fail from one address, which must then be the client's, not that of a proxy for all clients.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Throttle:
         self._key = key
         self._bound_names = bound_names
         self._files, self._memory = FileSets(data_dir / FOLDER, clock, _WINDOW), MemorySets(clock, _WINDOW)
-        # The first one that works counts.
+        # The first one that works is used.
         self._storages: list[ExpiringSets] = [self._files, self._memory]
         self._failures: tuple[type[Exception], ...] = (OSError, StoreUnavailable)
         if shared:
@@ -59,21 +60,21 @@ class Throttle:
         self._away_until: dict[int, float] = {}
 
     def check(self, name: str, address: str) -> None:
-        """Raise ``TooManyAttempts`` when the next attempt would be one too many."""
-        self._ask(lambda sets: self._attempt(sets, name, address).add(0))
+        """Raise ``TooManyAttempts`` if the limit is reached."""
+        self._use(lambda sets: self._attempt(sets, name, address).add(0))
 
     def reserve(self, name: str, address: str) -> "Attempt":
-        """Reserve an attempt, whose result is to be told to it; raises ``TooManyAttempts``."""
+        """Reserve an attempt, to be passed to ``settle`` with its result; raise ``TooManyAttempts``."""
 
         def reserve(sets: ExpiringSets) -> Attempt:
             attempt = self._attempt(sets, name, address)
             attempt.add(_LAPSE)
             return attempt
 
-        return self._ask(reserve)
+        return self._use(reserve)
 
     def settle(self, attempt: "Attempt", *, right: bool) -> None:
-        """Count an attempt as failed, or no longer: a right password does not forgive earlier wrong ones."""
+        """Count an attempt as failed, or remove it: a right password does not forgive earlier wrong ones."""
         try:
             attempt.settle(right=right, seconds=_WINDOW)
         except self._failures as error:
@@ -82,7 +83,7 @@ class Throttle:
             attempt.settle(right=right, seconds=_WINDOW)
 
     def _attempt(self, sets: ExpiringSets, name: str, address: str) -> "Attempt":
-        """Return an attempt, counted under the name in any spelling and the address or, for IPv6, its network."""
+        """Return an attempt of a name, in any spelling, from an address or, for IPv6, its network."""
         client = addresses.client_of(address)
         names = self._hashed(f"\0{client}") if self._bound_names else None
         return Attempt(sets, self._hashed(f"{fold(name[:2048])}\0{client}"), names)
@@ -90,15 +91,15 @@ class Throttle:
     def _hashed(self, text: str) -> str:
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)[:_DIGEST].hex()
 
-    def _ask(self, question: Callable[[ExpiringSets], T]) -> T:
-        """Ask the first storage that answers; not one that failed a moment ago, which may hang again."""
+    def _use(self, function: Callable[[ExpiringSets], T]) -> T:
+        """Call a function with the first storage that works, except those that failed recently: they may hang again."""
         for sets in self._storages:
             if time.monotonic() >= self._away_until.get(id(sets), 0.0):
                 try:
-                    return question(sets)
+                    return function(sets)
                 except self._failures as error:
                     self._failed(sets, error)
-        return question(self._memory)
+        return function(self._memory)
 
     def _failed(self, sets: ExpiringSets, error: Exception) -> None:
         self._away_until[id(sets)] = time.monotonic() + _AWAY
@@ -108,7 +109,7 @@ class Throttle:
 
 
 class Attempt:
-    """One attempt of a name from an address: a member of the set of its attempts, and the name one of the address's."""
+    """One attempt: a member of the set of its name and address. The name is a member of the set of its address."""
 
     def __init__(self, sets: ExpiringSets, key: str, names: str | None) -> None:
         self.sets = sets
@@ -116,10 +117,10 @@ class Attempt:
         self._id = secrets.token_hex(8)
 
     def add(self, seconds: float) -> None:
-        """Count it for so many seconds (0: only ask whether it could be); raises ``TooManyAttempts``."""
+        """Count the attempt for so many seconds (0: only check the limit); raise ``TooManyAttempts``."""
         wait = self.sets.add(self._key, self._id, seconds, _MOST_FAILED)
         if wait is None and self._names is not None:
-            # The key stands for the name; of another address it would be another one.
+            # The key stands for the name; with another address it would be another key.
             wait = self.sets.add(self._names, self._key, seconds, _MOST_NAMES)
             if wait is not None and seconds:
                 self.sets.remove(self._key, self._id)
@@ -127,9 +128,9 @@ class Attempt:
             raise TooManyAttempts(max(1, math.ceil(wait)))
 
     def settle(self, *, right: bool, seconds: float) -> None:
-        """Count it as failed for so many seconds; a right one no longer, nor its name unless others of it count."""
+        """Count the attempt as failed for so many seconds; remove a right one, and its name after the last attempt."""
         if not right:
-            # One that took so long that it lapsed may find its place taken: there are enough without it.
+            # The reservation may have lapsed and another attempt taken its place: the limit is reached without it.
             with contextlib.suppress(TooManyAttempts):
                 self.add(seconds)
         elif not self.sets.remove(self._key, self._id) and self._names is not None:

@@ -53,7 +53,7 @@ class User:
 
     @property
     def administers(self) -> bool:
-        """Whether the user is an enabled Administrator; there must always be one."""
+        """True for an enabled Administrator; there must always be one."""
         return self.enabled and self.type == ADMINISTRATOR
 
     @functools.cached_property
