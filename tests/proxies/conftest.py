@@ -1,4 +1,4 @@
-"""Fixtures: each test runs once for each proxy, in front of one service for all of them."""
+"""Fixtures: each test runs once for each proxy, all of them in front of one service."""
 
 from collections.abc import Iterator
 
@@ -21,5 +21,5 @@ def proxy(request: pytest.FixtureRequest, sites: Sites) -> Proxy:
 
 @pytest.fixture(params=list(FILES))
 def public(request: pytest.FixtureRequest, sites: Sites) -> Proxy:
-    """The proxy with the commented lines for public requests in force."""
+    """The proxy with the lines for public requests uncommented."""
     return sites.proxy(request.param, public=True)

@@ -13,8 +13,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
     # Head and body in one packet: in two, the second waits 40 ms for the acknowledgement of the first.
     wbufsize = 65536
 
-    def answer(self) -> None:
-        """Answer a request of any method."""
+    def respond(self) -> None:
+        """Respond to a request of any method."""
         if self.path.startswith("/drop"):
             self.close_connection = True
             return
@@ -40,7 +40,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_OPTIONS = do_HEAD = answer  # noqa: N815 - the names of http.server
+    do_GET = do_POST = do_PUT = do_OPTIONS = do_HEAD = respond  # noqa: N815 - the names of http.server
 
     def _upgrade(self) -> None:
         user = self.headers.get("Remote-User", "")

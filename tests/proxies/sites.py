@@ -138,7 +138,7 @@ def with_public_requests(text: str) -> str:
 
 
 def start(name: str, folder: Path, port: int, text: str, status: Collection[int] = (401,)) -> Proxy:
-    """Start a proxy with the text of a configuration, and wait until it answers with one of these statuses."""
+    """Start a proxy with the text of a configuration, and wait until it responds with one of these statuses."""
     file = folder / FILES[name]
     file.write_text(text)
     environ = dict(os.environ)
@@ -179,16 +179,16 @@ def signed(name: str = "lena", /, **more: Any) -> str:
     return token({"loginname": name, "exp": int(time.time()) + 3600, **more}, STRONG_SECRET)
 
 
-def seen(answer: Answer, name: str) -> list[str]:
+def seen(response: Answer, name: str) -> list[str]:
     """Return what the application received as a header, under any name that WSGI, CGI and PHP read as the same."""
-    assert answer.status == 200, (answer.status, answer.body)
+    assert response.status == 200, (response.status, response.body)
     return [
-        value for header, value in answer.json["headers"] if re.sub(r"[^a-z0-9]", "-", header.lower()) == name.lower()
+        value for header, value in response.json["headers"] if re.sub(r"[^a-z0-9]", "-", header.lower()) == name.lower()
     ]
 
 
-def cookie_of(answer: Answer) -> str:
+def cookie_of(response: Answer) -> str:
     """Return the gate's cookie that a response sets, as a browser sends it back."""
-    gate = [one for one in answer.headers.get_all("Set-Cookie") or [] if one.startswith("datafor_gate=")]
-    assert len(gate) == 1, answer.headers.as_string()
+    gate = [one for one in response.headers.get_all("Set-Cookie") or [] if one.startswith("datafor_gate=")]
+    assert len(gate) == 1, response.headers.as_string()
     return gate[0].partition(";")[0]

@@ -1,4 +1,4 @@
-"""What stands in the shipped configurations, and in the logs of the proxies."""
+"""The content of the shipped configurations, and of the logs of the proxies."""
 
 import contextlib
 import http.client
@@ -13,7 +13,7 @@ from tests.support import ROOT, STRONG_SECRET, application, basic, free_port
 
 
 @pytest.mark.parametrize("name", list(FILES))
-def test_the_settings_beside_it(name: str) -> None:
+def test_it_names_its_settings(name: str) -> None:
     """Each configuration names the settings that belong to it, and the lines to change."""
     text = (CONFIG / FILES[name]).read_text()
     for line in (
@@ -88,7 +88,7 @@ def test_no_token_in_any_log(proxy: Proxy, sites: Sites) -> None:
 
 @pytest.mark.parametrize("name", list(FILES))
 def test_without_the_service(name: str, sites: Sites, tmp_path: Path) -> None:
-    """While the service is away no request reaches the application."""
+    """While the service is down, no request reaches the application."""
     port = free_port()
     text = configured(name, tmp_path, port, free_port(), sites.application.server_port)
     proxy = start(name, tmp_path, port, text, (500, 502, 503))
@@ -101,7 +101,7 @@ def test_without_the_service(name: str, sites: Sites, tmp_path: Path) -> None:
 
 
 def test_a_second_node(sites: Sites, tmp_path: Path) -> None:
-    """With nginx's lines for a second node, calls and checks are answered by it while nobody listens on the first."""
+    """With nginx's lines for a second node, it serves calls and checks while the first node is down."""
     port = free_port()
     text = configured("nginx", tmp_path, port, free_port(), sites.application.server_port)
     for line in ("server 10.0.0.2:28080 max_fails=2 fail_timeout=5s;", "proxy_connect_timeout 2s;"):

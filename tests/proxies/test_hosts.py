@@ -32,31 +32,31 @@ CONSOLE_PATHS = [
 
 def is_kept_away(proxy: Proxy, path: str, headers: dict[str, str], host: str) -> bool:
     """Return whether a path leads to an error or to the application, and not to the service."""
-    answer = proxy.get(path, headers, host=host)
-    if answer.status in (301, 302, 307, 308):
-        # To the same path in another spelling.
-        path = "/" + str(answer.headers["Location"]).removeprefix(f"http://{host}").lstrip("/")
-        answer = proxy.get(path, headers, host=host)
-    if answer.status == 200 and answer.body:
-        return host.lower() == REPORTS and bool(seen(answer, "Remote-User"))
-    return answer.headers["Remote-User"] is None and answer.status in (400, 403, 404, 421)
+    response = proxy.get(path, headers, host=host)
+    if response.status in (301, 302, 307, 308):
+        # A redirect to the same path in another spelling.
+        path = "/" + str(response.headers["Location"]).removeprefix(f"http://{host}").lstrip("/")
+        response = proxy.get(path, headers, host=host)
+    if response.status == 200 and response.body:
+        return host.lower() == REPORTS and bool(seen(response, "Remote-User"))
+    return response.headers["Remote-User"] is None and response.status in (400, 403, 404, 421)
 
 
 def test_the_check_is_not_for_visitors(proxy: Proxy) -> None:
-    """Nobody asks the check, or for the metrics, through a proxy, in whatever spelling of path and host."""
+    """Nobody reaches the check or the metrics through a proxy, with any spelling of path and host."""
     for host in (CONSOLE, REPORTS, CONSOLE.upper(), "other.example", "127.0.0.1"):
         for path in CHECK:
             assert is_kept_away(proxy, path, {"Authorization": f"Bearer {signed()}"}, host), (host, path)
 
 
 def test_the_applications_host_has_no_console(proxy: Proxy) -> None:
-    """A script of the application reaches neither console nor API through its own host, also as an administrator."""
+    """A script of the application reaches neither console nor API through its own host, even for an administrator."""
     for path in CONSOLE_PATHS:
         assert is_kept_away(proxy, path, basic(), REPORTS), path
 
 
 def test_the_consoles_host(proxy: Proxy) -> None:
-    """Console, API and the open calls are on the console's host, and nothing of the application."""
+    """The console's host serves the console, the API and the public calls, and nothing of the application."""
     assert proxy.get(f"/datafor{API}/list", basic(), host=CONSOLE).json["success"]
     assert b"<form" in proxy.get("/datafor/console/sign-in", host=CONSOLE).body
     for path in ("/datafor/healthz", "/datafor/readyz", "/datafor/.well-known/jwks.json"):
@@ -76,8 +76,8 @@ def test_other_hosts(proxy: Proxy) -> None:
 @pytest.mark.parametrize("site", ["same-site", "cross-site", None])
 def test_a_script_of_the_application_at_the_consoles_host(proxy: Proxy, site: str | None) -> None:
     """A POST from the application's origin to the API is refused, with the administrator's session or password."""
-    answer = proxy.get(LOGIN, JSON, "POST", CREDENTIALS, host=CONSOLE)
-    session = str(answer.headers["Set-Cookie"]).partition(";")[0]
+    response = proxy.get(LOGIN, JSON, "POST", CREDENTIALS, host=CONSOLE)
+    session = str(response.headers["Set-Cookie"]).partition(";")[0]
     origin = {"Origin": f"http://{REPORTS}", **({"Sec-Fetch-Site": site} if site else {}), **JSON}
     for credential in ({"Cookie": session}, basic()):
         path = f"/datafor{API}/delete"
@@ -94,8 +94,8 @@ def test_the_sessions_cookie_is_the_consoles(proxy: Proxy) -> None:
         "X-Script-Name": "/evil",
         "Script-Name": "/evil", "X-Original-URI": "/?token=x", "X-Real-IP": "6.6.6.6",
     }  # fmt: skip
-    answer = proxy.get(LOGIN, {**JSON, **forged}, "POST", CREDENTIALS, host=CONSOLE)
-    assert str(answer.headers["Set-Cookie"]).endswith("; HttpOnly; Path=/datafor; SameSite=Lax")
+    response = proxy.get(LOGIN, {**JSON, **forged}, "POST", CREDENTIALS, host=CONSOLE)
+    assert str(response.headers["Set-Cookie"]).endswith("; HttpOnly; Path=/datafor; SameSite=Lax")
     page = proxy.get("/datafor/console/", forged, host=CONSOLE)
     assert "evil" not in page.headers.as_string() + page.body.decode()
     link = proxy.call("link", {"name": "ERP"}, {**basic(), **forged}).json["url"]
@@ -104,9 +104,9 @@ def test_the_sessions_cookie_is_the_consoles(proxy: Proxy) -> None:
 
 def test_the_entrance(proxy: Proxy) -> None:
     """A token or a one-time link becomes a cookie and a clean address on the application's host, once."""
-    answer = proxy.get(f"/datafor/auth/enter?token={signed()}&next=/reports/1")
-    assert (answer.status, answer.headers["Location"]) == (303, "/reports/1")
-    cookie = {"Cookie": cookie_of(answer)}
+    response = proxy.get(f"/datafor/auth/enter?token={signed()}&next=/reports/1")
+    assert (response.status, response.headers["Location"]) == (303, "/reports/1")
+    cookie = {"Cookie": cookie_of(response)}
     assert seen(proxy.get("/reports/1", cookie), "Remote-User") == ["lena"]
     link = proxy.call("link", {"name": "ERP", "username": "lena", "next": "/x"}).json["url"]
     path = link.removeprefix(f"http://{REPORTS}")
@@ -114,7 +114,7 @@ def test_the_entrance(proxy: Proxy) -> None:
 
 
 def test_the_clients_address(proxy: Proxy, sites: Sites) -> None:
-    """The service logs the address of the client, not one that the client made up."""
+    """The service logs the address of the client, not one that the client sends."""
     proxy.get("/datafor/healthz", {"X-Forwarded-For": "6.6.6.6, 7.7.7.7", "X-Real-IP": "6.6.6.6"}, host=CONSOLE)
     proxy.get("/", {"X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6"})
     assert "6.6.6.6" not in sites.service.output

@@ -1,4 +1,4 @@
-"""Who a request is, for the application behind each shipped proxy."""
+"""The identity that the application behind each shipped proxy receives."""
 
 import time
 
@@ -18,16 +18,16 @@ def session(proxy: Proxy, name: str = "lena") -> str:
 
 
 def test_no_credential_no_page(proxy: Proxy) -> None:
-    """Without a credential the application is not asked, and no password box opens."""
+    """Without a credential, no request reaches the application, and no password dialog opens."""
     for headers in (
         {},
         {"Remote-User": "admin"},
         {"Cookie": "datafor_gate=x"},
         {"X-Original-URI": f"/?token={signed()}"},
     ):
-        answer = proxy.get("/reports/1", headers)
-        assert answer.status == 401
-        assert answer.headers.get_all("WWW-Authenticate") == ['Bearer realm="datafor_token"']
+        response = proxy.get("/reports/1", headers)
+        assert response.status == 401
+        assert response.headers.get_all("WWW-Authenticate") == ['Bearer realm="datafor_token"']
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_no_credential_no_page(proxy: Proxy) -> None:
         "jwt=x&Token=y&%ff=%fe&next=//evil&=",
     ],
 )
-def test_a_query_is_no_requirement(proxy: Proxy, query: str) -> None:
+def test_a_query_is_not_a_requirement(proxy: Proxy, query: str) -> None:
     """The query of a visitor reaches the application unchanged, and the check does not read it."""
-    answer = proxy.get(f"/reports/1?{query}", {"Cookie": session(proxy)})
-    assert seen(answer, "Remote-User") == ["lena"]
-    assert answer.json["path"] == f"/reports/1?{query}"
+    response = proxy.get(f"/reports/1?{query}", {"Cookie": session(proxy)})
+    assert seen(response, "Remote-User") == ["lena"]
+    assert response.json["path"] == f"/reports/1?{query}"
 
 
 @pytest.mark.parametrize(
@@ -64,17 +64,17 @@ def test_a_query_is_no_requirement(proxy: Proxy, query: str) -> None:
         [("Connection", "X-Original-URI, X-Forwarded-Uri, Remote-Email"), ("Authorization", "Digest x")],
     ],
 )
-def test_what_a_client_makes_up_does_not_survive(proxy: Proxy, forged: list[tuple[str, str]]) -> None:
-    """Identity headers come from the check alone, under whatever name, and no list of the client removes them."""
-    answer = proxy.get("/", [("Authorization", f"Bearer {signed('forger')}"), *forged])
+def test_headers_of_the_client_are_removed(proxy: Proxy, forged: list[tuple[str, str]]) -> None:
+    """Identity headers in any spelling come from the check only, and the client's Connection header removes none."""
+    response = proxy.get("/", [("Authorization", f"Bearer {signed('forger')}"), *forged])
     if forged[-1][0] == "Authorization":
         # Two Authorization headers: refused, or one of them.
-        assert answer.status in (200, 400, 401)
+        assert response.status in (200, 400, 401)
         return
-    assert seen(answer, "Remote-User") == ["forger"]
-    assert seen(answer, "Remote-Groups") == ["SYS_Creator,Sales"]
+    assert seen(response, "Remote-User") == ["forger"]
+    assert seen(response, "Remote-Groups") == ["SYS_Creator,Sales"]
     for name in ("Remote-Name", "Remote-Email"):
-        assert seen(answer, name) in ([], [""])
+        assert seen(response, name) in ([], [""])
 
 
 def test_credentials_stay_with_the_service(proxy: Proxy) -> None:
@@ -101,25 +101,25 @@ def test_credentials_stay_with_the_service(proxy: Proxy) -> None:
 )
 def test_cookies(proxy: Proxy, shape: str, left: str) -> None:
     """The application receives all cookies but those of the service, wherever these are and however many."""
-    answer = proxy.get("/", {"Cookie": shape.format(session(proxy)).encode().decode("latin-1")})
-    (cookies,) = seen(answer, "Cookie") or [""]
+    response = proxy.get("/", {"Cookie": shape.format(session(proxy)).encode().decode("latin-1")})
+    (cookies,) = seen(response, "Cookie") or [""]
     assert cookies.replace(";b", "; b") == left
-    assert seen(answer, "Remote-User") == ["lena"]
+    assert seen(response, "Remote-User") == ["lena"]
 
 
 def test_forwarding_headers(proxy: Proxy) -> None:
-    """The application is told the client's address and host by the proxy alone."""
+    """The application receives the client's address and host from the proxy only."""
     forged = {
         "X-Forwarded-For": "6.6.6.6", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "gopher",
         "X-Original-URI": "/evil", "X-Original-URL": "/evil", "Forwarded": "for=6.6.6.6", "X-Forwarded-Prefix": "/evil",
         "X-Forwarded-Uri": "/evil", "X-Forwarded-Method": "EVIL",
     }  # fmt: skip
-    answer = proxy.get("/", {"Cookie": session(proxy), **forged})
-    assert seen(answer, "X-Forwarded-For") == ["127.0.0.1"]
-    assert seen(answer, "X-Forwarded-Proto") == ["http"]
-    assert seen(answer, "X-Forwarded-Host") == ["reports.intra.example"]
+    response = proxy.get("/", {"Cookie": session(proxy), **forged})
+    assert seen(response, "X-Forwarded-For") == ["127.0.0.1"]
+    assert seen(response, "X-Forwarded-Proto") == ["http"]
+    assert seen(response, "X-Forwarded-Host") == ["reports.intra.example"]
     for name in ("X-Original-URI", "X-Original-URL", "Forwarded", "X-Forwarded-Prefix"):
-        assert seen(answer, name) == [], name
+        assert seen(response, name) == [], name
 
 
 def test_disabled_and_revoked(proxy: Proxy) -> None:
@@ -141,13 +141,13 @@ def test_disabled_and_revoked(proxy: Proxy) -> None:
 
 def test_a_name_that_would_split_headers(proxy: Proxy) -> None:
     """Line breaks in a display name do not reach a header."""
-    answer = proxy.get(f"/?token={signed('splitter', name='a' + chr(13) + chr(10) + 'Remote-User: admin')}")
-    assert seen(answer, "Remote-User") == ["splitter"]
-    assert seen(answer, "Remote-Name") == ["aRemote-User: admin"]
+    response = proxy.get(f"/?token={signed('splitter', name='a' + chr(13) + chr(10) + 'Remote-User: admin')}")
+    assert seen(response, "Remote-User") == ["splitter"]
+    assert seen(response, "Remote-Name") == ["aRemote-User: admin"]
 
 
 def test_an_outage(proxy: Proxy, sites: Sites) -> None:
-    """While the store is away pages are an error, and are served again as soon as it is back."""
+    """While the store is unavailable, pages are an error; afterwards they are served again."""
     cookie = {"Cookie": session(proxy)}
     with unavailable(sites.service.data_dir, "applications"):
         # nginx's auth_request turns every status but 2xx, 401 and 403 into a 500.

@@ -1,4 +1,4 @@
-"""Pages behind each shipped proxy: tokens in URLs, people without a token, requests that need none."""
+"""Pages behind each shipped proxy: tokens in URLs, users without a token, and public requests."""
 
 import urllib.parse
 
@@ -11,7 +11,7 @@ NAVIGATIONS = [
     {"Sec-Fetch-Mode": "navigate", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"},
     {"Accept": "application/xhtml+xml, text/html;q=0.9, */*;q=0.8"},
 ]
-# And for parts of a page.
+# The same for parts of a page.
 PARTS = [
     {"Sec-Fetch-Mode": "cors", "Accept": "text/html"},
     {"Sec-Fetch-Mode": "no-cors", "Accept": "image/png,*/*;q=0.8"},
@@ -36,12 +36,12 @@ PARTS = [
 )
 def test_a_page_with_a_token(proxy: Proxy, navigation: dict[str, str], dirty: str, clean: str) -> None:
     """A navigation with a token opens a session and is redirected to the same address without the token."""
-    answer = proxy.get(dirty.format(signed()), navigation)
-    assert answer.status in (302, 303)
-    location = urllib.parse.urlsplit(str(answer.headers["Location"]))
+    response = proxy.get(dirty.format(signed()), navigation)
+    assert response.status in (302, 303)
+    location = urllib.parse.urlsplit(str(response.headers["Location"]))
     assert location.netloc in ("", "reports.intra.example")
     assert urllib.parse.urlunsplit(("", "", *location[2:])) == clean
-    page = proxy.get(clean, {**navigation, "Cookie": cookie_of(answer)})
+    page = proxy.get(clean, {**navigation, "Cookie": cookie_of(response)})
     assert seen(page, "Remote-User") == ["lena"]
     assert page.json["path"] == clean
 
@@ -50,61 +50,61 @@ def test_a_page_with_a_token(proxy: Proxy, navigation: dict[str, str], dirty: st
 def test_a_part_of_a_page_with_a_token(proxy: Proxy, part: dict[str, str]) -> None:
     """An image or a script's request with a token is served at once; the application does not see the token."""
     token = signed()
-    answer = proxy.get(f"/i.png?a=1&token={token}&b=2", part)
-    assert seen(answer, "Remote-User") == ["lena"]
+    response = proxy.get(f"/i.png?a=1&token={token}&b=2", part)
+    assert seen(response, "Remote-User") == ["lena"]
     if proxy.name != "traefik":
         # It cannot remove a parameter from a URL, as its configuration says.
-        assert answer.json["path"] == "/i.png?a=1&b=2"
-        assert token not in str(answer.json)
-    assert cookie_of(answer)
+        assert response.json["path"] == "/i.png?a=1&b=2"
+        assert token not in str(response.json)
+    assert cookie_of(response)
 
 
 def test_a_form_with_a_token_in_its_address(proxy: Proxy) -> None:
     """A POST with a token in its URL is not redirected: its body would be lost."""
-    answer = proxy.get(f"/form?token={signed()}", NAVIGATIONS[0], "POST", b"x=1")
-    assert seen(answer, "Remote-User") == ["lena"]
-    assert (answer.json["method"], answer.json["length"]) == ("POST", 3)
+    response = proxy.get(f"/form?token={signed()}", NAVIGATIONS[0], "POST", b"x=1")
+    assert seen(response, "Remote-User") == ["lena"]
+    assert (response.json["method"], response.json["length"]) == ("POST", 3)
 
 
 @pytest.mark.parametrize("path", ["//evil.example/", "//evil.example", "///evil.example/x", "/%5Cevil.example/"])
 def test_a_clean_address_is_on_the_same_host(proxy: Proxy, path: str) -> None:
     """No address leads to another host once its token is removed."""
-    answer = proxy.get(f"{path}?token={signed()}", NAVIGATIONS[0])
-    target = urllib.parse.urljoin("http://reports.intra.example/", str(answer.headers["Location"] or "/"))
+    response = proxy.get(f"{path}?token={signed()}", NAVIGATIONS[0])
+    target = urllib.parse.urljoin("http://reports.intra.example/", str(response.headers["Location"] or "/"))
     assert urllib.parse.urlsplit(target).netloc == "reports.intra.example"
 
 
 def test_a_bad_token_in_a_page(proxy: Proxy) -> None:
     """A navigation with a token that is refused is sent to the sign-in page, without the token."""
-    answer = proxy.get(f"/r?a=1&token={signed()}x", NAVIGATIONS[0])
-    assert answer.status == 302
-    assert answer.headers["Location"] == f"{SIGN_IN_URL}?next=%2Fr%3Fa%3D1"
-    assert answer.headers["Set-Cookie"] is None
+    response = proxy.get(f"/r?a=1&token={signed()}x", NAVIGATIONS[0])
+    assert response.status == 302
+    assert response.headers["Location"] == f"{SIGN_IN_URL}?next=%2Fr%3Fa%3D1"
+    assert response.headers["Set-Cookie"] is None
 
 
 @pytest.mark.parametrize("navigation", NAVIGATIONS)
-def test_a_person_without_a_token(proxy: Proxy, navigation: dict[str, str]) -> None:
-    """A person is sent to the sign-in page with the way back; a script's request stays a 401."""
-    answer = proxy.get("/r/1?a=1&b=%2F", navigation)
-    assert (answer.status, answer.headers["Location"]) == (302, f"{SIGN_IN_URL}?next=%2Fr%2F1%3Fa%3D1%26b%3D%252F")
+def test_a_navigation_without_a_token(proxy: Proxy, navigation: dict[str, str]) -> None:
+    """A browser is sent to the sign-in page with the way back; a request of a script gets a 401."""
+    response = proxy.get("/r/1?a=1&b=%2F", navigation)
+    assert (response.status, response.headers["Location"]) == (302, f"{SIGN_IN_URL}?next=%2Fr%2F1%3Fa%3D1%26b%3D%252F")
     for part in PARTS:
-        answer = proxy.get("/r/1", part)
-        assert answer.status == 401
-        assert answer.headers.get_all("WWW-Authenticate") == ['Bearer realm="datafor_token"']
+        response = proxy.get("/r/1", part)
+        assert response.status == 401
+        assert response.headers.get_all("WWW-Authenticate") == ['Bearer realm="datafor_token"']
     form = proxy.get("/r/1", NAVIGATIONS[1], "POST", b"x=1")
     assert form.status == 401
 
 
 def test_two_users_in_one_browser(proxy: Proxy) -> None:
-    """Over plain http a page with another user's token swaps users, and anything else with it changes no cookie."""
+    """Over plain http, a page with another user's token changes the user; other requests with it change no cookie."""
     anna = {"Cookie": cookie_of(proxy.get(f"/?token={signed('anna')}"))}
     page = NAVIGATIONS[1]
     for headers, method in ((PARTS[2], "GET"), (PARTS[1], "GET"), (PARTS[2], "POST"), (PARTS[0], "PUT")):
-        answer = proxy.get(
+        response = proxy.get(
             f"/part?token={signed('bert')}", {**anna, **headers}, method, b"" if method != "GET" else None
         )
-        assert seen(answer, "Remote-User") == ["bert"]
-        assert "datafor_gate" not in answer.headers.as_string()
+        assert seen(response, "Remote-User") == ["bert"]
+        assert "datafor_gate" not in response.headers.as_string()
     # The response to a form is a page, whose parts would come with the other user's cookie.
     assert proxy.get(f"/form?token={signed('bert')}", {**anna, **page}, "POST", b"x=1").status == 403
     assert seen(proxy.get("/", {**anna, **page}), "Remote-User") == ["anna"]
@@ -117,16 +117,16 @@ def test_two_users_in_one_browser(proxy: Proxy) -> None:
     assert seen(proxy.get("/", anna), "Remote-User") == ["anna"]
 
 
-def test_what_the_application_says_is_its_own(proxy: Proxy) -> None:
-    """A 401, a Referrer-Policy and a cookie of the application reach the browser as they are."""
+def test_the_applications_own_response(proxy: Proxy) -> None:
+    """A 401, a Referrer-Policy and a cookie of the application reach the browser unchanged."""
     cookie = {"Cookie": cookie_of(proxy.get(f"/?token={signed()}"))}
-    answer = proxy.get("/its-own-401", {**cookie, **NAVIGATIONS[0]})
-    assert (answer.status, answer.json["path"]) == (401, "/its-own-401")
-    for one in (answer, proxy.get("/x-accel", cookie)):
+    response = proxy.get("/its-own-401", {**cookie, **NAVIGATIONS[0]})
+    assert (response.status, response.json["path"]) == (401, "/its-own-401")
+    for one in (response, proxy.get("/x-accel", cookie)):
         assert one.headers.get_all("Referrer-Policy") == ["same-origin"]
         assert one.headers.get_all("Set-Cookie") == ["sid=8; Path=/"]
-    answer = proxy.get(f"/?token={signed()}")
-    assert len(answer.headers.get_all("Set-Cookie") or []) == 2
+    response = proxy.get(f"/?token={signed()}")
+    assert len(response.headers.get_all("Set-Cookie") or []) == 2
 
 
 def test_nothing_is_public_as_shipped(proxy: Proxy) -> None:
@@ -136,7 +136,7 @@ def test_nothing_is_public_as_shipped(proxy: Proxy) -> None:
 
 
 def test_public_requests(public: Proxy) -> None:
-    """Preflights and public paths pass without an identity, whatever the client says and whoever it is."""
+    """Preflights and public paths pass without an identity, whatever credentials and headers the client sends."""
     cookie = cookie_of(public.get(f"/?token={signed()}"))
     forged = [
         ("Remote-User", "admin"), ("remote_user", "admin"), ("Remote-Groups", "Administrator"), ("Remote_Name", "x"),
@@ -146,13 +146,13 @@ def test_public_requests(public: Proxy) -> None:
     ]  # fmt: skip
     preflight = {"Access-Control-Request-Method": "POST", "Origin": "https://x"}
     for method, path in (("OPTIONS", "/api/1?x=1"), ("GET", "/public/a-b/logo.png?v=1"), ("HEAD", "/public/logo.png")):
-        answer = public.get(path, [*forged, *preflight.items()], method)
-        assert answer.status == 200
+        response = public.get(path, [*forged, *preflight.items()], method)
+        assert response.status == 200
         if method == "HEAD":
             continue
-        assert (answer.json["method"], answer.json["path"]) == (method, path)
+        assert (response.json["method"], response.json["path"]) == (method, path)
         for name in ("Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Authorization", "Cookie"):
-            assert seen(answer, name) in ([], [""])
+            assert seen(response, name) in ([], [""])
     assert seen(public.get("/", {"Cookie": cookie}), "Remote-User") == ["lena"]
 
 
@@ -168,10 +168,10 @@ def test_public_requests(public: Proxy) -> None:
     ],
 )  # fmt: skip
 def test_paths_that_look_public(public: Proxy, path: str) -> None:
-    """No other spelling of a path counts as public."""
-    answer = public.get(path)
-    if answer.status == 200:
+    """No other spelling of a path is public."""
+    response = public.get(path)
+    if response.status == 200:
         # Traefik merges slashes, for the application too.
-        assert (path, answer.json["path"]) == ("//public/x", "/public/x")
+        assert (path, response.json["path"]) == ("//public/x", "/public/x")
     else:
-        assert answer.status in (400, 401, 403, 404)
+        assert response.status in (400, 401, 403, 404)

@@ -18,14 +18,14 @@ def cookie(proxy: Proxy) -> dict[str, str]:
 
 def test_uploads(proxy: Proxy) -> None:
     """An upload of 5 MiB reaches the application whole, and the check does not read it."""
-    answer = proxy.get("/upload", cookie(proxy), "POST", b"x" * (5 << 20))
-    assert seen(answer, "Remote-User") == ["lena"]
-    assert answer.json["length"] == 5 << 20
+    response = proxy.get("/upload", cookie(proxy), "POST", b"x" * (5 << 20))
+    assert seen(response, "Remote-User") == ["lena"]
+    assert response.json["length"] == 5 << 20
     assert proxy.get("/upload", {}, "POST", b"x").status == 401
 
 
 def test_the_check_has_no_body(proxy: Proxy, sites: Sites) -> None:
-    """The check is asked without the body, and without the length of a body, so that requests stay apart."""
+    """The check receives neither the body nor its length, so that requests cannot be mixed up."""
     sent = cookie(proxy)
     for headers in ({}, {"Accept": "text/html"}, sent):
         for body in (b"x=1", b"GET /datafor/healthz HTTP/1.1\r\nHost: x\r\n\r\n"):
@@ -39,10 +39,10 @@ def test_the_check_has_no_body(proxy: Proxy, sites: Sites) -> None:
 
 
 def test_methods(proxy: Proxy) -> None:
-    """Any method of the original request passes the check, by a password too."""
+    """Requests of any method pass the check, also with a password."""
     for method in ("GET", "POST", "PUT", "OPTIONS"):
-        answer = proxy.get("/form", basic(), method, b"x" if method in ("POST", "PUT") else None)
-        assert (seen(answer, "Remote-User"), answer.json["method"]) == (["admin"], method)
+        response = proxy.get("/form", basic(), method, b"x" if method in ("POST", "PUT") else None)
+        assert (seen(response, "Remote-User"), response.json["method"]) == (["admin"], method)
 
 
 def test_websockets(proxy: Proxy) -> None:
@@ -68,7 +68,7 @@ def test_websockets(proxy: Proxy) -> None:
 
 
 def test_other_upgrades(proxy: Proxy) -> None:
-    """No tunnel but a WebSocket is opened, as requests inside it would not be checked."""
+    """No tunnel other than a WebSocket is opened, because requests inside it would not be checked."""
     for upgrade in (
         ["h2c"],
         ["h2c, websocket"],
@@ -80,13 +80,13 @@ def test_other_upgrades(proxy: Proxy) -> None:
         sent = [("Upgrade", one) for one in upgrade]
         for connection in ("upgrade", "Upgrade, HTTP2-Settings"):
             more = [("Connection", connection), ("HTTP2-Settings", "AAMAAABkAAQAAP__")]
-            answer = proxy.get("/ws", [*cookie(proxy).items(), *sent, *more])
-            assert answer.status in (101, 200, 403, 404), upgrade
-            if answer.status == 101:
-                # nginx and Traefik ask for a WebSocket where that comes first.
-                assert answer.headers["Upgrade"] == "websocket"
-            if answer.status == 200:
-                assert seen(answer, "Upgrade") == []
+            response = proxy.get("/ws", [*cookie(proxy).items(), *sent, *more])
+            assert response.status in (101, 200, 403, 404), upgrade
+            if response.status == 101:
+                # nginx and Traefik request a WebSocket if it is listed first.
+                assert response.headers["Upgrade"] == "websocket"
+            if response.status == 200:
+                assert seen(response, "Upgrade") == []
 
 
 def test_odd_requests_do_not_fail_at_the_check(proxy: Proxy) -> None:
@@ -112,10 +112,10 @@ def test_the_largest_identity(proxy: Proxy) -> None:
     roles = [f"{number:02d}" + "角" * 62 for number in range(64)]
     proxy.call("update", application(name="Big", secret="big-one", initroles=roles))
     text = token({"loginname": name, "exp": int(time.time()) + 3600, "name": "姓" * 256}, "big-one")
-    answer = proxy.get(f"/?token={text}")
-    assert seen(answer, "Remote-User") == [name]
-    assert seen(answer, "Remote-Name") == ["姓" * 256]
-    assert seen(answer, "Remote-Groups") == [",".join(["SYS_Reader", *roles])]
+    response = proxy.get(f"/?token={text}")
+    assert seen(response, "Remote-User") == [name]
+    assert seen(response, "Remote-Name") == ["姓" * 256]
+    assert seen(response, "Remote-Groups") == [",".join(["SYS_Reader", *roles])]
 
 
 def test_a_long_token(proxy: Proxy) -> None:
@@ -126,7 +126,7 @@ def test_a_long_token(proxy: Proxy) -> None:
 
 
 def test_idle_connections(sites: Sites) -> None:
-    """The service keeps an idle connection longer than any proxy does, so that no POST meets a closed one."""
+    """The service keeps an idle connection open longer than any proxy does, so that no POST fails."""
     values: dict[str, Any] = {}
     exec((ROOT / "config" / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
     for name, line in (
@@ -145,7 +145,7 @@ def test_idle_connections(sites: Sites) -> None:
     connection.close()
 
 
-def test_bodies_that_are_not_read_disturb_nobody(proxy: Proxy) -> None:
+def test_unread_bodies_do_not_disturb_others(proxy: Proxy) -> None:
     """Beside a client whose bodies of 65,536 bytes are not read, no other client gets a 502."""
     ends = threading.Event()
     form = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -154,8 +154,8 @@ def test_bodies_that_are_not_read_disturb_nobody(proxy: Proxy) -> None:
 
     def post() -> None:
         while not ends.is_set():
-            answer = proxy.get(paths[len(unread) % 3], form, "POST", b"x" * 65536, host=CONSOLE)
-            unread.append(answer.status)
+            response = proxy.get(paths[len(unread) % 3], form, "POST", b"x" * 65536, host=CONSOLE)
+            unread.append(response.status)
 
     with ThreadPoolExecutor(2) as threads:
         posting = [threads.submit(post) for _ in range(2)]

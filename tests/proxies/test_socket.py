@@ -23,7 +23,7 @@ CREDENTIALS = f'{{"username": "admin", "password": "{ADMIN_PASSWORD}"}}'
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the group may enter, as systemd makes it; temp folders of tests are their user's alone."""
+    """A folder that the group may enter, as systemd creates it; the usual temporary folder is private to its user."""
     made = Path(tempfile.mkdtemp())
     made.chmod(0o750)
     yield made
@@ -41,7 +41,7 @@ class Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(self._path)
 
-    def answer(self, method: str, path: str, headers: dict[str, str], body: str | None = None) -> Answer:
+    def send_request(self, method: str, path: str, headers: dict[str, str], body: str | None = None) -> Answer:
         """Send one request."""
         self.request(method, path, body, headers)
         response = self.getresponse()
@@ -49,31 +49,31 @@ class Connection(http.client.HTTPConnection):
 
 
 def test_only_the_owner_by_default(tmp_path: Path) -> None:
-    """Without SOCKET_MODE nobody but the service's user can connect."""
+    """Without SOCKET_MODE, only the service's user can connect."""
     server = Server(tmp_path, DATAFOR_TOKEN_BIND=f"unix:{tmp_path}/http.sock").start()
     assert stat.S_IMODE((tmp_path / "http.sock").stat().st_mode) == 0o700
     server.stop()
 
 
 def test_a_peer_on_the_socket_is_not_believed(tmp_path: Path) -> None:
-    """A client on the socket has no address: it is not local, and chooses neither path, scheme, host nor address."""
+    """A client on the socket is not local, and its headers set neither path, scheme, host nor address."""
     path = tmp_path / "http.sock"
     server = Server(tmp_path, DATAFOR_TOKEN_BIND=f"unix:{path}", DATAFOR_TOKEN_SOCKET_MODE="666").start()
     connection = Connection(path)
-    assert connection.answer("GET", "/healthz", {}).status == 200
-    assert connection.answer("GET", "/metrics", {}).status == 403
+    assert connection.send_request("GET", "/healthz", {}).status == 200
+    assert connection.send_request("GET", "/metrics", {}).status == 403
     forged = {
         "SCRIPT_NAME": "/evil", "PATH_INFO": "/console", "X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.1",
         "X-Forwarded-Host": "evil.example", "X-Forwarded-Prefix": "/evil", "Remote-Addr": "127.0.0.1",
         "REMOTE_ADDR": "127.0.0.1", "X-Forwarded-Ssl": "on", "X-Forwarded-Protocol": "ssl",
     }  # fmt: skip
-    assert connection.answer("GET", "/metrics", forged).status == 403
-    assert connection.answer("GET", "/metrics", {"REMOTE_ADDR": "127.0.0.1"}).status == 403
-    answer = connection.answer("POST", LOGIN, {**forged, "Content-Type": "application/json"}, CREDENTIALS)
-    assert answer.status == 200
-    assert str(answer.headers["Set-Cookie"]).endswith("; HttpOnly; Path=/; SameSite=Lax")
+    assert connection.send_request("GET", "/metrics", forged).status == 403
+    assert connection.send_request("GET", "/metrics", {"REMOTE_ADDR": "127.0.0.1"}).status == 403
+    response = connection.send_request("POST", LOGIN, {**forged, "Content-Type": "application/json"}, CREDENTIALS)
+    assert response.status == 200
+    assert str(response.headers["Set-Cookie"]).endswith("; HttpOnly; Path=/; SameSite=Lax")
     origin = {"Origin": "https://evil.example", "Host": "intra.example", "Content-Type": "application/json"}
-    assert connection.answer("POST", LOGIN, {**forged, **origin}, CREDENTIALS).status == 403
+    assert connection.send_request("POST", LOGIN, {**forged, **origin}, CREDENTIALS).status == 403
     connection.close()
     server.stop()
     assert "address=127.0.0.1" not in server.output
@@ -86,7 +86,7 @@ def test_nginx_in_the_services_group(folder: Path) -> None:
     path = folder / "http.sock"
     server = Server(folder, **SETTINGS, DATAFOR_TOKEN_BIND=f"unix:{path}", DATAFOR_TOKEN_SOCKET_MODE="660").start()
     for _ in range(100):
-        # gunicorn says that it listens before the mode is set.
+        # gunicorn logs that it listens before the mode is set.
         if stat.S_IMODE(path.stat().st_mode) == 0o660:
             break
         time.sleep(0.05)

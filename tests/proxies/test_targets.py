@@ -22,13 +22,13 @@ UNUSUAL = [
 @pytest.mark.parametrize("sent", [PART, PAGE, {**PART, **basic()}, {**PAGE, **basic()}])
 @pytest.mark.parametrize("target", UNUSUAL)
 def test_no_spelling_passes_the_token_on(proxy: Proxy, target: str, sent: dict[str, str]) -> None:
-    """The application does not see a token that the gate accepts, however the target is spelled, or is not asked."""
+    """No token reaches the application, with any spelling of the target."""
     token = signed()
-    answer = proxy.get(target.replace("{}", token), sent)
-    assert answer.status in (200, 302, 303, 400, 401, 404)
+    response = proxy.get(target.replace("{}", token), sent)
+    assert response.status in (200, 302, 303, 400, 401, 404)
     # Traefik cannot remove a parameter from a URL, as its configuration says.
     if proxy.name != "traefik" or "navigate" in sent.values():
-        assert token not in answer.body.decode()
+        assert token not in response.body.decode()
 
 
 @pytest.mark.parametrize(
@@ -49,37 +49,37 @@ def test_no_spelling_passes_the_token_on(proxy: Proxy, target: str, sent: dict[s
 def test_other_parameters_stay_as_they_are(proxy: Proxy, dirty: str, clean: str) -> None:
     """Only the token is removed from a query: parameters of similar names and unusual texts stay."""
     token = signed()
-    answer = proxy.get(f"/p?{dirty.format(token)}", PART)
+    response = proxy.get(f"/p?{dirty.format(token)}", PART)
     expected = f"/p?{clean}" if clean else "/p"
-    assert seen(answer, "Remote-User") == ["lena"]
+    assert seen(response, "Remote-User") == ["lena"]
     if proxy.name != "traefik":
-        assert answer.json["path"] == expected
-    answer = proxy.get(f"/p?{dirty.format(token)}", PAGE)
+        assert response.json["path"] == expected
+    response = proxy.get(f"/p?{dirty.format(token)}", PAGE)
     if proxy.name != "traefik" or "{" not in clean:
-        # Traefik makes & of each semicolon.
+        # Traefik replaces each semicolon with &.
         semicolons = (";", "&") if proxy.name == "traefik" else ("", "")
-        assert str(answer.headers["Location"]).removeprefix(f"http://{REPORTS}") == expected.replace(*semicolons)
-    assert answer.status in (302, 303)
+        assert str(response.headers["Location"]).removeprefix(f"http://{REPORTS}") == expected.replace(*semicolons)
+    assert response.status in (302, 303)
 
 
 @pytest.mark.parametrize("query", ["csrf_token=a%20b", "access_token=1&x=token=2", "a=%74oken&b?token=1", "token"])
 def test_a_query_without_a_token(proxy: Proxy, query: str) -> None:
-    """A query without a token reaches the application as it is, also on a navigation."""
+    """A query without a token reaches the application unchanged, also on a navigation."""
     for sent in (PAGE, PART):
         assert proxy.get(f"/p?{query}", {**basic(), **sent}).json["path"] == f"/p?{query}"
 
 
 @pytest.mark.parametrize("purpose", ["Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"])
 @pytest.mark.parametrize("page", [PAGE, {"Accept": PAGE["Accept"]}])
-def test_a_prefetch_signs_nobody_in(proxy: Proxy, purpose: str, page: dict[str, str]) -> None:
-    """A prefetched link with a token neither swaps users nor signs anybody in: it is refused, and sets no cookie."""
+def test_a_prefetch_does_not_sign_in(proxy: Proxy, purpose: str, page: dict[str, str]) -> None:
+    """A prefetched link with a token is refused and sets no cookie: it signs nobody in."""
     anna = {"Cookie": cookie_of(proxy.get(f"/?token={signed('anna')}"))}
     value = "preview" if purpose == "X-Purpose" else "prefetch;prerender" if purpose == "Sec-Purpose" else "prefetch"
     for sent in ({**page, **anna}, page, {**PART, **anna}, PART):
-        answer = proxy.get(f"/r?a=1&token={signed('bert')}", {**sent, purpose: value})
-        assert answer.status in (403, 404)
-        assert answer.headers["Set-Cookie"] is None
-        assert answer.headers["Location"] is None
+        response = proxy.get(f"/r?a=1&token={signed('bert')}", {**sent, purpose: value})
+        assert response.status in (403, 404)
+        assert response.headers["Set-Cookie"] is None
+        assert response.headers["Location"] is None
     assert seen(proxy.get("/", {**anna, **page, purpose: value}), "Remote-User") == ["anna"]
     form = {"Sec-Fetch-Mode": "navigate", purpose: value, **anna}
     assert proxy.get(f"/?token={signed('bert')}", form, "POST", b"x=1").status in (403, 404)
@@ -87,7 +87,7 @@ def test_a_prefetch_signs_nobody_in(proxy: Proxy, purpose: str, page: dict[str, 
 
 @pytest.mark.parametrize("purpose", ["Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"])
 def test_the_check_sees_a_prefetch(proxy: Proxy, purpose: str) -> None:
-    """The purpose of a request reaches the check: a prefetch with another application's token does not swap users."""
+    """The check receives the purpose: a prefetch with another application's token does not change the user."""
     anna = {"Cookie": cookie_of(proxy.get(f"/?token={signed('anna')}"))}
     proxy.call("update", application(name="Other", token_name="other_token", secret=STRONG_SECRET))
     path = f"/?other_token={signed('bert')}"
@@ -126,8 +126,8 @@ def test_another_token_name(name: str, sites: Sites, tmp_path: Path) -> None:
     try:
         proxy.call("update", application(name="Ninth", token_name="ticket9", secret=STRONG_SECRET))
         token = signed("ninth")
-        answer = proxy.get(f"/p?a=1&ticket9={token}&other=x", PAGE)
-        assert str(answer.headers["Location"]).removeprefix(f"http://{REPORTS}") == "/p?a=1&other=x"
+        response = proxy.get(f"/p?a=1&ticket9={token}&other=x", PAGE)
+        assert str(response.headers["Location"]).removeprefix(f"http://{REPORTS}") == "/p?a=1&other=x"
         assert proxy.get(f"/p?ticket9={token}", {**PAGE, "Sec-Purpose": "prefetch"}).status in (403, 404)
         if name != "traefik":
             assert proxy.get(f"/p?a=1&ticket9={token}", PART).json["path"] == "/p?a=1"
@@ -137,10 +137,10 @@ def test_another_token_name(name: str, sites: Sites, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/datafor2", "/datafor2/x", "/dataforest?a=1", "/datafor-x", "/x/datafor/y"])
-def test_paths_beside_the_services(proxy: Proxy, path: str) -> None:
-    """The application's own paths that begin like the service's prefix are the application's."""
-    answer = proxy.get(path, basic())
-    assert (seen(answer, "Remote-User"), answer.json["path"]) == (["admin"], path)
+def test_paths_like_the_prefix(proxy: Proxy, path: str) -> None:
+    """Paths that only begin like the service's prefix belong to the application."""
+    response = proxy.get(path, basic())
+    assert (seen(response, "Remote-User"), response.json["path"]) == (["admin"], path)
 
 
 @pytest.mark.parametrize("sent", [PAGE, {"Accept": PAGE["Accept"]}, PART, {}])
@@ -148,15 +148,15 @@ def test_a_public_page_with_a_token(public: Proxy, sent: dict[str, str]) -> None
     """A public page passes without a redirect, an identity and a session, and without the token in its URL."""
     token = signed()
     for method in ("GET", "HEAD"):
-        answer = public.get(f"/public/start?a=1&token={token}&csrf_token=2", sent, method)
-        assert answer.status == 200
-        assert "datafor_gate" not in answer.headers.as_string()
+        response = public.get(f"/public/start?a=1&token={token}&csrf_token=2", sent, method)
+        assert response.status == 200
+        assert "datafor_gate" not in response.headers.as_string()
         if method == "HEAD":
             continue
-        assert [*seen(answer, "Remote-User"), ""][0] == ""
+        assert [*seen(response, "Remote-User"), ""][0] == ""
         if public.name != "traefik":
-            assert answer.json["path"] == "/public/start?a=1&csrf_token=2"
-            assert token not in str(answer.json)
+            assert response.json["path"] == "/public/start?a=1&csrf_token=2"
+            assert token not in str(response.json)
     if public.name != "traefik":
         for spelling in ("to%6ben={0}", "token={0}&token={0}"):
             assert public.get(f"/public/start?{spelling.format(token)}", sent).status in (200, 400)
@@ -164,6 +164,6 @@ def test_a_public_page_with_a_token(public: Proxy, sent: dict[str, str]) -> None
 
 
 def test_only_get_and_head_are_public(public: Proxy) -> None:
-    """A public path passes without a credential with GET and HEAD alone."""
+    """A public path passes without a credential for GET and HEAD only."""
     for method in ("POST", "PUT"):
         assert public.get("/public/x", PART, method, b"x").status == 401
