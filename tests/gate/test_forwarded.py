@@ -1,4 +1,4 @@
-"""The original request behind a check: which page was asked for, and how."""
+"""The original request behind a check: its URL, and whether it is a navigation."""
 
 import pytest
 
@@ -31,8 +31,8 @@ HTML = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
         ({"HTTP_ACCEPT": "text/html, */*; q=0.01", "HTTP_X_REQUESTED_WITH": "XMLHttpRequest"}, False),
     ],
 )
-def test_what_is_a_navigation(environ: dict[str, str], *, navigates: bool) -> None:
-    """A navigation says so, or without Sec-Fetch-Mode is a GET that accepts HTML by name and no script sent."""
+def test_is_navigation(environ: dict[str, str], *, navigates: bool) -> None:
+    """A navigation has Sec-Fetch-Mode navigate, or without it is a GET that names HTML and that no script sent."""
     assert forwarded.is_navigation({"REQUEST_METHOD": "GET", **environ}) is navigates
 
 
@@ -50,21 +50,21 @@ def test_what_is_a_navigation(environ: dict[str, str], *, navigates: bool) -> No
     ],
 )  # fmt: skip
 def test_the_way_back(uri: str, target: str | None) -> None:
-    """It is path and query of the original request without tokens and tickets; what may lead elsewhere is left out."""
+    """The way back is path and query of the original request without tokens and tickets, on the same host."""
     for header in ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_URI"):
         assert forwarded.way_back({header: uri}, {"token", "erp", "ticket"}) == target
 
 
 def test_next_in_a_url() -> None:
-    """It is percent-encoded, behind the query that the URL has, before its fragment."""
+    """``next`` is percent-encoded, and added behind the URL's query and before its fragment."""
     with_next = forwarded.with_next
     assert with_next("https://p.example/in", "/a?b=1&c=%20") == "https://p.example/in?next=%2Fa%3Fb%3D1%26c%3D%2520"
     assert with_next("/in?app=7#/x", "/报") == "/in?app=7&next=%2F%E6%8A%A5#/x"
     assert with_next("/in", None) == "/in"
 
 
-def test_the_page_to_sign_in_itself() -> None:
-    """The page asked for is known again whatever its host is called, so that nobody goes in circles."""
+def test_a_request_for_the_sign_in_page() -> None:
+    """A request for the sign-in page is recognised under any name of its host, to prevent a redirect loop."""
 
     def is_it(uri: str, url: str) -> bool:
         return forwarded.is_request_for({"HTTP_X_ORIGINAL_URI": uri}, url, {"Intra.example"})
@@ -89,7 +89,7 @@ def test_the_page_to_sign_in_itself() -> None:
     ],
 )  # fmt: skip
 def test_a_cookie_has_one_name(header: str, values: list[str]) -> None:
-    """A cookie is found under its whole name, separated by semicolons alone, and only with a value that can be ours."""
+    """A cookie is found by its whole name, between semicolons, and only with a value that the service can set."""
     assert cookies.values_of(header, "gate") == values
 
 
@@ -104,5 +104,5 @@ def test_a_cookie_has_one_name(header: str, values: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_the_other_cookies(header: str, left: str) -> None:
-    """Ours are taken out by their whole names; all others stay as they are, byte for byte."""
+    """The service's cookies are removed by their whole names; all others remain unchanged, byte for byte."""
     assert cookies.without(header, ("gate", "S")) == left

@@ -1,4 +1,4 @@
-"""Tokens of another library are accepted here, and ours there."""
+"""Interoperation with joserfc: each side accepts the other's tokens."""
 
 import time
 from typing import Any
@@ -15,11 +15,11 @@ from tests.support import STRONG_SECRET, Clock, application, key_for, private_pe
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
 
-# RFC 9864 names EdDSA by its curve from now on; the contract's name is the one of RFC 8037.
+# RFC 9864 names EdDSA by its curve instead; this service uses the name of RFC 8037.
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_tokens_of_joserfc(caller: Caller, clock: Clock, algorithm: str) -> None:
-    """For each algorithm: joserfc's token signs in here, ours verifies there, also with the key of our JWKS."""
+    """A token of joserfc signs in, and joserfc verifies an issued one, also with the key of the JWKS."""
     clock.now = time.time()
     registry = JWSRegistry(algorithms=[algorithm])
     shared = is_shared(algorithm)

@@ -1,4 +1,4 @@
-"""Tokens: their exact bytes, and that every legal combination verifies elsewhere."""
+"""Issued tokens: their exact bytes, and their verification by another library."""
 
 import base64
 import dataclasses
@@ -18,7 +18,7 @@ from tests.support import STRONG_SECRET, key_for, private_pem, public_pem, token
 from tests.validation.test_strict_json import JSON_VALUES
 
 NOW = 1722929516
-SEED_TOKEN = (
+SAMPLE_TOKEN = (
     "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJFUlAiOiJhZG1pbiIsImV4cCI6MTcyMzAxNTkxNn0"
     ".uEmUwBfNAd5FtzjPPrldU9bierng7fd8rCVlZtVPY2k"
 )
@@ -40,14 +40,14 @@ def issue(application: Application, private_key: str | None, payload: dict[str, 
     return issuer.issue(application, private_key, claims, NOW + 0.9).token
 
 
-def test_the_golden_token() -> None:
-    """The seed's sample token comes out byte for byte."""
-    assert issue(ERP, "abcd") == SEED_TOKEN
+def test_the_documented_sample_token() -> None:
+    """The documented sample token is issued byte for byte."""
+    assert issue(ERP, "abcd") == SAMPLE_TOKEN
 
 
 @pytest.mark.parametrize("algorithm", keys.ALGORITHMS)
-def test_tokens_verify_elsewhere(algorithm: str) -> None:
-    """A token of each algorithm is one for PyJWT's own decoder, with the claims that were meant."""
+def test_pyjwt_verifies_tokens(algorithm: str) -> None:
+    """PyJWT decodes a token of each algorithm to the expected claims."""
     if keys.is_shared(algorithm):
         secret = private = verifying = STRONG_SECRET * 2
     else:
@@ -61,7 +61,7 @@ def test_tokens_verify_elsewhere(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", keys.ALGORITHMS)
 def test_headers(algorithm: str) -> None:
-    """A shared key's header is exactly typ and alg, in that order; a public key's has its kid behind."""
+    """The header for a shared key is typ and alg, in that order; for a public key, kid is added."""
     shared = keys.is_shared(algorithm)
     secret = STRONG_SECRET * 2 if shared else public_pem(key_for(algorithm))
     private = None if shared else private_pem(key_for(algorithm))
@@ -72,12 +72,12 @@ def test_headers(algorithm: str) -> None:
 
 
 def test_the_stored_secret_signs_when_none_is_sent() -> None:
-    """A script need not carry the shared secret."""
-    assert issue(ERP, None) == SEED_TOKEN
+    """Without a sent secret, the stored one signs."""
+    assert issue(ERP, None) == SAMPLE_TOKEN
 
 
 def test_a_wrong_key_is_refused_before_signing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a private key that is not the application's nothing is signed."""
+    """Nothing is signed with a private key that does not belong to the application."""
     monkeypatch.setattr(keys.Key, "sign", lambda *_: pytest.fail("signed"))
     with pytest.raises(Forbidden):
         issue(ERP, "abcde")
@@ -91,14 +91,14 @@ def test_a_wrong_key_is_refused_before_signing(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_disabled_application_issues_nothing() -> None:
-    """An application that is not enabled is 403, whatever the key."""
+    """A disabled application is 403 with any key."""
     for key in ("abcd", "wrong", None):
         with pytest.raises(Forbidden, match="not enabled"):
             issue(dataclasses.replace(ERP, enable=False), key)
 
 
-def test_payload_becomes_claims() -> None:
-    """Mapped keys are renamed, lists stay lists, everything else becomes text, in the order sent."""
+def test_the_payload_becomes_claims() -> None:
+    """Mapped keys are renamed, lists remain lists, other values become text, in the order sent."""
     payload = {"z": 1, "email": "a@b", "roles": ["x", 2], "ok": True, "x": 1.5, "o": {"a": [1]}, "name": "Lena"}
     _, claims = token_parts(issue(ERP, "abcd", payload))
     assert list(claims.items()) == [
@@ -126,14 +126,14 @@ def test_payload_becomes_claims() -> None:
     ],
 )
 def test_claims_that_would_be_lost(payload: dict[str, Any], field: str) -> None:
-    """Time claims, and two keys that meet in one claim, are refused by name."""
+    """Time claims, and two keys that map to one claim, are refused by name."""
     with pytest.raises(InvalidInput) as caught:
         issue(ERP, "abcd", payload)
     assert list(caught.value.errors) == [field]
 
 
-def test_who_a_token_is_for() -> None:
-    """The flat name, else the payload's, else the caller; two that differ are refused."""
+def test_the_user_of_a_token() -> None:
+    """The user is username, else the payload's, else the caller; two different names are refused."""
     assert issuer.username_for(None, {}, "admin") == "admin"
     assert issuer.username_for("lena", {}, "admin") == "lena"
     assert issuer.username_for(None, {"username": "lena"}, "admin") == "lena"
@@ -149,7 +149,7 @@ def test_who_a_token_is_for() -> None:
 
 
 def test_a_token_is_at_most_4096_characters() -> None:
-    """A token that proxies would cut is not issued, and the sentence says how long it would be."""
+    """A longer token, which proxies might refuse, is not issued, and the error states its length."""
     with pytest.raises(InvalidInput, match="4096"):
         issue(ERP, "abcd", {"x": "y" * 4000})
     fits = issue(ERP, "abcd", {"x": "y" * 2900})
@@ -165,7 +165,7 @@ CLAIM_NAMES = st.text(min_size=1, max_size=20).filter(lambda name: name not in (
     expire=st.integers(1, 315360000),
 )
 def test_all_legal_payloads_are_issued(claims: list[str], payload: dict[str, Any], expire: int) -> None:
-    """Whatever legal field map, payload and lifetime: a token whose claims are text, lists and exp, or a 400."""
+    """Any valid field map, payload and lifetime gives a token whose claims are text, lists and exp, or a 400."""
     application = dataclasses.replace(ERP, fieldmap=FieldMap(claims[0], claims[1], claims[2]), expire=expire)
     try:
         token = issue(application, "abcd", payload)
@@ -181,7 +181,7 @@ def test_all_legal_payloads_are_issued(claims: list[str], payload: dict[str, Any
 
 
 def test_a_token_is_compact() -> None:
-    """Neither header nor claims have white space, and the parts have no padding."""
+    """Header and claims have no white space, and the parts have no padding."""
     parts = issue(ERP, "abcd", {"x": "a b", "l": [1, 2]}).split(".")
     assert all("=" not in part for part in parts)
     for part in parts[:2]:

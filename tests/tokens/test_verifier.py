@@ -1,4 +1,4 @@
-"""Reading tokens strictly, and the signature vectors of others."""
+"""Strict parsing and verification of tokens, also with the Wycheproof signature vectors."""
 
 import base64
 import json
@@ -22,11 +22,11 @@ from tests.support import SEED_APPLICATION, application, key_for, private_pem, p
 from tests.validation.test_strict_json import REFUSED as REFUSED_JSON
 
 ERP = Application.from_document(SEED_APPLICATION)
-MOMENT = verifier.Instant(NOW, 30)
+INSTANT = verifier.Instant(NOW, 30)
 
 
 def reason(text: str, app: Application = ERP) -> str | None:
-    """Why the token is refused, with one application in view."""
+    """Return why one application refuses the token, or None."""
     try:
         read = verifier.read(text)
         if read.algorithm != app.algorithm:
@@ -34,7 +34,7 @@ def reason(text: str, app: Application = ERP) -> str | None:
         secret = verifier.signing_secret(read, app, NOW)
         if secret is None:
             return "signature"
-        verifier.check_claims(read, app, secret, MOMENT)
+        verifier.check_claims(read, app, secret, INSTANT)
     except verifier.Refused as refused:
         assert refused.step.detail
         assert not refused.step.ok
@@ -46,9 +46,9 @@ GOOD = token(claims())
 
 
 def test_a_good_token_is_accepted() -> None:
-    """A plain token for a user passes, and says who it is for and until when."""
+    """A plain token is accepted, with its user name and expiry."""
     assert reason(GOOD) is None
-    verified, steps = verifier.check_claims(verifier.read(GOOD), ERP, "abcd", MOMENT)
+    verified, steps = verifier.check_claims(verifier.read(GOOD), ERP, "abcd", INSTANT)
     assert (verified.username, verified.expires, verified.signed_with_previous) == ("lena", NOW + 3600, False)
     assert all(step.ok for step in steps)
 
@@ -85,7 +85,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
 def test_malformed_tokens(text: str) -> None:
-    """What is not exactly one token is malformed, although its signature fits."""
+    """A text that is not exactly one token is malformed, even if its signature fits."""
     assert reason(text) == "malformed"
 
 
@@ -105,7 +105,7 @@ HEADERS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("header", HEADERS)
 def test_refused_headers(header: dict[str, Any]) -> None:
-    """A header without alg, of another type, or that changes the reading is refused, although the signature fits."""
+    """A header without alg, of another type, or that changes how to read the token is refused."""
     assert reason(token(claims(), header=header)) == "header"
 
 
@@ -114,22 +114,22 @@ def test_refused_headers(header: dict[str, Any]) -> None:
     [{"alg": "HS256"}, {"alg": "HS256", "typ": "jwt"}, {**SHARED_HEADER, "kid": "../../etc/passwd"},
      {**SHARED_HEADER, "jku": "https://evil.example", "x5u": "x", "x5c": ["x"], "jwk": {"kty": "oct", "k": "eA"}}],
 )  # fmt: skip
-def test_headers_without_meaning_here(header: dict[str, Any]) -> None:
-    """What would find a key elsewhere is not looked at: the stored secret alone counts."""
+def test_ignored_headers(header: dict[str, Any]) -> None:
+    """Headers that refer to a key are ignored: only the stored secret verifies."""
     assert reason(token(claims(), header=header)) is None
     assert reason(token(claims(), secret="x", header=header)) == "signature"
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "hs256", "HS512", "RS256", "ES256", "", "HS256 "])
 def test_the_token_does_not_choose_the_algorithm(algorithm: str) -> None:
-    """Whatever alg says, only the stored algorithm is used."""
+    """Only the stored algorithm is used, whatever alg the token has."""
     for digest in ("sha256", "sha512"):
         header = {"typ": "JWT", "alg": algorithm}
         assert reason(token(claims(), header=header, digest=digest)) == "algorithm"
 
 
-def test_a_public_key_is_no_shared_secret() -> None:
-    """The old confusion of RS256 and HS256: a token signed with the public key as a shared one is refused."""
+def test_a_public_key_is_not_a_shared_secret() -> None:
+    """A token signed with the public key as a shared secret is refused (confusion of RS256 and HS256)."""
     pem = public_pem(key_for("RS256"))
     rs256 = Application.from_document(application(algorithm="RS256", secret=pem))
     assert reason(token(claims(), secret=pem), rs256) == "algorithm"
@@ -155,13 +155,13 @@ TIMES: list[tuple[dict[str, Any], str | None]] = [
 
 @pytest.mark.parametrize(("change", "expected"), TIMES)
 def test_times(change: dict[str, Any], expected: str | None) -> None:
-    """Times are JSON numbers within the years 1970 to 9999, with one leeway for all; exp must be there."""
+    """Times are JSON numbers within the years 1970 to 9999, with one leeway for all; exp is required."""
     assert reason(token(claims(**change))) == expected
 
 
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
-def test_a_time_that_is_null_is_no_time(claim: str) -> None:
-    """A null in the place of a time is not taken for its absence."""
+def test_a_time_that_is_null_is_invalid(claim: str) -> None:
+    """A null instead of a time is not treated as a missing claim."""
     assert reason(token({**claims(), claim: None})) == "invalid_time"
 
 
@@ -177,17 +177,17 @@ NO_NAMES: list[Any] = ["", " lena", "a:b", "x" * 129, "a\nb", 5, ["lena"], {}, T
     ],
 )  # fmt: skip
 def test_user_names(change: dict[str, Any], expected: str | None) -> None:
-    """The mapped claim must hold a user name; aud, iss and unknown claims are not looked at."""
+    """The mapped claim must hold a user name; aud, iss and unknown claims are ignored."""
     assert reason(token(claims(**change))) == expected
 
 
-def test_a_name_that_is_null_is_no_name() -> None:
-    """A null in the place of a user name is not taken for its absence."""
+def test_a_user_name_that_is_null_is_invalid() -> None:
+    """A null instead of a user name is not treated as a missing claim."""
     assert reason(token({**claims(), "loginname": None})) == "invalid_username"
 
 
 def test_every_alteration_of_a_good_token_is_refused() -> None:
-    """Each change, insertion and deletion of one character, at each place, makes a token that is refused."""
+    """A token with any one character changed, inserted or deleted is refused."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ \n"
     tried = 0
     for place in range(len(GOOD) + 1):
@@ -204,7 +204,7 @@ def test_every_alteration_of_a_good_token_is_refused() -> None:
     text=st.text(max_size=100) | st.lists(st.binary(max_size=40).map(base64url), min_size=3, max_size=3).map(".".join)
 )
 def test_text_of_any_kind(text: str) -> None:
-    """Whatever is presented: refused for a reason, and no other error."""
+    """Any text is refused with a reason, and raises no other error."""
     assert reason(text) in ("malformed", "header", "algorithm", "signature")
 
 
@@ -212,7 +212,7 @@ def test_text_of_any_kind(text: str) -> None:
     header=st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(0, 9)), body=st.binary(max_size=60)
 )
 def test_signed_nonsense(header: dict[str, Any], body: bytes) -> None:
-    """Whatever was signed: a reason, never an accident."""
+    """Any signed content is refused with a reason, and raises no other error."""
     assert reason(token(body, header={"alg": "HS256", **header})) is not None
 
 
@@ -222,9 +222,9 @@ def wycheproof() -> list[dict[str, Any]]:
 
 
 def accepts(vector: dict[str, Any]) -> bool:
-    """The signature step alone, with a key that could be saved where strong secrets are required.
+    """Run the signature step alone, with a key that could be stored where strong secrets are required.
 
-    By its length only: whether a shared key can be guessed is not what these vectors are about.
+    Only its length is checked: these vectors do not concern keys that can be guessed.
     """
     text, algorithm = vector["token"], vector["alg"]
     if not re.fullmatch(r"[\w-]+\.[\w-]*\.[\w-]+", text, flags=re.ASCII):
@@ -253,7 +253,7 @@ def accepts(vector: dict[str, Any]) -> bool:
 
 
 def test_the_vectors_of_wycheproof() -> None:
-    """Of the 418 scored vectors none is accepted or refused wrongly."""
+    """All 418 scored vectors are accepted or refused as expected."""
     vectors = wycheproof()
     assert len(vectors) == 418
     wrong = [
@@ -265,14 +265,14 @@ def test_the_vectors_of_wycheproof() -> None:
 
 
 def test_a_huge_token_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token over 8,192 characters is refused by its length, before anything is decoded."""
+    """A token of more than 8,192 characters is refused before anything is decoded."""
     monkeypatch.setattr(verifier, "_decoded", lambda *_: pytest.fail("was decoded"))
     assert reason("A" * 1_000_000 + "." + "B" * 40_000 + ".C") == "malformed"
 
 
 def test_ten_thousand_legal_combinations() -> None:
-    """Whatever legal field map, payload, lifetime, algorithm: what is issued is accepted, by a clock 25 s off too."""
-    chance = random.Random(7)  # noqa: S311 - to be repeated
+    """Issued tokens are accepted, with any valid field map, payload, lifetime and algorithm, by clocks 25 s off too."""
+    chance = random.Random(7)  # noqa: S311 - repeatable, not secret
     words = ["loginname", "名", "a b", "é", "x" * 128, "sub", "aud", "iss", "jti", "https://x/y", '"', "\\", "0"]
     values: list[Any] = ["", "x", 5, -1.5, True, [], ["a", {"b": [1]}], {"a": None}, "\ud83d\ude00", "\u2028"]
     secrets = {
@@ -299,13 +299,13 @@ def test_ten_thousand_legal_combinations() -> None:
         issued = issuer.issue(app, private.get(algorithm), made, NOW)
         token_read = verifier.read(issued.token)
         assert verifier.signing_secret(token_read, app, NOW) == app.secret
-        moment = verifier.Instant(NOW + chance.choice([-25, 0, 25]), 30)
-        verified, _ = verifier.check_claims(token_read, app, app.secret, moment)
+        instant = verifier.Instant(NOW + chance.choice([-25, 0, 25]), 30)
+        verified, _ = verifier.check_claims(token_read, app, app.secret, instant)
         assert verified.username == made[username]
 
 
-def test_ours_is_theirs() -> None:
-    """Our own tokens pass, with every algorithm."""
+def test_issued_tokens_are_accepted() -> None:
+    """Issued tokens are accepted, with every algorithm."""
     for algorithm in keys.ALGORITHMS:
         shared = keys.is_shared(algorithm)
         secret = "abcd" if shared else public_pem(key_for(algorithm))

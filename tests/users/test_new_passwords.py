@@ -1,4 +1,4 @@
-"""New passwords: their least length, wherever one is set; those that are stored already stay valid."""
+"""Rules for new passwords, wherever one is set; stored passwords remain valid."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ SHORT, NAME = "must be at least 8 characters long", "cannot be the user name"
 
 @pytest.fixture(autouse=True)
 def _user(app: Flask) -> None:
-    """A user whose stored password breaks the rules, and whose name keeps its length."""
+    """A user whose stored password breaks the rules."""
     with app.app_context():
         hashed = CHEAP_FOR_TESTS_ONLY.hash("x")
         services().store.put("users", User(name="Lena-Müller", password=hashed, type="Administrator").to_document())
@@ -33,10 +33,10 @@ BROKEN = [("x", SHORT), ("sevench", SHORT), ("ééééééé", SHORT), ("lena-m�
 
 
 @pytest.mark.parametrize(("new", "says"), BROKEN)
-def test_ones_own(caller: Caller, new: str, says: str) -> None:
-    """``user/password`` refuses it and names the field; the stored one goes on signing in."""
-    answer = caller.post(PASSWORD, {"old": "x", "new": new}, basic("Lena-Müller", "x"))
-    assert (answer.status_code, answer.json["errors"]) == (400, {"new": [f"new {says}"]})
+def test_the_own_password(caller: Caller, new: str, says: str) -> None:
+    """``user/password`` refuses it and names the field; the stored password remains valid."""
+    response = caller.post(PASSWORD, {"old": "x", "new": new}, basic("Lena-Müller", "x"))
+    assert (response.status_code, response.json["errors"]) == (400, {"new": [f"new {says}"]})
     assert caller.get(DETAIL, basic("lena-müller", "x")).status_code == 200
     assert caller.post(PASSWORD, {"old": "x", "new": "ééééééééé"[:8]}, basic("Lena-Müller", "x")).status_code == 200
     assert caller.get(DETAIL, basic("lena-müller", "éééééééé")).status_code == 200
@@ -44,7 +44,7 @@ def test_ones_own(caller: Caller, new: str, says: str) -> None:
 
 @pytest.mark.parametrize(("new", "says"), BROKEN)
 def test_on_the_pages(app: Flask, new: str, says: str) -> None:
-    """The pages for one's own password and for another user's say what is wrong beside the field."""
+    """The pages for the own password and for another user's show the error beside the field."""
     client = Client(app)
     assert client.sign_in("Lena-Müller", "x").status_code == 303
     shown = says[0].upper() + says[1:]
@@ -52,8 +52,8 @@ def test_on_the_pages(app: Flask, new: str, says: str) -> None:
         ("me/password", {"old": "x", "new": new}),
         ("user/password?name=lena-müller", {"password": new}),
     ):
-        answer = client.post(path, fields)
-        assert (answer.status_code, shown in answer.text) == (400, True), path
+        response = client.post(path, fields)
+        assert (response.status_code, shown in response.text) == (400, True), path
     assert client.post("user/password?name=Lena-Müller", {"make": "1"}).status_code == 200
 
 
@@ -68,7 +68,7 @@ def test_by_commands(app: Flask, new: str, says: str) -> None:
 
 @pytest.mark.parametrize(("password", "says"), [("", "empty"), ("x", SHORT), ("Admin", SHORT), ("a\tb" * 9, "control")])
 def test_at_the_first_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str, says: str) -> None:
-    """A first start with such a DATAFOR_TOKEN_ADMIN_PASSWORD is stopped, and makes no user; a later one is not."""
+    """A first start with such a DATAFOR_TOKEN_ADMIN_PASSWORD fails and creates no user; a later start does not."""
     settings = Settings(config_dir=tmp_path / "c", data_dir=tmp_path / "d")
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", password)
     with pytest.raises(StartError, match=f"DATAFOR_TOKEN_ADMIN_PASSWORD .*{says}"):
@@ -81,7 +81,7 @@ def test_at_the_first_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pas
 
 
 def test_the_administrators_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a shorter password is allowed, the name is not."""
+    """The user name is refused even if such a short password is allowed."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", "ADMIN")
     settings = Settings(config_dir=tmp_path / "c", data_dir=tmp_path / "d", min_password_length=4)
     with pytest.raises(StartError, match=NAME):
@@ -89,11 +89,11 @@ def test_the_administrators_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_initial_password_is_stored_with_a_warning(app: Flask, caller: Caller, tmp_path: Path) -> None:
-    """``update``, ``application apply`` and the page take it, warn of it, and it signs new users in."""
+    """``update``, ``application apply`` and the page accept it with a warning, and new users can sign in with it."""
     warning = f"initpwd {SHORT}"
     sent = application(secret=STRONG_SECRET, initpwd="start")
     assert caller.post("update", sent).json["warnings"] == [warning]
-    # RecordCache, and sent back as stars: the same.
+    # The same when it is stored already and sent back as stars.
     assert caller.post("update", {**sent, "initpwd": "************"}).json["warnings"] == [warning]
     assert "warnings" not in caller.post("update", {**sent, "name": "Good", "initpwd": "long enough"}).json
     assert "warnings" not in caller.post("update", {**sent, "name": "None", "initpwd": ""}).json
@@ -112,7 +112,7 @@ def test_an_initial_password_is_stored_with_a_warning(app: Flask, caller: Caller
 
 
 def test_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MIN_PASSWORD_LENGTH says how many characters a new password has at least."""
+    """MIN_PASSWORD_LENGTH is the minimum length of a new password in characters."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     settings = Settings(config_dir=tmp_path / "c", data_dir=tmp_path / "d", min_password_length=12)
     caller = Caller(create_app(settings, hasher=CHEAP_FOR_TESTS_ONLY).test_client())

@@ -1,4 +1,4 @@
-"""Sessions end when they must."""
+"""Sessions: how they are opened, found and ended."""
 
 import json
 from collections.abc import Callable
@@ -50,8 +50,8 @@ def user_of(sessions: Sessions, cookie: str) -> User | None:
     return session.user if session else None
 
 
-def test_a_session_is_its_users(sessions: Sessions) -> None:
-    """The cookie gives the user; any other text gives nobody."""
+def test_a_session_returns_its_user(sessions: Sessions) -> None:
+    """The cookie finds the session of the user; any other text finds none."""
     cookie = sessions.open(LENA)
     assert user_of(sessions, cookie) == LENA
     for other in ("", "x", cookie[:-1], cookie + "x", "../" + cookie, "\0", cookie[:-1] + "é", "x" * 43):
@@ -61,7 +61,7 @@ def test_a_session_is_its_users(sessions: Sessions) -> None:
 
 
 def test_a_cookie_of_another_kind_opens_nothing(sessions: Sessions, store: FileStore, clock: Clock) -> None:
-    """The gate's cookie is no session of the API, nor the other way round."""
+    """A cookie of the gate is not a session of the API."""
     other = Sessions(
         "gate",
         store,
@@ -78,7 +78,7 @@ def test_a_cookie_of_another_kind_opens_nothing(sessions: Sessions, store: FileS
 
 
 def test_the_store_does_not_open_a_session(sessions: Sessions, store: FileStore, tmp_path: Path) -> None:
-    """Neither the cookie nor the password's hash can be read from the record."""
+    """The record contains neither the cookie nor the hash of the password."""
     cookie = sessions.open(LENA)
     (path,) = (tmp_path / "data" / "sessions").glob("*.json")
     text = path.read_text() + path.name
@@ -102,13 +102,13 @@ def test_a_session_ends_with_its_user(
     cookie = sessions.open(LENA)
     change(store)
     assert user_of(sessions, cookie) is None
-    # For good: a stolen cookie must not come back with the user.
+    # Permanently: a stolen cookie must not become valid again with the user.
     store.put("users", LENA.to_document())
     assert user_of(sessions, cookie) is None
 
 
 def test_a_session_ends_with_its_time(sessions: Sessions, clock: Clock) -> None:
-    """An hour without a request ends it, and twelve hours end it whatever happened."""
+    """A session ends after an hour without a request, and after twelve hours in any case."""
     cookie = sessions.open(LENA)
     clock.advance(3600)
     assert user_of(sessions, cookie) is None
@@ -122,7 +122,7 @@ def test_a_session_ends_with_its_time(sessions: Sessions, clock: Clock) -> None:
 
 
 def test_the_last_use_is_not_written_each_time(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
-    """Within a minute a session costs no write."""
+    """Within a minute after the last write, a request writes nothing."""
     cookie = sessions.open(LENA)
     (path,) = (tmp_path / "data" / "sessions").glob("*.json")
     before = path.stat().st_mtime_ns
@@ -137,7 +137,7 @@ def test_the_last_use_is_not_written_each_time(sessions: Sessions, clock: Clock,
 def test_a_closed_session_does_not_come_back(
     sessions: Sessions, store: FileStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that is under way while the session is closed does not bring it back by keeping its last use."""
+    """A request during which the session is closed does not restore it by storing its last use."""
     cookie = sessions.open(LENA)
     clock.advance(120)
     whole = sessions._is_over
@@ -154,7 +154,7 @@ def test_a_closed_session_does_not_come_back(
 def test_sessions_work_on_a_disk_that_cannot_be_written(
     sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the last use cannot be kept, the session goes on."""
+    """A session remains valid if its last use cannot be stored."""
     cookie = sessions.open(LENA)
     clock.advance(120)
 
@@ -167,8 +167,8 @@ def test_sessions_work_on_a_disk_that_cannot_be_written(
         sessions.open(LENA)
 
 
-def test_a_stuck_lock_holds_nobody_up(sessions: Sessions, store: FileStore, clock: Clock) -> None:
-    """While another process sits on the lock, who is signed in goes on without waiting for it."""
+def test_a_stuck_lock_delays_nobody(sessions: Sessions, store: FileStore, clock: Clock) -> None:
+    """While another process holds the lock, a signed-in user does not wait for it."""
     cookie = sessions.open(LENA)
     clock.advance(120)
     store._lock_timeout = 600
@@ -176,8 +176,8 @@ def test_a_stuck_lock_holds_nobody_up(sessions: Sessions, store: FileStore, cloc
         assert user_of(sessions, cookie) == LENA
 
 
-def test_a_damaged_session_is_none(sessions: Sessions, tmp_path: Path) -> None:
-    """A session record that cannot be read opens nothing, can be left, and does not stop a new one."""
+def test_a_damaged_session_is_not_valid(sessions: Sessions, tmp_path: Path) -> None:
+    """A record that cannot be read is no session, can be closed, and does not prevent a new session."""
     cookie = sessions.open(LENA)
     (path,) = (tmp_path / "data" / "sessions").glob("*.json")
     path.write_text("{")
@@ -198,8 +198,8 @@ def test_old_sessions_are_swept(sessions: Sessions, store: FileStore, clock: Clo
     assert user_of(sessions, cookie) == LENA
 
 
-def test_a_session_record_of_another_kind(sessions: Sessions, tmp_path: Path) -> None:
-    """A session whose record was mutilated by hand is no session."""
+def test_a_session_record_with_invalid_members(sessions: Sessions, tmp_path: Path) -> None:
+    """A record that was damaged by hand is no valid session."""
     cookie = sessions.open(LENA)
     (path,) = (tmp_path / "data" / "sessions").glob("*.json")
     record = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Many sign-ins at once, as a real server has them: right ones all succeed, and guesses hold up nobody."""
+"""Many sign-ins at once on a real server: right ones all succeed, and guesses delay nobody."""
 
 import os
 import signal
@@ -50,10 +50,10 @@ def test_twenty_people_sign_in_at_once(tmp_path: Path) -> None:
         def login(name: str, password: str) -> Answer:
             return server.request("POST", LOGIN, {"username": name, "password": password}, {})
 
-        answers = at_once(20, lambda number: login(f"person-{number}", "the-Password-of-a-person"))
-        assert [answer.status for answer in answers] == [200] * 20
-        answers = at_once(20, lambda _: login("admin", ADMIN_PASSWORD))
-        assert [answer.status for answer in answers] == [200] * 20
+        responses = at_once(20, lambda number: login(f"person-{number}", "the-Password-of-a-person"))
+        assert [response.status for response in responses] == [200] * 20
+        responses = at_once(20, lambda _: login("admin", ADMIN_PASSWORD))
+        assert [response.status for response in responses] == [200] * 20
     finally:
         server.stop()
 
@@ -74,45 +74,45 @@ def threads_of(server: Server) -> int:
     return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in server.workers())
 
 
-def wait_until(there: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     for _ in range(1200):
-        if there():
+        if condition():
             return
         time.sleep(0.05)
-    pytest.fail("it never came")
+    pytest.fail("it did not happen in time")
 
 
 def held(server: Server, pool: ThreadPoolExecutor, number: int) -> list[Future[Answer]]:
-    """So many guesses, each for another name, that wait for their hash."""
+    """Return a number of guesses, each for another name, that wait for their hash."""
     (server.config_dir / "hold").touch()
     before = threads_of(server)
     guesses = [
         pool.submit(server.request, "GET", "/auth/check", None, basic(f"guessed-{place}", "wrong"))
         for place in range(number)
     ]
-    # Each has a thread in its place.
+    # Another thread serves in place of each.
     wait_until(lambda: threads_of(server) >= before + number)
     return guesses
 
 
-def test_guesses_hold_up_nobody(slow: Server) -> None:
-    """While 24 guesses wait for their hashes, whoever is signed in, and whatever needs no hash, is answered."""
+def test_guesses_delay_nobody(slow: Server) -> None:
+    """While 24 guesses wait for their hashes, signed-in users and requests without a hash are served."""
     body = {"username": "admin", "password": ADMIN_PASSWORD}
     session = {"Cookie": f"JSESSIONID={slow.request('POST', LOGIN, body, {}).json['jsessionid']}"}
     with ThreadPoolExecutor(GUESSES) as pool:
         guesses = held(slow, pool, GUESSES)
-        # By session; the administrator's password is cached in one of the workers only.
-        answers = at_once(12, lambda _: slow.request("GET", DETAIL, headers=session))
-        answers += at_once(12, lambda _: slow.request("GET", "/healthz", headers={}))
-        assert [answer.status for answer in answers] == [200] * 24
+        # With a session: the administrator's password is cached in one of the workers only.
+        responses = at_once(12, lambda _: slow.request("GET", DETAIL, headers=session))
+        responses += at_once(12, lambda _: slow.request("GET", "/healthz", headers={}))
+        assert [response.status for response in responses] == [200] * 24
         assert not any(guess.done() for guess in guesses)
         (slow.config_dir / "hold").unlink()
         refused = [guess.result(60) for guess in guesses]
-    assert {(answer.status, answer.json["msg"]) for answer in refused} == {(401, "wrong password")}
+    assert {(response.status, response.json["msg"]) for response in refused} == {(401, "wrong password")}
 
 
-def test_a_stop_waits_for_those_who_wait(slow: Server) -> None:
-    """A server that is told to stop while sign-ins wait for their hashes answers them first."""
+def test_a_stop_waits_for_waiting_sign_ins(slow: Server) -> None:
+    """A server that is stopped while sign-ins wait for their hashes responds to them first."""
     with ThreadPoolExecutor(GUESSES) as pool:
         guesses = held(slow, pool, 6)
         slow.process.send_signal(signal.SIGTERM)
@@ -129,7 +129,7 @@ def test_the_guesses_of_killed_workers_lapse(slow: Server) -> None:
     (slow.config_dir / "hold").touch()
 
     def attempts() -> int:
-        """How many are reserved."""
+        """Return how many are reserved."""
         files = (slow.data_dir / "throttle").glob("*")
         return sum(path.read_text().count(":18") for path in files)
 
@@ -153,14 +153,14 @@ def test_the_guesses_of_killed_workers_lapse(slow: Server) -> None:
             kill(pool)
     (slow.config_dir / "hold").unlink()
     slow.both_workers()
-    answer = slow.request("GET", "/auth/check")
-    assert (answer.status, 1 <= int(answer.headers["Retry-After"]) <= 10) == (401, True)
+    response = slow.request("GET", "/auth/check")
+    assert (response.status, 1 <= int(response.headers["Retry-After"]) <= 10) == (401, True)
     (slow.config_dir / "ahead").write_text("10")
     assert slow.request("GET", "/auth/check").status == 200
 
 
-def test_what_an_overload_is(app: Flask, caller: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sign-in that cannot be served in time is 503 with Retry-After, on the check 401, on a page its own words."""
+def test_an_overload(app: Flask, caller: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign-in that cannot be served in time is 503 with Retry-After, 401 at the check, and a sentence on a page."""
     client = Client(app)
     assert client.sign_in().status_code == 303
     # Longer than the password is cached.
@@ -169,13 +169,13 @@ def test_what_an_overload_is(app: Flask, caller: Caller, clock: Clock, monkeypat
     with app.app_context():
         passwords = services().users._passwords
     with passwords.queue.turn():
-        for answer in (caller.get("list"), caller.post(LOGIN, {"username": "admin", "password": ADMIN_PASSWORD}, {})):
-            assert (answer.status_code, answer.json["msg"]) == (503, "too many sign-ins at once")
-            assert int(answer.headers["Retry-After"]) > 0
-        answer = caller.get("/auth/check")
-        assert (answer.status_code, answer.json["msg"]) == (401, "too many sign-ins at once")
-        assert int(answer.headers["Retry-After"]) > 0
-        assert answer.headers.getlist("WWW-Authenticate") == ['Bearer realm="datafor_token"']
+        for response in (caller.get("list"), caller.post(LOGIN, {"username": "admin", "password": ADMIN_PASSWORD}, {})):
+            assert (response.status_code, response.json["msg"]) == (503, "too many sign-ins at once")
+            assert int(response.headers["Retry-After"]) > 0
+        response = caller.get("/auth/check")
+        assert (response.status_code, response.json["msg"]) == (401, "too many sign-ins at once")
+        assert int(response.headers["Retry-After"]) > 0
+        assert response.headers.getlist("WWW-Authenticate") == ['Bearer realm="datafor_token"']
         change = {"old": ADMIN_PASSWORD, "new": "another password"}
         for page in (client.post("me/password", change), Client(app).sign_in()):
             assert (page.status_code, int(page.headers["Retry-After"]) > 0) == (503, True)

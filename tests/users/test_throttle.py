@@ -1,4 +1,4 @@
-"""Failed passwords: ten in five minutes for a name and an address, over all workers."""
+"""Limit of failed passwords: ten in five minutes for a name and an address, over all workers."""
 
 import contextlib
 import io
@@ -37,7 +37,7 @@ def fail(counter: Throttle, times: int, name: str = "lena", address: str = "10.0
 
 
 def test_ten_in_five_minutes(counter: Throttle, clock: Clock) -> None:
-    """The eleventh within five minutes is one too many; each counts until its own five minutes are over."""
+    """The eleventh failure within five minutes is refused; each is counted for its own five minutes."""
     fail(counter, 5)
     clock.advance(100)
     fail(counter, 5)
@@ -52,7 +52,7 @@ def test_ten_in_five_minutes(counter: Throttle, clock: Clock) -> None:
 
 
 def test_nobody_is_locked_out_from_elsewhere(counter: Throttle) -> None:
-    """Other addresses and other names are not concerned; other spellings of the name are."""
+    """The limit is per address and name; other spellings of the name are the same name."""
     fail(counter, 10)
     counter.check("lena", "10.0.0.2")
     counter.check("paul", "10.0.0.1")
@@ -61,15 +61,15 @@ def test_nobody_is_locked_out_from_elsewhere(counter: Throttle) -> None:
 
 
 def test_a_whole_network_of_ipv6_is_one_address(counter: Throttle) -> None:
-    """Somebody who has a /64 has one address."""
+    """The addresses of an IPv6 /64 are counted as one."""
     fail(counter, 10, address="2001:db8:1:2::1")
     with pytest.raises(TooManyAttempts):
         counter.check("lena", "2001:db8:1:2:ffff::9")
     counter.check("lena", "2001:db8:1:3::1")
 
 
-def test_a_right_password_is_no_failure_and_forgives_none(counter: Throttle) -> None:
-    """What was taken back does not count; the wrong ones before it do."""
+def test_a_right_password_forgives_no_failure(counter: Throttle) -> None:
+    """A right password is not counted, and the wrong ones before it still are."""
     fail(counter, 9)
     for _ in range(20):
         counter.settle(counter.reserve("lena", "10.0.0.1"), right=True)
@@ -79,7 +79,7 @@ def test_a_right_password_is_no_failure_and_forgives_none(counter: Throttle) -> 
 
 
 def test_a_reservation_lapses(counter: Throttle, clock: Clock) -> None:
-    """An attempt without a result (its worker was killed) counts for ten seconds, and no longer."""
+    """An attempt without a result (its worker was killed) is counted for ten seconds only."""
     for _ in range(10):
         counter.reserve("lena", "10.0.0.1")
     clock.advance(4)
@@ -91,8 +91,8 @@ def test_a_reservation_lapses(counter: Throttle, clock: Clock) -> None:
     fail(counter, 10)
 
 
-def test_a_late_result_counts(counter: Throttle, clock: Clock) -> None:
-    """A wrong password that took longer than its reservation lasts counts nevertheless, and makes no place for more."""
+def test_a_late_result_is_counted(counter: Throttle, clock: Clock) -> None:
+    """A wrong password whose reservation has lapsed is still counted, and allows no further attempt."""
     late = [counter.reserve("lena", "10.0.0.1") for _ in range(10)]
     clock.advance(11)
     fail(counter, 5)
@@ -104,7 +104,7 @@ def test_a_late_result_counts(counter: Throttle, clock: Clock) -> None:
 
 
 def test_a_clock_that_was_set_back_locks_nobody_out(counter: Throttle, clock: Clock) -> None:
-    """Failures that lie in the future are from before the clock was set back, and do not count."""
+    """Failures in the future are from before the clock was set back, and are ignored."""
     fail(counter, 10)
     clock.advance(-3600)
     fail(counter, 10)
@@ -128,14 +128,14 @@ def test_fifty_names_from_one_address(bounded: Throttle, clock: Clock) -> None:
     fail(bounded, 8, name="USER0")
     fail(bounded, 1, name="another", address="10.0.0.2")
     clock.advance(100)
-    # user0 failed later than the others, and is one of the 50 still.
+    # user0 failed later than the others, and is still one of the 50.
     for number in range(49):
         fail(bounded, 1, name=f"new{number}")
     with pytest.raises(TooManyAttempts):
         bounded.check("another", "10.0.0.1")
 
 
-def test_right_passwords_are_no_names(bounded: Throttle) -> None:
+def test_right_passwords_do_not_count_as_names(bounded: Throttle) -> None:
     """Any number of people behind one address sign in; a right password does not remove a name that failed."""
     for number in range(120):
         bounded.settle(bounded.reserve(f"user{number}", "10.0.0.1"), right=True)
@@ -147,8 +147,8 @@ def test_right_passwords_are_no_names(bounded: Throttle) -> None:
         bounded.check("another", "10.0.0.1")
 
 
-def test_guesses_at_once_are_bounded_too(bounded: Throttle) -> None:
-    """Attempts in progress count as names, until they turn out right or lapse."""
+def test_guesses_at_once_are_limited_too(bounded: Throttle) -> None:
+    """Attempts in progress are counted as names until they prove right or lapse."""
     attempts = [bounded.reserve(f"user{number}", "10.0.0.1") for number in range(50)]
     with pytest.raises(TooManyAttempts):
         bounded.reserve("another", "10.0.0.1")
@@ -156,14 +156,14 @@ def test_guesses_at_once_are_bounded_too(bounded: Throttle) -> None:
     bounded.reserve("another", "10.0.0.1")
 
 
-def test_names_are_not_bounded_behind_a_proxy_that_is_not_believed(counter: Throttle) -> None:
-    """Without TRUSTED_PROXIES the address may be that of a proxy, and so everybody's."""
+def test_names_are_not_limited_behind_an_untrusted_proxy(counter: Throttle) -> None:
+    """Without TRUSTED_PROXIES, the address may be that of a proxy for all clients."""
     for number in range(60):
         fail(counter, 1, name=f"user{number}")
     counter.check("another", "10.0.0.1")
 
 
-def test_it_is_shared(tmp_path: Path, clock: Clock) -> None:
+def test_workers_count_together(tmp_path: Path, clock: Clock) -> None:
     """Two workers count together."""
     fail(Throttle(tmp_path, clock, b"key"), 6)
     fail(Throttle(tmp_path, clock, b"key"), 4)
@@ -171,8 +171,8 @@ def test_it_is_shared(tmp_path: Path, clock: Clock) -> None:
         Throttle(tmp_path, clock, b"key").check("lena", "10.0.0.1")
 
 
-def test_it_fills_no_disk(counter: Throttle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many names are tried, there are so many files with so many names each."""
+def test_its_files_are_bounded(counter: Throttle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of files, and of names in each, is limited, whatever the number of names tried."""
     monkeypatch.setattr(expiring_sets, "_FILES", 2)
     monkeypatch.setattr(expiring_sets, "_MOST_KEYS", 5)
     for number in range(60):
@@ -187,7 +187,7 @@ def test_it_fills_no_disk(counter: Throttle, tmp_path: Path, monkeypatch: pytest
 def test_without_a_disk_it_is_counted_in_memory(
     counter: Throttle, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing can be written the worker counts by itself, says so, and never lets one more pass."""
+    """A worker that cannot write counts on its own, logs it, and allows no further attempt."""
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
@@ -201,7 +201,7 @@ def test_without_a_disk_it_is_counted_in_memory(
 
 
 def test_a_full_disk_tears_no_file(counter: Throttle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that is cut short is no write: what was counted before stays counted."""
+    """A write that fails changes no file: earlier failures are still counted."""
     fail(counter, 10)
     (path,) = (tmp_path / "throttle").iterdir()
     before = path.read_bytes()
@@ -212,16 +212,16 @@ def test_a_full_disk_tears_no_file(counter: Throttle, tmp_path: Path, monkeypatc
     assert path.read_bytes() == before
 
 
-def test_files_cannot_be_aimed_at(tmp_path: Path, clock: Clock) -> None:
-    """Which file a name's counts lie in depends on the installation: nobody can push another's out on purpose."""
+def test_files_cannot_be_predicted(tmp_path: Path, clock: Clock) -> None:
+    """The file of a name depends on the installation, so that nobody can displace another name on purpose."""
     for key in (b"one", b"two"):
         Throttle(tmp_path / key.decode(), clock, key).reserve("lena", "10.0.0.1")
     names = [next((tmp_path / key / "throttle").iterdir()).read_text().split('"')[1] for key in ("one", "two")]
     assert names[0] != names[1]
 
 
-def test_a_mutilated_file_begins_anew(counter: Throttle, tmp_path: Path) -> None:
-    """A file that was damaged by hand or by a crash stops nobody."""
+def test_a_damaged_file_is_ignored(counter: Throttle, tmp_path: Path) -> None:
+    """A file that was damaged by hand or by a crash prevents no attempt."""
     fail(counter, 1)
     (path,) = (tmp_path / "throttle").iterdir()
     for content in (
@@ -270,12 +270,12 @@ def redis() -> Iterator[Redis]:
 
 
 def host(folder: Path, redis: Redis) -> Throttle:
-    """A host with a folder of its own, and the Redis of all."""
+    """Return the limit on a host with its own folder and a common Redis."""
     return Throttle(folder, time.time, b"key", redis.uri)
 
 
 def test_hosts_count_together(tmp_path: Path, redis: Redis) -> None:
-    """Two hosts with one Redis: the eleventh is one too many on both; a right password takes back its own count."""
+    """Two hosts with one Redis refuse the eleventh failure together; a right password is not counted."""
     one, other = host(tmp_path / "one", redis), host(tmp_path / "other", redis)
     fail(one, 5)
     for _ in range(20):
@@ -290,7 +290,7 @@ def test_hosts_count_together(tmp_path: Path, redis: Redis) -> None:
 
 
 def test_a_hundred_at_once_on_two_hosts(tmp_path: Path, redis: Redis) -> None:
-    """Of a hundred at the same moment on two hosts, ten are judged."""
+    """Of a hundred attempts at once on two hosts, ten are verified."""
     counters = [host(tmp_path / "one", redis), host(tmp_path / "other", redis)]
 
     def attempt(number: int) -> bool:
@@ -304,8 +304,8 @@ def test_a_hundred_at_once_on_two_hosts(tmp_path: Path, redis: Redis) -> None:
         assert sum(pool.map(attempt, range(100))) == 10
 
 
-def test_a_redis_keeps_the_same_rules(tmp_path: Path, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a Redis too a reservation lapses, a late result counts, and names are bounded."""
+def test_the_rules_are_the_same_in_a_redis(tmp_path: Path, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a Redis too, a reservation lapses, a late result is counted, and names are limited."""
     monkeypatch.setattr(throttle, "_LAPSE", 0.05)
     one = Throttle(tmp_path, time.time, b"key", redis.uri, bound_names=True)
     late = [one.reserve("lena", "10.0.0.1") for _ in range(10)]
@@ -324,10 +324,10 @@ def test_a_redis_keeps_the_same_rules(tmp_path: Path, redis: Redis, monkeypatch:
     one.check("another", "10.0.0.2")
 
 
-def test_without_its_redis_a_host_counts_for_itself(
+def test_without_its_redis_a_host_counts_alone(
     tmp_path: Path, redis: Redis, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the Redis is gone each host bounds passwords by itself and says so; when it is back they count together."""
+    """While the Redis is down, each host counts on its own and logs it; afterwards they count together."""
     monkeypatch.setattr(throttle, "_AWAY", 0)
     one, other = host(tmp_path / "one", redis), host(tmp_path / "other", redis)
     redis.stop()
@@ -343,8 +343,8 @@ def test_without_its_redis_a_host_counts_for_itself(
         one.check("paul", "10.0.0.1")
 
 
-def test_a_redis_that_hangs_is_not_waited_for_each_time(tmp_path: Path) -> None:
-    """A Redis that takes connections and does not answer is asked once, and then left alone for a while."""
+def test_a_hanging_redis_is_left_alone(tmp_path: Path) -> None:
+    """A Redis that accepts connections but does not respond is tried once, then not for a while."""
     asked = 0
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         hanging.settimeout(0.1)
@@ -356,37 +356,37 @@ def test_a_redis_that_hangs_is_not_waited_for_each_time(tmp_path: Path) -> None:
             while True:
                 hanging.accept()[0].close()
                 asked += 1
-    # It tries once more in a connection of its own.
+    # The client retries once, in another connection.
     assert 1 <= asked <= 2
 
 
-def test_what_is_no_uri_of_a_redis(tmp_path: Path, clock: Clock) -> None:
-    """A URI that cannot be read stops the start, and nothing of it is said."""
+def test_a_uri_that_is_not_of_a_redis(tmp_path: Path, clock: Clock) -> None:
+    """A URI that cannot be read stops the start, and the message repeats no part of it."""
     with pytest.raises(StartError, match="RATELIMIT_STORAGE_URI") as caught:
         Throttle(tmp_path, clock, b"key", "redis://:marked@host:port/0")
     assert "marked" not in str(caught.value)
 
 
-def test_what_the_calls_answer(caller: Caller, app: Flask) -> None:
-    """Ten wrong passwords are 401, the next is 429 with Retry-After, right or wrong; a remembered one passes."""
+def test_the_responses_of_the_calls(caller: Caller, app: Flask) -> None:
+    """Ten wrong passwords are 401, the next is 429 with Retry-After, right or wrong; a cached one passes."""
     elsewhere = {"environ_base": {"REMOTE_ADDR": "10.9.9.9"}}
     wrong = basic("admin", "wrong")
     for _ in range(10):
         assert caller.get("list", wrong, **elsewhere).status_code == 401
     for headers in (wrong, basic()):
-        answer = caller.get("list", headers, **elsewhere)
-        assert (answer.status_code, answer.json["code"]) == (429, "429")
-        assert 1 <= int(answer.headers["Retry-After"]) <= 300
+        response = caller.get("list", headers, **elsewhere)
+        assert (response.status_code, response.json["code"]) == (429, "429")
+        assert 1 <= int(response.headers["Retry-After"]) <= 300
     body = {"username": "admin", "password": ADMIN_PASSWORD}
     assert caller.post(LOGIN, body, {}, **elsewhere).status_code == 429
-    answer = caller.get("/auth/check", basic(), **elsewhere)
-    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (401, True)
-    assert answer.headers.getlist("WWW-Authenticate") == ['Bearer realm="datafor_token"']
+    response = caller.get("/auth/check", basic(), **elsewhere)
+    assert (response.status_code, int(response.headers["Retry-After"]) > 0) == (401, True)
+    assert response.headers.getlist("WWW-Authenticate") == ['Bearer realm="datafor_token"']
     assert caller.get("list").status_code == 200
     assert caller.get("list", **elsewhere).status_code == 200
 
 
-def test_names_are_bounded_behind_a_believed_proxy(
+def test_names_are_limited_behind_a_trusted_proxy(
     settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With TRUSTED_PROXIES the 51st name from one address is 429, from another address it is 401."""
@@ -402,15 +402,15 @@ def test_names_are_bounded_behind_a_believed_proxy(
 
 
 def test_two_hundred_at_once(tmp_path: Path) -> None:
-    """Of 200 parallel wrong sign-ins at most ten are judged, and the right password from elsewhere works."""
+    """Of 200 parallel wrong sign-ins at most ten are verified, and the right password from another address works."""
     server = Server(tmp_path).start()
     try:
         with ThreadPoolExecutor(32) as pool:
             wrong = basic("admin", "wrong")
             statuses = list(pool.map(lambda _: server.request("GET", "/auth/check", headers=wrong), range(200)))
-        judged = [answer for answer in statuses if answer.json["msg"] == "wrong password"]
-        assert len(judged) == 10
-        assert {answer.status for answer in statuses} == {401}
+        verified = [response for response in statuses if response.json["msg"] == "wrong password"]
+        assert len(verified) == 10
+        assert {response.status for response in statuses} == {401}
         server.client_address = "127.0.0.7"
         assert server.request("GET", "/auth/check").status == 200
     finally:

@@ -25,7 +25,7 @@ from tests.support import Clock, audit_in
 
 
 class CountingHasher(argon2.PasswordHasher):
-    """A cheap hasher that counts how often it is asked to verify."""
+    """A cheap hasher that counts its verifications."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
@@ -66,8 +66,8 @@ def users(store: FileStore, hasher: CountingHasher, clock: Clock) -> Users:
     return Users(store, passwords, Throttle(store.folder, clock, b"key"), audit_in(store.folder, clock))
 
 
-def test_the_right_password_is_the_users(users: Users) -> None:
-    """Name (in whatever case) and password give the user."""
+def test_the_right_password_returns_the_user(users: Users) -> None:
+    """The right password returns the user, with the name in any case."""
     for name in ("Lena", "LENA", "lena"):
         user = users.with_password(name, "right", "10.0.0.1")
         assert user is not None
@@ -79,14 +79,14 @@ def test_the_right_password_is_the_users(users: Users) -> None:
     [("Lena", "wrong"), ("Lena", ""), ("nobody", "right"), ("off", "right"), ("none", ""), ("a:b", "x"), ("", "")],
 )
 def test_every_refusal_costs_one_hash(users: Users, hasher: CountingHasher, name: str, password: str) -> None:
-    """Unknown, wrong, disabled, without a password, no name at all: each is one hash and None, every time."""
+    """An unknown name, a wrong password, a disabled user, a user without a password: each costs one hash."""
     for times in (1, 2):
         assert users.with_password(name, password, "10.0.0.1") is None
         assert hasher.verified == times
 
 
-def test_a_right_password_is_remembered_for_a_minute(users: Users, hasher: CountingHasher, clock: Clock) -> None:
-    """Within 60 seconds the same password costs no hash; after that it does; a wrong one always does."""
+def test_a_right_password_is_cached_for_a_minute(users: Users, hasher: CountingHasher, clock: Clock) -> None:
+    """Within 60 seconds, the same password costs no hash; a wrong one always costs one."""
     users.with_password("lena", "right", "10.0.0.1")
     clock.advance(59)
     assert users.with_password("lena", "right", "10.0.0.1") is not None
@@ -98,8 +98,8 @@ def test_a_right_password_is_remembered_for_a_minute(users: Users, hasher: Count
     assert hasher.verified == 3
 
 
-def test_a_changed_user_is_not_remembered(users: Users, store: FileStore, hasher: CountingHasher) -> None:
-    """A new password makes the old one wrong at once, and a disabled user is refused at once."""
+def test_a_changed_user_is_not_cached(users: Users, store: FileStore, hasher: CountingHasher) -> None:
+    """After a new password the old one is wrong at once, and a disabled user is refused at once."""
     users.with_password("lena", "right", "10.0.0.1")
     store.put("users", User(name="Lena", password=hasher.hash("new")).to_document())
     assert users.with_password("lena", "right", "10.0.0.1") is None
@@ -109,7 +109,7 @@ def test_a_changed_user_is_not_remembered(users: Users, store: FileStore, hasher
 
 
 def test_memory_is_bounded(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many passwords were right, only so many are remembered."""
+    """The number of cached passwords is limited."""
     passwords = users._passwords
     monkeypatch.setattr(passwords._cached, "most", 3)
     for number in range(10):
@@ -117,8 +117,8 @@ def test_memory_is_bounded(users: Users, monkeypatch: pytest.MonkeyPatch) -> Non
         assert len(passwords._cached) <= 3
 
 
-def test_nobodys_hash_is_like_any_other() -> None:
-    """What a password of nobody is compared with has the costs of a real hash, and takes none to make."""
+def test_the_hash_for_unknown_users() -> None:
+    """The hash that passwords of unknown users are compared with has the costs of a real hash."""
     hasher = CountingHasher()
     made = Passwords(hasher, time.time)._unknown
     assert argon2.extract_parameters(made) == argon2.extract_parameters(hasher.hash("x"))
@@ -126,7 +126,7 @@ def test_nobodys_hash_is_like_any_other() -> None:
 
 
 def test_a_long_password_costs_no_more(users: Users, hasher: CountingHasher) -> None:
-    """However long a password is, its hash reads 1024 characters of it; one that only begins rightly is wrong."""
+    """At most 1024 characters of a password are hashed; a longer one with a right beginning is wrong."""
     read = hasher.read
     stored = hasher.hash("x" * 1024)
     passwords = users._passwords
@@ -140,7 +140,7 @@ def test_a_long_password_costs_no_more(users: Users, hasher: CountingHasher) -> 
 def test_too_many_do_not_wait(
     users: Users, hasher: CountingHasher, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where as many wait as may, the next is told at once that there are too many sign-ins, without a hash."""
+    """When the queue is full, the next sign-in is refused at once with 'too many sign-ins', without a hash."""
     monkeypatch.setattr(hashing_queue, "_MOST_WAITING", 1)
     passwords = Passwords(hasher, time.time)
     full = Users(store, passwords, users._throttle, users._audit)
@@ -151,7 +151,7 @@ def test_too_many_do_not_wait(
 
 
 def test_waiting_for_a_hash_is_bounded(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When all places for hashing are taken for too long, the answer is 'too many sign-ins at once'."""
+    """A sign-in that waits too long for its turn is refused with 'too many sign-ins'."""
     monkeypatch.setattr(hashing_queue, "_LONGEST_WAIT", 0.01)
     for _ in range(hashing_queue._HASHES_AT_ONCE):
         users._passwords.queue._hashing.acquire()
@@ -168,33 +168,33 @@ def test_waiting_for_a_hash_is_bounded(users: Users, monkeypatch: pytest.MonkeyP
         {"enabled": "yes"}, {"enabled": 1}, {"password": None}, {"format": "1"}, {"roles": None},
     ],
 )  # fmt: skip
-def test_damaged_users_are_said_to_be(change: dict[str, object]) -> None:
-    """A record edited by hand into something that is no user is damaged, and the log learns which member."""
+def test_damaged_users_are_reported(change: dict[str, object]) -> None:
+    """A record edited by hand with an invalid member is damaged, and the error names the member."""
     with pytest.raises(RecordDamaged) as caught:
         User.from_document({**User(name="lena").to_document(), **change})
     assert next(iter(change)) in str(caught.value.reason)
 
 
 def test_an_unreadable_hash_is_damage(users: Users, store: FileStore) -> None:
-    """A password member that is no argon2 hash is a damaged record, not a wrong password."""
+    """A password member that is not an argon2 hash is a damaged record, not a wrong password."""
     store.put("users", {**User(name="lena").to_document(), "password": "plain text"})
     with pytest.raises(RecordDamaged):
         users.with_password("lena", "plain text", "10.0.0.1")
 
 
-def test_unknown_members_are_kept() -> None:
-    """Members of another version come back as they were."""
+def test_unknown_members_are_preserved() -> None:
+    """Members of another version are written back unchanged."""
     document = {**User(name="lena").to_document(), "colour": "red", "extra": 1}
     assert User.from_document(document).to_document() == document
 
 
 def test_a_user_does_not_show_the_hash() -> None:
-    """Not even the hash of a password stands in a repr."""
+    """The repr of a user does not contain the hash of the password."""
     assert "argon2" not in repr(User(name="lena", password="$argon2id$..."))
 
 
-def test_the_first_start_makes_the_administrator(store: FileStore, tmp_path: Path, clock: Clock) -> None:
-    """With no users, admin is made with a random password, which is kept in a file of mode 0600."""
+def test_the_first_start_creates_the_administrator(store: FileStore, tmp_path: Path, clock: Clock) -> None:
+    """Without users, admin is created with a random password, which is stored in a file of mode 0600."""
     users = cheap(store, clock)
     password = users.create_first(tmp_path, None, 8)
     file = tmp_path / "initial_admin_password"
@@ -209,8 +209,8 @@ def test_the_first_start_makes_the_administrator(store: FileStore, tmp_path: Pat
     assert file.read_text() == f"{password}\n"
 
 
-def test_the_first_password_can_be_given(store: FileStore, tmp_path: Path, clock: Clock) -> None:
-    """A given password is neither printed nor kept in a file; an empty one stops the start."""
+def test_the_first_password_can_be_configured(store: FileStore, tmp_path: Path, clock: Clock) -> None:
+    """A configured password is neither printed nor stored in a file; an empty one stops the start."""
     users = cheap(store, clock)
     with pytest.raises(StartError, match="DATAFOR_TOKEN_ADMIN_PASSWORD"):
         users.create_first(tmp_path, "", 8)
@@ -219,32 +219,32 @@ def test_the_first_password_can_be_given(store: FileStore, tmp_path: Path, clock
     assert users.with_password("admin", "given-one", "10.0.0.1") is not None
 
 
-def test_a_first_start_that_cannot_keep_the_password_makes_nobody(store: FileStore, tmp_path: Path) -> None:
-    """When the password's file cannot be written, there is no user whose password nobody knows."""
+def test_a_first_start_that_cannot_store_the_password_creates_nobody(store: FileStore, tmp_path: Path) -> None:
+    """If the file of the password cannot be written, no user is created whose password nobody knows."""
     users = cheap(store, Clock())
     with pytest.raises(StartError, match="initial_admin_password"):
         users.create_first(tmp_path / "data" / "users" / ".lock", None, 8)
     assert store.names("users") == []
 
 
-def test_the_config_folder_is_made_for_the_password(store: FileStore, tmp_path: Path, clock: Clock) -> None:
-    """A configuration folder that is not there yet is made, for its owner alone."""
+def test_the_config_folder_is_created_for_the_password(store: FileStore, tmp_path: Path, clock: Clock) -> None:
+    """A missing configuration folder is created, for its owner only."""
     users = cheap(store, clock)
     assert users.create_first(tmp_path / "new" / "config", None, 8)
     assert stat.S_IMODE((tmp_path / "new" / "config").stat().st_mode) == 0o700
 
 
-def test_other_users_are_no_first_start(store: FileStore, tmp_path: Path, clock: Clock) -> None:
-    """Where there is any user, damaged or not, no administrator is made."""
+def test_a_store_with_users_is_not_a_first_start(store: FileStore, tmp_path: Path, clock: Clock) -> None:
+    """If any user exists, even a damaged one, no administrator is created."""
     store.put("users", {"name": "lena", "broken": True})
     assert cheap(store, clock).create_first(tmp_path, None, 8) is None
     assert store.names("users") == ["lena"]
 
 
-def test_two_who_change_a_password_at_once(
+def test_two_changes_of_a_password_at_once(
     users: Users, store: FileStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two changes with the same old password, the second finds that it is no longer the present one."""
+    """Of two changes with the same old password, the second one is refused."""
     keeper = Accounts(store, users, audit_in(tmp_path, clock), clock, Settings(config_dir=tmp_path))
     olga = keeper.add("olga", "the one before")
     hashed = users.hash_password
@@ -262,10 +262,10 @@ def test_two_who_change_a_password_at_once(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only on Linux is a thread's niceness its own")
 def test_hashes_give_way() -> None:
-    """Passwords are hashed in threads that leave the processor to whatever else wants to run; the caller's does not."""
+    """Passwords are hashed in threads of low priority; the caller's thread keeps its priority."""
     seen = []
 
-    class Telling(argon2.PasswordHasher):
+    class Recording(argon2.PasswordHasher):
         def verify(self, *arguments: Any) -> Any:
             seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
             return super().verify(*arguments)
@@ -274,7 +274,7 @@ def test_hashes_give_way() -> None:
             seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
             return super().hash(*arguments, **named)
 
-    passwords = Passwords(Telling(time_cost=1, memory_cost=8, parallelism=1), time.time)
+    passwords = Passwords(Recording(time_cost=1, memory_cost=8, parallelism=1), time.time)
     usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     seen.clear()
     stored = passwords.hash("right")
