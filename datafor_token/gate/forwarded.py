@@ -20,7 +20,7 @@ _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.")
 def query_pairs(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the parameters in the URL of the original request.
 
-    Decodes leniently: a parameter that cannot be read belongs to the application behind the gate, and is no token.
+    Decodes leniently: a parameter that cannot be read belongs to the application behind the gate, and is not a token.
     """
     return parse_qsl(_split(_uri(environ))[1], keep_blank_values=True, errors="replace")
 

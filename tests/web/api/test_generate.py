@@ -12,7 +12,7 @@ from datafor_token.settings import Settings
 from tests.conftest import Caller
 from tests.stores import records_in, unavailable
 from tests.support import Clock, application, key_for, private_pem, public_pem, token_parts
-from tests.tokens.test_issuer import SEED_TOKEN
+from tests.tokens.test_issuer import SAMPLE_TOKEN
 from tests.validation.test_strict_json import JSON_VALUES
 
 
@@ -41,12 +41,12 @@ def _erp(caller: Caller) -> None:
 def test_all_forms_give_the_golden_token(caller: Caller, body: Any) -> None:
     """The documented forms, flat and with a payload, and what may be left out, give the seed's token and answer."""
     answer = caller.post("generate", body)
-    assert list(answer.json.items()) == [("success", True), ("expire", 86400), ("token", SEED_TOKEN)]
+    assert list(answer.json.items()) == [("success", True), ("expire", 86400), ("token", SAMPLE_TOKEN)]
 
 
 def test_no_body_at_all(caller: Caller) -> None:
     """A POST without body and type is for the only application and the caller."""
-    assert caller.post("generate").json["token"] == SEED_TOKEN
+    assert caller.post("generate").json["token"] == SAMPLE_TOKEN
 
 
 def test_payload_in_a_form(caller: Caller) -> None:
@@ -161,7 +161,7 @@ def test_private_keys_through_a_form(caller: Caller, algorithm: str) -> None:
 def test_exp_counts_from_whole_seconds(caller: Caller, clock: Clock) -> None:
     """exp is the whole second of now plus expire."""
     clock.advance(0.999)
-    assert caller.post("generate", {}).json["token"] == SEED_TOKEN
+    assert caller.post("generate", {}).json["token"] == SAMPLE_TOKEN
 
 
 def test_too_long_a_token(caller: Caller) -> None:
