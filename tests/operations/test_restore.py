@@ -91,9 +91,11 @@ class TestWrite:
         monkeypatch.setattr(backup, "_MIN_LINE", 1)
         monkeypatch.setattr(backup, "MAX_SIZE", size)
         assert backup.read(file, FIRST).is_authentic
-        monkeypatch.setattr(backup, "MAX_SIZE", size - 1)
-        with pytest.raises(Forbidden, match="larger than a backup of its kind"):
-            backup.read(file, FIRST)
+        for name, limit in (("MAX_SIZE", size - 1), ("MAX_RECORDS", len(RECORDS) - 1), ("_MIN_LINE", size)):
+            with monkeypatch.context() as limited:
+                limited.setattr(backup, name, limit)
+                with pytest.raises(Forbidden, match="larger than a backup of its kind"):
+                    backup.read(file, FIRST)
         file.unlink()
         for name, limit in (("MAX_SIZE", 100), ("MAX_RECORDS", len(RECORDS) - 1)):
             with monkeypatch.context() as limited:

@@ -319,3 +319,42 @@ def test_the_check_catches_a_broken_finish(folder: Path, monkeypatch: pytest.Mon
 def test_the_check_catches_leftovers(folder: Path) -> None:
     """A restore that lets in the remains of an earlier one fails the check."""
     assert any("stray" in one for one in violations(folder, _mixing))
+
+
+def test_everything_is_synced_before_it_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New records and their folders are synced before the rename that completes them, and that rename before others."""
+    root = filled(folder / "root")
+    calls: list[str] = []
+    rename, link = os.rename, os.link
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        calls.append(f"fsync {path.relative_to(root)}" if path != root else "fsync root")
+
+    def renamed(source: Any, target: Any, **options: Any) -> None:
+        calls.append(f"rename {Path(source).relative_to(root)}")
+        rename(source, target, **options)
+
+    def linked(source: Any, target: Any, **options: Any) -> None:
+        calls.append(f"link {Path(target).parent.relative_to(root)}")
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", linked)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", renamed)
+    restore(root)
+    completed = calls.index(f"rename {STAGED}")
+    before, after = calls[:completed], calls[completed + 1 :]
+    for collection in COLLECTIONS:
+        files = [number for number, call in enumerate(before) if call.startswith(f"fsync {STAGED}/{collection}/")]
+        assert len(files) == len(NEW)
+        # Each file is synced before its rename, and the folder after the link of its lock, which comes last.
+        renames = [number for number, call in enumerate(before) if call.startswith(f"rename {STAGED}/{collection}/")]
+        assert [first < second for first, second in zip(files, renames, strict=True)] == [True, True]
+        assert before.index(f"fsync {STAGED}/{collection}", before.index(f"link {STAGED}/{collection}")) > renames[-1]
+    moved = [f"rename {collection}" for collection in COLLECTIONS]
+    placed = [f"rename {READY}/{collection}" for collection in COLLECTIONS]
+    # The second sync is of the new folder for the old collections.
+    assert [call for call in after if call == "fsync root" or call in (*moved, *placed)] == [
+        "fsync root", "fsync root", *moved, *placed, "fsync root",
+    ]  # fmt: skip
