@@ -12,37 +12,17 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask
 from playwright.sync_api import expect
-from werkzeug.test import TestResponse
 
 from datafor_token import create_app
 from datafor_token.console import guard
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
 from tests.console.browsing import MARKED, Person, register, token_of
+from tests.console.client import Client, api
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, Server, application, basic
 
 FORM = "application/x-www-form-urlencoded"
 FORM_TOKEN = re.compile(r'name="form_token" value="([^"]+)"')
-
-
-class Client:
-    """Somebody at a browser without a window: cookies and forms only."""
-
-    def __init__(self, app: Flask, prefix: str = "") -> None:
-        self.client = app.test_client()
-        self.prefix = f"{prefix}/console"
-
-    def get(self, path: str, **options: Any) -> TestResponse:
-        return self.client.get(f"{self.prefix}/{path}", **options)
-
-    def post(self, path: str, fields: dict[str, Any] | None = None, page: str = "me", **options: Any) -> TestResponse:
-        """Send a form as if it stood on ``page``."""
-        token = FORM_TOKEN.search(self.get(page).text)
-        sent = {"form_token": token[1] if token else "", **(fields or {})}
-        return self.client.post(f"{self.prefix}/{path}", data=sent, **options)
-
-    def sign_in(self, name: str = "admin", password: str = ADMIN_PASSWORD) -> TestResponse:
-        return self.post("sign-in", {"username": name, "password": password}, page="sign-in")
 
 
 @pytest.fixture
@@ -50,12 +30,6 @@ def client(app: Flask) -> Client:
     one = Client(app)
     assert one.sign_in().status_code == 303
     return one
-
-
-def api(app: Flask, call: str, body: dict[str, Any]) -> Any:
-    answer = app.test_client().post(f"/plugin/datafor-modeler/api/token/{call}", json=body, headers=basic())
-    assert answer.status_code == 200
-    return answer.get_json()
 
 
 @pytest.fixture

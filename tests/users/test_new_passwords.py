@@ -12,7 +12,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.console.test_attacks import Client
+from tests.console.client import Client
 from tests.handmade_tokens import claims, token
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, application, basic
 

@@ -17,7 +17,7 @@ from datafor_token.users import hashing_queue
 from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import Caller
-from tests.console.test_attacks import Client
+from tests.console.client import Client
 from tests.support import ADMIN_PASSWORD, Answer, Clock, Server, basic
 
 LOGIN = "/plugin/datafor/api/extension/auth/login"

@@ -1,0 +1,263 @@
+"""The form of an application, without a browser: every field is shown, stored, checked and never lost."""
+
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from datafor_token.applications.record import DEFAULTS, MASK, Application
+from datafor_token.requests.schemas import UpdateSchema
+from tests.console.client import Client, Page, api
+from tests.support import STRONG_SECRET, application
+
+LABELS = {
+    "name": "Name",
+    "enable": "Enabled",
+    "algorithm": "Algorithm",
+    "secret": "Shared secret",
+    "public_key": "Public key",
+    "expire": "Token lifetime",
+    "token_name": "URL parameter",
+    "self_service": "Allow personal tokens",
+    "fieldmap[username]": "User name claim",
+    "fieldmap[name]": "Display name claim",
+    "fieldmap[email]": "Email claim",
+    "inituser": "Create unknown users",
+    "initroles": "Roles of new users",
+    "initpwd": "Password of new users",
+}
+# A value of each field that differs from its default and from all others.
+TYPED = {
+    "name": "Typed",
+    "algorithm": "HS384",
+    "secret": STRONG_SECRET * 2,
+    "expire": "90",
+    "unit": "minutes",
+    "token_name": "ticket_of",
+    "self_service": "1",
+    "fieldmap[username]": "login",
+    "fieldmap[name]": "full",
+    "fieldmap[email]": "mail",
+    "inituser": "1",
+    "initroles": "SYS_Creator\nSales",
+    "initpwd": "first-password",
+}
+STORED: dict[str, Any] = {
+    "name": "Typed",
+    "enable": False,
+    "algorithm": "HS384",
+    "secret": STRONG_SECRET * 2,
+    "expire": 5400,
+    "token_name": "ticket_of",
+    "self_service": True,
+    "inituser": True,
+    "initroles": ("SYS_Creator", "Sales"),
+    "initpwd": "first-password",
+}
+FORM_ONLY = {"public_key", "unit"}
+
+
+@pytest.fixture
+def client(app: Flask) -> Client:
+    browser = Client(app)
+    assert browser.sign_in().status_code == 303
+    return browser
+
+
+def stored(app: Flask, name: str) -> Application:
+    """Return an application as it is stored."""
+    found: Application = app.extensions["datafor_token"].registry.get(name)
+    return found
+
+
+def shown(client: Client, path: str) -> Page:
+    """Return a page."""
+    response = client.get(path)
+    assert response.status_code == 200
+    return Page(response.text)
+
+
+def browser_fields(page: Page) -> dict[str, str]:
+    """Return the fields of the application's form as a browser sends them."""
+    sent = {name: page.values.get(name) for name in (*LABELS, "unit", "seen")}
+    return {name: value for name, value in sent.items() if value is not None}
+
+
+def test_every_field_has_an_input() -> None:
+    """The tables of this module name every field of the API."""
+    fields = {name.partition("[")[0] for name in LABELS} - FORM_ONLY
+    assert fields == set(UpdateSchema().fields)
+    assert set(STORED) | {"fieldmap"} == fields
+    assert set(TYPED) - FORM_ONLY | {"enable"} == LABELS.keys() - FORM_ONLY
+
+
+def test_labels(app: Flask, client: Client) -> None:
+    """Each input of the form has its own label, for a new application and for a stored one."""
+    assert {name: shown(client, "new-application").labels.get(name) for name in LABELS} == LABELS
+    api(app, "update", application(secret=STRONG_SECRET))
+    labels = shown(client, "applications/ERP").labels
+    assert {name: labels.get(name) for name in LABELS if name != "name"} == {
+        name: label for name, label in LABELS.items() if name != "name"
+    }
+
+
+def test_labels_in_chinese(app: Flask) -> None:
+    """In Chinese too, each input has a label of its own."""
+    client = Client(app, language="zh")
+    client.sign_in()
+    labels = shown(client, "new-application").labels
+    assert len({labels[name] for name in LABELS}) == len(LABELS)
+    assert (labels["expire"], labels["secret"], labels["inituser"]) == ("令牌有效期", "共享密钥", "自动创建未知用户")
+
+
+def test_defaults(client: Client) -> None:
+    """The form of a new application shows the defaults."""
+    values = shown(client, "new-application").values
+    for name in ("token_name", "algorithm", "enable", "initpwd"):
+        assert values[name] == DEFAULTS[name]
+    assert (values["inituser"], values["self_service"]) == (None, None)
+    assert values["initroles"] == "SYS_Reader"
+    assert (values["expire"], values["unit"]) == ("1", "days")
+    assert {claim: values[f"fieldmap[{claim}]"] for claim in DEFAULTS["fieldmap"]} == DEFAULTS["fieldmap"]
+
+
+def test_every_field_is_stored(app: Flask, client: Client) -> None:
+    """A new application has each value in the field where it was typed."""
+    assert client.post("new-application", TYPED, page="new-application").status_code == 303
+    found = stored(app, "Typed")
+    assert {name: getattr(found, name) for name in STORED} == STORED
+    assert (found.fieldmap.username, found.fieldmap.name, found.fieldmap.email) == ("login", "full", "mail")
+    assert found.creator_id == "admin"
+
+
+def test_every_field_is_changed(app: Flask, client: Client) -> None:
+    """A stored application has each changed value in the field where it was typed."""
+    api(app, "update", application(name="Typed", secret=STRONG_SECRET))
+    assert client.post("applications/Typed", TYPED, page="applications/Typed").status_code == 303
+    found = stored(app, "Typed")
+    assert {name: getattr(found, name) for name in STORED} == STORED
+    assert (found.fieldmap.username, found.fieldmap.name, found.fieldmap.email) == ("login", "full", "mail")
+
+
+def test_every_stored_value_is_shown(app: Flask, client: Client) -> None:
+    """The form shows the stored values, except secrets; saving it unchanged changes nothing."""
+    client.post("new-application", TYPED, page="new-application")
+    before = stored(app, "Typed")
+    page = shown(client, "applications/Typed")
+    assert browser_fields(page) == {
+        **{name: value for name, value in TYPED.items() if name != "name"},
+        "secret": "",
+        "public_key": "",
+        "initpwd": MASK,
+        "seen": page.values["seen"],
+    }
+    assert client.post("applications/Typed", browser_fields(page), page="applications/Typed").status_code == 303
+    after = stored(app, "Typed")
+    ignored = ("lastModifiedDate",)
+    assert {name: value for name, value in after.to_document().items() if name not in ignored} == {
+        name: value for name, value in before.to_document().items() if name not in ignored
+    }
+
+
+@pytest.mark.parametrize("path", ["new-application", "applications/ERP"])
+def test_nothing_typed_is_lost_after_an_error(app: Flask, client: Client, path: str) -> None:
+    """After an error every field has the value that was typed, and only the wrong one has a message."""
+    api(app, "update", application(secret=STRONG_SECRET))
+    wrong = {**TYPED, "token_name": "not allowed"}
+    response = client.post(path, wrong, page=path)
+    assert response.status_code == 400
+    page = Page(response.text)
+    expected = {name: value for name, value in wrong.items() if name != "name" or path == "new-application"}
+    assert {name: page.values[name] for name in expected} == expected
+    assert page.values["enable"] is None
+    assert page.messages.keys() == {"token_name"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("name", "a b", "May only contain letters"),
+        ("algorithm", "none", "Must be one of HS256"),
+        ("expire", "0", "Must be a whole number of seconds"),
+        ("token_name", "", "an not be empty|annot be empty"),
+        ("fieldmap[username]", "exp", "sets that claim itself"),
+        ("fieldmap[name]", "", "an not be empty|annot be empty"),
+        ("fieldmap[email]", "nbf", "sets that claim itself"),
+        ("initroles", "Administrator\nSYS_Reader", "at most one of the user types"),
+        ("initpwd", "a\x7fb", "control characters"),
+        ("secret", "", "Is missing"),
+    ],
+)
+def test_each_error_is_beside_its_field(client: Client, field: str, value: str, message: str) -> None:
+    """A wrong value has its message beside the field, and nothing is stored."""
+    response = client.post("new-application", {**TYPED, field: value}, page="new-application")
+    page = Page(response.text)
+    assert response.status_code == 400
+    assert page.messages.keys() == {field.replace("[", ".").rstrip("]")}
+    assert re.search(message, *page.messages.values())
+    assert page.values[field] == value
+    assert client.get("applications/Typed").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["new-application", "applications/ERP"])
+@pytest.mark.parametrize("token", [None, "", "x"])
+def test_without_the_form_token_nothing_is_stored(app: Flask, client: Client, path: str, token: str | None) -> None:
+    """A form without its token, or with another one, is shown again and stores nothing."""
+    api(app, "update", application(secret=STRONG_SECRET))
+    before = stored(app, "ERP")
+    sent = TYPED if token is None else {**TYPED, "form_token": token}
+    response = client.client.post(f"/console/{path}", data=sent)
+    assert "Location" not in response.headers
+    assert "Nothing was saved yet" in response.text
+    assert Page(response.text).values["token_name"] == "ticket_of"
+    assert stored(app, "ERP") == before
+    assert client.get("applications/Typed").status_code == 404
+
+
+def test_nothing_typed_is_lost_after_the_session_ended(client: Client) -> None:
+    """A form of an ended session is shown after sign-in with its values, except secrets."""
+    sent = {**TYPED, "form_token": Page(client.get("new-application").text).form_token}
+    client.client.delete_cookie("JSESSIONID")
+    response = client.client.post("/console/new-application", data=sent)
+    assert response.status_code == 401
+    assert TYPED["secret"] not in response.text
+    hidden = dict(re.findall(r'<input type="hidden" name="(path|typed)" value="([^"]*)"', response.text))
+    hidden = {name: value.replace("&#34;", '"') for name, value in hidden.items()}
+    response = client.post(
+        "sign-in",
+        {"username": "admin", "password": "the-Password-of-the-tests", "next": "", **hidden},
+        page="sign-in",
+    )
+    page = Page(response.text)
+    assert "Nothing was saved yet" in response.text
+    expected = {**TYPED, "secret": "", "initpwd": ""}
+    assert {name: page.values[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "seconds"),
+    [("7", "seconds", 7), ("7", "minutes", 420), ("7", "hours", 25200), ("7", "days", 604800)],
+)
+def test_units(app: Flask, client: Client, number: str, unit: str, seconds: int) -> None:
+    """A lifetime is stored in seconds and shown again in the largest unit that divides it."""
+    typed = {**TYPED, "expire": number, "unit": unit}
+    assert client.post("new-application", typed, page="new-application").status_code == 303
+    assert stored(app, "Typed").expire == seconds
+    values = shown(client, "applications/Typed").values
+    assert (values["expire"], values["unit"]) == (number, unit)
+
+
+@pytest.mark.parametrize("unit", ["", "evil", "weeks"])
+def test_an_unknown_unit(client: Client, unit: str) -> None:
+    """A unit that the form does not have is refused instead of counting seconds."""
+    page = Page(client.post("new-application", {**TYPED, "unit": unit}, page="new-application").text)
+    assert page.messages["expire"].startswith("Must be a whole number of seconds")
+
+
+def test_a_key_pair(app: Flask, client: Client) -> None:
+    """A value in the field of the other kind of key is checked instead of ignored."""
+    typed = {**TYPED, "algorithm": "ES256", "self_service": "", "public_key": ""}
+    page = Page(client.post("new-application", typed, page="new-application").text)
+    assert page.messages["public_key"].startswith("Must be a public key")
+    assert "secret" not in page.messages
