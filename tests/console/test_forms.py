@@ -195,7 +195,7 @@ def test_each_error_is_beside_its_field(client: Client, field: str, value: str, 
     page = Page(response.text)
     assert response.status_code == 400
     assert page.messages.keys() == {field.replace("[", ".").rstrip("]")}
-    assert re.search(message, *page.messages.values())
+    assert re.search(message, page.messages[field.replace("[", ".").rstrip("]")])
     assert page.values[field] == value
     assert client.get("applications/Typed").status_code == 404
 
