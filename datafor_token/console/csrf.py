@@ -14,7 +14,7 @@ from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 FIELD = "form_token"
-# Stands in for the session cookie before sign-in.
+# The forms are bound to this cookie until the session cookie exists.
 COOKIE = "datafor_form"
 
 

@@ -1,4 +1,4 @@
-"""What the pages show from the audit log: the last events of each application and user, and the last 24 hours."""
+"""Extracts of the audit log for the pages: the last events of each application and user, and the last 24 hours."""
 
 import dataclasses
 import datetime as dt

@@ -1,4 +1,4 @@
-"""What tests of the console share: a real Chromium, a person at it, a service with something in it."""
+"""Chromium and its users, for tests of the console in a browser, and calls that prepare a service for them."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Server, application
 
 CHROMIUM = "/usr/bin/chromium"
-# Sixty-four characters, none of which a line can be broken at by a space.
+# 64 characters without a space at which a line could break.
 LONG_NAME = "企业资源计划系统" * 8
 MARKED = '<script>document.title="broken"</script><img src=x onerror=alert(1)>'
 WIDTHS = (360, 800, 1400)
@@ -19,11 +19,11 @@ WIDTHS = (360, 800, 1400)
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """Run Debian's Chromium without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
-            # A root's Chromium has no sandbox; the named host is for tests of plain http beyond localhost.
+            # As root, Chromium cannot use its sandbox. The host names are for tests of plain http beyond localhost.
             args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
         )
         yield browser
@@ -31,7 +31,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Person:
-    """Somebody at a browser: ``requests`` are all that it sent, ``problems`` what it complained of."""
+    """A user with a browser. ``requests`` has all requests of the browser, ``problems`` its errors and violations."""
 
     def __init__(self, browser: Browser, server: Server, **options: Any) -> None:
         self.host = options.pop("host", "127.0.0.1")
@@ -46,7 +46,7 @@ class Person:
         self.page = self.new_page()
 
     def new_page(self) -> Page:
-        """Another tab."""
+        """Open another tab."""
         page = self.context.new_page()
         page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - Playwright marks its handlers
         page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -54,21 +54,21 @@ class Person:
         return page
 
     def _hear(self, message: ConsoleMessage) -> None:
-        # What Chromium says when a page's policy keeps something out.
+        # Chromium logs what the Content-Security-Policy of a page blocks.
         if "Content Security Policy" in message.text or "Refused to" in message.text:
             self.problems.append(message.text)
 
     def address(self, path: str) -> str:
-        """The whole address of a path of the console."""
+        """Return the URL of a path of the console."""
         return f"http://{self.host}:{self.server.port}/console/{path.removeprefix('/')}"
 
     def open(self, path: str) -> Page:
-        """Go to a page of the console."""
+        """Open a page of the console."""
         self.page.goto(self.address(path))
         return self.page
 
     def sign_in(self, name: str = "admin", password: str = ADMIN_PASSWORD) -> Page:
-        """Sign in by the form."""
+        """Sign in with the form."""
         page = self.open("sign-in")
         page.get_by_label("User name").or_(page.get_by_label("用户名")).fill(name)
         page.get_by_label("Password").or_(page.get_by_label("密码")).fill(password)
@@ -77,37 +77,37 @@ class Person:
         return page
 
     def foreign_requests(self) -> list[str]:
-        """The requests that went to another host than the service's own."""
+        """Return the URLs of requests to other hosts than the service."""
         own = f"{self.host}:{self.server.port}"
         return [request.url for request in self.requests if urlsplit(request.url).netloc != own]
 
     def close(self) -> None:
-        """End it, having seen that nothing came from elsewhere and nothing was refused by the page's policy."""
+        """Close the browser; fail if it sent requests to other hosts, or if a policy blocked anything."""
         self.context.close()
         assert self.foreign_requests() == []
         assert self.problems == []
 
 
 def secret_of(name: str) -> str:
-    """A strong secret that no other application has: of those that share one, the first by name takes a token."""
+    """Return a strong secret for one application: of those that share a secret, the first by name accepts a token."""
     return f"{STRONG_SECRET}-{name}"
 
 
 def register(server: Server, **changes: Any) -> None:
-    """An application by the API, with a strong secret unless ``changes`` say otherwise."""
+    """Create or change an application with the API; ``changes`` override fields of the example and a strong secret."""
     wanted = application(**{"secret": STRONG_SECRET, **changes})
-    answer = server.post("update", wanted)
-    assert answer.status == 200, answer.json
+    response = server.post("update", wanted)
+    assert response.status == 200, response.json
 
 
 def token_of(server: Server, name: str, username: str, payload: Mapping[str, Any] | None = None) -> str:
-    """A token by the API."""
-    answer = server.post("generate", {"name": name, "payload": {"username": username, **(payload or {})}})
-    assert answer.status == 200, answer.json
-    token: str = answer.json["token"]
+    """Generate a token with the API."""
+    response = server.post("generate", {"name": name, "payload": {"username": username, **(payload or {})}})
+    assert response.status == 200, response.json
+    token: str = response.json["token"]
     return token
 
 
 def in_ci() -> bool:
-    """Whether a missing browser is a fault."""
+    """Return whether the test runs in CI, where a missing browser is an error."""
     return os.environ.get("CI") == "true"

@@ -1,4 +1,4 @@
-"""Fixtures of the console's tests: one Chromium, a service that tests share, and persons at browsers."""
+"""Fixtures for tests of the console: Chromium, a shared service, and users with browsers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support import Server
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; where it is truly absent the test is skipped."""
+    """Run Debian's Chromium; skip the test if it is not installed."""
     if not Path(CHROMIUM).exists():
         if in_ci():
             pytest.fail("chromium is not installed, though .ci/run installs it")
@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service for the tests that only add to it: each takes names of its own."""
+    """Run a service for all tests that only add records; each test uses names of its own."""
     running = Server(tmp_path_factory.mktemp("console")).start()
     register(running, name="ERP", self_service="1")
     yield running
@@ -33,7 +33,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def person(browser: Browser, console: Server) -> Iterator[Callable[..., Person]]:
-    """Somebody at a browser; at the end nothing came from another host, and no page complained."""
+    """Open browsers; at the end, fail if a page used another host or had an error."""
     people: list[Person] = []
 
     def come(server: Server | None = None, **options: Any) -> Person:
@@ -47,7 +47,7 @@ def person(browser: Browser, console: Server) -> Iterator[Callable[..., Person]]
 
 @pytest.fixture(scope="session")
 def signed_in(browser: Browser, console: Server) -> Any:
-    """The cookies of an administrator who signed in by the form, once for all tests that only need to be signed in."""
+    """Return the cookies of a signed-in administrator, for all tests that do not test the sign-in itself."""
     one = Person(browser, console, java_script_enabled=False)
     one.sign_in()
     cookies = one.context.storage_state()
@@ -57,7 +57,7 @@ def signed_in(browser: Browser, console: Server) -> Any:
 
 @pytest.fixture(params=[True, False], ids=["script", "no-script"])
 def admin(request: pytest.FixtureRequest, person: Callable[..., Person], signed_in: Any) -> Person:
-    """The administrator, with JavaScript and without."""
+    """Return the signed-in administrator's browser, once with JavaScript and once without."""
     one = person(java_script_enabled=request.param, storage_state=signed_in)
     one.run = request.node.callspec.id
     return one

@@ -1,7 +1,7 @@
-"""``make screenshots``: each page of the console at several widths, light and dark, in both languages.
+"""``make screenshots``: screenshots of each page at several widths, light and dark, in both languages.
 
-They go into ``screenshots/``, which git ignores. Two stand in the README, and lie in ``tests/console/pictures``:
-``make screenshots`` makes those anew too, smaller.
+They are written to ``screenshots/``, which git ignores. The two of the README are in ``tests/console/pictures``;
+``make screenshots`` updates these too, in a smaller size.
 """
 
 import sys
@@ -23,7 +23,7 @@ PAGES = {
 
 
 def fill(server: Server, applications: int) -> None:
-    """Something of everything: long names, marked names, users that came in by tokens, refusals."""
+    """Fill a service with all kinds of data: long names, names with markup, users created by tokens, refused tokens."""
     register(server, name="ERP", self_service="1")
     register(server, name="Portal", secret="abcd", initroles=["SYS_Reader", "Sales", "North"])
     register(server, name=LONG_NAME, expire=93784)
@@ -44,7 +44,7 @@ def fill(server: Server, applications: int) -> None:
 
 
 def typed(page: Page, name: str) -> None:
-    """Bring a page into the state that is worth a picture."""
+    """Bring a page into the state for its screenshot."""
     if name == "try":
         page.locator("button.main").click()
         page.locator("#token").wait_for()
@@ -69,7 +69,7 @@ def typed(page: Page, name: str) -> None:
 
 
 def shoot(browser: Browser, server: Server, folder: Path, pages: dict[str, str], widths: tuple[int, ...]) -> int:
-    """All pages in all forms; answer how many pictures were made."""
+    """Take screenshots of all pages in all variants; return their number."""
     made = 0
     for language in ("en-GB", "zh-CN"):
         for scheme in ("light", "dark"):
@@ -89,7 +89,7 @@ def shoot(browser: Browser, server: Server, folder: Path, pages: dict[str, str],
 
 
 def shoot_for_readme(browser: Browser, server: Server) -> None:
-    """The list on a desk and the judgement of a token on a phone, as they stand in the README."""
+    """Take the README's screenshots: the list on a desktop, a checked token on a phone."""
     PICTURES.mkdir(exist_ok=True)
     for name, path, size in (
         ("applications", "applications?q=r", (1100, 460)),
@@ -106,7 +106,7 @@ def shoot_for_readme(browser: Browser, server: Server) -> None:
 
 
 def main(widths: tuple[int, ...] = WIDTHS, applications: int = 1000) -> None:
-    """Make all of them."""
+    """Take all screenshots."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         for part, count in (("empty", 0), ("full", applications)):

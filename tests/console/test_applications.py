@@ -1,4 +1,4 @@
-"""Applications in a browser, as a person does it, with JavaScript and without."""
+"""The pages of applications in a browser, with JavaScript and without."""
 
 import re
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from tests.support import STRONG_SECRET, Server, key_for, public_pem, record_of
 
 
 def name_for(admin: Person, stem: str) -> str:
-    """A name of this test alone, of which there are two runs."""
+    """Return a name that no other test uses, nor the other run of this one."""
     return f"{stem}-{admin.run}"
 
 
 def test_create(admin: Person) -> None:
-    """A person fills in the form with every field of the contract, and the application is there as typed."""
+    """An application is created with the values of all fields of the form."""
     name, page = name_for(admin, "made"), admin.open("new-application")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Algorithm").select_option("HS384")
@@ -48,7 +48,7 @@ def test_create(admin: Person) -> None:
 
 
 def test_an_error_on_every_field(admin: Person) -> None:
-    """Each field that is wrong says so beside itself and in a list that leads to it, and nothing typed is lost."""
+    """Each wrong field has its message beside it and in a summary that links to it, and no input is lost."""
     page = admin.open("new-application")
     wrong = {
         "name": "a b", "token_name": "next", "secret": "", "expire": "-1",
@@ -69,8 +69,8 @@ def test_an_error_on_every_field(admin: Person) -> None:
         assert page.locator(f".summary a[href='#{field}']").count() == 1
 
 
-def test_the_other_fields_have_their_errors_too(admin: Person) -> None:
-    """Claims that are the same, a private key for a public one, and self-service with keys are said where they are."""
+def test_errors_that_depend_on_other_fields(admin: Person) -> None:
+    """Equal claims, a private key instead of a public one, and self-service with a key pair have their messages."""
     page = admin.open("new-application")
     page.get_by_label("Algorithm").select_option("ES256")
     for claim in ("username", "name", "email"):
@@ -83,8 +83,8 @@ def test_the_other_fields_have_their_errors_too(admin: Person) -> None:
     expect(page.locator("[id='self_service-wrong']")).to_contain_text("Can only be 1 with HS256")
 
 
-def test_a_strong_secret_with_one_click(admin: Person) -> None:
-    """One click makes a strong secret, which can be read until it is saved and never again."""
+def test_generate_a_secret(admin: Person) -> None:
+    """One click generates a strong secret, which is shown until the form is saved."""
     name, page = name_for(admin, "strong"), admin.open("new-application")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_role("button", name="Generate").click()
@@ -99,7 +99,7 @@ def test_a_strong_secret_with_one_click(admin: Person) -> None:
 
 
 def test_change(admin: Person) -> None:
-    """The form shows what is stored, saves what is changed and keeps secret and password, which it does not show."""
+    """The form shows the stored values and saves changes; secret and password are not shown, but kept."""
     name = name_for(admin, "change")
     register(admin.server, name=name, initpwd="kept-password", expire=93784)
     page = admin.open(f"applications/{name}")
@@ -119,8 +119,8 @@ def test_change(admin: Person) -> None:
     expect(history).to_contain_text("expire")
 
 
-def test_two_who_change_at_once(admin: Person) -> None:
-    """Who saves a form that somebody else has overtaken is told so first, and keeps what they typed."""
+def test_concurrent_changes(admin: Person) -> None:
+    """Saving a form after another change shows a warning first, and keeps the input."""
     name = name_for(admin, "overtaken")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
@@ -136,7 +136,7 @@ def test_two_who_change_at_once(admin: Person) -> None:
 
 
 def test_rotate(admin: Person) -> None:
-    """Rotating shows the new secret once, and then until when the old one is accepted and when it was last used."""
+    """A rotation shows the new secret once, and then the end of the grace period and the last use of the old secret."""
     name = name_for(admin, "rotated")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
@@ -156,7 +156,7 @@ def test_rotate(admin: Person) -> None:
 
 
 def test_rotate_twice(admin: Person) -> None:
-    """A form that is sent once more, by a reload or by two at once, rotates nothing and says so."""
+    """A rotation form that is sent a second time rotates nothing, and the page says so."""
     name = name_for(admin, "twice")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
@@ -171,8 +171,8 @@ def test_rotate_twice(admin: Person) -> None:
     assert (stored["secret"], stored["previous"]["secret"]) == (made, STRONG_SECRET)
 
 
-def test_rotate_to_a_key(admin: Person) -> None:
-    """An application of a pair of keys is rotated to a typed public key; without one the field says what is missing."""
+def test_rotate_a_key_pair(admin: Person) -> None:
+    """An application with a key pair is rotated to the public key that was typed; an empty field is an error."""
     name = name_for(admin, "keys")
     register(admin.server, name=name, algorithm="ES256", secret=public_pem(key_for("ES256")))
     page = admin.open(f"applications/{name}")
@@ -184,7 +184,7 @@ def test_rotate_to_a_key(admin: Person) -> None:
 
 
 def test_the_secret_before_a_rotation(admin: Person) -> None:
-    """Typing the secret from before a rotation is refused beside the field; the field left empty keeps the new one."""
+    """The secret before a rotation is refused with a message; an empty field keeps the new secret."""
     name = name_for(admin, "undone")
     register(admin.server, name=name)
     admin.server.post("rotate", {"name": name, "secret": STRONG_SECRET[::-1]})
@@ -199,7 +199,7 @@ def test_the_secret_before_a_rotation(admin: Person) -> None:
 
 
 def test_a_suspicious_secret(admin: Person) -> None:
-    """A suspicious secret is stored as typed; its page says what is suspicious, until it is rotated."""
+    """A suspicious secret is stored as typed; its page has a warning until it is rotated."""
     name = name_for(admin, "suspicious")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
@@ -216,7 +216,7 @@ def test_a_suspicious_secret(admin: Person) -> None:
 
 
 def test_enable_and_disable(admin: Person) -> None:
-    """One click disables an application, one enables it again, and it keeps its secret."""
+    """One click disables an application, another enables it; the secret does not change."""
     name = name_for(admin, "switch")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
@@ -230,7 +230,7 @@ def test_enable_and_disable(admin: Person) -> None:
 
 
 def test_delete_after_typing_the_name(admin: Person) -> None:
-    """Only who types the very name deletes the application."""
+    """An application is deleted only after its exact name was typed."""
     name = name_for(admin, "gone")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
@@ -245,7 +245,7 @@ def test_delete_after_typing_the_name(admin: Person) -> None:
 
 
 def test_several_at_once(admin: Person) -> None:
-    """Ticked applications are disabled, enabled and, after typing how many they are, deleted together."""
+    """Selected applications are disabled, enabled and, after typing their number, deleted together."""
     stem = name_for(admin, "several")
     names = [f"{stem}-{number}" for number in range(3)]
     for name in names:
@@ -254,19 +254,19 @@ def test_several_at_once(admin: Person) -> None:
     def enabled() -> list[str]:
         return [record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] for name in names]
 
-    def tick() -> Page:
+    def select() -> Page:
         page = admin.open(f"applications?q={stem}")
         for name in names[:2]:
             page.get_by_role("checkbox", name=name).check()
         return page
 
-    tick().get_by_role("button", name="Disable").click()
+    select().get_by_role("button", name="Disable").click()
     expect(admin.page.get_by_role("main")).to_contain_text("disabled")
     assert enabled() == ["0", "0", "1"]
-    tick().get_by_role("button", name="Enable").click()
+    select().get_by_role("button", name="Enable").click()
     expect(admin.page.get_by_role("main")).to_contain_text("enabled")
     assert enabled() == ["1", "1", "1"]
-    page = tick()
+    page = select()
     page.get_by_role("button", name="Delete…").click()
     page.get_by_label("Type the number of applications").fill("3")
     page.get_by_role("button", name="Delete", exact=True).click()
@@ -279,7 +279,7 @@ def test_several_at_once(admin: Person) -> None:
 
 
 def test_one_of_several_is_damaged(admin: Person) -> None:
-    """What cannot be changed stops no other one, and the page names it and says how many were changed."""
+    """An application that cannot be changed is named; the others are changed and counted."""
     stem = name_for(admin, "torn")
     names = [f"{stem}-{number}" for number in range(3)]
     for name in names:
@@ -305,15 +305,15 @@ def test_a_unit_that_is_none() -> None:
         application_form.read(UpdateSchema(), application_form.to_call(values))
 
 
-def test_nothing_ticked(admin: Person) -> None:
-    """Without a tick nothing happens, and the page says so."""
+def test_nothing_selected(admin: Person) -> None:
+    """Without a selection nothing changes, and the page says so."""
     page = admin.open("applications")
     page.get_by_role("button", name="Delete…").click()
     expect(page.get_by_role("status").first).to_have_text("Nothing was selected.")
 
 
 def test_the_list(admin: Person) -> None:
-    """State, algorithm, expiry in words, last change with its author, last use; search and state filter the list."""
+    """The list has state, algorithm, lifetime, last change and last use; search and state filter it."""
     stem = name_for(admin, "list")
     register(admin.server, name=f"{stem}-on", expire=93784)
     register(admin.server, name=f"{stem}-off", enable="0", algorithm="HS512", secret=STRONG_SECRET * 2)
@@ -337,7 +337,7 @@ def test_the_list(admin: Person) -> None:
 
 
 def test_filter_as_you_type(person: Callable[..., Person]) -> None:
-    """With JavaScript the list follows the typing, and the cursor stays where it is."""
+    """With JavaScript the list is filtered while typing, and the field keeps the focus."""
     one = person()
     one.sign_in()
     for number in range(3):
@@ -351,7 +351,7 @@ def test_filter_as_you_type(person: Callable[..., Person]) -> None:
 
 
 def test_one_field_for_the_key(person: Callable[..., Person]) -> None:
-    """With JavaScript only the kind of key is shown that the algorithm asks for."""
+    """With JavaScript only the key field for the chosen algorithm is shown."""
     one = person()
     one.sign_in()
     page = one.open("new-application")
@@ -363,7 +363,7 @@ def test_one_field_for_the_key(person: Callable[..., Person]) -> None:
 
 
 def test_names_of_any_script(admin: Person) -> None:
-    """A name of 64 Chinese characters, and one that is a word of ours, have a page and a row that fits a phone."""
+    """A name of 64 Chinese characters, and names that are also paths of the console, have a working page."""
     for name in (LONG_NAME, "several-applications", "new-application"):
         register(admin.server, name=name)
         page = admin.open(f"applications/{name}")
@@ -372,8 +372,8 @@ def test_names_of_any_script(admin: Person) -> None:
         expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
 
 
-def test_a_weak_secret_is_said(admin: Person) -> None:
-    """An application with a weak secret says so on its page."""
+def test_a_weak_secret(admin: Person) -> None:
+    """The page of an application with a weak secret has a warning."""
     name = name_for(admin, "weak")
     register(admin.server, name=name, secret="abcd")
     page = admin.open(f"applications/{name}")
@@ -381,7 +381,7 @@ def test_a_weak_secret_is_said(admin: Person) -> None:
 
 
 def test_a_damaged_record_is_named(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A record that cannot be read is named on the list, and its page says that it is not available."""
+    """A record that cannot be read is named on the list, and its page is an error."""
     server = Server(tmp_path_factory.mktemp("damaged")).start()
     register(server, name="Broken")
     (server.data_dir / "applications" / "broken.json").write_text("{")
@@ -394,8 +394,8 @@ def test_a_damaged_record_is_named(person: Callable[..., Person], tmp_path_facto
     server.stop()
 
 
-def test_an_audit_log_that_cannot_be_read(admin: Person) -> None:
-    """Pages that only adorn themselves with the audit log show all the rest, and say that it cannot be read."""
+def test_an_unreadable_audit_log(admin: Person) -> None:
+    """Pages that also show parts of the audit log say that it cannot be read, and show everything else."""
     name = name_for(admin, "shown")
     register(admin.server, name=name)
     admin.open("applications")
@@ -412,8 +412,8 @@ def test_an_audit_log_that_cannot_be_read(admin: Person) -> None:
         aside.rename(log)
 
 
-def test_an_outage_loses_nothing_that_was_typed(admin: Person) -> None:
-    """Where the storage cannot be written, the form comes back with what was typed, and says so."""
+def test_an_outage_loses_no_input(admin: Person) -> None:
+    """If the store cannot be written, the form is shown again with its input and an error."""
     name, page = name_for(admin, "outage"), admin.open("new-application")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Shared secret").fill(STRONG_SECRET)

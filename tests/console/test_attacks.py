@@ -1,4 +1,4 @@
-"""What somebody may try against the console, and against those who use it."""
+"""Attacks on the console and its users, and sessions that end."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def client(app: Flask) -> Client:
 
 @pytest.fixture
 def elsewhere() -> Iterator[Callable[[str], str]]:
-    """A page of another origin, made of some HTML; answers its address."""
+    """Serve a page of another origin with the given HTML; return its URL."""
     pages: dict[str, str] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -45,7 +45,7 @@ def elsewhere() -> Iterator[Callable[[str], str]]:
             self.wfile.write(pages.get(self.path, "").encode())
 
         def log_message(self, *_: object) -> None:
-            """Nothing to say."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -60,7 +60,7 @@ def elsewhere() -> Iterator[Callable[[str], str]]:
 
 
 def rules(app: Flask) -> list[tuple[str, str, str]]:
-    """Method, path and view of each page and form of the console."""
+    """Return the method, path and view of each page and form of the console."""
     found = []
     for rule in app.url_map.iter_rules():
         if rule.endpoint.startswith("console."):
@@ -72,20 +72,20 @@ def rules(app: Flask) -> list[tuple[str, str, str]]:
 
 
 def test_without_a_session(app: Flask) -> None:
-    """Whoever is not signed in gets no page and no form but the sign-in, whatever they ask for."""
+    """Without a session every page and form leads to the sign-in."""
     begun = app.test_client().get("/console", follow_redirects=True)
     assert (begun.status_code, begun.request.path) == (200, "/console/sign-in")
     api(app, "update", application(secret=STRONG_SECRET))
     for method, path, view in rules(app):
         if view not in guard.ANYONE:
-            answer = app.test_client().open(path, method=method, headers=basic() | {"Accept": "text/html"})
-            assert (answer.status_code, method) in ((303, "GET"), (401, "POST")), path
-            assert "/console/sign-in" in (answer.headers.get("Location") or answer.text)
-            assert "Basic" not in str(answer.headers.getlist("WWW-Authenticate"))
+            response = app.test_client().open(path, method=method, headers=basic() | {"Accept": "text/html"})
+            assert (response.status_code, method) in ((303, "GET"), (401, "POST")), path
+            assert "/console/sign-in" in (response.headers.get("Location") or response.text)
+            assert "Basic" not in str(response.headers.getlist("WWW-Authenticate"))
 
 
-def test_who_is_no_administrator(app: Flask) -> None:
-    """A user who is no Administrator has their own page; every other one is 403, and does nothing."""
+def test_users_who_are_no_administrators(app: Flask) -> None:
+    """A user who is no Administrator may use their own page; all others are 403 and have no effect."""
     api(app, "update", application(name="Low", secret=STRONG_SECRET, initpwd="low-password"))
     token = api(app, "generate", {"name": "Low", "username": "lena"})["token"]
     app.test_client().get("/plugin/datafor-modeler/api/user/detail", headers={"Authorization": f"Bearer {token}"})
@@ -94,14 +94,14 @@ def test_who_is_no_administrator(app: Flask) -> None:
     for method, path, view in rules(app):
         if view not in guard.ANYONE | guard.SIGNED_IN:
             own = path.removeprefix("/console/")
-            answer = lena.get(own) if method == "GET" else lena.post(own, {"name": "Low", "action": "delete"})
-            assert (path, answer.status_code) == (path, 403)
-            assert "No permission" in answer.text
+            response = lena.get(own) if method == "GET" else lena.post(own, {"name": "Low", "action": "delete"})
+            assert (path, response.status_code) == (path, 403)
+            assert "No permission" in response.text
     assert api(app, "explain", {"token": token})["accepted"]
 
 
 def test_every_form_has_its_token(client: Client, app: Flask) -> None:
-    """Every form that is sent by POST carries a token; without it, or with another's, nothing is done."""
+    """Every POST form has a form token; without it, or with another user's, it has no effect."""
     api(app, "update", application(secret=STRONG_SECRET))
     for path in (
         "applications",
@@ -124,9 +124,9 @@ def test_every_form_has_its_token(client: Client, app: Flask) -> None:
     for token in (None, "", "x", stranger[1], another[1]):
         for method, path, view in rules(app):
             if method == "POST" and view not in guard.ANYONE:
-                answer = client.client.post(path, data={"form_token": token, "typed_name": "ERP"} if token else {})
-                assert answer.status_code in (200, 403, 404), path
-                assert "Location" not in answer.headers
+                response = client.client.post(path, data={"form_token": token, "typed_name": "ERP"} if token else {})
+                assert response.status_code in (200, 403, 404), path
+                assert "Location" not in response.headers
     assert api(app, "explain", {"token": "x"})["reason"] == "malformed"
     assert client.get("applications/ERP").status_code == 200
 
@@ -137,32 +137,32 @@ def test_every_form_has_its_token(client: Client, app: Flask) -> None:
      {"Sec-Fetch-Site": "same-site"}],
 )  # fmt: skip
 def test_a_form_of_another_origin(client: Client, app: Flask, headers: dict[str, str]) -> None:
-    """A form that another origin sends is 403 as a page, even with the right token."""
+    """A form sent by another origin is 403, even with the right form token."""
     api(app, "update", application(secret=STRONG_SECRET))
-    answer = client.post("applications/ERP/delete", {"typed_name": "ERP"}, headers=headers)
-    assert answer.status_code == 403
-    assert "A request from another site is not accepted" in answer.text
-    assert answer.mimetype == "text/html"
+    response = client.post("applications/ERP/delete", {"typed_name": "ERP"}, headers=headers)
+    assert response.status_code == 403
+    assert "A request from another site is not accepted" in response.text
+    assert response.mimetype == "text/html"
     assert client.get("applications/ERP").status_code == 200
 
 
-def test_an_origin_that_may_call_reads_no_page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CORS_ORIGINS opens the calls, not the console: neither its pages nor its forms."""
+def test_cors_origins(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CORS_ORIGINS allows API calls, but no pages and no forms of the console."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     portal = "https://portal.example"
     open_to = Settings(config_dir=settings.config_dir, data_dir=settings.data_dir, cors_origins=(portal,))
     client = Client(create_app(open_to, hasher=CHEAP_FOR_TESTS_ONLY))
     client.sign_in()
-    answer = client.get("me", headers={"Origin": portal})
-    assert "Access-Control-Allow-Origin" not in answer.headers
-    answer = client.client.post("/console/sign-out", headers={"Origin": portal, "Sec-Fetch-Site": "cross-site"})
-    assert answer.status_code == 403
+    response = client.get("me", headers={"Origin": portal})
+    assert "Access-Control-Allow-Origin" not in response.headers
+    response = client.client.post("/console/sign-out", headers={"Origin": portal, "Sec-Fetch-Site": "cross-site"})
+    assert response.status_code == 403
 
 
 def test_a_form_of_another_origin_in_a_browser(
     person: Callable[..., Person], signed_in: Any, elsewhere: Callable[[str], str]
 ) -> None:
-    """A page of another origin sends a form of ours by itself: nothing changes."""
+    """A form sent by a page of another origin changes nothing."""
     one = person(storage_state=signed_in)
     register(one.server, name="Target")
     action = one.address("applications/Target/disable")
@@ -175,7 +175,7 @@ def test_a_form_of_another_origin_in_a_browser(
 
 
 def test_a_framed_page(person: Callable[..., Person], signed_in: Any, elsewhere: Callable[[str], str]) -> None:
-    """No page of the console can be shown in a frame of another page."""
+    """No page of the console can be shown in a frame."""
     one = person(storage_state=signed_in)
     page = one.context.new_page()
     refused: list[str] = []
@@ -188,35 +188,35 @@ def test_a_framed_page(person: Callable[..., Person], signed_in: Any, elsewhere:
 
 
 def test_the_headers(client: Client) -> None:
-    """Every page has a policy that allows nothing inline and nothing from elsewhere, and is kept by no cache."""
+    """Every page has a policy that allows nothing inline and no other hosts, and is not cached."""
     for path in ("applications", "new-application", "try", "audit", "status", "me", "sign-in", "nothing"):
-        answer = client.get(path)
-        policy = answer.headers["Content-Security-Policy"]
+        response = client.get(path)
+        policy = response.headers["Content-Security-Policy"]
         for part in ("default-src 'none'", "style-src 'self'", "script-src 'self'", "frame-ancestors 'none'",
                      "base-uri 'none'", "form-action 'self'"):  # fmt: skip
             assert part in policy
         assert "unsafe" not in policy
-        assert answer.headers.getlist("Cache-Control") == ["no-store"]
-        assert answer.headers["X-Frame-Options"] == "DENY"
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert not re.search(r"\son\w+=|\sstyle=|javascript:|<style|<script>", answer.text)
+        assert response.headers.getlist("Cache-Control") == ["no-store"]
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert not re.search(r"\son\w+=|\sstyle=|javascript:|<style|<script>", response.text)
 
 
 def test_the_files_of_a_page(client: Client) -> None:
-    """Stylesheet and script can be kept for ever under their address, which is another one when they change."""
+    """Stylesheet and script are cached forever; their URLs change with their content."""
     found = re.findall(r'(?:href|src)="(/console/assets/[^"]+)"', client.get("me").text)
     assert len(found) == 3
     for path in found:
-        answer = client.client.get(path)
-        assert answer.status_code == 200
-        assert "immutable" in answer.headers["Cache-Control"]
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        response = client.client.get(path)
+        assert response.status_code == 200
+        assert "immutable" in response.headers["Cache-Control"]
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
         version = path.split("/")[3]
         assert client.client.get(path.replace(version, "0" * 12)).status_code == 404
 
 
 def test_scripts_in_every_field(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A script as user name, display name, address, role, creator, claim, search or token is text everywhere."""
+    """Markup in names, addresses, roles, claims, searches and tokens is shown as text everywhere."""
     server = Server(tmp_path_factory.mktemp("marked")).start()
     claims = {"username": MARKED[:100], "name": "<b>name</b>", "email": "<i>mail</i>"}
     register(server, name="ERP", fieldmap=claims, initroles=["<script>alert(1)</script>"], initpwd=MARKED)
@@ -266,31 +266,31 @@ def test_scripts_in_every_field(person: Callable[..., Person], tmp_path_factory:
 @pytest.mark.parametrize(
     "target", ["//evil.example", "https://evil.example/", "/\\evil.example", "/plugin/x", "/console/nothing/../../x"]
 )
-def test_where_a_sign_in_leads(app: Flask, target: str) -> None:
-    """After signing in, nobody is led to anything but a page of the console."""
-    answer = Client(app).post(
+def test_open_redirects(app: Flask, target: str) -> None:
+    """A sign-in redirects to pages of the console only."""
+    response = Client(app).post(
         "sign-in", {"username": "admin", "password": ADMIN_PASSWORD, "next": target}, page="sign-in"
     )
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/console/")
+    assert (response.status_code, response.headers["Location"]) == (303, "/console/")
 
 
 def test_a_sign_in_is_throttled(app: Flask, clock: Clock) -> None:
-    """Ten wrong passwords, by the console and the API together, and the next one is 429, as the API says."""
+    """After ten wrong passwords, in the console and the API together, the next attempt is 429."""
     client = Client(app)
     for _ in range(5):
         assert client.sign_in(password="wrong").status_code == 401
         body = {"username": "admin", "password": "wrong"}
         assert app.test_client().post("/plugin/datafor/api/extension/auth/login", json=body).status_code == 401
-    answer = client.sign_in(password="wrong")
-    assert answer.status_code == 429
-    assert int(answer.headers["Retry-After"]) > 0
-    assert "Too many failed passwords" in answer.text
+    response = client.sign_in(password="wrong")
+    assert response.status_code == 429
+    assert int(response.headers["Retry-After"]) > 0
+    assert "Too many failed passwords" in response.text
     clock.advance(301)
     assert client.sign_in().status_code == 303
 
 
 def test_a_session_is_new(app: Flask) -> None:
-    """A sign-in is a new session: no planted cookie is taken over, and signing out ends it for good."""
+    """A sign-in opens a new session instead of using a planted cookie, and signing out ends it."""
     client = Client(app)
     client.client.set_cookie("JSESSIONID", "A" * 43)
     client.sign_in()
@@ -303,7 +303,7 @@ def test_a_session_is_new(app: Flask) -> None:
 
 
 def test_over_plain_http_on_a_named_host(person: Callable[..., Person]) -> None:
-    """Where browsers send no Sec-Fetch-Site, beyond localhost and without https, every form still works."""
+    """Forms work without the header Sec-Fetch-Site, which browsers send only over https and to localhost."""
     one = person(host="console.test")
     page = one.sign_in()
     page.goto(one.address("new-application"))
@@ -313,8 +313,8 @@ def test_over_plain_http_on_a_named_host(person: Callable[..., Person]) -> None:
     expect(page.get_by_role("status")).to_have_text("Application created.")
 
 
-def test_a_session_that_ended_in_the_middle(person: Callable[..., Person]) -> None:
-    """Whoever is signed out in the middle of an edit signs in and finds the form as typed, but for its secrets."""
+def test_a_session_that_ends_during_an_edit(person: Callable[..., Person]) -> None:
+    """A form of an ended session is shown again after sign-in with its input, except secrets."""
     for scripts in (True, False):
         one = person(java_script_enabled=scripts)
         name = f"middle-{scripts}"
@@ -347,8 +347,8 @@ def test_a_session_that_ended_in_the_middle(person: Callable[..., Person]) -> No
         expect(page.get_by_label("Password of new users")).to_have_value("************")
 
 
-def test_a_session_that_became_another(person: Callable[..., Person]) -> None:
-    """A form of a session that ended, sent after signing in again in another tab, is shown again and does nothing."""
+def test_a_form_of_an_earlier_session(person: Callable[..., Person]) -> None:
+    """A form of an earlier session, sent after a new sign-in in another tab, is shown again and has no effect."""
     one = person()
     register(one.server, name="tabs")
     one.sign_in()
@@ -364,8 +364,8 @@ def test_a_session_that_became_another(person: Callable[..., Person]) -> None:
     expect(page.get_by_role("status").first).to_have_text("Changes saved.")
 
 
-def test_a_click_whose_session_ended(person: Callable[..., Person]) -> None:
-    """A button that was pressed after the session ended does nothing, and after signing in the page says so."""
+def test_a_button_of_an_ended_session(person: Callable[..., Person]) -> None:
+    """A button pressed after the session ended has no effect, and the sign-in page says so."""
     one = person()
     register(one.server, name="clicked")
     one.sign_in()
@@ -380,36 +380,36 @@ def test_a_click_whose_session_ended(person: Callable[..., Person]) -> None:
 
 
 def test_errors_are_pages(client: Client, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong under /console is a page in the API's words, and a bug shows nothing but its number."""
-    for answer, status, words in (
+    """Errors under /console are pages with the messages of the API; a bug shows only its request identifier."""
+    for response, status, words in (
         (client.get("nothing"), 404, "Not found"),
         (client.get("applications/Nobody"), 404, "Name does not exist"),
         (client.post("several-applications", {"name": "a b", "action": "enable"}), 400, "may only contain letters"),
         (client.client.post("/console/me/password", data=b"\xff=\xff", content_type=FORM), 400, "not UTF-8"),
         (client.client.post("/console/me/password", data=b"x" * 70000, content_type=FORM), 413, "too large"),
     ):
-        assert (answer.status_code, answer.mimetype) == (status, "text/html")
-        assert words in answer.text
+        assert (response.status_code, response.mimetype) == (status, "text/html")
+        assert words in response.text
 
     def fail(*_: object) -> None:
         raise RuntimeError("marked-text")
 
     monkeypatch.setattr("datafor_token.applications.registry.Registry.index", fail)
-    answer = client.get("applications")
-    assert (answer.status_code, answer.mimetype) == (500, "text/html")
-    assert answer.headers["X-Request-ID"] in answer.text
-    assert "marked-text" not in answer.text
+    response = client.get("applications")
+    assert (response.status_code, response.mimetype) == (500, "text/html")
+    assert response.headers["X-Request-ID"] in response.text
+    assert "marked-text" not in response.text
 
 
 @pytest.mark.parametrize("prefix", ["", "/datafor"])
 def test_behind_a_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
-    """Every link, form and redirect has the proxy's prefix and URL_PREFIX before it, and nothing forged."""
+    """Every link, form and redirect has the prefix of a trusted proxy and URL_PREFIX, and no forged prefix."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     behind = dataclasses.replace(settings, url_prefix=prefix, trusted_proxies=1, trust_forwarded_prefix=True)
     client = Client(create_app(behind, hasher=CHEAP_FOR_TESTS_ONLY), prefix)
     typed = {"username": "admin", "password": ADMIN_PASSWORD, "next": f"{prefix}/console/users"}
-    answer = client.post("sign-in", typed, page="sign-in", headers={"X-Forwarded-Prefix": "/outside"})
-    assert answer.headers["Location"] == f"/outside{prefix}/console/users"
+    response = client.post("sign-in", typed, page="sign-in", headers={"X-Forwarded-Prefix": "/outside"})
+    assert response.headers["Location"] == f"/outside{prefix}/console/users"
     client = Client(create_app(behind, hasher=CHEAP_FOR_TESTS_ONLY), prefix)
     client.sign_in()
     for given, seen in (("/outside", "/outside"), ("//evil.example", ""), ("https://evil.example", "")):

@@ -1,4 +1,4 @@
-"""Two users in one Chromium, on plain http beyond localhost, behind a real nginx."""
+"""Forward authentication of two users in one Chromium, over plain http beyond localhost, behind nginx."""
 
 import html
 import http.server
@@ -17,9 +17,9 @@ from tests.console.browsing import register
 from tests.handmade_tokens import token
 from tests.support import STRONG_SECRET, Server, free_port, need, wait_for
 
-# Chromium sends Sec-Fetch-* to localhost over plain http too, but not to this host.
+# Over plain http, Chromium sends Sec-Fetch-* to localhost, but not to this host.
 HOST = "intra.test"
-# Small on purpose: the shipped configuration has tests of its own.
+# A minimal configuration; the one in config/ has tests of its own.
 NGINX = """
 daemon off; user root; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{}}
@@ -69,7 +69,7 @@ class Seen(NamedTuple):
 
 
 class Application(http.server.ThreadingHTTPServer):
-    """The protected application: ``seen`` are its requests, ``more`` is put into its page."""
+    """The protected application. ``seen`` has its requests; ``more`` is added to its page."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -78,7 +78,7 @@ class Application(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Says on a page who it is for, and has it ask for parts in every way."""
+    """Serves a page that shows its user and loads parts in all ways."""
 
     server: Application
 
@@ -99,11 +99,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class Site(NamedTuple):
-    """A running site: its address, the service, the protected application."""
+    """A running site: its URL, the service, the protected application."""
 
     address: str
     service: Server
@@ -148,7 +148,7 @@ def signed(name: str) -> str:
 
 
 def users_of(context: BrowserContext, site: Site, path: str) -> set[str]:
-    """Open a page in a tab of its own; return the users that it and all of its parts were for."""
+    """Open a page in a new tab; return the users of the page and all of its parts."""
     site.application.seen.clear()
     page = context.new_page()
     page.goto(site.address + path)
@@ -163,7 +163,7 @@ def users_of(context: BrowserContext, site: Site, path: str) -> set[str]:
 
 
 def test_two_users_in_one_browser(context: BrowserContext, site: Site) -> None:
-    """A page that bert's link opens in anna's browser is bert's with all of its parts, and so is the next one."""
+    """A link with bert's token, opened in anna's browser, switches the page, its parts and the next page to bert."""
     assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna"}
     assert users_of(context, site, "/page") == {"anna"}
     assert users_of(context, site, f"/page?token={signed('bert')}") == {"bert"}
@@ -171,8 +171,8 @@ def test_two_users_in_one_browser(context: BrowserContext, site: Site) -> None:
     assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna"}
 
 
-def test_a_foreign_image_does_not_swap(context: BrowserContext, site: Site) -> None:
-    """Images, scripts and calls with bert's token in anna's page, also at the entrance, leave the page anna's."""
+def test_parts_of_a_page_do_not_switch_the_user(context: BrowserContext, site: Site) -> None:
+    """Images, scripts and calls with bert's token in anna's page, auth/enter included, do not switch the user."""
     text = signed("bert")
     site.application.more = (
         f'<img src="/foreign.png?token={text}"><script src="/foreign.js?token={text}"></script>'
@@ -186,8 +186,8 @@ def test_a_foreign_image_does_not_swap(context: BrowserContext, site: Site) -> N
     assert users_of(context, site, "/page") == {"anna"}
 
 
-def test_the_entrance_swaps(context: BrowserContext, site: Site) -> None:
-    """The entrance signs bert in where anna was, and his page is his."""
+def test_enter_switches_the_user(context: BrowserContext, site: Site) -> None:
+    """auth/enter with bert's token signs bert in instead of anna; an invalid token does not."""
     assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna"}
     entrance = f"/auth/enter?token={signed('bert')}&next={quote('/page?a=1&b=2', safe='')}"
     assert users_of(context, site, entrance) == {"bert"}
@@ -201,7 +201,7 @@ def test_the_entrance_swaps(context: BrowserContext, site: Site) -> None:
 
 
 def test_signing_out(context: BrowserContext, site: Site) -> None:
-    """A link of the application signs out at once, and the page is closed."""
+    """A link of the application to auth/leave signs out at once; its pages are 401 then."""
     assert users_of(context, site, f"/page?token={signed('anna')}") == {"anna"}
     site.application.more = '<a href="/auth/leave">out</a>'
     page = context.new_page()
@@ -214,8 +214,8 @@ def test_signing_out(context: BrowserContext, site: Site) -> None:
     assert response.status == 401
 
 
-def test_a_link_elsewhere_asks(context: BrowserContext, site: Site) -> None:
-    """A link of another site leads to a page that asks, whose button signs out."""
+def test_signing_out_from_another_site(context: BrowserContext, site: Site) -> None:
+    """A link of another site to auth/leave opens a confirmation, whose button signs out."""
     local = site.address.replace(HOST, "127.0.0.1")
     page = context.new_page()
     page.goto(f"{local}/page?token={signed('anna')}")

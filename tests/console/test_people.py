@@ -1,4 +1,4 @@
-"""Users, audit and status in a browser; and one's own password."""
+"""The pages of users, audit log, status and account in a browser."""
 
 import json
 import re
@@ -12,17 +12,17 @@ from tests.console.browsing import Person, register, secret_of, token_of
 from tests.support import Server, basic
 
 
-def come_in(server: Server, application: str, username: str, **payload: str) -> None:
-    """A user who came in by a token."""
+def create_user(server: Server, application: str, username: str, **payload: str) -> None:
+    """Create a user by the first sign-in with a token."""
     token = token_of(server, application, username, payload)
-    answer = server.request(
+    response = server.request(
         "GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": f"Bearer {token}"}
     )
-    assert answer.status == 200
+    assert response.status == 200
 
 
 def test_users(admin: Person) -> None:
-    """The list has type, roles, state and how each user came in; search and type filter it."""
+    """The list has type, roles, state and origin of each user; search and type filter it."""
     name = f"lena-{admin.run}"
     register(
         admin.server,
@@ -30,7 +30,7 @@ def test_users(admin: Person) -> None:
         secret=secret_of(f"from-{admin.run}"),
         initroles=["SYS_Creator", "Sales"],
     )
-    come_in(admin.server, f"from-{admin.run}", name, name="Lena Wu")
+    create_user(admin.server, f"from-{admin.run}", name, name="Lena Wu")
     page = admin.open("users")
     page.get_by_label("Search").fill("LENA wu")
     page.get_by_role("button", name="Search").click()
@@ -45,12 +45,12 @@ def test_users(admin: Person) -> None:
 
 
 def test_reset_a_password(admin: Person) -> None:
-    """An administrator types a new password or has one made, which is shown once; both sign in."""
+    """A password can be reset to a typed one or a generated one, which is shown once; both sign in."""
     name = f"max-{admin.run}"
-    come_in(admin.server, "ERP", name)
+    create_user(admin.server, "ERP", name)
     page = admin.open(f"user?name={name}")
     page.get_by_role("button", name="Set password").click()
-    expect(page.locator("#password-wrong")).to_contain_text("Can not be empty")
+    expect(page.locator("#password-wrong")).to_contain_text("not be empty")
     page.get_by_label("New password").fill("typed-password")
     page.get_by_role("button", name="Set password").click()
     expect(page.get_by_role("status")).to_contain_text("Password changed.")
@@ -64,9 +64,9 @@ def test_reset_a_password(admin: Person) -> None:
 
 
 def test_disable_a_user(admin: Person) -> None:
-    """One click disables a user, one enables them; the last Administrator stays, and the page says why."""
+    """One click disables a user, another enables them; the last enabled Administrator cannot be disabled."""
     name = f"switch-{admin.run}"
-    come_in(admin.server, "ERP", name)
+    create_user(admin.server, "ERP", name)
     page = admin.open(f"user?name={name}")
     page.get_by_role("button", name="Disable").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
@@ -79,9 +79,9 @@ def test_disable_a_user(admin: Person) -> None:
 
 @pytest.mark.parametrize("name", ["..", "a/b", "a?b=c&d#e", "50%", "王 小明"])
 def test_names_of_users(person: Callable[..., Person], signed_in: Any, name: str) -> None:
-    """A user of any legal name has a page, to which list and log lead, and whose forms work."""
+    """A user of any valid name has a page with working forms, linked from the list and the audit log."""
     one = person(storage_state=signed_in)
-    come_in(one.server, "ERP", name)
+    create_user(one.server, "ERP", name)
     one.open("users").get_by_role("link", name=name, exact=True).click()
     expect(one.page.get_by_role("heading", level=1)).to_contain_text(name)
     one.page.get_by_role("button", name="Disable").click()
@@ -91,7 +91,7 @@ def test_names_of_users(person: Callable[..., Person], signed_in: Any, name: str
 
 
 def test_audit(admin: Person) -> None:
-    """The log can be filtered by event, user, application and time, and of a change has each field that changed."""
+    """The audit log is filtered by event, user, application and time, and has the fields that were changed."""
     name = f"audited-{admin.run}"
     register(admin.server, name=name)
     register(admin.server, name=name, expire=60, token_name="other")
@@ -112,11 +112,11 @@ def test_audit(admin: Person) -> None:
     expect(page.get_by_role("row")).to_have_count(2)
     page.get_by_label("User").fill("a:b")
     page.get_by_role("button", name="Filter").click()
-    expect(page.locator("#user-wrong")).to_contain_text("Can not contain ':'")
+    expect(page.locator("#user-wrong")).to_contain_text("not contain ':'")
 
 
-def test_audit_has_pages(admin: Person) -> None:
-    """A hundred events are on a page; the older ones are on the next, none is on both."""
+def test_pages_of_the_audit_log(admin: Person) -> None:
+    """A page has 100 events; the next one has older events, and no event is on both."""
     name = f"paged-{admin.run}"
     register(admin.server, name=name)
     for number in range(120):
@@ -133,7 +133,7 @@ def test_audit_has_pages(admin: Person) -> None:
 
 
 def test_status(admin: Person) -> None:
-    """Version, store, settings with their origin, and the last day as one picture with its numbers as text."""
+    """The page has version, store, settings with their origin, and the last day as a chart and a table."""
     admin.server.post("generate", {"name": "ERP"})
     admin.server.request("GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": "Bearer x.y.z"})
     page = admin.open("status")
@@ -155,7 +155,7 @@ def test_status(admin: Person) -> None:
 
 
 def test_stored_values_that_break_a_rule(admin: Person) -> None:
-    """The status page and the application's own name such a value; saving the form leaves it exactly as it is."""
+    """Status page and application name a stored value that breaks a rule; saving the form does not change it."""
     register(admin.server, name="Older")
     path = admin.server.data_dir / "applications" / "older.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "initroles": ["Administrator ", "Sales"]}))
@@ -169,8 +169,8 @@ def test_stored_values_that_break_a_rule(admin: Person) -> None:
     assert json.loads(path.read_text())["initroles"] == ["Administrator ", "Sales"]
 
 
-def test_where_a_setting_comes_from(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A setting of the environment says so, and one that may hold a password is not shown."""
+def test_the_origin_of_a_setting(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A setting has its environment variable as origin; a value that may hold a password is masked."""
     folder = tmp_path_factory.mktemp("settings")
     shared = "redis://:pa55-of-redis@127.0.0.1:1/0"
     server = Server(folder, DATAFOR_TOKEN_LEEWAY="7", DATAFOR_TOKEN_RATELIMIT_STORAGE_URI=shared).start()
@@ -185,12 +185,12 @@ def test_where_a_setting_comes_from(person: Callable[..., Person], tmp_path_fact
 
 
 def test_ones_own_password(person: Callable[..., Person]) -> None:
-    """Everybody changes their own password; the session ends and the new one signs in."""
+    """Any user can change their password: the session ends, and the new password signs in."""
     for scripts in (True, False):
         one = person(java_script_enabled=scripts)
         name = f"own-{scripts}"
         register(one.server, name=f"Own-{scripts}", secret=secret_of(name), initpwd="old-password")
-        come_in(one.server, f"Own-{scripts}", name)
+        create_user(one.server, f"Own-{scripts}", name)
         page = one.sign_in(name, "old-password")
         page.get_by_label("Current password").fill("wrong")
         page.get_by_label("New password").fill("new-password")
@@ -204,7 +204,7 @@ def test_ones_own_password(person: Callable[..., Person]) -> None:
 
 
 def test_an_empty_store(person: Callable[..., Person], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Without any application each page says what is missing, and the list leads to the first one."""
+    """Without applications every page works, and the list links to the form of the first one."""
     folder = tmp_path_factory.mktemp("empty")
     server = Server(folder).start()
     one = person(server)

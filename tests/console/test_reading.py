@@ -1,4 +1,4 @@
-"""That everybody can read it: languages, time zones, screen readers, phones, and a list of a thousand."""
+"""Languages, time zones, accessibility, screen sizes and long lists of the console."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A service with something of everything, and with a handful of applications."""
+    """Run a service with all kinds of data and a few applications."""
     server = Server(tmp_path_factory.mktemp("small")).start()
     screenshots.fill(server, 0)
     yield server
@@ -31,11 +31,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A service with a thousand applications, long names and users, as for the screenshots."""
+    """Run a service with all kinds of data and 1,000 applications."""
     server = Server(tmp_path_factory.mktemp("full")).start()
     screenshots.fill(server, 0)
     record = json.loads((server.data_dir / "applications" / "erp.json").read_text())
-    # By hand, as a thousand calls would take a minute.
+    # Written directly: 1,000 calls would take a minute.
     for number in range(1000):
         name = f"system-{number:04d}"
         plain = {**record, "name": name, "secret": f"{STRONG_SECRET}{number}", "initpwd": "", "self_service": "0"}
@@ -46,7 +46,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def axe() -> str:
-    """axe-core's own script; where it is truly absent the test is skipped."""
+    """Return the script of axe-core; skip the test if it is not installed."""
     if not AXE.exists():
         if os.environ.get("CI") == "true":
             pytest.fail("axe-core is not installed, though .ci/run installs it")
@@ -55,20 +55,20 @@ def axe() -> str:
 
 
 def violations(page: Page, axe: str) -> list[str]:
-    """What axe-core finds against WCAG 2.2 AA, each with the element."""
+    """Return the violations of WCAG 2.2 AA that axe-core finds, each with its element."""
     page.evaluate(axe)
     found = page.evaluate("tags => axe.run({ runOnly: tags })", WCAG)
     return [f"{page.url} {one['id']}: {node['html'][:120]}" for one in found["violations"] for node in one["nodes"]]
 
 
-# Each pair of width, language and colours once: what only all three together would break is not known.
+# Pairwise: each pair of width, language and color scheme occurs once.
 @pytest.mark.parametrize(
     ("language", "scheme", "width"),
     [("en-GB", "light", 1400), ("en-GB", "dark", 360), ("zh-CN", "light", 360), ("zh-CN", "dark", 1400)],
 )
 def test_wcag(person: Callable[..., Person], small: Server, axe: str, language: str, scheme: str, width: int) -> None:
-    """axe-core finds no violation of WCAG 2.2 AA on any page, wide and at 360 px, in both languages, light and dark."""
-    # The pages' own policy would keep axe-core out; that it holds, other tests see.
+    """No page violates WCAG 2.2 AA, wide and at 360 px, in both languages, light and dark."""
+    # The pages' policy would block axe-core; other tests check the policy.
     size = {"width": width, "height": 900}
     one = person(small, color_scheme=scheme, locale=language, bypass_csp=True, viewport=size)
     found = []
@@ -81,8 +81,8 @@ def test_wcag(person: Callable[..., Person], small: Server, axe: str, language: 
     assert found == []
 
 
-def test_axe_sees_what_is_wrong(person: Callable[..., Person], axe: str) -> None:
-    """The same check finds an image without words and a field without a label: it is a check."""
+def test_axe_finds_violations(person: Callable[..., Person], axe: str) -> None:
+    """The check finds an image without a text and a field without a label."""
     one = person(bypass_csp=True)
     page = one.open("sign-in")
     page.evaluate("document.querySelector('main').innerHTML = '<img src=\"/x\"><input>'")
@@ -90,7 +90,7 @@ def test_axe_sees_what_is_wrong(person: Callable[..., Person], axe: str) -> None
 
 
 def test_every_width(person: Callable[..., Person], full: Server) -> None:
-    """No page is wider than the window, at 320 px either, whatever the names are."""
+    """No page is wider than its window, from 320 px on, even with long names."""
     one = person(full)
     one.sign_in()
     for name, path in (screenshots.PAGES | {"errors": "new-application"}).items():
@@ -102,7 +102,7 @@ def test_every_width(person: Callable[..., Person], full: Server) -> None:
 
 
 def test_by_the_keyboard(person: Callable[..., Person]) -> None:
-    """A person without a mouse skips to the content, reaches each field in its order and sends the form by Enter."""
+    """The keyboard alone skips to the content, reaches the fields in order, and sends forms with Enter."""
     one = person()
     page = one.open("sign-in")
     expect(page.get_by_label("User name")).to_be_focused()
@@ -128,7 +128,7 @@ def test_by_the_keyboard(person: Callable[..., Person]) -> None:
 
 
 def test_the_browsers_language_and_the_switch(person: Callable[..., Person]) -> None:
-    """A Chinese browser sees Chinese, any other English; the switch changes it, without JavaScript too."""
+    """Chinese browsers get Chinese, all others English; the switch changes it, also without JavaScript."""
     one = person(locale="zh-CN", java_script_enabled=False)
     page = one.open("sign-in")
     expect(page.get_by_role("heading", level=1)).to_have_text("登录")
@@ -148,7 +148,7 @@ def test_the_browsers_language_and_the_switch(person: Callable[..., Person]) -> 
 
 
 def test_an_address_in_chinese(person: Callable[..., Person]) -> None:
-    """After the sign-in the reader is where they wanted to go, also where that address has letters of any script."""
+    """A sign-in returns to the page that was asked for, also if its URL has Chinese letters."""
     one = person()
     page = one.open("sign-in?next=/console/users%3Fq%3D王")
     page.get_by_label("User name").fill("admin")
@@ -159,7 +159,7 @@ def test_an_address_in_chinese(person: Callable[..., Person]) -> None:
 
 
 def test_words_in_chinese(person: Callable[..., Person], small: Server) -> None:
-    """Spans, errors and the steps of a judgement are in Chinese too, and no English sentence is left on a page."""
+    """Durations, errors and the steps of a check are in Chinese, and no page has an English sentence."""
     one = person(small, locale="zh-CN")
     page = one.sign_in()
     expect(one.open(f"applications?q={LONG_NAME}").get_by_role("row").last).to_contain_text("1天2小时3分钟4秒")
@@ -174,7 +174,7 @@ def test_words_in_chinese(person: Callable[..., Person], small: Server) -> None:
 
 
 def test_the_readers_time_zone(person: Callable[..., Person]) -> None:
-    """With JavaScript moments are in the reader's own time zone; without it they say that they are UTC."""
+    """Times are in the reader's time zone with JavaScript, and in UTC without it."""
     register(one := person().server, name="zoned")
     record = one.data_dir / "applications" / "zoned.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "createdDate": 1722929516000}))
@@ -188,7 +188,7 @@ def test_the_readers_time_zone(person: Callable[..., Person]) -> None:
 
 
 def test_light_and_dark(person: Callable[..., Person]) -> None:
-    """The page is light or dark as the reader's system is."""
+    """Pages are light or dark, as the reader's system is."""
     seen = {}
     for scheme in ("light", "dark"):
         page = person(color_scheme=scheme).open("sign-in")
@@ -199,7 +199,7 @@ def test_light_and_dark(person: Callable[..., Person]) -> None:
 
 
 def test_a_thousand_applications(person: Callable[..., Person], full: Server) -> None:
-    """A page of a list of 1,000 is under 100 kB compressed, and is painted from one request and one stylesheet."""
+    """A page of the list of 1,000 is under 100 kB compressed and needs one stylesheet to be painted."""
     one = person(full)
     one.sign_in()
     one.requests.clear()
@@ -211,7 +211,7 @@ def test_a_thousand_applications(person: Callable[..., Person], full: Server) ->
     assert len(body) < 150_000
     kinds = [request.resource_type for request in one.requests]
     assert sorted(kind for kind in kinds if kind not in ("script", "other")) == ["document", "stylesheet"]
-    # The one script waits until the page is there.
+    # The script does not delay the page.
     assert one.page.locator("script:not([defer])").count() == 0
     expect(one.page.get_by_role("navigation", name="Pages of the list")).to_contain_text("Page 1 of 11")
     one.page.get_by_role("link", name="Next page").click()
@@ -221,15 +221,15 @@ def test_a_thousand_applications(person: Callable[..., Person], full: Server) ->
 
 
 def test_make_screenshots(browser: Browser, small: Server, tmp_path: Path) -> None:
-    """`make screenshots` makes each page at each width, light and dark, in both languages."""
+    """`make screenshots` takes each page at each width, light and dark, in both languages."""
     assert screenshots.shoot(browser, small, tmp_path, {"me": "me"}, (360, 800)) == 16
     assert len({picture.read_bytes() for picture in tmp_path.glob("me-*.png")}) == 8
     pages = {path.split("?")[0].split("/")[0] for path in screenshots.PAGES.values()}
     assert pages >= {"applications", "new-application", "try", "refused", "users", "user", "audit", "status", "me"}
 
 
-def test_the_pictures_of_the_readme() -> None:
-    """The README's two pictures are there, small, and described."""
+def test_screenshots_of_the_readme() -> None:
+    """The README's two screenshots exist, are small, and have a description."""
     pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", (ROOT / "README.md").read_text())
     assert len(pictures) == 2
     for words, path in pictures:

@@ -1,4 +1,4 @@
-"""Try it, why was it refused, and a personal token: as a person does it."""
+"""The pages for test tokens, checking tokens and personal tokens in a browser."""
 
 import json
 import re
@@ -14,8 +14,8 @@ from tests.console.browsing import Person, register, secret_of, token_of
 from tests.support import STRONG_SECRET, key_for, need, private_pem, public_pem, token_parts
 
 
-def test_try_it(admin: Person) -> None:
-    """A token is made and explained; the curl line runs as it stands, link and frame lead to where they should."""
+def test_generate_a_test_token(admin: Person) -> None:
+    """A test token is generated and described; curl command, link and frame work as shown."""
     need("curl")
     name = f"try-{admin.run}"
     register(admin.server, name=name, token_name="t")
@@ -32,8 +32,10 @@ def test_try_it(admin: Person) -> None:
     expect(members.get_by_role("row", name="loginname")).to_contain_text("The name of the user who is signed in.")
     expect(members.get_by_role("row", name="exp")).to_contain_text("The expiry time, 1 day after the token was issued:")
     expect(page.get_by_role("table", name="Header")).to_contain_text("it must be the application's")
-    answer = subprocess.run(shlex.split(page.locator("#curl").inner_text()), capture_output=True, check=True, text=True)
-    assert json.loads(answer.stdout)["data"]["user"]["username"] == "王小明"
+    response = subprocess.run(
+        shlex.split(page.locator("#curl").inner_text()), capture_output=True, check=True, text=True
+    )
+    assert json.loads(response.stdout)["data"]["user"]["username"] == "王小明"
     link = urlsplit(page.locator("#link").inner_text())
     assert (link.path, parse_qs(link.query)) == ("/auth/enter", {"t": [token], "next": ["/reports/1?a=b&c=d"]})
     frame = page.evaluate("text => new DOMParser().parseFromString(text, 'text/html').querySelector('iframe').src",
@@ -43,8 +45,8 @@ def test_try_it(admin: Person) -> None:
     expect(page.get_by_role("row", name=name).filter(has_text="token issued").first).to_contain_text("王小明")
 
 
-def test_try_it_with_a_key(admin: Person) -> None:
-    """A private key that is pasted signs and is then nowhere: not on the page, not beside what is wrong with it."""
+def test_a_test_token_with_a_private_key(admin: Person) -> None:
+    """A private key signs the token and is never shown again, not even with an error about it."""
     name = f"try-key-{admin.run}"
     register(admin.server, name=name, algorithm="ES256", secret=public_pem(key_for("ES256")))
     page = admin.open(f"try?name={name}")
@@ -62,14 +64,14 @@ def test_try_it_with_a_key(admin: Person) -> None:
     assert mine.splitlines()[1] not in page.content()
 
 
-def test_what_is_wrong_with_a_try(admin: Person) -> None:
-    """No name, an unknown one, a disabled application, a bad user name, a foreign address: each beside its field."""
+def test_errors_of_a_test_token(admin: Person) -> None:
+    """Each error is beside its field: no, unknown or disabled application, invalid user name, URL of another host."""
     register(admin.server, name=f"off-{admin.run}", enable="0")
     for field, text, said in (
-        ("name", "", "Can not be empty"),
+        ("name", "", "not be empty"),
         ("name", "nobody", "Name does not exist"),
         ("name", f"off-{admin.run}", "is not enabled"),
-        ("username", "a:b", "Can not contain ':'"),
+        ("username", "a:b", "not contain ':'"),
         ("next", "//evil.example", "Must be a path of this host"),
     ):
         page = admin.open("try?name=ERP")
@@ -80,7 +82,7 @@ def test_what_is_wrong_with_a_try(admin: Person) -> None:
 
 
 def test_copy(person: Callable[..., Person], signed_in: Any) -> None:
-    """With JavaScript each thing to be copied has a button that copies exactly it."""
+    """With JavaScript each text to copy has a button that copies exactly this text."""
     one = person(storage_state=signed_in, permissions=["clipboard-read", "clipboard-write"])
     page = one.open("try?name=ERP")
     page.get_by_role("button", name="Generate", exact=True).click()
@@ -91,9 +93,9 @@ def test_copy(person: Callable[..., Person], signed_in: Any) -> None:
         assert page.evaluate("navigator.clipboard.readText()") == text
 
 
-def test_why_was_it_refused(admin: Person) -> None:
-    """A pasted token is judged step by step, each with what to do about it; nothing is made by it."""
-    name = f"judge-{admin.run}"
+def test_check_a_refused_token(admin: Person) -> None:
+    """A refused token is checked step by step; the failed step has advice."""
+    name = f"check-{admin.run}"
     register(admin.server, name=name, inituser="0")
     token = token_of(admin.server, name, "ghost")
     page = admin.open("refused")
@@ -115,8 +117,8 @@ def test_why_was_it_refused(admin: Person) -> None:
     expect(page.locator(".steps li.bad")).to_contain_text("What to do: Copy the complete token again")
 
 
-def test_an_accepted_token(admin: Person) -> None:
-    """A good token is said to be accepted, by whom."""
+def test_check_an_accepted_token(admin: Person) -> None:
+    """A valid token is accepted, and the page names its application."""
     page = admin.open("refused")
     page.get_by_label("Token", exact=True).fill(token_of(admin.server, "ERP", "lena"))
     page.get_by_label("Application").fill("ERP")
@@ -126,7 +128,7 @@ def test_an_accepted_token(admin: Person) -> None:
 
 
 def test_a_personal_token(person: Callable[..., Person], request: Any) -> None:
-    """A user who is no Administrator sees their profile, and makes a token of their own that is shown once."""
+    """A user who is no Administrator sees their profile and generates a personal token, which is shown once."""
     for scripts in (True, False):
         one = person(java_script_enabled=scripts)
         name = f"reader-{scripts}"
@@ -150,7 +152,7 @@ def test_a_personal_token(person: Callable[..., Person], request: Any) -> None:
         assert re.search(r"Applications|Users|Audit", page.get_by_role("navigation").inner_text()) is None
 
 
-def test_the_secret_is_never_there(admin: Person) -> None:
+def test_stored_secrets_are_never_shown(admin: Person) -> None:
     """No page of the console shows a stored secret."""
     for path in ("applications", "applications/ERP", "audit", "status", "users"):
         assert STRONG_SECRET not in admin.open(path).content()
