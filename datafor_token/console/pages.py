@@ -73,6 +73,7 @@ def init_app(app: Flask, version: str) -> None:
     app.context_processor(_context)
     app.jinja_env.filters.update(
         translated=language.translated,
+        sentence=language.sentence,
         duration=language.format_duration,
         time=language.format_time,
         number=language.format_number,

@@ -207,7 +207,7 @@ def test_a_suspicious_secret(admin: Person) -> None:
     page.get_by_label("Shared secret", exact=True).fill(f'"{STRONG_SECRET} "')
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_have_text("Changes saved.")
-    expect(page.locator(".warning").last).to_contain_text("secret is in quotes")
+    expect(page.locator(".warning").last).to_contain_text("Secret is in quotes")
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == f'"{STRONG_SECRET} "'
     page.get_by_label("New shared secret").fill(STRONG_SECRET[::-1])
     page.get_by_role("button", name="Rotate", exact=True).click()
