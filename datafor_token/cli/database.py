@@ -10,11 +10,12 @@ from flask.cli import with_appcontext
 from datafor_token.cli.output import REFUSED, UNAVAILABLE, echo
 from datafor_token.errors import RecordDamaged, RuleError
 from datafor_token.operations import migration
+from datafor_token.operations.opening import Opener
 from datafor_token.settings import check_store
 from datafor_token.store.base import Store
 from datafor_token.store.files.disk import create_folder, outage
 from datafor_token.store.opening import FILE, create_tables, open_store, with_store
-from datafor_token.web.services import Beginning, current_settings, open_services, services
+from datafor_token.web.services import current_settings, open_services, services
 
 _MANY = 1000  # records, above which progress is shown
 _MOST_NAMED = 20
@@ -51,7 +52,7 @@ def migrate(to: str) -> None:
         # As the target, it need not exist.
         with outage("create the data folder"):
             create_folder(current_settings().data_dir)
-    store = open_services(Beginning.COMMAND).store
+    store = open_services(Opener.COMMAND).store
     faults = migration.damaged(store, services().store.collections)
     if faults:
         for fault in faults:

@@ -21,9 +21,10 @@ from datafor_token.errors import (
     StoreNotReady,
     StoreUnavailable,
 )
+from datafor_token.operations.opening import Opener
 from datafor_token.printable import printable, printable_json
 from datafor_token.validation import utf8
-from datafor_token.web.services import Beginning, open_services
+from datafor_token.web.services import open_services
 
 REFUSED, UNAVAILABLE = 1, 3
 
@@ -66,7 +67,7 @@ class Commands(AppGroup):
 def _opening(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def opened(*args: Any, **kwargs: Any) -> Any:
-        open_services(Beginning.COMMAND)
+        open_services(Opener.COMMAND)
         return function(*args, **kwargs)
 
     return opened

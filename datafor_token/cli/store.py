@@ -20,6 +20,7 @@ from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Keyring, load_k
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.operations import backup
 from datafor_token.operations import restore as restoring
+from datafor_token.operations.opening import Opener
 from datafor_token.operations.store_identity import FILE as STORE_ID
 from datafor_token.operations.store_identity import StoreIdentity, known_identifier
 from datafor_token.store.base import Document
@@ -28,7 +29,7 @@ from datafor_token.store.files.disk import outage
 from datafor_token.store.files.store import FileStore
 from datafor_token.store.opening import FILE, has_records
 from datafor_token.users import users
-from datafor_token.web.services import Beginning, current_settings, open_services, services
+from datafor_token.web.services import current_settings, open_services, services
 
 store = Commands("store", help="Manage the stored records. Example: flask store check")
 
@@ -116,9 +117,9 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     if settings.store != FILE:
         _refuse_database("restore its own backup with `pg_restore`")
     # Before anything is created: a backup with the wrong key must not leave a store with another key.
-    beginning = Beginning.COMMAND if has_records(settings.data_dir) else Beginning.RESTORE
-    is_new = beginning is Beginning.RESTORE
-    keyring = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(beginning).keyring
+    opener = Opener.COMMAND if has_records(settings.data_dir) else Opener.RESTORE
+    is_new = opener is Opener.RESTORE
+    keyring = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(opener).keyring
     found = backup.read(file, keyring, unauthenticated=unauthenticated)
     _check_all(found.records, keyring)
     records = restoring.with_identifier(
@@ -144,7 +145,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
         echo(f"would be: {summary}")
         return
     confirm(f"Replace all records ({summary})?", yes=yes)
-    open_services(beginning)
+    open_services(opener)
     files = _files("")
     # Merged again with the current records: a token that was revoked during the prompt remains revoked.
     with services().audit.change() as record:
