@@ -40,5 +40,5 @@ def init_app(app: Flask, url_prefix: str, version: str) -> None:
     """Register the console under the prefix. ``version`` is shown on the status page."""
     language.init_app(app)
     pages.init_app(app, version)
-    responses.answer_errors_as(app, blueprint.name, guard.form_or_error_page)
+    responses.set_error_renderer(app, blueprint.name, guard.form_or_error_page)
     app.register_blueprint(blueprint, url_prefix=f"{url_prefix}/console")

@@ -18,7 +18,7 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
 from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.validation import strict_json
-from datafor_token.web.auth import sender, session_caller
+from datafor_token.web.auth import describe_sender, session_caller
 from datafor_token.web.current import Caller, current
 from datafor_token.web.inputs import body
 
@@ -152,7 +152,7 @@ def _outdated_form(view: str) -> ResponseReturnValue:
         page = redisplay(current().path, typed_values(), caller)
         if page is not None:
             return page
-    raise Forbidden("this form is outdated: go back, reload the page and try again", reason=sender())
+    raise Forbidden("this form is outdated: go back, reload the page and try again", reason=describe_sender())
 
 
 def caller() -> Caller:

@@ -1,1 +1,1 @@
-"""Flask: who is calling, what a request needs, and how responses are made."""
+"""Web application: authentication of callers, responses, the API and its description."""

@@ -1,7 +1,7 @@
-"""Who is calling: the credentials of a request become a user, or a refusal. Nothing else reads them.
+"""Authentication of callers; no other module reads the credentials of a request.
 
-The order is the contract's (section 6): Basic, Bearer, a token in the URL, the session cookie. The
-first that is present decides; one that is present and wrong is never passed over.
+The credentials are tried in this order: Basic, Bearer, a token in the URL, the session cookie. The first one that is
+present decides: if it is invalid, the request is refused, whatever else it has.
 """
 
 import base64
@@ -22,11 +22,11 @@ from datafor_token.web.services import services
 
 SESSION_COOKIE = "JSESSIONID"
 GATE_COOKIE = "datafor_gate"
-# The one call that changes something by GET: from another site it would sign people out.
+# The only call that changes something by GET: called from another site, it would sign users out.
 _COUNTS_AS_POST = "sessions.logout"
-# What it is asked about is another application's request, and that application's to judge.
+# It is about a request to another application, which decides itself about requests from other sites.
 _NEVER_CROSS_SITE = "gate.check"
-# The scheme ends where its name does: what is no space behind it makes the credential wrong, not another scheme.
+# The scheme ends with its name: if no space follows, the credential is invalid, and the scheme is still this one.
 _SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential>.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -37,7 +37,7 @@ def init_app(app: Flask) -> None:
 
 def signed_in_caller() -> Caller:
     """Return the caller of an API call; raise ``NotAuthenticated`` without a valid credential."""
-    return noted(_by_header() or _by_url(_pairs_of_query()) or _by_session())
+    return _signed_in(_by_header() or _by_url(_pairs_of_query()) or _by_session())
 
 
 def _pairs_of_query() -> list[tuple[str, str]]:
@@ -46,38 +46,38 @@ def _pairs_of_query() -> list[tuple[str, str]]:
 
 
 def gate_caller() -> Caller:
-    """Who sent the request that a proxy asks about, from what the proxy passes on of it."""
-    return noted(_by_header() or _by_url(forwarded.query_pairs(current().environ)) or _by_gate())
+    """Return the caller of a request that a proxy asks about, from the headers that the proxy passes on."""
+    return _signed_in(_by_header() or _by_url(forwarded.query_pairs(current().environ)) or _by_gate())
 
 
 def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
-    """Who a URL's own token signs in; raises ``NotAuthenticated`` where there is none.
+    """Return the caller of a URL with a token; raise ``NotAuthenticated`` without a token.
 
-    The sign-in is left to be recorded with what it opens.
+    The sign-in is not recorded in the audit log: the caller of this function records it with the session it opens.
     """
     caller = _by_url(pairs, opens=True)
     if caller is None:
         raise NotAuthenticated
-    return noted(caller)
+    return _signed_in(caller)
 
 
 def session_caller() -> Caller:
-    """Whom the session cookie signs in, whatever else came with the request; raises ``NotAuthenticated``."""
-    return noted(_by_session())
+    """Return the caller by session cookie, ignoring other credentials; raise ``NotAuthenticated`` without a session."""
+    return _signed_in(_by_session())
 
 
 def client_address() -> str:
-    """Return the client's address in its one spelling (module ``addresses``), empty where it has none."""
+    """Return the client's normalized address (module ``addresses``), empty for a client of a Unix socket."""
     return current().remote_addr or ""
 
 
 def session_cookie() -> str:
-    """The session cookie of the request, empty where there is none."""
+    """Return the session cookie of the request, or empty text."""
     return next(iter(_cookies(SESSION_COOKIE)), "")
 
 
 def gate_cookie() -> str:
-    """The gate's cookie of the request, empty where there is none."""
+    """Return the gate cookie of the request, or empty text."""
     return next(iter(gate_cookies()), "")
 
 
@@ -91,8 +91,8 @@ def _cookies(name: str) -> list[str]:
     return cookies.values_of(header, name) if header else []
 
 
-def noted(caller: Caller) -> Caller:
-    """The same caller, kept for the views and for the logs."""
+def _signed_in(caller: Caller) -> Caller:
+    """Store the caller in the current request, for the views and the logs, and return it."""
     request = current()
     request.signed_in, request.username, request.way = caller, caller.user.name, caller.way
     services().metrics.signed_in(caller.way, "accepted")
@@ -100,7 +100,7 @@ def noted(caller: Caller) -> Caller:
 
 
 def _by_header() -> Caller | None:
-    """The credential of the ``Authorization`` header, which is parsed here only; ``None`` for another scheme's."""
+    """Return the caller by ``Authorization`` header, None for another scheme."""
     found = _SCHEME.match(current().environ.get("HTTP_AUTHORIZATION", ""))
     if found is None:
         return None
@@ -126,7 +126,7 @@ def _by_gate() -> Caller:
 
 
 def _by_password(credential: str) -> User:
-    """RFC 7617: Base64 of name, colon and password, in UTF-8."""
+    """Return the user of a Basic credential (RFC 7617): Base64 of name, colon and password, in UTF-8."""
     try:
         name, colon, password = base64.b64decode(credential, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, ValueError):
@@ -149,7 +149,7 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
     about = {"application": name, "user": verdict.username, "token": services().signin.audit_identifier(token, verdict)}
     if verdict.user is None:
         is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
-        # Logged once: of a flood, the audit log has the count.
+        # Logged once: in a flood of refusals, the audit log has their number.
         reason = f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})"
         raise InvalidToken(reason=reason if is_first else None)
     if not opens:
@@ -158,7 +158,7 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
 
 
 def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller | None:
-    """A token under the ``token_name`` of enabled applications, judged by those applications alone."""
+    """Return the caller by token in the URL; only applications whose ``token_name`` the parameter has verify it."""
     tokens = tokens_among(pairs)
     if not tokens:
         return None
@@ -182,26 +182,26 @@ def tokens_among(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def refuse_several_tokens() -> NoReturn:
-    """Refuse a URL with more than one credential: none of them is the one that is meant."""
+    """Refuse a URL with more than one credential: which one is intended is not known."""
     current().way = "url"
     is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
     raise InvalidToken(reason="several tokens in one URL" if is_first else None)
 
 
 def _refuse_cross_site() -> None:
-    """A POST that a browser sent from another site changes nothing, whatever credential it carries."""
+    """Refuse a POST that a browser sent from another site, whatever credential it has."""
     request = current()
     environ, endpoint = request.environ, request.endpoint
     if (environ["REQUEST_METHOD"] != "POST" and endpoint != _COUNTS_AS_POST) or endpoint == _NEVER_CROSS_SITE:
         return
     if is_cross_site():
-        raise Forbidden("a request from another site is not accepted", reason=sender())
+        raise Forbidden("a request from another site is not accepted", reason=describe_sender())
 
 
 def is_cross_site() -> bool:
     """Return whether a browser sent the request from another site.
 
-    A Bearer token is sent on purpose: no browser adds one by itself.
+    A request with a Bearer token is not: a script sent it on purpose, no browser adds one.
     """
     request = current()
     environ = request.environ
@@ -216,10 +216,10 @@ def is_cross_site() -> bool:
     return site not in ("same-origin", "none") if site is not None else (origin or "").lower() not in _own_origins()
 
 
-def sender() -> str:
-    """Return what a browser said of the site that sent the request, and what was expected, for the log.
+def describe_sender() -> str:
+    """Describe for the log which site a browser named as the sender, and which was expected.
 
-    A proxy that does not pass the Host header on makes every site another one.
+    If a proxy does not pass the Host header on, every site is another one.
     """
     environ = current().environ
     names = {"Sec-Fetch-Site": "HTTP_SEC_FETCH_SITE", "Origin": "HTTP_ORIGIN", "Host": "HTTP_HOST"}
@@ -229,15 +229,15 @@ def sender() -> str:
 
 
 def _own_origins() -> set[str]:
-    """Return the origins of our own pages, as browsers send them (RFC 6454): in lower case, without a default port."""
+    """Return the origins of our own pages as browsers send them (RFC 6454): in lower case, without a default port."""
     request = current()
     public = services().settings.public_url.lower()
     for scheme, port in (("https", ":443"), ("http", ":80")):
         if public.startswith(f"{scheme}:"):
             public = public.removesuffix(port)
     if services().settings.trusted_hosts and public.partition("://")[2] != request.host.lower():
-        # The proxy passes the host on, or the request would not have come this far. PUBLIC_URL is then the host of the
-        # protected application, whose scripts must not call.
+        # The host was checked, so the proxy passes it on. PUBLIC_URL then names the host of the protected application,
+        # whose scripts must not call.
         public = ""
     here = f"{request.scheme}://{request.host.lower()}" if request.host else ""
     return {here, public} - {""}

@@ -1,4 +1,4 @@
-"""What stands between a client and this service: believed proxies, and pages of other origins (CORS)."""
+"""Trusted proxies, and requests of pages of other origins (CORS)."""
 
 import ipaddress
 import logging
@@ -17,7 +17,7 @@ from datafor_token.web.services import services
 log = logging.getLogger(__name__)
 
 _FORWARDING = ("x-real-ip", "via", "cf-connecting-ip", "x-envoy-external-address", "x-proxyuser-ip")
-# What every proxy in use sends at least one of, as WSGI calls it.
+# Every common proxy sends at least one of these; names as in WSGI.
 _COMMON_FORWARDING = frozenset({"HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP"})
 _FORWARDING_PARTS = ("forwarded", "x-original-", "client-ip")
 _METHODS, _HEADERS = "GET, POST", "Authorization, Content-Type"
@@ -27,14 +27,14 @@ _FOR_OPERATIONS = ("operations.healthz", "operations.readyz", "operations.metric
 
 
 def init_app(app: Flask) -> None:
-    """Believe as many proxies as the settings say, and answer the pages of the origins that they name."""
+    """Trust as many proxies as the settings state, and let pages of the configured origins call."""
     with app.app_context():
         settings = services().settings
     trusted = settings.trusted_proxies
-    app.wsgi_app = _prepared(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = _normalized(app.wsgi_app)  # type: ignore[method-assign, assignment]
     if trusted:
-        # Our own reading of these headers would be one more way to get the counting wrong. X-Forwarded-Prefix is only
-        # believed on demand: few proxies remove it from what a client sent.
+        # Werkzeug parses these headers: our own parser would be one more place to count the proxies wrongly. Few
+        # proxies remove an X-Forwarded-Prefix that a client sent, so it has a setting of its own.
         prefixes = trusted if settings.trust_forwarded_prefix else 0
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=trusted, x_prefix=prefixes
@@ -49,16 +49,16 @@ def init_app(app: Flask) -> None:
 
 
 def is_forwarded() -> bool:
-    """Whether the request says that a proxy sent it on; such a one is never local, believed or not."""
+    """Return whether a header shows that a proxy, trusted or not, passed the request on: it is then not local."""
     names = [name.lower() for name, _ in current().headers]
     return any(name in _FORWARDING or any(part in name for part in _FORWARDING_PARTS) for name in names)
 
 
 def is_directly_from(networks: Sequence[str]) -> bool:
-    """Whether the request comes from one of the networks (such as ``10.0.0.0/8``), and no proxy sent it on."""
+    """Return whether the request comes from one of the networks (such as ``10.0.0.0/8``), without a proxy."""
     if is_forwarded():
         return False
-    # Who is at the other end, whatever a believed proxy says of others.
+    # The address of the peer, whatever address a trusted proxy reports.
     environ = current().environ
     original = environ.get("werkzeug.proxy_fix.orig", {})
     address = addresses.parse(original.get("REMOTE_ADDR") or environ.get("REMOTE_ADDR", ""))
@@ -66,15 +66,15 @@ def is_directly_from(networks: Sequence[str]) -> bool:
     return address is not None and any(address in ipaddress.ip_network(network) for network in networks)
 
 
-def _prepared(application: WSGIApplication) -> WSGIApplication:
+def _normalized(application: WSGIApplication) -> WSGIApplication:
     """Give the application a normalized client address, and no WebSocket handshake.
 
-    A proxy may ask about a handshake, and no call here speaks WebSocket: it is answered like any request.
+    A proxy may ask about a handshake, but no call here uses WebSocket: it is handled like any request.
     """
 
     def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ.pop("HTTP_UPGRADE", None)
-        # Here, so that the log, the audit and the throttle cannot differ.
+        # Normalized here, so that log, audit log and throttle use the same text.
         environ["REMOTE_ADDR"] = addresses.normalize(environ.get("REMOTE_ADDR", ""))
         return application(environ, start_response)
 
@@ -82,37 +82,37 @@ def _prepared(application: WSGIApplication) -> WSGIApplication:
 
 
 class _Warning:
-    """Says once, in each worker, that a proxy is there and not believed."""
+    """Logs once in each worker that a proxy sends headers and is not trusted."""
 
     def __init__(self) -> None:
-        self._said = False
+        self._logged = False
 
     def __call__(self) -> None:
-        if not self._said and not _COMMON_FORWARDING.isdisjoint(current().environ):
-            self._said = True
+        if not self._logged and not _COMMON_FORWARDING.isdisjoint(current().environ):
+            self._logged = True
             advice = "set TRUSTED_PROXIES if a proxy of yours sends these headers"
-            log.warning(logs.event(event="forwarding headers are not believed", advice=advice))
+            log.warning(logs.event(event="forwarding headers are not trusted", advice=advice))
 
 
 def _check_host() -> None:
-    """Refuse requests for another host (``TRUSTED_HOSTS``): 403, which the check may answer too.
+    """Refuse requests for another host than ``TRUSTED_HOSTS`` with 403, a status that proxies know from ``auth/check``.
 
-    Probes and Prometheus ask an address, not a host name.
+    Probes and Prometheus use an address, not a host name.
     """
     request = current()
     if request.endpoint in _FOR_OPERATIONS:
         return
     if not host_is_trusted(request.host.lower(), services().settings.trusted_hosts):
-        raise Forbidden("this host is none of TRUSTED_HOSTS")
+        raise Forbidden("this host is not one of TRUSTED_HOSTS")
 
 
 def _preflight() -> Response | None:
-    """What a browser asks before it lets another origin's page call (Fetch standard, CORS-preflight fetch)."""
+    """Respond to the request that a browser sends before a call from another origin (Fetch, CORS-preflight fetch)."""
     request = current()
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers or not _origin():
         return None
     if request.endpoint == "gate.check":
-        # That is a question about another application's preflight: a 204 would let it in.
+        # The proxy asks about a preflight request to another application: a 204 would let it pass.
         return None
     response = Response(status=204)
     response.headers["Access-Control-Allow-Methods"] = _METHODS
@@ -122,6 +122,7 @@ def _preflight() -> Response | None:
 
 
 def _allow_origin(response: Response) -> Response:
+    """Let the page of a configured origin read the response."""
     response.headers.add("Vary", "Origin")
     if _origin():
         response.headers["Access-Control-Allow-Origin"] = _origin()
@@ -131,9 +132,10 @@ def _allow_origin(response: Response) -> Response:
 
 
 def _origin() -> str:
+    """Return the origin of the request if it is configured, else empty text."""
     request = current()
     if request.blueprint == _PAGES:
-        # What stands in the console's pages is for whoever looks at them, not for another origin's script.
+        # Scripts of other origins must not read the pages of the console.
         return ""
     origin = request.headers.get("Origin", "")
     return origin if origin in services().settings.cors_origins else ""

@@ -1,4 +1,4 @@
-"""The envelope: ``success()``, and the one place where errors become answers."""
+"""Responses: the JSON envelope, error responses, common headers, and the log line of each request."""
 
 import logging
 import random
@@ -18,7 +18,7 @@ from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 log = logging.getLogger(__name__)
-_ANSWERS = "datafor_token.answers"
+_RENDERERS = "datafor_token.error_renderers"  # in the extensions of the application
 
 _JSON_TYPE = ("Content-Type", "application/json")
 _COMMON = (
@@ -26,30 +26,31 @@ _COMMON = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 )
-# The headers that the responses have in common, as they are: the server need not check them in each response.
+# Constant headers of most responses: our worker does not check them in each response.
 FIXED_HEADERS = (_JSON_TYPE, *_COMMON)
 
-# The public words for what Flask and Werkzeug refuse by themselves.
+# Messages for errors of Flask and Werkzeug.
 _HTTP_MESSAGES = {404: "not found", 405: "method not allowed", 413: BodyTooLarge.message}
 
 _REQUEST_ID = "datafor_token.request_id"  # in the WSGI environment, for the header
-BODY_READ = "datafor_token.body_read"  # in the WSGI environment, once the whole body was read
+BODY_READ = "datafor_token.body_read"  # in the WSGI environment when the whole body was read
 
 
-class Answer(Response):
-    """A response with the common headers, which are put there as they are when it is sent, where it has no others.
+class ServiceResponse(Response):
+    """Response that adds the common headers when it is sent, where it has no others of their names.
 
-    Werkzeug looks each header through, for what no answer of ours has, at ten times the cost.
+    Werkzeug's own method corrects headers such as Location, which no response of ours needs, and takes ten times as
+    long.
     """
 
-    own: Sequence[tuple[str, str]] = ()
+    constant_headers: Sequence[tuple[str, str]] = ()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send it, as WSGI has it (PEP 3333)."""
-        headers = [*self.own, *self.headers.to_wsgi_list()]
-        # The console's stylesheet says otherwise how long it is kept, its pages have another policy: see there.
-        there = {name for name, _ in headers}
-        headers += [common for common in _COMMON if common[0] not in there]
+        """Send the response (PEP 3333)."""
+        headers = [*self.constant_headers, *self.headers.to_wsgi_list()]
+        # The console's files have another Cache-Control, its pages another Referrer-Policy.
+        present = {name for name, _ in headers}
+        headers += [common for common in _COMMON if common[0] not in present]
         headers.append(("X-Request-ID", environ.get(_REQUEST_ID, "")))
         if _leaves_body(environ):
             _close_connection(start_response)
@@ -68,9 +69,9 @@ def _leaves_body(environ: WSGIEnvironment) -> bool:
 def _close_connection(start_response: StartResponse) -> None:
     """End the connection with this response, and announce that (RFC 9112 section 9.6).
 
-    What is left of a body would have to be read before the next request. After a response that announces keep-alive,
-    gunicorn reads up to 65,535 bytes of it, for up to 5 seconds, and then closes: a proxy that has sent its next
-    request by then reports 502.
+    The rest of a request body must be read before the next request. After a response that announces keep-alive,
+    gunicorn reads up to 65,535 bytes of it, for up to 5 seconds, and then closes the connection: a proxy that has sent
+    its next request by then reports 502.
     """
     # A WSGI application may not send the header itself (PEP 3333); this is a method of gunicorn's response.
     force_close = getattr(getattr(start_response, "__self__", None), "force_close", None)
@@ -78,26 +79,26 @@ def _close_connection(start_response: StartResponse) -> None:
         force_close()
 
 
-class _Json(Answer):
-    """One whose type and length Werkzeug need not look through either."""
+class _Json(ServiceResponse):
+    """JSON response, whose type and length are not set through Werkzeug."""
 
     default_mimetype = None
 
 
 def success(**members: Any) -> Response:
-    """The answer to a call that went well: ``success`` and exactly these members."""
+    """Return the response of a successful call: ``success`` and these members."""
     return _json({"success": True, **members})
 
 
 def _json(members: Mapping[str, Any], status: int = 200) -> Response:
     body = compact(members).encode() + b"\n"
-    answer = _Json([body], status)
-    answer.own = (_JSON_TYPE, ("Content-Length", str(len(body))))
-    return answer
+    response = _Json([body], status)
+    response.constant_headers = (_JSON_TYPE, ("Content-Length", str(len(body))))
+    return response
 
 
 def init_app(app: Flask) -> None:
-    """Let every request begin with an identifier and end in the envelope, with the common headers and one log line."""
+    """Give each request an identifier, an error response if it fails, and a log line."""
     app.before_request(_begin)
     app.after_request(_end)
     app.register_error_handler(DataforTokenError, _refused)
@@ -108,10 +109,9 @@ def init_app(app: Flask) -> None:
 
 
 def _begin() -> None:
-    # To tell requests apart: nothing is signed or hidden with it. Each process has random numbers of its own.
-    name = f"{random.getrandbits(128):032x}"
     request = current()
-    request.environ[_REQUEST_ID] = request.id = name
+    # Not a secret. Python seeds the generator again in each worker.
+    request.environ[_REQUEST_ID] = request.id = f"{random.getrandbits(128):032x}"
     request.started = time.monotonic()
 
 
@@ -119,13 +119,13 @@ def _end(response: Response) -> Response:
     request = current()
     seconds = time.monotonic() - request.started
     status, rule = response.status_code, request.url_rule
-    # The template: in the path itself stands whatever a stranger wrote there.
+    # The template of the path: the path itself can be any text of a client.
     services().metrics.request(rule.rule if rule else None, request.method, status, seconds)
     if log.isEnabledFor(logging.INFO):
-        # The path alone: a token can stand in the query string.
+        # Without the query string, which can contain a token.
         path = logs.safe_path(request.path) if rule is None or rule.arguments else rule.rule
         user, way = request.username, request.way
-        # Put together here: ``logs.event`` for any values costs more than all the rest of the line.
+        # Formatted here: ``logs.event`` takes longer than all the rest of the line.
         line = (
             f"request_id={request.id} method={logs.quoted(request.method)} path={logs.quoted(path)} status={status}"
             f" ms={round(seconds * 1000)} address={logs.quoted(request.remote_addr or '')}"
@@ -135,26 +135,27 @@ def _end(response: Response) -> Response:
     return response
 
 
-def answer_errors_as(
-    app: Flask, blueprint: str, answer: Callable[[int, str, Mapping[str, Any]], Response | None]
-) -> None:
-    """Let ``answer`` make of status, message and further members what the errors of a blueprint look like.
+ErrorRenderer = Callable[[int, str, Mapping[str, Any]], Response | None]
 
-    Where it returns ``None``, the error is an envelope as everywhere else.
+
+def set_error_renderer(app: Flask, blueprint: str, render: ErrorRenderer) -> None:
+    """Have ``render`` create the error responses of a blueprint, from status, message and further members.
+
+    If it returns None, the response is the JSON envelope.
     """
-    app.extensions.setdefault(_ANSWERS, {})[blueprint] = answer
+    app.extensions.setdefault(_RENDERERS, {})[blueprint] = render
 
 
-def _envelope(status: int, message: str, **members: Any) -> Response:
-    answer = current_app.extensions.get(_ANSWERS, {}).get(current().blueprint)
-    other: Response | None = None if answer is None else answer(status, message, members)
-    if other is not None:
-        return other
+def _error_response(status: int, message: str, **members: Any) -> Response:
+    render: ErrorRenderer | None = current_app.extensions.get(_RENDERERS, {}).get(current().blueprint)
+    rendered = None if render is None else render(status, message, members)
+    if rendered is not None:
+        return rendered
     return _json({"success": False, "code": str(status), "msg": message, **members}, status)
 
 
 def _refused(error: DataforTokenError) -> Response:
-    response = _envelope(error.status, error.message, **error.members)
+    response = _error_response(error.status, error.message, **error.members)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if response.status_code == NotAuthenticated.status:
@@ -167,7 +168,7 @@ def _refused(error: DataforTokenError) -> Response:
 
 
 def _challenge(response: Response) -> None:
-    """RFC 7235. Basic only where no browser asks, which would put a password box over the page."""
+    """Add the challenges (RFC 7235). For Basic, a browser would show a password prompt over the page: it gets none."""
     response.headers.add("WWW-Authenticate", 'Bearer realm="datafor_token"')
     request = current()
     by_browser = any(name.lower().startswith("sec-fetch-") for name, _ in request.headers)
@@ -177,8 +178,8 @@ def _challenge(response: Response) -> None:
 
 def _refused_by_flask(error: HTTPException) -> Response:
     status = error.code or 500
-    response = _envelope(status, _HTTP_MESSAGES.get(status, "the request cannot be read"))
-    # RFC 9110 section 15.5.6: a 405 says which methods are allowed.
+    response = _error_response(status, _HTTP_MESSAGES.get(status, "the request cannot be read"))
+    # RFC 9110 section 15.5.6: a 405 lists the allowed methods.
     allow = error.get_response().headers.get("Allow")
     if allow is not None:
         response.headers["Allow"] = allow
@@ -186,9 +187,9 @@ def _refused_by_flask(error: HTTPException) -> Response:
 
 
 def _broken_body(_: Exception) -> Response:
-    return _envelope(400, "the request body cannot be read")
+    return _error_response(400, "the request body cannot be read")
 
 
 def _bug(error: Exception) -> Response:
     log.error(logs.event(request_id=current().id, error="bug"), exc_info=error)
-    return _envelope(500, "internal error", request_id=current().id)
+    return _error_response(500, "internal error", request_id=current().id)

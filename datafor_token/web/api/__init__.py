@@ -10,4 +10,4 @@ def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
     for family in (applications, tokens, links, sessions, users, gate, audit, operations, description):
         app.register_blueprint(family.blueprint, url_prefix=url_prefix or None)
-    responses.answer_errors_as(app, gate.blueprint.name, gate.error_response)
+    responses.set_error_renderer(app, gate.blueprint.name, gate.error_response)
