@@ -172,13 +172,15 @@ class TestMerge:
         ]
         assert restore.merge(stays, RECORDS) == [*RECORDS, *stays]
 
-    def test_no_duplicates(self) -> None:
-        """Of a record that both have, the backup's remains."""
+    @pytest.mark.parametrize(("name", "other"), [("a" * 64, "A" * 64), ("A" * 64, "a" * 64)])
+    def test_no_duplicates(self, name: str, other: str) -> None:
+        """Of a record that both have, regardless of case, the backup's remains."""
         present: Records = [
-            ("revocations", {**REVOCATION, "name": "A" * 64, "expires": 1}),
+            ("revocations", {**REVOCATION, "name": other, "expires": 1}),
             ("instance", identifier_record("1" * 32)),
         ]
-        assert restore.merge(present, RECORDS) == RECORDS
+        restored: Records = [("revocations", {**REVOCATION, "name": name}), ("instance", identifier_record(IDENTIFIER))]
+        assert restore.merge(present, restored) == restored
 
 
 class TestReencrypt:
