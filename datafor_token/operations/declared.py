@@ -180,7 +180,7 @@ def _from_file(field: str, path: Path) -> str:
     except OSError:
         raise InvalidInput.of(f"{field}_file", "names a file that cannot be read") from None
     except RuleError as error:
-        raise InvalidInput.of(f"{field}_file", "names a file that %(detail)s", detail=error.message) from None
+        raise InvalidInput.of(f"{field}_file", "names a file that %(predicate)s", predicate=error.message) from None
 
 
 def _from_environment(field: str, text: str) -> str:
