@@ -24,9 +24,7 @@ from datafor_token.validation import logs, names
 log = logging.getLogger(__name__)
 _FEW = 100  # applications: a look at the record of each takes a third of a millisecond
 _NOT_REVOKED = passed("revocation", lambda: Message("the token was not revoked"))
-_NO_ADMINISTRATOR = passed(
-    "administrator", lambda: Message("the user is not an Administrator: no further check is needed")
-)
+_NO_ADMINISTRATOR = passed("administrator", lambda: Message("the user is not an Administrator: no further check"))
 _MAY_ADMINISTER = passed("administrator", lambda: Message("tokens of this application can sign in an Administrator"))
 
 
@@ -267,7 +265,7 @@ class SignIn:
                     token, application, secret, self._instant(), verifier.REVOCATION_CHECKS
                 )
             except Refused as refused:
-                reasons.append(Message("%(name)s: %(reason)s", name=application.name, reason=refused.step.detail))
+                reasons.append(Message("%(name)s: %(detail)s", name=application.name, detail=refused.step.detail))
             else:
                 found.append(self._identified(verified, token))
         return found, reasons
@@ -393,18 +391,21 @@ def _unexpected(algorithm: str, entries: Sequence[IndexEntry], hint: Message | N
     """Return the step of a token whose algorithm none of these applications expects."""
 
     def detail() -> Message:
-        expected = "; ".join(
-            Message("%(name)s expects %(algorithm)s", name=one.name, algorithm=one.algorithm) for one in entries[:5]
-        )
-        if len(entries) > 5:
-            expected = Message("%(names)s; and %(number)s more", names=expected, number=len(entries) - 5)
-        expected = expected or Message("no application exists")
-        if hint is None:
-            return Message("%(expected)s, the token says %(algorithm)s", expected=expected, algorithm=algorithm)
-        template = "%(expected)s, the token says %(algorithm)s; %(hint)s"
-        return Message(template, expected=expected, algorithm=algorithm, hint=hint)
+        expected = _expectations(entries)
+        sentence = Message("%(expected)s, the token says %(algorithm)s", expected=expected, algorithm=algorithm)
+        return sentence if hint is None else Message("%(first)s; %(second)s", first=sentence, second=hint)
 
     return failed("algorithm", detail)
+
+
+def _expectations(entries: Sequence[IndexEntry]) -> Message:
+    found = Message("no application exists")
+    for number, one in enumerate(entries[:5]):
+        expects = Message("%(name)s expects %(algorithm)s", name=one.name, algorithm=one.algorithm)
+        found = Message("%(first)s; %(second)s", first=found, second=expects) if number else expects
+    if len(entries) > 5:
+        found = Message("%(names)s; and %(number)s more", names=found, number=len(entries) - 5)
+    return found
 
 
 def _unsigned(entries: Sequence[IndexEntry], hint: Message | None) -> list[Step]:

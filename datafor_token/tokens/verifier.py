@@ -137,9 +137,7 @@ def read(text: str, *, explain: bool = False) -> Token:
         hint = _hint(text) if explain else None
         detail = Message("a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between")
         if hint is not None:
-            detail = Message(
-                "a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between; %(hint)s", hint=hint
-            )
+            detail = Message("%(first)s; %(second)s", first=detail, second=hint)
         raise Refused("read", "malformed", detail)
     header_part, payload_part, signature_part = text.split(".")
     header = _object("header", header_part)
@@ -346,8 +344,12 @@ def _invalid_time(claim: str, value: Any) -> Message:
     for unit, size in _UNITS:
         # A time between 2001 and 2286.
         if type(value) in (int, float) and 1e9 <= value / size < 1e10:
-            template = "%(claim)s is %(value)s: that looks like %(unit)s; it must be seconds"
-            return Message(template, claim=claim, value=f"{value:.0f}", unit=unit)
+            return Message(
+                "%(claim)s is %(value)s: that looks like %(unit)s; it must be seconds",
+                claim=claim,
+                value=f"{value:.0f}",
+                unit=unit,
+            )
     return Message(
         "%(claim)s must be a number of seconds from 0 to %(latest)s, as a JSON number", claim=claim, latest=LATEST_TIME
     )

@@ -68,8 +68,13 @@ class User:
             try:
                 names.user_role_name(role)
             except RuleError as error:
-                template = "%(sentence)s; the stored value stays, and the gate leaves it out where it misleads"
-                return [Message(template, sentence=about("roles", error.message))]
+                sentence = about("roles", error.message)
+                return [
+                    Message(
+                        "%(sentence)s; the stored value stays, and the gate leaves it out where it misleads",
+                        sentence=sentence,
+                    )
+                ]
         return []
 
     def to_response(self) -> dict[str, Any]:
