@@ -1,4 +1,4 @@
-"""Text is UTF-8 with or without a byte order mark; a body or file in UTF-16 is refused with a sentence that says so."""
+"""Byte order marks: text is UTF-8 with or without one; UTF-16 is refused by name."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ def marked(text: str) -> bytes:
 
 
 def as_notepad(text: str) -> bytes:
-    """What Windows' Notepad saves as "UTF-8 with BOM"."""
+    """Return the file that Notepad saves as "UTF-8 with BOM"."""
     return MARK + text.replace("\n", "\r\n").encode()
 
 
@@ -43,25 +43,25 @@ def as_notepad(text: str) -> bytes:
     ],
 )
 def test_a_mark_before_a_body_is_skipped(content_type: str, data: bytes) -> None:
-    """A body of each type is the same with a byte order mark in front of it."""
+    """A byte order mark before a body of any content type is skipped."""
     assert decode(content_type, MARK + data) == decode(content_type, data)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("content_type", [FORM, "application/json"])
 def test_a_body_in_utf_16_says_so(caller: Caller, content_type: str, encoding: str) -> None:
-    """What PowerShell writes into a file by itself is refused with the encoding's name."""
-    answer = caller.post("update", json.dumps(application()).encode(encoding), content_type=content_type)
-    assert (answer.status_code, answer.json["msg"]) == (400, "the request is UTF-16 text: send it as UTF-8")
+    """A body in UTF-16, the default of PowerShell, is refused by name."""
+    response = caller.post("update", json.dumps(application()).encode(encoding), content_type=content_type)
+    assert (response.status_code, response.json["msg"]) == (400, "the request is UTF-16 text: send it as UTF-8")
 
 
 def test_json_in_a_field_may_have_a_mark(caller: Caller) -> None:
-    """JSON text in a form's field, put there from a file, may begin with a mark; a secret keeps its own."""
+    """JSON text in a field of a form may begin with a byte order mark."""
     fields = {name: value for name, value in application(secret=STRONG_SECRET).items() if name != "fieldmap"}
     fields["initroles"] = '\ufeff["Sales"]'
     fields["fieldmap"] = "\ufeff" + json.dumps(application()["fieldmap"])
-    answer = caller.post("update", fields, content_type="multipart/form-data")
-    assert answer.status_code == 200, answer.json
+    response = caller.post("update", fields, content_type="multipart/form-data")
+    assert response.status_code == 200, response.json
     assert caller.get("content?name=ERP").json["initroles"] == ["Sales"]
 
 
@@ -89,12 +89,12 @@ def test_a_mark_in_a_value_stays(caller: Caller, settings: Settings) -> None:
 @pytest.mark.parametrize("content_type", [FORM, "application/json"])
 @pytest.mark.parametrize("mark", [b"", MARK])
 def test_what_looks_like_json_and_is_not(caller: Caller, content_type: str, body: str, mark: bytes) -> None:
-    """The quotes of cmd.exe, quotes that a shell removed, and percent-encoded JSON get a sentence that says so."""
-    answer = caller.post("update", mark + body.encode(), content_type=content_type)
-    assert answer.status_code == 400
+    """A body that resembles JSON but is invalid gets a message about quotes and shells."""
+    response = caller.post("update", mark + body.encode(), content_type=content_type)
+    assert response.status_code == 400
     if not body.startswith("%") or content_type == FORM:
-        assert answer.json["msg"].startswith("the request body looks like JSON, but is not valid JSON; in cmd.exe")
-    assert "ERP" not in json.dumps(answer.json)
+        assert response.json["msg"].startswith("the request body looks like JSON, but is not valid JSON; in cmd.exe")
+    assert "ERP" not in json.dumps(response.json)
 
 
 @pytest.mark.parametrize("text", ["name=ERP", "name=%7B%7D", "secret={x}", "a[b]=1", "'x=1"])
@@ -104,7 +104,7 @@ def test_forms_are_forms(text: str) -> None:
 
 
 def test_settings_with_a_mark(tmp_path: Path) -> None:
-    """settings.toml may begin with a mark; in UTF-16 it stops the start with the encoding's name."""
+    """settings.toml may begin with a byte order mark; in UTF-16 it is a start error."""
     file = tmp_path / "settings.toml"
     file.write_bytes(as_notepad('LOG_LEVEL = "ERROR"\n'))
     assert load_settings(tmp_path, {}).log_level == "ERROR"
@@ -114,7 +114,7 @@ def test_settings_with_a_mark(tmp_path: Path) -> None:
 
 
 def test_the_key_with_a_mark(tmp_path: Path) -> None:
-    """config/secret_key may begin with a mark; in UTF-16 it stops the start with the encoding's name."""
+    """config/secret_key may begin with a byte order mark; in UTF-16 it is a start error."""
     from datafor_token.crypto.at_rest import load_keyring
     from datafor_token.store.files.store import FileStore
 
@@ -130,7 +130,7 @@ def test_the_key_with_a_mark(tmp_path: Path) -> None:
 
 @pytest.mark.file_store
 def test_a_record_edited_with_notepad(caller: Caller, settings: Settings) -> None:
-    """A record with a mark and with line ends of Windows is read; one in UTF-16 is damaged."""
+    """A record with a byte order mark and Windows line ends is read; one in UTF-16 is damaged."""
     caller.post("update", application(secret=STRONG_SECRET))
     path = settings.data_dir / "applications" / "erp.json"
     record = json.dumps({**json.loads(path.read_text()), "expire": 77}, indent=2)
@@ -144,7 +144,7 @@ def test_a_record_edited_with_notepad(caller: Caller, settings: Settings) -> Non
 
 @pytest.mark.parametrize("suffix", ["json", "toml"])
 def test_declared_files_with_a_mark(app: Flask, settings: Settings, tmp_path: Path, suffix: str) -> None:
-    """A file that declares applications, and a file with a secret, may be Notepad's; UTF-16 is named."""
+    """Declared files and secret files may begin with a byte order mark; UTF-16 is refused by name."""
     shell = Shell(app)
     one = {**application(), "secret_file": "secret"}
     del one["secret"]
@@ -166,7 +166,7 @@ def test_declared_files_with_a_mark(app: Flask, settings: Settings, tmp_path: Pa
 
 
 def test_files_of_commands_with_a_mark(app: Flask, settings: Settings, tmp_path: Path) -> None:
-    """Secrets, passwords, private keys and tokens in Notepad's files are what was typed there."""
+    """Secrets, passwords, keys and tokens in files of Notepad are read as typed."""
     shell = Shell(app)
     file = tmp_path / "file"
 
@@ -206,7 +206,7 @@ def test_files_of_commands_with_a_mark(app: Flask, settings: Settings, tmp_path:
     ],
 )
 def test_text(data: bytes, text: str) -> None:
-    """One mark at the beginning is skipped, and nothing else."""
+    """One byte order mark at the beginning is skipped, and nothing else."""
     assert utf8.decode(data) == text
 
 
@@ -214,7 +214,7 @@ def test_text(data: bytes, text: str) -> None:
     ("data", "says"), [(b"\xff\xfea\0", "UTF-16"), (b"a\0b\0", "UTF-16"), (b"\0a", "UTF-16"), (b"\xe4", "UTF-8")]
 )
 def test_other_encodings(data: bytes, says: str) -> None:
-    """UTF-16 is named; other bytes are not UTF-8 text."""
+    """UTF-16 is refused by name, and other bytes as not UTF-8."""
     with pytest.raises(RuleError, match=says):
         utf8.decode(data)
 
@@ -224,12 +224,12 @@ def test_other_encodings(data: bytes, says: str) -> None:
     [("x", "x"), ("x\n", "x"), ("x\r\n", "x"), ("x\r", "x\r"), ("x\n\n", "x\n"), ("x \n", "x "), ("", "")],
 )
 def test_the_last_line_end(text: str, value: str) -> None:
-    """Of a file with one value, the last line end of Unix or of Windows is no part of it."""
+    """The last line end of a file, of Unix or Windows, is not part of its value."""
     assert utf8.without_line_end(text) == value
 
 
 def test_a_token_has_no_mark(caller: Caller) -> None:
-    """In a token nothing is skipped: header and payload without a byte order mark are its one spelling."""
+    """A token whose payload begins with a byte order mark is malformed."""
     caller.post("update", application(secret=STRONG_SECRET))
     payload: Any = MARK + json.dumps(claims()).encode()
     said = caller.post("explain", {"token": token(payload, STRONG_SECRET)}).json

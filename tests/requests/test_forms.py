@@ -1,4 +1,4 @@
-"""A request body in any accepted shape becomes one plain dict; any other is a clear refusal."""
+"""Parser of request bodies: accepted shapes, limits and errors."""
 
 import json
 from typing import Any
@@ -39,7 +39,7 @@ def test_nested_form_fields(body: bytes) -> None:
 
 
 def test_the_same_in_several_parts() -> None:
-    """multipart/form-data carries the same fields."""
+    """A multipart form gives the same object."""
     body = multipart(
         ("name", "ERP"), ("fieldmap[username]", "u"), ("fieldmap.email", "e"), ("initroles", "A"), ("initroles", "B")
     )
@@ -49,14 +49,14 @@ def test_the_same_in_several_parts() -> None:
 @pytest.mark.parametrize("content_type", [FORM, "application/json", "application/json; charset=UTF-8", FORM.upper()])
 @pytest.mark.parametrize("blank", [b"", b" \r\n\t"])
 def test_json_under_either_type(content_type: str, blank: bytes) -> None:
-    """A JSON object is read under its own type, and under the form's, as curl -d sends it."""
+    """A JSON object is read with its own content type, and with that of a form."""
     body = decode(content_type, blank + json.dumps(NESTED).encode() + blank)
     assert body.values == NESTED
     assert not body.is_form
 
 
 def test_nothing_at_all_is_an_empty_object() -> None:
-    """A POST without body and type has no fields; so has an empty form."""
+    """A POST without body and content type is an empty object, like an empty form."""
     assert decode(None, b"").values == {}
     assert decode(FORM, b"").values == {}
 
@@ -67,14 +67,14 @@ def test_nothing_at_all_is_an_empty_object() -> None:
      "application/json; charset=latin-1", "application/x-www-form-urlencoded; charset=utf-16"],
 )  # fmt: skip
 def test_other_types_are_refused(content_type: str | None) -> None:
-    """A body of another type, or in another encoding than UTF-8, is refused as such."""
+    """Another content type or charset is refused."""
     with pytest.raises(UnsupportedMediaType):
         decode(content_type, b"name=ERP")
 
 
 @given(st.dictionaries(st.from_regex("[a-z_]{1,10}", fullmatch=True), st.text(max_size=40), min_size=1, max_size=8))
 def test_flat_forms_are_read_exactly(fields: dict[str, str]) -> None:
-    """Whatever text a client urlencodes is what the field holds, to the character."""
+    """A form gives every text back unchanged."""
     assert decode(FORM, urlencode(fields).encode()).values == fields
 
 
@@ -101,13 +101,13 @@ def test_the_syntax_of_forms(form: str, values: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("value", ["x]=y", "[]=", "a&b", "a=b", "a+b", "%5B%5D", "?x", "a;b", "\r\n", "]=]=", "é=]="])
 def test_signs_of_the_syntax_in_values(value: str) -> None:
-    """Signs that mean something in a name are plain text in a value."""
+    """Brackets, dots and other syntax of names are plain text in values."""
     assert decode(FORM, b"secret=" + quote(value, safe="]=[").encode()).values == {"secret": value}
 
 
 @given(JSON_VALUES)
 def test_json_bodies_are_read_exactly(value: Any) -> None:
-    """Whatever JSON a client sends is what the call gets."""
+    """JSON gives every value back unchanged."""
     assert decode("application/json", json.dumps(value).encode()).values == value
 
 
@@ -143,7 +143,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("content_type", "data"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_be_read(content_type: str, data: bytes) -> None:
-    """A body that cannot be read in one way is a 400 with one sentence."""
+    """An invalid body is 400 with one sentence."""
     with pytest.raises(DataforTokenError) as caught:
         decode(content_type, data)
     assert caught.value.status == 400
@@ -151,12 +151,12 @@ def test_what_cannot_be_read(content_type: str, data: bytes) -> None:
 
 
 def test_as_many_fields_as_allowed() -> None:
-    """The limit on fields is a limit, not one less."""
+    """As many fields as the limit are accepted."""
     assert len(decode(FORM, b"&".join([b"a=1"] * MAX_FIELDS)).values["a"]) == MAX_FIELDS
 
 
 def test_a_field_of_two_kinds_is_not_lost() -> None:
-    """A field that is a value and an object at once shows both, so that no schema takes it for one."""
+    """A field that is a value and an object becomes a list, which no schema accepts."""
     assert decode(FORM, b"fieldmap=x&fieldmap.a=1").values == {"fieldmap": ["x", {"a": "1"}]}
 
 
@@ -165,7 +165,7 @@ KEYS = st.text(alphabet="ab.[]0 9%", min_size=1, max_size=12)
 
 @given(st.lists(st.tuples(KEYS, st.text(alphabet="x]=[&{", max_size=4)), max_size=12))
 def test_form_names_of_any_kind(pairs: list[tuple[str, str]]) -> None:
-    """Whatever the names of the fields: a dict with every value in it somewhere, or a refusal."""
+    """Any names of fields give a dict with all values, or a 400."""
     try:
         values = decode(FORM, urlencode(pairs).encode()).values
     except DataforTokenError as error:
@@ -177,7 +177,7 @@ def test_form_names_of_any_kind(pairs: list[tuple[str, str]]) -> None:
 
 @given(st.sampled_from([FORM, MULTIPART, "application/json"]), st.binary(max_size=300))
 def test_bytes_of_any_kind(content_type: str, data: bytes) -> None:
-    """Whatever the bytes: a value, or a 400."""
+    """Any bytes give a value or a 400."""
     try:
         decode(content_type, data)
     except DataforTokenError as error:
@@ -186,7 +186,7 @@ def test_bytes_of_any_kind(content_type: str, data: bytes) -> None:
 
 @given(st.text(max_size=60))
 def test_content_types_of_any_kind(content_type: str) -> None:
-    """Whatever the type says: a value, or a refusal."""
+    """Any content type gives a value, a 400 or a 415."""
     try:
         decode(content_type, b"a=1")
     except (UnsupportedMediaType, MalformedRequest) as error:
@@ -195,7 +195,7 @@ def test_content_types_of_any_kind(content_type: str) -> None:
 
 @pytest.mark.parametrize("field", ["initroles[{}]", "a[b][{}]", "a.b{}"])
 def test_nested_fields_are_bounded(field: str) -> None:
-    """A form has so many fields with brackets or dots at most: putting them together takes time."""
+    """The number of fields with brackets or dots is limited, as assembling them takes time."""
     fields = [field.format(number).encode() + b"=x" for number in range(MAX_NESTED_FIELDS + 1)]
     assert decode(FORM, b"&".join(fields[:-1])).values
     with pytest.raises(MalformedRequest, match="brackets or dots"):

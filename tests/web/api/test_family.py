@@ -1,4 +1,4 @@
-"""The calls of the documented product around the seed's two: list, content, delete, personal, user, login, logout."""
+"""Calls around ``update`` and ``generate``: list, content, delete, personal, user/detail, login and logout."""
 
 import json
 from typing import Any
@@ -39,13 +39,13 @@ LENA = basic("lena", "lena's")
 
 
 def test_list(caller: Caller, settings: Settings) -> None:
-    """All applications sorted by name, all fields, secrets as stars; unreadable ones are named."""
+    """The list has all applications by name with all fields, masked secrets, and the names of unreadable records."""
     caller.post("update", application(name="zeta", initpwd="start"))
     caller.post("update", application(name="Alpha"))
-    answer = caller.get("list")
-    assert list(answer.json) == ["success", "data"]
-    assert [one["name"] for one in answer.json["data"]] == ["Alpha", "zeta"]
-    assert answer.json["data"][1] == {
+    response = caller.get("list")
+    assert list(response.json) == ["success", "data"]
+    assert [one["name"] for one in response.json["data"]] == ["Alpha", "zeta"]
+    assert response.json["data"][1] == {
         **SEED_APPLICATION,
         "name": "zeta",
         "secret": "************",
@@ -55,20 +55,20 @@ def test_list(caller: Caller, settings: Settings) -> None:
         "lastModifiedDate": 1722929516000,
         "creatorId": "admin",
     }
-    assert answer.json["data"][0]["initpwd"] == ""
+    assert response.json["data"][0]["initpwd"] == ""
     Record(settings.data_dir, "applications", "bad").write_text("{")
     Record(settings.data_dir, "applications", "half").write_text('{"name": "half"}')
-    answer = caller.get("list")
-    assert answer.json["damaged"] == ["bad", "half"]
-    assert len(answer.json["data"]) == 2
+    response = caller.get("list")
+    assert response.json["damaged"] == ["bad", "half"]
+    assert len(response.json["data"]) == 2
 
 
 def test_content(caller: Caller) -> None:
-    """One application's fields at the top level, masked; unknown is 404, no name is 400."""
+    """The content has the masked fields of one application; an unknown name is 404, a missing one 400."""
     caller.post("update", SEED_APPLICATION)
-    answer = caller.get("content?name=erp")
-    assert list(answer.json)[:3] == ["success", "name", "token_name"]
-    assert answer.json["secret"] == "************"
+    response = caller.get("content?name=erp")
+    assert list(response.json)[:3] == ["success", "name", "token_name"]
+    assert response.json["secret"] == "************"
     assert caller.get("content?name=CRM").json["msg"] == "name does not exist"
     for query, message in (("", "name is missing"), ("?name=", "name can not be empty"), ("?name=%ff", "the request")):
         refused = caller.get(f"content{query}")
@@ -78,7 +78,7 @@ def test_content(caller: Caller) -> None:
 
 
 def test_a_listed_application_can_be_sent_back_whole(caller: Caller, settings: Settings) -> None:
-    """What list and content answer can be changed and sent to update: secret and initial password stay."""
+    """An application from list or content can be sent to update; secret and initial password are kept."""
     caller.post("update", application(initpwd="start"))
     caller.post("rotate", {"name": "ERP", "secret": "new-secret"})
     for sent in (caller.get("content?name=ERP").json, caller.get("list").json["data"][0]):
@@ -90,7 +90,7 @@ def test_a_listed_application_can_be_sent_back_whole(caller: Caller, settings: S
 
 @pytest.mark.parametrize("body", [{"name": "erp"}, "name=ERP", '{"name":"ERP"}'])
 def test_delete(caller: Caller, settings: Settings, body: Any) -> None:
-    """A deleted application is gone; a second time is no error."""
+    """A deleted application does not exist; deleting it again is not an error."""
     caller.post("update", SEED_APPLICATION)
     for _ in range(2):
         assert caller.post("delete", body).json == {"success": True, "msg": "success"}
@@ -108,7 +108,7 @@ def test_delete(caller: Caller, settings: Settings, body: Any) -> None:
     ],
 )
 def test_delete_batch(caller: Caller, body: Any) -> None:
-    """Several names as a JSON array or repeated; unknown ones are skipped, the others stay."""
+    """Names can be a JSON array or a repeated field; unknown ones are skipped, other applications are kept."""
     for name in ("ERP", "CRM", "Portal"):
         caller.post("update", application(name=name))
     assert caller.post("deleteBatch", body).json == {"success": True, "msg": "success"}
@@ -117,16 +117,16 @@ def test_delete_batch(caller: Caller, body: Any) -> None:
 
 @pytest.mark.parametrize("body", [[5], [None], ["a/b"], {"name": "ERP"}, {}, "name=", [["ERP"]], {"names": ["ERP"]}])
 def test_a_wrong_batch_deletes_nothing(caller: Caller, body: Any) -> None:
-    """One wrong name in a batch is 400, and nothing is deleted."""
+    """One invalid name in a batch is 400, and nothing is deleted."""
     caller.post("update", SEED_APPLICATION)
-    answer = caller.post("deleteBatch", [*body, "ERP"] if isinstance(body, list) else body)
-    assert answer.status_code == 400
-    assert answer.json["msg"].startswith("name")
+    response = caller.post("deleteBatch", [*body, "ERP"] if isinstance(body, list) else body)
+    assert response.status_code == 400
+    assert response.json["msg"].startswith("name")
     assert len(caller.get("list").json["data"]) == 1
 
 
 def test_a_damaged_application_is_not_deleted(caller: Caller, settings: Settings) -> None:
-    """Deleting a record that cannot be read is 503, and the file stays."""
+    """Deleting an unreadable record is 503, and the file is kept."""
     path = Record(settings.data_dir, "applications", "bad")
     path.write_text('{"name": "bad"}')
     for call, body in (("delete", {"name": "bad"}), ("deleteBatch", ["bad"])):
@@ -135,49 +135,52 @@ def test_a_damaged_application_is_not_deleted(caller: Caller, settings: Settings
 
 
 def test_personal_config(caller: Caller) -> None:
-    """Whether there is an application for own tokens: the first by name that is enabled and allows it."""
+    """The config names the first application that is enabled and allows personal tokens."""
     assert caller.get("personal/config", LENA).json == {"success": True, "enabled": False}
     caller.post("update", application(name="B", self_service="1", expire=60))
     caller.post("update", application(name="A", self_service="1", enable="0"))
     caller.post("update", application(name="AB"))
-    answer = {"success": True, "enabled": True, "name": "B", "expire": 60}
-    assert caller.get("personal/config", LENA).json == answer
-    assert caller.get("personal/config?name=b", LENA).json == answer
+    response = {"success": True, "enabled": True, "name": "B", "expire": 60}
+    assert caller.get("personal/config", LENA).json == response
+    assert caller.get("personal/config?name=b", LENA).json == response
     assert caller.get("personal/config?name=AB", LENA).json == {"success": True, "enabled": False}
     assert caller.get("personal/config?name=nobody", LENA).status_code == 404
     assert caller.get("personal/config", {}).status_code == 401
 
 
 def test_personal(caller: Caller, clock: Clock) -> None:
-    """A token for oneself has the mapped name and exp and nothing else, and signs in."""
+    """A personal token has the mapped user name and exp, no other claims, and signs in."""
     caller.post("update", application(self_service="1", secret=STRONG_SECRET))
     for body in ({}, {"name": "erp"}, None):
-        answer = caller.post("personal", body, LENA)
-        assert list(answer.json) == ["success", "token", "expire", "username", "name"]
-        assert (answer.json["expire"], answer.json["username"], answer.json["name"]) == (86400, "lena", "ERP")
-        assert token_parts(answer.json["token"])[1] == {"loginname": "lena", "exp": 1722929516 + 86400}
-    signed = caller.get(DETAIL, {"Authorization": f"Bearer {answer.json['token']}"})
+        response = caller.post("personal", body, LENA)
+        assert list(response.json) == ["success", "token", "expire", "username", "name"]
+        assert (response.json["expire"], response.json["username"], response.json["name"]) == (86400, "lena", "ERP")
+        assert token_parts(response.json["token"])[1] == {"loginname": "lena", "exp": 1722929516 + 86400}
+    signed = caller.get(DETAIL, {"Authorization": f"Bearer {response.json['token']}"})
     assert signed.json["data"]["user"]["username"] == "lena"
     assert caller.post("personal", {"name": "ERP", "payload": {}}, LENA).status_code == 400
 
 
 def test_personal_is_refused(caller: Caller) -> None:
-    """Not with a token, not where it is not enabled, not for strangers."""
+    """A personal token is refused to callers with a token, without self-service, and without credentials."""
     caller.post("update", application(secret=STRONG_SECRET))
-    answer = caller.post("personal", {}, LENA)
-    assert (answer.status_code, answer.json["msg"]) == (403, "self-service token is not enabled")
+    response = caller.post("personal", {}, LENA)
+    assert (response.status_code, response.json["msg"]) == (403, "self-service token is not enabled")
     caller.post("update", application(self_service="1", secret=STRONG_SECRET))
     text = token(claims(), STRONG_SECRET)
     for path, headers in (("personal", {"Authorization": f"Bearer {text}"}), (f"personal?token={text}", {})):
-        answer = caller.post(path, {}, headers)
-        assert (answer.status_code, answer.json["msg"]) == (403, "a session opened with a token cannot issue tokens")
+        response = caller.post(path, {}, headers)
+        assert (response.status_code, response.json["msg"]) == (
+            403,
+            "a session opened with a token cannot issue tokens",
+        )
     assert caller.post("personal", {}, {}).status_code == 401
     caller.post("update", application(self_service="1", secret=STRONG_SECRET, enable="0"))
     assert caller.post("personal", {}, LENA).json["msg"] == "self-service token is not enabled"
 
 
 def test_user_detail(caller: Caller) -> None:
-    """Oneself for everybody, others for Administrators; never a password."""
+    """Users see themselves, Administrators see all users; a password is never shown."""
     own = caller.get(DETAIL, LENA).json["data"]["user"]
     assert own["username"] == "lena"
     assert "argon2" not in json.dumps(own)
@@ -194,7 +197,7 @@ def test_user_detail(caller: Caller) -> None:
     "call", ["list", "content?name=ERP", "delete", "deleteBatch", "explain", "rotate", "introspect"]
 )
 def test_administrators_only(caller: Caller, call: str) -> None:
-    """What concerns all is for Administrators; the others learn nothing about the body either."""
+    """Calls for Administrators are 403 for other users, whatever the body is."""
     method = "GET" if call in ("list", "content?name=ERP") else "POST"
     assert caller.open(method, call, LENA).json["msg"] == "no permission"
     assert caller.open(method, call, {}).json["msg"] == "not logged in"
@@ -205,7 +208,7 @@ def sign_in(app: Flask, name: str = "lena", password: str = "lena's") -> TestRes
 
 
 def test_login(app: Flask) -> None:
-    """Name and password give a session cookie, always a new one; again the same user says data 2."""
+    """A login returns a new session cookie each time; data is 2 if the user was signed in already."""
     client = app.test_client()
     first = client.post(LOGIN, data={"username": "LENA", "password": "lena's"})
     assert list(first.get_json()) == ["success", "msg", "data", "jsessionid"]
@@ -219,55 +222,55 @@ def test_login(app: Flask) -> None:
     assert other.get_json()["data"] == "1"
     assert client.get(DETAIL).get_json()["data"]["user"]["username"] == "admin"
     for old in (first, second):
-        answer = app.test_client(use_cookies=False).get(
+        response = app.test_client(use_cookies=False).get(
             DETAIL, headers={"Cookie": f"JSESSIONID={old.get_json()['jsessionid']}"}
         )
-        assert answer.status_code == 401
+        assert response.status_code == 401
 
 
 @pytest.mark.parametrize(
     ("name", "password"), [("lena", "wrong"), ("nobody", "lena's"), ("lena", ""), ("", ""), ("a:b", "x")]
 )
 def test_login_refused(app: Flask, name: str, password: str) -> None:
-    """A wrong password is 401 and data 0, and sets no cookie; a call without one is 400."""
-    answer = sign_in(app, name, password)
-    assert answer.status_code == 401
-    assert answer.get_json() == {"success": False, "code": "401", "msg": "wrong password", "data": "0"}
-    assert "Set-Cookie" not in answer.headers
+    """A wrong password is 401 with data 0 and sets no cookie; a missing one is 400."""
+    response = sign_in(app, name, password)
+    assert response.status_code == 401
+    assert response.get_json() == {"success": False, "code": "401", "msg": "wrong password", "data": "0"}
+    assert "Set-Cookie" not in response.headers
     assert app.test_client().post(LOGIN, data={"username": "lena"}).get_json()["msg"] == "password is missing"
 
 
 def test_login_over_https_is_secure(app: Flask) -> None:
-    """A cookie that came by https goes by https only."""
-    answer = app.test_client().post(
+    """A cookie set over https is Secure."""
+    response = app.test_client().post(
         LOGIN, data={"username": "lena", "password": "lena's"}, base_url="https://localhost"
     )
-    assert "; Secure;" in answer.headers["Set-Cookie"]
+    assert "; Secure;" in response.headers["Set-Cookie"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_logout(app: Flask, method: str) -> None:
-    """Signing out ends the session: its cookie, replayed, is 401. Signing out twice is no error."""
+    """Logout ends the session, and its cookie is 401 afterwards. A second logout is not an error."""
     client = app.test_client()
     cookie = client.post(LOGIN, data={"username": "lena", "password": "lena's"}).get_json()["jsessionid"]
     replayed = {"Cookie": f"JSESSIONID={cookie}"}
     assert app.test_client(use_cookies=False).get(DETAIL, headers=replayed).status_code == 200
-    answer = client.open(LOGOUT, method=method)
-    assert answer.get_json() == {"success": True, "code": "200"}
-    assert answer.headers["Set-Cookie"].startswith("JSESSIONID=; Expires=Thu, 01 Jan 1970")
+    response = client.open(LOGOUT, method=method)
+    assert response.get_json() == {"success": True, "code": "200"}
+    assert response.headers["Set-Cookie"].startswith("JSESSIONID=; Expires=Thu, 01 Jan 1970")
     assert app.test_client(use_cookies=False).get(DETAIL, headers=replayed).status_code == 401
     assert client.open(LOGOUT, method=method).status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}])
 def test_another_site_signs_nobody_in_or_out(app: Flask, headers: dict[str, str]) -> None:
-    """Login and logout, also by GET, are refused when another site sent them; the session stays."""
+    """Login and logout from another site are refused, also by GET; the session is kept."""
     client = app.test_client()
     client.post(LOGIN, data={"username": "lena", "password": "lena's"})
     for method, path in (("GET", LOGOUT), ("POST", LOGOUT), ("POST", LOGIN)):
-        answer = client.open(path, method=method, headers=headers, data={"username": "lena", "password": "lena's"})
-        assert answer.status_code == 403
+        response = client.open(path, method=method, headers=headers, data={"username": "lena", "password": "lena's"})
+        assert response.status_code == 403
     assert client.get(DETAIL).status_code == 200
-    answer = client.post("/plugin/datafor-modeler/api/token/revoke", headers=headers, data={"token": "x"})
-    assert answer.status_code == 403
+    response = client.post("/plugin/datafor-modeler/api/token/revoke", headers=headers, data={"token": "x"})
+    assert response.status_code == 403
     assert client.get(DETAIL, headers=headers).status_code == 200

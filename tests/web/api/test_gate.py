@@ -1,4 +1,4 @@
-"""In front of other applications: the check, the entrance, one-time links."""
+"""Gate: ``auth/check``, ``auth/enter`` and one-time links."""
 
 import dataclasses
 import json
@@ -34,13 +34,13 @@ def signed(**changes: Any) -> str:
 
 
 def check(app: Flask, uri: str = "/", query: str = "", method: str = "GET", **headers: str) -> TestResponse:
-    """The proxy's question about a request for ``uri``; ``headers`` with ``_`` for ``-``."""
+    """Call ``auth/check`` for a request for ``uri``; ``headers`` have ``_`` for ``-``."""
     sent = {"X-Original-URI": uri, **{name.replace("_", "-"): value for name, value in headers.items()}}
     return app.test_client(use_cookies=False).open(f"/auth/check{query}", method=method, headers=sent)
 
 
 def gate_of(response: TestResponse) -> str:
-    """The gate's cookie that an answer sets, as it is sent back; empty where it sets none."""
+    """Return the gate cookie that a response sets, or an empty text."""
     return response.headers.get("Set-Cookie", "").partition(";")[0]
 
 
@@ -56,7 +56,7 @@ def put_user(app: Flask, name: str, **members: Any) -> None:
 @pytest.mark.parametrize("header", ["X-Original-URI", "X-Original-URL", "X-Forwarded-Uri"])
 @pytest.mark.parametrize("uri", ["/reports/1?a=1&token={}", "https://intra/reports?token={}&b=%ff", "?token={}#x"])
 def test_a_token_in_the_original_url(app: Flask, header: str, uri: str) -> None:
-    """The token in the URL that the proxy was asked for signs in, and becomes a cookie."""
+    """A token in the original URL signs in and sets the gate cookie."""
     text = signed(name="Lena Li", email="l@example.com")
     headers = {header: uri.format(text)}
     response = app.test_client().get("/auth/check", headers=headers)
@@ -71,13 +71,13 @@ def test_a_token_in_the_original_url(app: Flask, header: str, uri: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND", "BREW"])
 def test_any_method(app: Flask, method: str) -> None:
-    """The check answers whatever method the proxy asks with, from whatever site the request came."""
+    """The check accepts every method, and requests from every site."""
     assert check(app, f"/?token={signed()}", method=method, Sec_Fetch_Site="cross-site").status_code == 200
     assert check(app, method=method, Origin="https://evil.example").status_code == 401
 
 
 def test_no_credential(app: Flask) -> None:
-    """Without a credential it is 401 with the envelope, and no challenge that opens a password box."""
+    """Without a credential the check is 401 with the envelope and without a Basic challenge."""
     for headers in ({}, {"Cookie": "datafor_gate=x"}, {"Cookie": f"datafor_gate={'x' * 43}"}):
         response = check(app, "/?other=1", **headers)
         assert (response.status_code, response.get_json()["msg"]) == (401, "not logged in")
@@ -89,7 +89,7 @@ def test_no_credential(app: Flask) -> None:
 
 
 def test_the_order_of_credentials(app: Flask, caller: Caller) -> None:
-    """Basic, Bearer, URL, the gate's cookie; the session of the API counts for nothing here."""
+    """The order is Basic, Bearer, URL, gate cookie; the session cookie of the API is ignored."""
     gate = gate_of(check(app, f"/?token={signed()}"))
     uri = f"/?token={signed(loginname='paul')}"
     assert identity(check(app, uri, Cookie=gate, Authorization=basic()["Authorization"]))[0] == "admin"
@@ -107,7 +107,7 @@ def test_the_order_of_credentials(app: Flask, caller: Caller) -> None:
 
 
 def test_the_gates_cookie_is_of_no_use_elsewhere(app: Flask) -> None:
-    """Neither under its own name nor as the session's does the gate's cookie open the API."""
+    """The gate cookie does not sign in to the API, not even as the session cookie."""
     gate = gate_of(check(app, f"/?token={signed()}"))
     client = app.test_client(use_cookies=False)
     for cookie in (gate, gate.replace("datafor_gate", "JSESSIONID")):
@@ -115,7 +115,7 @@ def test_the_gates_cookie_is_of_no_use_elsewhere(app: Flask) -> None:
 
 
 def test_headers_are_utf_8_and_always_there(app: Flask) -> None:
-    """All four headers come even when empty, in UTF-8, without control characters."""
+    """All four headers are always present, in UTF-8, without control characters."""
     put_user(app, "名前 é", full_name="Le\r\nna\x00: x", email="", type="SYS_Reader", roles=("销售", "a\nb"))
     response = check(app, f"/?token={signed(loginname='名前 é')}")
     assert identity(response) == ["名前 é", "Lena: x", "", "SYS_Reader,销售,ab"]
@@ -132,8 +132,8 @@ def test_headers_are_utf_8_and_always_there(app: Flask) -> None:
         ("?role=", 403), ("?rolle=Sales", 403), ("?role[]=Sales", 403), ("?role=Sales&Type=x", 403),
     ],
 )  # fmt: skip
-def test_asking_for_more(app: Flask, query: str, status: int) -> None:
-    """The check's own URL may ask for one of some roles, types and applications; by cookie as well as by token."""
+def test_requirements(app: Flask, query: str, status: int) -> None:
+    """The query of the check can require roles, types and applications, for cookies and tokens alike."""
     gate = gate_of(check(app, f"/?token={signed()}"))
     for response in (check(app, f"/?token={signed()}", query), check(app, query=query, Cookie=gate)):
         assert response.status_code == status
@@ -142,14 +142,14 @@ def test_asking_for_more(app: Flask, query: str, status: int) -> None:
 
 
 def test_a_password_is_no_application(app: Flask) -> None:
-    """Who signs in by password comes from no application."""
+    """A user who signs in by password meets no requirement for an application."""
     authorization = basic()["Authorization"]
     assert check(app, query="?type=Administrator", Authorization=authorization).status_code == 200
     assert check(app, query="?application=ERP", Authorization=authorization).status_code == 403
 
 
 def test_an_image_does_not_swap_users(app: Flask) -> None:
-    """Another user's live session is replaced by a navigation only; one's own is not made anew for the same token."""
+    """Only a navigation replaces another user's session; the same token opens no second session."""
     lena = gate_of(check(app, f"/?token={signed()}"))
     for headers in ({}, {"Sec_Fetch_Mode": "no-cors"}, {"Sec_Fetch_Mode": "cors"}):
         image = check(app, f"/i.png?token={signed(loginname='paul')}", Cookie=lena, **headers)
@@ -164,7 +164,7 @@ def test_an_image_does_not_swap_users(app: Flask) -> None:
 
 
 def test_a_token_in_its_leeway_opens_no_session(app: Flask) -> None:
-    """A token whose exp has just passed lets its page through, and ends no better session of its user."""
+    """A token within its leeway is accepted, opens no session, and ends no session of its user."""
     good = gate_of(check(app, f"/?token={signed()}"))
     late = signed(exp=NOW - 20)
     for headers in ({}, {"Cookie": good}, {"Cookie": good, "Sec_Fetch_Mode": "navigate"}):
@@ -174,8 +174,8 @@ def test_a_token_in_its_leeway_opens_no_session(app: Flask) -> None:
     assert enter(app, f"token={late}").status_code == 401
 
 
-def test_what_other_protocols_ask(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A WebSocket handshake and another application's CORS preflight are checked like any request."""
+def test_handshakes_and_preflights(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A WebSocket handshake and a CORS preflight are checked like any other request."""
     cookie = gate_of(check(app, f"/?token={signed()}"))
     for headers in ({"Connection": "Upgrade", "Upgrade": "websocket"}, {"Connection": "keep-alive, upgrade"}):
         assert check(app, **headers).status_code == 401
@@ -189,7 +189,7 @@ def test_what_other_protocols_ask(app: Flask, settings: Settings, monkeypatch: p
 
 
 def test_an_ended_application_ends_its_sessions_unasked(app: Flask, caller: Caller, clock: Clock) -> None:
-    """Disabled and enabled again, or deleted and made anew, with nobody asking in between: the session is over."""
+    """An application that was disabled and enabled, or deleted and created again, ends its sessions."""
     body = application(secret=STRONG_SECRET)
     for calls in (
         [("update", {**body, "enable": "0"}), ("update", body)],
@@ -205,8 +205,8 @@ def test_an_ended_application_ends_its_sessions_unasked(app: Flask, caller: Call
         assert check(app, f"/?token={signed()}").status_code == 200
 
 
-def test_a_user_who_was_made_anew_has_no_old_session(app: Flask, clock: Clock) -> None:
-    """A user's record that was removed and made again by a token is another user's, as far as sessions go."""
+def test_a_user_created_again_has_no_old_session(app: Flask, clock: Clock) -> None:
+    """A user who was removed and created again by a token has none of the old sessions."""
     cookie = gate_of(check(app, f"/?token={signed()}"))
     with app.app_context():
         services().store.delete("users", "lena")
@@ -216,7 +216,7 @@ def test_a_user_who_was_made_anew_has_no_old_session(app: Flask, clock: Clock) -
 
 
 def test_a_gate_session_is_as_good_as_its_token(app: Flask, caller: Caller, clock: Clock) -> None:
-    """It ends with the token's exp, revocation, application, user, and with the secret that signed it."""
+    """A gate session ends with its token's exp, revocation, application, user and secret."""
 
     def opened(**changes: Any) -> str:
         return gate_of(check(app, f"/?token={signed(**changes)}"))
@@ -233,14 +233,14 @@ def test_a_gate_session_is_as_good_as_its_token(app: Flask, caller: Caller, cloc
     assert status(second) == 401
     clock.advance(0.01)
     caller.post("update", body)
-    # For good, also where nobody asked in the meantime.
+    # For good, also without a request in between.
     assert (status(second), status(third)) == (401, 401)
     third = opened(n=3)
     caller.post("rotate", {"name": "ERP", "grace": 60})
     assert status(third) == 200
     clock.advance(60)
     assert status(third) == 401
-    # An update with the secret of before would undo the rotation.
+    # An update with the previous secret would undo the rotation.
     caller.post("delete", {"name": "ERP"})
     for change in ({"enabled": False}, {"password": "$argon2id$other"}):
         caller.post("update", body)
@@ -260,8 +260,8 @@ def test_a_gate_session_is_as_good_as_its_token(app: Flask, caller: Caller, cloc
     assert status(seventh) == 401
 
 
-def test_an_administrator_by_a_weak_secret(app: Flask, caller: Caller) -> None:
-    """A gate session of a user who becomes an Administrator is refused where its application's secret is weak."""
+def test_an_administrator_with_a_weak_secret(app: Flask, caller: Caller) -> None:
+    """A session from a weak secret is refused once its user becomes an Administrator."""
     caller.post("update", application())
     cookie = gate_of(check(app, f"/?token={token(claims())}"))
     assert check(app, Cookie=cookie).status_code == 200
@@ -271,7 +271,7 @@ def test_an_administrator_by_a_weak_secret(app: Flask, caller: Caller) -> None:
 
 @pytest.mark.file_store
 def test_a_disk_that_cannot_be_written(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A known user's page passes without a cookie; a lost folder is 503, never anything else."""
+    """On a read-only disk a known user passes without a cookie; a lost folder is 503."""
     put_user(app, "lena")
 
     def full(*_: object) -> None:
@@ -292,7 +292,7 @@ def enter(app: Flask, query: str, method: str = "GET", **headers: str) -> TestRe
 
 
 def test_a_token_becomes_a_cookie(app: Flask) -> None:
-    """The entrance sets the cookie and goes on to a clean address, which nothing keeps or passes on."""
+    """The entrance sets the cookie and redirects to an address without the token."""
     response = enter(app, f"token={signed()}&next=/reports/1%3Fa=b")
     assert response.status_code == 303
     assert response.headers["Location"] == "/reports/1?a=b"
@@ -311,7 +311,7 @@ def test_a_token_becomes_a_cookie(app: Flask) -> None:
     "headers", [{"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"}, {"Sec_Fetch_Mode": "cors"}]
 )
 def test_an_image_does_not_enter(app: Flask, caller: Caller, headers: dict[str, str]) -> None:
-    """What is no page neither swaps users at the entrance nor uses up a link."""
+    """Requests other than navigations neither change the user nor use up a link."""
     cookie = gate_of(check(app, f"/?token={signed()}"))
     ticket = ticket_of(caller, username="paul")
     for query in (f"token={signed(loginname='paul')}", f"ticket={ticket}"):
@@ -331,16 +331,16 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize("target", ELSEWHERE)
 def test_next_stays_on_this_host(app: Flask, caller: Caller, target: str) -> None:
-    """Whatever would lead a browser, or a server that decodes once more, to another host is 400."""
+    """A next that leads to another host, also after decoding it once more, is 400."""
     response = enter(app, f"token={signed()}&next={quote(target, safe='')}")
     assert (response.status_code, response.get_json()["msg"].split()[0]) == (400, "next")
     assert "Set-Cookie" not in response.headers
-    answer = caller.post("link", {"name": "ERP", "next": target})
-    assert answer.status_code == 400
+    response = caller.post("link", {"name": "ERP", "next": target})
+    assert response.status_code == 400
 
 
 def test_the_entrance_is_refused(app: Flask) -> None:
-    """No token, a wrong one, two of them, two targets: an error, no cookie, no password box."""
+    """Without exactly one valid token and one target, the entrance is an error without cookie and Basic challenge."""
     for query, status in (
         ("", 401), ("next=/x", 401), (f"token={signed()}x", 401), (f"token={signed()}&token={signed()}", 401),
         (f"jwt={signed()}", 401), (f"token={signed()}&next=/a&next=/b", 400), ("ticket=x", 401),
@@ -360,7 +360,7 @@ def test_the_entrance_is_refused(app: Flask) -> None:
 def test_a_cookie_for_frames(
     settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch, samesite: str, attributes: str
 ) -> None:
-    """By a setting the cookie is one for a frame of another site."""
+    """With GATE_SAMESITE None the cookie works in frames of other sites."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     framed = dataclasses.replace(settings, gate_samesite=samesite)
     app = create_app(framed, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
@@ -369,18 +369,18 @@ def test_a_cookie_for_frames(
 
 
 def ticket_of(caller: Caller, **body: Any) -> str:
-    answer = caller.post("link", {"name": "ERP", "username": "lena", **body})
-    assert list(answer.json) == ["success", "url", "expire"]
-    path, _, ticket = answer.json["url"].partition("?ticket=")
+    response = caller.post("link", {"name": "ERP", "username": "lena", **body})
+    assert list(response.json) == ["success", "url", "expire"]
+    path, _, ticket = response.json["url"].partition("?ticket=")
     assert path == "/auth/enter"
     return str(ticket)
 
 
 class TestLinks:
-    """``token/link``: a random ticket, for once."""
+    """``token/link``: one-time links."""
 
     def test_a_link_signs_in_once(self, app: Flask, caller: Caller, settings: Settings) -> None:
-        """The first one who opens the link is signed in and sent on; the second is refused."""
+        """The first request for a link signs in and is redirected; the second is refused."""
         ticket = ticket_of(caller, next="/reports?x=1", payload={"name": "Lena", "email": "l@x"})
         (path,) = records_in(settings.data_dir, "tickets")
         assert ticket not in path.read_text() + path.name
@@ -392,17 +392,17 @@ class TestLinks:
         assert records_in(settings.data_dir, "tickets") == []
 
     def test_two_at_once(self, app: Flask, caller: Caller) -> None:
-        """Of many who open the link at once one is signed in."""
+        """Of many simultaneous requests for a link, one is signed in."""
         ticket = ticket_of(caller)
         with ThreadPoolExecutor(8) as pool:
             statuses = sorted(pool.map(lambda _: enter(app, f"ticket={ticket}").status_code, range(8)))
         assert statuses == [303] + [401] * 7
 
     def test_the_defaults(self, caller: Caller, clock: Clock, app: Flask) -> None:
-        """For a minute, to the start page, for the caller, of the only application."""
-        answer = caller.post("link").json
-        assert answer["expire"] == 60
-        response = enter(app, answer["url"].partition("?")[2])
+        """The defaults are one minute, the start page, the caller and the only application."""
+        link = caller.post("link").json
+        assert link["expire"] == 60
+        response = enter(app, link["url"].partition("?")[2])
         assert response.headers["Location"] == "/"
         assert identity(check(app, Cookie=gate_of(response)))[0] == "admin"
         late = ticket_of(caller)
@@ -410,13 +410,13 @@ class TestLinks:
         assert enter(app, f"ticket={late}").status_code == 401
 
     def test_where_the_link_begins(self, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With PUBLIC_URL the link is whole; it never takes anything from the Host header."""
+        """With PUBLIC_URL the link is absolute; the Host header is never used."""
         monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
         public = dataclasses.replace(settings, public_url="https://intra.example", url_prefix="/datafor")
         caller = Caller(create_app(public, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
         headers = {**basic(), "Host": "evil.example", "X-Forwarded-Host": "evil.example"}
-        answer = caller.post("/datafor/plugin/datafor-modeler/api/token/link", {}, headers)
-        assert answer.json["url"].startswith("https://intra.example/datafor/auth/enter?ticket=")
+        response = caller.post("/datafor/plugin/datafor-modeler/api/token/link", {}, headers)
+        assert response.json["url"].startswith("https://intra.example/datafor/auth/enter?ticket=")
 
     @pytest.mark.parametrize(
         "headers",
@@ -428,14 +428,14 @@ class TestLinks:
         ],
     )
     def test_previews_do_not_use_it_up(self, app: Flask, caller: Caller, headers: dict[str, str]) -> None:
-        """A HEAD request and a prefetch get no cookie and leave the ticket as it is."""
+        """A HEAD request and a prefetch get no cookie and do not use up the ticket."""
         ticket = ticket_of(caller)
         assert "Set-Cookie" not in enter(app, f"ticket={ticket}", "HEAD").headers
         assert enter(app, f"ticket={ticket}", **headers).status_code == 403
         assert enter(app, f"ticket={ticket}", Sec_Fetch_Mode="navigate").status_code == 303
 
     def test_what_is_checked_again(self, app: Flask, caller: Caller, clock: Clock) -> None:
-        """Application, secret and user are looked at when the link is opened, not when it is made."""
+        """Application, secret and user are checked when the link is opened."""
         body = application(secret=STRONG_SECRET, inituser="0")
         unknown = ticket_of(caller)
         caller.post("update", body)
@@ -458,7 +458,7 @@ class TestLinks:
         assert enter(app, f"ticket={after}").status_code == 401
 
     def test_its_session_ends_like_a_tokens(self, app: Flask, caller: Caller, clock: Clock) -> None:
-        """A session that a ticket opened lasts as long as a token of the application would."""
+        """A session from a ticket lasts as long as a token of the application."""
         caller.post("update", application(secret=STRONG_SECRET, expire=100))
         cookie = gate_of(enter(app, f"ticket={ticket_of(caller)}"))
         clock.advance(99)
@@ -466,8 +466,8 @@ class TestLinks:
         clock.advance(1)
         assert check(app, Cookie=cookie).status_code == 401
 
-    def test_an_outage_uses_no_link_up(self, app: Flask, caller: Caller, settings: Settings) -> None:
-        """A link that is opened while the session cannot be kept, or the ticket not removed, works afterwards."""
+    def test_an_outage_does_not_use_up_a_link(self, app: Flask, caller: Caller, settings: Settings) -> None:
+        """A link that is opened during an outage works afterwards."""
         for folder in ("sessions", "tickets", "users"):
             ticket = ticket_of(caller)
             with unavailable(settings.data_dir, folder):
@@ -475,7 +475,7 @@ class TestLinks:
             assert enter(app, f"ticket={ticket}").status_code == 303
 
     def test_public_keys_too(self, app: Flask, caller: Caller) -> None:
-        """A link needs no private key: the ticket stands for the application's word."""
+        """A link of an application with a public key needs no private key."""
         key = key_for("ES256")
         caller.post("update", application(algorithm="ES256", secret=public_pem(key)))
         assert private_pem(key)
@@ -490,14 +490,14 @@ class TestLinks:
         ],
     )  # fmt: skip
     def test_a_wrong_value_is_named(self, caller: Caller, settings: Settings, body: dict[str, Any], field: str) -> None:
-        """A wrong field is 400 and named, and no ticket is made."""
-        answer = caller.post("link", {"name": "ERP", **body})
-        assert answer.status_code == 400
-        assert answer.json["msg"].startswith(f"{field} ")
+        """An invalid field is 400 and named, and no ticket is created."""
+        response = caller.post("link", {"name": "ERP", **body})
+        assert response.status_code == 400
+        assert response.json["msg"].startswith(f"{field} ")
         assert records_in(settings.data_dir, "tickets") == []
 
-    def test_who_may(self, app: Flask, caller: Caller) -> None:
-        """Administrators only; a disabled application makes no links."""
+    def test_only_administrators_create_links(self, app: Flask, caller: Caller) -> None:
+        """Only Administrators create links, and only of enabled applications."""
         put_user(app, "lena", password=CHEAP_FOR_TESTS_ONLY.hash("pw"))
         assert caller.post("link", {}, basic("lena", "pw")).json["msg"] == "no permission"
         assert caller.post("link", {}, {}).json["msg"] == "not logged in"
@@ -506,15 +506,15 @@ class TestLinks:
         assert caller.post("link", {"name": "CRM"}).status_code == 404
 
     def test_old_tickets_are_swept(self, app: Flask, caller: Caller, settings: Settings, clock: Clock) -> None:
-        """Tickets that nobody used go."""
+        """Expired tickets are removed."""
         ticket_of(caller)
         clock.advance(60)
         with app.app_context():
             services().gate.sweep()
         assert records_in(settings.data_dir, "tickets") == []
 
-    def test_a_mutilated_ticket(self, app: Flask, caller: Caller, settings: Settings) -> None:
-        """A ticket whose record was edited into something else signs nobody in, and is no accident."""
+    def test_a_damaged_ticket(self, app: Flask, caller: Caller, settings: Settings) -> None:
+        """A ticket with a damaged record is refused without an internal error."""
         for member in ("expires", "application", "secret_sealed", "username", "next", "made"):
             values: tuple[Any, ...] = (None, 5 if member not in ("expires", "made") else "x", [], {})
             for value in values:
@@ -525,15 +525,15 @@ class TestLinks:
                 path.unlink()
 
     def test_a_field_map_that_changed_in_between(self, app: Flask, caller: Caller) -> None:
-        """A link made before the field map was changed signs in whom it was made for."""
+        """A link signs in its user, also if the field map was changed since."""
         ticket = ticket_of(caller)
         fieldmap = {"username": "other", "name": "n", "email": "e"}
         caller.post("update", application(secret=STRONG_SECRET, fieldmap=fieldmap))
         response = enter(app, f"ticket={ticket}")
         assert identity(check(app, Cookie=gate_of(response)))[0] == "lena"
 
-    def test_a_mutilated_session(self, app: Flask, settings: Settings) -> None:
-        """A gate session whose grant was edited into something else lets nobody through, and is no accident."""
+    def test_a_damaged_session(self, app: Flask, settings: Settings) -> None:
+        """A gate session with a damaged record is refused without an internal error."""
         cookie = gate_of(check(app, f"/?token={signed()}"))
         (path,) = records_in(settings.data_dir, "sessions")
         record = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""The options of the gate's check: ``redirect``, ``cookies``; and what its URL asks for by mistake."""
+"""Options of ``auth/check``: ``redirect`` and ``cookies``; unknown requirements."""
 
 import dataclasses
 import io
@@ -46,7 +46,7 @@ def with_portal(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_page_leads_to_the_sign_in_page(app: Flask, uri: str, target: str | None) -> None:
-    """Without a credential, or with one that is refused, a page leads to SIGN_IN_URL with the way back."""
+    """A page without a valid credential is redirected to SIGN_IN_URL, with its own address as next."""
     for headers in (PAGE, {"Sec_Fetch_Mode": "navigate"}):
         response = check(app, uri, "?redirect=1", **headers)
         assert (response.status_code, response.get_data()) == (302, b"")
@@ -60,7 +60,7 @@ def test_a_page_leads_to_the_sign_in_page(app: Flask, uri: str, target: str | No
 def test_what_does_not_lead_there(
     app: Flask, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part of a page, another method, a check without the option or without SIGN_IN_URL: 401."""
+    """Parts of a page, other methods, and checks without the option or SIGN_IN_URL are 401."""
     for headers in (
         {},
         {"Accept": "*/*"},
@@ -77,17 +77,17 @@ def test_what_does_not_lead_there(
 
 
 def test_only_a_401_leads_there(app: Flask) -> None:
-    """Who is signed in passes, or is 403 for want of a role."""
+    """A signed-in user is never redirected: the check is 200, or 403 without the role."""
     uri = f"/?token={signed()}"
     assert check(app, uri, "?redirect=1&role=Sales", **PAGE).status_code == 200
     assert check(app, uri, "?redirect=1&role=Other", **PAGE).status_code == 403
 
 
 @pytest.mark.parametrize("url", ["/in", "http://localhost/in", "http://intra.example/in"])
-def test_nobody_goes_in_circles(
+def test_no_redirect_loop(
     settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch, url: str, log: io.StringIO
 ) -> None:
-    """Where the sign-in page itself is behind the check, asking for it is 401, and the log says why."""
+    """If SIGN_IN_URL is behind the check, the check is 401 instead of a redirect loop, and the log states why."""
     app = with_portal(settings, clock, monkeypatch, url)
     headers = {"X_Forwarded_Host": "intra.example", **PAGE}
     assert check(app, "/in?a=1", "?redirect=1", **headers).status_code == 401
@@ -96,7 +96,7 @@ def test_nobody_goes_in_circles(
 
 
 def test_a_disabled_applications_token_does_not_travel(app: Flask, caller: Caller) -> None:
-    """The way back has no token of a disabled application either."""
+    """The next of the redirect has no token, not even of a disabled application."""
     caller.post("update", application(name="Off", token_name="off", secret=STRONG_SECRET, enable="0"))
     response = check(app, f"/a?off={signed()}", "?redirect=1", **PAGE)
     assert response.headers["Location"] == f"{PORTAL}&next=%2Fa"
@@ -112,7 +112,7 @@ def test_a_disabled_applications_token_does_not_travel(app: Flask, caller: Calle
     ],
 )  # fmt: skip
 def test_the_cookies_for_the_application(app: Flask, sent: str, left: str) -> None:
-    """With cookies=1 the response has all cookies but ours, byte for byte, and only when the check passes."""
+    """With cookies=1 an accepted check returns all cookies but those of the service, byte for byte."""
     gate = gate_of(check(app, f"/?token={signed()}"))
     for query, expected in (("?cookies=1", [left]), ("?cookies=0", []), ("", [])):
         response = check(app, "/", query, Cookie=sent.format(gate))
@@ -121,7 +121,7 @@ def test_the_cookies_for_the_application(app: Flask, sent: str, left: str) -> No
 
 
 def test_no_cookies_for_the_application(app: Flask) -> None:
-    """The header is there also where the client sent none: it replaces the client's."""
+    """The header Cookie is present also if the client sent none."""
     response = check(app, "/", "?cookies=1&redirect=1", Authorization=basic()["Authorization"])
     assert (response.status_code, response.headers["Cookie"]) == (200, "")
 
@@ -136,7 +136,7 @@ def test_no_cookies_for_the_application(app: Flask) -> None:
     ],
 )  # fmt: skip
 def test_an_unknown_requirement(app: Flask, log: io.StringIO, query: str, name: str) -> None:
-    """A requirement that the check does not know is 403, and a warning names it, without its value."""
+    """An unknown requirement is 403, and a warning has its name without its value."""
     assert check(app, f"/?token={signed()}", query).status_code == 403
     (line,) = [line for line in log.getvalue().splitlines() if "unknown requirement" in line]
     assert " WARNING " in line

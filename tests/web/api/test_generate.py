@@ -1,4 +1,4 @@
-"""``token/generate``: its three forms, its rules, and who may call it."""
+"""``token/generate``: its three forms and its rules."""
 
 import json
 from typing import Any
@@ -39,20 +39,20 @@ def _erp(caller: Caller) -> None:
     ],
 )
 def test_all_forms_give_the_golden_token(caller: Caller, body: Any) -> None:
-    """The documented forms, flat and with a payload, and what may be left out, give the seed's token and answer."""
-    answer = caller.post("generate", body)
-    assert list(answer.json.items()) == [("success", True), ("expire", 86400), ("token", SAMPLE_TOKEN)]
+    """Every documented form of the request gives the documented sample token."""
+    response = caller.post("generate", body)
+    assert list(response.json.items()) == [("success", True), ("expire", 86400), ("token", SAMPLE_TOKEN)]
 
 
 def test_no_body_at_all(caller: Caller) -> None:
-    """A POST without body and type is for the only application and the caller."""
+    """A POST without body and content type is for the only application and the caller."""
     assert caller.post("generate").json["token"] == SAMPLE_TOKEN
 
 
 def test_payload_in_a_form(caller: Caller) -> None:
-    """Further claims can come in brackets or as JSON text; lists stay lists."""
-    answer = caller.post("generate", "name=ERP&payload[email]=a@b&payload[roles][]=x&payload[roles][]=y")
-    _, claims = token_parts(answer.json["token"])
+    """Further claims can be sent with brackets or as JSON text; lists are kept."""
+    response = caller.post("generate", "name=ERP&payload[email]=a@b&payload[roles][]=x&payload[roles][]=y")
+    _, claims = token_parts(response.json["token"])
     assert list(claims.items())[:3] == [("ERP", "admin"), ("email", "a@b"), ("roles", ["x", "y"])]
 
 
@@ -73,9 +73,9 @@ def test_payload_in_a_form(caller: Caller) -> None:
     ],
 )
 def test_documented_messages(caller: Caller, body: Any, message: str) -> None:
-    """The messages that clients know by heart."""
-    answer = caller.post("generate", body)
-    assert (answer.status_code, answer.json["code"], answer.json["msg"]) == (400, "400", message)
+    """Documented messages have the documented words."""
+    response = caller.post("generate", body)
+    assert (response.status_code, response.json["code"], response.json["msg"]) == (400, "400", message)
 
 
 def wrong(field: str, *values: Any) -> list[tuple[str, Any]]:
@@ -92,27 +92,27 @@ def wrong(field: str, *values: Any) -> list[tuple[str, Any]]:
     ],
 )
 def test_a_wrong_value_is_named(caller: Caller, field: str, value: Any) -> None:
-    """Each field with a wrong value is 400 and named."""
-    answer = caller.post("generate", {"name": "ERP", field: value})
-    assert answer.status_code == 400
-    assert answer.json["msg"].startswith(field), answer.json["msg"]
-    assert all(name.startswith(field) for name in answer.json["errors"])
+    """An invalid value is 400, and its field is named."""
+    response = caller.post("generate", {"name": "ERP", field: value})
+    assert response.status_code == 400
+    assert response.json["msg"].startswith(field), response.json["msg"]
+    assert all(name.startswith(field) for name in response.json["errors"])
 
 
 def test_which_application(caller: Caller) -> None:
-    """An unknown name is 404; without a name there must be only one application."""
+    """An unknown name is 404; without a name exactly one application must exist."""
     assert caller.post("generate", {"name": "CRM"}).json == {
         "success": False,
         "code": "404",
         "msg": "name does not exist",
     }
     caller.post("update", application(name="CRM"))
-    answer = caller.post("generate", {})
-    assert (answer.status_code, answer.json["msg"]) == (400, "name can not be empty")
+    response = caller.post("generate", {})
+    assert (response.status_code, response.json["msg"]) == (400, "name can not be empty")
 
 
 def test_the_only_application_is_damaged(caller: Caller, settings: Settings) -> None:
-    """When the only application cannot be read, leaving the name out is an outage like naming it."""
+    """An unreadable only application is 503, with and without its name."""
     (path,) = records_in(settings.data_dir, "applications")
     path.write_text("x")
     for body in ({}, {"name": "ERP"}):
@@ -120,31 +120,31 @@ def test_the_only_application_is_damaged(caller: Caller, settings: Settings) -> 
 
 
 def test_a_store_that_is_gone_is_no_wrong_password(caller: Caller, settings: Settings) -> None:
-    """With a folder moved away, calls are 503 and not 'name does not exist' or 'wrong password'."""
+    """With a missing folder calls are 503, not 'name does not exist' or 'wrong password'."""
     for folder in ("applications", "users"):
         with unavailable(settings.data_dir, folder):
-            answer = caller.post("generate", {"name": "ERP"})
-        assert (answer.status_code, answer.json["msg"]) == (503, "storage is unavailable")
+            response = caller.post("generate", {"name": "ERP"})
+        assert (response.status_code, response.json["msg"]) == (503, "storage is unavailable")
 
 
 def test_a_wrong_key_is_403(caller: Caller) -> None:
-    """A private key that is not the application's is 403 with a sentence."""
+    """A private key of another application is 403 with a sentence."""
     for wrong in ("abcde", "ABCD", "ä", "\0"):
-        answer = caller.post("generate", {"name": "ERP", "privateKey": wrong})
-        assert answer.status_code == 403
-        assert answer.json["msg"] == "privateKey does not belong to application ERP"
+        response = caller.post("generate", {"name": "ERP", "privateKey": wrong})
+        assert response.status_code == 403
+        assert response.json["msg"] == "privateKey does not belong to application ERP"
 
 
 def test_a_disabled_application_is_403(caller: Caller) -> None:
-    """An application that is not enabled issues nothing."""
+    """A disabled application issues no tokens."""
     caller.post("update", application(enable="0"))
-    answer = caller.post("generate", {"name": "ERP", "privateKey": "abcd"})
-    assert (answer.status_code, answer.json["msg"]) == (403, "application ERP is not enabled")
+    response = caller.post("generate", {"name": "ERP", "privateKey": "abcd"})
+    assert (response.status_code, response.json["msg"]) == (403, "application ERP is not enabled")
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS512", "ES256", "ES512", "EdDSA"])
 def test_private_keys_through_a_form(caller: Caller, algorithm: str) -> None:
-    """A private key in PEM signs; left out it is 400; another one is 403; an encrypted one is 400."""
+    """A PEM private key signs; a missing or encrypted one is 400, another one 403."""
     key = key_for(algorithm)
     caller.post("update", application(name="P", algorithm=algorithm, secret=public_pem(key)))
 
@@ -159,19 +159,19 @@ def test_private_keys_through_a_form(caller: Caller, algorithm: str) -> None:
 
 
 def test_exp_counts_from_whole_seconds(caller: Caller, clock: Clock) -> None:
-    """exp is the whole second of now plus expire."""
+    """exp is the current whole second plus expire."""
     clock.advance(0.999)
     assert caller.post("generate", {}).json["token"] == SAMPLE_TOKEN
 
 
 def test_too_long_a_token(caller: Caller) -> None:
     """A token over 4,096 characters is 400."""
-    answer = caller.post("generate", {"payload": {"x": "y" * 4000}})
-    assert answer.status_code == 400
-    assert "4096" in answer.json["msg"]
+    response = caller.post("generate", {"payload": {"x": "y" * 4000}})
+    assert response.status_code == 400
+    assert "4096" in response.json["msg"]
 
 
 @given(field=st.sampled_from(["name", "privateKey", "username", "payload", "other"]), value=JSON_VALUES)
 def test_a_field_of_any_kind(caller: Caller, field: str, value: Any) -> None:
-    """Whatever a field holds: a token, or a refusal."""
+    """Any value of a field gives a token or a 4xx error."""
     assert caller.post("generate", {"name": "ERP", field: value}).status_code in (200, 400, 403, 404)

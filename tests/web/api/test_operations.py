@@ -17,7 +17,7 @@ from tests.support import Clock, application
 
 
 def test_healthz_does_not_touch_the_store(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """/healthz is 200 as long as the process answers, with no store behind it at all."""
+    """/healthz is 200 without any store."""
 
     def fail(*_: object) -> None:
         pytest.fail("the store was touched")
@@ -30,7 +30,7 @@ def test_healthz_does_not_touch_the_store(app: Flask, monkeypatch: pytest.Monkey
 
 @pytest.mark.file_store
 def test_readyz_says_what_works(app: Flask, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """/readyz is 200 while the store can be read, says whether it can be written, and is 503 when it is gone."""
+    """/readyz is 200 while the store can be read, states whether it can be written, and is 503 otherwise."""
     client = app.test_client()
     assert client.get("/readyz").get_json() == {"success": True, "readable": True, "writable": True}
 
@@ -49,7 +49,7 @@ def test_readyz_says_what_works(app: Flask, settings: Settings, clock: Clock, mo
 
 
 def test_many_probes_cost_one_a_second(app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a second all calls of /readyz share one probe, whatever it found; a clock set back ends a result."""
+    """Calls of /readyz within a second share one probe; a clock that was set back ends its validity."""
     probes: list[str] = []
 
     def gone(_: object) -> bool:
@@ -69,7 +69,7 @@ def test_many_probes_cost_one_a_second(app: Flask, clock: Clock, monkeypatch: py
 
 
 def test_a_probe_that_hangs_holds_no_other_thread_for_long(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a probe is under way others wait for its result, and are 503 when it does not come in time."""
+    """Other calls wait for a running probe, and are 503 if it takes too long."""
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(_: object) -> bool:
@@ -92,7 +92,7 @@ def test_a_probe_that_hangs_holds_no_other_thread_for_long(app: Flask, monkeypat
 def test_probes_do_not_discard_the_index_of_applications(
     app: Flask, caller: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/readyz writes into no collection: the applications are not read or looked at again for it."""
+    """/readyz writes to no collection, so that the index of applications remains valid."""
     caller.post("update", application())
     bundle = app.extensions["datafor_token"]
     settle(lambda: bundle.store.stamp("applications"))

@@ -1,4 +1,4 @@
-"""Changing a secret without an outage, revoking tokens, public keys, introspection."""
+"""``token/rotate``, ``token/revoke``, ``token/introspect`` and the public keys."""
 
 import base64
 import json
@@ -57,25 +57,25 @@ class TestRotate:
         caller.post("update", application())
 
     @pytest.mark.parametrize(("algorithm", "length"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
-    def test_the_service_makes_a_secret(self, caller: Caller, algorithm: str, length: int) -> None:
-        """Left out, the secret is random, of the algorithm's full length, base64url, and answered this once."""
+    def test_the_service_generates_a_secret(self, caller: Caller, algorithm: str, length: int) -> None:
+        """A generated secret is random base64url of the algorithm's full length, and is returned once."""
         caller.post("update", application(algorithm=algorithm))
-        answer = caller.post("rotate", {"name": "erp"}).json
-        assert list(answer) == ["success", "secret", "previous"]
-        assert len(base64.urlsafe_b64decode(answer["secret"] + "==")) == length
-        assert answer["previous"] == {"until": (NOW + 3600) * 1000}
-        assert answer["secret"] not in json.dumps(content(caller))
+        response = caller.post("rotate", {"name": "erp"}).json
+        assert list(response) == ["success", "secret", "previous"]
+        assert len(base64.urlsafe_b64decode(response["secret"] + "==")) == length
+        assert response["previous"] == {"until": (NOW + 3600) * 1000}
+        assert response["secret"] not in json.dumps(content(caller))
 
-    def test_a_given_secret_is_not_answered(self, caller: Caller) -> None:
-        """A secret that was sent is not sent back; a weak one is warned about."""
-        answer = caller.post("rotate", "name=ERP&secret=other&grace=60").json
-        assert list(answer) == ["success", "previous", "warnings"]
-        assert answer["previous"] == {"until": (NOW + 60) * 1000}
-        answer = caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET}).json
-        assert list(answer) == ["success", "previous"]
+    def test_a_secret_that_was_sent_is_not_returned(self, caller: Caller) -> None:
+        """A secret that was sent is not returned; a weak one has a warning."""
+        response = caller.post("rotate", "name=ERP&secret=other&grace=60").json
+        assert list(response) == ["success", "previous", "warnings"]
+        assert response["previous"] == {"until": (NOW + 60) * 1000}
+        response = caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET}).json
+        assert list(response) == ["success", "previous"]
 
-    def test_both_secrets_are_accepted_in_the_grace_time(self, caller: Caller, clock: Clock) -> None:
-        """Tokens and privateKeys of the old secret go on until the grace time is over; the new secret signs."""
+    def test_both_secrets_are_accepted_in_the_grace_period(self, caller: Caller, clock: Clock) -> None:
+        """The old secret remains valid for tokens and as privateKey until the grace period ends; the new one signs."""
         old = token(claims(exp=NOW + 90_000))
         caller.post("rotate", {"name": "ERP", "secret": "new-one", "grace": 600})
         new = token(claims(exp=NOW + 90_000), "new-one")
@@ -92,13 +92,13 @@ class TestRotate:
                 assert jwt_verifies(caller.post("generate", body).json["token"], "new-one")
 
     def test_no_grace(self, caller: Caller) -> None:
-        """With grace 0 the old secret ends at once, and no previous one is kept or shown."""
+        """With grace 0 the old secret is invalid at once, and no previous one is shown."""
         caller.post("rotate", {"name": "ERP", "secret": "new-one", "grace": 0})
         assert not accepted(caller, token(claims()))
         assert "previous" not in content(caller)
 
     def test_only_one_previous_secret(self, caller: Caller) -> None:
-        """A second rotation ends the first one's grace time."""
+        """A second rotation ends the grace period of the first."""
         caller.post("rotate", {"name": "ERP", "secret": "second"})
         caller.post("rotate", {"name": "ERP", "secret": "third"})
         assert not accepted(caller, token(claims()))
@@ -106,7 +106,7 @@ class TestRotate:
         assert accepted(caller, token(claims(), "third"))
 
     def test_when_the_old_secret_was_last_used(self, caller: Caller, clock: Clock) -> None:
-        """List and content show until when the old one counts and when it was last used, to within a minute."""
+        """List and content show until when the old secret is valid, and when it was last used within a minute."""
         caller.post("rotate", {"name": "ERP", "secret": "new-one"})
         assert content(caller)["previous"] == {"until": (NOW + 3600) * 1000, "lastUsed": None}
         caller.get(DETAIL, bearer(token(claims(), "new-one")))
@@ -123,17 +123,17 @@ class TestRotate:
         clock.advance(3600)
         assert "previous" not in content(caller)
 
-    def test_explain_and_refusals_are_no_use(self, caller: Caller) -> None:
-        """Explaining a token of the old secret, or refusing one, does not count as its use."""
+    def test_explain_and_refusals_are_not_uses(self, caller: Caller) -> None:
+        """An explained or refused token of the old secret is not a use of it."""
         caller.post("rotate", {"name": "ERP", "secret": "new-one"})
-        answer = caller.post("explain", {"token": token(claims())}).json
-        assert answer["accepted"]
-        assert "previous secret" in json.dumps(answer)
+        response = caller.post("explain", {"token": token(claims())}).json
+        assert response["accepted"]
+        assert "previous secret" in json.dumps(response)
         assert not accepted(caller, token(claims(exp=1)))
         assert content(caller)["previous"]["lastUsed"] is None
 
-    def test_a_last_use_that_cannot_be_kept_stops_nobody(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-        """On a disk that cannot be written, tokens of the old secret of known users are accepted."""
+    def test_a_last_use_that_cannot_be_stored(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a read-only disk, tokens of the old secret of known users are accepted."""
         assert accepted(caller, token(claims()))
         caller.post("rotate", {"name": "ERP", "secret": "new-one"})
 
@@ -144,8 +144,8 @@ class TestRotate:
         assert accepted(caller, token(claims()))
 
     @pytest.mark.file_store
-    def test_a_stuck_lock_holds_nobody_up(self, caller: Caller, app: Flask) -> None:
-        """While another process sits on the lock, a token of the old secret is accepted without waiting for it."""
+    def test_a_held_lock_delays_nobody(self, caller: Caller, app: Flask) -> None:
+        """A token of the old secret is accepted without waiting for a lock that another process holds."""
         assert accepted(caller, token(claims()))
         caller.post("rotate", {"name": "ERP", "secret": "new-one"})
         with app.app_context():
@@ -154,8 +154,8 @@ class TestRotate:
         with store.locked("applications"):
             assert accepted(caller, token(claims()))
 
-    def test_update_ends_the_grace_time(self, caller: Caller) -> None:
-        """A secret or algorithm that is changed by update ends a grace time; other changes leave it running."""
+    def test_update_ends_the_grace_period(self, caller: Caller) -> None:
+        """An update of secret or algorithm ends a grace period; other updates do not."""
         caller.post("rotate", {"name": "ERP", "secret": "new-one"})
         caller.post("update", application(secret="************", expire=60))
         caller.post("update", application(secret=None, expire=61))
@@ -179,19 +179,19 @@ class TestRotate:
         ],
     )  # fmt: skip
     def test_a_wrong_value_is_named(self, caller: Caller, body: Any, field: str) -> None:
-        """A wrong field is 400 and named, and the secret stays."""
-        answer = caller.post("rotate", body)
-        assert answer.status_code == 400
-        assert answer.json["msg"].startswith(f"{field} ")
+        """An invalid field is 400 and named, and the secret is kept."""
+        response = caller.post("rotate", body)
+        assert response.status_code == 400
+        assert response.json["msg"].startswith(f"{field} ")
         assert accepted(caller, token(claims()))
 
     def test_an_unknown_application(self, caller: Caller) -> None:
-        """Rotating what is not there is 404."""
+        """Rotating an unknown application is 404."""
         assert caller.post("rotate", {"name": "nobody"}).json["msg"] == "name does not exist"
 
     @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
     def test_public_keys(self, caller: Caller, clock: Clock, algorithm: str) -> None:
-        """A public key must be sent; in the grace time both private keys sign, each under its own kid."""
+        """A public key must be sent; in the grace period both private keys sign, each with its own kid."""
         old, new = key_for(algorithm), key_for(algorithm, "-other")
         caller.post("update", application(algorithm=algorithm, secret=public_pem(old)))
         assert caller.post("rotate", {"name": "ERP"}).json["msg"].startswith("secret is missing")
@@ -239,8 +239,8 @@ class TestRevoke:
             for name in ("lena", "paul"):
                 services().store.put("users", User(name=name, password=password).to_document())
 
-    def test_a_revoked_token_counts_no_more(self, caller: Caller) -> None:
-        """The revoked token is refused, every other one is not; twice is no error."""
+    def test_a_revoked_token_is_refused(self, caller: Caller) -> None:
+        """Only the revoked token is refused; revoking it again is not an error."""
         first, second = token(claims()), token(claims(n=2))
         for _ in range(2):
             assert caller.post("revoke", {"token": first}).json == {"success": True, "msg": "success"}
@@ -249,14 +249,14 @@ class TestRevoke:
 
     @pytest.mark.parametrize("text", ["", "x", "a.b.c", "ä", token(claims(), "other"), token(claims(exp=1))])
     def test_unknown_tokens_are_no_error(self, caller: Caller, settings: Settings, text: str) -> None:
-        """An unknown, invalid or expired token is a success and leaves nothing on the disk."""
+        """Revoking an unknown, invalid or expired token succeeds and stores nothing."""
         body = {"token": text, "token_type_hint": "access_token"}
         assert caller.post("revoke", body).json == {"success": True, "msg": "success"}
         assert records_in(settings.data_dir, "revocations") == []
         assert caller.post("revoke", {}).json["msg"] == "token is missing"
 
     def test_no_other_spelling_revives_a_token(self, caller: Caller) -> None:
-        """An ECDSA token signed anew over the same claims stays revoked: what is signed counts, not the signature."""
+        """A revoked ECDSA token stays revoked with another signature over the same claims."""
         key = key_for("ES256")
         caller.post("update", application(algorithm="ES256", secret=public_pem(key)))
         texts = [jwt.encode(claims(), key, algorithm="ES256") for _ in range(2)]
@@ -264,8 +264,8 @@ class TestRevoke:
         caller.post("revoke", {"token": texts[0]})
         assert not accepted(caller, texts[1])
 
-    def test_another_applications_token_is_not_hit(self, caller: Caller) -> None:
-        """Of two tokens with the same claims only the revoked one is refused; with the same secret they are one."""
+    def test_another_applications_token_is_not_revoked(self, caller: Caller) -> None:
+        """Of two tokens with the same claims but different secrets, only the revoked one is refused."""
         caller.post("update", application(name="Other", secret="other"))
         caller.post("update", application(name="Twin"))
         caller.post("revoke", {"token": token(claims())})
@@ -275,7 +275,7 @@ class TestRevoke:
         assert not accepted(caller, token(claims()))
 
     def test_another_spelling_of_a_public_key_revives_nothing(self, caller: Caller) -> None:
-        """A token stays revoked when the same public key is stored in its other form."""
+        """A token stays revoked if the same public key is stored in another encoding."""
         key = key_for("ES256")
         caller.post("update", application(algorithm="ES256", secret=public_pem(key)))
         text = jwt.encode(claims(), key, algorithm="ES256")
@@ -284,7 +284,7 @@ class TestRevoke:
         assert not accepted(caller, text)
 
     def test_a_damaged_application_may_be_the_tokens(self, caller: Caller, settings: Settings) -> None:
-        """When the token can be the one of a record that cannot be read, revoking it is 503, and explain says so."""
+        """If the token may belong to an unreadable record, revoking it is 503, and explain names the record."""
         text = token(claims())
         path = Record(settings.data_dir, "applications", "erp")
         whole = path.read_text()
@@ -292,14 +292,14 @@ class TestRevoke:
         path.write_text("{")
         assert caller.post("revoke", {"token": text}).status_code == 503
         assert caller.post("revoke", {"token": token(claims(), "other")}).status_code == 200
-        answer = caller.post("explain", {"token": text}).json
-        assert answer["reason"] == "signature"
-        assert "erp" in answer["steps"][-1]["detail"]
+        response = caller.post("explain", {"token": text}).json
+        assert response["reason"] == "signature"
+        assert "erp" in response["steps"][-1]["detail"]
         path.write_text(whole)
         assert accepted(caller, text)
 
     def test_what_a_clipboard_adds(self, caller: Caller) -> None:
-        """A line break behind a token does not save it from being revoked; explain says what is around it."""
+        """A token with a line break at its end can be revoked; explain names what surrounds it."""
         text = token(claims())
         for around in (f"{text}\n", f'"{text}"', f"Bearer {text}"):
             detail = caller.post("explain", {"token": around}).json["steps"][-1]["detail"]
@@ -309,7 +309,7 @@ class TestRevoke:
         assert not accepted(caller, text)
 
     def test_who_may_revoke(self, caller: Caller) -> None:
-        """An Administrator any token, a user their own, by any way of signing in; a stranger none."""
+        """Administrators may revoke any token, users their own, and others none."""
         lenas, pauls = token(claims()), token(claims(loginname="PAUL"))
         assert caller.post("revoke", {"token": lenas}, basic("paul", "pw")).json["msg"] == "no permission"
         assert caller.post("revoke", {"token": lenas}, {}).json["msg"] == "not logged in"
@@ -319,8 +319,8 @@ class TestRevoke:
         assert caller.post("revoke", {"token": lenas}, bearer(lenas)).status_code == 200
         assert not accepted(caller, lenas)
 
-    def test_tokens_that_do_not_count_yet(self, caller: Caller, clock: Clock) -> None:
-        """A token of a disabled application, and one whose time has not come, can be revoked beforehand."""
+    def test_tokens_that_are_not_yet_valid(self, caller: Caller, clock: Clock) -> None:
+        """A token of a disabled application, or one that is not yet valid, can be revoked."""
         later, disabled = token(claims(nbf=NOW + 600)), token(claims(n=1))
         caller.post("revoke", {"token": later})
         caller.post("update", application(enable="0"))
@@ -331,7 +331,7 @@ class TestRevoke:
         assert not accepted(caller, disabled)
 
     def test_revocations_are_swept(self, caller: Caller, app: Flask, settings: Settings, clock: Clock) -> None:
-        """The record holds no token, and goes once exp and the leeway have passed."""
+        """The record does not have the token, and is removed after exp and leeway."""
         text = token(claims(exp=NOW + 100))
         caller.post("revoke", {"token": text})
         (path,) = records_in(settings.data_dir, "revocations")
@@ -346,9 +346,9 @@ class TestRevoke:
         assert not accepted(caller, text)
 
     def test_introspect(self, caller: Caller) -> None:
-        """RFC 7662 members for a token that would be accepted, only active false for any other."""
-        answer = caller.post("introspect", {"token": token(claims(loginname="LENA")), "token_type_hint": "x"})
-        assert answer.json == {
+        """An acceptable token has the members of RFC 7662, any other only active false."""
+        response = caller.post("introspect", {"token": token(claims(loginname="LENA")), "token_type_hint": "x"})
+        assert response.json == {
             "success": True,
             "active": True,
             "username": "LENA",
@@ -365,7 +365,7 @@ class TestKeys:
     """``/.well-known/jwks.json``."""
 
     def test_the_public_keys_of_enabled_applications(self, caller: Caller) -> None:
-        """Each public key once, with kid, alg and use, and nothing private; shared and disabled ones are not there."""
+        """The set has each public key of enabled applications once, with kid, alg and use, and no secrets."""
         caller.post("update", application(secret="marked-secret"))
         for algorithm in ("RS256", "PS384", "ES256", "ES384", "ES512", "EdDSA"):
             body = application(name=algorithm, algorithm=algorithm, secret=public_pem(key_for(algorithm)))
@@ -375,16 +375,16 @@ class TestKeys:
             "update",
             application(name="Off", algorithm="ES256", secret=public_pem(key_for("ES256", "-other")), enable="0"),
         )
-        answer = caller.get(JWKS, {}).json
-        assert list(answer) == ["success", "keys"]
-        assert sorted(key["alg"] for key in answer["keys"]) == ["ES256", "ES384", "ES512", "EdDSA", "PS384", "RS256"]
-        assert "marked" not in json.dumps(answer)
-        for key in answer["keys"]:
+        response = caller.get(JWKS, {}).json
+        assert list(response) == ["success", "keys"]
+        assert sorted(key["alg"] for key in response["keys"]) == ["ES256", "ES384", "ES512", "EdDSA", "PS384", "RS256"]
+        assert "marked" not in json.dumps(response)
+        for key in response["keys"]:
             assert key["use"] == "sig"
             assert key.keys() <= {"kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"}
 
     def test_others_find_our_keys_there(self, caller: Caller) -> None:
-        """PyJWT's own client picks the key by the token's kid and verifies the token with it."""
+        """PyJWT's client finds the key by the token's kid and verifies the token."""
         for algorithm in ("RS256", "ES512", "EdDSA"):
             key = key_for(algorithm)
             caller.post("update", application(name="ERP", algorithm=algorithm, secret=public_pem(key)))
@@ -395,8 +395,8 @@ class TestKeys:
                 jwt.decode(text, found, algorithms=[algorithm], options={"verify_exp": False})["loginname"] == "admin"
             )
 
-    def test_a_damaged_record_stops_no_key(self, caller: Caller, settings: Settings) -> None:
-        """With no application, or a damaged one, the call is a success."""
+    def test_a_damaged_record_hides_no_other_key(self, caller: Caller, settings: Settings) -> None:
+        """Without an application, or with a damaged one, the call succeeds."""
         assert caller.get(JWKS, {}).json == {"success": True, "keys": []}
         Record(settings.data_dir, "applications", "bad").write_text("{")
         assert caller.get(JWKS, {}).json == {"success": True, "keys": []}

@@ -1,4 +1,4 @@
-"""Secrets that are stored other than they are used: warnings, the repair in a 403, near misses, undone rotations."""
+"""Suspicious secrets: warnings, repairs named by a 403, near misses named by explain, undone rotations."""
 
 import base64
 import io
@@ -28,10 +28,10 @@ def stored(settings: Settings) -> dict[str, Any]:
 
 
 def explained(caller: Caller, text: str, **more: str) -> str:
-    """The sentence of the last step, which says why the token is refused."""
-    answer = caller.post("explain", {"token": text, **more}).json
-    assert not answer["accepted"]
-    detail: str = [step for step in answer["steps"] if step["step"] != "damaged"][-1]["detail"]
+    """Return the sentence of the last step, the reason for the refusal."""
+    response = caller.post("explain", {"token": text, **more}).json
+    assert not response["accepted"]
+    detail: str = [step for step in response["steps"] if step["step"] != "damaged"][-1]["detail"]
     return detail
 
 
@@ -43,32 +43,32 @@ class TestSuspicious:
     def test_it_is_stored_as_sent_with_a_warning(
         self, caller: Caller, settings: Settings, log: io.StringIO, call: str, kind: str
     ) -> None:
-        """A suspicious secret is stored to the character; warnings and log name the suspicion, and not the secret."""
+        """A suspicious secret is stored unchanged; warnings and log name the suspicion, not the secret."""
         damage, says, _ = DAMAGE[kind]
         caller.post("update", application(secret=STRONG_SECRET))
         log.seek(0)
         body = application(secret=damage(RIGHT)) if call == "update" else {"name": "ERP", "secret": damage(RIGHT)}
-        answer = caller.post(call, body)
-        assert answer.status_code == 200
+        response = caller.post(call, body)
+        assert response.status_code == 200
         assert stored(settings)["secret"] == damage(RIGHT)
-        assert any(says in warning for warning in answer.json["warnings"])
+        assert any(says in warning for warning in response.json["warnings"])
         assert 'event="suspicious secret" application=ERP' in log.getvalue()
-        for text in (json.dumps(answer.json), log.getvalue()):
+        for text in (json.dumps(response.json), log.getvalue()):
             assert RIGHT[:8] not in text
 
     def test_a_plus_in_a_form(self, caller: Caller, settings: Settings) -> None:
-        """A '+' that was not sent as %2B is named with what to do; sent as %2B it is stored as it is, unremarked."""
+        """A '+' that was not sent as %2B has a warning with the remedy; one sent as %2B has none."""
         form = f"{FORM}&fieldmap.name=name&fieldmap.email=email&secret="
-        answer = caller.post("update", f"{form}{RIGHT}")
-        assert "send '+' as %2B" in answer.json["warnings"][0]
+        response = caller.post("update", f"{form}{RIGHT}")
+        assert "send '+' as %2B" in response.json["warnings"][0]
         assert stored(settings)["secret"] == RIGHT.replace("+", " ")
         assert "%2B" in str(caller.post("update", f"{form}ab+cd").json["warnings"])
-        answer = caller.post("update", form + RIGHT.replace("+", "%2B"))
-        assert answer.json == {"success": True, "msg": "success"}
+        response = caller.post("update", form + RIGHT.replace("+", "%2B"))
+        assert response.json == {"success": True, "msg": "success"}
         assert stored(settings)["secret"] == RIGHT
 
     def test_a_stored_one_is_warned_about_until_it_is_changed(self, caller: Caller) -> None:
-        """An update that keeps a suspicious secret warns like the one that brought it."""
+        """An update that keeps a suspicious secret has the same warning."""
         first = caller.post("update", application(secret=f"{RIGHT}\n")).json["warnings"]
         assert caller.post("update", application(secret=None, expire=60)).json["warnings"] == first
         assert "warnings" not in caller.post("update", application(secret=RIGHT)).json
@@ -79,24 +79,24 @@ class TestRepairs:
 
     @pytest.mark.parametrize("kind", DAMAGE)
     def test_the_403_names_the_repair(self, caller: Caller, kind: str) -> None:
-        """A private key that a repair would make the right one is 403 with that repair, whichever side is damaged."""
+        """A 403 names the repair that makes the private key match, whichever of the two is damaged."""
         damage, _, repair = DAMAGE[kind]
         begin = "privateKey does not belong to application ERP: "
         for secret, sent, side in ((RIGHT, damage(RIGHT), "it"), (damage(RIGHT), RIGHT, "the stored secret")):
             caller.post("update", application(secret=secret))
-            answer = caller.post("generate", {"name": "ERP", "privateKey": sent, "username": "lena"})
-            assert answer.status_code == 403
-            assert answer.json["msg"].startswith(f"{begin}{side} would match {repair}")
-            assert RIGHT[:8] not in answer.json["msg"]
+            response = caller.post("generate", {"name": "ERP", "privateKey": sent, "username": "lena"})
+            assert response.status_code == 403
+            assert response.json["msg"].startswith(f"{begin}{side} would match {repair}")
+            assert RIGHT[:8] not in response.json["msg"]
 
     def test_the_plus_of_a_form(self, caller: Caller) -> None:
-        """A '+' that became a blank in the form of generate is named with %2B."""
+        """A 403 names %2B if a '+' in a form became a space."""
         caller.post("update", application(secret=RIGHT))
         said = caller.post("generate", f"name=ERP&username=lena&privateKey={RIGHT}").json["msg"]
         assert said.endswith("it would match with '+' instead of the blanks; in a form, send '+' as %2B")
 
     def test_the_previous_secret_in_its_grace_period(self, caller: Caller, clock: Clock) -> None:
-        """A damaged copy of the previous secret is named while that secret is accepted, and not after."""
+        """A 403 names the repair of the previous secret during its grace period only."""
         caller.post("update", application(secret=RIGHT))
         caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET, "grace": 60})
         body = {"name": "ERP", "privateKey": f"{RIGHT}\n", "username": "lena"}
@@ -105,7 +105,7 @@ class TestRepairs:
         assert caller.post("generate", body).json["msg"] == "privateKey does not belong to application ERP"
 
     def test_no_repair_and_another_kind_of_key(self, caller: Caller) -> None:
-        """A wrong secret, and a wrong private key in PEM, are refused in the documented words alone."""
+        """A wrong secret or PEM private key without a repair has the documented message only."""
         caller.post("update", application(secret=RIGHT))
         said = caller.post("generate", {"name": "ERP", "privateKey": RIGHT.lower(), "username": "lena"}).json["msg"]
         assert said == "privateKey does not belong to application ERP"
@@ -121,7 +121,7 @@ class TestNearMisses:
     @pytest.mark.parametrize("named", [{}, {"name": "ERP"}])
     @pytest.mark.parametrize("kind", DAMAGE)
     def test_a_damaged_secret_here(self, caller: Caller, kind: str, named: dict[str, str]) -> None:
-        """A token of the right secret, where a damaged one is stored, is explained with the repair."""
+        """If the stored secret is damaged, explain names the repair."""
         damage, _, repair = DAMAGE[kind]
         caller.post("update", application(secret=damage(RIGHT)))
         said = explained(caller, token(claims(), RIGHT), **named)
@@ -140,7 +140,7 @@ class TestNearMisses:
         ],
     )
     def test_a_damaged_copy_of_the_token_issuer(self, caller: Caller, used: str, says: str) -> None:
-        """A token signed with a damaged copy of the secret is explained with the damage."""
+        """If the issuer's copy of the secret is damaged, explain names the damage."""
         caller.post("update", application(secret=RIGHT))
         assert explained(caller, token(claims(), used)).endswith(f"the secret of ERP fits {says}")
 
@@ -153,14 +153,14 @@ class TestNearMisses:
         ],
     )
     def test_the_decoded_secret(self, caller: Caller, secret: str, says: str) -> None:
-        """A token issuer that decodes the secret first is told to use its text."""
+        """If the issuer decodes the secret first, explain says to use its text."""
         caller.post("update", application(secret=secret))
         decoded = bytes.fromhex(secret) if "hex" in says else base64.urlsafe_b64decode(secret + "==")
         said = explained(caller, jwt.encode(claims(), decoded, "HS256", headers={"typ": "JWT"}))
         assert f"the secret of ERP fits {says}; the token issuer must use its text as it is" in said
 
     def test_the_previous_secret_after_its_grace_period(self, caller: Caller, clock: Clock) -> None:
-        """The secret before the last rotation stays stored and is named, after its grace period or without one."""
+        """Explain names the previous secret after its grace period, or without one."""
         caller.post("update", application(secret=RIGHT))
         caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET, "grace": 60})
         old = token(claims(exp=NOW + 9000), RIGHT)
@@ -172,7 +172,7 @@ class TestNearMisses:
         assert explained(caller, token(claims(exp=NOW + 9000), STRONG_SECRET)).endswith(says)
 
     def test_another_applications_secret(self, caller: Caller) -> None:
-        """A token of another application, enabled or not, and of another algorithm, is named as that one's."""
+        """Explain names another application that signed the token, also a disabled one."""
         caller.post("update", application(secret=RIGHT))
         caller.post("update", application(name="CRM", secret=STRONG_SECRET, enable="0"))
         text = token(claims(), STRONG_SECRET)
@@ -181,7 +181,7 @@ class TestNearMisses:
         assert explained(caller, text).endswith("not signed with the secret of ERP: the secret of CRM fits")
 
     def test_another_algorithm_of_the_family(self, caller: Caller) -> None:
-        """The same secret under the algorithm that the token names, or under one that it does not name, is found."""
+        """Explain names the algorithm with which the secret verifies the token."""
         caller.post("update", application(secret=RIGHT))
         other = token(claims(), RIGHT, {"typ": "JWT", "alg": "HS512"}, "sha512")
         assert explained(caller, other) == "ERP expects HS256, the token says HS512; the secret of ERP fits"
@@ -191,7 +191,7 @@ class TestNearMisses:
         assert explained(caller, untrue).endswith("the secret of ERP fits with HS512")
 
     def test_public_keys(self, caller: Caller) -> None:
-        """The same for public keys: another application's, the one before, the same under another algorithm."""
+        """Near misses are found for public keys too: another application's, the previous one, another algorithm."""
         key, other = key_for("RS256"), key_for("RS256", "-other")
         caller.post("update", application(algorithm="RS256", secret=public_pem(key)))
         pss = jwt.encode(claims(), key, "PS256")
@@ -211,14 +211,14 @@ class TestNearMisses:
         )
 
     def test_nothing_fits(self, caller: Caller) -> None:
-        """Where no near miss fits, the sentence is the plain one; a token of an unknown algorithm costs nothing."""
+        """Without a near miss the sentence is the plain one; nothing is searched for an unknown algorithm."""
         caller.post("update", application(secret=RIGHT))
         says = "not signed with the secret of ERP: the token was changed, or signed with another secret"
         assert explained(caller, token(claims(), "nobody's")) == says
         assert explained(caller, token(claims(), "x", {"alg": "none"})) == "ERP expects HS256, the token says none"
 
     def test_only_explain_searches(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Signing in and introspection search no near misses of key or spelling: anybody could make them search."""
+        """Sign-in and introspection do not search near misses, since anyone can call them."""
         caller.post("update", application(secret=RIGHT))
 
         def never(*_: object) -> None:
@@ -233,7 +233,7 @@ class TestNearMisses:
             assert caller.post("explain", {"token": text}).status_code == 500
 
     def test_the_search_is_bounded(self, caller: Caller, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With many applications only some are searched, those first whose claim of the user name the token has."""
+        """The search covers a limited number of applications, first those whose user name claim the token has."""
         monkeypatch.setattr("datafor_token.tokens.near_misses._MOST_ASKED", 2)
         monkeypatch.setattr("datafor_token.tokens.near_misses._MOST_OTHERS", 3)
         strange = {"username": "sub", "name": "name", "email": "email"}
@@ -270,7 +270,7 @@ LINE_BREAK = "without the line break at its end"
     ],
 )  # fmt: skip
 def test_what_a_token_was_pasted_with_is_named(caller: Caller, wrap: Any, says: str) -> None:
-    """What is around or inside a pasted token, and another spelling of it, is recognised and named."""
+    """Explain names what surrounds a pasted token, or what its encoding has too much."""
     caller.post("update", application())
     text = token(claims(name="\u00ff\u00fe??>>", n=1))
     while "-" not in text.rpartition(".")[2] or "_" not in text:
@@ -295,7 +295,7 @@ def test_what_a_token_was_pasted_with_is_named(caller: Caller, wrap: Any, says: 
     ],
 )
 def test_times_in_another_unit(caller: Caller, claim: str, value: Any, says: str) -> None:
-    """A time in milliseconds is named as what it is."""
+    """Explain names the unit of a time in milliseconds."""
     caller.post("update", application())
     said = explained(caller, token(claims(**{claim: value})))
     assert said.startswith(claim)
@@ -311,13 +311,13 @@ class TestUndoneRotations:
         caller.post("rotate", {"name": "ERP", "secret": STRONG_SECRET, "grace": 60})
 
     def test_update_with_the_previous_secret(self, caller: Caller, settings: Settings, clock: Clock) -> None:
-        """It is 409 with the time of the rotation, in the grace period and after, and nothing is changed."""
+        """It is 409 with the time of the rotation, during and after the grace period, and changes nothing."""
         before = stored(settings)
         for _ in range(2):
             for algorithm in ("HS256", "HS512"):
-                answer = caller.post("update", application(secret=RIGHT, algorithm=algorithm, expire=5))
-                assert answer.status_code == 409
-                assert answer.json == {
+                response = caller.post("update", application(secret=RIGHT, algorithm=algorithm, expire=5))
+                assert response.status_code == 409
+                assert response.json == {
                     "success": False, "code": "409",
                     "msg": f"this is the secret before the rotation of {ROTATED}; leave `secret` out to keep the new"
                     " one",
@@ -327,27 +327,27 @@ class TestUndoneRotations:
 
     @pytest.mark.parametrize("damage", ["{}\n", "{}\r\n", " {}", '"{}"', "\ufeff{}", "SECRET={}"])
     def test_update_with_the_previous_secret_damaged(self, caller: Caller, settings: Settings, damage: str) -> None:
-        """With a line break, blank, quotes or the like that it got on its way, it is the previous secret too."""
+        """A damaged copy of the previous secret is 409 too."""
         before = stored(settings)
         assert caller.post("update", application(secret=damage.format(RIGHT))).status_code == 409
         assert stored(settings) == before
 
     @pytest.mark.parametrize("secret", [None, "************", STRONG_SECRET])
     def test_update_that_keeps_the_new_secret(self, caller: Caller, settings: Settings, secret: str | None) -> None:
-        """Left out, as stars or sent again, the new secret stays, and the grace period goes on."""
-        answer = caller.post("update", application(secret=secret, expire=5))
-        assert answer.json == {"success": True, "msg": "success"}
+        """An update without a secret, with the mask or the new secret keeps the secret and the grace period."""
+        response = caller.post("update", application(secret=secret, expire=5))
+        assert response.json == {"success": True, "msg": "success"}
         assert (stored(settings)["secret"], stored(settings)["expire"]) == (STRONG_SECRET, 5)
         assert caller.get("content?name=ERP").json["previous"]["until"] == (NOW + 60) * 1000
 
     def test_a_new_application_needs_a_secret(self, caller: Caller) -> None:
-        """Left out for a new application it is 400, and the field is named."""
-        answer = caller.post("update", application(name="New", secret=None))
-        assert answer.status_code == 400
-        assert list(answer.json["errors"]) == ["secret"]
+        """A new application without a secret is 400, and the field is named."""
+        response = caller.post("update", application(name="New", secret=None))
+        assert response.status_code == 400
+        assert list(response.json["errors"]) == ["secret"]
 
     def test_it_stays_stored_until_the_next_rotation(self, caller: Caller, settings: Settings) -> None:
-        """A third secret by update ends its acceptance, not its record; the next rotation replaces it."""
+        """An update ends the grace period; the previous secret is stored until the next rotation."""
         caller.post("update", application(secret=f"{STRONG_SECRET}3"))
         assert caller.post("generate", {"name": "ERP", "privateKey": RIGHT}).status_code == 403
         assert "previous" not in caller.get("content?name=ERP").json
@@ -359,7 +359,7 @@ class TestUndoneRotations:
         assert caller.post("update", application(secret=RIGHT)).status_code == 200
 
     def test_without_a_grace_period(self, caller: Caller, settings: Settings, clock: Clock) -> None:
-        """A secret that was rotated without grace is stored, encrypted, and accepted on no clock, be it slow."""
+        """A secret that was rotated without grace is stored encrypted, and accepted at no time."""
         caller.post("rotate", {"name": "ERP", "secret": f"{STRONG_SECRET}3", "grace": 0})
         assert stored(settings)["previous"]["secret"] == STRONG_SECRET
         assert STRONG_SECRET not in Record(settings.data_dir, "applications", "erp").read_text()
@@ -369,7 +369,7 @@ class TestUndoneRotations:
         assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 409
 
     def test_back_on_purpose(self, caller: Caller, settings: Settings) -> None:
-        """``rotate`` goes back to the previous secret; then the other one is the previous one."""
+        """``rotate`` can restore the previous secret; the other one becomes the previous one."""
         assert caller.post("rotate", {"name": "ERP", "secret": RIGHT}).status_code == 200
         assert stored(settings)["secret"] == RIGHT
         assert caller.post("update", application(secret=RIGHT)).status_code == 200
@@ -378,36 +378,37 @@ class TestUndoneRotations:
 
     @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
     def test_public_keys_in_another_encoding(self, caller: Caller, algorithm: str) -> None:
-        """The previous public key is recognised in any encoding; the present one in another is no change of key."""
+        """The previous public key is recognised in any encoding; the current one in another is not a change."""
         old, new = key_for(algorithm), key_for(algorithm, "-other")
         caller.post("update", application(name="Keys", algorithm=algorithm, secret=public_pem(old)))
         caller.post("rotate", {"name": "Keys", "secret": public_pem(new), "grace": 60})
         for text in (public_pem(old), public_base64(old), public_pem(old).replace("\n", "\r\n")):
-            answer = caller.post("update", application(name="Keys", algorithm=algorithm, secret=text))
-            assert answer.status_code == 409
-            assert ROTATED in answer.json["msg"]
-        answer = caller.post("rotate", {"name": "Keys", "secret": public_base64(new)})
-        assert answer.json["msg"] == "secret is the present one already"
-        answer = caller.post("update", application(name="Keys", algorithm=algorithm, secret=public_base64(new)))
-        assert answer.status_code == 200
+            response = caller.post("update", application(name="Keys", algorithm=algorithm, secret=text))
+            assert response.status_code == 409
+            assert ROTATED in response.json["msg"]
+        response = caller.post("rotate", {"name": "Keys", "secret": public_base64(new)})
+        assert response.json["msg"] == "secret is the present one already"
+        response = caller.post("update", application(name="Keys", algorithm=algorithm, secret=public_base64(new)))
+        assert response.status_code == 200
         assert caller.get("content?name=Keys").json["previous"]["until"] == (NOW + 60) * 1000
         assert caller.post("generate", {"name": "Keys", "privateKey": private_pem(old)}).status_code == 200
 
     def test_a_secret_of_another_kind_is_not_kept(self, caller: Caller, settings: Settings) -> None:
-        """Where the algorithm cannot have the previous secret, the record does not keep it, and can be read."""
+        """A previous secret that does not suit the new algorithm is removed from the record."""
         caller.post("update", application(algorithm="ES256", secret=public_pem(key_for("ES256"))))
         assert "previous" not in stored(settings)
         assert caller.get("content?name=ERP").json["algorithm"] == "ES256"
 
     def test_records_of_other_versions(self, caller: Caller, settings: Settings) -> None:
-        """A record without the time of its rotation works as well, and members that are unknown are kept."""
+        """A record without the time of its rotation works, and its unknown members are kept."""
         record = stored(settings)
         del record["previous"]["rotatedDate"]
         record["previous"]["colour"] = "red"
         Record(settings.data_dir, "applications", "erp").write_text(json.dumps(record))
-        answer = caller.post("update", application(secret=RIGHT))
+        response = caller.post("update", application(secret=RIGHT))
         assert (
-            answer.json["msg"] == "this is the secret before the last rotation; leave `secret` out to keep the new one"
+            response.json["msg"]
+            == "this is the secret before the last rotation; leave `secret` out to keep the new one"
         )
         caller.post("update", application(secret=None, expire=5))
         assert caller.post("generate", {"name": "ERP", "privateKey": RIGHT}).status_code == 200
@@ -418,7 +419,7 @@ class TestUndoneRotations:
             assert caller.post("update", application(secret=RIGHT)).status_code == 409
 
     def test_the_version_before_reads_the_record(self, caller: Caller, settings: Settings) -> None:
-        """What is stored of the previous secret are the members of before, one more beside them, and plain numbers."""
+        """The previous version can read the record: it has the same members with plain numbers, and one more."""
         caller.post("rotate", {"name": "ERP", "secret": RIGHT, "grace": 0})
         assert stored(settings)["previous"] == {
             "secret": STRONG_SECRET, "until": 0, "lastUsed": None, "rotatedDate": NOW * 1000,

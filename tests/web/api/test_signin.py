@@ -1,4 +1,4 @@
-"""Tokens become users: the order of credentials, the accept rule as ``explain`` tells it, first sign-in."""
+"""Sign-in with tokens: order of credentials, reasons of ``explain``, first sign-in."""
 
 import dataclasses
 import json
@@ -38,15 +38,15 @@ def user_names(settings: Settings) -> list[str]:
 
 
 def explain(caller: Caller, text: str, **more: str) -> Any:
-    answer = caller.post("explain", {"token": text, **more})
-    assert answer.status_code == 200
-    return answer.json
+    response = caller.post("explain", {"token": text, **more})
+    assert response.status_code == 200
+    return response.json
 
 
 def test_a_bearer_token_signs_in(caller: Caller) -> None:
-    """A token in the header is the user that it names."""
-    answer = caller.get(DETAIL, bearer(token(claims(name="Lena Li", email="lena@example.com"))))
-    assert answer.json == {
+    """A bearer token signs its user in."""
+    response = caller.get(DETAIL, bearer(token(claims(name="Lena Li", email="lena@example.com"))))
+    assert response.json == {
         "success": True,
         "data": {
             "user": {
@@ -63,24 +63,24 @@ def test_a_bearer_token_signs_in(caller: Caller) -> None:
 
 
 def test_a_token_in_the_url_signs_in(caller: Caller) -> None:
-    """A token under the application's token_name is the user that it names, for a POST too."""
+    """A token in the parameter token_name signs its user in, also for a POST."""
     assert caller.get(f"{DETAIL}?token={token(claims())}", {}).json["data"]["user"]["username"] == "lena"
-    answer = caller.post(f"revoke?token={token(claims())}", {"token": "x"}, {})
-    assert answer.status_code == 200
+    response = caller.post(f"revoke?token={token(claims())}", {"token": "x"}, {})
+    assert response.status_code == 200
 
 
-def check_refused(answer: Reply) -> None:
-    assert (answer.status_code, answer.json) == (401, {"success": False, "code": "401", "msg": "invalid token"})
+def check_refused(response: Reply) -> None:
+    assert (response.status_code, response.json) == (401, {"success": False, "code": "401", "msg": "invalid token"})
 
 
 def test_a_wrong_credential_is_never_passed_over(caller: Caller) -> None:
-    """Basic, Bearer, URL, session: the first that is there decides, also when it is wrong and the next is right."""
+    """The first of Basic, Bearer, URL and session decides, also if it is wrong and the next one is right."""
     good = token(claims())
     login = caller.post(
         "/plugin/datafor/api/extension/auth/login", {"username": "admin", "password": ADMIN_PASSWORD}, {}
     )
     assert login.status_code == 200
-    # The client keeps the session's cookie from here on.
+    # From here on the client sends the session cookie.
     assert caller.get(DETAIL, {}).json["data"]["user"]["username"] == "admin"
     assert caller.get(f"{DETAIL}?token={good}", {}).json["data"]["user"]["username"] == "lena"
     check_refused(caller.get(f"{DETAIL}?token=x", {}))
@@ -92,13 +92,13 @@ def test_a_wrong_credential_is_never_passed_over(caller: Caller) -> None:
         assert caller.get(DETAIL, {"Authorization": odd}).json["msg"] == "wrong password"
     for other in ("Digest x", "Negotiate y", "Basics x", ""):
         assert caller.get(DETAIL, {"Authorization": other}).status_code == 200
-    answer = caller.get(f"{DETAIL}?token={good}", basic("admin", "wrong"))
-    assert (answer.status_code, answer.json["msg"]) == (401, "wrong password")
+    response = caller.get(f"{DETAIL}?token={good}", basic("admin", "wrong"))
+    assert (response.status_code, response.json["msg"]) == (401, "wrong password")
     assert caller.get(f"{DETAIL}?token=x", basic()).status_code == 200
 
 
 def test_which_parameter_of_a_url(caller: Caller) -> None:
-    """Only the token_name of an enabled application is looked at, and only that application's secret counts."""
+    """A parameter is read only if it is the token_name of an enabled application, whose secret must verify it."""
     caller.post("update", application(name="CRM", token_name="crm", secret="other"))
     erp, crm = token(claims()), token(claims(), secret="other")
     assert caller.get(f"{DETAIL}?token={erp}", {}).status_code == 200
@@ -114,20 +114,20 @@ def test_which_parameter_of_a_url(caller: Caller) -> None:
 
 
 def test_applications_that_share_a_parameter(caller: Caller) -> None:
-    """Several applications may have the same token_name: each one's tokens are accepted under it."""
+    """Tokens of all applications with the same token_name are accepted in it."""
     caller.post("update", application(name="CRM", secret="other"))
     assert caller.get(f"{DETAIL}?token={token(claims())}", {}).status_code == 200
     assert caller.get(f"{DETAIL}?token={token(claims(), secret='other')}", {}).status_code == 200
 
 
 def test_open_calls_look_at_no_token(caller: Caller) -> None:
-    """A wrong token in the URL does not stop what anyone may call."""
+    """Calls for anyone ignore a wrong token in the URL."""
     for path in ("/healthz?token=x", "/.well-known/jwks.json?token=x"):
         assert caller.get(path, {}).status_code == 200
 
 
-def test_the_public_answer_never_says_why(caller: Caller, app: Flask) -> None:
-    """Whatever is wrong with a token, the answer is the same to the byte."""
+def test_the_response_does_not_state_the_reason(caller: Caller, app: Flask) -> None:
+    """The response to a refused token is the same for every reason."""
     put_user(app, "off", enabled=False)
     for text in (
         "", "x", token(claims(), "wrong"), token(claims(exp=1)), token(claims(loginname=None)),
@@ -137,13 +137,13 @@ def test_the_public_answer_never_says_why(caller: Caller, app: Flask) -> None:
 
 
 def explained(caller: Caller, text: str, reason: str | None, says: str, **more: str) -> None:
-    answer = explain(caller, text, **more)
-    assert list(answer) == ["success", "accepted", "reason", "application", "steps"]
-    assert (answer["accepted"], answer["reason"]) == (reason is None, reason)
-    assert [step["ok"] for step in answer["steps"]] == [True] * (len(answer["steps"]) - 1) + [reason is None]
-    assert all(list(step) == ["step", "ok", "detail"] and step["detail"] for step in answer["steps"])
-    assert says in answer["steps"][-1]["detail"], answer["steps"][-1]["detail"]
-    assert "abcd" not in json.dumps(answer)
+    response = explain(caller, text, **more)
+    assert list(response) == ["success", "accepted", "reason", "application", "steps"]
+    assert (response["accepted"], response["reason"]) == (reason is None, reason)
+    assert [step["ok"] for step in response["steps"]] == [True] * (len(response["steps"]) - 1) + [reason is None]
+    assert all(list(step) == ["step", "ok", "detail"] and step["detail"] for step in response["steps"])
+    assert says in response["steps"][-1]["detail"], response["steps"][-1]["detail"]
+    assert "abcd" not in json.dumps(response)
     status = caller.get(DETAIL, bearer(text)).status_code
     assert status == (200 if reason is None else 401)
 
@@ -172,13 +172,13 @@ def explained(caller: Caller, text: str, reason: str | None, says: str, **more: 
 def test_each_reason_is_explained(
     caller: Caller, app: Flask, text: str, reason: str | None, says: str, named: dict[str, str]
 ) -> None:
-    """Explain names the true reason, with numbers, and the call that uses the token agrees with it."""
+    """Explain names the reason with values, and a call with the token is refused."""
     put_user(app, "off", enabled=False)
     explained(caller, text, reason, says, **named)
 
 
 def test_the_other_reasons(caller: Caller, app: Flask) -> None:
-    """Revoked, unknown user and disabled application are told as well."""
+    """Explain names revoked tokens, unknown users and disabled applications."""
     text = token(claims())
     caller.post("update", application(inituser="0"))
     explained(caller, text, "unknown_user", "the user lena does not exist, and ERP creates no users: inituser is 0")
@@ -191,45 +191,45 @@ def test_the_other_reasons(caller: Caller, app: Flask) -> None:
 
 
 def test_the_application_that_came_furthest(caller: Caller) -> None:
-    """Without a name the reason is of the application that came furthest, and it is named."""
+    """Without a name, the reason is that of the application whose checks the token passes furthest."""
     caller.post("update", application(name="AAA", algorithm="HS512", secret="other"))
     caller.post("update", application(name="BBB", secret="other"))
-    answer = explain(caller, token(claims(exp=1)))
-    assert (answer["reason"], answer["application"]) == ("expired", "ERP")
-    answer = explain(caller, token(claims(), secret="nobody's"))
-    assert (answer["reason"], answer["application"]) == ("signature", None)
-    answer = explain(caller, token(claims(), header={"alg": "ES256"}))
-    assert (answer["reason"], answer["application"]) == ("algorithm", None)
-    assert "AAA expects HS512; BBB expects HS256; ERP expects HS256" in answer["steps"][-1]["detail"]
-    answer = explain(caller, token(claims(exp=1)), name="bbb")
-    assert (answer["reason"], answer["application"]) == ("signature", "BBB")
+    response = explain(caller, token(claims(exp=1)))
+    assert (response["reason"], response["application"]) == ("expired", "ERP")
+    response = explain(caller, token(claims(), secret="nobody's"))
+    assert (response["reason"], response["application"]) == ("signature", None)
+    response = explain(caller, token(claims(), header={"alg": "ES256"}))
+    assert (response["reason"], response["application"]) == ("algorithm", None)
+    assert "AAA expects HS512; BBB expects HS256; ERP expects HS256" in response["steps"][-1]["detail"]
+    response = explain(caller, token(claims(exp=1)), name="bbb")
+    assert (response["reason"], response["application"]) == ("signature", "BBB")
 
 
 def test_explain_has_no_effect(caller: Caller, settings: Settings) -> None:
-    """Explaining a token that would make a user makes none; an unknown application is 404."""
-    answer = explain(caller, token(claims()))
-    assert answer["accepted"]
-    assert "the user lena is created at the first sign-in, as SYS_Creator" in json.dumps(answer)
+    """Explaining a token creates no user; an unknown application is 404."""
+    response = explain(caller, token(claims()))
+    assert response["accepted"]
+    assert "the user lena is created at the first sign-in, as SYS_Creator" in json.dumps(response)
     assert user_names(settings) == ["admin"]
     assert caller.post("explain", {"token": "x", "name": "nobody"}).status_code == 404
     assert caller.post("explain", {}).json["msg"] == "token is missing"
 
 
 def test_the_first_by_name_of_those_that_accept(caller: Caller, settings: Settings) -> None:
-    """Of applications with the same secret the first by name that accepts decides, whatever those before refuse."""
+    """Of applications with the same secret, the first by name that accepts the token signs the user in."""
     other = {"username": "other", "name": "n", "email": "e"}
     caller.post("update", application(name="A", fieldmap=other))
     caller.post("update", application(name="B", enable="0"))
     caller.post("update", application(name="C", inituser="0"))
-    answer = explain(caller, token(claims()))
-    assert (answer["accepted"], answer["application"]) == (True, "ERP")
+    response = explain(caller, token(claims()))
+    assert (response["accepted"], response["application"]) == (True, "ERP")
     caller.post("update", application(name="D", initroles=["SYS_Reader"]))
-    answer = explain(caller, token(claims()))
-    assert answer["application"] == "D"
+    response = explain(caller, token(claims()))
+    assert response["application"] == "D"
 
 
-def test_a_first_sign_in_makes_the_user(caller: Caller, settings: Settings) -> None:
-    """The user is made with the mapped claims, the initial roles and the initial password, exactly once."""
+def test_a_first_sign_in_creates_the_user(caller: Caller, settings: Settings) -> None:
+    """A first sign-in creates the user once, with the mapped claims, initial roles and initial password."""
     text = token(claims(loginname="Le\u0301na", name="Léna\nL", email=["x"]))
     for _ in range(2):
         assert caller.get(DETAIL, bearer(text)).status_code == 200
@@ -247,7 +247,7 @@ def test_a_first_sign_in_makes_the_user(caller: Caller, settings: Settings) -> N
 
 
 def test_a_user_without_an_initial_password_has_none(caller: Caller) -> None:
-    """Without initpwd no password signs the new user in; without a user type among the roles it is SYS_Reader."""
+    """Without initpwd a created user has no password; without a user type in initroles it is SYS_Reader."""
     caller.post("update", application(initroles=["Sales"]))
     user = caller.get(DETAIL, bearer(token(claims()))).json["data"]["user"]
     assert (user["type"], user["roles"]) == ("SYS_Reader", ["Sales"])
@@ -256,7 +256,7 @@ def test_a_user_without_an_initial_password_has_none(caller: Caller) -> None:
 
 
 def test_a_token_never_changes_a_user(caller: Caller, settings: Settings) -> None:
-    """Signing in again with other claims, or after the application was changed, leaves the user's record as it is."""
+    """A token never changes an existing user."""
     caller.get(DETAIL, bearer(token(claims(name="First"))))
     path = Record(settings.data_dir, "users", "lena")
     before = path.read_text()
@@ -266,7 +266,7 @@ def test_a_token_never_changes_a_user(caller: Caller, settings: Settings) -> Non
 
 
 def test_weak_secrets_and_administrators(caller: Caller, settings: Settings) -> None:
-    """An application with a weak secret neither signs an Administrator in nor makes one; a strong one does both."""
+    """Only an application with a strong secret signs in or creates an Administrator."""
     admins = ["Administrator"]
     caller.post("update", application(initroles=admins))
     for name in ("admin", "newboss"):
@@ -280,14 +280,14 @@ def test_weak_secrets_and_administrators(caller: Caller, settings: Settings) -> 
 
 
 def test_a_weak_previous_secret_stays_weak(caller: Caller) -> None:
-    """In a grace time a token of the weak previous secret signs no Administrator in, though the new one is strong."""
+    """A weak previous secret signs no Administrator in, also if the new one is strong."""
     caller.post("rotate", {"name": "ERP"})
     explained(caller, token(claims(loginname="admin")), "administrator_refused", "weak")
     explained(caller, token(claims()), None, "not an Administrator")
 
 
-def test_a_weak_present_secret_is_weak(caller: Caller) -> None:
-    """In a grace time a token of the strong previous secret signs no Administrator in while the present one is weak."""
+def test_a_weak_current_secret_is_weak(caller: Caller) -> None:
+    """A strong previous secret signs no Administrator in while the current one is weak."""
     caller.post("update", application(secret=STRONG_SECRET))
     text = token(claims(loginname="admin"), STRONG_SECRET)
     explained(caller, text, None, "can sign in an Administrator")
@@ -295,8 +295,8 @@ def test_a_weak_present_secret_is_weak(caller: Caller) -> None:
     explained(caller, text, "administrator_refused", "weak")
 
 
-def test_tokens_that_may_not_administer(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With TOKENS_MAY_ADMINISTER false no token signs an Administrator in."""
+def test_tokens_may_not_administer(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With TOKENS_MAY_ADMINISTER = false no token signs an Administrator in."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     strict = dataclasses.replace(settings, tokens_may_administer=False)
     caller = Caller(create_app(strict, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
@@ -304,8 +304,8 @@ def test_tokens_that_may_not_administer(settings: Settings, clock: Clock, monkey
     explained(caller, token(claims(loginname="admin"), STRONG_SECRET), "administrator_refused", "TOKENS_MAY_ADMINISTER")
 
 
-def test_each_change_counts_at_once(caller: Caller, app: Flask) -> None:
-    """Enable, secret, expiry, user: each change is seen by the next call with the same token."""
+def test_a_change_takes_effect_at_once(caller: Caller, app: Flask) -> None:
+    """A change of application, secret or user affects the next call with the same token."""
     text = token(claims())
 
     def status() -> int:
@@ -329,7 +329,7 @@ def test_each_change_counts_at_once(caller: Caller, app: Flask) -> None:
 
 
 def test_a_token_for_another_algorithm_of_the_same_key(caller: Caller) -> None:
-    """With the same public key, a PS256 token is not accepted by an RS256 application."""
+    """An RS256 application refuses a PS256 token of the same key."""
     import jwt
 
     key = key_for("RS256")
@@ -341,10 +341,10 @@ def test_a_token_for_another_algorithm_of_the_same_key(caller: Caller) -> None:
 
 
 def test_one_damaged_record_stops_nobody(caller: Caller, settings: Settings) -> None:
-    """A damaged application, and a damaged user, leave the others' sign-in as it is."""
+    """A damaged application or user does not affect the sign-in of others."""
     Record(settings.data_dir, "applications", "bad").write_text("{")
     Record(settings.data_dir, "users", "paul").write_text("{")
     assert caller.get(DETAIL, bearer(token(claims()))).status_code == 200
     assert caller.get(f"{DETAIL}?token={token(claims())}", {}).status_code == 200
-    answer = caller.get(DETAIL, bearer(token(claims(loginname="paul"))))
-    assert (answer.status_code, answer.json["msg"]) == (503, "storage is unavailable")
+    response = caller.get(DETAIL, bearer(token(claims(loginname="paul"))))
+    assert (response.status_code, response.json["msg"]) == (503, "storage is unavailable")

@@ -1,4 +1,4 @@
-"""No error repeats a value: an unknown field is named only where it resembles a field of the call."""
+"""Errors never repeat a value, and name an unknown field only if it resembles a field of the call."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from tests.conftest import Caller, Reply
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, application, key_for, private_pem
 
 FORM = "application/x-www-form-urlencoded"
-# What stands behind an "&" in a secret that was not escaped.
+# The rest of a secret after an "&" that was not escaped.
 TAIL = "tAiL-0f_a.Secret"
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 PASSWORD = "/plugin/datafor-modeler/api/user/password"
@@ -52,35 +52,35 @@ def _erp(caller: Caller) -> None:
 def test_the_rest_of_a_secret_is_not_repeated(
     caller: Caller, log: io.StringIO, call: str, before: str, field: str, tail: str
 ) -> None:
-    """A form's field that arrives because an "&" was not escaped is named by its place, in answer and log."""
-    answer = caller.post(call, f"{before}&{tail}")
-    assert answer.status_code == 400
-    assert answer.json["errors"][field][-1] == f"an unknown field after {field}; send & as %26"
-    assert TAIL not in json.dumps(answer.json)
+    """A field that is the rest of a secret is described by its position, in response and log."""
+    response = caller.post(call, f"{before}&{tail}")
+    assert response.status_code == 400
+    assert response.json["errors"][field][-1] == f"an unknown field after {field}; send & as %26"
+    assert TAIL not in json.dumps(response.json)
     assert TAIL not in log.getvalue()
 
 
 @pytest.mark.parametrize("body", [{TAIL: 1}, {"name": "ERP", TAIL: {"x": TAIL}}, {"name": "ERP", "x" * 5000: TAIL}])
 def test_in_json_too(caller: Caller, body: dict[str, Any]) -> None:
-    """A JSON member that the call does not have is described by its place."""
-    answer = caller.post("generate", json.dumps(body), content_type="application/json")
-    assert answer.status_code == 400
+    """An unknown JSON member is described by its position."""
+    response = caller.post("generate", json.dumps(body), content_type="application/json")
+    assert response.status_code == 400
     place = "after name" if "name" in body else "at the beginning of the request"
-    assert answer.json["msg"] == f"an unknown field {place}"
-    assert TAIL not in json.dumps(answer.json)
+    assert response.json["msg"] == f"an unknown field {place}"
+    assert TAIL not in json.dumps(response.json)
 
 
 def test_in_a_nested_object(caller: Caller) -> None:
-    """A member of fieldmap that does not exist is described within it."""
+    """An unknown member of fieldmap is described by its position in it."""
     fieldmap = {"username": "u", TAIL: "x", "name": "n", "email": "e"}
-    answer = caller.post("update", application(fieldmap=fieldmap))
-    assert answer.status_code == 400
-    assert answer.json["msg"].startswith("an unknown field ")
-    assert "fieldmap" in answer.json["msg"]
-    assert TAIL not in json.dumps(answer.json)
-    answer = caller.post("update", application(fieldmap={"usernam": "u", "name": "n", "email": "e"}))
+    response = caller.post("update", application(fieldmap=fieldmap))
+    assert response.status_code == 400
+    assert response.json["msg"].startswith("an unknown field ")
+    assert "fieldmap" in response.json["msg"]
+    assert TAIL not in json.dumps(response.json)
+    response = caller.post("update", application(fieldmap={"usernam": "u", "name": "n", "email": "e"}))
     said = "fieldmap.usernam is not a field of this call; did you mean 'fieldmap.username'?"
-    assert answer.json["errors"]["fieldmap.usernam"] == [said]
+    assert response.json["errors"]["fieldmap.usernam"] == [said]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_in_a_nested_object(caller: Caller) -> None:
      ("algoritm", "algorithm"), ("initrole", "initroles"), ("fieldMap", "fieldmap"), ("self-service", "self_service")],
 )  # fmt: skip
 def test_a_misspelled_field_is_named(caller: Caller, sent: str, meant: str) -> None:
-    """What resembles a field of the call is named, with the field that was meant."""
+    """A misspelled field is named together with the correct one."""
     call = "generate" if meant in ("privateKey", "username") else "update"
     for reply in (
         caller.post(call, {sent: "x"}),
@@ -101,14 +101,14 @@ def test_a_misspelled_field_is_named(caller: Caller, sent: str, meant: str) -> N
 
 @pytest.mark.parametrize("name", [TAIL, "a b", "\u202ename", "name\n", "nam\x00e", "x" * 500, "hunter2", "pa55", "Zq"])
 def test_what_resembles_no_field(name: str) -> None:
-    """A name that is no plain text, or like no field, is not repeated."""
+    """A name that resembles no field, or is not plain text, is not repeated."""
     found = unknown_fields.messages(["secret", name], ["secret", "name", "password"])
     assert found == {"secret": ["an unknown field after secret"]}
 
 
 @given(name=st.text(max_size=20))
 def test_a_name_that_is_repeated_is_nearly_public(name: str) -> None:
-    """Of whatever is repeated, four fifths are letters of a field that everybody knows."""
+    """A name that is repeated resembles a known field."""
     known = ("secret", "privateKey", "password", "name")
     if name not in known:
         said = json.dumps(unknown_fields.messages([name], known))
@@ -119,7 +119,7 @@ def test_a_name_that_is_repeated_is_nearly_public(name: str) -> None:
     "query", [f"name=ERP&{TAIL}=x", f"limit=1&{TAIL}", f"event=sign_in&{TAIL}.x=1", f"page={TAIL}", f"since={TAIL}"]
 )
 def test_parameters_of_a_query(caller: Caller, query: str) -> None:
-    """The parameters of GET calls are not repeated either."""
+    """Query parameters are not repeated."""
     for path in (f"audit?{query}", f"content?{query}", f"personal/config?{query}"):
         assert TAIL not in json.dumps(caller.get(path).json)
 
@@ -130,10 +130,10 @@ def upload(caller: Caller, name: str) -> Reply:
 
 
 def test_a_file_is_named_where_its_field_is_known(caller: Caller) -> None:
-    """A file in a field of the call is named; another part's name is not repeated."""
+    """A file in a field of the call is named; the name of another part is not repeated."""
     assert upload(caller, "secret").json["msg"] == "secret cannot be a file"
-    answer = upload(caller, TAIL)
-    assert (answer.status_code, answer.json["msg"]) == (400, "a field cannot be a file")
+    response = upload(caller, TAIL)
+    assert (response.status_code, response.json["msg"]) == (400, "a field cannot be a file")
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_a_file_is_named_where_its_field_is_known(caller: Caller) -> None:
 )
 @pytest.mark.parametrize("call", ["update", "generate", "deleteBatch", LOGIN])
 def test_broken_bodies(caller: Caller, log: io.StringIO, body: str, call: str) -> None:
-    """Whatever is wrong with a body, nothing of it is repeated."""
+    """No error of a body repeats any of it."""
     for content_type in (FORM, "application/json"):
-        answer = caller.post(call, body.encode(), content_type=content_type)
-        assert answer.status_code == 400
-        assert TAIL not in json.dumps(answer.json)
+        response = caller.post(call, body.encode(), content_type=content_type)
+        assert response.status_code == 400
+        assert TAIL not in json.dumps(response.json)
     assert TAIL not in log.getvalue()
 
 
@@ -167,7 +167,7 @@ SECRET_VALUES: list[Callable[[str], Any]] = [str, lambda value: [value], lambda 
 
 @pytest.mark.parametrize("shaped", SECRET_VALUES)
 def test_no_value_of_any_field_is_repeated(caller: Caller, shaped: Callable[[str], Any]) -> None:
-    """A secret in whichever field of whichever call, of whichever kind, is in no answer that refuses it."""
+    """No response repeats a secret that was sent in any field of any call."""
     value = shaped(f"{TAIL},\u0001 ")
     for call, fields in {
         "update": ("name", "token_name", "secret", "expire", "algorithm", "enable", "initroles", "initpwd", "fieldmap"),
@@ -180,30 +180,30 @@ def test_no_value_of_any_field_is_repeated(caller: Caller, shaped: Callable[[str
     }.items():
         for field in fields:
             right = application() if call == "update" else {}
-            answer = caller.post(call, {**right, field: value})
-            if answer.status_code >= 400:
-                assert TAIL not in json.dumps(answer.json), (call, field)
+            response = caller.post(call, {**right, field: value})
+            if response.status_code >= 400:
+                assert TAIL not in json.dumps(response.json), (call, field)
 
 
 def test_keys_of_a_payload(caller: Caller) -> None:
-    """Faults of a payload name only claims that the field map or the standard names."""
+    """Errors of a payload name only claims of the field map and registered claims."""
     for payload in ({"exp": 1}, {"email": "a", "loginname": TAIL}, {TAIL: "x" * 5000}, {"username": [TAIL]}):
-        answer = caller.post("generate", {"name": "ERP", "payload": payload})
-        assert answer.status_code == 400
-        assert TAIL not in json.dumps(answer.json)
+        response = caller.post("generate", {"name": "ERP", "payload": payload})
+        assert response.status_code == 400
+        assert TAIL not in json.dumps(response.json)
 
 
 def test_a_private_key_in_a_form(caller: Caller) -> None:
-    """A PEM key with its plus signs unescaped, and with an ampersand in it, is refused without any of it."""
+    """The error about a PEM key with unescaped characters repeats none of it."""
     key = private_pem(key_for("RS256"))
-    answer = caller.post("generate", f"name=ERP&privateKey={key[:200]}&{key[200:]}")
-    assert answer.status_code == 400
-    assert not any(line in json.dumps(answer.json) for line in key.splitlines() if len(line) > 20)
+    response = caller.post("generate", f"name=ERP&privateKey={key[:200]}&{key[200:]}")
+    assert response.status_code == 400
+    assert not any(line in json.dumps(response.json) for line in key.splitlines() if len(line) > 20)
 
 
 @pytest.mark.parametrize("suffix", ["json", "toml"])
 def test_declared_files(app: Flask, tmp_path: Path, suffix: str) -> None:
-    """A file's members and values that are wrong are not repeated."""
+    """Errors of a declared file repeat neither its unknown members nor its values."""
     file = tmp_path / f"apps.{suffix}"
     bad: list[dict[str, Any]] = [{"name": "ERP", TAIL: TAIL}, {"name": f"{TAIL}/"}, {"secret": TAIL, "name": "X"}]
     for one in bad:
@@ -219,7 +219,7 @@ def test_declared_files(app: Flask, tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_password_in_the_wrong_field(caller: Caller, log: io.StringIO) -> None:
-    """A login whose password became a field's name is refused without it."""
-    answer = caller.post(LOGIN, f"username=admin&{quote(ADMIN_PASSWORD)}", headers={})
-    assert answer.status_code == 400
-    assert ADMIN_PASSWORD not in json.dumps(answer.json) + log.getvalue()
+    """The error of a login does not repeat a password that became the name of a field."""
+    response = caller.post(LOGIN, f"username=admin&{quote(ADMIN_PASSWORD)}", headers={})
+    assert response.status_code == 400
+    assert ADMIN_PASSWORD not in json.dumps(response.json) + log.getvalue()

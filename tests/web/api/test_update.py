@@ -1,4 +1,4 @@
-"""``token/update``: every body shape, every field rule, and what is kept from the stored application."""
+"""``token/update``: shapes of the body, rules of the fields, and values that are kept."""
 
 import dataclasses
 import io
@@ -41,7 +41,7 @@ def records(settings: Settings) -> list[Record]:
 
 
 def as_form(body: dict[str, Any]) -> str:
-    """The seed's body as a nested form."""
+    """Return the documented example as a form with nested fields."""
     pairs: list[tuple[str, Any]] = []
     for name, value in body.items():
         if isinstance(value, dict):
@@ -54,7 +54,7 @@ def as_form(body: dict[str, Any]) -> str:
 
 
 def as_json_text(body: dict[str, Any]) -> str:
-    """The seed's body as a form whose nested values are JSON text."""
+    """Return the documented example as a form with JSON text."""
     return urlencode(
         {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in body.items()}
     )
@@ -75,10 +75,10 @@ def flat(body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_stores_the_same(caller: Caller, settings: Settings, shape: str) -> None:
-    """However the body is sent, the stored record is the same."""
+    """Every shape of the body stores the same record."""
     data, content_type = SHAPES[shape]
-    answer = caller.post("update", data(SEED_APPLICATION), content_type=content_type)
-    assert answer.status_code == 200, answer.json
+    response = caller.post("update", data(SEED_APPLICATION), content_type=content_type)
+    assert response.status_code == 200, response.json
     assert stored(settings) == {
         "format": 1,
         **SEED_APPLICATION,
@@ -91,25 +91,25 @@ def test_every_shape_stores_the_same(caller: Caller, settings: Settings, shape: 
 
 
 def test_multipart_stores_the_same(caller: Caller, settings: Settings) -> None:
-    """multipart/form-data, with nested values as JSON text or in brackets, is the same application."""
+    """A multipart form with JSON text or brackets stores the same record."""
     caller.post("update", SEED_APPLICATION)
     first = stored(settings)
     fields = flat(SEED_APPLICATION)
     del fields["fieldmap"]
     fields |= {f"fieldmap[{name}]": claim for name, claim in FIELDMAP.items()}
-    answer = caller.post("update", fields, content_type="multipart/form-data")
-    assert answer.status_code == 200, answer.json
+    response = caller.post("update", fields, content_type="multipart/form-data")
+    assert response.status_code == 200, response.json
     assert stored(settings) == first
 
 
 def test_the_answer(caller: Caller) -> None:
-    """The answer is success and msg; a weak secret adds warnings, which do not repeat it."""
-    answer = caller.post("update", application(secret=STRONG_SECRET))
-    assert answer.json == {"success": True, "msg": "success"}
-    answer = caller.post("update", SEED_APPLICATION)
-    assert list(answer.json) == ["success", "msg", "warnings"]
-    assert len(answer.json["warnings"]) == 1
-    assert "abcd" not in answer.json["warnings"][0]
+    """The response has success and msg, and warnings about a weak secret, which do not repeat it."""
+    response = caller.post("update", application(secret=STRONG_SECRET))
+    assert response.json == {"success": True, "msg": "success"}
+    response = caller.post("update", SEED_APPLICATION)
+    assert list(response.json) == ["success", "msg", "warnings"]
+    assert len(response.json["warnings"]) == 1
+    assert "abcd" not in response.json["warnings"][0]
 
 
 LONG, CONTROL = "x" * 5000, "a\x01b"
@@ -151,13 +151,13 @@ WRONG: list[tuple[str, Any, str]] = [
 def test_a_wrong_value_is_named_and_changes_nothing(
     caller: Caller, settings: Settings, field: str, value: Any, named: str
 ) -> None:
-    """A field with a wrong value is 400, the sentence begins with its name, and nothing is stored."""
-    answer = caller.post("update", application(**{field: value}))
-    assert answer.status_code == 400
-    assert list(answer.json) == ["success", "code", "msg", "errors"]
-    assert answer.json["code"] == "400"
-    assert answer.json["msg"].startswith(named + " "), answer.json["msg"]
-    assert answer.json["errors"][named] == [answer.json["msg"]]
+    """An invalid value is 400 with a message that begins with the field, and nothing is stored."""
+    response = caller.post("update", application(**{field: value}))
+    assert response.status_code == 400
+    assert list(response.json) == ["success", "code", "msg", "errors"]
+    assert response.json["code"] == "400"
+    assert response.json["msg"].startswith(named + " "), response.json["msg"]
+    assert response.json["errors"][named] == [response.json["msg"]]
     assert records(settings) == []
 
 
@@ -174,17 +174,17 @@ def test_a_wrong_value_is_named_and_changes_nothing(
     ],
 )
 def test_a_forms_text_is_read_strictly(caller: Caller, settings: Settings, field: str, text: str) -> None:
-    """In a form a number is plain decimal digits, and a structure is its JSON: nothing is guessed."""
+    """In a form, a number is plain decimal digits and a structure is valid JSON; anything else is 400."""
     body = {name: value for name, value in flat(SEED_APPLICATION).items() if name != field}
-    answer = caller.post("update", urlencode({**body, field: text}))
-    assert answer.status_code == 400
-    assert answer.json["msg"].startswith(f"{field} ")
+    response = caller.post("update", urlencode({**body, field: text}))
+    assert response.status_code == 400
+    assert response.json["msg"].startswith(f"{field} ")
     assert records(settings) == []
 
 
 @pytest.mark.parametrize("field", list(SEED_APPLICATION))
 def test_a_scalar_that_is_given_twice_is_refused(caller: Caller, settings: Settings, field: str) -> None:
-    """Twice the same field is 400 in a form and in JSON; only a list may come several times."""
+    """A repeated field is 400 in a form and in JSON, unless it is a list in a form."""
     form = caller.post("update", f"{as_form(SEED_APPLICATION)}&{field}=x&{field}=y")
     assert form.status_code == (200 if field == "initroles" else 400)
     member = f'"{field}": {json.dumps(SEED_APPLICATION[field])}'
@@ -194,23 +194,23 @@ def test_a_scalar_that_is_given_twice_is_refused(caller: Caller, settings: Setti
 
 
 def test_all_faults_are_named_at_once(caller: Caller) -> None:
-    """The message is the first problem; errors has every field's."""
-    answer = caller.post("update", application(name="", expire=0, enable="2", foo=1, fieldmap={"username": ""}))
-    assert answer.json["msg"] == "name can not be empty"
-    assert list(answer.json["errors"]) == [
+    """The message is the first error; errors has those of all fields."""
+    response = caller.post("update", application(name="", expire=0, enable="2", foo=1, fieldmap={"username": ""}))
+    assert response.json["msg"] == "name can not be empty"
+    assert list(response.json["errors"]) == [
         "name", "expire", "fieldmap.username", "fieldmap.name", "fieldmap.email", "enable", "fieldmap",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("sent", "kept"), [("1", "1"), ("0", "0"), (True, "1"), (False, "0"), (1, "1"), (0, "0")])
 def test_flags(caller: Caller, settings: Settings, sent: Any, kept: str) -> None:
-    """JSON true, false, 1 and 0 are taken as "1" and "0", and stored so."""
+    """JSON true, false, 1 and 0 are stored as "1" and "0"."""
     assert caller.post("update", application(enable=sent, inituser=sent)).status_code == 200
     assert (stored(settings)["enable"], stored(settings)["inituser"]) == (kept, kept)
 
 
 def test_token_name_has_a_default(caller: Caller, settings: Settings) -> None:
-    """Left out or null, token_name is token."""
+    """The default of token_name is token, also for null."""
     assert caller.post("update", application(token_name=None)).status_code == 200
     assert stored(settings)["token_name"] == "token"
     assert caller.post("update", {**application(), "token_name": None}).status_code == 200
@@ -218,7 +218,7 @@ def test_token_name_has_a_default(caller: Caller, settings: Settings) -> None:
 
 @pytest.mark.parametrize("secret", [" abcd ", "geheim\n", "ключ", "a\0b", "x]=y&z", "abcd+", '{"key":"oct"}'])
 def test_a_shared_secret_is_kept_exactly(caller: Caller, settings: Settings, secret: str) -> None:
-    """Any text is a shared secret, to the byte, through a form and through JSON."""
+    """Any text is stored unchanged as a shared secret, from a form and from JSON."""
     assert caller.post("update", application(secret=secret)).status_code == 200
     assert stored(settings)["secret"] == secret
     form = as_form({name: value for name, value in SEED_APPLICATION.items() if name != "secret"})
@@ -228,7 +228,7 @@ def test_a_shared_secret_is_kept_exactly(caller: Caller, settings: Settings, sec
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS384", "ES256", "ES384", "ES512", "EdDSA"])
 def test_public_keys_in_both_forms(caller: Caller, settings: Settings, algorithm: str) -> None:
-    """PEM and bare Base64 are kept as sent; a private key is refused."""
+    """A public key is stored as sent, in PEM or Base64; a private key is refused."""
     key = key_for(algorithm)
     for secret in (public_pem(key), public_base64(key)):
         assert caller.post("update", application(algorithm=algorithm, secret=secret)).json == {
@@ -236,26 +236,26 @@ def test_public_keys_in_both_forms(caller: Caller, settings: Settings, algorithm
             "msg": "success",
         }
         assert stored(settings)["secret"] == secret
-    answer = caller.post("update", application(algorithm=algorithm, secret=private_pem(key)))
-    assert answer.status_code == 400
-    assert "private" in answer.json["msg"]
+    response = caller.post("update", application(algorithm=algorithm, secret=private_pem(key)))
+    assert response.status_code == 400
+    assert "private" in response.json["msg"]
 
 
 def test_self_service_needs_a_shared_secret(caller: Caller) -> None:
-    """self_service is for HS algorithms only."""
+    """self_service is allowed with HS algorithms only."""
     assert caller.post("update", application(self_service="1")).status_code == 200
     key = public_pem(key_for("ES256"))
-    answer = caller.post("update", application(self_service="1", algorithm="ES256", secret=key))
-    assert answer.status_code == 400
-    assert answer.json["msg"].startswith("self_service ")
+    response = caller.post("update", application(self_service="1", algorithm="ES256", secret=key))
+    assert response.status_code == 400
+    assert response.json["msg"].startswith("self_service ")
 
 
 def test_a_change_keeps_what_is_not_sent(caller: Caller, settings: Settings, clock: Clock) -> None:
-    """A secret left out or masked, and a masked initpwd, stay; the rest is replaced; dates and creator are kept."""
+    """A secret that is left out or masked, a masked initpwd, and the bookkeeping are kept."""
     caller.post("update", application(initpwd="start", self_service="1"))
     clock.advance(10)
-    answer = caller.post("update", application(secret=None, initpwd="************", expire=60))
-    assert answer.status_code == 200
+    response = caller.post("update", application(secret=None, initpwd="************", expire=60))
+    assert response.status_code == 200
     record = stored(settings)
     assert (record["secret"], record["initpwd"], record["expire"], record["self_service"]) == ("abcd", "start", 60, "0")
     assert (record["createdDate"], record["lastModifiedDate"]) == (1722929516000, 1722929526000)
@@ -264,7 +264,7 @@ def test_a_change_keeps_what_is_not_sent(caller: Caller, settings: Settings, clo
 
 
 def test_a_record_can_be_sent_back_whole(caller: Caller, settings: Settings) -> None:
-    """Bookkeeping members and the envelope's own are accepted and ignored, in a form too."""
+    """Bookkeeping members and those of the envelope are ignored, in JSON and in a form."""
     caller.post("update", SEED_APPLICATION)
     extra = {"success": True, "createdDate": 1, "lastModifiedDate": 2, "creatorId": "eve", "previous": {"until": 5}}
     assert caller.post("update", {**application(secret="************"), **extra}).status_code == 200
@@ -273,53 +273,53 @@ def test_a_record_can_be_sent_back_whole(caller: Caller, settings: Settings) -> 
 
 
 def test_a_kept_secret_must_fit_the_new_algorithm(caller: Caller, settings: Settings) -> None:
-    """Changing the algorithm without a secret that fits is 400, and the stored application stays."""
+    """A new algorithm that the stored secret does not suit is 400, and nothing is stored."""
     caller.post("update", SEED_APPLICATION)
     before = stored(settings)
-    answer = caller.post("update", application(secret=None, algorithm="RS256"))
-    assert answer.status_code == 400
-    assert answer.json["msg"].startswith("secret ")
+    response = caller.post("update", application(secret=None, algorithm="RS256"))
+    assert response.status_code == 400
+    assert response.json["msg"].startswith("secret ")
     assert stored(settings) == before
 
 
 def test_a_stored_public_key_never_becomes_a_secret(caller: Caller, settings: Settings) -> None:
-    """From a public key to a shared one the secret must be sent, or whoever knows the public key could sign."""
+    """A change from a public to a shared key needs a secret: otherwise the public key would sign."""
     caller.post("update", application(algorithm="RS256", secret=public_base64(key_for("RS256"))))
     before = stored(settings)
     for secret in (None, "************"):
-        answer = caller.post("update", application(secret=secret))
-        assert (answer.status_code, answer.json["msg"].split()[0]) == (400, "secret")
+        response = caller.post("update", application(secret=secret))
+        assert (response.status_code, response.json["msg"].split()[0]) == (400, "secret")
     assert stored(settings) == before
 
 
 def test_a_weak_secret_is_logged(caller: Caller, log: io.StringIO) -> None:
-    """A weak secret that is accepted stands in the log, by its application, without itself."""
+    """The log names the application of a weak secret, and not the secret."""
     caller.post("update", SEED_APPLICATION)
     assert 'event="weak secret" application=ERP' in log.getvalue()
     assert "abcd" not in log.getvalue()
 
 
 def test_faults_come_in_order(caller: Caller) -> None:
-    """Misspelled fields are named in the order in which they were sent, after the call's own; a hundred at most."""
+    """Errors list the call's fields first, then misspelled ones in their order, at most 100."""
     sent = json.dumps(application(tokenname=1, algoritm=1, initpw=2, expire=0))
-    answer = caller.post("update", sent, content_type="application/json")
-    assert list(answer.json["errors"]) == ["expire", "tokenname", "algoritm", "initpw"]
-    answer = caller.post("update", {f"token_nam{'e' * number}": 1 for number in range(2, 30)})
-    assert 6 < len(answer.json["errors"]) <= 100
+    response = caller.post("update", sent, content_type="application/json")
+    assert list(response.json["errors"]) == ["expire", "tokenname", "algoritm", "initpw"]
+    response = caller.post("update", {f"token_nam{'e' * number}": 1 for number in range(2, 30)})
+    assert 6 < len(response.json["errors"]) <= 100
 
 
 def test_a_file_in_the_place_of_a_field(caller: Caller) -> None:
-    """A file upload is refused, and the field is named."""
+    """A file is refused, and its field is named."""
     files = {"name": "ERP", "secret": (io.BytesIO(b"x"), "key.pem")}
-    answer = caller.post("update", files, content_type="multipart/form-data")
-    assert (answer.status_code, answer.json["msg"]) == (400, "secret cannot be a file")
+    response = caller.post("update", files, content_type="multipart/form-data")
+    assert (response.status_code, response.json["msg"]) == (400, "secret cannot be a file")
 
 
 def test_a_name_in_another_case_is_a_conflict(caller: Caller, settings: Settings) -> None:
-    """'erp' beside 'ERP' is 409 and says which name is there."""
+    """A name that differs only by case is 409, and the message has the existing name."""
     caller.post("update", SEED_APPLICATION)
-    answer = caller.post("update", application(name="erp"))
-    assert (answer.status_code, answer.json) == (
+    response = caller.post("update", application(name="erp"))
+    assert (response.status_code, response.json) == (
         409,
         {"success": False, "code": "409", "msg": "name already exists as 'ERP'"},
     )
@@ -327,14 +327,14 @@ def test_a_name_in_another_case_is_a_conflict(caller: Caller, settings: Settings
 
 
 def test_names_are_kept_in_nfc(caller: Caller, settings: Settings) -> None:
-    """A name sent decomposed is the same application as the composed one."""
+    """A name in decomposed form (NFD) is the same application."""
     assert caller.post("update", application(name="Bu\u0308ro")).status_code == 200
     assert caller.post("update", application(name="B\u00fcro")).status_code == 200
     assert [json.loads(path.read_text())["name"] for path in records(settings)] == ["Büro"]
 
 
 def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings) -> None:
-    """What another version or a hand wrote into the record survives an update."""
+    """Unknown members of the record survive an update."""
     caller.post("update", SEED_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
     fieldmap = {**FIELDMAP, "phone": "tel"}
@@ -350,13 +350,13 @@ def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings
 
 
 def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With REQUIRE_STRONG_SECRETS a weak secret is 400 and names the field."""
+    """With REQUIRE_STRONG_SECRETS a weak secret is 400, and the field is named."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", "the-Password-of-the-tests")
     strict = dataclasses.replace(settings, require_strong_secrets=True)
     caller = Caller(create_app(strict, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
-    answer = caller.post("update", SEED_APPLICATION)
-    assert answer.status_code == 400
-    assert answer.json["msg"].startswith("secret is weak")
+    response = caller.post("update", SEED_APPLICATION)
+    assert response.status_code == 400
+    assert response.json["msg"].startswith("secret is weak")
     assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 200
 
 
@@ -367,14 +367,14 @@ def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkey
      {"self_service": "2"}],
 )  # fmt: skip
 def test_a_damaged_record_is_an_outage_of_its_own(caller: Caller, settings: Settings, change: dict[str, Any]) -> None:
-    """A record that is no application is 503 for its calls, is not overwritten, and stops no other."""
+    """A damaged record is 503, is not overwritten, and does not affect others."""
     caller.post("update", SEED_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
     damaged = json.dumps({**stored(settings), **change})
     path.write_text(damaged)
     for call, body in (("update", SEED_APPLICATION), ("generate", {"name": "ERP"})):
-        answer = caller.post(call, body)
-        assert (answer.status_code, answer.json) == (
+        response = caller.post(call, body)
+        assert (response.status_code, response.json) == (
             503,
             {"success": False, "code": "503", "msg": "storage is unavailable"},
         )
@@ -383,7 +383,7 @@ def test_a_damaged_record_is_an_outage_of_its_own(caller: Caller, settings: Sett
 
 
 def test_every_required_member_of_a_record_is_missed(app: Flask) -> None:
-    """A record without one of the members that have no default is damaged."""
+    """A record without a required member is damaged."""
     for name in SEED_APPLICATION:
         if name != "token_name":
             with pytest.raises(RecordDamaged):
@@ -391,15 +391,15 @@ def test_every_required_member_of_a_record_is_missed(app: Flask) -> None:
 
 
 def test_an_application_does_not_show_its_secrets() -> None:
-    """Neither secret nor initial password stands in a repr."""
+    """A repr has neither the secret nor the initial password."""
     shown = repr(Application.from_document({**SEED_APPLICATION, "secret": "marked-1", "initpwd": "marked-2"}))
     assert "marked" not in shown
 
 
 @given(field=st.sampled_from([*SEED_APPLICATION, "initpwd", "self_service", "other"]), value=JSON_VALUES)
 def test_a_field_of_any_kind(caller: Caller, field: str, value: Any) -> None:
-    """Whatever a field holds: stored, or a 400 that names a field."""
-    answer = caller.post("update", {**SEED_APPLICATION, field: value})
-    assert answer.status_code in (200, 400, 409)
-    if answer.status_code == 400:
-        assert answer.json["msg"].split()[0].split(".")[0] in (field, "secret", "the", "an")
+    """Any value of a field is stored, or is 400 with the field."""
+    response = caller.post("update", {**SEED_APPLICATION, field: value})
+    assert response.status_code in (200, 400, 409)
+    if response.status_code == 400:
+        assert response.json["msg"].split()[0].split(".")[0] in (field, "secret", "the", "an")

@@ -1,4 +1,4 @@
-"""Who is who at the gate: two users in one browser, one token in many requests, and signing out."""
+"""Gate sessions: two users in one browser, repeated tokens, and sign-out."""
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from tests.web.api.test_gate import check, enter, gate_of, identity, put_user, s
 
 EXTENSION = "/plugin/datafor/api/extension"
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
-# What a browser sends with a page: over https, and over plain http.
+# Headers of a navigation: over https, and over plain http.
 PAGES = [{"Sec_Fetch_Mode": "navigate", "Accept": HTML}, {"Accept": HTML}]
 PARTS = [
     {"Accept": "image/avif,image/webp,*/*;q=0.8"}, {"Accept": "*/*"}, {}, {"Sec_Fetch_Mode": "no-cors"},
@@ -30,7 +30,7 @@ PARTS = [
 
 @pytest.fixture(autouse=True)
 def _applications(caller: Caller) -> None:
-    # CRM's tokens come under another name: those of one name and secret would all be the first application's.
+    # Another token_name: otherwise the tokens would be those of the first application.
     for body in (application(initroles=["Sales"]), application(name="CRM", token_name="crm")):
         assert caller.post("update", {**body, "secret": STRONG_SECRET}).status_code == 200
 
@@ -52,11 +52,11 @@ def with_settings(app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch, **c
 
 
 class TestTwoUsers:
-    """The cookie is anna's, the link is bert's."""
+    """A browser with anna's cookie opens a link of bert."""
 
     @pytest.mark.parametrize("page", PAGES)
     def test_a_page_swaps(self, app: Flask, page: dict[str, str]) -> None:
-        """A page opened with bert's token is bert's, and so is all that follows; anna's session goes on elsewhere."""
+        """A page with bert's token replaces anna's cookie; her session remains valid elsewhere."""
         anna = session_of(app, "anna")
         response = check(app, uri("bert"), Cookie=anna, **page)
         assert identity(response)[0] == "bert"
@@ -67,7 +67,7 @@ class TestTwoUsers:
 
     @pytest.mark.parametrize("part", PARTS)
     def test_a_part_of_a_page_does_not(self, app: Flask, part: dict[str, str]) -> None:
-        """An image or script with bert's token is bert's by itself, and changes no cookie."""
+        """An image or script with bert's token is bert's, and changes no cookie."""
         anna = session_of(app, "anna")
         response = check(app, uri("bert"), Cookie=anna, **part)
         assert (identity(response)[0], response.headers.getlist("Set-Cookie")) == ("bert", [])
@@ -78,7 +78,7 @@ class TestTwoUsers:
 
     @pytest.mark.parametrize("header", ["X_Original_Method", "X_Forwarded_Method"])
     def test_a_form_over_plain_http(self, app: Flask, header: str) -> None:
-        """A form with bert's token, whose response is a page, is refused beside anna's cookie: no page is both."""
+        """A form with bert's token over plain http is refused: its page would mix both users."""
         anna = session_of(app, "anna")
         form = {"Accept": HTML, header: "POST"}
         response = check(app, uri("bert"), Cookie=anna, **form)
@@ -88,7 +88,7 @@ class TestTwoUsers:
 
     @pytest.mark.parametrize("page", PAGES)
     def test_no_page_of_bert_where_the_cookie_stays_annas(self, app: Flask, page: dict[str, str]) -> None:
-        """Where bert's session cannot be opened, his page is refused: its images would be anna's."""
+        """If bert's session cannot be opened, his page is refused: its images would be anna's."""
         anna = session_of(app, "anna")
         put_user(app, "bert")
         late = check(app, uri("bert", exp=NOW - 20), Cookie=anna, **page)
@@ -102,7 +102,7 @@ class TestTwoUsers:
     def test_no_page_of_bert_on_a_full_disk(
         self, app: Flask, monkeypatch: pytest.MonkeyPatch, page: dict[str, str]
     ) -> None:
-        """The same on a disk that cannot be written: 503, while a part of a page and anna's own pages pass."""
+        """On a read-only disk bert's page is 503; parts of a page and anna's own pages pass."""
         anna = session_of(app, "anna")
         put_user(app, "bert")
 
@@ -118,7 +118,7 @@ class TestTwoUsers:
             assert identity(check(app, uri("anna"), Cookie=anna, **page))[0] == "anna"
 
     def test_no_swap_ahead_of_a_click(self, app: Flask) -> None:
-        """A prefetch of bert's link is refused while anna's page is shown; what is her own, or nobody's, passes."""
+        """A prefetch of bert's link is refused while anna is signed in; one of her own passes."""
         anna = session_of(app, "anna")
         ahead = {**PAGES[0], "Sec_Purpose": "prefetch;prerender"}
         response = check(app, uri("bert"), Cookie=anna, **ahead)
@@ -128,7 +128,7 @@ class TestTwoUsers:
 
     @pytest.mark.parametrize("query", ["token", "ticket"])
     def test_the_entrance_ahead_of_a_click(self, app: Flask, caller: Caller, query: str) -> None:
-        """A prefetch and a HEAD request for a link of the entrance sign nobody in, and use no ticket up."""
+        """A prefetch and a HEAD request at the entrance sign nobody in, and use up no ticket."""
         anna = session_of(app, "anna")
         secret = signed(loginname="bert") if query == "token" else ticket_of(caller, username="bert")
         for cookie in ({}, {"Cookie": anna}):
@@ -148,7 +148,7 @@ class TestTwoUsers:
 
     @pytest.mark.parametrize("page", PAGES)
     def test_one_user_by_two_applications(self, app: Flask, page: dict[str, str]) -> None:
-        """A page of the same user by another application swaps too: a requirement may name the application."""
+        """A page of the same user by another application replaces the session, as requirements may name it."""
         by_erp = session_of(app, "anna")
         by_crm = f"/?crm={token(claims(loginname='anna', exp=NOW + 60), STRONG_SECRET)}"
         assert gate_of(check(app, by_crm, Cookie=by_erp)) == ""
@@ -158,7 +158,7 @@ class TestTwoUsers:
         assert check(app, query="?application=ERP", Cookie=by_erp).status_code == 200
 
     def test_the_entrance(self, app: Flask, caller: Caller) -> None:
-        """The entrance swaps for a page; for a part of a page of another user it is 403 and uses no ticket up."""
+        """The entrance replaces a session for a navigation; otherwise it is 403 and uses up no ticket."""
         anna = session_of(app, "anna")
         for part in ({"Accept": "image/webp,*/*"}, {"Accept": "*/*"}, {"Sec_Fetch_Mode": "no-cors"}):
             ticket = ticket_of(caller, username="bert")
@@ -173,17 +173,17 @@ class TestTwoUsers:
         assert identity(check(app, Cookie=anna))[0] == "anna"
 
     def test_an_application_may_sign_its_user_in_by_an_image(self, app: Flask) -> None:
-        """Without another user's session, whatever asks with a token gets the cookie."""
+        """Without another user's session, every request with a token gets the cookie."""
         for part in PARTS:
             assert gate_of(check(app, uri("anna"), **part)) != ""
         assert enter(app, f"token={signed()}", Accept="*/*").status_code == 303
 
 
 class TestOneSession:
-    """A token opens one session, however often it is presented."""
+    """One token, presented many times."""
 
     def test_again_and_again(self, app: Flask, settings: Settings) -> None:
-        """The same token in a URL, with and without the cookie, by the check and the entrance: one record."""
+        """A token opens one session, at the check and the entrance, with and without the cookie."""
         cookies = {gate_of(check(app, uri("anna"), **headers)) for headers in (*PARTS, *PAGES)}
         cookies |= {gate_of(enter(app, f"token={signed(loginname='anna')}")) for _ in range(3)}
         assert len(cookies) == 1
@@ -198,7 +198,7 @@ class TestOneSession:
     def test_many_at_once_in_two_workers(
         self, app: Flask, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Of many requests at once in two workers, each gets the same cookie, and it is valid in both."""
+        """Simultaneous requests in two workers get the same cookie, which is valid in both."""
         other = with_settings(app, clock, monkeypatch)
         put_user(app, "anna")
         with ThreadPoolExecutor(16) as pool:
@@ -209,14 +209,14 @@ class TestOneSession:
             assert identity(check(worker, Cookie=cookies.copy().pop()))[0] == "anna"
 
     def test_a_longer_token_of_the_same_user(self, app: Flask) -> None:
-        """A token that lasts longer takes the cookie over, a shorter one does not."""
+        """Of two tokens of a user, the cookie is that of the one that expires later."""
         cookie = session_of(app, "anna")
         longer = check(app, uri("anna", exp=NOW + 7200), Cookie=cookie)
         assert gate_of(longer) not in ("", cookie)
         assert gate_of(check(app, uri("anna"), Cookie=gate_of(longer))) == ""
 
     def test_a_session_that_ended_begins_anew(self, app: Flask, clock: Clock, settings: Settings) -> None:
-        """After an hour without a request the token opens another session; the old cookie stays dead."""
+        """After an idle hour the token opens another session; the old cookie stays invalid."""
         cookie = gate_of(check(app, uri("anna", exp=NOW + 86400)))
         clock.advance(3600)
         assert check(app, Cookie=cookie).status_code == 401
@@ -226,7 +226,7 @@ class TestOneSession:
         assert len(records_in(settings.data_dir, "sessions")) == 1
 
     def test_a_changed_password_ends_it_for_good(self, app: Flask) -> None:
-        """The old cookie stays dead when the token opens another session."""
+        """After a changed password the token opens another session; the old cookie stays invalid."""
         cookie = session_of(app, "anna")
         put_user(app, "anna", password=CHEAP_FOR_TESTS_ONLY.hash("pw"))
         assert check(app, Cookie=cookie).status_code == 401
@@ -236,7 +236,7 @@ class TestOneSession:
         assert check(app, Cookie=cookie).status_code == 401
 
     def test_a_copy_of_the_store_opens_nothing(self, app: Flask, settings: Settings) -> None:
-        """The record holds neither the cookie nor what it could be made of, and its name opens and ends nothing."""
+        """The record does not reveal the cookie, and its name neither opens nor ends a session."""
         cookie = session_of(app, "anna").partition("=")[2]
         (path,) = records_in(settings.data_dir, "sessions")
         text = path.read_text() + path.name
@@ -248,7 +248,7 @@ class TestOneSession:
         assert check(app, Cookie=f"datafor_gate={cookie}").status_code == 200
 
     def test_another_installations_key(self, app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """After a change of the key, sessions go on, and the token opens another one."""
+        """After a change of the key sessions remain valid, and the token opens another one."""
         cookie = session_of(app, "anna")
         other = with_settings(app, clock, monkeypatch)
         with other.app_context():
@@ -257,7 +257,7 @@ class TestOneSession:
         assert session_of(other, "anna") not in ("", cookie)
 
     def test_records_of_before(self, app: Flask, settings: Settings) -> None:
-        """A session under a random cookie, as a version before and a ticket open it, is valid."""
+        """A session with a random cookie, from a ticket or an older version, is valid."""
         with app.app_context():
             bundle = services()
             verdict = bundle.signin.sign_in(signed(loginname="anna"))
@@ -284,21 +284,21 @@ CLEARED = "datafor_gate=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Http
 
 
 class TestLeaving:
-    """``auth/leave`` and the logouts end the gate session."""
+    """``auth/leave`` and the other ways to sign out."""
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_it_ends_the_session(self, app: Flask, method: str) -> None:
-        """The session ends, the cookie is cleared with its own attributes, and the browser goes on to next."""
+        """Leaving ends the session, clears the cookie with its attributes, and redirects to next."""
         cookie, other = session_of(app, "anna"), session_of(app, "bert")
         response = leave(app, "?next=/bye%3Fa=1", method, Cookie=f"{cookie}; a=1; {other.replace('bert', '')}")
         assert (response.status_code, response.headers["Location"]) == (303, "/bye?a=1")
         assert response.headers.getlist("Set-Cookie") == [CLEARED]
-        # Both that came, as another one may have been first.
+        # Both cookies of the request.
         for one in (cookie, other):
             assert check(app, Cookie=one).status_code == 401
 
     def test_where_it_leads(self, app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without next it leads to SIGN_OUT_URL, else it says so, in the reader's language in a browser."""
+        """Without next, leaving redirects to SIGN_OUT_URL, or returns a page in the reader's language."""
         assert leave(app).get_json() == {"success": True}
         for language, words in (("de, en", "You are signed out"), ("zh-TW,en;q=0.8", "您已退出登录")):
             page = leave(app, Accept=HTML, Accept_Language=language)
@@ -311,7 +311,7 @@ class TestLeaving:
 
     @pytest.mark.parametrize("target", ["//evil", "https://evil", "/\\evil", "x", ""])
     def test_next_stays_on_this_host(self, app: Flask, target: str) -> None:
-        """A next that leads elsewhere is 400, and nothing ends."""
+        """A next on another host is 400, and the session is kept."""
         cookie = session_of(app, "anna")
         response = leave(app, f"?next={quote(target, safe='')}", Cookie=cookie)
         assert (response.status_code, "Set-Cookie" in response.headers) == (400, False)
@@ -326,7 +326,7 @@ class TestLeaving:
         ],
     )  # fmt: skip
     def test_from_elsewhere(self, app: Flask, method: str, headers: dict[str, str], status: int) -> None:
-        """A link from another site, and a prefetch, get a page that asks; a form of another site is refused."""
+        """A link from another site and a prefetch get a page that asks; a form from another site is refused."""
         cookie = session_of(app, "anna")
         response = leave(app, "?next=/bye", method, Cookie=cookie, Accept=HTML, **headers)
         assert (response.status_code, "Set-Cookie" in response.headers) == (status, False)
@@ -336,20 +336,20 @@ class TestLeaving:
             assert '<form method="post"><button>Sign out</button></form>' in text
             assert "<script" not in text
             assert response.headers["Referrer-Policy"] == "same-origin"
-            # Its form comes from our own page.
+            # The form of the page is sent from this host.
             sure = leave(app, "?next=/bye", "POST", Cookie=cookie, Origin="http://localhost")
             assert (sure.status_code, sure.headers["Location"]) == (303, "/bye")
             assert check(app, Cookie=cookie).status_code == 401
 
     @pytest.mark.parametrize("headers", [{"Sec_Fetch_Site": "same-origin"}, {"Sec_Fetch_Site": "none"}, {}])
     def test_from_here(self, app: Flask, headers: dict[str, str]) -> None:
-        """A link of the application itself signs out at once."""
+        """A link on the same site signs out at once."""
         cookie = session_of(app, "anna")
         assert leave(app, "?next=/bye", Cookie=cookie, **headers).status_code == 303
         assert check(app, Cookie=cookie).status_code == 401
 
     def test_the_token_afterwards(self, app: Flask, settings: Settings, clock: Clock) -> None:
-        """After leaving, the token opens another session for a page only; the old cookie stays dead."""
+        """After leaving, the token opens another session for a navigation only; the old cookie stays invalid."""
         cookie = session_of(app, "anna")
         leave(app, Cookie=cookie)
         for part in PARTS:
@@ -361,7 +361,7 @@ class TestLeaving:
             assert gate_of(check(app, uri("anna"))) == again
             assert check(app, Cookie=cookie).status_code == 401
             leave(app, Cookie=again)
-            # Twice, and with a cookie that is dead.
+            # Twice, and with an invalid cookie.
             leave(app, Cookie=again)
             leave(app, Cookie=cookie)
         assert gate_of(check(app, uri("anna"))) == ""
@@ -377,7 +377,7 @@ class TestLeaving:
         assert records_in(settings.data_dir, "sessions") == []
 
     def test_leaving_in_another_worker(self, app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """All workers see at once that a session was left, and that it was opened anew."""
+        """Other workers see at once that a session was left or opened again."""
         other = with_settings(app, clock, monkeypatch)
         cookie = session_of(app, "anna")
         assert check(other, Cookie=cookie).status_code == 200
@@ -389,28 +389,28 @@ class TestLeaving:
         assert check(other, Cookie=again).status_code == 200
 
     def test_a_ticket_session(self, app: Flask, caller: Caller, settings: Settings) -> None:
-        """A session that a ticket opened is removed."""
+        """A session from a ticket is removed."""
         cookie = gate_of(enter(app, f"ticket={ticket_of(caller)}"))
         leave(app, Cookie=cookie)
         assert check(app, Cookie=cookie).status_code == 401
         assert records_in(settings.data_dir, "sessions") == []
 
     def test_an_outage(self, app: Flask, settings: Settings) -> None:
-        """Who cannot be signed out now is told so."""
+        """In an outage leaving is 503."""
         cookie = session_of(app, "anna")
         with unavailable(settings.data_dir, "sessions"):
             assert leave(app, Cookie=cookie, Accept=HTML).status_code == 503
         assert check(app, Cookie=cookie).status_code == 200
 
     def test_a_cookie_for_frames(self, app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A partitioned cookie is cleared as such: browsers take any other for another cookie."""
+        """A partitioned cookie is cleared with Partitioned: browsers treat others as another cookie."""
         framed = with_settings(app, clock, monkeypatch, gate_samesite="None")
         (header,) = leave(framed, Cookie="datafor_gate=x").headers.getlist("Set-Cookie")
         assert header.endswith("; Max-Age=0; Secure; HttpOnly; Path=/; SameSite=None; Partitioned")
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_logout(self, app: Flask, method: str) -> None:
-        """Signing out of the API ends the gate session of the same browser, and only clears a cookie that came."""
+        """Logout ends the gate session of the browser, and clears its cookie only if it was sent."""
         cookie = session_of(app, "anna")
         client = app.test_client(use_cookies=False)
         response = client.open(f"{EXTENSION}/auth/logout", method=method, headers={"Cookie": cookie})
@@ -421,7 +421,7 @@ class TestLeaving:
         assert len(response.headers.getlist("Set-Cookie")) == 1
 
     def test_the_consoles_sign_out(self, app: Flask) -> None:
-        """So does the console."""
+        """Signing out of the console ends the gate session too."""
         cookie = session_of(app, "anna")
         client = app.test_client()
         page = client.get("/console/sign-in").get_data(as_text=True)
@@ -434,7 +434,7 @@ class TestLeaving:
 
 
 class TestEntering:
-    """What stands in the URL of ``auth/enter``."""
+    """The URL of ``auth/enter``."""
 
     @pytest.mark.parametrize(
         "query",
@@ -446,7 +446,7 @@ class TestEntering:
         ],
     )  # fmt: skip
     def test_a_next_that_loses_its_parameters(self, app: Flask, query: str) -> None:
-        """A query in next whose further parameters are not part of it is 400, here and in auth/leave."""
+        """A next with a query that is not percent-encoded is 400, at auth/enter and auth/leave."""
         cookie = session_of(app, "anna")
         for response in (
             enter(app, query.format(signed())),
@@ -467,19 +467,19 @@ class TestEntering:
         ],
     )  # fmt: skip
     def test_a_next_that_is_whole(self, app: Flask, query: str, target: str) -> None:
-        """One parameter in next, an encoded next, and other parameters elsewhere are no fault."""
+        """A next with one parameter, an encoded next, and parameters before it are accepted."""
         response = enter(app, query.format(signed()))
         assert (response.status_code, response.headers.get("Location")) == (303, target)
 
     def test_a_ticket_and_a_token(self, app: Flask, caller: Caller) -> None:
-        """Both in one URL are refused like two tokens, and the ticket is not used up."""
+        """A ticket and a token in one URL are refused like two tokens, and the ticket is not used up."""
         ticket = ticket_of(caller, username="bert")
         assert enter(app, f"ticket={ticket}&token={signed()}").status_code == 401
         assert enter(app, f"ticket={ticket}&next=/x?a=1&b=2").status_code == 400
         assert enter(app, f"ticket={ticket}").status_code == 303
 
     def test_errors_are_pages_in_a_browser(self, app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In a browser an error is a page in the reader's language, with a link to sign in and back again."""
+        """In a browser an error is a page in the reader's language, with a link to SIGN_IN_URL."""
         portal = with_settings(app, clock, monkeypatch, sign_in_url="https://portal.example/in?a=1")
         for query, status in (
             (f"token={signed()}x&next=/d/7%3Fa%3D%3Cb%3E", 401), ("next=/d/7%3Fa%3D%3Cb%3E", 401),
@@ -515,7 +515,7 @@ def services_settings(app: Flask) -> Any:
     ["x{}", "a=1,{}", "a=1, {}", "my_{}", "{}x", "a={}", "DATAFOR_GATE{v}", 'a="; {}"', "{}.x", "datafor_gate ={v}"],
 )
 def test_a_cookie_has_its_whole_name(app: Flask, cookie: str) -> None:
-    """The gate's cookie is found under its whole name, between semicolons, and nowhere else."""
+    """The gate cookie is found by its whole name between semicolons only."""
     gate = session_of(app, "anna")
     value = gate.partition("=")[2]
     assert check(app, Cookie=cookie.format(gate, v=f"={value}")).status_code == 401
@@ -524,7 +524,7 @@ def test_a_cookie_has_its_whole_name(app: Flask, cookie: str) -> None:
 
 
 def test_the_sessions_cookie_has_its_whole_name(app: Flask, caller: Caller) -> None:
-    """So is the session's, past one of a Java application; of several the first one is meant."""
+    """The session cookie is found by its whole name; of several the first one is valid."""
     body = {"username": "admin", "password": ADMIN_PASSWORD}
     session = caller.client.post(f"{EXTENSION}/auth/login", json=body).get_json()["jsessionid"]
     client = app.test_client(use_cookies=False)
@@ -544,7 +544,7 @@ def test_the_sessions_cookie_has_its_whole_name(app: Flask, caller: Caller) -> N
 
 
 def test_a_known_credential_is_looked_up_once(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check by the cookie, with its token or without, looks once for the session, the user and the application."""
+    """A check with a known cookie or token looks up session, user and application once."""
     cookie = session_of(app, "anna")
     with app.app_context():
         store = type(services().gate._store)

@@ -1,4 +1,4 @@
-"""The API description is whole and true: every call, what it takes, what it answers; and tools can use it."""
+"""OpenAPI document: complete, in agreement with the calls, and usable by tools."""
 
 import dataclasses
 import json
@@ -58,13 +58,13 @@ def operations(description: dict[str, Any]) -> dict[tuple[str, str], dict[str, A
 
 
 def test_it_is_openapi_3_1(description: dict[str, Any]) -> None:
-    """The description is valid by a validator that others keep, with its examples."""
+    """The document is valid OpenAPI 3.1."""
     OpenAPIV31SpecValidator(description).validate()
     assert description["openapi"].startswith("3.1.")
 
 
 def test_every_call_is_described_and_nothing_else(app: Flask, description: dict[str, Any]) -> None:
-    """Each rule and method of the URL map has its operation, under a name of its own, and there is no other."""
+    """The document has one operation, with its own identifier, for each route and method, and no others."""
     expected = set()
     rules = [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith("console.")]
     for rule in rules:
@@ -99,14 +99,14 @@ def form_of(description: dict[str, Any], operation: dict[str, Any]) -> dict[str,
 
 
 def test_the_bodies_are_those_that_the_views_read(caller: Caller, description: dict[str, Any]) -> None:
-    """Of all fields of all calls, each call takes exactly those of its description and does not know the others."""
+    """Each call accepts exactly the fields of its described body."""
     bodies = {path: operation for (_, path), operation in operations(description).items() if "requestBody" in operation}
     fields = set().union(*(form_of(description, operation)["properties"] for operation in bodies.values())) | {
         "unknown"
     }
     assert len(bodies) > 10
     for path, operation in bodies.items():
-        # A value that no field takes, so that nothing is changed and everything is looked at.
+        # A value that every field refuses, so that nothing is changed.
         said = {field: caller.post(path, {field: {"": [[]]}}).json.get("errors", {}) for field in fields}
         unknown = {
             field
@@ -120,14 +120,14 @@ def test_the_bodies_are_those_that_the_views_read(caller: Caller, description: d
 
 
 def test_a_view_without_a_body_reads_none(caller: Caller, description: dict[str, Any]) -> None:
-    """What is described without a body answers the same whatever body comes."""
+    """A call without a described body ignores any body."""
     for (method, path), operation in operations(description).items():
         if method == "POST" and "requestBody" not in operation:
             assert caller.post(path, "{", content_type="text/plain").status_code not in (400, 415)
 
 
 def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, description: dict[str, Any]) -> None:
-    """Each parameter of a query is read: a value that breaks its rule is refused by its name."""
+    """Each described query parameter is checked by its call."""
     broken = {"name": "_", "username": ":", "next": "x"}
     seen = set()
     for (method, path), operation in operations(description).items():
@@ -135,8 +135,8 @@ def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, desc
             name = parameter["name"]
             if parameter["in"] == "query" and path != "/auth/check":
                 seen.add(name)
-                answer = caller.open(method, f"{path}?{name}={broken.get(name, '')}", None)
-                assert answer.status_code == (401 if name == "ticket" else 400), (path, name)
+                response = caller.open(method, f"{path}?{name}={broken.get(name, '')}", None)
+                assert response.status_code == (401 if name == "ticket" else 400), (path, name)
                 left_out = caller.open(method, path, None).status_code == 400
                 assert left_out is parameter["required"], (path, name)
     assert seen == {*broken, "ticket", *AuditSchema().fields}
@@ -149,7 +149,7 @@ def all_ruled_fields(app: Flask) -> list[RuleField[Any]]:
 
 
 def test_a_rule_takes_what_its_description_allows(app: Flask) -> None:
-    """On a list of good and bad values, the JSON Schema of each field refuses nothing that its rule takes anew."""
+    """The JSON Schema of a field allows every sample value that its rule accepts."""
     for_new_values: dict[Callable[..., object], Callable[[str], object]] = {names.stored_token_name: names.token_name}
     values: list[Any] = [
         *("ERP", "Größe", "1", "0", "_x", "a b", "", "x" * 65, "a:b", "/x", "/x?y=//z", "//x", "/a\\b", "x\n", "exp"),
@@ -174,14 +174,14 @@ def test_a_rule_takes_what_its_description_allows(app: Flask) -> None:
 
 @pytest.mark.parametrize("value", [" x", "a:b", "a\x00", "", "x" * 129])
 def test_bad_user_names_are_bad_in_the_description_too(value: str) -> None:
-    """What the rule of user names refuses in ASCII, its JSON Schema refuses as well."""
+    """The JSON Schema of user names refuses what the rule refuses in ASCII."""
     (schema,) = [found for rule, found in RULE_SCHEMAS.items() if getattr(rule, "__name__", "") == "user_name"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, schema)
 
 
 class Documented:
-    """Calls as ``Caller`` does, and holds each answer against the description."""
+    """Client that validates each response against the document."""
 
     def __init__(self, app: Flask, description: dict[str, Any]) -> None:
         self.client, self.description = app.test_client(use_cookies=False), description
@@ -210,8 +210,8 @@ class Documented:
             assert ("Set-Cookie" not in response.headers) or "Set-Cookie" in named
 
 
-def test_every_answer_keeps_its_description(app: Flask, clock: Clock, description: dict[str, Any]) -> None:
-    """A good answer of every call, and a refusal of many, has the members of its schema and no others."""
+def test_responses_match_their_schemas(app: Flask, clock: Clock, description: dict[str, Any]) -> None:
+    """Successful responses of every call, and errors of many, match their schemas."""
     to = Documented(app, description)
     lena = token(claims(loginname="lena", exp=int(clock.now) + 600), STRONG_SECRET)
     to.call("POST", f"{API}/update", json=SEED_APPLICATION)
@@ -262,15 +262,15 @@ def test_every_answer_keeps_its_description(app: Flask, clock: Clock, descriptio
     to.call("POST", f"{API}/deleteBatch", headers=there, json=["CRM"])
     for path in ("/healthz", "/readyz"):
         to.call("GET", path, headers={})
-    # Documents and files, no objects.
+    # These return documents and files.
     pages = {"get_description", "get_metrics", "show_docs", "get_docs_file"}
     assert to.seen == {operation["operationId"] for operation in operations(description).values()} - pages
 
 
-def test_a_bug_an_outage_and_too_many_attempts_keep_their_description(
+def test_a_bug_an_outage_and_too_many_attempts_match_their_schemas(
     app: Flask, description: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answers of a bug, of an outage and of throttling are described as well."""
+    """Responses to a bug, an outage and throttling match their schemas."""
     to = Documented(app, description)
 
     for error, status in ((OSError("disk"), 500), (StoreUnavailable(), 503), (TooManyAttempts(9), 429)):
@@ -282,8 +282,8 @@ def test_a_bug_an_outage_and_too_many_attempts_keep_their_description(
         to.call("GET", f"{API}/list", status)
 
 
-def test_the_reasons_are_those_of_explain(description: dict[str, Any]) -> None:
-    """The reasons that the description lists are the ones that README explains and the code gives."""
+def test_the_reasons_are_those_of_the_code(description: dict[str, Any]) -> None:
+    """The described reasons are those of README and of the code."""
     reasons = description["components"]["schemas"]["ExplainResponse"]["properties"]["reason"]["enum"]
     code = "".join((ROOT / "datafor_token/tokens" / f"{module}.py").read_text() for module in ("verifier", "signin"))
     given = set(re.findall(r'Refused\(\s*"\w+",\s*"(\w+)"', code)) | set(re.findall(r'Verification\("(\w+)"', code))
@@ -292,8 +292,8 @@ def test_the_reasons_are_those_of_explain(description: dict[str, Any]) -> None:
     assert [reason for reason in reasons if reason] == re.findall(r"`(\w+)`", readme)
 
 
-def test_the_examples_are_the_seeds(description: dict[str, Any]) -> None:
-    """The examples of the seed's two calls are the seed's."""
+def test_the_examples_are_the_documented_ones(description: dict[str, Any]) -> None:
+    """The examples of update and generate are the documented ones."""
     update = description["paths"][f"{API}/update"]["post"]
     assert update["requestBody"]["content"]["application/json"]["example"] == SEED_APPLICATION
     assert update["responses"]["200"]["content"]["application/json"]["example"] == {"success": True, "msg": "success"}
@@ -304,8 +304,8 @@ def test_the_examples_are_the_seeds(description: dict[str, Any]) -> None:
     assert shown["token"] == token({"ERP": "admin", "exp": 1723015916})
 
 
-def test_every_example_keeps_its_schema(description: dict[str, Any]) -> None:
-    """An example, of a body or of an answer, is one."""
+def test_examples_match_their_schemas(description: dict[str, Any]) -> None:
+    """Every example of a body or response matches its schema."""
     checked = 0
     for operation in operations(description).values():
         contents = [found.get("content", {}) for found in operation["responses"].values()]
@@ -321,7 +321,7 @@ def test_every_example_keeps_its_schema(description: dict[str, Any]) -> None:
 
 
 def test_a_prefix_is_the_servers_and_not_the_paths(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind URL_PREFIX, and a prefix that a believed proxy takes away, paths stay and ``servers`` has both."""
+    """``servers`` has URL_PREFIX and the prefix of a trusted proxy; paths have neither."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     moved = dataclasses.replace(settings, url_prefix="/datafor", trusted_proxies=1, trust_forwarded_prefix=True)
     app = create_app(moved, hasher=CHEAP_FOR_TESTS_ONLY)
@@ -334,15 +334,15 @@ def test_a_prefix_is_the_servers_and_not_the_paths(settings: Settings, monkeypat
 
 
 def test_a_generated_client_works(server: Server, tmp_path: Path) -> None:
-    """A client made by a public generator registers the seed's application and gets a token of it."""
+    """A client from a public generator creates an application and generates a token."""
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning"]
     url = f"http://127.0.0.1:{server.port}"
-    # The generator formats what it made with the ruff that it finds.
+    # The generator formats its output with the ruff in PATH.
     path = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command += ["--output-path", str(tmp_path / "made_client"), "--url", f"{url}/openapi.json"]
     done = subprocess.run(command, env=path, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    # Its own: of two applications that share one, the first by name is said to have signed the token.
+    # A secret of its own: with a shared one, introspection would name the first application.
     secret = "generated-" + STRONG_SECRET
     program = f"""
 import json
@@ -361,5 +361,9 @@ print(generate_token.sync(client=client, body=body).token)
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True)
     success, made = done.stdout.split()
     assert success == "True"
-    answer = server.post("introspect", {"token": made}).json
-    assert (answer["active"], answer["username"], answer["client_id"]) == (True, "lena", "Generated")
+    introspection = server.post("introspect", {"token": made}).json
+    assert (introspection["active"], introspection["username"], introspection["client_id"]) == (
+        True,
+        "lena",
+        "Generated",
+    )
