@@ -43,7 +43,13 @@ class Message(str):
 
 def about(field: str, predicate: str) -> Message:
     """Return a message about a field: its name, followed by a predicate ("must be ...")."""
-    return Message("%(field)s %(predicate)s", field=field, predicate=predicate)
+    return Message("%(field)s %(predicate)s", field=field, predicate=Message(predicate))
+
+
+def predicate_of(message: str) -> str:
+    """Return the predicate of a message that ``about`` created; any other message is returned unchanged."""
+    predicate = message.parameters.get("predicate") if isinstance(message, Message) else None
+    return predicate if isinstance(predicate, Message) else message
 
 
 class RuleError(ValueError):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datafor_token.errors import RuleError, StartError
+from datafor_token.errors import Message, RuleError, StartError
 from datafor_token.validation import utf8
 
 
@@ -357,7 +357,7 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> dict[str
         if name == variable or name in ENVIRONMENT_ONLY:
             continue
         try:
-            values[name] = (_from_text(kinds.get(name), text), f"environment variable {variable}")
+            values[name] = (_from_text(kinds.get(name), text), Message("environment variable %(name)s", name=variable))
         except RuleError as error:
             faults.append(f"{name} (environment variable {variable}) {error}")
     return values

@@ -13,7 +13,7 @@ from datafor_token.applications.record import DEFAULTS, Application
 from datafor_token.console.guard import Form
 from datafor_token.console.language import gettext, sentence
 from datafor_token.crypto.keys import is_shared
-from datafor_token.errors import InvalidInput, Message
+from datafor_token.errors import InvalidInput, predicate_of
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body
 
@@ -105,15 +105,10 @@ def errors_by_field(error: InvalidInput, algorithm: str = "HS256") -> dict[str, 
     found = {}
     for field, messages in error.errors.items():
         shown = "public_key" if field == "secret" and not is_shared(algorithm) else field
-        found[shown] = [sentence(_without_field(message)) for message in messages]
+        # Without the name of the field, which has a label.
+        found[shown] = [sentence(predicate_of(message)) for message in messages]
     order = list(labels())
     return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
-
-
-def _without_field(message: str) -> str:
-    # The message is shown beside the field's label.
-    predicate = message.parameters.get("predicate") if isinstance(message, Message) else None
-    return predicate if isinstance(predicate, str) else message
 
 
 def labels() -> dict[str, str]:

@@ -12,7 +12,7 @@ from datafor_token.applications import record, rules
 from datafor_token.applications.record import FIELDS, MASK
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import verification_key
-from datafor_token.errors import RuleError
+from datafor_token.errors import RuleError, predicate_of
 from datafor_token.requests.fields import CallSchema, Flag, Integer, Names, RuleField, Structure, Text
 from datafor_token.requests.forms import Body
 from datafor_token.validation import names, times
@@ -134,8 +134,8 @@ class UpdateSchema(CallSchema):
         # For a field map with an error, Marshmallow returns its valid members as a dict.
         known = {name: value for name, value in valid.items() if value != MASK and not isinstance(value, dict)}
         return {
-            field: [sentence.removeprefix(f"{field} ") for sentence in sentences]
-            for field, sentences in record.errors_in_new_values(known).items()
+            field: [predicate_of(message) for message in messages]
+            for field, messages in record.errors_in_new_values(known).items()
         }
 
 

@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
-from datafor_token.errors import BodyTooLarge, DataforTokenError, NotAuthenticated
+from datafor_token.errors import BodyTooLarge, DataforTokenError, Message, NotAuthenticated
 from datafor_token.validation import logs
 from datafor_token.validation.strict_json import compact
 from datafor_token.web.current import current
@@ -30,7 +30,8 @@ _COMMON = (
 FIXED_HEADERS = (_JSON_TYPE, *_COMMON)
 
 # Messages for errors of Flask and Werkzeug.
-_HTTP_MESSAGES = {404: "not found", 405: "method not allowed", 413: BodyTooLarge.message}
+_HTTP_MESSAGES = {404: Message("not found"), 405: Message("method not allowed"), 413: BodyTooLarge.message}
+_OTHER_HTTP_MESSAGE = Message("the request cannot be read")
 
 _REQUEST_ID = "datafor_token.request_id"  # in the WSGI environment, for the header
 BODY_READ = "datafor_token.body_read"  # in the WSGI environment when the whole body was read
@@ -178,8 +179,8 @@ def _challenge(response: Response) -> None:
 
 def _refused_by_flask(error: HTTPException) -> Response:
     status = error.code or 500
-    response = _error_response(status, _HTTP_MESSAGES.get(status, "the request cannot be read"))
-    # RFC 9110 section 15.5.6: a 405 lists the allowed methods.
+    response = _error_response(status, _HTTP_MESSAGES.get(status, _OTHER_HTTP_MESSAGE))
+    # RFC 9110 section 15.5.6: a 405 says which methods are allowed.
     allow = error.get_response().headers.get("Allow")
     if allow is not None:
         response.headers["Allow"] = allow

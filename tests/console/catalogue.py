@@ -42,6 +42,8 @@ def _extracted() -> Iterator[tuple[str, str | tuple[str, ...]]]:
     for folder in FOLDERS:
         for name, _, message, _, _ in extract_from_dir(PACKAGE / folder, _METHODS, keywords=KEYWORDS):
             yield f"{folder}/{name}", message
+    for name, _, message, _, _ in extract_from_dir(PACKAGE, [("settings.py", "python")], keywords={"Message": None}):
+        yield name, message
     for error in error_classes():
         yield "errors.py", error.message
     for field in table():

@@ -335,8 +335,7 @@ def test_next_stays_on_this_host(app: Flask, caller: Caller, target: str) -> Non
     response = enter(app, f"token={signed()}&next={quote(target, safe='')}")
     assert (response.status_code, response.get_json()["msg"].split()[0]) == (400, "next")
     assert "Set-Cookie" not in response.headers
-    response = caller.post("link", {"name": "ERP", "next": target})
-    assert response.status_code == 400
+    assert caller.post("link", {"name": "ERP", "next": target}).status_code == 400
 
 
 def test_the_entrance_is_refused(app: Flask) -> None:
