@@ -18,7 +18,7 @@ from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
 from tests.processes import Process, environment, first_start, flask
 from tests.stores import Record, records_in
-from tests.support import ADMIN_PASSWORD, SEED_APPLICATION, STRONG_SECRET, Server, application, record_of
+from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, STRONG_SECRET, Server, application, record_of
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
@@ -202,7 +202,8 @@ def test_backup_under_load(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    time.sleep(1)
+    while server.request("GET", f"{API}/content?name=Second").status != 200:
+        time.sleep(0.05)
     for number in range(3):
         assert flask(tmp_path, "store", "backup", str(tmp_path / f"{number}.gz")).returncode == 0
     stop.set()

@@ -15,6 +15,9 @@ from datafor_token.validation.names import fold
 
 Factory = Callable[[], Store]
 COLLECTIONS = ("applications", "users")
+# Forked from a process that has imported the store: to import it in each of eight took 6 s.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.store.contract", "tests.store.conftest"])
 ANY_NAME = st.text(min_size=0, max_size=200)
 
 
@@ -22,6 +25,8 @@ def count_up(factory: Factory, times: int) -> None:
     """Add one to a shared counter, several times, in a process of its own."""
 
     def change(document: Document | None) -> Document:
+        # Long enough for another process to read the same value, if the store does not lock.
+        time.sleep(0.001)
         return {"name": "counter", "value": (document or {"value": 0})["value"] + 1}
 
     store = factory()
@@ -38,8 +43,7 @@ def create_own(factory: Factory, mark: int, results: "multiprocessing.SimpleQueu
 
 
 def in_processes(number: int, target: Callable[..., None], arguments: Callable[[int], tuple[object, ...]]) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=target, args=arguments(index)) for index in range(number)]
+    processes = [PROCESSES.Process(target=target, args=arguments(index)) for index in range(number)]
     for process in processes:
         process.start()
     for process in processes:
@@ -258,7 +262,7 @@ class StoreContract:
 
     def test_one_of_several_creators_wins(self, factory: Factory) -> None:
         """Of several processes that create a record at once, one succeeds, and its document stays."""
-        results: multiprocessing.SimpleQueue[int] = multiprocessing.get_context("spawn").SimpleQueue()
+        results: multiprocessing.SimpleQueue[int] = PROCESSES.SimpleQueue()
         in_processes(4, create_own, lambda index: (factory, index, results))
         marks = sorted(results.get() for _ in range(4))
         assert marks[:3] == [-1, -1, -1]
