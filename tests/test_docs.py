@@ -1,4 +1,4 @@
-"""The README is true: its lines are run, its tables are held against the code."""
+"""The README matches the code: its examples run, and its tables have the rows of the code."""
 
 import json
 import re
@@ -27,7 +27,7 @@ PACKAGE = list((ROOT / "datafor_token").rglob("*.py"))
 
 
 def rows(heading: str) -> dict[str, list[str]]:
-    """The rows of the tables under a heading, by what stands in backticks in their first cell."""
+    """Return the rows of the tables under a heading by the name in backticks in their first cell."""
     section = re.split(r"^##+ ", README.split(f"# {heading}\n")[1], flags=re.MULTILINE)[0]
     found = {}
     for line in section.splitlines():
@@ -48,7 +48,7 @@ def test_the_settings_table() -> None:
 
 
 def test_the_environment_table() -> None:
-    """README names every variable that is no setting, with what it means."""
+    """README names and explains every environment variable that is not a setting."""
     shown = {name: cells[0] for name, cells in rows("Settings").items() if name.startswith(ENVIRONMENT_PREFIX)}
     assert shown == {f"{ENVIRONMENT_PREFIX}{name}": meaning for name, meaning in ENVIRONMENT_ONLY.items()}
 
@@ -59,14 +59,14 @@ def test_the_calls_table(app: Flask) -> None:
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or {"ANY"}) - {"HEAD"}
-        # Pages for people, and the forms on them: see the table of the console's pages.
+        # The pages of the console have a table of their own.
         if not rule.endpoint.startswith("console.")
     }
     assert rows("Calls").keys() == rules
 
 
 def test_the_consoles_pages(app: Flask) -> None:
-    """README has each page of the console that has an address of its own."""
+    """README lists every page of the console."""
     others = ("console.asset", "console.not_found")
     rules = [one for one in app.url_map.iter_rules() if one.endpoint.startswith("console.")]
     pages = {one.rule for one in rules if one.endpoint not in others and "GET" in (one.methods or set())}
@@ -84,7 +84,7 @@ def test_the_consoles_pages(app: Flask) -> None:
     ],
 )
 def test_the_tables_of_fields(heading: str, schema: UpdateSchema | GenerateSchema) -> None:
-    """README describes exactly the fields that a call takes."""
+    """README describes exactly the fields of each call."""
     assert rows(heading).keys() == schema.fields.keys()
 
 
@@ -97,7 +97,7 @@ def test_the_metrics_table() -> None:
 
 
 def test_the_labels_table() -> None:
-    """README names every label, and every word of those whose words the code fixes."""
+    """README names every label, and every value of a label with fixed values."""
     shown = rows("Labels")
     named = {label for cell in shown for label in cell.split("`, `")}
     assert named == {label for row in TABLE.values() for label in row.labels}
@@ -106,7 +106,7 @@ def test_the_labels_table() -> None:
 
 
 def test_every_error_is_described() -> None:
-    """Every status and every fixed message of the errors stands in README's table of errors."""
+    """README's table of errors has every status and every fixed message."""
     section = README.split("## Errors")[1].split("\n## ")[0]
     kinds: list[type[errors.DataforTokenError]] = [errors.DataforTokenError]
     for kind in kinds:
@@ -129,7 +129,7 @@ def test_the_table_of_commands(app: Flask) -> None:
 
 
 def test_the_table_of_events() -> None:
-    """README describes exactly the events of the code, and names every way and reason."""
+    """README describes exactly the events of the code, and names every reason."""
     section = README.split("\n## Audit\n")[1].split("\n## ")[0]
     assert list(rows("Audit")) == list(Kind)
     for word in re.findall(r'reason="(\w+)"|_refusal\("(\w+)"', "".join(path.read_text() for path in PACKAGE)):
@@ -151,15 +151,15 @@ def test_the_layout_table() -> None:
 
 
 def test_the_readme_lines_work(tmp_path: Path) -> None:
-    """Every curl line of README, run by a shell against a real server, gives the answer that stands below it."""
+    """Every curl example of README, run against a real server, gives the response below it."""
     need("curl")
     server = Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="").start()
     examples = re.findall(r"```sh\n(curl .*?)```\n\n```json\n(.*?)\n```", README, flags=re.DOTALL)
     assert len(examples) == README.count("\ncurl ")
-    for command, answer in examples:
+    for command, response in examples:
         line = command.replace("127.0.0.1:28080", f"127.0.0.1:{server.port}").replace("curl ", "curl -s ")
         done = subprocess.run(["bash", "-ec", line], cwd=tmp_path, check=True, capture_output=True, text=True)
-        got, shown = json.loads(done.stdout), json.loads(answer)
+        got, shown = json.loads(done.stdout), json.loads(response)
         if "url" in shown:
             # A ticket is random.
             (begin, _, ticket), (shown_begin, _, shown_ticket) = (one.pop("url").partition("=") for one in (got, shown))

@@ -93,7 +93,7 @@ def issued(caller: Caller, username: str = "lena") -> str:
 def test_a_changed_application_refuses_its_tokens(
     caller: Caller, other: Caller, settings: Settings, by: str, changes: dict[str, Any]
 ) -> None:
-    """A token is refused from the first call after a change of its application, however the change was made."""
+    """A token is refused from the first call after a change of its application, however it is changed."""
     ways = warm(caller, issued(caller))
     change_application(caller, other, settings, by, **changes)
     assert {way: use() for way, use in ways.items()} == {"bearer": 401, "url": 401}
@@ -125,7 +125,7 @@ def test_a_renamed_parameter(caller: Caller, other: Caller, settings: Settings, 
 
 @pytest.mark.parametrize("by", BY)
 def test_a_new_token_has_the_changed_fields(caller: Caller, other: Caller, settings: Settings, by: str) -> None:
-    """The next token has a changed lifetime, however the change was made."""
+    """The next token has a changed lifetime, however it is changed."""
     issued(caller)
     time.sleep(0.06)
     assert caller.post("generate", {"name": "ERP"}).json["expire"] == 86400

@@ -159,7 +159,7 @@ def violations(folder: Path, attempt: Callable[[Path], None] = restore) -> Itera
 
 
 def _outcome(root: Path, number: int, how: str, attempt: Callable[[Path], None]) -> Sequence[str]:
-    """Interrupt it, and return the states that are allowed afterwards, given what the caller was told."""
+    """Interrupt it, and return the states that its result allows afterwards."""
     try:
         with Calls(number, how):
             attempt(root)
