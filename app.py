@@ -1,4 +1,4 @@
-"""A local run without gunicorn, for trying things: ``.venv/bin/python app.py``."""
+"""Local server without gunicorn, for experiments: ``.venv/bin/python app.py``."""
 
 from datafor_token import create_app
 

@@ -1,4 +1,4 @@
-"""For gunicorn and the flask command: ``wsgi:app``."""
+"""WSGI application for gunicorn and the flask command: ``wsgi:app``."""
 
 import sys
 
@@ -9,5 +9,5 @@ try:
     app = create_app()
 except StoreNotReady as error:
     sys.stderr.write(f"{error}\n")
-    # As commands end in an outage.
+    # The exit status of commands in an outage.
     sys.exit(3)

@@ -32,7 +32,7 @@ class _Thread(threading.local):
 
 
 class _Process:
-    """What the server registered for this process."""
+    """Registrations of the server for this process."""
 
     waits: threading.BoundedSemaphore | None = None
     cores: Collection[int] = ()

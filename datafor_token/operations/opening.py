@@ -37,7 +37,7 @@ COLLECTIONS = (
 
 
 class Opener(Enum):
-    """The opener of an installation, on which it depends what may be created."""
+    """Opener of an installation, which decides what may be created."""
 
     SERVER = "the server: its first start creates everything"
     COMMAND = "a command: creates nothing, needs a store"

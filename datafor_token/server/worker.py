@@ -3,7 +3,7 @@
 A new connection wakes all workers, and one that is awake already accepts it. So in many runs, one worker accepted
 nearly all connections that came at once and stayed open; they competed for one core beside an idle one. ``reuse_port``
 spreads connections as well. But then each worker listens for itself: the connections that wait at a worker are lost if
-it dies, and a second service on the same port is no error any more. Here a worker that has many connections leaves new
+it dies, and a second service on the same port no longer fails. Here a worker that has many connections leaves new
 ones to the others.
 
 Wherever a thread lets other threads run (a system call, a lock), they compete for the interpreter. So this worker does
@@ -52,8 +52,8 @@ class _Outcome:
 class _Threads:
     """Queue of connections with data to read, and the threads that serve them.
 
-    It stands in for the standard library's pool, whose locks took a tenth of a request. A request that waits for long
-    does not count: another thread is started in its place, and one ends when the request goes on. A waiting thread
+    It replaces the pool of the standard library, whose locks took a tenth of a request. A request that waits for long
+    does not count: another thread is started in its place, and one ends when the request continues. A waiting thread
     costs nothing but its stack; more threads that all serve take up to 1.3 times the p99.
     """
 

@@ -1,1 +1,1 @@
-"""Figures, measured; nothing here decides whether a test passes."""
+"""Benchmarks. No test depends on a measured figure."""

@@ -1,4 +1,4 @@
-"""``make bench``: what the whole service costs beside a bare Flask demo, in one run, on this machine."""
+"""Benchmark of the whole service beside a bare Flask demo (``make bench``)."""
 
 import datetime as dt
 import importlib.metadata
@@ -21,7 +21,7 @@ PACKAGES = ("flask", "werkzeug", "gunicorn", "pyjwt", "cryptography", "marshmall
 
 
 def machine() -> dict[str, Any]:
-    """The shape of the machine: figures of different ones cannot be compared."""
+    """Return what the figures depend on: those of different machines cannot be compared."""
     processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     wrk = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
     return {
@@ -40,13 +40,13 @@ def say(text: str) -> None:
 
 
 def progress(text: str) -> None:
-    """For who waits; the tables alone are on standard output."""
+    """Write progress to standard error; standard output has only the tables."""
     now = dt.datetime.now(dt.UTC)
     sys.stderr.write(f"{now:%H:%M:%S} {text}\n")
 
 
 def measured(plan: Plan, *, soak: bool) -> dict[str, Any]:
-    """Every section that is wanted, printed as soon as it is there."""
+    """Measure each section of the plan, and print it when it is done."""
     results: dict[str, Any] = {}
     for name, section in (
         ("calls", calls.calls),
@@ -83,7 +83,7 @@ def main() -> None:
     options = arguments().parse_args()
     if not is_there():
         sys.exit("The benchmark needs wrk, and it is not installed: apt-get install wrk (Debian, Ubuntu).")
-    # So that the servers are stopped, too.
+    # So that the servers are stopped as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))
     now = dt.datetime.now(dt.UTC)
     results: dict[str, Any] = {"date": now.isoformat(timespec="seconds"), "machine": machine()}

@@ -1,4 +1,4 @@
-"""The baseline B: the naive Flask demo. A form, PyJWT and ``jsonify``: no sign-in, no store, no validation, no log.
+"""Baseline B, a naive Flask demo. A form, PyJWT and ``jsonify``: no sign-in, no store, no validation, no log.
 
 It imports nothing of the service, so that its memory is its own.
 """
@@ -18,7 +18,7 @@ app = Flask(__name__)
 
 
 def _key(algorithm: str) -> Any:
-    """A private key, read and checked once at the start: the best that a demo can do."""
+    """Read and check a private key once at the start: the best that a demo can do."""
     folder = os.environ.get("BENCH_KEYS", "")
     return load_pem_private_key((Path(folder) / f"{algorithm}.pem").read_bytes(), None) if folder else None
 

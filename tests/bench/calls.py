@@ -1,4 +1,4 @@
-"""Calls against their baselines: how many a second, how long, how much CPU."""
+"""Calls beside their baselines: throughput, latency and CPU."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -25,25 +25,25 @@ B, HELLO = "B", "B hello"
 
 
 def tried(name: str, server: Running, requests: Sequence[Request], check: Check) -> Contender:
-    """A contender whose answers were looked at before anything is measured."""
+    """Return a contender whose responses were checked once before the measurement."""
     for request in (requests[0], requests[-1]):
-        answer = server.call(request.method, request.path, request.headers, request.body)
-        if answer.status != 200 or not check(answer):
-            raise Failed(f"{name}: not the answer that was meant, but {answer.status} {answer.body[:200]!r}")
+        response = server.call(request.method, request.path, request.headers, request.body)
+        if response.status != 200 or not check(response):
+            raise Failed(f"{name}: unexpected response: {response.status} {response.body[:200]!r}")
     return Contender(name, server, requests)
 
 
-def is_token(answer: Answer) -> bool:
-    text = answer.json["token"]
-    return bool(answer.json["success"]) and token_parts(text)[1]["loginname"] == "lena"
+def is_token(response: Answer) -> bool:
+    text = response.json["token"]
+    return bool(response.json["success"]) and token_parts(text)[1]["loginname"] == "lena"
 
 
-def is_signed(answer: Answer) -> bool:
-    return is_token(answer) and signed_rightly(answer.json["token"], 0)
+def is_signed(response: Answer) -> bool:
+    return is_token(response) and signed_rightly(response.json["token"], 0)
 
 
-def lets_through(answer: Answer) -> bool:
-    return answer.headers["Remote-User"] == "person-000000" and "Set-Cookie" not in answer.headers
+def lets_through(response: Answer) -> bool:
+    return response.headers["Remote-User"] == "person-000000" and "Set-Cookie" not in response.headers
 
 
 def bare(plan: Plan, *, our_worker: bool = False) -> Contender:
@@ -56,7 +56,7 @@ def generate_by_basic(plan: Plan) -> Contender:
 
 
 def blocks(plan: Plan) -> list[list[tuple[Contender, str]]]:
-    """What is measured in turns, beside its baseline."""
+    """Return the blocks of contenders that are measured in turns, each with the name of its baseline."""
     server, demo = plan.product(plan.sizes[0]), plan.baseline()
     session = server.call(
         "POST",
@@ -66,7 +66,7 @@ def blocks(plan: Plan) -> list[list[tuple[Contender, str]]]:
     ).json["jsessionid"]
     known = token_of(0, "person-000000")
     page = {"X-Original-URI": f"/reports/1?token={known}"}
-    # As a browser does: the first page's cookie comes back with each further one.
+    # As browsers do: the cookie of the first page is sent with each further request.
     cookie = server.call("GET", "/auth/check", page).headers["Set-Cookie"].partition(";")[0]
 
     def checked(name: str, headers: dict[str, str]) -> tuple[Contender, str]:
@@ -93,7 +93,7 @@ def blocks(plan: Plan) -> list[list[tuple[Contender, str]]]:
         ],
         [
             (bare(plan), B),
-            (tried(HELLO, demo, [Request("GET", "/hello")], lambda answer: answer.body == b"hello"), B),
+            (tried(HELLO, demo, [Request("GET", "/hello")], lambda response: response.body == b"hello"), B),
             checked("auth/check, Bearer", bearer(known)),
             checked("auth/check, cookie", {"Cookie": cookie}),
             checked("auth/check, token in X-Original-URI", {**page, "Cookie": cookie}),
@@ -102,7 +102,7 @@ def blocks(plan: Plan) -> list[list[tuple[Contender, str]]]:
                     "user/detail, Bearer",
                     server,
                     [Request("GET", DETAIL, bearer(known))],
-                    lambda answer: answer.json["data"]["user"]["username"] == "person-000000",
+                    lambda response: response.json["data"]["user"]["username"] == "person-000000",
                 ),
                 B,
             ),
@@ -112,7 +112,7 @@ def blocks(plan: Plan) -> list[list[tuple[Contender, str]]]:
 
 
 def calls(plan: Plan) -> list[Summary]:
-    """Every call at every number of connections; a baseline that is in two blocks is shown once."""
+    """Measure each call at each number of connections; a baseline in two blocks is listed once."""
     found: dict[tuple[str, int], Summary] = {}
     prepared = blocks(plan)
     for connections in plan.connections:
@@ -123,18 +123,18 @@ def calls(plan: Plan) -> list[Summary]:
 
 
 def listed(plan: Plan) -> list[Summary]:
-    """``list`` of many applications, one caller."""
+    """Measure ``list`` of many applications with one client."""
     size = plan.sizes[1]
     request = Request("GET", f"{API}/list", basic())
-    # Two more: those of the other algorithms.
+    # Two more, with the other algorithms.
     contender = tried(
-        f"list of {size:,}", plan.product(size), [request], lambda answer: len(answer.json["data"]) == size + 2
+        f"list of {size:,}", plan.product(size), [request], lambda response: len(response.json["data"]) == size + 2
     )
     return compare([(bare(plan), B), (contender, B)], 1, plan.seconds, plan.rounds)
 
 
 def beside(plan: Plan) -> list[Summary]:
-    """The same calls alone, beside a client that guesses passwords, and beside a writer in a closed loop."""
+    """Measure the same calls alone, beside a client that guesses passwords, and beside a writer in a loop."""
     alone = generate_by_basic(plan)
     guesser = Contender("guesser", alone.server, wrong_passwords(), refused=True)
     writer = Contender("writer", alone.server, [update(plan.sizes[0] - 1)])
@@ -147,7 +147,7 @@ def beside(plan: Plan) -> list[Summary]:
 
 
 def attacked(plan: Plan) -> list[Summary]:
-    """A signed-in user on one connection, alone and beside 24 connections that guess passwords."""
+    """Measure a signed-in user on one connection, alone and beside 24 connections that guess passwords."""
     server = plan.product(plan.sizes[0])
     body = json.dumps({"username": "admin", "password": ADMIN_PASSWORD})
     session = server.call("POST", LOGIN, {"Content-Type": "application/json"}, body).json["jsessionid"]
@@ -155,7 +155,7 @@ def attacked(plan: Plan) -> list[Summary]:
         "signed in, alone",
         server,
         [Request("GET", DETAIL, {"Cookie": f"JSESSIONID={session}"})],
-        lambda answer: answer.json["data"]["user"]["username"] == "admin",
+        lambda response: response.json["data"]["user"]["username"] == "admin",
     )
     attacks = {
         "signed in, beside guesses for random names": wrong_passwords(),

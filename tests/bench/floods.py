@@ -1,6 +1,6 @@
-"""How long auth/check takes beside what must not disturb it: probes, and changes of one application of many.
+"""Latency of auth/check beside probes, and beside changes of one application of many.
 
-By itself: ``make bench BENCH="--quick --sections=floods"``.
+Alone: ``make bench BENCH="--quick --sections=floods"``.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from tests.bench.records import bearer, token_of, update
 from tests.bench.servers import Running, call
 
 APPLICATIONS = 20_000
-_PAUSE = 0.002  # seconds between two checks: the server is not to be busy with them alone
+_PAUSE = 0.002  # seconds between two checks: the server must not be busy with them alone
 _PROBE = Request("GET", "/readyz", {})
 # Name, requests a second, and what they are.
 _BESIDE: dict[str, tuple[float, Request]] = {
@@ -28,13 +28,13 @@ _BESIDE: dict[str, tuple[float, Request]] = {
 
 
 def floods(plan: Plan) -> dict[str, Any]:
-    """Milliseconds of auth/check beside each, and their ratio to the same alone, measured in turns."""
+    """Measure auth/check beside each and alone in turns, in milliseconds, and their ratios."""
     applications = min(APPLICATIONS, plan.sizes[2])
     server = plan.product(applications)
     checks = [bearer(token_of(number, f"person-{number:06}")) for number in range(3)]
     with contextlib.closing(server.connection()) as connection:
         seconds = plan.seconds * 3
-        # Both workers read all the records, and see each token once.
+        # Both workers read all records, and cache each token.
         _times(connection, checks, seconds)
         found: dict[str, Any] = {"applications": applications, "beside": {}}
         for name, (rate, request) in _BESIDE.items():
@@ -55,10 +55,10 @@ def _times(connection: Any, checks: Sequence[dict[str, str]], seconds: float) ->
     times: list[float] = []
     ends = time.perf_counter() + seconds
     while (begun := time.perf_counter()) < ends:
-        answer = call(connection, "GET", "/auth/check", checks[len(times) % len(checks)], "")
+        response = call(connection, "GET", "/auth/check", checks[len(times) % len(checks)], "")
         times.append((time.perf_counter() - begun) * 1000)
-        if answer.status != 200:
-            raise Failed(f"a token was refused: {answer.status}")
+        if response.status != 200:
+            raise Failed(f"refused token: {response.status}")
         time.sleep(_PAUSE)
     return times
 
@@ -70,13 +70,13 @@ def _summary(times: list[float]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _sent(server: Running, request: Request, rate: float) -> Iterator[None]:
-    """Send the request so often a second, in a process of its own."""
+    """Send the request at a rate per second, in another process."""
     sender = multiprocessing.Process(target=_send, args=(server.port, request, rate), daemon=True)
     sender.start()
     try:
         yield
         if not sender.is_alive():
-            raise Failed(f"nothing was sent beside: {request.path}")
+            raise Failed(f"no request was sent: {request.path}")
     finally:
         sender.terminate()
         sender.join()
@@ -92,7 +92,7 @@ def _send(port: int, request: Request, rate: float) -> None:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The ratios as a table."""
+    """Return the ratios as a table."""
     lines = [
         f"auth/check with {found['applications']} applications, milliseconds:",
         "",

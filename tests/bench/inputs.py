@@ -30,7 +30,7 @@ Case = tuple[str, dict[str, Any]]
 
 
 def _secrets() -> Iterator[Case]:
-    """Secrets for the estimator of guesses, which sees 72 characters at most."""
+    """Return secrets for the strength estimator, which reads 72 characters at most."""
     texts = {
         "one letter": "a" * MOST,
         "two letters in turns": "ab" * MOST,
@@ -190,7 +190,7 @@ def _milliseconds(client: FlaskClient, case: dict[str, Any]) -> tuple[float, int
     options = {"method": "POST", "headers": basic(), **case}
     path = options.pop("path")
     if "json" in options:
-        # Letters as they are: an escape is as long as three of them.
+        # Unescaped: an escape is as long as three letters.
         options |= {"data": json.dumps(options.pop("json"), ensure_ascii=False).encode(), "content_type": _JSON}
     found = []
     for _ in range(3):
@@ -202,7 +202,7 @@ def _milliseconds(client: FlaskClient, case: dict[str, Any]) -> tuple[float, int
 
 
 def main() -> None:
-    """Print the table, the dearest first."""
+    """Print the table, the slowest first."""
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict("os.environ", DATAFOR_TOKEN_ADMIN_PASSWORD=ADMIN_PASSWORD),

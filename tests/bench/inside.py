@@ -1,4 +1,4 @@
-"""Without a server: WSGI calls in one process, the service and B in turns. The quietest measure.
+"""WSGI calls without a server, of the service and of B in turns, in one process: the least noisy measurement.
 
 ``python -m tests.bench.inside FOLDER SLICES`` reads what to call from standard input; a process of its own, since it
 counts and logs as a worker does.
@@ -27,7 +27,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def inside(plan: Plan) -> dict[str, Any]:
-    """Microseconds of each call: the least and the median of the slices' means."""
+    """Measure each call in microseconds: least and median of the means of slices."""
     records = Records(plan.folder / "inside", plan.sizes[0]).write(plan.first_start())
     asked = {
         "B": generate(0, {}, "/generate"),
@@ -103,7 +103,7 @@ def in_slices(calls: dict[str, Callable[[], object]], slices: int, size: int = _
 
 
 def prepared(app: Wsgi, request: Request) -> Callable[[], object]:
-    """A call of an application as a server makes it, its answer checked once and its status each time."""
+    """Return a call of an application as a server makes it; each time its status is checked."""
     body = request.body.encode()
     headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers.items()}
     environ: dict[str, Any] = {
@@ -133,9 +133,9 @@ def prepared(app: Wsgi, request: Request) -> Callable[[], object]:
     statuses: list[str] = []
 
     def call() -> bytes:
-        answer = app({**environ, "wsgi.input": io.BytesIO(body)}, lambda status, _: statuses.append(status))
-        data = b"".join(answer)
-        close = getattr(answer, "close", None)
+        response = app({**environ, "wsgi.input": io.BytesIO(body)}, lambda status, _: statuses.append(status))
+        data = b"".join(response)
+        close = getattr(response, "close", None)
         if close is not None:
             close()
         if statuses.pop() != "200 OK":
@@ -143,7 +143,7 @@ def prepared(app: Wsgi, request: Request) -> Callable[[], object]:
         return data
 
     if not call():
-        raise Failed(f"{request.path} answers nothing")
+        raise Failed(f"{request.path}: an empty response")
     return call
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from tests.bench.servers import Running
 
-# wrk cannot run for parts of a second: it is stopped by SIGINT, upon which it reports as usual.
+# wrk cannot run for parts of a second: SIGINT stops it, and it still reports.
 _LONGEST = "600s"
-_LONGEST_ANSWER = 10  # seconds
+_LONGEST_RESPONSE = 10  # seconds
 _WARM_UP = 0.6  # times the length of a round
 _SCRIPT = """
 local made, next = {}, 0
 function init(args)
 %s
-  -- Not the same ones in each round: whoever guesses for one name too often is refused without a hash.
+  -- Not the same requests in each round: too many guesses for one name are refused without a hash.
   math.randomseed(os.time())
   next = math.random(#made)
 end
@@ -41,12 +41,12 @@ end
 
 
 class Failed(Exception):
-    """What was measured is not what was meant: its sentence says where."""
+    """The measurement is not valid; the text states why."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it is sent, to any server."""
+    """One request, for any server."""
 
     method: str
     path: str
@@ -65,14 +65,14 @@ def _lua(text: str) -> str:
 
 @dataclass(frozen=True)
 class Contender:
-    """What is compared: requests, sent one after the other again and again, to a server."""
+    """Requests to a server, sent again and again, to compare with others."""
 
     name: str
     server: Running
     requests: Sequence[Request]
-    beside: "Contender | None" = None  # what other connections send meanwhile
+    beside: "Contender | None" = None  # other requests, sent at the same time
     beside_connections: int = 1
-    refused: bool = False  # whether every answer is meant to be a refusal
+    refused: bool = False  # whether every response is expected to be a refusal
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Round:
 
 
 class Wrk:
-    """wrk at work on a contender, until ``stop``."""
+    """A running wrk that sends the requests of a contender, until ``stop``."""
 
     def __init__(self, contender: Contender, connections: int, folder: Path) -> None:
         self._contender = contender
@@ -114,8 +114,8 @@ class Wrk:
         meant = found["requests"] if self._contender.refused else 0
         if found["broken"] or found["refused"] != meant:
             raise Failed(
-                f"{self._contender.name}: {found['requests']} answers, of which {found['refused']} were refusals"
-                f" (meant: {meant}); {found['broken']} connections broke"
+                f"{self._contender.name}: {found['requests']} responses, of which {found['refused']} were refusals"
+                f" (expected: {meant}); {found['broken']} connections broke"
             )
         return Round(
             rate=found["requests"] / found["microseconds"] * 1e6,
@@ -144,7 +144,7 @@ def _working(contender: Contender, connections: int, folder: Path) -> Iterator[W
 
 
 def one_round(contender: Contender, connections: int, seconds: float) -> Round:
-    """Load for so many seconds, with keep-alive; ``Failed`` where any answer is not as it is meant."""
+    """Send requests for so many seconds, with keep-alive; raise ``Failed`` for an unexpected response."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         other = None
@@ -161,9 +161,9 @@ def one_round(contender: Contender, connections: int, seconds: float) -> Round:
             time.sleep(0.2 + 0.1 * contender.beside_connections)
     if found.requests:
         return found
-    if seconds > _LONGEST_ANSWER:
-        raise Failed(f"{contender.name}: no answer within {seconds:.0f} s")
-    # A round that is shorter than an answer, on a busy machine.
+    if seconds > _LONGEST_RESPONSE:
+        raise Failed(f"{contender.name}: no response within {seconds:.0f} s")
+    # On a busy machine, a response can take longer than a round.
     return one_round(contender, connections, seconds * 2)
 
 
@@ -234,5 +234,5 @@ def _summary(name: str, connections: int, rounds: Sequence[Round], against: str,
 
 
 def is_there() -> bool:
-    """Whether wrk is installed."""
+    """Return whether wrk is installed."""
     return shutil.which("wrk") is not None

@@ -1,4 +1,4 @@
-"""What a run measures: its options, and the servers that its sections share."""
+"""Plan of a benchmark run: its options, and the servers that its sections share."""
 
 import argparse
 import tempfile
@@ -14,7 +14,7 @@ SECTIONS = ("calls", "list", "sizes", "unseen", "writes", "beside", "floods", "a
 
 @dataclass
 class Plan:
-    """The options, and what was started so far. ``seconds`` is the length of a round."""
+    """The options, and the servers started so far. ``seconds`` is the length of a round."""
 
     folder: Path
     seconds: float
@@ -23,6 +23,7 @@ class Plan:
     sizes: tuple[int, int, int]  # few, many, very many applications and users
     samples: int
     sections: tuple[str, ...]
+    worker: str = ""  # gthread: gunicorn's own threaded worker serves, instead of ours
     _running: dict[str, Running] = field(default_factory=dict)
     _stores: dict[int, Records] = field(default_factory=dict)
 
@@ -37,31 +38,31 @@ class Plan:
         return self._running[name]
 
     def first_start(self) -> Path:
-        """The folder of a service that was started once."""
+        """Return the folder of a service that was started once."""
         folder = self.folder / "first-start"
         return folder if folder.exists() else first_start(folder)
 
     def records(self, size: int) -> Records:
-        """A store of that size, written once."""
+        """Return a store of that size; it is written once."""
         if size not in self._stores:
             self._stores[size] = Records(self.folder / f"store-{size}", size).write(self.first_start())
         return self._stores[size]
 
     def product(self, size: int) -> Running:
-        """The service on a store of that size."""
+        """Return the service on a store of that size."""
         name = str(size)
         if name not in self._running:
-            self._running[name] = product(self.records(size).folder)
+            self._running[name] = product(self.records(size).folder, worker=self.worker)
         return self._running[name]
 
     def variant(self, name: str, changes: str) -> Running:
-        """The service under changed settings of gunicorn, on a small store of its own."""
+        """Start the service under changed settings of gunicorn, on a small store of its own."""
         records = Records(self.folder / name, self.sizes[0]).write(self.first_start())
         self._running[name] = product(records.folder, changes)
         return self._running[name]
 
     def stop(self, name: str | None = None) -> None:
-        """Stop one server, or all."""
+        """Stop one server, or all servers."""
         for one in [name] if name is not None else list(self._running):
             if one in self._running:
                 self._running.pop(one).stop()
@@ -76,18 +77,19 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="rounds of each")
     parser.add_argument("--connections", type=_numbers, help="such as 1,16,64")
     parser.add_argument("--sizes", type=_numbers, help="three numbers of applications and users: 10,1000,100000")
-    parser.add_argument("--samples", type=int, help="how often single calls are timed")
+    parser.add_argument("--samples", type=int, help="number of timed single calls")
     parser.add_argument("--sections", type=lambda text: tuple(text.split(",")), help=",".join(SECTIONS))
+    parser.add_argument("--worker", choices=["gthread"], default="", help="serve by gunicorn's own threaded worker")
     parser.add_argument("--soak", action="store_true", help="also the memory after 200,000 requests (minutes)")
     parser.add_argument(
         "--compare-workers", action="store_true", help="only the service under other worker classes and settings"
     )
-    parser.add_argument("--output", type=Path, default=Path("bench-results.json"), help="where the results go, as JSON")
+    parser.add_argument("--output", type=Path, default=Path("bench-results.json"), help="file for the results, as JSON")
     return parser
 
 
 def planned(options: argparse.Namespace, folder: str) -> Plan:
-    """The plan that the options mean; what is not given is that of a full, or of a quick run."""
+    """Return the plan for the options, with the defaults of a full or a quick run."""
     quick = options.quick
     sections = options.sections or (
         tuple(name for name in SECTIONS if name not in ("list", "sizes")) if quick else SECTIONS
@@ -105,11 +107,12 @@ def planned(options: argparse.Namespace, folder: str) -> Plan:
         sizes=(sizes[0], sizes[1], sizes[2]),
         samples=options.samples or (60 if quick else 300),
         sections=sections,
+        worker=options.worker,
     )
 
 
 def workplace() -> tempfile.TemporaryDirectory[str]:
-    """A folder on the disk where temp files are; it and all in it is removed in the end."""
+    """Create a folder on the disk of temporary files, which is removed at the end."""
     return tempfile.TemporaryDirectory(prefix="datafor-token-bench-")
 
 

@@ -1,4 +1,4 @@
-"""Stores of any size, written as records straight to the disk, and the requests that fit them."""
+"""Stores of any size, written to disk as records, and requests for them."""
 
 import base64
 import hashlib
@@ -20,13 +20,13 @@ DETAIL = "/plugin/datafor-modeler/api/user/detail"
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 KEYS = ("RS256", "ES256")
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-# What requests are spread over, if there are so many. A token's first time is measured apart.
+# Requests are spread over at most so many. The first verification of a token is measured separately.
 _APPLICATIONS = 1000
 _TOKENS = 10
 
 
 def secret_of(number: int) -> str:
-    """The shared secret of an application: long enough, and the same in each run."""
+    """Return the shared secret of an application, the same in each run."""
     return base64.urlsafe_b64encode(hashlib.sha512(f"secret {number}".encode()).digest()).decode()
 
 
@@ -38,7 +38,7 @@ class Records:
         self.size = size
 
     def write(self, first_start: Path) -> "Records":
-        """Write them beside what a first start made: the administrator, and the key that encrypts the secrets."""
+        """Write them beside the records of a first start: the administrator, and the key that encrypts secrets."""
         shutil.copytree(first_start, self.folder)
         text = (self.folder / "config" / "secret_key").read_text()
         self._keyring = Keyring([base64.urlsafe_b64decode(line) for line in text.split()])
@@ -59,16 +59,16 @@ class Records:
         path.write_text(json.dumps(record, indent=2) + "\n")
 
     def spread(self, most: int) -> list[int]:
-        """The numbers of at most so many applications and users, from the first on, evenly."""
+        """Return the numbers of at most so many applications and users, evenly spread."""
         count = min(self.size, most)
         return [number * self.size // count for number in range(count)]
 
     def generate(self) -> list[Request]:
-        """By Basic, each time of another application."""
+        """Return requests for tokens by Basic, each of another application."""
         return [generate(number, basic()) for number in self.spread(_APPLICATIONS)]
 
     def sign_in(self) -> list[Request]:
-        """By token, each time of another application for another user."""
+        """Return requests with tokens, each of another application for another user."""
         return [
             Request("GET", DETAIL, bearer(token_of(number, f"person-{number:06d}"))) for number in self.spread(_TOKENS)
         ]
@@ -94,7 +94,7 @@ def _user(number: int) -> dict[str, Any]:
 
 
 def token_of(number: int, user: str, **more: Any) -> str:
-    """A token of an application, made by nothing of the service's own code."""
+    """Create a token of an application, without code of the service."""
     return token({"loginname": user, "exp": int(time.time()) + 86400, **more}, secret_of(number))
 
 
@@ -103,37 +103,37 @@ def bearer(text: str) -> dict[str, str]:
 
 
 def generate(number: int, who: dict[str, str], path: str = f"{API}/generate") -> Request:
-    """The seed's three fields."""
+    """Return a request for a token with the three fields of the documented client."""
     fields = {"name": name_of(number), "privateKey": secret_of(number), "username": "lena"}
     return Request("POST", path, {**_FORM, **who}, urlencode(fields))
 
 
 def generate_with_key(algorithm: str, who: dict[str, str], path: str = f"{API}/generate") -> Request:
-    """The same with a private key in the body."""
+    """Return the same request with a private key in the body."""
     fields = {"name": algorithm.lower(), "privateKey": private_pem(key_for(algorithm)), "username": "lena"}
     return Request("POST", path, {**_FORM, **who}, urlencode(fields))
 
 
 def update(number: int) -> Request:
-    """Replaces an application by itself."""
+    """Return a request that replaces an application by an equal one."""
     body = application(name=name_of(number), secret=secret_of(number), inituser="0")
     return Request("POST", f"{API}/update", {"Content-Type": "application/json", **basic()}, json.dumps(body))
 
 
 def wrong_passwords() -> list[Request]:
-    """Each for another name: the throttle is for each name, and this client goes around it."""
+    """Return wrong sign-ins, each for another name: names have a throttle each."""
     return [Request("GET", DETAIL, basic(f"guess-{number:05d}", "wrong")) for number in range(2000)]
 
 
 def signed_rightly(text: str, number: int) -> bool:
-    """Whether a token is one of that application's shared secret, by the standard library alone."""
+    """Return whether a token is signed with that application's shared secret, by the standard library alone."""
     signing_input, _, signature = text.rpartition(".")
     found = base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
     return hmac.compare_digest(found, hmac.digest(secret_of(number).encode(), signing_input.encode(), "sha256"))
 
 
 def first_start(folder: Path) -> Path:
-    """What the service makes at its first start in empty folders."""
+    """Start the service once in empty folders, and return them."""
     server: Running = product(folder)
     server.stop()
     for left in ("server.log", "gunicorn.conf.py"):
@@ -142,7 +142,7 @@ def first_start(folder: Path) -> Path:
 
 
 def write_keys(folder: Path) -> Path:
-    """The private keys for the baseline."""
+    """Write the private keys of the baseline."""
     folder.mkdir()
     for algorithm in KEYS:
         (folder / f"{algorithm}.pem").write_text(private_pem(key_for(algorithm)))

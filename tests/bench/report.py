@@ -1,4 +1,4 @@
-"""What was found, as tables in Markdown."""
+"""Results as tables in Markdown."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +23,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def times(ratios: tuple[float, float, float]) -> str:
-    """A ratio to the baseline, with its quartiles."""
+    """Format a ratio to the baseline, with its quartiles."""
     median, low, high = ratios
     return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 def details(summaries: Sequence[Summary]) -> str:
-    """Each contender at each number of connections."""
+    """Return the table of each contender at each number of connections."""
     figures = ("requests/s", "p50 ms", "p99 ms", "CPU us")
     head = ("what", "connections", *figures, "against", "rate x", "p99 x", "CPU x", "slowest round x")
     medians = {(one.name, one.connections): one.rate for one in summaries}
@@ -53,7 +53,7 @@ def details(summaries: Sequence[Summary]) -> str:
 
 
 def overview(summaries: Sequence[Summary], middle: int) -> str:
-    """One line for each call: figures at the middle number of connections, ratios to the baseline at all."""
+    """Return one line per call: figures at the middle number of connections, ratios to the baseline at all."""
     connections = sorted({one.connections for one in summaries})
     found = {(one.name, one.connections): one for one in summaries}
     at = " / ".join(map(str, connections))
@@ -83,7 +83,7 @@ def overview(summaries: Sequence[Summary], middle: int) -> str:
 
 
 def singles(results: dict[str, Any]) -> str:
-    """Everything that is no call against a baseline: what, how much, what it should be."""
+    """Return the table of other figures, each with its goal."""
     rows: list[tuple[str, str, str]] = []
     if "inside" in results:
         rows += _inside(results["inside"])

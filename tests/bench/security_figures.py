@@ -1,4 +1,4 @@
-"""``python -m tests.bench.security_figures``: what refusing costs, on this machine (security.md J3, W2, W12).
+"""``python -m tests.bench.security_figures``: the cost of refusals on this machine.
 
 Medians; what is compared is measured in turns, A B C A B C.
 """
@@ -22,7 +22,7 @@ ROUNDS = 100
 
 
 def median_ms(*calls: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
-    """The median duration of each call in milliseconds, measured in turns."""
+    """Measure the median duration of each call in milliseconds, in turns."""
     taken: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for number, call in enumerate(calls):
@@ -42,7 +42,7 @@ def say(text: str) -> None:
 
 
 def sign_in(folder: Path) -> None:
-    """W2: unknown user, wrong password and disabled user, each from an address of its own each time."""
+    """Measure unknown user, wrong password and disabled user, from a new address each time."""
     server = Server(folder).start()
     record = server.data_dir / "users" / "admin.json"
     (server.data_dir / "users" / "off.json").write_text(
@@ -52,7 +52,7 @@ def sign_in(folder: Path) -> None:
 
     def attempt(name: str) -> Callable[[], object]:
         def call() -> object:
-            # Not to be throttled: ten for an address.
+            # An address is throttled after ten.
             address[0] += 1
             server.client_address = f"127.1.{address[0] // 250}.{address[0] % 250 + 1}"
             return server.request("GET", "/auth/check", headers=basic(name, "wrong"))
@@ -66,7 +66,7 @@ def sign_in(folder: Path) -> None:
 
 
 def half_open(folder: Path) -> None:
-    """W12: a request through nginx, alone and beside 100 clients that send half a request."""
+    """Measure a request through nginx, alone and beside 100 clients that send half a request."""
     server = Server(folder, DATAFOR_TOKEN_URL_PREFIX="/datafor", DATAFOR_TOKEN_TRUSTED_PROXIES="1").start()
     front = Server(folder)
     front.port = free_port()

@@ -1,4 +1,4 @@
-"""The servers that are compared: gunicorn on a free port of 127.0.0.1, all under the same settings."""
+"""Servers to compare: gunicorn on a free port of 127.0.0.1, all under the same settings."""
 
 import http.client
 import os
@@ -21,7 +21,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Running:
-    """A server: started and answering when this returns. ``started`` is how many seconds that took."""
+    """A running server, which responds when the constructor returns. ``started``: seconds that the start took."""
 
     def __init__(self, folder: Path, application: str, configuration: str, probe: str, **environ: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,14 +46,14 @@ class Running:
 
     def _start(self, command: Sequence[str], cwd: Path, environ: Mapping[str, str], probe: str) -> None:
         begun = time.perf_counter()
-        # Into a file, as a service's log goes: a pipe would have to be read, on the same two cores.
+        # To a file, like the log of a service: a pipe would have to be read, on the same two cores.
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=cwd, env=environ, stdout=log, stderr=log, start_new_session=True
             )
         self._wait(probe)
         self.started = time.perf_counter() - begun
-        # gunicorn starts its workers a moment apart, and the first one answers already.
+        # gunicorn starts its workers one after the other, and the first one responds already.
         time.sleep(0.3)
 
     def _wait(self, probe: str) -> None:
@@ -69,7 +69,7 @@ class Running:
         raise RuntimeError(f"{self.folder.name} did not start: {self._log.read_text()[-1000:]}")
 
     def call(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: str = "") -> Answer:
-        """One request over a connection of its own."""
+        """Send one request over a new connection."""
         connection = self.connection()
         try:
             return call(connection, method, path, headers, body)
@@ -80,21 +80,21 @@ class Running:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def workers(self) -> list[int]:
-        """The processes below the master."""
+        """Return the worker processes."""
         master = self.process.pid
         return [int(child) for child in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
 
     def cpu_seconds(self) -> float:
-        """What master and workers computed so far, in and for them."""
+        """Return the CPU seconds of master and workers so far, user and system."""
         total = 0
         for process in (self.process.pid, *self.workers()):
-            # After the name in parentheses, which may hold anything: state is field 3, utime and stime 14 and 15.
+            # After the name in parentheses, which can be any text: state is field 3, utime and stime 14 and 15.
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
             total += int(fields[11]) + int(fields[12])
         return total / _TICKS
 
     def memory(self) -> tuple[float, float]:
-        """In MiB (PSS: pages that are shared count in parts): master and workers together, and the largest worker."""
+        """Return the memory of master and workers together, and of the largest worker, in MiB of PSS."""
         workers = [_pss(process) for process in self.workers()]
         return _pss(self.process.pid) + sum(workers), max(workers)
 
@@ -109,16 +109,14 @@ class Running:
 
 
 class Foreign(Running):
-    """A server that is not of this project, started by a command of its own, which finds PORT and FOLDER (its own,
-    empty) in its environment.
-    """
+    """A server of another project. Its command finds PORT and FOLDER (a new, empty one) in the environment."""
 
     def __init__(self, folder: Path, command: Sequence[str], cwd: Path, probe: str, **environ: str) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
         self.port = free_port()
         self._log = folder / "server.log"
-        # Neither what Python finds in this process's environment nor a setting of the service is meant for it.
+        # Without Python's variables and the settings of the service.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATAFOR_TOKEN_", "PYTHON"))}
         self._start(command, cwd, {**kept, "PORT": str(self.port), "FOLDER": str(folder), **environ}, probe)
 
@@ -126,7 +124,7 @@ class Foreign(Running):
 def call(
     connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str] | None, body: str
 ) -> Answer:
-    """One request over a connection that stays open."""
+    """Send one request over a connection that stays open."""
     connection.request(method, path, body=body.encode() if body else None, headers=dict(headers or {}))
     response = connection.getresponse()
     return Answer(response.status, response.headers, response.read())
@@ -139,13 +137,14 @@ def _pss(process: int) -> float:
     raise RuntimeError(f"/proc/{process}/smaps_rollup has no Pss")
 
 
-def product(folder: Path, changes: str = "") -> Running:
-    """The whole service on the records in ``folder``, with the shipped settings of gunicorn and ``changes`` to them."""
-    return Running(folder, "wsgi:app", f"exec(open({str(CONFIGURATION)!r}).read())\n{changes}", "/healthz")
+def product(folder: Path, changes: str = "", worker: str = "") -> Running:
+    """Start the whole service on the records in ``folder``, with ``changes`` to the shipped settings of gunicorn."""
+    configuration = f"exec(open({str(CONFIGURATION)!r}).read())\n{changes}"
+    return Running(folder, "wsgi:app", configuration, "/healthz", DATAFOR_TOKEN_WORKER=worker)
 
 
 def baseline(folder: Path, keys: Path, *, our_worker: bool = False) -> Running:
-    """B under the service's settings of gunicorn; ``keys`` has the private keys of its other algorithms.
+    """Start B under the service's settings of gunicorn; ``keys`` has the private keys of its other algorithms.
 
     Under gunicorn's own threaded worker with four threads, as a demo is run, unless ``our_worker`` is wanted.
     """
@@ -155,7 +154,7 @@ def baseline(folder: Path, keys: Path, *, our_worker: bool = False) -> Running:
 
 
 def shipped() -> dict[str, Any]:
-    """The plain settings of config/gunicorn.conf.py, read here: a server that is given them imports nothing of ours."""
+    """Return the plain settings of config/gunicorn.conf.py; a server with them imports no code of ours."""
     with mock.patch("datafor_token.metrics.files.share"):
         found = runpy.run_path(str(CONFIGURATION))
     plain = (str, int, float, dict)

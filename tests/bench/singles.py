@@ -1,4 +1,4 @@
-"""Single calls, timed one by one: a token that was never seen, and durable writes."""
+"""Single calls, timed one by one: a token that is not cached, and durable writes."""
 
 import os
 import statistics
@@ -14,7 +14,7 @@ from tests.bench.servers import call
 
 
 def taken_in_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each call: median, 99th percentile and longest, measured A B C A B C."""
+    """Measure calls in turns, in milliseconds: median, 99th percentile and longest."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, one in calls.items():
@@ -28,24 +28,24 @@ def taken_in_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> di
 
 
 def unseen(plan: Plan) -> dict[str, Any]:
-    """Tokens that come for the first time, of any of many applications with shared secrets; beside it a known one."""
+    """Measure tokens that are not cached, of many applications with shared secrets, beside a cached one."""
     size = plan.sizes[1]
     server = plan.product(size)
     connection = server.connection()
 
     def ask(text: str) -> None:
-        answer = call(connection, "GET", DETAIL, bearer(text), "")
-        if answer.status != 200:
-            raise Failed(f"a token was refused: {answer.status} {answer.body[:200]!r}")
+        response = call(connection, "GET", DETAIL, bearer(text), "")
+        if response.status != 200:
+            raise Failed(f"refused token: {response.status} {response.body[:200]!r}")
 
-    # A claim of its own makes each a token that no worker has seen; every 7th application, and the last one often.
+    # A different claim makes each token a new one; of every 7th application, and often of the last one.
     numbers = [number * 7 % size for number in range(plan.samples)]
     fresh = iter(
         [token_of(number, "person-000001", jti=f"{time.time()}-{count}") for count, number in enumerate(numbers)]
     )
     last = iter([token_of(size - 1, "person-000001", jti=f"{time.time()}-{count}") for count in range(plan.samples)])
     known = token_of(0, "person-000000")
-    # The first one reads all the records.
+    # The first call reads all records.
     ask(token_of(1, "person-000001"))
     ask(known)
     calls = {
@@ -59,7 +59,7 @@ def unseen(plan: Plan) -> dict[str, Any]:
 
 
 def bare_write(folder: Path, data: bytes) -> None:
-    """The least that a durable write of one record is: temp file, fsync, rename, fsync of the folder."""
+    """Write one record durably, and do no more: temporary file, fsync, rename, fsync of the folder."""
     temp = folder / ".temp-bench"
     descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -76,16 +76,16 @@ def bare_write(folder: Path, data: bytes) -> None:
 
 
 def writes(plan: Plan) -> dict[str, Any]:
-    """``update`` alone beside the bare write of the same bytes in the same folder, and eight writers at once."""
+    """Measure ``update`` beside the bare write of the same bytes in the same folder, and eight writers at once."""
     size = plan.sizes[0]
     server = plan.product(size)
     folder = server.data_dir / "applications"
     connection = server.connection()
 
     def ask(request: Request) -> None:
-        answer = call(connection, request.method, request.path, request.headers, request.body)
-        if answer.status != 200:
-            raise Failed(f"{request.path}: {answer.status} {answer.body[:200]!r}")
+        response = call(connection, request.method, request.path, request.headers, request.body)
+        if response.status != 200:
+            raise Failed(f"{request.path}: {response.status} {response.body[:200]!r}")
 
     change = update(size - 1)
     ask(change)
@@ -101,7 +101,7 @@ def writes(plan: Plan) -> dict[str, Any]:
     connection.close()
     (folder / ".bench").unlink()
     writers = Contender("eight writers", server, [update(number % size) for number in range(8)])
-    # Until both workers know the password.
+    # Until both workers have cached the password.
     one_round(writers, 8, plan.seconds)
     eight = one_round(writers, 8, 4 * plan.seconds)
     found["eight writers"] = {"rate": eight.rate, "median": eight.p50, "p99": eight.p99, "longest": eight.longest}

@@ -15,7 +15,7 @@ _CALLS = 1000  # or fewer, in a short run
 
 
 def sizes(plan: Plan) -> dict[str, Any]:
-    """Each size's figures; the load is that of 16 connections, spread over up to a thousand applications."""
+    """Measure each size, with 16 connections and requests spread over up to a thousand applications."""
     found: dict[str, Any] = {}
     contenders: list[tuple[Contender, str]] = [(bare(plan), B)]
     few = plan.sizes[0]
@@ -30,13 +30,13 @@ def sizes(plan: Plan) -> dict[str, Any]:
         contenders += [
             (tried(f"generate, {size:,}", server, records.generate(), is_token), f"generate, {few:,}"),
             (
-                tried(f"sign-in, {size:,}", server, records.sign_in(), lambda answer: bool(answer.json["success"])),
+                tried(f"sign-in, {size:,}", server, records.sign_in(), lambda response: bool(response.json["success"])),
                 f"sign-in, {few:,}",
             ),
         ]
         found[str(size)] = figures
     for contender, _ in contenders:
-        # Until both workers have read what they are asked about.
+        # Until both workers have read the records.
         one_round(contender, 16, 2 * plan.seconds)
     summaries = compare(contenders, 16, plan.seconds, plan.rounds)
     for size in plan.sizes:
@@ -44,35 +44,35 @@ def sizes(plan: Plan) -> dict[str, Any]:
         figures["memory"], figures["worker_memory"] = plan.product(size).memory()
         for name in ("generate", "sign-in"):
             figures[name] |= asdict(next(one for one in summaries if one.name == f"{name}, {size:,}"))
-    # It takes memory from whatever is measured next.
+    # It would take memory from the next measurement.
     plan.stop(str(plan.sizes[2]))
     return found
 
 
 def _unseen(server: Running, size: int) -> float:
-    """Milliseconds of a call with a token of the last application that no worker has seen."""
+    """Measure a call with an uncached token of the last application, in milliseconds."""
     tokens = [token_of(size - 1, f"person-{size - 1:06d}", jti=f"{time.time()} {number}") for number in range(7)]
     requests = [Request("GET", DETAIL, bearer(text)) for text in tokens]
     return _first_and_later(server, requests, len(requests))[1]
 
 
 def _first_and_later(server: Running, requests: list[Request], calls: int) -> tuple[float, float]:
-    """Milliseconds of the first call after the start, and of the calls around the thousandth."""
+    """Measure the first call after the start, and those around the thousandth, in milliseconds."""
     taken = []
     connection = server.connection()
     for number in range(calls):
         request = requests[number % len(requests)]
         begun = time.perf_counter()
-        answer = call(connection, request.method, request.path, request.headers, request.body)
+        response = call(connection, request.method, request.path, request.headers, request.body)
         taken.append((time.perf_counter() - begun) * 1000)
-        if answer.status != 200:
-            raise Failed(f"call {number} was {answer.status}: {answer.body[:200]!r}")
+        if response.status != 200:
+            raise Failed(f"call {number} was {response.status}: {response.body[:200]!r}")
     connection.close()
     return taken[0], statistics.median(taken[-21:])
 
 
 def memory(plan: Plan) -> dict[str, Any]:
-    """PSS in MiB of the servers that were loaded so far."""
+    """Return the PSS of the servers that were measured so far, in MiB."""
     (theirs, their_worker), (ours, our_worker) = plan.baseline().memory(), plan.product(plan.sizes[0]).memory()
     return {
         "B": theirs,
@@ -84,11 +84,11 @@ def memory(plan: Plan) -> dict[str, Any]:
 
 
 def soak(plan: Plan, wanted: int = 200_000, early: int = 20_000) -> dict[str, Any]:
-    """The memory after so many requests to the service and to B, and how much it grew since the early ones."""
+    """Measure the memory after many requests to the service and to B, and its growth since the early ones."""
     found: dict[str, Any] = {}
     records = plan.records(plan.sizes[1])
     plan.stop(str(plan.sizes[1]))
-    # Over many applications, every other request a token's: whatever is kept, is kept for many.
+    # Of many applications, every other request with a token: all caches have many entries.
     ours = Contender("service", plan.product(plan.sizes[1]), records.generate() + records.sign_in())
     plan.stop("B")
     for contender in (bare(plan), ours):

@@ -1,4 +1,4 @@
-"""The file store and the SQL store side by side: what one call of each costs, as the store grows.
+"""Comparison of file store and SQL store: duration of each call, as the store grows.
 
     .venv/bin/python -m tests.bench.stores [10 1000 100000]
 
@@ -25,12 +25,12 @@ SIZES = (10, 1000, 100_000)
 
 
 def document(number: int) -> Document:
-    """About what a user or an application is."""
+    """Return a document about the size of a user or an application."""
     return {"format": 1, "name": f"name{number}", "secret": "x" * 120, "roles": ["SYS_Reader"], "enabled": True}
 
 
 def microseconds(call: Callable[[int], object], times: int) -> float:
-    """The median of one call."""
+    """Return the median duration of a call."""
     taken = []
     for number in range(times):
         begun = time.perf_counter()
@@ -40,20 +40,20 @@ def microseconds(call: Callable[[int], object], times: int) -> float:
 
 
 def fill(store: Store, size: int) -> None:
-    """Have so many applications and users, as quickly as the store allows."""
+    """Write so many applications and users, as fast as the store allows."""
     for collection in ("applications", "users"):
         if isinstance(store, SqlStore):
             for begin in range(0, size, 1000):
                 store.put_many(collection, [document(number) for number in range(begin, min(size, begin + 1000))])
         elif isinstance(store, FileStore):
             for number in range(size):
-                # Without the fsync of each: what is measured comes later.
+                # Without fsync: this is not measured.
                 path = Path(store._file(collection, f"name{number}"))
                 path.write_text(str(document(number)).replace("'", '"').replace("True", "true"))
 
 
 def writers(store: Store, number: int, seconds: float) -> float:
-    """Writes a second of so many threads to one collection."""
+    """Measure the writes per second of several threads to one collection."""
     until = time.monotonic() + seconds
     done = [0] * number
 
@@ -71,7 +71,7 @@ def writers(store: Store, number: int, seconds: float) -> float:
 
 
 def measure(name: str, store: Store, size: int) -> None:
-    """One line of the table."""
+    """Measure one store, and print its line of the table."""
     fill(store, size)
     generations = getattr(store, "generations", None)
     figures = (

@@ -1,4 +1,4 @@
-"""The benchmark works and measures what it means; how fast anything is, no test says."""
+"""Tests of the benchmark itself, not of any speed."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def run(*options: str, path: str | None = None) -> subprocess.CompletedProcess[s
 @pytest.mark.slow
 @pytest.mark.alone
 def test_a_run_in_small(tmp_path: Path) -> None:
-    """Every section runs through, its answers looked at, and leaves a figure for every call, and a table."""
+    """A run checks the responses, and has a figure for each call and a table for each section."""
     need("wrk")
     output = tmp_path / "results.json"
     small = ("--quick", "--seconds=0.1", "--rounds=1", "--connections=4", "--sizes=3,20,40", "--samples=10")
@@ -60,7 +60,7 @@ def test_a_run_in_small(tmp_path: Path) -> None:
 
 
 def test_a_refusal_stops_the_benchmark(server: Server) -> None:
-    """A round with one answer that is not meant has no figures: it says how many there were."""
+    """A round with an unexpected response has no figures, but the number of such responses."""
     need("wrk")
     known = Running.__new__(Running)
     known.port = server.port
@@ -70,7 +70,7 @@ def test_a_refusal_stops_the_benchmark(server: Server) -> None:
 
 
 def test_without_wrk_it_says_what_to_install() -> None:
-    """Without wrk there is one sentence that says how to get it, and no success."""
+    """Without wrk, the run fails with a sentence that states how to install it."""
     done = run(path="")
     assert done.returncode == 1
     assert "apt-get install wrk" in done.stderr
@@ -78,7 +78,7 @@ def test_without_wrk_it_says_what_to_install() -> None:
 
 
 def test_a_peer_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each peer that is not there is said to be not run, with a command that make knows, and nothing is started."""
+    """A peer that is not installed is listed as not run, with its make command, and nothing is started."""
     assert peers.report(Plan(tmp_path, 0.1, 1, (1,), (3, 3, 3), 1, ()), peers.PEERS, tmp_path)
     said = capsys.readouterr().out
     for peer in peers.PEERS:
@@ -89,7 +89,7 @@ def test_a_peer_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_peer_that_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A peer that is there and broken is named with what it said, and the run is no success."""
+    """A peer that does not start is listed with its output, and the run fails."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "installed").touch()
     broken = peers.Peer("broken", ("sh", "-c", "echo no such thing; exit 1"), "/", ())

@@ -1,4 +1,4 @@
-"""The service under other worker classes and settings of gunicorn, side by side."""
+"""Comparison of the service under other worker classes and settings of gunicorn."""
 
 import importlib.util
 
@@ -9,7 +9,7 @@ from tests.bench.records import generate
 from tests.support import basic
 
 SHIPPED = "as shipped"
-# What is changed in config/gunicorn.conf.py, one thing at a time.
+# Changes to config/gunicorn.conf.py, one at a time.
 VARIANTS = {
     SHIPPED: "",
     "any core": "pre_fork = lambda server, worker: None",
@@ -28,14 +28,14 @@ VARIANTS = {
 
 
 def variants() -> dict[str, str]:
-    """Those that can be tried here."""
+    """Return the variants whose packages are installed."""
     if importlib.util.find_spec("gevent") is None:
         return VARIANTS
     return {**VARIANTS, "gevent": 'worker_class = "gevent"'}
 
 
 def compared(plan: Plan) -> list[Summary]:
-    """``generate`` by Basic under each, at 16 and 64 connections."""
+    """Measure ``generate`` by Basic under each variant, at 16 and 64 connections."""
     contenders: list[tuple[Contender, str]] = []
     for name, changes in variants().items():
         server = plan.variant(name.replace(" ", "-").replace(",", ""), changes)

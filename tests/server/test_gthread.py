@@ -49,7 +49,7 @@ DIFFERENT = re.compile(
     rb'(?m)(?<=^Date: )[^\r]*|(?<=^X-Request-ID: )\w*|(?<="token":")[\w.-]+'
     rb'|(?<="createdDate":)\d+|(?<="lastModifiedDate":)\d+'
 )
-# What no worker reads as a request: it is the last one on its connection.
+# Malformed requests: after the response, the connection ends.
 BROKEN = {
     "no request": b"GET\r\n\r\n",
     "header": get("/healthz", "Na me: value"),
@@ -126,7 +126,7 @@ def test_the_name_of_a_worker_is_checked() -> None:
 def test_sign_ins_leave_threads_of_gthread_free(tmp_path: Path) -> None:
     """While more sign-ins wait for a password hash than gthread has threads, other requests are served at once.
 
-    All but two threads of a worker wait. The other sign-ins are refused at once, and told to try again.
+    All but two threads of a worker wait. The other sign-ins are refused at once, with a time after which to try again.
     """
     server = Server(tmp_path, DATAFOR_TOKEN_WORKER="gthread")
     server.application = "tests.slow_hashes:app"

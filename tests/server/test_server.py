@@ -1,4 +1,4 @@
-"""The service as its users run it: gunicorn with the shipped configuration."""
+"""The service under gunicorn with the shipped configuration."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tests.support import ROOT, SEED_APPLICATION, Server, application, basic, ne
 
 
 def test_the_first_start_prints_the_password_once(tmp_path: Path) -> None:
-    """With no users the password is printed once and kept in its file; at the next start nothing is printed."""
+    """The first start prints the generated password once and writes it to its file; the next start prints nothing."""
     server = Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="").start()
     file = server.config_dir / "initial_admin_password"
     password = file.read_text().strip()
@@ -32,8 +32,8 @@ def test_the_first_start_prints_the_password_once(tmp_path: Path) -> None:
     assert password not in server.output
 
 
-def test_two_starts_at_once_make_one_administrator(tmp_path: Path) -> None:
-    """Of two services that start at once on the same folders, one makes the user, and the file has its password."""
+def test_two_starts_at_once_create_one_administrator(tmp_path: Path) -> None:
+    """If two services start at once on the same folders, one creates the user, and the file has its password."""
     servers = [Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="") for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(Server.start, servers))
@@ -46,14 +46,14 @@ def test_two_starts_at_once_make_one_administrator(tmp_path: Path) -> None:
 
 
 def test_there_are_several_workers(server: Server) -> None:
-    """At least two worker processes answer."""
+    """At least two worker processes serve."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: server.request("GET", "/healthz"), range(60)))
 
     def booted() -> int:
         return len(set(re.findall(r"Booting worker with pid: (\d+)", server.output)))
 
-    # One may have answered everything before the other was there.
+    # One of them may have served all requests before the other one started.
     for _ in range(200):
         if booted() >= 2:
             break
@@ -62,7 +62,7 @@ def test_there_are_several_workers(server: Server) -> None:
 
 
 def test_nothing_is_lost_over_a_restart(tmp_path: Path) -> None:
-    """What was acknowledged is there after a stop, and after a kill of everything."""
+    """An acknowledged change exists after a stop, and after all processes were killed."""
     server = Server(tmp_path).start()
     assert server.post("update", SEED_APPLICATION).status == 200
     server.stop()
@@ -86,7 +86,7 @@ def test_files_are_for_their_owner_only(server: Server) -> None:
 
 
 def test_eight_clients_write_one_record(server: Server) -> None:
-    """Eight clients that write one record at once are all served, and the record is one of theirs, whole."""
+    """Eight clients write one record at once: all are served, and the record is exactly one of theirs."""
 
     def write(client: int) -> list[int]:
         body = application(name="Shared", secret=f"{client}" * 40, expire=client + 1)
@@ -99,8 +99,8 @@ def test_eight_clients_write_one_record(server: Server) -> None:
     assert record["secret"] == f"{record['expire'] - 1}" * 40
 
 
-def test_an_edit_by_hand_counts_in_every_worker(server: Server) -> None:
-    """A record edited on disk is what the next call of each worker sees."""
+def test_every_worker_uses_a_record_edited_by_hand(server: Server) -> None:
+    """After a record was edited on disk, the next call of each worker uses it."""
     server.post("update", application(name="Hand"))
     path = Record(server.data_dir, "applications", "hand")
     for enable, status in (("0", 403), ("1", 200)):
@@ -121,7 +121,7 @@ def test_stopping_is_quiet(tmp_path: Path, how: signal.Signals) -> None:
         if len(set(re.findall(r"responses\[(\d+)\]", server.output))) == 2:
             break
     else:
-        pytest.fail("one of the workers answers nothing")
+        pytest.fail("one of the workers does not respond")
     assert server.stop(how) == 0
     assert "Traceback" not in server.output
     assert "ERROR" not in server.output
@@ -135,15 +135,15 @@ def start_output(tmp_path: Path, **environ: str) -> str:
 
 
 def reloaded(server: Server) -> None:
-    """Have new workers serve."""
+    """Reload the service, and wait for its new workers."""
     before = set(server.both_workers())
     server.process.send_signal(signal.SIGHUP)
     while before & set(server.both_workers()):
         time.sleep(0.05)
 
 
-def test_a_reload_says_that_changed_settings_need_a_restart(tmp_path: Path) -> None:
-    """SIGHUP after a change of settings logs their names, and what to do; without a change it logs nothing of it."""
+def test_a_reload_logs_that_changed_settings_need_a_restart(tmp_path: Path) -> None:
+    """SIGHUP logs the names of changed settings and what to do; without a change, it logs no such line."""
     server = Server(tmp_path).start()
     try:
         reloaded(server)
@@ -163,7 +163,7 @@ def test_a_reload_says_that_changed_settings_need_a_restart(tmp_path: Path) -> N
 
 
 def test_faulty_settings_stop_the_start_with_a_sentence(tmp_path: Path) -> None:
-    """Every fault is one line, there is no traceback, and nothing was made on the disk."""
+    """Each fault is one line without a traceback, and nothing is created on disk."""
     output = start_output(tmp_path, DATAFOR_TOKEN_LOCK_TIMEOUT="soon", DATAFOR_TOKEN_COLOUR="red")
     assert "LOCK_TIMEOUT (environment variable DATAFOR_TOKEN_LOCK_TIMEOUT) must be a number" in output
     assert "COLOUR" in output
@@ -172,22 +172,22 @@ def test_faulty_settings_stop_the_start_with_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_faulty_address_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
-    """An address that is none is named, without a traceback."""
+    """An invalid address stops the start, without a traceback."""
     output = start_output(tmp_path, DATAFOR_TOKEN_BIND="127.0.0.1:99999")
     assert "DATAFOR_TOKEN_BIND must be host:port" in output
     assert "Traceback" not in output
 
 
-def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """A data folder in the place of a file stops the start with a sentence."""
+def test_a_data_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    """A file in place of the data folder stops the start with a sentence."""
     (tmp_path / "data").write_text("a file")
     output = start_output(tmp_path)
     assert "datafor_token cannot start" in output
     assert "Traceback" not in output
 
 
-def test_forwarded_headers_are_not_believed(server: Server) -> None:
-    """No header of a client changes the address that is logged."""
+def test_forwarded_headers_are_not_trusted(server: Server) -> None:
+    """No header of a client changes the logged address."""
     headers = {
         "X-Forwarded-For": "6.6.6.6",
         "X-Forwarded-Proto": "https",
@@ -199,7 +199,7 @@ def test_forwarded_headers_are_not_believed(server: Server) -> None:
 
 
 def test_the_server_header_and_keep_alive(server: Server) -> None:
-    """An answer has exactly the headers that are meant."""
+    """A response has exactly the expected headers."""
     names = {name.lower() for name in server.request("GET", "/healthz").headers}
     assert names == {
         "server", "date", "connection", "content-type", "content-length",
@@ -208,7 +208,7 @@ def test_the_server_header_and_keep_alive(server: Server) -> None:
 
 
 def test_nothing_generated_is_in_git() -> None:
-    """Nothing under data/, no environment, no generated file is tracked or would be."""
+    """Git tracks and would track no records, no environment and no generated file."""
     need("git")
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     assert not [name for name in tracked if name.startswith(("data/", ".venv/")) or "__pycache__" in name]
@@ -222,8 +222,8 @@ def test_nothing_generated_is_in_git() -> None:
     assert len(ignored) == 3
 
 
-def test_gunicorn_listens_where_it_is_told() -> None:
-    """Without DATAFOR_TOKEN_BIND it is 127.0.0.1:28080."""
+def test_the_default_address() -> None:
+    """Without DATAFOR_TOKEN_BIND, the address is 127.0.0.1:28080."""
     values: dict[str, object] = {}
     exec((ROOT / "config" / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
     assert values["bind"] == "127.0.0.1:28080"

@@ -1,4 +1,4 @@
-"""The systemd unit that is shipped."""
+"""The shipped systemd unit."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from tests.support import ROOT
 
 
 def test_the_systemd_unit(tmp_path: Path) -> None:
-    """The unit is hardened, and systemd-analyze finds nothing wrong with it, its program aside."""
+    """The unit is hardened, and systemd-analyze finds no fault in it, except its missing program."""
     text = (ROOT / "config" / "datafor-token.service").read_text()
     for line in ("User=datafor_token", "ProtectSystem=strict", "NoNewPrivileges=yes", "ReadWritePaths="):
         assert f"\n{line}" in text

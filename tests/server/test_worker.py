@@ -1,4 +1,4 @@
-"""gunicorn's worker as we changed it: what is sent stays the same, and each worker keeps to its core."""
+"""Our worker for gunicorn: it sends the same bytes as gunicorn's own, and stays on its core."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="t
 def sent_by(
     kind: type[Any], request: bytes, status: str, headers: Sequence[tuple[str, str]], body: Iterable[bytes]
 ) -> list[bytes]:
-    """What a class of gunicorn's sends, each piece by itself."""
+    """Return the pieces that a response class of gunicorn sends."""
     config = Config()
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with here, there:
@@ -57,10 +57,10 @@ GET, HEAD, OLD = (
 @pytest.mark.parametrize("status", ["200 OK", "204 NO CONTENT", "404 NOT FOUND"])
 @pytest.mark.parametrize("length", [None, "0", "3", "4", "9"])
 @pytest.mark.parametrize("body", [[], [b""], [b"body"], [b"bo", b"dy"]], ids=str)
-def test_an_answer_is_the_same_bytes_as_gunicorns_own(
+def test_a_response_is_the_same_bytes_as_gunicorns_own(
     request_: bytes, status: str, length: str | None, body: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is answered to whatever request, the bytes are those that gunicorn's own class sends."""
+    """For any request and response, the bytes are those that gunicorn's own class sends."""
     monkeypatch.setattr(util, "http_date", lambda: "Thu, 01 Jan 1970 00:00:00 GMT")
     monkeypatch.setattr(http.Response, "checked", frozenset(FIXED_HEADERS))
     headers = [("Content-Type", "text/plain"), *FIXED_HEADERS, ("X-Name", " Zo\xeb")]
@@ -71,22 +71,22 @@ def test_an_answer_is_the_same_bytes_as_gunicorns_own(
     assert b"".join(ours) == b"".join(theirs)
 
 
-def test_an_answer_of_known_length_is_one_piece() -> None:
-    """Headers and body are sent at once, so that nobody is woken for headers alone."""
+def test_a_response_of_known_length_is_one_piece() -> None:
+    """Headers and body are sent in one piece, so that the client is not woken for headers alone."""
     (piece,) = sent_by(http.Response, GET, "200 OK", [("Content-Length", "4")], [b"body"])
     assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
     assert piece.endswith(b"\r\n\r\nbody")
 
 
 @pytest.mark.parametrize("header", [("X-Name", "a\r\nb"), ("X Name", "a"), ("Cache-Control", "no-store\n")], ids=str)
-def test_a_header_that_is_none_is_refused(header: tuple[str, str]) -> None:
-    """What would begin another header is refused, as gunicorn refuses it."""
+def test_an_invalid_header_is_refused(header: tuple[str, str]) -> None:
+    """A header that would start another one is refused, as gunicorn refuses it."""
     with pytest.raises((InvalidResponseHeader, InvalidResponseHeaderName)):
         sent_by(http.Response, GET, "200 OK", [header], [b"body"])
 
 
 def test_headers_may_be_lists() -> None:
-    """PEP 3333 asks for tuples, gunicorn takes lists: another application under these settings is answered."""
+    """Headers may be lists: PEP 3333 requires tuples, but gunicorn accepts lists of other applications."""
     headers: Any = [["Content-Type", "text/plain"], ["Content-Length", "4"]]
     (sent,) = sent_by(http.Response, GET, "200 OK", headers, [b"body"])
     assert b"Content-Type: text/plain\r\n" in sent
@@ -94,14 +94,14 @@ def test_headers_may_be_lists() -> None:
 
 @given(st.floats(0, 2**33) | st.integers(0, 2**33))
 def test_a_date_is_gunicorns_own(moment: float) -> None:
-    """Each second is put into words once, and they are the words of gunicorn."""
+    """A date has gunicorn's format."""
     assert http.date(moment) == http.date(moment) == util.http_date(moment)
 
 
 @pytest.mark.parametrize("allowed", ["", "127.0.0.1", "10.0.0.0/8", "*"])
 @pytest.mark.parametrize("peer", [("127.0.0.1", 1), ("10.1.2.3", 1), ("nowhere", 1), "", b""], ids=str)
-def test_who_is_believed_is_as_gunicorn_has_it(allowed: str, peer: Any) -> None:
-    """An empty list of whom to believe is not looked through, any other is, and a socket in the file system counts."""
+def test_trusted_proxies_are_gunicorns(allowed: str, peer: Any) -> None:
+    """Which proxy is trusted is decided as gunicorn does it, for a Unix socket as well."""
     config = Config()
     config.set("forwarded_allow_ips", allowed)
     asked = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n"
@@ -111,15 +111,15 @@ def test_who_is_believed_is_as_gunicorn_has_it(allowed: str, peer: Any) -> None:
 
 
 def test_wsgi_errors_go_where_gunicorns_go(capfd: pytest.CaptureFixture[str]) -> None:
-    """What an application writes to wsgi.errors is on standard error, as gunicorn has it."""
+    """An application's text for wsgi.errors goes to standard error, as under gunicorn."""
     config = Config()
     config.set("errorlog", "-")
     print("something", file=http.Errors(config), flush=True)
     assert capfd.readouterr().err == "something\n"
 
 
-def answers(server: Server, sent: bytes, number: int) -> list[bytes]:
-    """The status lines of so many answers on one connection."""
+def status_lines(server: Server, sent: bytes, number: int) -> list[bytes]:
+    """Return the status lines of so many responses on one connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(sent)
         found = b""
@@ -136,21 +136,21 @@ def post(path: str, body: bytes, *headers: str) -> bytes:
 
 
 def test_requests_on_one_connection_are_kept_apart(server: Server) -> None:
-    """What follows a body that was read, sent at once or in chunks, or no body at all, is answered as it should be."""
+    """A request after another one with a body, a chunked body or none gets its own response."""
     sign_in, form = f"Authorization: {basic()['Authorization']}", "Content-Type: application/x-www-form-urlencoded"
     read = post(f"{API}/generate", b"name=nobody", sign_in, form)
     lines = [f"POST {API}/generate HTTP/1.1", "Host: localhost", sign_in, form, "Transfer-Encoding: chunked"]
     chunked = "\r\n".join([*lines, "", "b", "name=nobody", "0", "", ""]).encode()
     none = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     expected = [b"404", b"200", b"404", b"200", b"200"]
-    found = answers(server, read + none + chunked + none + none, len(expected))
+    found = status_lines(server, read + none + chunked + none + none, len(expected))
     assert [line.split()[1] for line in found] == expected
 
 
 def everything(port: int, sent: bytes) -> bytes:
-    """What comes back for these bytes until the server ends the connection; a reset is an error."""
+    """Return all that the server sends until it closes the connection; a reset is an error."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        # A server that closed without reading would reset it in the middle of this.
+        # A server that closed without reading would reset the connection here.
         connection.sendall(sent)
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
@@ -181,7 +181,7 @@ UNREAD = {
 
 
 def check_closed(port: int, status: bytes, sent: bytes) -> None:
-    """The response comes whole, announces that the connection ends, and is the last one on it."""
+    """Check that the response is complete, announces the end of the connection, and is the last one on it."""
     follows = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     found = everything(port, sent + follows).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
     head, _, body = found.partition(b"\r\n\r\n")
@@ -210,8 +210,8 @@ def test_a_body_that_was_read_keeps_the_connection(server: Server) -> None:
             assert b"\r\nConnection: keep-alive" in connection.recv(65536)
 
 
-def test_a_fault_that_gunicorn_does_not_catch_costs_no_thread() -> None:
-    """Where even the answer to a fault fails, its connection is ended and the thread goes on with the next one."""
+def test_a_thread_survives_an_error_that_gunicorn_does_not_catch() -> None:
+    """If gunicorn fails to handle an error, the connection is closed, and the thread serves the next one."""
 
     class Broken:
         log = type("Log", (), {"exception": staticmethod(lambda _: None)})
@@ -244,7 +244,7 @@ def test_a_fault_that_gunicorn_does_not_catch_costs_no_thread() -> None:
 
 
 class Slow:
-    """A worker whose requests are functions."""
+    """Worker whose requests are functions."""
 
     log = type("Log", (), {"exception": staticmethod(lambda _: None)})
 
@@ -267,8 +267,8 @@ def take(number: int, them: "queue.SimpleQueue[bool]") -> None:
         them.get(timeout=30)
 
 
-def test_waiting_requests_hold_up_no_others() -> None:
-    """However many requests wait, as many threads as before serve others, and no more when the waiting is over."""
+def test_waiting_requests_delay_no_others() -> None:
+    """While requests wait, as many threads as before serve others; after the wait, no thread is left over."""
     slow, over, entered = Slow(), threading.Event(), queue.SimpleQueue[bool]()
     before = threading.active_count()
     threads = worker._Threads(slow, 2)  # type: ignore[arg-type]
@@ -284,13 +284,13 @@ def test_waiting_requests_hold_up_no_others() -> None:
 
     ask(5, wait)
     take(5, entered)
-    # Two at once, each of which needs the other one to go on.
+    # Two at once, each of which waits for the other one.
     meeting = threading.Barrier(2)
     ask(2, lambda: meeting.wait(30))
     take(2, slow.done)
     over.set()
     take(5, slow.done)
-    # Those that are too many end with the next requests.
+    # Surplus threads end after the next requests.
     ask(20, lambda: time.sleep(0.001))
     take(20, slow.done)
     while threading.active_count() > before + 2:
@@ -301,7 +301,7 @@ def test_waiting_requests_hold_up_no_others() -> None:
 
 
 def test_a_replacement_is_used_again() -> None:
-    """One request after the other waits: no thread is left over each time."""
+    """Requests that wait one after the other do not leave one thread over each."""
     slow = Slow()
     before = threading.active_count()
     threads = worker._Threads(slow, 1)  # type: ignore[arg-type]
@@ -318,7 +318,7 @@ def test_a_replacement_is_used_again() -> None:
 
 
 def test_many_refusals_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few requests are refused at once; of many the rest waits, while another thread serves, and only so many do."""
+    """Of many refused requests, a limited number is delayed, and only where another thread can serve meanwhile."""
     replaced: list[bool] = []
     monkeypatch.setattr(time, "sleep", lambda seconds: replaced.append(0.5 <= seconds <= 1.5))
     monkeypatch.setattr(time, "monotonic", lambda: 7.0)
@@ -330,7 +330,7 @@ def test_many_refusals_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
         replaced.append(True)
 
     def refuse() -> None:
-        # Where no thread can take its place, none waits.
+        # Without a replacement, none is delayed.
         for _ in range(blocking._FREE * 2):
             blocking.slow_down(1)
         blocking.replace_with(replacement)
@@ -353,7 +353,7 @@ def test_many_refusals_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spread(steps: str, wanted: int = 2) -> list[int | None]:
-    """The cores of the workers that gunicorn has after steps: a new one, `-` the oldest gone, `x` the youngest."""
+    """Return the cores of the workers after steps: `+` a new one, `-` the oldest ends, `x` the youngest ends."""
     workers: list[tuple[int, int | None]] = []
     for age, step in enumerate(steps):
         if step == "+":
@@ -364,7 +364,7 @@ def spread(steps: str, wanted: int = 2) -> list[int | None]:
 
 
 def test_workers_are_spread_over_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the cores that the process may use each gets as many workers as the others, or one more."""
+    """Workers are spread evenly over the cores that the process may use."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
     assert sorted(spread("+++", 3), key=str) == [3, 5, 7]
     assert sorted(spread("++++++", 6), key=str) == [3, 3, 5, 5, 7, 7]
@@ -372,10 +372,10 @@ def test_workers_are_spread_over_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
     assert affinity.choose([(1, None), (2, 3), (3, 7)], 4) == 5
 
 
-# One worker dies; the service is reloaded; once more; the oldest goes late; the first one dies again and again.
+# One worker dies; the service is reloaded; once more; the oldest ends late; the first one dies several times.
 @pytest.mark.parametrize("steps", ["++-+", "++x+", "++++--", "++++-++--", "+++-++--", "++-+-+-+"])
 def test_two_workers_stay_on_two_cores(steps: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever workers came and went, those that gunicorn leaves are not on the same core."""
+    """After any starts and ends of workers, the two that remain are on two cores."""
     for offset in range(2):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
         monkeypatch.setattr(os, "getpid", lambda offset=offset: offset)
@@ -384,7 +384,7 @@ def test_two_workers_stay_on_two_cores(steps: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_one_more_worker_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third worker (TTIN), the death of one, and a third less (TTOU) leave two workers on two cores."""
+    """A third worker (TTIN), the death of one, and one worker less (TTOU) leave two workers on two cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     for dead in range(3):
         workers: list[tuple[int, int | None]] = []
@@ -395,8 +395,8 @@ def test_one_more_worker_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sorted((core for _, core in workers[1:]), key=str) == [0, 1]
 
 
-def test_silent_clients_are_not_waited_for_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread waits a moment for the first byte only while nobody else waits for a thread."""
+def test_no_thread_waits_for_a_silent_client_while_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread waits for the first byte only while no other connection waits for a thread."""
     asked = []
     poll = type("Poll", (), {"register": lambda *_: None, "poll": lambda _, longest: asked.append(longest)})
     monkeypatch.setattr(select, "poll", poll)
@@ -411,8 +411,8 @@ def test_silent_clients_are_not_waited_for_before_others(monkeypatch: pytest.Mon
     assert asked == [worker._FIRST_BYTE, 0]
 
 
-def test_a_request_on_a_silent_connection_is_answered_at_a_stop(tmp_path: Path) -> None:
-    """Who connected before a stop and sends a moment after it is answered."""
+def test_a_request_on_a_silent_connection_is_served_at_a_stop(tmp_path: Path) -> None:
+    """A client that connected before a stop and sends its request just after it gets a response."""
     server = Server(tmp_path).start()
     server.both_workers()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
@@ -426,16 +426,16 @@ def test_a_request_on_a_silent_connection_is_answered_at_a_stop(tmp_path: Path) 
 
 
 def test_one_core_is_nothing_to_choose_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is one core only, the kernel is left alone."""
+    """On a single core, none is chosen."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert affinity.choose([], 2) is None
 
 
 def cores_of(pid: int) -> list[set[int]]:
-    """The cores that each thread of a process may use."""
+    """Return the cores that each thread of a process may use."""
     found = []
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        # Some live for a hash only.
+        # Some exist only while a password is hashed.
         with contextlib.suppress(ProcessLookupError):
             found.append(os.sched_getaffinity(int(thread.name)))
     return found
@@ -443,13 +443,13 @@ def cores_of(pid: int) -> list[set[int]]:
 
 @needs_two_cores
 def test_each_worker_stays_on_a_core_of_its_own(server: Server) -> None:
-    """A worker and its threads are on one core; a dead worker's core is the next one's."""
+    """A worker and its threads are on one core; the replacement of a dead worker is on the same one."""
     everywhere = os.sched_getaffinity(0)
     workers = server.both_workers()
     found = {pid: os.sched_getaffinity(pid) for pid in workers}
     assert all(len(own) == 1 for own in found.values())
     assert len(set().union(*found.values())) == 2
-    # The thread that waits for connections, and those that answer.
+    # The thread that waits for connections, and those that serve.
     assert all(cores_of(pid).count(own) >= 4 for pid, own in found.items())
     assert os.sched_getaffinity(server.process.pid) == everywhere
     dead = min(workers)
@@ -461,12 +461,12 @@ def test_each_worker_stays_on_a_core_of_its_own(server: Server) -> None:
 
 
 @needs_two_cores
-def test_hashes_are_free_to_leave_their_worker(server: Server) -> None:
-    """The threads that hash passwords may use every core: on their worker's they would stand in its way."""
+def test_hashes_may_use_every_core(server: Server) -> None:
+    """The threads that hash passwords may use every core, not only that of their worker."""
     workers = server.both_workers()
     found: list[set[int]] = []
     with ThreadPoolExecutor(1) as pool:
-        # Each of them takes a tenth of a second; from an address of its own, or it would be throttled.
+        # Each takes a tenth of a second. Each is from a new address, because addresses are throttled.
         for number in range(1, 100):
             server.client_address = f"127.0.9.{number}"
             guess = pool.submit(server.request, "GET", f"{API}/list", headers=basic("admin", "wrong"))

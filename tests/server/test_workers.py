@@ -1,4 +1,4 @@
-"""A change counts in every worker before it is acknowledged; a first sign-in makes one user."""
+"""Changes are effective in every worker before they are acknowledged; connections are spread over the workers."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api
 
 
 def statuses(call: Callable[[], int], times: int = 30) -> set[int]:
-    """The statuses of so many calls, eight at once, so that every worker answers some."""
+    """Return the statuses of so many calls, eight at once, so that every worker serves some."""
     with ThreadPoolExecutor(8) as pool:
         return set(pool.map(lambda _: call(), range(times)))
 
@@ -29,8 +29,8 @@ def claims(name: str, **more: Any) -> dict[str, Any]:
     return {"loginname": name, "exp": int(time.time()) + 3600, **more}
 
 
-def test_sixteen_first_sign_ins_make_one_user(server: Server) -> None:
-    """Sixteen requests with a token of an unknown user, all at once: all signed in, one user made."""
+def test_sixteen_first_sign_ins_create_one_user(server: Server) -> None:
+    """Sixteen requests at once with a token of an unknown user are all signed in, and create one user."""
     server.post("update", application(name="First", secret="first", initpwd="start"))
     for number in range(3):
         name = f"newcomer{number}"
@@ -44,8 +44,8 @@ def test_sixteen_first_sign_ins_make_one_user(server: Server) -> None:
         assert server.output.count(f"user={name} type=") - before <= 1
 
 
-def test_each_change_counts_in_every_worker(server: Server) -> None:
-    """Enable, secret, rotate, revoke, delete: thirty calls right after each change agree with it."""
+def test_each_change_is_effective_in_every_worker(server: Server) -> None:
+    """Thirty calls right after each change (enable, secret, rotate, revoke, delete) agree with it."""
     headers = {"Authorization": f"Bearer {token(claims('worker'), 'shared')}"}
 
     def status() -> int:
@@ -70,28 +70,28 @@ def test_each_change_counts_in_every_worker(server: Server) -> None:
     change("revoke", {"token": headers["Authorization"].removeprefix("Bearer ")}, 401)
 
 
-def test_a_disabled_user_is_out_in_every_worker(server: Server) -> None:
-    """A user disabled by hand is refused everywhere at once, by token, password and session."""
+def test_every_worker_refuses_a_disabled_user(server: Server) -> None:
+    """A user disabled by hand is refused by every worker at once, by token, password and session."""
     server.post("update", application(name="Out", secret="out", initpwd="start"))
     by_token = {"Authorization": f"Bearer {token(claims('leaver'), 'out')}"}
     assert server.request("GET", DETAIL, headers=by_token).status == 200
     login = server.request("POST", LOGIN, {"username": "leaver", "password": "start"}, {})
     by_session = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
     path = Record(server.data_dir, "users", "leaver")
-    # A session that ended stays ended; the others are refused while the disabling lasts.
+    # A session that ended remains ended; token and password are refused while the user is disabled.
     for enabled, expected, session in ((True, 200, 200), (False, 401, 401), (True, 200, 401)):
         path.write_text(json.dumps({**json.loads(path.read_text()), "enabled": enabled}))
         for headers, status in ((by_token, expected), (by_session, session)):
             found = statuses(lambda sent=headers: server.request("GET", DETAIL, headers=sent).status)  # type: ignore[misc]
             assert found == {status}
         if not enabled:
-            # Ten are judged, the others are too many.
+            # Ten passwords are checked, further ones are too many.
             found = statuses(lambda: server.request("GET", DETAIL, headers=basic("leaver", "start")).status)
             assert found == {401, 429}
 
 
-def test_a_logout_counts_in_every_worker(server: Server) -> None:
-    """A cookie replayed after the logout is 401 everywhere."""
+def test_a_logout_is_effective_in_every_worker(server: Server) -> None:
+    """A cookie that is used after the logout is 401 in every worker."""
     login = server.request("POST", LOGIN, f"username=admin&password={ADMIN_PASSWORD}", {})
     cookie = {"Cookie": f"JSESSIONID={login.json['jsessionid']}"}
     assert statuses(lambda: server.request("GET", DETAIL, headers=cookie).status) == {200}
@@ -100,7 +100,7 @@ def test_a_logout_counts_in_every_worker(server: Server) -> None:
 
 
 def sockets_of(process: int) -> int:
-    """How many sockets a process has open."""
+    """Return the number of open sockets of a process."""
     found = 0
     for path in Path(f"/proc/{process}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -110,7 +110,7 @@ def sockets_of(process: int) -> int:
 
 @pytest.mark.alone
 def test_connections_are_spread_over_the_workers(server: Server) -> None:
-    """Of connections that come at once and stay open each worker gets its share, not one of them nearly all."""
+    """Connections that come at once and stay open are spread over the workers."""
     workers = server.both_workers()
     shares = []
     for _ in range(10):
@@ -132,21 +132,21 @@ def test_connections_are_spread_over_the_workers(server: Server) -> None:
 
 
 def test_silent_connections_hold_no_thread(server: Server) -> None:
-    """While many clients are connected and send nothing, others are answered."""
+    """Clients that connect and send nothing do not delay others."""
     server.both_workers()
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(24)]
         time.sleep(0.1)
         assert server.request("GET", "/healthz").status == 200
         for client in silent:
-            # Open still, which none of them would be if they had been waited for.
+            # Still open: the worker did not wait for them.
             client.setblocking(False)
             with pytest.raises(BlockingIOError):
                 client.recv(1)
 
 
-def test_clients_that_do_not_close_hold_up_nobody(server: Server) -> None:
-    """While many clients have got the last answer of their connection and keep it open, others are answered."""
+def test_clients_that_do_not_close_delay_nobody(server: Server) -> None:
+    """Clients that do not close a connection after its last response do not delay others."""
     server.both_workers()
     with contextlib.ExitStack() as stack:
         lazy = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(8)]
@@ -156,15 +156,15 @@ def test_clients_that_do_not_close_hold_up_nobody(server: Server) -> None:
         for _ in range(4):
             assert server.request("GET", "/healthz").status == 200
         for client in lazy:
-            # Open still on the other side, which none of them would be if they had been waited for.
+            # Still open on the other side: the worker did not wait for them.
             client.sendall(b"more")
         time.sleep(0.1)
         assert [client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) for client in lazy] == [0] * len(lazy)
 
 
 @pytest.mark.parametrize(("much", "pause"), [(65536, 0.0), (1, 0.05)])
-def test_a_client_that_goes_on_sending_is_left(server: Server, much: int, pause: float) -> None:
-    """Of what comes after the last answer only so much is read, and for so long."""
+def test_a_client_that_continues_to_send_is_cut_off(server: Server, much: int, pause: float) -> None:
+    """After the last response, only a limited amount of data is read, for a limited time."""
 
     def send_on() -> None:
         for _ in range(1000):
@@ -179,7 +179,7 @@ def test_a_client_that_goes_on_sending_is_left(server: Server, much: int, pause:
 
 
 def test_each_worker_reads_the_applications_when_it_starts(tmp_path: Path) -> None:
-    """Nobody waits for the first reading of all of them: each worker has done it before it is asked for it."""
+    """Each worker reads all applications before its first request needs them."""
     server = Server(tmp_path).start()
     try:
         line = 'datafor_token_store_operations_total{collection="applications",operation="changes"} 2.0'
@@ -195,7 +195,7 @@ def test_each_worker_reads_the_applications_when_it_starts(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["datafor_token.server.worker.Worker", "gthread"])
 def test_another_application_runs_under_the_same_settings(tmp_path: Path, kind: str) -> None:
-    """gunicorn's settings serve whatever application they are given, so that it can be compared."""
+    """gunicorn's settings serve any application, for comparisons."""
     server = Server(tmp_path, GUNICORN_CMD_ARGS=f"--worker-class {kind}")
     server.application = "tests.bench.baseline:app"
     server.start()

@@ -1,4 +1,4 @@
-"""Who may call: Basic sign-in, Administrators, and nothing from other sites."""
+"""Authentication: Basic sign-in, calls for Administrators, requests from other sites."""
 
 import base64
 import dataclasses
@@ -34,14 +34,14 @@ def challenges(answer: object) -> list[str]:
 
 @pytest.mark.parametrize("call", ["update", "generate"])
 def test_no_credential(caller: Caller, call: str) -> None:
-    """Without a credential it is 401 'not logged in', with both challenges."""
+    """Without a credential, the response is 401 'not logged in', with both challenges."""
     answer = caller.post(call, SEED_APPLICATION, headers={})
     assert (answer.status_code, answer.json["msg"]) == (401, "not logged in")
     assert challenges(answer) == ["Bearer", "Basic"]
 
 
-def test_no_password_box_in_a_browser(caller: Caller) -> None:
-    """A request of a browser's page is not challenged to Basic."""
+def test_no_password_prompt_in_a_browser(caller: Caller) -> None:
+    """A request that a browser sends from a page gets no Basic challenge."""
     answer = caller.post("update", SEED_APPLICATION, headers={"Sec-Fetch-Site": "same-origin"})
     assert answer.status_code == 401
     assert challenges(answer) == ["Bearer"]
@@ -60,8 +60,8 @@ def credential(text: str | bytes) -> str:
         "Basic YWRtaW4", "basic " + "A" * 4001, credential("admin:x") + "," + credential("admin:y"),
     ],
 )  # fmt: skip
-def test_wrong_passwords_are_one_answer(caller: Caller, header: str) -> None:
-    """Unknown, wrong, disabled and unreadable are the same 401 'wrong password'."""
+def test_wrong_passwords_get_one_response(caller: Caller, header: str) -> None:
+    """Unknown user, wrong password, disabled user and unreadable credential are the same 401 'wrong password'."""
     answer = caller.post("generate", {}, headers={"Authorization": header})
     assert (answer.status_code, answer.json) == (401, {"success": False, "code": "401", "msg": "wrong password"})
     assert challenges(answer) == ["Bearer", "Basic"]
@@ -69,14 +69,14 @@ def test_wrong_passwords_are_one_answer(caller: Caller, header: str) -> None:
 
 @pytest.mark.parametrize("name", ["Jürgen Ö", "JÜRGEN Ö", "Ju\u0308rgen o\u0308"])
 def test_names_and_passwords_of_any_script(caller: Caller, name: str) -> None:
-    """Basic carries UTF-8; the name is found in any spelling; the password may hold a colon and outer spaces."""
+    """Basic is UTF-8; the name is found in any case; the password may contain a colon and outer spaces."""
     caller.post("update", SEED_APPLICATION)
     assert caller.post("generate", {}, headers=basic(name, "p:ä w ")).status_code == 200
 
 
 @pytest.mark.parametrize("call", ["update", "generate"])
 def test_administrators_only(caller: Caller, call: str) -> None:
-    """Signed in and not Administrator is 403 'no permission', before the body is looked at."""
+    """A caller who is not an Administrator gets 403 'no permission' before the body is read."""
     for body in (SEED_APPLICATION, "%ff", {"name": 5}):
         answer = caller.post(call, body, headers=basic("lena", "p:ä w "))
         assert (answer.status_code, answer.json["msg"]) == (403, "no permission")
@@ -108,7 +108,7 @@ HERE: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("headers", ELSEWHERE)
 def test_a_post_from_another_site_changes_nothing(app: Flask, caller: Caller, headers: dict[str, str]) -> None:
-    """What a browser sends from elsewhere is 403 although the password is right."""
+    """A request that a browser sends from another site is 403 although the password is right."""
     answer = caller.post("update", SEED_APPLICATION, headers={**basic(), **headers})
     assert answer.status_code == 403
     assert "another site" in answer.json["msg"]
@@ -118,12 +118,12 @@ def test_a_post_from_another_site_changes_nothing(app: Flask, caller: Caller, he
 
 @pytest.mark.parametrize("headers", HERE)
 def test_a_post_from_here_or_from_curl_works(caller: Caller, headers: dict[str, str]) -> None:
-    """The page's own origin, and clients that send neither header, are served."""
+    """Requests from our own origin, and of clients that send neither header, are served."""
     assert caller.post("update", SEED_APPLICATION, headers={**basic(), **headers}).status_code == 200
 
 
 def test_a_refused_site_is_logged(caller: Caller, log: io.StringIO) -> None:
-    """The log of a request from another site has its Origin and Host, shortened, and the Origin that was expected."""
+    """The log line of a request from another site has its Origin and Host, shortened, and the expected Origin."""
     headers = {**basic(), "Origin": "http://intra.example" + "x" * 5000, "Host": "127.0.0.1:28080"}
     caller.post("update", SEED_APPLICATION, headers=headers)
     (line,) = [line for line in log.getvalue().splitlines() if "error=Forbidden" in line]
@@ -138,7 +138,7 @@ def test_a_refused_site_is_logged(caller: Caller, log: io.StringIO) -> None:
 
 @pytest.mark.parametrize("public", ["https://intra.example", "https://Intra.example:443"])
 def test_a_page_under_the_public_url_is_from_here(settings: Settings, clock: Clock, public: str) -> None:
-    """Behind a proxy that passes no Host on, a page's own Origin is the one of PUBLIC_URL."""
+    """Behind a proxy that does not pass Host on, the origin of our pages is that of PUBLIC_URL."""
     settings = dataclasses.replace(settings, public_url=public)
     app = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
     for origin, status in (("https://intra.example", 401), ("http://intra.example", 403)):
@@ -147,23 +147,23 @@ def test_a_page_under_the_public_url_is_from_here(settings: Settings, clock: Clo
 
 
 def test_no_origin_is_a_request_without_a_host(app: Flask) -> None:
-    """Origin null is another site, also where the request names no host."""
+    """Origin null is another site, also in a request without a host."""
     headers = {**basic(), "Origin": "null", "Host": ""}
     assert app.test_client().post(f"{API}/update", json=SEED_APPLICATION, headers=headers).status_code == 403
 
 
 def test_bearer_is_exempt_from_the_cross_site_rule(caller: Caller) -> None:
-    """No browser adds a Bearer token by itself: such a call is judged by its token alone."""
+    """A call with a Bearer token is accepted from any site: no browser adds one."""
     answer = caller.post("update", {}, headers={"Authorization": "Bearer x", "Origin": "https://app.example"})
     assert answer.status_code == 401
 
 
-def test_open_calls_look_at_no_credential(app: Flask) -> None:
-    """/healthz and /readyz answer whoever asks, whatever credential is sent."""
+def test_open_calls_ignore_credentials(app: Flask) -> None:
+    """/healthz and /readyz respond to any client, with any credential."""
     for path in ("/healthz", "/readyz"):
         assert app.test_client().get(path, headers={"Authorization": "Basic !!!"}).status_code == 200
 
 
-def test_calls_without_a_path_of_their_own_keep_their_404(app: Flask) -> None:
-    """An unknown path is 404 for whoever asks, also with a wrong password."""
+def test_an_unknown_path_is_404_with_any_credential(app: Flask) -> None:
+    """An unknown path is 404 for any client, also with a wrong password."""
     assert app.test_client().post(f"{API}/nothing", headers=basic("admin", "wrong")).status_code == 404

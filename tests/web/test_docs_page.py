@@ -1,4 +1,4 @@
-"""The page /docs, in a real browser: it shows the calls, and nothing that it needs comes from another host."""
+"""The page /docs in a real browser: it shows the calls, and loads nothing from another host."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from tests.support import Server, need
 
 @pytest.mark.browser
 def test_the_page_shows_every_call_and_asks_no_other_host(tmp_path: Path) -> None:
-    """Behind a prefix, Chromium renders all calls under the page's own policy; all that it fetches is this host's."""
+    """Behind a prefix, Chromium renders all calls under the page's policy, and fetches from this host only."""
     need("chromium")
     server = Server(tmp_path, DATAFOR_TOKEN_URL_PREFIX="/datafor").start()
     host = f"http://127.0.0.1:{server.port}"
     log = tmp_path / "net.json"
     done = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/browser",
-         # What the browser itself would ask for stays here, too.
+         # The browser's own requests stay on this host as well.
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--log-net-log={log}",
          "--enable-logging=stderr", "--virtual-time-budget=60000", "--dump-dom", f"{host}/datafor/docs"],
         check=True, capture_output=True, text=True,
@@ -36,7 +36,7 @@ def test_the_page_shows_every_call_and_asks_no_other_host(tmp_path: Path) -> Non
 
 
 def test_the_pages_headers(app: Flask) -> None:
-    """The page and its files forbid all that is not their own, and no page of another site can frame them."""
+    """The policy of the page and its files allows only their own content, and no frames of other sites."""
     client = app.test_client()
     for path, kind in (
         ("/docs", "text/html"), ("/docs/start.js", "text/javascript"),
@@ -54,6 +54,6 @@ def test_the_pages_headers(app: Flask) -> None:
 
 
 def test_the_page_has_no_script_or_style_of_its_own(app: Flask) -> None:
-    """No inline script or style, and no address of another host, stands in the page."""
+    """The page has no inline script or style, and no address of another host."""
     page = app.test_client().get("/docs").get_data(as_text=True)
     assert re.findall(r"<script(?! src=\"docs/)|<style|style=|\son\w+=|//", page) == []

@@ -1,4 +1,4 @@
-"""Every answer is the envelope: for every rule of the URL map, for every error."""
+"""Every response is the envelope, for every rule of the URL map and every error."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ def check_envelope(response: TestResponse) -> None:
     assert response.mimetype == "application/json"
     if response.status_code < 400:
         assert body["success"] is True
-        # The documented product's logout alone says its code.
+        # Only the logout of the documented product has a code on success.
         assert body.get("code") == ("200" if "/auth/logout" in response.request.path else None)
     else:
         assert list(body)[:3] == ["success", "code", "msg"]
@@ -42,17 +42,17 @@ def check_envelope(response: TestResponse) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
 def test_every_rule_and_method_gives_the_envelope(app: Flask, method: str) -> None:
-    """Each rule of the URL map answers each method in the envelope, signed in or not."""
+    """Each rule of the URL map responds to each method with the envelope, signed in or not."""
     client = app.test_client()
     for rule in app.url_map.iter_rules():
         if rule.endpoint.startswith("console."):
-            # Pages for people: tests/console has what they keep.
+            # HTML pages: see tests/console.
             continue
         for headers in ({}, basic()):
             response = client.open(rule.rule, method=method, headers=headers)
             assert rule.endpoint != "gate.check" or response.status_code in (200, 401)
             assert response.status_code < 500
-            # What describes the calls is a document, and Prometheus has its own format; refusals are the envelope.
+            # The description of the API and the metrics have formats of their own; their errors are the envelope.
             is_own = rule.rule == "/metrics" or rule.endpoint.startswith("description.")
             if method != "HEAD" and not (is_own and response.status_code == 200):
                 check_envelope(response)
@@ -64,14 +64,14 @@ def test_every_rule_and_method_gives_the_envelope(app: Flask, method: str) -> No
     "path", ["/", "/nothing", "//healthz", "/healthz/", "/static/x", "/%00", "/%ff", f"{API}/update/"]
 )
 def test_unknown_paths(app: Flask, path: str) -> None:
-    """A path that is no call is 404 'not found', never a redirect."""
+    """An unknown path is 404 'not found', never a redirect."""
     response = app.test_client().get(path)
     assert (response.status_code, response.get_json()["msg"]) == (404, "not found")
     check_envelope(response)
 
 
-def test_405_says_what_is_allowed(app: Flask) -> None:
-    """A call with the wrong method is 405 and names the right one."""
+def test_405_lists_the_allowed_methods(app: Flask) -> None:
+    """A call with another method is 405, with the allowed methods."""
     response = app.test_client().get(f"{API}/update")
     assert (response.status_code, response.get_json()["msg"]) == (405, "method not allowed")
     assert response.headers["Allow"] == "POST"
@@ -86,7 +86,7 @@ def every_error() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
 def test_every_error_gives_the_envelope(app: Flask, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
-    """Whichever of our errors a call raises, its answer is the envelope with the error's own status and message."""
+    """The response to any of our errors is the envelope with the error's status and message."""
     error = kind()
     assert isinstance(error, errors.DataforTokenError)
 
@@ -100,7 +100,7 @@ def test_every_error_gives_the_envelope(app: Flask, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_bug_is_500_and_shows_nothing(app: Flask, monkeypatch: pytest.MonkeyPatch, log: io.StringIO) -> None:
-    """An unexpected error is 'internal error' and a request id; the log has where it happened, not its text."""
+    """An unexpected error is 'internal error' with a request id; the log has its place, not its text."""
 
     def fail(*_: object) -> None:
         try:
@@ -130,14 +130,14 @@ def test_a_bug_is_500_and_shows_nothing(app: Flask, monkeypatch: pytest.MonkeyPa
     [("text/plain", 415), ("application/xml", 415), (None, 415), ("application/json; charset=latin1", 415)],
 )
 def test_415(caller: Caller, content_type: str | None, status: int) -> None:
-    """A body of another type is 415 with a sentence that names the right ones."""
+    """A body of another type is 415 with a sentence that lists the accepted types."""
     answer = caller.post("update", json.dumps(SEED_APPLICATION), content_type=content_type)
     assert answer.status_code == status
     assert "application/x-www-form-urlencoded" in answer.json["msg"]
 
 
 def test_413(caller: Caller) -> None:
-    """A body over MAX_CONTENT_LENGTH is 413 and names the setting; one of exactly that length is read."""
+    """A body longer than MAX_CONTENT_LENGTH is 413, with the setting's name; one of exactly that length is read."""
     body = json.dumps(SEED_APPLICATION)
     assert caller.post("update", body + " " * (65536 - len(body))).status_code == 200
     answer = caller.post("update", body + " " * (65537 - len(body)))
@@ -146,12 +146,12 @@ def test_413(caller: Caller) -> None:
 
 @pytest.mark.parametrize(("length", "status"), [(65536, 200), (65537, 413), (100_000, 413)])
 def test_413_without_a_length(server: Server, length: int, status: int) -> None:
-    """A chunked body without an announced length has the same limit: it is never cut and then read."""
+    """A chunked body has the same limit; it is never truncated."""
     body = json.dumps(SEED_APPLICATION).encode().ljust(length)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     with contextlib.closing(connection):
         parts = [body[start : start + 9_999] for start in range(0, length, 9_999)]
-        # The server may answer before it has read all, and close.
+        # The server may respond and close before it has read all.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", f"{API}/update", body=iter(parts), headers={**basic(), "Content-Type": FORM})
         response = connection.getresponse()
@@ -183,7 +183,7 @@ COMPLETE_SO_FAR = (
      b"Content-Length: 400\r\n\r\n" + COMPLETE_SO_FAR],
 )  # fmt: skip
 def test_broken_bodies_on_the_wire(server: Server, body: bytes) -> None:
-    """A body that breaks off or breaks HTTP's rules while it is read is 400, never 500."""
+    """A body that ends early or violates HTTP is 400, never 500."""
     head = f"POST {API}/update HTTP/1.1\r\nHost: x\r\nAuthorization: {basic()['Authorization']}\r\n"
     form = "Content-Type: application/x-www-form-urlencoded\r\n"
     answer = raw(server, (head + form).encode() + body)
@@ -202,7 +202,7 @@ def test_broken_bodies_on_the_wire(server: Server, body: bytes) -> None:
 def test_no_request_is_a_500(
     app: Flask, path: str, method: str, content_type: str, body: bytes, signed_in: bool, origin: str | None
 ) -> None:
-    """Whatever is sent, the answer is an envelope under 500."""
+    """The response to any request is an envelope with a status below 500."""
     headers = {**(basic() if signed_in else {}), **({"Origin": origin} if origin is not None else {})}
     response = app.test_client().open(path, method=method, data=body, content_type=content_type, headers=headers)
     assert response.status_code < 500
@@ -210,7 +210,7 @@ def test_no_request_is_a_500(
 
 
 def test_the_prefix_moves_every_path(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With URL_PREFIX every call stands under it, and none outside."""
+    """With URL_PREFIX, every call is under it, and none outside."""
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     moved = dataclasses.replace(settings, url_prefix="/datafor")
     app = create_app(moved, hasher=CHEAP_FOR_TESTS_ONLY)

@@ -1,4 +1,4 @@
-"""Ten thousand requests that know the calls: no answer is a 5xx, each is an envelope, nothing marked comes back."""
+"""Random requests to all calls: each response is an envelope below 500, and has no secret."""
 
 import json
 from typing import Any, NamedTuple
@@ -109,7 +109,7 @@ def check(app: Flask, sent: Sent) -> None:
         content_type=body[0] or None,
         data=body[1],
         headers={**headers, **credential},
-        # One address each: what is throttled is not looked at any further.
+        # From a new address each: throttled requests are refused before anything else is checked.
         environ_base={"REMOTE_ADDR": f"10.{len(query)}.{len(body[1]) % 250}.{len(headers)}"},
     )
     assert response.status_code < 500, response.get_data()
@@ -143,14 +143,14 @@ LINES = [
 
 @pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
 def test_malformed_http(server: Server, line: bytes) -> None:
-    """What is no HTTP is refused by gunicorn, or answered in the envelope; the next request is served."""
+    """Malformed HTTP is refused by gunicorn or with the envelope; the next request is served."""
     status = raw(server, line).partition(b" ")[2][:3]
     assert status[:1] in (b"2", b"4", b"") or status in (b"501", b"505"), status
     assert server.request("GET", "/healthz").status == 200
 
 
-def test_no_answer_shows_a_secret(app: Flask) -> None:
-    """Whatever is asked about an application, right or wrong, none of its secrets stands in an answer."""
+def test_no_response_has_a_secret(app: Flask) -> None:
+    """No response about an application, right or wrong, has one of its secrets."""
     client = app.test_client()
     sent = application(secret="marked-secret", initpwd="marked-initpwd")
     answers = b""
@@ -168,8 +168,8 @@ def test_no_answer_shows_a_secret(app: Flask) -> None:
     assert b"marked" not in answers
 
 
-def test_no_repr_shows_a_secret(app: Flask) -> None:
-    """What a debugger or a crash would print of the services has no key, hash or password in it."""
+def test_no_repr_has_a_secret(app: Flask) -> None:
+    """The repr of the services, which a debugger would print, has no key, hash or password."""
     from datafor_token.web.services import services
 
     with app.app_context():

@@ -1,4 +1,4 @@
-"""What stands between a client and the service: believed proxies, and pages of other origins."""
+"""Trusted proxies, and requests of pages of other origins (CORS)."""
 
 import dataclasses
 import io
@@ -38,13 +38,13 @@ FORWARDED = {
 
 @pytest.mark.parametrize(("trusted", "address"), [(0, "127.0.0.1"), (1, "7.7.7.7"), (2, "6.6.6.6")])
 def test_as_many_proxies_as_are_trusted(make: Any, log: io.StringIO, trusted: int, address: str) -> None:
-    """The client's address is that of as many hops as are trusted, and none by default."""
+    """As many hops as configured are trusted for the client's address; by default none."""
     make(trusted_proxies=trusted).test_client().get("/healthz", headers=FORWARDED)
     assert f"address={address} " in log.getvalue().replace("\n", " ")
 
 
 def test_scheme_and_host(make: Any) -> None:
-    """From a believed proxy come the scheme of the cookie and the host that an Origin must name; never a prefix."""
+    """A trusted proxy sets the scheme of cookies and the host of our origin, but no prefix."""
     body = {"username": "admin", "password": ADMIN_PASSWORD}
     believed = make(trusted_proxies=1, url_prefix="/datafor").test_client()
     response = believed.post(f"/datafor{LOGIN}", json=body, headers={**FORWARDED, "Origin": "https://intra.example"})
@@ -56,8 +56,8 @@ def test_scheme_and_host(make: Any) -> None:
     assert response.status_code == 403
 
 
-def test_an_unbelieved_proxy_is_warned_about_once(make: Any, log: io.StringIO) -> None:
-    """Forwarding headers while none is trusted are worth one line, not one for each request."""
+def test_an_untrusted_proxy_is_logged_once(make: Any, log: io.StringIO) -> None:
+    """Forwarding headers without a trusted proxy are logged once, not for each request."""
     client = make().test_client()
     client.get("/healthz")
     assert "TRUSTED_PROXIES" not in log.getvalue()
@@ -67,7 +67,7 @@ def test_an_unbelieved_proxy_is_warned_about_once(make: Any, log: io.StringIO) -
 
 
 def test_no_origin_by_default(make: Any) -> None:
-    """Without CORS_ORIGINS no answer invites another origin's page, and its POST is refused."""
+    """Without CORS_ORIGINS, no response allows another origin, and its POST is refused."""
     client = make().test_client()
     response = client.get("/healthz", headers={"Origin": ORIGIN})
     assert not [name for name, _ in response.headers if name.startswith("Access-Control") or name == "Vary"]
@@ -78,7 +78,7 @@ def test_no_origin_by_default(make: Any) -> None:
 
 
 def test_named_origins_may_call(make: Any) -> None:
-    """A page of a named origin gets its preflight answered and its call served; another's does not."""
+    """A page of a configured origin may call, after a preflight request; a page of another origin may not."""
     client = make(cors_origins=(ORIGIN,)).test_client()
     preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     response = client.options(f"{API}/update", headers=preflight)
@@ -101,7 +101,7 @@ def test_named_origins_may_call(make: Any) -> None:
 
 @pytest.mark.parametrize("prefix", ["/base", "http://evil", "//evil", "p", "/a b", "/a//b", "/<x>"])
 def test_a_prefix_of_a_client(make: Any, prefix: str) -> None:
-    """X-Forwarded-Prefix, which many proxies pass on as a client sent it, changes neither cookies nor pages."""
+    """X-Forwarded-Prefix, which many proxies pass on from clients, changes neither cookies nor pages."""
     client = make(trusted_proxies=1).test_client()
     body = {"username": "admin", "password": ADMIN_PASSWORD}
     response = client.post(LOGIN, json=body, headers={"X-Forwarded-Prefix": prefix})
@@ -111,7 +111,7 @@ def test_a_prefix_of_a_client(make: Any, prefix: str) -> None:
 
 
 def test_other_hosts(make: Any) -> None:
-    """With TRUSTED_HOSTS only requests for those hosts are answered, 403 for the rest, at the check too."""
+    """With TRUSTED_HOSTS, requests for other hosts are 403, also at the check."""
     client = make(trusted_hosts=("intra.example", ".sub.example")).test_client()
     for host, status in (
         ("intra.example", 200), ("INTRA.example:8080", 200), ("a.sub.example", 200),
@@ -121,8 +121,8 @@ def test_other_hosts(make: Any) -> None:
     assert client.get("/auth/check", headers={"Host": "evil.example"}).status_code == 403
 
 
-def test_probes_ask_an_address(make: Any) -> None:
-    """TRUSTED_HOSTS does not concern those who watch the service, with or without a prefix."""
+def test_probes_use_an_address(make: Any) -> None:
+    """TRUSTED_HOSTS does not apply to health checks and metrics, with or without a prefix."""
     for prefix in ("", "/datafor"):
         client = make(trusted_hosts=("intra.example",), url_prefix=prefix).test_client()
         for path in ("/healthz", "/readyz", "/metrics"):

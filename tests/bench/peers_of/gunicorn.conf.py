@@ -1,4 +1,4 @@
-"""What the bare Flask demo is run under: gunicorn's own threaded worker, two processes of four threads."""
+"""gunicorn's settings for the bare Flask demo: its own threaded worker, two processes of four threads."""
 
 import os
 
