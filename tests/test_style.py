@@ -42,7 +42,7 @@ NOT_CHECKED = {"tests/test_style.py"}
 
 def texts() -> Iterator[Path]:
     """Yield the files that are written for readers."""
-    yield ROOT / "README.md"
+    yield from sorted(ROOT.glob("*.md"))
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
             hidden = {"node_modules", "__pycache__", "vendor"} & set(path.parts)

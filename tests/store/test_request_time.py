@@ -47,10 +47,10 @@ def wait_in_a_request(store: SqlStore, url: str) -> None:
     """A request whose first operation waits for a while, and succeeds."""
     store.begin_request()
     with locked(url) as connection:
-        answered = threading.Timer(LOCKED, connection.rollback)
-        answered.start()
+        released = threading.Timer(LOCKED, connection.rollback)
+        released.start()
         assert store.get("users", "lena") == {"name": "lena"}
-        answered.join()
+        released.join()
 
 
 @pytest.mark.parametrize("question", ["get", "put"])

@@ -128,8 +128,8 @@ def test_a_dual_stack_listener_tells_ipv4_clients_apart(caller: Caller) -> None:
     for _ in range(10):
         caller.get("list", basic("admin", "wrong"), environ_base={"REMOTE_ADDR": "::ffff:10.0.0.1"})
     for address, status in (("::ffff:10.0.0.1", 429), ("10.0.0.1", 429), ("::ffff:10.0.0.2", 200)):
-        answer = caller.get("list", basic(), environ_base={"REMOTE_ADDR": address})
-        assert answer.status_code == status
+        response = caller.get("list", basic(), environ_base={"REMOTE_ADDR": address})
+        assert response.status_code == status
 
 
 def test_log_and_audit_have_the_same_address(app: Flask, caller: Caller, log: io.StringIO) -> None:

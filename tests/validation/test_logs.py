@@ -85,7 +85,7 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
     app = application(secret="marked-secret", initpwd="marked-initpwd")
     signed = application(name="P", algorithm="ES256", secret=public_pem(key))
     generate = {"name": "ERP", "privateKey": "marked-secret", "payload": {"x": "marked-claim"}}
-    made = ""
+    issued = ""
     for headers in (
         right,
         wrong,
@@ -117,9 +117,9 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
         ):
             # From another address: without failures from there, any worker checks a right password.
             server.client_address = "127.0.0.3" if path.endswith("/login") else "127.0.0.1"
-            answer = server.request("POST", path if path.startswith("/") else f"{API}/{path}", body, headers)
-            assert answer.status < 500
-            made += f"{answer.json.get('token', '')}\n{answer.json.get('jsessionid', '')}\n"
+            response = server.request("POST", path if path.startswith("/") else f"{API}/{path}", body, headers)
+            assert response.status < 500
+            issued += f"{response.json.get('token', '')}\n{response.json.get('jsessionid', '')}\n"
     for sent in (MARKED_TOKEN, MARKED_TOKEN[:-1]):
         for path, headers in ((f"{API}/list?token={sent}", {}), (f"{API}/list", {"Authorization": f"Bearer {sent}"})):
             assert server.request("GET", path, headers=headers).status in (401, 403)
@@ -135,7 +135,7 @@ def test_nothing_secret_is_logged(tmp_path: Path) -> None:
             os.kill(worker, how)
     server.stop()
     assert (server.config_dir / "secret_key").read_text().strip() not in server.output
-    tokens = [line for line in made.split("\n") if line]
+    tokens = [line for line in issued.split("\n") if line]
     # Two tokens, and a session for each of the five callers, since login ignores credentials.
     assert len(tokens) == 7
     output = server.output

@@ -1,7 +1,7 @@
 """django-oauth-toolkit on SQLite: client_credentials, for its default token (random, and a record of it).
 
 Set up for speed: no middleware, connections that stay open, SQLite's WAL, and a client's secret that is not hashed,
-as the hash by itself (its default) takes far longer than all the rest.
+as the hash alone (its default) takes far longer than all the rest.
 """
 
 import os

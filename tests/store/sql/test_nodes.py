@@ -77,8 +77,8 @@ def all_agree(pair: list[Server], headers: dict[str, str], status: int, path: st
     """Assert that each worker of each node responds with this status."""
     calls = [server for server in pair for _ in range(12)]
     with ThreadPoolExecutor(8) as pool:
-        answers = pool.map(lambda server: server.request("GET", path, headers=headers).status, calls)
-    assert set(answers) == {status}
+        responses = pool.map(lambda server: server.request("GET", path, headers=headers).status, calls)
+    assert set(responses) == {status}
 
 
 def test_each_change_holds_on_every_node(pair: list[Server]) -> None:
@@ -131,9 +131,9 @@ def test_concurrent_first_sign_ins_create_one_user(pair: list[Server]) -> None:
         claims = {"loginname": f"newcomer{number}", "exp": int(time.time()) + 3600}
         headers = {"Authorization": f"Bearer {token(claims, STRONG_SECRET)}"}
         with ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(lambda one, sent=headers: one.request("GET", DETAIL, headers=sent), pair * 8))
-        assert {answer.status for answer in answers} == {200}
-        assert len({answer.body for answer in answers}) == 1
+            responses = list(pool.map(lambda one, sent=headers: one.request("GET", DETAIL, headers=sent), pair * 8))
+        assert {response.status for response in responses} == {200}
+        assert len({response.body for response in responses}) == 1
 
 
 def test_another_key_is_refused(pair: list[Server], postgres: Postgres, tmp_path: Path) -> None:
@@ -174,12 +174,12 @@ class Ledger:
             name = f"ledger{index}-{number % 5}"
             self.sent[name] = number
             try:
-                answer = self._front().post("update", application(name=name, secret=STRONG_SECRET, expire=number))
+                response = self._front().post("update", application(name=name, secret=STRONG_SECRET, expire=number))
             except OSError:
                 self.broken += 1
                 continue
-            self.statuses.append(answer.status)
-            if answer.status == 200:
+            self.statuses.append(response.status)
+            if response.status == 200:
                 self.acknowledged[name] = number
 
     def wait_for_more(self, number: int = 30) -> None:
@@ -278,8 +278,8 @@ def test_postgres_is_restarted_under_load(tmp_path: Path, own_postgres: Postgres
                 own_postgres.stop(how)
                 for server in running:
                     assert server.request("GET", "/healthz", headers={}).status == 200
-                    answer = server.request("GET", f"{API}/list")
-                    assert (answer.status, answer.json["msg"]) == (503, "storage is unavailable")
+                    response = server.request("GET", f"{API}/list")
+                    assert (response.status, response.json["msg"]) == (503, "storage is unavailable")
                 own_postgres.start()
             ledger.wait_for_more()
         assert set(ledger.statuses) == {200, 503}
