@@ -178,7 +178,7 @@ def test_a_wrong_sqlite_file_is_explained(tmp_path: Path) -> None:
     """A database in a missing folder, and a file that is not a database, are explained."""
     (tmp_path / "text").write_text("no database, only a text that is long enough to be looked at")
     assert "its folder is missing" in reason(f"sqlite:///{tmp_path}/nowhere/records.db")
-    assert "none of SQLite" in reason(f"sqlite:///{tmp_path}/text")
+    assert "not a database of SQLite" in reason(f"sqlite:///{tmp_path}/text")
 
 
 @pytest.mark.parametrize("gone", ["datafor_records", "datafor_generations", "datafor_schema"])
