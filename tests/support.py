@@ -242,6 +242,7 @@ class Server:
     def both_workers(self) -> list[int]:
         """Wait until both workers exist and serve, and return them; gunicorn listens before it forks them."""
         while len(self.workers()) < 2:
+            assert self.process.poll() is None, self.output
             time.sleep(0.05)
         time.sleep(1)
         return self.workers()

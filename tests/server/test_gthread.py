@@ -129,7 +129,7 @@ def test_sign_ins_leave_threads_of_gthread_free(tmp_path: Path) -> None:
     All but two threads of a worker wait. The other sign-ins are refused at once, with a time after which to try again.
     """
     server = Server(tmp_path, DATAFOR_TOKEN_WORKER="gthread")
-    server.application = "tests.slow_hashes:app"
+    server.application = "tests.users.slow_hashes:app"
     server.start()
     try:
         server.both_workers()
