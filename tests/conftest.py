@@ -141,10 +141,11 @@ def log(app: Flask) -> Iterator[io.StringIO]:
     """Return a stream with the lines that the service logs."""
     (handler,) = logging.getLogger("datafor_token").handlers
     assert isinstance(handler, logging.StreamHandler)
-    stream = io.StringIO()
-    before = handler.setStream(stream)
+    before, stream = handler.stream, io.StringIO()
+    # Not setStream(), which flushes a stream that pytest may have closed.
+    handler.stream = stream
     yield stream
-    handler.setStream(before)
+    handler.stream = before
 
 
 class Reply:
