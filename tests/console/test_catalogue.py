@@ -1,6 +1,7 @@
 """Messages and their translations: every message that a page can show is in the catalogue."""
 
 import ast
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from datafor_token.console import history
 from datafor_token.console.language import sentence, translated
 from datafor_token.errors import Message, about
 from tests.console import catalogue
+from tests.console.client import Client, api
+from tests.handmade_tokens import token
+from tests.support import STRONG_SECRET, application
 
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 # The position of the message among the arguments.
@@ -107,3 +111,35 @@ def test_translated(app: Flask) -> None:
 def test_every_event_has_a_name() -> None:
     """Every event that the audit log can record has a name on the pages."""
     assert history.EVENTS.keys() == set(Kind)
+
+
+def test_no_step_of_a_check_is_english(app: Flask) -> None:
+    """Every step of a check is in Chinese: refused for its form, its algorithm, its signature, its claims, its user."""
+    api(app, "update", application(secret=STRONG_SECRET, inituser="0"))
+    api(app, "update", application(name="Off", secret=STRONG_SECRET[::-1], enable="0"))
+    client = Client(app, language="zh")
+    client.sign_in()
+    good = api(app, "generate", {"name": "ERP", "username": "ghost"})["token"]
+    header, payload, signature = good.split(".")
+    soon = 4_000_000_000
+    tokens = [
+        "", "x", f"Bearer {good}", f'"{good}"', f"{header}.{payload}", f"{good}.x.y",
+        f"{header}\n.{payload}.{signature}",
+        f"https://x.example/?token={good}", f"{{\"token\": \"{good}\"}}", f"{good}=", f"!.{payload}.{signature}",
+        f"{header}.{header}A.{signature}", good, f"{header}.{payload}.{signature[::-1]}",
+        api(app, "generate", {"name": "ERP", "username": "admin"})["token"],
+        token({"loginname": "lena", "exp": 1}, STRONG_SECRET), token({"loginname": "lena"}, STRONG_SECRET),
+        token({"loginname": "lena", "exp": "x"}, STRONG_SECRET),
+        token({"loginname": "lena", "exp": soon * 1000}, STRONG_SECRET),
+        token({"loginname": "lena", "exp": soon, "nbf": soon - 9}, STRONG_SECRET), token({"exp": soon}, STRONG_SECRET),
+        token({"loginname": "a:b", "exp": soon}, STRONG_SECRET), token({"loginname": 1, "exp": soon}, STRONG_SECRET),
+        token({"loginname": "lena", "exp": soon}, f'"{STRONG_SECRET}"'),
+        token({"loginname": "lena", "exp": soon}, STRONG_SECRET, {"typ": "JWT", "alg": "HS384"}),
+        token({"loginname": "lena", "exp": soon}, STRONG_SECRET, {"typ": "JWT", "alg": "HS256", "crit": ["x"]}),
+        token({"loginname": "lena", "exp": soon}, STRONG_SECRET[::-1]),
+    ]  # fmt: skip
+    for text in tokens:
+        for name in ("", "ERP"):
+            page = client.post("refused", {"token": text, "name": name}, page="refused").text
+            main = re.sub("<textarea.*?</textarea>|<[^>]+>", " ", page.partition("<main")[2], flags=re.DOTALL)
+            assert re.findall(r"\b[a-z]+ [a-z]+ [a-z]+\b", html.unescape(main)) == [], text

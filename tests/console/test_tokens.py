@@ -109,7 +109,7 @@ def test_check_a_refused_token(admin: Person) -> None:
         expect(steps.nth(number)).to_contain_text("passed")
         expect(steps.nth(number)).to_contain_text("No action needed.")
     expect(steps.last).to_contain_text("failed")
-    expect(steps.last).to_contain_text(f"there is no user ghost, and {name} makes none")
+    expect(steps.last).to_contain_text(f"user ghost does not exist, and {name} creates no users")
     expect(steps.last).to_contain_text("What to do: Add the user, or set the application to create unknown users.")
     page.get_by_label("Token", exact=True).fill(f"Bearer {token}")
     page.get_by_role("button", name="Check token").click()
