@@ -122,6 +122,7 @@ def test_a_stop_waits_for_waiting_sign_ins(slow: Server) -> None:
     assert slow.process.wait(60) == 0
 
 
+@pytest.mark.alone
 def test_the_guesses_of_killed_workers_lapse(slow: Server) -> None:
     """After eight wrong passwords and two killed sign-ins the right one is refused for ten seconds at most."""
     for _ in range(8):

@@ -75,7 +75,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         }
         spec.path(route.path, operations=operations)
     built = spec.to_dict()
-    for body in {route.call.body for route in routes if route.call.body is not None}:
+    for body in dict.fromkeys(route.call.body for route in routes if route.call.body is not None):
         _add_form(built["components"]["schemas"], body)
     return built
 
