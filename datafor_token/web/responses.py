@@ -132,7 +132,7 @@ def _end(response: Response) -> Response:
             f" ms={round(seconds * 1000)} address={logs.quoted(request.remote_addr or '')}"
             f"{'' if user is None else f' user={logs.quoted(user)}'}{'' if way is None else f' way={way}'}"
         )
-        log.info(line)
+        logs.info(log, line)
     return response
 
 
