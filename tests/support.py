@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 API = "/plugin/datafor-modeler/api/token"
 ADMIN_PASSWORD = "the-Password-of-the-tests"
 # The request of the documentation.
-SEED_APPLICATION: dict[str, Any] = {
+SAMPLE_APPLICATION: dict[str, Any] = {
     "name": "ERP",
     "token_name": "token",
     "secret": "abcd",
@@ -95,7 +95,7 @@ def audit_in(folder: Path, clock: Callable[[], float]) -> Audit:
 
 def application(**changes: Any) -> dict[str, Any]:
     """Return the documented application with changes; a change to ``None`` removes the field."""
-    wanted = {**SEED_APPLICATION, **changes}
+    wanted = {**SAMPLE_APPLICATION, **changes}
     return {name: value for name, value in wanted.items() if value is not None}
 
 
@@ -165,7 +165,7 @@ def record_of(config_dir: Path, data_dir: Path, name: str) -> dict[str, Any]:
     return record
 
 
-class Answer:
+class HttpResponse:
     """Response of a real server."""
 
     def __init__(self, status: int, headers: http.client.HTTPMessage, body: bytes) -> None:
@@ -253,7 +253,7 @@ class Server:
         path: str,
         body: str | bytes | Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a request, as the administrator unless ``headers`` are given; a mapping is sent as JSON."""
         sent = dict(basic() if headers is None else headers)
         if isinstance(body, Mapping):
@@ -266,12 +266,12 @@ class Server:
         try:
             connection.request(method, path, body=body, headers=sent)
             response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            return HttpResponse(response.status, response.headers, response.read())
         finally:
             connection.close()
 
     def post(
         self, call: str, body: str | bytes | Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a POST to a call of the token API, as ``request`` does."""
         return self.request("POST", f"{API}/{call}", body, headers)

@@ -20,7 +20,7 @@ from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record
 from tests.support import (
-    SEED_APPLICATION,
+    SAMPLE_APPLICATION,
     STRONG_SECRET,
     application,
     key_for,
@@ -30,7 +30,7 @@ from tests.support import (
     record_of,
 )
 
-FIELDMAP: dict[str, Any] = SEED_APPLICATION["fieldmap"]
+FIELDMAP: dict[str, Any] = SAMPLE_APPLICATION["fieldmap"]
 WEAK_KEY = rsa.generate_private_key(65537, 1024)
 PUBLIC = base64.b64decode(public_base64(key_for("RS256"))).hex()
 STORED: dict[str, tuple[dict[str, Any], str]] = {

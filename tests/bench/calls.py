@@ -17,9 +17,9 @@ from tests.bench.records import (
     wrong_passwords,
 )
 from tests.bench.servers import Running
-from tests.support import ADMIN_PASSWORD, API, Answer, basic, token_parts
+from tests.support import ADMIN_PASSWORD, API, HttpResponse, basic, token_parts
 
-Check = Callable[[Answer], bool]
+Check = Callable[[HttpResponse], bool]
 # The baseline's name, in every comparison.
 B, HELLO = "B", "B hello"
 
@@ -33,16 +33,16 @@ def tried(name: str, server: Running, requests: Sequence[Request], check: Check)
     return Contender(name, server, requests)
 
 
-def is_token(response: Answer) -> bool:
+def is_token(response: HttpResponse) -> bool:
     text = response.json["token"]
     return bool(response.json["success"]) and token_parts(text)[1]["loginname"] == "lena"
 
 
-def is_signed(response: Answer) -> bool:
+def is_signed(response: HttpResponse) -> bool:
     return is_token(response) and signed_rightly(response.json["token"], 0)
 
 
-def lets_through(response: Answer) -> bool:
+def lets_through(response: HttpResponse) -> bool:
     return response.headers["Remote-User"] == "person-000000" and "Set-Cookie" not in response.headers
 
 

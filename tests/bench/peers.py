@@ -21,7 +21,7 @@ from tests.bench.plan import Plan, workplace
 from tests.bench.records import bearer, generate_with_key, secret_of
 from tests.bench.report import table, times
 from tests.bench.servers import Foreign, Running
-from tests.support import ROOT, Answer, basic, token_parts
+from tests.support import ROOT, HttpResponse, basic, token_parts
 
 INSTALLED = ROOT / ".peers"
 SERVERS = ROOT / "tests" / "bench" / "peers_of"
@@ -36,7 +36,7 @@ class Call:
 
     name: str
     request: Callable[[Running], Request]
-    check: Callable[[Answer], bool]
+    check: Callable[[HttpResponse], bool]
     goal: str = ""
     p99: str = ""
     algorithm: str = "HS256"  # ours
@@ -92,11 +92,11 @@ def _guest(server: Running) -> Request:
     return Request("POST", "/api/v1/security/guest_token/", headers, json.dumps(wanted))
 
 
-def _signed(algorithm: str, name: str = "access_token") -> Callable[[Answer], bool]:
+def _signed(algorithm: str, name: str = "access_token") -> Callable[[HttpResponse], bool]:
     return lambda answer: token_parts(answer.json[name])[0]["alg"] == algorithm
 
 
-def _opaque(answer: Answer) -> bool:
+def _opaque(answer: HttpResponse) -> bool:
     return len(answer.json["access_token"]) >= 30
 
 

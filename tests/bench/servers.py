@@ -14,7 +14,7 @@ from unittest import mock
 
 from gunicorn.config import KNOWN_SETTINGS
 
-from tests.support import ADMIN_PASSWORD, ROOT, Answer, free_port
+from tests.support import ADMIN_PASSWORD, ROOT, HttpResponse, free_port
 
 CONFIGURATION = ROOT / "config" / "gunicorn.conf.py"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -68,7 +68,7 @@ class Running:
         self.stop()
         raise RuntimeError(f"{self.folder.name} did not start: {self._log.read_text()[-1000:]}")
 
-    def call(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: str = "") -> Answer:
+    def call(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: str = "") -> HttpResponse:
         """Send one request over a new connection."""
         connection = self.connection()
         try:
@@ -123,11 +123,11 @@ class Foreign(Running):
 
 def call(
     connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str] | None, body: str
-) -> Answer:
+) -> HttpResponse:
     """Send one request over a connection that stays open."""
     connection.request(method, path, body=body.encode() if body else None, headers=dict(headers or {}))
     response = connection.getresponse()
-    return Answer(response.status, response.headers, response.read())
+    return HttpResponse(response.status, response.headers, response.read())
 
 
 def _pss(process: int) -> float:

@@ -14,7 +14,7 @@ from datafor_token.web.services import services
 from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.stores import Record, records_in
-from tests.support import SEED_APPLICATION, STRONG_SECRET, application, key_for, public_pem, record_of
+from tests.support import SAMPLE_APPLICATION, STRONG_SECRET, application, key_for, public_pem, record_of
 
 
 def test_add_and_change(shell: Shell, settings: Settings, caller: Caller) -> None:
@@ -77,7 +77,7 @@ def test_refused(
     code: int,
 ) -> None:
     """A refused command prints a message and changes nothing."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
     before = path.read_text()
     assert message in shell.refused("application", *arguments, put=put, code=code)
@@ -145,7 +145,7 @@ def test_secrets_from_elsewhere(
     (tmp_path / "apps").mkdir()
     (tmp_path / "apps" / "erp.secret").write_text("from-file\n")
     monkeypatch.setenv("CRM_SECRET", "from-environment")
-    body = {name: value for name, value in SEED_APPLICATION.items() if name != "secret"}
+    body = {name: value for name, value in SAMPLE_APPLICATION.items() if name != "secret"}
     for name, more in (("ERP", {"secret_file": "erp.secret"}), ("CRM", {"secret_env": "CRM_SECRET"})):
         entry = {**body, **more, "name": name}
         (tmp_path / "apps" / f"{name}.json").write_text(json.dumps({"application": [entry]}))

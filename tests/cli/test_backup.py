@@ -18,7 +18,7 @@ from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
 from tests.processes import Process, environment, first_start, flask
 from tests.stores import Record, records_in
-from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, STRONG_SECRET, Server, application, record_of
+from tests.support import ADMIN_PASSWORD, API, SAMPLE_APPLICATION, STRONG_SECRET, Server, application, record_of
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
@@ -220,7 +220,7 @@ def test_backup_under_load(tmp_path: Path) -> None:
     done = flask(other, "store", "restore", str(tmp_path / "2.gz"), "--yes")
     assert done.returncode == 0, done.stderr
     assert "valid" in flask(other, "store", "check").stdout
-    assert record_of(other / "config", other / "data", "first")["secret"] == SEED_APPLICATION["secret"]
+    assert record_of(other / "config", other / "data", "first")["secret"] == SAMPLE_APPLICATION["secret"]
 
 
 @pytest.mark.file_store

@@ -13,7 +13,7 @@ from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import records_in
-from tests.support import SEED_APPLICATION, application, key_for, private_pem, public_pem
+from tests.support import SAMPLE_APPLICATION, application, key_for, private_pem, public_pem
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
@@ -169,7 +169,7 @@ def test_an_export_is_escaped(shell: Shell, caller: Caller, tmp_path: Path, form
 @pytest.mark.parametrize("payload", ['{"a": 1, "a": 2}', '{"a": NaN}', "[1]", "[" * 5000])
 def test_a_payload_that_is_not_json(shell: Shell, caller: Caller, payload: str) -> None:
     """The command refuses the payloads that the API refuses, in one line."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     assert len(shell.refused("token", "generate", "ERP", "--username", "lena", "--payload", payload).splitlines()) == 1
 
 

@@ -15,7 +15,7 @@ from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
 from tests.service import BEFORE, KEYS, NEW, NEWEST, OLD, Service
 from tests.stores import KIND, Record, records_in
-from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, STRONG_SECRET, application
+from tests.support import ADMIN_PASSWORD, API, SAMPLE_APPLICATION, STRONG_SECRET, application
 
 CHECK = "/auth/check"
 
@@ -154,7 +154,7 @@ def test_one_token_has_one_identifier(service: Service) -> None:
 def test_an_unknown_token_has_an_identifier_too(service: Service) -> None:
     """A token that no application signed is identified by its signed part; another signature does not change that."""
     caller = service.start(OLD)
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     text = token(claims(), secret="other")
     for sent in (text, respelled(text)):
         caller.get(CHECK, bearer(sent))
@@ -198,7 +198,7 @@ class TestKeyChange:
         """A token that was revoked before, during or after a key change stays revoked after the old key is removed."""
         texts = [token(claims(loginname=f"user{number}")) for number in range(4)]
         caller = service.start(OLD)
-        caller.post("update", SEED_APPLICATION)
+        caller.post("update", SAMPLE_APPLICATION)
         (old_name,) = self.revoked(caller, texts[0])
         caller = service.start(NEW, OLD)
         self.revoked(caller, texts[1])
@@ -223,7 +223,7 @@ class TestKeyChange:
     def test_a_process_that_was_not_restarted(self, service: Service) -> None:
         """While processes are restarted one by one, each of them knows the revocations of the others."""
         first = service.start(OLD)
-        first.post("update", SEED_APPLICATION)
+        first.post("update", SAMPLE_APPLICATION)
         second = service.start(NEW, OLD)
         for number, (here, there) in enumerate(((first, second), (second, first))):
             text = token(claims(loginname=f"user{number}"))
@@ -234,7 +234,7 @@ class TestKeyChange:
     def test_a_gate_session_ends_with_its_token(self, service: Service) -> None:
         """A gate session that was opened before a key change ends when its token is revoked after it."""
         caller = service.start(OLD)
-        caller.post("update", SEED_APPLICATION)
+        caller.post("update", SAMPLE_APPLICATION)
         text = token(claims())
         cookie = caller.get(f"/auth/enter?token={text}&next=/", headers={}).headers["Set-Cookie"].partition(";")[0]
         service.start(NEW, OLD)

@@ -23,7 +23,7 @@ from datafor_token.store.files.store import FileStore
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.processes import environment, first_start, flask
 from tests.stores import Record, unavailable
-from tests.support import ADMIN_PASSWORD, SEED_APPLICATION, application, record_of
+from tests.support import ADMIN_PASSWORD, SAMPLE_APPLICATION, application, record_of
 
 KEYS = [bytes(range(start, start + 32)) for start in (0, 32, 64)]
 NEW, OLD = (base64.urlsafe_b64encode(key).decode() for key in KEYS[:2])
@@ -120,7 +120,7 @@ def test_keys_that_are_not_valid(make: Any, settings: Settings, key: str) -> Non
 
 def test_the_wrong_key_changes_nothing(make: Any, settings: Settings) -> None:
     """With a foreign key or without a key, the start stops with a message, and no file is changed."""
-    Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
+    Caller(make(OLD).test_client()).post("update", SAMPLE_APPLICATION)
     before = everything(settings.data_dir)
     with pytest.raises(StartError, match="is not the key of these records"):
         make(NEW)
@@ -134,7 +134,7 @@ def test_the_wrong_key_changes_nothing(make: Any, settings: Settings) -> None:
 @pytest.mark.parametrize("record", [None, '{"name": "key"}'])
 def test_the_wrong_key_without_the_record_of_the_right_one(make: Any, settings: Settings, record: str | None) -> None:
     """If the record of the key is missing or incomplete, a foreign or missing key still stops the start."""
-    Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
+    Caller(make(OLD).test_client()).post("update", SAMPLE_APPLICATION)
     path = Record(settings.data_dir, "instance", "key")
     path.unlink() if record is None else path.write_text(record)
     before = everything(settings.data_dir)
@@ -204,7 +204,7 @@ def test_former_keys_and_rekey(make: Any, settings: Settings) -> None:
 
 def test_rekey_after_a_failure(make: Any, settings: Settings) -> None:
     """A rekey that finds a damaged record changes nothing and reports it; after a repair it succeeds."""
-    Caller(make(OLD).test_client()).post("update", SEED_APPLICATION)
+    Caller(make(OLD).test_client()).post("update", SAMPLE_APPLICATION)
     bad = Record(settings.data_dir, "applications", "bad")
     bad.write_text("{")
     app = make(f"{NEW},{OLD}")
@@ -228,7 +228,7 @@ def test_rekey_from_a_terminal(tmp_path: Path) -> None:
 def test_a_secret_written_by_hand(make: Any, settings: Settings) -> None:
     """A plain secret in a record is valid, and is encrypted at the record's next write."""
     caller = Caller(make().test_client())
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
     path.write_text(json.dumps({**json.loads(path.read_text()), "secret": "by-hand"}))
     assert caller.post("generate", {"name": "ERP", "privateKey": "by-hand"}).status_code == 200

@@ -30,7 +30,7 @@ from datafor_token.metrics.files import MetricFiles
 from datafor_token.metrics.table import OUTCOMES, PREFIX, TABLE, WAYS
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
-from tests.support import ADMIN_PASSWORD, SEED_APPLICATION, Answer, Server, application, basic
+from tests.support import ADMIN_PASSWORD, SAMPLE_APPLICATION, HttpResponse, Server, application, basic
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 FILES_OF_A_SLOT = 2
@@ -131,7 +131,7 @@ def test_a_worker_killed_while_metrics_are_scraped(counting: Server) -> None:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 acknowledged[0] += counting.request("GET", "/nothing", headers={}).status == 404
 
-    def scraped() -> Answer | None:
+    def scraped() -> HttpResponse | None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             return counting.request("GET", "/metrics", headers={})
         return None
@@ -207,13 +207,13 @@ def test_an_outage_of_the_folder_is_no_outage_of_the_service(counting: Server, w
         shutil.rmtree(folder)
     response = counting.request("GET", "/metrics", headers={})
     assert (response.status, response.json["msg"]) == (503, "metrics are unavailable")
-    assert counting.post("update", SEED_APPLICATION).status == 200
+    assert counting.post("update", SAMPLE_APPLICATION).status == 200
 
 
 def test_a_start_without_the_folder(tmp_path: Path) -> None:
     """If the folder cannot be created, the service starts and works, and /metrics is 503."""
     server = Server(tmp_path, DATAFOR_TOKEN_METRICS_DIR=str(tmp_path / "nowhere")).start()
-    assert server.post("update", SEED_APPLICATION).status == 200
+    assert server.post("update", SAMPLE_APPLICATION).status == 200
     assert server.request("GET", "/metrics", headers={}).status == 503
     assert server.stop() == 0
     assert "metrics are not counted" in server.output

@@ -16,7 +16,7 @@ import pytest
 
 from tests.handmade_tokens import token
 from tests.proxies.protected import Application
-from tests.support import API, ROOT, STRONG_SECRET, Answer, Server, application, basic, free_port, need, wait_for
+from tests.support import API, ROOT, STRONG_SECRET, HttpResponse, Server, application, basic, free_port, need, wait_for
 
 CONFIG = ROOT / "config"
 FILES = {"nginx": "nginx.conf", "caddy": "Caddyfile", "traefik": "traefik.yml", "apache": "apache.conf"}
@@ -42,7 +42,7 @@ class Proxy(NamedTuple):
 
     def get(
         self, path: str, headers: Headers = (), method: str = "GET", body: bytes | None = None, host: str = REPORTS
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send one request for a host; the path goes out as it stands, and headers may be repeated."""
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -54,11 +54,11 @@ class Proxy(NamedTuple):
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
             response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            return HttpResponse(response.status, response.headers, response.read())
         finally:
             connection.close()
 
-    def call(self, call: str, body: Mapping[str, Any], headers: Headers | None = None) -> Answer:
+    def call(self, call: str, body: Mapping[str, Any], headers: Headers | None = None) -> HttpResponse:
         """Send a call of the token API as the administrator, through the console's host."""
         sent = {**(basic() if headers is None else dict(headers)), "Content-Type": "application/json"}
         return self.get(f"/datafor{API}/{call}", sent, "POST", json.dumps(body).encode(), host=CONSOLE)
@@ -179,7 +179,7 @@ def signed(name: str = "lena", /, **more: Any) -> str:
     return token({"loginname": name, "exp": int(time.time()) + 3600, **more}, STRONG_SECRET)
 
 
-def seen(response: Answer, name: str) -> list[str]:
+def seen(response: HttpResponse, name: str) -> list[str]:
     """Return what the application received as a header, under any name that WSGI, CGI and PHP read as the same."""
     assert response.status == 200, (response.status, response.body)
     return [
@@ -187,7 +187,7 @@ def seen(response: Answer, name: str) -> list[str]:
     ]
 
 
-def cookie_of(response: Answer) -> str:
+def cookie_of(response: HttpResponse) -> str:
     """Return the gate's cookie that a response sets, as a browser sends it back."""
     gate = [one for one in response.headers.get_all("Set-Cookie") or [] if one.startswith("datafor_gate=")]
     assert len(gate) == 1, response.headers.as_string()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxies.sites import CONSOLE, SETTINGS, configured, tool
-from tests.support import ADMIN_PASSWORD, Answer, Server, basic, free_port, need, wait_for
+from tests.support import ADMIN_PASSWORD, HttpResponse, Server, basic, free_port, need, wait_for
 
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 CREDENTIALS = f'{{"username": "admin", "password": "{ADMIN_PASSWORD}"}}'
@@ -41,11 +41,11 @@ class Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(self._path)
 
-    def send_request(self, method: str, path: str, headers: dict[str, str], body: str | None = None) -> Answer:
+    def send_request(self, method: str, path: str, headers: dict[str, str], body: str | None = None) -> HttpResponse:
         """Send one request."""
         self.request(method, path, body, headers)
         response = self.getresponse()
-        return Answer(response.status, response.headers, response.read())
+        return HttpResponse(response.status, response.headers, response.read())
 
 
 def test_only_the_owner_by_default(tmp_path: Path) -> None:

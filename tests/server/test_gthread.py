@@ -14,12 +14,12 @@ from datafor_token.server import selection
 from datafor_token.settings import worker_wanted
 from tests.handmade_tokens import token
 from tests.server.test_worker import UNREAD, check_closed, post
-from tests.support import API, ROOT, SEED_APPLICATION, Server, basic
+from tests.support import API, ROOT, SAMPLE_APPLICATION, Server, basic
 
 AS_ADMIN = f"Authorization: {basic()['Authorization']}"
 FORM, AS_JSON = "Content-Type: application/x-www-form-urlencoded", "Content-Type: application/json"
 EXPIRY = int(time.time()) + 86400
-BEARER = f"Authorization: Bearer {token({'loginname': 'lena', 'exp': EXPIRY}, str(SEED_APPLICATION['secret']))}"
+BEARER = f"Authorization: Bearer {token({'loginname': 'lena', 'exp': EXPIRY}, str(SAMPLE_APPLICATION['secret']))}"
 
 
 def get(target: str, *headers: str) -> bytes:
@@ -71,7 +71,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     ours = Server(tmp_path_factory.mktemp("ours")).start()
     theirs = Server(tmp_path_factory.mktemp("theirs"), DATAFOR_TOKEN_WORKER="gthread").start()
     for server in (ours, theirs):
-        assert server.post("update", SEED_APPLICATION).status == 200
+        assert server.post("update", SAMPLE_APPLICATION).status == 200
     yield ours, theirs
     for server in (ours, theirs):
         server.stop()

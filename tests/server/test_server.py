@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.stores import Record
-from tests.support import ROOT, SEED_APPLICATION, Server, application, basic, need, record_of
+from tests.support import ROOT, SAMPLE_APPLICATION, Server, application, basic, need, record_of
 
 
 def test_the_first_start_prints_the_password_once(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_the_first_start_prints_the_password_once(tmp_path: Path) -> None:
     file = server.config_dir / "initial_admin_password"
     password = file.read_text().strip()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert server.post("update", SEED_APPLICATION, basic("admin", password)).status == 200
+    assert server.post("update", SAMPLE_APPLICATION, basic("admin", password)).status == 200
     assert server.stop() == 0
     assert server.output.count(password) == 1
     server.output = ""
@@ -39,7 +39,7 @@ def test_two_starts_at_once_create_one_administrator(tmp_path: Path) -> None:
         list(pool.map(Server.start, servers))
     password = (servers[0].config_dir / "initial_admin_password").read_text().strip()
     for server in servers:
-        answer = server.post("update", SEED_APPLICATION, basic("admin", password))
+        answer = server.post("update", SAMPLE_APPLICATION, basic("admin", password))
         assert answer.status == 200
         server.stop()
     assert sum("First start" in server.output for server in servers) == 1
@@ -64,7 +64,7 @@ def test_there_are_several_workers(server: Server) -> None:
 def test_nothing_is_lost_over_a_restart(tmp_path: Path) -> None:
     """An acknowledged change exists after a stop, and after all processes were killed."""
     server = Server(tmp_path).start()
-    assert server.post("update", SEED_APPLICATION).status == 200
+    assert server.post("update", SAMPLE_APPLICATION).status == 200
     server.stop()
     server.start()
     assert server.post("update", application(name="CRM")).status == 200
@@ -78,7 +78,7 @@ def test_nothing_is_lost_over_a_restart(tmp_path: Path) -> None:
 @pytest.mark.file_store
 def test_files_are_for_their_owner_only(server: Server) -> None:
     """Every file under the data folder has mode 0600, every folder 0700."""
-    server.post("update", SEED_APPLICATION)
+    server.post("update", SAMPLE_APPLICATION)
     paths = [server.data_dir, *server.data_dir.rglob("*")]
     assert len(paths) > 5
     for path in paths:

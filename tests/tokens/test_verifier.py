@@ -18,10 +18,10 @@ from datafor_token.crypto import keys, vetting
 from datafor_token.errors import InvalidInput, RuleError
 from datafor_token.tokens import issuer, verifier
 from tests.handmade_tokens import NOW, SHARED_HEADER, base64url, claims, part, token
-from tests.support import SEED_APPLICATION, application, key_for, private_pem, public_pem
+from tests.support import SAMPLE_APPLICATION, application, key_for, private_pem, public_pem
 from tests.validation.test_strict_json import REFUSED as REFUSED_JSON
 
-ERP = Application.from_document(SEED_APPLICATION)
+ERP = Application.from_document(SAMPLE_APPLICATION)
 INSTANT = verifier.Instant(NOW, 30)
 
 

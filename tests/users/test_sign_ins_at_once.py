@@ -18,18 +18,18 @@ from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import Caller
 from tests.console.client import Client
-from tests.support import ADMIN_PASSWORD, Answer, Clock, Server, basic
+from tests.support import ADMIN_PASSWORD, Clock, HttpResponse, Server, basic
 
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 GUESSES = 24
 
 
-def at_once(number: int, call: Callable[[int], Answer]) -> list[Answer]:
+def at_once(number: int, call: Callable[[int], HttpResponse]) -> list[HttpResponse]:
     """Make so many calls at the same moment."""
     start = threading.Barrier(number)
 
-    def one(place: int) -> Answer:
+    def one(place: int) -> HttpResponse:
         start.wait(60)
         return call(place)
 
@@ -47,7 +47,7 @@ def test_twenty_people_sign_in_at_once(tmp_path: Path) -> None:
         for number in range(20):
             store.put("users", User(name=f"person-{number}", password=hashed).to_document())
 
-        def login(name: str, password: str) -> Answer:
+        def login(name: str, password: str) -> HttpResponse:
             return server.request("POST", LOGIN, {"username": name, "password": password}, {})
 
         responses = at_once(20, lambda number: login(f"person-{number}", "the-Password-of-a-person"))
@@ -82,7 +82,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     pytest.fail("it did not happen in time")
 
 
-def held(server: Server, pool: ThreadPoolExecutor, number: int) -> list[Future[Answer]]:
+def held(server: Server, pool: ThreadPoolExecutor, number: int) -> list[Future[HttpResponse]]:
     """Return a number of guesses, each for another name, that wait for their hash."""
     (server.config_dir / "hold").touch()
     before = threads_of(server)

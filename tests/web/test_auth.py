@@ -12,7 +12,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.support import API, SEED_APPLICATION, Clock, basic
+from tests.support import API, SAMPLE_APPLICATION, Clock, basic
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +35,14 @@ def challenges(answer: object) -> list[str]:
 @pytest.mark.parametrize("call", ["update", "generate"])
 def test_no_credential(caller: Caller, call: str) -> None:
     """Without a credential, the response is 401 'not logged in', with both challenges."""
-    answer = caller.post(call, SEED_APPLICATION, headers={})
+    answer = caller.post(call, SAMPLE_APPLICATION, headers={})
     assert (answer.status_code, answer.json["msg"]) == (401, "not logged in")
     assert challenges(answer) == ["Bearer", "Basic"]
 
 
 def test_no_password_prompt_in_a_browser(caller: Caller) -> None:
     """A request that a browser sends from a page gets no Basic challenge."""
-    answer = caller.post("update", SEED_APPLICATION, headers={"Sec-Fetch-Site": "same-origin"})
+    answer = caller.post("update", SAMPLE_APPLICATION, headers={"Sec-Fetch-Site": "same-origin"})
     assert answer.status_code == 401
     assert challenges(answer) == ["Bearer"]
 
@@ -70,14 +70,14 @@ def test_wrong_passwords_get_one_response(caller: Caller, header: str) -> None:
 @pytest.mark.parametrize("name", ["Jürgen Ö", "JÜRGEN Ö", "Ju\u0308rgen o\u0308"])
 def test_names_and_passwords_of_any_script(caller: Caller, name: str) -> None:
     """Basic is UTF-8; the name is found in any case; the password may contain a colon and outer spaces."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     assert caller.post("generate", {}, headers=basic(name, "p:ä w ")).status_code == 200
 
 
 @pytest.mark.parametrize("call", ["update", "generate"])
 def test_administrators_only(caller: Caller, call: str) -> None:
     """A caller who is not an Administrator gets 403 'no permission' before the body is read."""
-    for body in (SEED_APPLICATION, "%ff", {"name": 5}):
+    for body in (SAMPLE_APPLICATION, "%ff", {"name": 5}):
         answer = caller.post(call, body, headers=basic("lena", "p:ä w "))
         assert (answer.status_code, answer.json["msg"]) == (403, "no permission")
 
@@ -109,7 +109,7 @@ HERE: list[dict[str, str]] = [
 @pytest.mark.parametrize("headers", ELSEWHERE)
 def test_a_post_from_another_site_changes_nothing(app: Flask, caller: Caller, headers: dict[str, str]) -> None:
     """A request that a browser sends from another site is 403 although the password is right."""
-    answer = caller.post("update", SEED_APPLICATION, headers={**basic(), **headers})
+    answer = caller.post("update", SAMPLE_APPLICATION, headers={**basic(), **headers})
     assert answer.status_code == 403
     assert "another site" in answer.json["msg"]
     with app.app_context():
@@ -119,13 +119,13 @@ def test_a_post_from_another_site_changes_nothing(app: Flask, caller: Caller, he
 @pytest.mark.parametrize("headers", HERE)
 def test_a_post_from_here_or_from_curl_works(caller: Caller, headers: dict[str, str]) -> None:
     """Requests from our own origin, and of clients that send neither header, are served."""
-    assert caller.post("update", SEED_APPLICATION, headers={**basic(), **headers}).status_code == 200
+    assert caller.post("update", SAMPLE_APPLICATION, headers={**basic(), **headers}).status_code == 200
 
 
 def test_a_refused_site_is_logged(caller: Caller, log: io.StringIO) -> None:
     """The log line of a request from another site has its Origin and Host, shortened, and the expected Origin."""
     headers = {**basic(), "Origin": "http://intra.example" + "x" * 5000, "Host": "127.0.0.1:28080"}
-    caller.post("update", SEED_APPLICATION, headers=headers)
+    caller.post("update", SAMPLE_APPLICATION, headers=headers)
     (line,) = [line for line in log.getvalue().splitlines() if "error=Forbidden" in line]
     for words in (
         "Origin 'http://intra.examplexx",
@@ -142,14 +142,14 @@ def test_a_page_under_the_public_url_is_from_here(settings: Settings, clock: Clo
     settings = dataclasses.replace(settings, public_url=public)
     app = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
     for origin, status in (("https://intra.example", 401), ("http://intra.example", 403)):
-        answer = app.test_client().post(f"{API}/update", json=SEED_APPLICATION, headers={"Origin": origin})
+        answer = app.test_client().post(f"{API}/update", json=SAMPLE_APPLICATION, headers={"Origin": origin})
         assert answer.status_code == status
 
 
 def test_no_origin_is_a_request_without_a_host(app: Flask) -> None:
     """Origin null is another site, also in a request without a host."""
     headers = {**basic(), "Origin": "null", "Host": ""}
-    assert app.test_client().post(f"{API}/update", json=SEED_APPLICATION, headers=headers).status_code == 403
+    assert app.test_client().post(f"{API}/update", json=SAMPLE_APPLICATION, headers=headers).status_code == 403
 
 
 def test_bearer_is_exempt_from_the_cross_site_rule(caller: Caller) -> None:

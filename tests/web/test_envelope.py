@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from datafor_token import create_app, errors
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, Server, basic
+from tests.support import ADMIN_PASSWORD, API, SAMPLE_APPLICATION, Server, basic
 
 FORM = "application/x-www-form-urlencoded"
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
@@ -131,14 +131,14 @@ def test_a_bug_is_500_and_shows_nothing(app: Flask, monkeypatch: pytest.MonkeyPa
 )
 def test_415(caller: Caller, content_type: str | None, status: int) -> None:
     """A body of another type is 415 with a sentence that lists the accepted types."""
-    answer = caller.post("update", json.dumps(SEED_APPLICATION), content_type=content_type)
+    answer = caller.post("update", json.dumps(SAMPLE_APPLICATION), content_type=content_type)
     assert answer.status_code == status
     assert "application/x-www-form-urlencoded" in answer.json["msg"]
 
 
 def test_413(caller: Caller) -> None:
     """A body longer than MAX_CONTENT_LENGTH is 413, with the setting's name; one of exactly that length is read."""
-    body = json.dumps(SEED_APPLICATION)
+    body = json.dumps(SAMPLE_APPLICATION)
     assert caller.post("update", body + " " * (65536 - len(body))).status_code == 200
     answer = caller.post("update", body + " " * (65537 - len(body)))
     assert (answer.status_code, answer.json["msg"]) == (413, errors.BodyTooLarge.message)
@@ -147,7 +147,7 @@ def test_413(caller: Caller) -> None:
 @pytest.mark.parametrize(("length", "status"), [(65536, 200), (65537, 413), (100_000, 413)])
 def test_413_without_a_length(server: Server, length: int, status: int) -> None:
     """A chunked body has the same limit; it is never truncated."""
-    body = json.dumps(SEED_APPLICATION).encode().ljust(length)
+    body = json.dumps(SAMPLE_APPLICATION).encode().ljust(length)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     with contextlib.closing(connection):
         parts = [body[start : start + 9_999] for start in range(0, length, 9_999)]

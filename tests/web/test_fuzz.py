@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.handmade_tokens import claims, token
-from tests.support import API, SEED_APPLICATION, Server, application, basic
+from tests.support import API, SAMPLE_APPLICATION, Server, application, basic
 from tests.validation.test_strict_json import JSON_VALUES
 from tests.web.test_envelope import check_envelope, raw
 
 FORM, JSON, MULTIPART = "application/x-www-form-urlencoded", "application/json", "multipart/form-data; boundary=X"
-FIELDS = [*SEED_APPLICATION, "initpwd", "self_service", "privateKey", "username", "payload", "grace", "token",
+FIELDS = [*SAMPLE_APPLICATION, "initpwd", "self_service", "privateKey", "username", "payload", "grace", "token",
           "next", "ttl", "ticket", "password", "role", "type", "application", "other", "fieldmap[username]",
           "initroles[]"]  # fmt: skip
 GOOD = [
-    *SEED_APPLICATION.values(),
+    *SAMPLE_APPLICATION.values(),
     token(claims()),
     token(claims(), "other"),
     "lena",
@@ -45,7 +45,7 @@ def as_form(fields: dict[str, Any]) -> bytes:
 
 
 BODIES = (
-    OBJECTS.map(lambda fields: (JSON, json.dumps({**SEED_APPLICATION, **fields}).encode()))
+    OBJECTS.map(lambda fields: (JSON, json.dumps({**SAMPLE_APPLICATION, **fields}).encode()))
     | OBJECTS.map(lambda fields: (JSON, json.dumps(fields).encode()))
     | OBJECTS.map(lambda fields: (FORM, as_form(fields)))
     | st.tuples(st.sampled_from([FORM, JSON, MULTIPART, "text/plain", ""]), st.binary(max_size=120))

@@ -10,7 +10,7 @@ from flask import Flask
 from datafor_token import create_app
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
-from tests.support import ADMIN_PASSWORD, API, SEED_APPLICATION, basic
+from tests.support import ADMIN_PASSWORD, API, SAMPLE_APPLICATION, basic
 
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 ORIGIN = "https://portal.example"
@@ -73,7 +73,7 @@ def test_no_origin_by_default(make: Any) -> None:
     assert not [name for name, _ in response.headers if name.startswith("Access-Control") or name == "Vary"]
     preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     assert client.options(f"{API}/update", headers=preflight).status_code == 405
-    refused = client.post(f"{API}/update", json=SEED_APPLICATION, headers={**basic(), "Origin": ORIGIN})
+    refused = client.post(f"{API}/update", json=SAMPLE_APPLICATION, headers={**basic(), "Origin": ORIGIN})
     assert refused.status_code == 403
 
 
@@ -86,13 +86,13 @@ def test_named_origins_may_call(make: Any) -> None:
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
     headers = {**basic(), "Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"}
-    response = client.post(f"{API}/update", json=SEED_APPLICATION, headers=headers)
+    response = client.post(f"{API}/update", json=SAMPLE_APPLICATION, headers=headers)
     assert response.status_code == 200
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
     for origin in ("https://evil.example", "null", f"{ORIGIN}.evil.example", "http://portal.example", ""):
         other = {**headers, "Origin": origin}
-        refused = client.post(f"{API}/update", json=SEED_APPLICATION, headers=other)
+        refused = client.post(f"{API}/update", json=SAMPLE_APPLICATION, headers=other)
         assert refused.status_code == 403
         assert "Access-Control-Allow-Origin" not in refused.headers
         assert refused.headers["Vary"] == "Origin"

@@ -15,7 +15,7 @@ from tests.handmade_tokens import claims, token
 from tests.stores import Record
 from tests.support import (
     ADMIN_PASSWORD,
-    SEED_APPLICATION,
+    SAMPLE_APPLICATION,
     STRONG_SECRET,
     Clock,
     application,
@@ -46,7 +46,7 @@ def test_list(caller: Caller, settings: Settings) -> None:
     assert list(response.json) == ["success", "data"]
     assert [one["name"] for one in response.json["data"]] == ["Alpha", "zeta"]
     assert response.json["data"][1] == {
-        **SEED_APPLICATION,
+        **SAMPLE_APPLICATION,
         "name": "zeta",
         "secret": "************",
         "initpwd": "************",
@@ -65,7 +65,7 @@ def test_list(caller: Caller, settings: Settings) -> None:
 
 def test_content(caller: Caller) -> None:
     """The content has the masked fields of one application; an unknown name is 404, a missing one 400."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     response = caller.get("content?name=erp")
     assert list(response.json)[:3] == ["success", "name", "token_name"]
     assert response.json["secret"] == "************"
@@ -91,7 +91,7 @@ def test_a_listed_application_can_be_sent_back_whole(caller: Caller, settings: S
 @pytest.mark.parametrize("body", [{"name": "erp"}, "name=ERP", '{"name":"ERP"}'])
 def test_delete(caller: Caller, settings: Settings, body: Any) -> None:
     """A deleted application does not exist; deleting it again is not an error."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     for _ in range(2):
         assert caller.post("delete", body).json == {"success": True, "msg": "success"}
         assert caller.get("list").json["data"] == []
@@ -118,7 +118,7 @@ def test_delete_batch(caller: Caller, body: Any) -> None:
 @pytest.mark.parametrize("body", [[5], [None], ["a/b"], {"name": "ERP"}, {}, "name=", [["ERP"]], {"names": ["ERP"]}])
 def test_a_wrong_batch_deletes_nothing(caller: Caller, body: Any) -> None:
     """One invalid name in a batch is 400, and nothing is deleted."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     response = caller.post("deleteBatch", [*body, "ERP"] if isinstance(body, list) else body)
     assert response.status_code == 400
     assert response.json["msg"].startswith("name")

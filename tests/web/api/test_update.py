@@ -19,7 +19,7 @@ from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.stores import Record, records_in
 from tests.support import (
-    SEED_APPLICATION,
+    SAMPLE_APPLICATION,
     STRONG_SECRET,
     Clock,
     application,
@@ -77,11 +77,11 @@ def flat(body: dict[str, Any]) -> dict[str, Any]:
 def test_every_shape_stores_the_same(caller: Caller, settings: Settings, shape: str) -> None:
     """Every shape of the body stores the same record."""
     data, content_type = SHAPES[shape]
-    response = caller.post("update", data(SEED_APPLICATION), content_type=content_type)
+    response = caller.post("update", data(SAMPLE_APPLICATION), content_type=content_type)
     assert response.status_code == 200, response.json
     assert stored(settings) == {
         "format": 1,
-        **SEED_APPLICATION,
+        **SAMPLE_APPLICATION,
         "initpwd": "",
         "self_service": "0",
         "createdDate": 1722929516000,
@@ -92,9 +92,9 @@ def test_every_shape_stores_the_same(caller: Caller, settings: Settings, shape: 
 
 def test_multipart_stores_the_same(caller: Caller, settings: Settings) -> None:
     """A multipart form with JSON text or brackets stores the same record."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     first = stored(settings)
-    fields = flat(SEED_APPLICATION)
+    fields = flat(SAMPLE_APPLICATION)
     del fields["fieldmap"]
     fields |= {f"fieldmap[{name}]": claim for name, claim in FIELDMAP.items()}
     response = caller.post("update", fields, content_type="multipart/form-data")
@@ -106,14 +106,14 @@ def test_the_answer(caller: Caller) -> None:
     """The response has success and msg, and warnings about a weak secret, which do not repeat it."""
     response = caller.post("update", application(secret=STRONG_SECRET))
     assert response.json == {"success": True, "msg": "success"}
-    response = caller.post("update", SEED_APPLICATION)
+    response = caller.post("update", SAMPLE_APPLICATION)
     assert list(response.json) == ["success", "msg", "warnings"]
     assert len(response.json["warnings"]) == 1
     assert "abcd" not in response.json["warnings"][0]
 
 
 LONG, CONTROL = "x" * 5000, "a\x01b"
-FIELDMAP: dict[str, Any] = SEED_APPLICATION["fieldmap"]
+FIELDMAP: dict[str, Any] = SAMPLE_APPLICATION["fieldmap"]
 
 
 def wrong(field: str, *values: Any) -> list[tuple[str, Any, str]]:
@@ -175,20 +175,20 @@ def test_a_wrong_value_is_named_and_changes_nothing(
 )
 def test_a_forms_text_is_read_strictly(caller: Caller, settings: Settings, field: str, text: str) -> None:
     """In a form, a number is plain decimal digits and a structure is valid JSON; anything else is 400."""
-    body = {name: value for name, value in flat(SEED_APPLICATION).items() if name != field}
+    body = {name: value for name, value in flat(SAMPLE_APPLICATION).items() if name != field}
     response = caller.post("update", urlencode({**body, field: text}))
     assert response.status_code == 400
     assert response.json["msg"].startswith(f"{field} ")
     assert records(settings) == []
 
 
-@pytest.mark.parametrize("field", list(SEED_APPLICATION))
+@pytest.mark.parametrize("field", list(SAMPLE_APPLICATION))
 def test_a_scalar_that_is_given_twice_is_refused(caller: Caller, settings: Settings, field: str) -> None:
     """A repeated field is 400 in a form and in JSON, unless it is a list in a form."""
-    form = caller.post("update", f"{as_form(SEED_APPLICATION)}&{field}=x&{field}=y")
+    form = caller.post("update", f"{as_form(SAMPLE_APPLICATION)}&{field}=x&{field}=y")
     assert form.status_code == (200 if field == "initroles" else 400)
-    member = f'"{field}": {json.dumps(SEED_APPLICATION[field])}'
-    text = caller.post("update", json.dumps(SEED_APPLICATION)[:-1] + f", {member}}}")
+    member = f'"{field}": {json.dumps(SAMPLE_APPLICATION[field])}'
+    text = caller.post("update", json.dumps(SAMPLE_APPLICATION)[:-1] + f", {member}}}")
     assert text.status_code == 400
     assert "twice" in text.json["msg"]
 
@@ -221,7 +221,7 @@ def test_a_shared_secret_is_kept_exactly(caller: Caller, settings: Settings, sec
     """Any text is stored unchanged as a shared secret, from a form and from JSON."""
     assert caller.post("update", application(secret=secret)).status_code == 200
     assert stored(settings)["secret"] == secret
-    form = as_form({name: value for name, value in SEED_APPLICATION.items() if name != "secret"})
+    form = as_form({name: value for name, value in SAMPLE_APPLICATION.items() if name != "secret"})
     assert caller.post("update", f"{form}&secret={quote(secret)}").status_code == 200
     assert stored(settings)["secret"] == secret
 
@@ -265,16 +265,16 @@ def test_a_change_keeps_what_is_not_sent(caller: Caller, settings: Settings, clo
 
 def test_a_record_can_be_sent_back_whole(caller: Caller, settings: Settings) -> None:
     """Bookkeeping members and those of the envelope are ignored, in JSON and in a form."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     extra = {"success": True, "createdDate": 1, "lastModifiedDate": 2, "creatorId": "eve", "previous": {"until": 5}}
     assert caller.post("update", {**application(secret="************"), **extra}).status_code == 200
     assert stored(settings)["creatorId"] == "admin"
-    assert caller.post("update", as_form({**SEED_APPLICATION, **extra})).status_code == 200
+    assert caller.post("update", as_form({**SAMPLE_APPLICATION, **extra})).status_code == 200
 
 
 def test_a_kept_secret_must_fit_the_new_algorithm(caller: Caller, settings: Settings) -> None:
     """A new algorithm that the stored secret does not suit is 400, and nothing is stored."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     before = stored(settings)
     response = caller.post("update", application(secret=None, algorithm="RS256"))
     assert response.status_code == 400
@@ -294,7 +294,7 @@ def test_a_stored_public_key_never_becomes_a_secret(caller: Caller, settings: Se
 
 def test_a_weak_secret_is_logged(caller: Caller, log: io.StringIO) -> None:
     """The log names the application of a weak secret, and not the secret."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     assert 'event="weak secret" application=ERP' in log.getvalue()
     assert "abcd" not in log.getvalue()
 
@@ -317,7 +317,7 @@ def test_a_file_in_the_place_of_a_field(caller: Caller) -> None:
 
 def test_a_name_in_another_case_is_a_conflict(caller: Caller, settings: Settings) -> None:
     """A name that differs only by case is 409, and the message has the existing name."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     response = caller.post("update", application(name="erp"))
     assert (response.status_code, response.json) == (
         409,
@@ -335,7 +335,7 @@ def test_names_are_kept_in_nfc(caller: Caller, settings: Settings) -> None:
 
 def test_unknown_members_of_a_record_are_kept(caller: Caller, settings: Settings) -> None:
     """Unknown members of the record survive an update."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
     fieldmap = {**FIELDMAP, "phone": "tel"}
     path.write_text(json.dumps({**stored(settings), "colour": {"red": 1}, "fieldmap": fieldmap}))
@@ -354,7 +354,7 @@ def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkey
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", "the-Password-of-the-tests")
     strict = dataclasses.replace(settings, require_strong_secrets=True)
     caller = Caller(create_app(strict, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
-    response = caller.post("update", SEED_APPLICATION)
+    response = caller.post("update", SAMPLE_APPLICATION)
     assert response.status_code == 400
     assert response.json["msg"].startswith("secret is weak")
     assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 200
@@ -368,11 +368,11 @@ def test_strong_secrets_can_be_required(settings: Settings, clock: Clock, monkey
 )  # fmt: skip
 def test_a_damaged_record_is_an_outage_of_its_own(caller: Caller, settings: Settings, change: dict[str, Any]) -> None:
     """A damaged record is 503, is not overwritten, and does not affect others."""
-    caller.post("update", SEED_APPLICATION)
+    caller.post("update", SAMPLE_APPLICATION)
     path = Record(settings.data_dir, "applications", "erp")
     damaged = json.dumps({**stored(settings), **change})
     path.write_text(damaged)
-    for call, body in (("update", SEED_APPLICATION), ("generate", {"name": "ERP"})):
+    for call, body in (("update", SAMPLE_APPLICATION), ("generate", {"name": "ERP"})):
         response = caller.post(call, body)
         assert (response.status_code, response.json) == (
             503,
@@ -384,22 +384,22 @@ def test_a_damaged_record_is_an_outage_of_its_own(caller: Caller, settings: Sett
 
 def test_every_required_member_of_a_record_is_missed(app: Flask) -> None:
     """A record without a required member is damaged."""
-    for name in SEED_APPLICATION:
+    for name in SAMPLE_APPLICATION:
         if name != "token_name":
             with pytest.raises(RecordDamaged):
-                Application.from_document({key: value for key, value in SEED_APPLICATION.items() if key != name})
+                Application.from_document({key: value for key, value in SAMPLE_APPLICATION.items() if key != name})
 
 
 def test_an_application_does_not_show_its_secrets() -> None:
     """A repr has neither the secret nor the initial password."""
-    shown = repr(Application.from_document({**SEED_APPLICATION, "secret": "marked-1", "initpwd": "marked-2"}))
+    shown = repr(Application.from_document({**SAMPLE_APPLICATION, "secret": "marked-1", "initpwd": "marked-2"}))
     assert "marked" not in shown
 
 
-@given(field=st.sampled_from([*SEED_APPLICATION, "initpwd", "self_service", "other"]), value=JSON_VALUES)
+@given(field=st.sampled_from([*SAMPLE_APPLICATION, "initpwd", "self_service", "other"]), value=JSON_VALUES)
 def test_a_field_of_any_kind(caller: Caller, field: str, value: Any) -> None:
     """Any value of a field is stored, or is 400 with the field."""
-    response = caller.post("update", {**SEED_APPLICATION, field: value})
+    response = caller.post("update", {**SAMPLE_APPLICATION, field: value})
     assert response.status_code in (200, 400, 409)
     if response.status_code == 400:
         assert response.json["msg"].split()[0].split(".")[0] in (field, "secret", "the", "an")

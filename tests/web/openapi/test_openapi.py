@@ -31,7 +31,7 @@ from tests.support import (
     ADMIN_PASSWORD,
     API,
     ROOT,
-    SEED_APPLICATION,
+    SAMPLE_APPLICATION,
     STRONG_SECRET,
     Clock,
     Server,
@@ -214,7 +214,7 @@ def test_responses_match_their_schemas(app: Flask, clock: Clock, description: di
     """Successful responses of every call, and errors of many, match their schemas."""
     to = Documented(app, description)
     lena = token(claims(loginname="lena", exp=int(clock.now) + 600), STRONG_SECRET)
-    to.call("POST", f"{API}/update", json=SEED_APPLICATION)
+    to.call("POST", f"{API}/update", json=SAMPLE_APPLICATION)
     to.call("POST", f"{API}/update", json=application(secret=STRONG_SECRET, self_service="1", initpwd="secret"))
     to.call("POST", f"{API}/update", 409, json=application(name="erp"))
     key = public_pem(key_for("ES256"))
@@ -295,7 +295,7 @@ def test_the_reasons_are_those_of_the_code(description: dict[str, Any]) -> None:
 def test_the_examples_are_the_documented_ones(description: dict[str, Any]) -> None:
     """The examples of update and generate are the documented ones."""
     update = description["paths"][f"{API}/update"]["post"]
-    assert update["requestBody"]["content"]["application/json"]["example"] == SEED_APPLICATION
+    assert update["requestBody"]["content"]["application/json"]["example"] == SAMPLE_APPLICATION
     assert update["responses"]["200"]["content"]["application/json"]["example"] == {"success": True, "msg": "success"}
     generate = description["paths"][f"{API}/generate"]["post"]
     example = {"name": "ERP", "privateKey": "abcd", "username": "admin"}
