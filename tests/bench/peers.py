@@ -93,11 +93,11 @@ def _guest(server: Running) -> Request:
 
 
 def _signed(algorithm: str, name: str = "access_token") -> Callable[[HttpResponse], bool]:
-    return lambda answer: token_parts(answer.json[name])[0]["alg"] == algorithm
+    return lambda response: token_parts(response.json[name])[0]["alg"] == algorithm
 
 
-def _opaque(answer: HttpResponse) -> bool:
-    return len(answer.json["access_token"]) >= 30
+def _opaque(response: HttpResponse) -> bool:
+    return len(response.json["access_token"]) >= 30
 
 
 def _gunicorn(application: str) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ def check_workers(variant: str = "whole", kills: int = 60) -> Outcome:
     chance = random.Random(7)  # noqa: S311 - to be repeated
     for _ in range(kills):
         if not all_acknowledged(dict(acknowledged), acknowledged, len(clients)):
-            violations.append("a client is answered no longer")
+            violations.append("a client no longer receives a response")
             break
         time.sleep(chance.uniform(0.0, 0.2))
         workers = children(server.process.pid)

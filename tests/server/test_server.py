@@ -26,8 +26,8 @@ def test_the_first_start_prints_the_password_once(tmp_path: Path) -> None:
     assert server.output.count(password) == 1
     server.output = ""
     server.start()
-    answer = server.post("generate", {}, basic("admin", password))
-    assert answer.status == 200
+    response = server.post("generate", {}, basic("admin", password))
+    assert response.status == 200
     server.stop()
     assert password not in server.output
 
@@ -39,8 +39,8 @@ def test_two_starts_at_once_create_one_administrator(tmp_path: Path) -> None:
         list(pool.map(Server.start, servers))
     password = (servers[0].config_dir / "initial_admin_password").read_text().strip()
     for server in servers:
-        answer = server.post("update", SAMPLE_APPLICATION, basic("admin", password))
-        assert answer.status == 200
+        response = server.post("update", SAMPLE_APPLICATION, basic("admin", password))
+        assert response.status == 200
         server.stop()
     assert sum("First start" in server.output for server in servers) == 1
 
@@ -114,7 +114,7 @@ def test_every_worker_uses_a_record_edited_by_hand(server: Server) -> None:
 def test_stopping_is_quiet(tmp_path: Path, how: signal.Signals) -> None:
     """Ctrl-C and a stop end with status 0 and without a traceback."""
     server = Server(tmp_path).start()
-    # Until each worker has answered: gunicorn does not hear a stop in a worker that is just being forked, and
+    # Until each worker has responded: gunicorn does not hear a stop in a worker that is just being forked, and
     # waits for the whole graceful time.
     for _ in range(1000):
         server.request("GET", "/plugin/datafor-modeler/api/token/list")

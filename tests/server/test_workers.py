@@ -37,9 +37,9 @@ def test_sixteen_first_sign_ins_create_one_user(server: Server) -> None:
         headers = {"Authorization": f"Bearer {token(claims(name), 'first')}"}
         before = server.output.count(f"user={name} type=")
         with ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(lambda sent: server.request("GET", DETAIL, headers=sent), [headers] * 16))
-        assert {answer.status for answer in answers} == {200}
-        assert len({answer.body for answer in answers}) == 1
+            responses = list(pool.map(lambda sent: server.request("GET", DETAIL, headers=sent), [headers] * 16))
+        assert {response.status for response in responses} == {200}
+        assert len({response.body for response in responses}) == 1
         assert server.request("GET", DETAIL, headers=basic(name, "start")).status == 200
         assert server.output.count(f"user={name} type=") - before <= 1
 

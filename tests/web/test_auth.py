@@ -27,24 +27,24 @@ def _users(app: Flask) -> None:
             services().store.put("users", user.to_document())
 
 
-def challenges(answer: object) -> list[str]:
-    headers = getattr(answer, "headers")  # noqa: B009 - a Reply or a TestResponse
+def challenges(response: object) -> list[str]:
+    headers = getattr(response, "headers")  # noqa: B009 - a Reply or a TestResponse
     return [value.partition(" ")[0] for value in headers.getlist("WWW-Authenticate")]
 
 
 @pytest.mark.parametrize("call", ["update", "generate"])
 def test_no_credential(caller: Caller, call: str) -> None:
     """Without a credential, the response is 401 'not logged in', with both challenges."""
-    answer = caller.post(call, SAMPLE_APPLICATION, headers={})
-    assert (answer.status_code, answer.json["msg"]) == (401, "not logged in")
-    assert challenges(answer) == ["Bearer", "Basic"]
+    response = caller.post(call, SAMPLE_APPLICATION, headers={})
+    assert (response.status_code, response.json["msg"]) == (401, "not logged in")
+    assert challenges(response) == ["Bearer", "Basic"]
 
 
 def test_no_password_prompt_in_a_browser(caller: Caller) -> None:
     """A request that a browser sends from a page gets no Basic challenge."""
-    answer = caller.post("update", SAMPLE_APPLICATION, headers={"Sec-Fetch-Site": "same-origin"})
-    assert answer.status_code == 401
-    assert challenges(answer) == ["Bearer"]
+    response = caller.post("update", SAMPLE_APPLICATION, headers={"Sec-Fetch-Site": "same-origin"})
+    assert response.status_code == 401
+    assert challenges(response) == ["Bearer"]
 
 
 def credential(text: str | bytes) -> str:
@@ -62,9 +62,9 @@ def credential(text: str | bytes) -> str:
 )  # fmt: skip
 def test_wrong_passwords_get_one_response(caller: Caller, header: str) -> None:
     """Unknown user, wrong password, disabled user and unreadable credential are the same 401 'wrong password'."""
-    answer = caller.post("generate", {}, headers={"Authorization": header})
-    assert (answer.status_code, answer.json) == (401, {"success": False, "code": "401", "msg": "wrong password"})
-    assert challenges(answer) == ["Bearer", "Basic"]
+    response = caller.post("generate", {}, headers={"Authorization": header})
+    assert (response.status_code, response.json) == (401, {"success": False, "code": "401", "msg": "wrong password"})
+    assert challenges(response) == ["Bearer", "Basic"]
 
 
 @pytest.mark.parametrize("name", ["Jürgen Ö", "JÜRGEN Ö", "Ju\u0308rgen o\u0308"])
@@ -78,8 +78,8 @@ def test_names_and_passwords_of_any_script(caller: Caller, name: str) -> None:
 def test_administrators_only(caller: Caller, call: str) -> None:
     """A caller who is not an Administrator gets 403 'no permission' before the body is read."""
     for body in (SAMPLE_APPLICATION, "%ff", {"name": 5}):
-        answer = caller.post(call, body, headers=basic("lena", "p:ä w "))
-        assert (answer.status_code, answer.json["msg"]) == (403, "no permission")
+        response = caller.post(call, body, headers=basic("lena", "p:ä w "))
+        assert (response.status_code, response.json["msg"]) == (403, "no permission")
 
 
 ELSEWHERE = [
@@ -109,9 +109,9 @@ HERE: list[dict[str, str]] = [
 @pytest.mark.parametrize("headers", ELSEWHERE)
 def test_a_post_from_another_site_changes_nothing(app: Flask, caller: Caller, headers: dict[str, str]) -> None:
     """A request that a browser sends from another site is 403 although the password is right."""
-    answer = caller.post("update", SAMPLE_APPLICATION, headers={**basic(), **headers})
-    assert answer.status_code == 403
-    assert "another site" in answer.json["msg"]
+    response = caller.post("update", SAMPLE_APPLICATION, headers={**basic(), **headers})
+    assert response.status_code == 403
+    assert "another site" in response.json["msg"]
     with app.app_context():
         assert services().store.names("applications") == []
 
@@ -142,8 +142,8 @@ def test_a_page_under_the_public_url_is_from_here(settings: Settings, clock: Clo
     settings = dataclasses.replace(settings, public_url=public)
     app = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
     for origin, status in (("https://intra.example", 401), ("http://intra.example", 403)):
-        answer = app.test_client().post(f"{API}/update", json=SAMPLE_APPLICATION, headers={"Origin": origin})
-        assert answer.status_code == status
+        response = app.test_client().post(f"{API}/update", json=SAMPLE_APPLICATION, headers={"Origin": origin})
+        assert response.status_code == status
 
 
 def test_no_origin_is_a_request_without_a_host(app: Flask) -> None:
@@ -154,8 +154,8 @@ def test_no_origin_is_a_request_without_a_host(app: Flask) -> None:
 
 def test_bearer_is_exempt_from_the_cross_site_rule(caller: Caller) -> None:
     """A call with a Bearer token is accepted from any site: no browser adds one."""
-    answer = caller.post("update", {}, headers={"Authorization": "Bearer x", "Origin": "https://app.example"})
-    assert answer.status_code == 401
+    response = caller.post("update", {}, headers={"Authorization": "Bearer x", "Origin": "https://app.example"})
+    assert response.status_code == 401
 
 
 def test_open_calls_ignore_credentials(app: Flask) -> None:

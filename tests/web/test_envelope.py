@@ -131,17 +131,17 @@ def test_a_bug_is_500_and_shows_nothing(app: Flask, monkeypatch: pytest.MonkeyPa
 )
 def test_415(caller: Caller, content_type: str | None, status: int) -> None:
     """A body of another type is 415 with a sentence that lists the accepted types."""
-    answer = caller.post("update", json.dumps(SAMPLE_APPLICATION), content_type=content_type)
-    assert answer.status_code == status
-    assert "application/x-www-form-urlencoded" in answer.json["msg"]
+    response = caller.post("update", json.dumps(SAMPLE_APPLICATION), content_type=content_type)
+    assert response.status_code == status
+    assert "application/x-www-form-urlencoded" in response.json["msg"]
 
 
 def test_413(caller: Caller) -> None:
     """A body longer than MAX_CONTENT_LENGTH is 413, with the setting's name; one of exactly that length is read."""
     body = json.dumps(SAMPLE_APPLICATION)
     assert caller.post("update", body + " " * (65536 - len(body))).status_code == 200
-    answer = caller.post("update", body + " " * (65537 - len(body)))
-    assert (answer.status_code, answer.json["msg"]) == (413, errors.BodyTooLarge.message)
+    response = caller.post("update", body + " " * (65537 - len(body)))
+    assert (response.status_code, response.json["msg"]) == (413, errors.BodyTooLarge.message)
 
 
 @pytest.mark.parametrize(("length", "status"), [(65536, 200), (65537, 413), (100_000, 413)])
@@ -155,18 +155,18 @@ def test_413_without_a_length(server: Server, length: int, status: int) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", f"{API}/update", body=iter(parts), headers={**basic(), "Content-Type": FORM})
         response = connection.getresponse()
-        answer = json.loads(response.read())
-    assert (response.status, answer["success"]) == (status, status == 200)
+        received = json.loads(response.read())
+    assert (response.status, received["success"]) == (status, status == 200)
 
 
 def raw(server: Server, data: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
-        answer = b""
+        response = b""
         while part := connection.recv(65536):
-            answer += part
-        return answer
+            response += part
+        return response
 
 
 # A form that would be stored, cut off in the middle of its secret.
@@ -186,9 +186,9 @@ def test_broken_bodies_on_the_wire(server: Server, body: bytes) -> None:
     """A body that ends early or violates HTTP is 400, never 500."""
     head = f"POST {API}/update HTTP/1.1\r\nHost: x\r\nAuthorization: {basic()['Authorization']}\r\n"
     form = "Content-Type: application/x-www-form-urlencoded\r\n"
-    answer = raw(server, (head + form).encode() + body)
-    assert answer.startswith(b"HTTP/1.1 400 "), answer
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "400"
+    response = raw(server, (head + form).encode() + body)
+    assert response.startswith(b"HTTP/1.1 400 "), response
+    assert json.loads(response.partition(b"\r\n\r\n")[2])["code"] == "400"
 
 
 @given(

@@ -153,7 +153,7 @@ def test_no_response_has_a_secret(app: Flask) -> None:
     """No response about an application, right or wrong, has one of its secrets."""
     client = app.test_client()
     sent = application(secret="marked-secret", initpwd="marked-initpwd")
-    answers = b""
+    responses = b""
     for headers in (basic(), {}):
         for path, body in (
             ("update", sent), ("update", {**sent, "expire": "x"}), ("update", {**sent, "algorithm": "RS256"}),
@@ -164,8 +164,8 @@ def test_no_response_has_a_secret(app: Flask) -> None:
         ):  # fmt: skip
             response = client.open(f"{API}/{path}", method="POST" if body else "GET", json=body, headers=headers)
             assert response.status_code < 500
-            answers += response.get_data()
-    assert b"marked" not in answers
+            responses += response.get_data()
+    assert b"marked" not in responses
 
 
 def test_no_repr_has_a_secret(app: Flask) -> None:
