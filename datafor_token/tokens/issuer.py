@@ -19,6 +19,7 @@ from datafor_token.validation.names import user_name
 from datafor_token.validation.strict_json import compact
 
 LONGEST_TOKEN = 4096  # characters; proxies may refuse a longer one in a URL or a header
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Issued(NamedTuple):
@@ -57,7 +58,10 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
 
 
 def _foreign_key(application: Application, private_key: str | None, now: float) -> Forbidden:
-    """Return the error, with the repair after which a shared secret would match: only an Administrator can send one."""
+    """Return the error, with the repair that would make a shared secret match, if there is one.
+
+    The repair is a hint about the stored secret. Only Administrators can send a ``private_key``, so only they see it.
+    """
     repair = None
     if is_shared(application.algorithm) and private_key is not None:
         repair = matching_repair(private_key, [key.material for key in application.keys(now)])
@@ -127,9 +131,6 @@ def _signed(key: Key, claims: Mapping[str, Any]) -> str:
 
 def _base64url(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
-
-
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Issuer:

@@ -35,7 +35,10 @@ def near_miss(token: Token, asked: Sequence[IndexEntry], everyone: Sequence[Inde
 
 
 def _likeliest(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEntry]:
-    """Return those whose key can verify the token's algorithm, first those whose user name claim the token has."""
+    """Return the entries whose key can verify the token's algorithm.
+
+    Those whose user name claim is in the token come first.
+    """
     algorithms = {token.algorithm, *alternatives(token.algorithm)}
     fitting = [entry for entry in entries if entry.algorithm in algorithms]
     return sorted(fitting, key=lambda entry: entry.claim not in token.claims)
@@ -43,7 +46,7 @@ def _likeliest(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEnt
 
 def _own_keys(algorithm: str, entry: IndexEntry, now: float) -> Iterator[tuple[Message, Key]]:
     """Yield the keys of an application unchanged, for the token's algorithm, each with a sentence."""
-    key = _kind(algorithm, entry)
+    key = _key_phrase(algorithm, entry)
     yield Message("%(key)s fits", key=key), with_algorithm(algorithm, entry.key)
     if entry.previous is not None:
         if entry.in_grace(now):
@@ -59,11 +62,11 @@ def _close_keys(token: Token, entry: IndexEntry, now: float) -> Iterator[tuple[M
         # A header can name another algorithm than the one that signed; an HMAC is as long as its hash.
         if HMAC_LENGTHS.get(algorithm, len(token.signature)) == len(token.signature):
             sentence = Message(
-                "%(key)s fits with %(algorithm)s", key=_kind(token.algorithm, entry), algorithm=algorithm
+                "%(key)s fits with %(algorithm)s", key=_key_phrase(token.algorithm, entry), algorithm=algorithm
             )
             yield sentence, with_algorithm(algorithm, entry.key)
     if isinstance(entry.key, SharedKey):
-        key = _kind(token.algorithm, entry)
+        key = _key_phrase(token.algorithm, entry)
         for difference, data in alternative_keys(entry.key.material.decode()):
             yield (
                 Message("%(key)s fits %(difference)s", key=key, difference=difference),
@@ -71,8 +74,8 @@ def _close_keys(token: Token, entry: IndexEntry, now: float) -> Iterator[tuple[M
             )
 
 
-def _kind(algorithm: str, entry: IndexEntry) -> Message:
-    """Return the words for the key of an application."""
+def _key_phrase(algorithm: str, entry: IndexEntry) -> Message:
+    """Return the phrase that names the key of an application."""
     if is_shared(algorithm):
         return Message("the secret of %(name)s", name=entry.name)
     return Message("the public key of %(name)s", name=entry.name)

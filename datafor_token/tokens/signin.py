@@ -22,7 +22,7 @@ from datafor_token.users.users import ADMINISTRATOR, User, Users
 from datafor_token.validation import logs, names
 
 log = logging.getLogger(__name__)
-_FEW = 100  # applications: a look at the record of each takes a third of a millisecond
+_FEW = 100  # applications; checking all their records for edits takes a third of a millisecond
 _NOT_REVOKED = passed("revocation", lambda: Message("the token was not revoked"))
 _NO_ADMINISTRATOR = passed("administrator", lambda: Message("the user is not an Administrator: no further check"))
 _MAY_ADMINISTER = passed("administrator", lambda: Message("tokens of this application can sign in an Administrator"))
@@ -32,8 +32,8 @@ class Verification(NamedTuple):
     """Result of verifying a token. ``reason`` is ``None`` for an accepted token, else a code that ``explain`` returns.
 
     ``application`` accepts the token, or is the application whose checks it passes furthest. ``token`` and ``user``
-    are of an accepted token; ``user`` is ``None`` where the sign-in would create one. ``username`` is the user that
-    the token names, if verification came that far.
+    are set only for an accepted token; ``user`` is ``None`` if the sign-in would create one. ``username`` is the user
+    that the token names, if verification came that far.
     """
 
     reason: str | None
@@ -62,7 +62,7 @@ class SignIn:
     outage.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - each of them is a part of its own
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
         self,
         registry: Registry,
         users: Users,
@@ -89,12 +89,12 @@ class SignIn:
         """
         listing = self._listing(token_name, thorough=False)
         token = self.cache.get(text, listing.version, self._instant())
-        # The registry returns the same object until the record changes: to compare all fields takes 2.5 us longer.
+        # The registry returns the same object until the record changes: comparing all fields takes 2.5 us longer.
         if token is not None and token.application is self._current(token.application.name):
             verification = self.authenticate(token)
             if verification.reason is None:
                 return verification._replace(cached=True)
-        # Records may have been edited by hand: of a few, and before a refusal, each is looked at.
+        # Records may have been edited by hand. Check each of them if there are few, and before a refusal.
         few = len(listing.entries) <= _FEW
         listing = self._listing(token_name, thorough=few)
         verification = self._verify_text(
@@ -157,7 +157,7 @@ class SignIn:
         application, done = token.application, list(steps)
         try:
             for check in self._checks:
-                done.append(check(token))  # noqa: PERF401 - a refusal has the steps before it
+                done.append(check(token))  # noqa: PERF401 - a refusal needs the steps before it
             user, last = self._user(token, user or self._users.get(token.username), create=create)
         except Refused as refused:
             done.append(refused.step)
@@ -200,7 +200,8 @@ class SignIn:
     ) -> Verification:
         """Read a token, then run all checks for each application of ``entries`` that signed it, until one accepts it.
 
-        A refusal is the one of the application whose checks the token passes furthest, the first by name of several.
+        If none does, return the refusal of the application whose checks it passes furthest; of several, the first by
+        name.
         ``everyone`` are the applications among whose keys near misses are searched; ``None``: do not search.
         """
         try:
@@ -324,7 +325,7 @@ class SignIn:
         if not self._settings.tokens_may_administer:
             detail = Message("tokens cannot sign in an Administrator: TOKENS_MAY_ADMINISTER is false")
             raise Refused("administrator", "administrator_refused", detail)
-        # Of the present secret too: during a grace period, somebody who guesses it would sign with it.
+        # The present secret must be strong too: during a grace period, somebody who guesses it could sign with it.
         application = token.application
         if any(weakness(application.algorithm, secret) for secret in {token.secret, application.secret}):
             detail = Message(
@@ -410,10 +411,13 @@ def _expectations(entries: Sequence[IndexEntry]) -> Message:
 
 def _unsigned(entries: Sequence[IndexEntry], hint: Message | None) -> list[Step]:
     """Return the steps of a token that none of these applications signed, though all expect its algorithm."""
-    names = listed([entry.name for entry in entries])
+    applications = listed([entry.name for entry in entries])
 
     def detail() -> Message:
         reason = hint or Message("the token was changed, or signed with another secret")
-        return Message("not signed with the secret of %(names)s: %(hint)s", names=names, hint=reason)
+        return Message("not signed with the secret of %(names)s: %(hint)s", names=applications, hint=reason)
 
-    return [passed("algorithm", lambda: Message("expected by %(names)s", names=names)), failed("signature", detail)]
+    return [
+        passed("algorithm", lambda: Message("expected by %(names)s", names=applications)),
+        failed("signature", detail),
+    ]

@@ -25,6 +25,14 @@ LATEST_TIME = 253_402_300_799  # seconds since 1970: the end of the year 9999
 _PARTS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Header members that change how a token must be read (RFC 7515 sections 4.1.10 and 4.1.11, RFC 7516, RFC 7797).
 _REFUSED_HEADERS = ("crit", "b64", "enc", "zip", "cty")
+_BEARER = re.compile(r"^(?:authorization\s*:\s*)?bearer\s+", re.IGNORECASE)
+# A token inside other text, with no token character before or after it. Possessive quantifiers: even a long text is
+# scanned once.
+_INSIDE = re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++(?!\.)")
+_PARAMETER = re.compile(r"[?&#]([A-Za-z0-9_-]{1,64})=$")
+_URL_SAFE = str.maketrans("+/", "-_", "=")
+_OTHER_TEXT = Message("this one has other text around it")
+_UNITS = (Message("milliseconds"), 1e3), (Message("microseconds"), 1e6), (Message("nanoseconds"), 1e9)
 
 
 class Instant(NamedTuple):
@@ -125,7 +133,7 @@ def read(text: str, *, explain: bool = False) -> Token:
     """Parse a token; raise ``Refused`` (``malformed``, ``header``) for any other text.
 
     Each token has one spelling: no padding, no stray bits in the last character of a part (RFC 4648 section 3.5).
-    ``explain`` adds what the text seems to be instead. That takes up to 8 ms of CPU: do not offer it to anonymous
+    ``explain`` adds a hint about the cause to the error. That takes up to 8 ms of CPU: do not offer it to anonymous
     clients.
     """
     if len(text) > LONGEST_TOKEN:
@@ -264,7 +272,7 @@ def _username(token: Token, application: Application) -> str:
 
 
 def _hint(text: str) -> Message | None:
-    """Return what most often makes a good token a malformed one, if it is recognised."""
+    """Return a hint about a common cause of a malformed token, or ``None`` if none is recognised."""
     if text.endswith("."):
         return Message("this one has no signature")
     for hint, inside in _unwrapped(text):
@@ -283,11 +291,8 @@ def _hint(text: str) -> Message | None:
     return Message("this one is inside a JSON object: send only its value") if in_json else _OTHER_TEXT
 
 
-_OTHER_TEXT = Message("this one has other text around it")
-
-
 def _unwrapped(text: str) -> Iterator[tuple[Message, str]]:
-    """Yield the wrappings in which tokens are often pasted, each with the text without it."""
+    """Yield a hint for each common wrapping of a pasted token, with the text without that wrapping."""
     inside = _BEARER.sub("", text.strip().strip("\"'"), count=1).strip().strip("\"'").strip()
     yield Message("this one has white space, quotes or the word Bearer around it"), inside
     text = "".join(inside.split())
@@ -296,13 +301,6 @@ def _unwrapped(text: str) -> Iterator[tuple[Message, str]]:
     standard = Message("this one is standard Base64: base64url has - and _ instead of + and /")
     yield standard, text.translate(_URL_SAFE)
     yield Message("this one is percent-encoded"), unquote(text).replace("=", "").translate(_URL_SAFE)
-
-
-_BEARER = re.compile(r"^(?:authorization\s*:\s*)?bearer\s+", re.IGNORECASE)
-# No token character before or after it, and possessive quantifiers: even a long text is scanned once.
-_INSIDE = re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++(?!\.)")
-_PARAMETER = re.compile(r"[?&#]([A-Za-z0-9_-]{1,64})=$")
-_URL_SAFE = str.maketrans("+/", "-_", "=")
 
 
 def _decoded(part: str, text: str) -> bytes:
@@ -353,9 +351,6 @@ def _invalid_time(claim: str, value: Any) -> Message:
     return Message(
         "%(claim)s must be a number of seconds from 0 to %(latest)s, as a JSON number", claim=claim, latest=LATEST_TIME
     )
-
-
-_UNITS = (Message("milliseconds"), 1e3), (Message("microseconds"), 1e6), (Message("nanoseconds"), 1e9)
 
 
 def _clock(now: float) -> Message:
