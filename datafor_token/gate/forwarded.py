@@ -13,7 +13,7 @@ _URI_HEADERS = ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_
 # Traefik and Caddy set the first, nginx configurations the second: the check of nginx is always a GET request.
 _METHOD_HEADERS = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
 _PURPOSE_HEADERS = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ", "HTTP_X_PURPOSE")
-# A JWS begins with a JSON object. In a damaged link, its parameter name or the text before it is more often wrong.
+# A JWS begins with a JSON object. A damaged link more often has a wrong parameter name, or wrong text before the token.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.")
 
 

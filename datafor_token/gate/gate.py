@@ -45,7 +45,7 @@ class Gate:
     in an outage.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - each of them is a part of its own
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
         self,
         store: Store,
         sessions: Sessions,
@@ -77,6 +77,7 @@ class Gate:
             cookie = derived_cookie(self._key, credential, known.nonce)
             if self.find(cookie) is not None:
                 return cookie
+            # ``find`` may have removed the record, or another process changed it.
             known = self._sessions.derived(self._key, credential)
         return self._sessions.open_derived(self._key, credential, known, user, **_grant(token))
 
