@@ -19,7 +19,7 @@ from datafor_token.store.files.locking import exclusive
 from datafor_token.validation import strict_json
 
 _FILES = 64
-_MOST_KEYS = 500  # in one file; a new one replaces the one that was used last the longest time ago
+_MOST_KEYS = 500  # in one file; a new one replaces the least recently used one
 _LONGEST_WAIT = 0.5  # seconds for a file that another worker has locked, or for a response of the Redis
 _LARGEST_FILE = 1024 * 1024  # bytes; three times what the limits allow
 
@@ -30,7 +30,7 @@ class ExpiringSets(Protocol):
     """Sets whose members expire, by key."""
 
     def add(self, key: str, member: str, seconds: float, limit: int) -> float | None:
-        """Add a member for so many seconds, unless the set has ``limit`` others. With 0 seconds, only ask.
+        """Add a member for ``seconds``, unless the set has ``limit`` others. With 0 seconds, only check the limit.
 
         A member that the set has already expires at the later of the two times. Return ``None``, or for a full set the
         seconds until one of its members expires.
@@ -54,7 +54,7 @@ class MemorySets:
 
     @contextlib.contextmanager
     def _table(self, _: str) -> Iterator[Table]:
-        """Return the sets among which the key's is, to be read and changed under a lock."""
+        """Lock the table that has the key's set, and yield it to be read and changed."""
         with self._lock:
             yield self._memory
 
@@ -68,7 +68,7 @@ class MemorySets:
                 return min(members.values()) - now
             if seconds:
                 members[member] = max(now + seconds, members.get(member, 0))
-                # Last in the table, whose first keys are those that were not used for the longest time.
+                # Moved to the end of the table: its first keys are the least recently used.
                 table.pop(key, None)
                 table[key] = members
                 self._trim(table, now)

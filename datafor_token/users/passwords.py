@@ -54,10 +54,12 @@ class Passwords:
         return cached
 
     def verify(self, stored: str, password: str) -> bool:
-        """Return whether ``password`` is the one of the hash ``stored``. An empty ``stored`` takes as long, and is not.
+        """Return whether ``password`` is the one of the hash ``stored``.
+
+        No password matches an empty ``stored``; finding that out takes as long as with a hash.
 
         Call it in a ``turn`` of the queue. Raises ``RecordDamaged`` for a hash that cannot be read, and ``Overloaded``
-        without memory for a hash.
+        if there is no memory for a hash.
         """
         # Longer passwords cannot be set: a longer one is wrong, whatever its beginning is.
         known = stored and len(password) <= LONGEST_PASSWORD

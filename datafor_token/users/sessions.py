@@ -33,7 +33,7 @@ _RANDOM_TEXT = re.compile(rf"[A-Za-z0-9_-]{{{_HALF}}}")
 _COOKIE = re.compile(rf"[A-Za-z0-9_-]{{{_HALF}}}(?:[A-Za-z0-9_-]{{{_HALF}}})?")
 _TOUCH_SECONDS = 60  # the last use is stored at most so often, because each time is a write
 _TOUCH_WAIT = 0.05  # seconds; a stuck writer must not delay signed-in users
-_HASHED = "_sealed"  # the ending of the members that are stored as a hash; stored records have that name
+_HASHED_SUFFIX = "_sealed"  # of the members that are stored as a hash; existing records have this name
 
 
 def record_name(random_text: str) -> str | None:
@@ -122,13 +122,15 @@ class Sessions:
         try:
             self._store.update(COLLECTION, document["name"], change)
         except _Changed as other:
-            return None if other.now.left else derived_cookie(key, credential, other.now.nonce or "")
+            return None if other.state.left else derived_cookie(key, credential, other.state.nonce or "")
         self._sweeper.sweep_if_due()
         return cookie
 
     def _document(self, cookie: str, user: User, grant: Mapping[str, Any]) -> Document:
         now = self._clock()
-        stored = {name: keyed_hash(cookie, value) if name.endswith(_HASHED) else value for name, value in grant.items()}
+        stored = {
+            name: keyed_hash(cookie, value) if name.endswith(_HASHED_SUFFIX) else value for name, value in grant.items()
+        }
         return {
             "format": 1,
             "name": _name_of_cookie(cookie),
@@ -168,7 +170,7 @@ class Sessions:
             self._store.delete(COLLECTION, document["name"])
 
     def leave(self, cookie: str, until: float) -> None:
-        """End the session. For a derived one, store until then (seconds since 1970) that its user left it.
+        """End the session. For a derived one, store that its user left it, until ``until`` (seconds since 1970).
 
         Other sessions cannot be opened again.
         """
@@ -261,8 +263,8 @@ def _derived(document: Document | None) -> Derived:
 class _Changed(Exception):
     """Another process opened or left the session in the meantime."""
 
-    def __init__(self, now: Derived) -> None:
-        self.now = now
+    def __init__(self, state: Derived) -> None:
+        self.state = state
         super().__init__()
 
 

@@ -32,7 +32,7 @@ _WINDOW = 300  # seconds for which a failed password is counted
 _LAPSE = 10  # seconds after which a reservation without a result lapses
 _MOST_FAILED = 10  # passwords of one name from one address within the window
 _MOST_NAMES = 50  # names with a failed password from one address within the window
-_AWAY = 5.0  # seconds for which a storage that failed is not used again
+_RETRY_SECONDS = 5.0  # after which a storage that failed is used again
 _DIGEST = 16  # bytes
 
 
@@ -57,7 +57,7 @@ class Throttle:
             redis = RedisSets(shared, _WINDOW)
             self._storages.insert(0, redis)
             self._failures += redis.failures
-        self._away_until: dict[int, float] = {}
+        self._retry_at: dict[int, float] = {}
 
     def check(self, name: str, address: str) -> None:
         """Raise ``TooManyAttempts`` if the limit is reached."""
@@ -94,7 +94,7 @@ class Throttle:
     def _use(self, function: Callable[[ExpiringSets], T]) -> T:
         """Call a function with the first storage that works, except those that failed recently: they may hang again."""
         for sets in self._storages:
-            if time.monotonic() >= self._away_until.get(id(sets), 0.0):
+            if time.monotonic() >= self._retry_at.get(id(sets), 0.0):
                 try:
                     return function(sets)
                 except self._failures as error:
@@ -102,7 +102,7 @@ class Throttle:
         return function(self._memory)
 
     def _failed(self, sets: ExpiringSets, error: Exception) -> None:
-        self._away_until[id(sets)] = time.monotonic() + _AWAY
+        self._retry_at[id(sets)] = time.monotonic() + _RETRY_SECONDS
         reason = getattr(error, "reason", None) or type(error).__name__
         whose = "this worker" if sets is self._files else "this host"
         log.warning(logs.event(event=f"failed passwords are counted by {whose} alone", reason=reason))
@@ -117,7 +117,7 @@ class Attempt:
         self._id = secrets.token_hex(8)
 
     def add(self, seconds: float) -> None:
-        """Count the attempt for so many seconds (0: only check the limit); raise ``TooManyAttempts``."""
+        """Count the attempt for ``seconds`` (0: only check the limit); raise ``TooManyAttempts``."""
         wait = self.sets.add(self._key, self._id, seconds, _MOST_FAILED)
         if wait is None and self._names is not None:
             # The key stands for the name; with another address it would be another key.
@@ -128,7 +128,7 @@ class Attempt:
             raise TooManyAttempts(max(1, math.ceil(wait)))
 
     def settle(self, *, right: bool, seconds: float) -> None:
-        """Count the attempt as failed for so many seconds; remove a right one, and its name after the last attempt."""
+        """Count a failed attempt for ``seconds``; remove a right one, and its name after the last attempt."""
         if not right:
             # The reservation may have lapsed and another attempt taken its place: the limit is reached without it.
             with contextlib.suppress(TooManyAttempts):

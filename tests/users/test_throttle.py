@@ -328,7 +328,7 @@ def test_without_its_redis_a_host_counts_alone(
     tmp_path: Path, redis: Redis, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the Redis is down, each host counts on its own and logs it; afterwards they count together."""
-    monkeypatch.setattr(throttle, "_AWAY", 0)
+    monkeypatch.setattr(throttle, "_RETRY_SECONDS", 0)
     one, other = host(tmp_path / "one", redis), host(tmp_path / "other", redis)
     redis.stop()
     fail(one, 10)
