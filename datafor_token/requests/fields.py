@@ -16,6 +16,10 @@ from datafor_token.requests.forms import Body
 from datafor_token.validation import strict_json
 
 T = TypeVar("T")
+_MAX_ERRORS = 100  # in one response; a body can have thousands of unknown fields
+_PREDICATES = {"Missing data for required field.": Message("is missing")}
+# The documented message has the name of the record's field.
+_DOCUMENTED = {"privateKey can not be empty": Message("secret can not be empty")}
 
 
 class RuleField(fields.Field[T]):
@@ -44,7 +48,7 @@ class RuleField(fields.Field[T]):
         return value
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **options: Any) -> Any:
-        """Check a value by the rule; a missing one is Marshmallow's task."""
+        """Check a value by the rule; let Marshmallow handle a missing one."""
         if value is missing or value is None:
             return super().deserialize(value, attr, data, **options)
         try:
@@ -167,12 +171,6 @@ class CallSchema(Schema):
         unknown = unknown_fields.messages(values, self.fields, is_form=is_form)
         found |= {path: [*found.get(path, []), *texts] for path, texts in unknown.items()}
         return dict(islice(found.items(), _MAX_ERRORS))
-
-
-_MAX_ERRORS = 100  # in one response; a body can have thousands of unknown fields
-_PREDICATES = {"Missing data for required field.": Message("is missing")}
-# The documented message has the name of the record's field.
-_DOCUMENTED = {"privateKey can not be empty": Message("secret can not be empty")}
 
 
 def _about(predicates: Mapping[str, Sequence[str]], parent: str = "") -> dict[str, list[str]]:

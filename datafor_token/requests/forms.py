@@ -151,7 +151,6 @@ def _nested(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         single = {key: values[0] if len(values) == 1 else values for key, values in all_values.items()}
     nested = sum(_BRACKETS_OR_DOTS.search(key) is not None for key in single)
     if not nested:
-        # Nothing to assemble.
         return single
     if nested > MAX_NESTED_FIELDS:
         raise MalformedRequest(

@@ -40,13 +40,11 @@ def messages(
             continue
         meant = resembled(name, known)
         if meant is not None:
-            field, message = (
-                f"{parent}{name}",
-                Message(
-                    "%(field)s is not a field of this call; did you mean '%(meant)s'?",
-                    field=f"{parent}{name}",
-                    meant=f"{parent}{meant}",
-                ),
+            field = f"{parent}{name}"
+            message = Message(
+                "%(field)s is not a field of this call; did you mean '%(meant)s'?",
+                field=field,
+                meant=f"{parent}{meant}",
             )
         else:
             field, message = _position(before, parent)
