@@ -1,4 +1,4 @@
-"""Index of all applications: the parts that verify tokens and that lists are searched by."""
+"""Index of all applications: their keys, and the fields that verification and lists search by."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """The part of an application that is in memory for all of them; it takes a third of the whole application.
+    """The part of an application that is cached for every application; it takes a third of the memory of the whole.
 
     ``claim`` holds the user name. ``previous`` is the key of the secret before the last rotation, and
     ``previous_until`` the end of its grace period in milliseconds since 1970 (0: it is not accepted).
@@ -39,7 +39,7 @@ class IndexEntry:
 
     @classmethod
     def of(cls, application: Application) -> "IndexEntry":
-        """Return the entry of an application; texts that many of them have in common are stored once."""
+        """Return the entry of an application; texts that many applications have in common are stored once."""
         return cls(
             name=application.name,
             algorithm=sys.intern(application.algorithm),

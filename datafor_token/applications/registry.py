@@ -180,7 +180,7 @@ class Registry:
             self._store.delete(COLLECTION, name)
 
     def preview(self, wanted: Mapping[str, Any]) -> Saved:
-        """Return what ``save`` would store, and raise its errors, without storing anything."""
+        """Return the application that ``save`` would store; raise its errors, but store nothing."""
         document = self._store.get(COLLECTION, wanted["name"])
         stored = None if document is None else self._sealer.unseal(document)
         application = merge(stored, wanted, "", self._milliseconds())

@@ -38,7 +38,7 @@ def text(value: object) -> str:
 
 
 def of_text(rule: Callable[[str], str]) -> Callable[[object], str]:
-    """Return a rule that takes any value, for one that takes text only; it is that rule when unwrapped."""
+    """Return a rule that takes any value, for one that takes text only, which is its ``__wrapped__``."""
 
     @functools.wraps(rule)
     def check(value: object) -> str:
