@@ -132,7 +132,7 @@ def _by_name(records: Records) -> dict[tuple[str, str], Document]:
 
 
 def _administrators_first(documents: list[Document]) -> list[str]:
-    """Return the names of these users."""
+    """Return the names of these users, Administrators first and marked."""
     found = [(document["name"], _user(document)) for document in documents]
     administrators = [name for name, user in found if user is not None and user.administers]
     others = [name for name, user in found if user is None or not user.administers]

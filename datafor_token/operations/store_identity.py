@@ -86,7 +86,7 @@ class StoreIdentity:
 
     @property
     def is_new(self) -> bool:
-        """Return whether the first start is not complete yet."""
+        """True until the first start is complete."""
         return self._known is None and self._is_empty
 
     def check(self) -> None:
