@@ -97,7 +97,7 @@ _PATTERNS = (
 
 
 def _in_text(text: str, layers: int) -> Message | None:
-    found = _spelled_out(text)
+    found = _in_text_format(text)
     if found is not None or layers == 0:
         return found
     if "%" in text and (plain := unquote(text)) != text:
@@ -107,7 +107,7 @@ def _in_text(text: str, layers: int) -> Message | None:
     return found
 
 
-def _spelled_out(text: str) -> Message | None:
+def _in_text_format(text: str) -> Message | None:
     """Find keys in a text format: armor, OpenSSH, JWK, PuTTY, XML."""
     if not _HINT.search(text):
         return None
@@ -215,10 +215,10 @@ def _in_der(data: bytes) -> Message | None:
     if tags[:1] == [_OBJECT] and members[0].content.startswith(_PKCS7_OIDS):
         return _certificate("PKCS #7")
     if tags[:1] == [_INTEGER]:
-        return _numbered(members)
+        return _begins_with_integer(members)
     if tags[:1] != [_SEQUENCE]:
         return None
-    return _introduced(members)
+    return _begins_with_sequence(members)
 
 
 _SEQUENCE, _INTEGER, _OCTETS, _OBJECT, _VERSION = 0x30, 0x02, 0x04, 0x06, 0xA0
@@ -226,24 +226,24 @@ _SMALLEST_MODULUS = 48  # bytes
 _POINTS = {65: ec.SECP256R1(), 97: ec.SECP384R1(), 133: ec.SECP521R1()}  # by the length of a point
 
 
-def _object(data: bytes) -> bytes:
+def _object_identifier(data: bytes) -> bytes:
     """Return the object identifier at the beginning of an AlgorithmIdentifier's content, or nothing."""
     one = _value(data)
     return one.content if one is not None and one.tag == _OBJECT else b""
 
 
-def _numbered(members: list[_Value]) -> Message | None:
+def _begins_with_integer(members: list[_Value]) -> Message | None:
     """Find a key in a sequence that begins with a number: PKCS #1, #8 and #12, and EC private keys (RFC 5915)."""
     first, second = members[0].content, members[1] if len(members) > 1 else None
     if second is None:
         return None
-    if first in (b"\0", b"\1") and second.tag == _SEQUENCE and _object(second.content) in _KEY_OIDS:
+    if first in (b"\0", b"\1") and second.tag == _SEQUENCE and _object_identifier(second.content) in _KEY_OIDS:
         return _private_key("DER")
     if (first == b"\1" and second.tag == _OCTETS and len(second.content) in (20, 28, 32, 48, 66)) or (
         first == b"\0" and second.tag == _INTEGER and _is_large(second)
     ):
         return _private_key("DER")
-    if first == b"\3" and second.tag == _SEQUENCE and _object(second.content).startswith(_PKCS7_OIDS):
+    if first == b"\3" and second.tag == _SEQUENCE and _object_identifier(second.content).startswith(_PKCS7_OIDS):
         return _private_key("PKCS #12")
     return _large_numbers(members)
 
@@ -262,9 +262,9 @@ def _is_large(number: _Value) -> bool:
     return len(number.content) >= _SMALLEST_MODULUS and number.content[0] < 0x80
 
 
-def _introduced(members: list[_Value]) -> Message | None:
+def _begins_with_sequence(members: list[_Value]) -> Message | None:
     """Find a key in a sequence that begins with another one: SubjectPublicKeyInfo, encrypted PKCS #8, a certificate."""
-    algorithm = _object(members[0].content)
+    algorithm = _object_identifier(members[0].content)
     if algorithm in _KEY_OIDS:
         return _public_key("DER")
     if algorithm.startswith(_CIPHER_OIDS):
@@ -275,7 +275,7 @@ def _introduced(members: list[_Value]) -> Message | None:
     if tags[:1] == [_VERSION] and inner[0].content[:2] == b"\2\1":
         inner, tags = inner[1:], tags[1:]
     if tags[:2] == [_INTEGER, _SEQUENCE]:
-        if _object(inner[1].content):
+        if _object_identifier(inner[1].content):
             return _certificate("DER")
         if inner[0].content == b"\0" and tags[2:3] == [_SEQUENCE]:
             return Message("a certificate request (%(form)s)", form="DER")

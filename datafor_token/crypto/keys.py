@@ -32,6 +32,7 @@ _CURVES: dict[str, type[ec.EllipticCurve]] = {
 }
 ALGORITHMS = (*HMAC_LENGTHS, *_RSA, *_CURVES, "EdDSA")
 
+_CACHE_SECONDS, _MAX_CACHED = 60.0, 64  # of parsed private keys
 _BY_NAME: dict[str, Algorithm] = get_default_algorithms()
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -187,7 +188,6 @@ class _PrivateKeyCache:
         return private, accepted.index(public)
 
 
-_CACHE_SECONDS, _MAX_CACHED = 60.0, 64
 _PRIVATE_KEYS = _PrivateKeyCache()
 
 
