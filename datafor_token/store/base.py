@@ -68,6 +68,7 @@ class Store(Protocol):
 
         ``change`` gets the stored document, or None, and returns the whole new document, whose name must fold to the
         same. If ``change`` raises an error, nothing is written, and the caller gets the error.
+
         ``wait`` is the longest time in seconds to wait for other writers, by default the store's lock timeout.
         """
 

@@ -21,6 +21,10 @@ FILE = "file"
 _COMMON_COLLECTIONS = ("instance", "users", "applications")
 # The first record that a restore writes. A store without another one was never complete.
 _FIRST_RESTORED = Path("instance", "key.json")
+_WHAT_TO_DO = (
+    "set DATAFOR_TOKEN_DATA_DIR to the data folder of the service; only the first start of the service or"
+    " `flask store restore` create a new store"
+)
 
 
 def open_store(
@@ -34,6 +38,7 @@ def open_store(
 
     ``waited`` is called with the seconds that each lock was waited for. With ``may_create``, missing folders are
     created.
+
     Raise ``StoreNotReady`` if a database does not have this version's tables or, without ``may_create``, if the data
     folder has no records; ``StartError`` if the setting is not a URL of a database or the driver is not installed;
     ``StoreUnavailable`` in an outage.
@@ -98,12 +103,6 @@ def with_store(settings: Settings, store: str) -> Settings:
 def store_location(settings: Settings) -> str:
     """Return the location of the records for a message. The URL of a database is left out, since it has a password."""
     return str(settings.data_dir) if settings.store == FILE else "the store"
-
-
-_WHAT_TO_DO = (
-    "set DATAFOR_TOKEN_DATA_DIR to the data folder of the service; only the first start of the service or"
-    " `flask store restore` create a new store"
-)
 
 
 def _check_folder(folder: Path) -> None:

@@ -9,9 +9,9 @@ _SECONDS_BETWEEN = 3600
 
 
 class Sweeper:
-    """Removal of expired records from one collection.
+    """Removes expired records from one collection.
 
-    ``clock`` returns seconds since 1970, ``is_expired`` whether a document is to be removed.
+    ``clock`` returns seconds since 1970. ``is_expired`` returns whether a document has expired.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ def create_folder(path: Path) -> None:
     sync(path.parent)
 
 
-# Paths are text on the way of each write: creating a path object takes longer than most of these operations.
+# Paths may be text, since these functions run at each write: creating a path object takes longer than most of them.
 def write_new(path: Path | str, data: bytes) -> None:
     """Create the file and sync its bytes to the disk, or raise ``StoreUnavailable``."""
     with outage(f"write in {os.path.basename(os.path.dirname(path))}"):  # noqa: PTH119, PTH120

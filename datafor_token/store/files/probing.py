@@ -19,7 +19,7 @@ def is_writable(root: Path, folders: Sequence[Path] = ()) -> bool:
     """Return whether a block can be written under ``root``, and every folder takes new files."""
     temp = root / FOLDER / secrets.token_hex(8)
     try:
-        # It mostly exists: checking first saves two system calls.
+        # It usually exists: checking first saves two system calls.
         if not temp.parent.is_dir():
             with outage("create the folder of the probe"):
                 create_folder(temp.parent)

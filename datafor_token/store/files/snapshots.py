@@ -31,6 +31,7 @@ def restore(
 
     ``replacement`` does not get damaged records, which are replaced like all others. ``progress`` returns a context
     manager that iterates over the new records, to show the progress.
+
     Raise ``MaybeStored`` if the restore is complete but could not be finished; the next writer finishes it.
     """
     root = store.folder

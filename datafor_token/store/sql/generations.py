@@ -67,7 +67,7 @@ class Generations:
         found: Hashable = self._request.generations.get(collection, _NEVER_WRITTEN)
         return found
 
-    def now(self, collection: str) -> Hashable:
+    def current(self, collection: str) -> Hashable:
         """Return the collection's generation for this request; outside of a request, read it."""
         found = self.cached(collection)
         return self._read().get(collection, _NEVER_WRITTEN) if found is None else found

@@ -163,7 +163,7 @@ class SqlStore:
         return version
 
     def stamp(self, collection: str) -> Hashable:
-        return self._generations.now(self._checked(collection))
+        return self._generations.current(self._checked(collection))
 
     def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
         memory = self._generations.memory(self._checked(collection))

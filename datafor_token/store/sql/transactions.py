@@ -55,7 +55,7 @@ class Transactions:
         """Do ``work`` in a transaction that holds the collection's lock. A retry does ``work`` again."""
         with deadline(self._database.timeout):
             for tries in range(_MOST_TRIES):
-                attempt = _Try(uuid.uuid4().hex)
+                attempt = _Attempt(uuid.uuid4().hex)
                 try:
                     return self._try(attempt, collection, work, wait)
                 except DBAPIError as error:
@@ -74,7 +74,7 @@ class Transactions:
         )
 
     def _try(
-        self, attempt: "_Try", collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None
+        self, attempt: "_Attempt", collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None
     ) -> _Result:
         with self._database.writing(wait) as connection:
             begun = time.monotonic()
@@ -94,7 +94,7 @@ class Transactions:
                 raise MaybeStored(reason=f"a change of {collection} is stored, but not on a standby")
         return result
 
-    def _is_stored(self, attempt: "_Try", collection: str) -> bool:
+    def _is_stored(self, attempt: "_Attempt", collection: str) -> bool:
         """Return whether a transaction whose commit got no response was committed; raise ``MaybeStored`` if unknown."""
         unknown = MaybeStored(reason=f"the connection broke while a change of {collection} was committed")
         while time_left() > 0:
@@ -120,8 +120,8 @@ class Transactions:
 
 
 @dataclasses.dataclass
-class _Try:
-    """One try of a write: its identifier, the generation of its collection, and its progress."""
+class _Attempt:
+    """One attempt at a write: its identifier, the generation of its collection, and its progress."""
 
     write_id: str
     n: int = 0
@@ -140,7 +140,7 @@ def _is_worth_retrying(error: DBAPIError) -> bool:
     )
 
 
-def _refused(error: DBAPIError, attempt: _Try, collection: str) -> StoreUnavailable:
+def _refused(error: DBAPIError, attempt: _Attempt, collection: str) -> StoreUnavailable:
     if attempt.n == 0 and (state(error) in _LOCKED or "database is locked" in str(error.orig)):
         return LockTimeout(reason=f"waited too long for another writer of {collection}")
     return StoreUnavailable(reason=f"cannot write in the database: {explained(error)}")

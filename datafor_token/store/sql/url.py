@@ -13,6 +13,7 @@ from datafor_token.errors import RuleError
 
 _POSTGRESQL = re.compile(r"\Apostgresql(\+psycopg)?://")
 _PRIMARY = ("read-write", "primary")
+_NOT_A_URL = "is not the URL of a database"
 
 
 def is_postgresql(url: str) -> bool:
@@ -57,9 +58,6 @@ def sqlite_url(url: str) -> sa.URL:
     if parsed.query:
         raise RuleError("must not have options, since it is a URL of SQLite")
     return parsed
-
-
-_NOT_A_URL = "is not the URL of a database"
 
 
 def _unknown_option(url: str) -> str | None:
