@@ -41,7 +41,7 @@ def normalize(text: str) -> str:
 
 
 def client_of(text: str) -> str:
-    """Return what identifies a client: its IPv4 address, or the /64 of its IPv6 address.
+    """Return the identity of a client: its IPv4 address, or the /64 of its IPv6 address.
 
     All texts that are not addresses count as one client, the empty text.
     """

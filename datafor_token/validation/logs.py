@@ -29,7 +29,7 @@ def configure(level: str) -> None:
     _PACKAGE.setLevel(level)
     # If standard error is closed, logging must neither fail a request nor print a record in another format.
     logging.raiseExceptions = False
-    # The lines do not show them.
+    # No line shows a thread or a process by name.
     logging.logThreads = logging.logMultiprocessing = False
     if not _PACKAGE.handlers:
         handler = LineHandler()
@@ -84,7 +84,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
     """
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Write the record's line; a stream other than standard error is written to as any."""
+        """Write the record's line; let the base class write to any other stream."""
         if self.stream is not sys.stderr:
             return bool(super().handle(record))
         if self.filter(record):

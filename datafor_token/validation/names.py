@@ -31,7 +31,7 @@ def fold(name: str) -> str:
     Casefolding can undo the normalisation, so NFKC is applied again.
     """
     if name.isascii():
-        # A short way for most names.
+        # Fast path for most names.
         return name.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
@@ -39,7 +39,7 @@ def fold(name: str) -> str:
 def application_name(text: str) -> str:
     """Check the name of an application (1 to 64 letters, marks, digits, ``_`` and ``-``), and return it in NFC."""
     if _PLAIN_NAME.fullmatch(text):
-        # A short way for most names.
+        # Fast path for most names.
         return text
     name = _normalized(text)
     if not name:
@@ -125,7 +125,7 @@ def user_role_name(text: str) -> str:
 def user_type_like(text: str) -> str | None:
     """Return the user type that a role looks like, ignoring case, spaces and compatibility characters, or None."""
     if text.isascii() and text.isprintable():
-        # A short way for most roles.
+        # Fast path for most roles.
         return _FOLDED_TYPES.get(text.lower().strip())
     visible = "".join(letter for letter in text if not has_control_characters(letter, also=("Cn", "Co")))
     return _FOLDED_TYPES.get(_INVISIBLE.sub("", fold(_INVISIBLE.sub("", visible))).strip())
