@@ -112,6 +112,14 @@ ENVIRONMENT_ONLY = {
     "ADMIN_PASSWORD": "password of the user admin, created at the first start; default: a random one, printed once",
 }
 _ROOT = Path(__file__).resolve().parent.parent
+# The type of each setting as the code has it, and its name in messages.
+_KINDS: dict[Any, tuple[type, str]] = {
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    str: (str, "text in quotes"),
+    tuple[str, ...]: (tuple, "a list of texts"),
+}
 
 
 def _setting(
@@ -285,7 +293,7 @@ def socket_mode(environ: Mapping[str, str]) -> int | None:
 
 
 def worker_wanted(environ: Mapping[str, str]) -> str:
-    """Return the worker of gunicorn that is wanted by name, or empty text; raises ``StartError`` for any other name."""
+    """Return the configured gunicorn worker, or an empty text for the default; raise ``StartError`` for another one."""
     name = environ.get(f"{ENVIRONMENT_PREFIX}WORKER", "")
     if name not in ("", "gthread"):
         raise StartError(f"{ENVIRONMENT_PREFIX}WORKER must be gthread, or not set")
@@ -393,12 +401,3 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     if check is not None:
         check(value)
     return value
-
-
-_KINDS: dict[Any, tuple[type, str]] = {
-    bool: (bool, "true or false"),
-    int: (int, "a whole number"),
-    float: (float, "a number"),
-    str: (str, "text in quotes"),
-    tuple[str, ...]: (tuple, "a list of texts"),
-}
