@@ -202,6 +202,8 @@ def _parse(lines: Iterable[bytes], number: int) -> Records:
             raise ValueError("a record with too many values")
         entry = strict_json.loads(line)
         collection, document = entry["collection"], entry["document"]
+        if not isinstance(document["name"], str):
+            raise TypeError("a record whose name is not text")
         name = (collection, fold(document["name"][: _MAX_NAME + 1]))
         # Of two records with one name, the one that is shown might not be the one that is stored.
         if not _belongs_in_backup(collection, document) or len(document["name"]) > _MAX_NAME or name in names:

@@ -165,7 +165,7 @@ def _checked(declared: Mapping[str, Any], folder: Path, environ: Mapping[str, st
                 raise InvalidInput.of(f"{field}_env", "names an environment variable that is not set")
             values[field] = _from_environment(field, environ[str(variable)])
     wanted = _SCHEMA.read(Body(values, is_form=False))
-    if "initpwd" not in values:
+    if values.get("initpwd") is None:
         # Unlike in a call, a password that is left out is kept: an export without secrets must not remove it.
         wanted["initpwd"] = None
     return wanted

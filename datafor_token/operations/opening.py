@@ -128,15 +128,15 @@ class Opening:
             # Without a trusted proxy, an address may be that of a proxy, and so the address of all users.
             bound_names=settings.trusted_proxies > 0,
         )
-        accounts = users.Users(store, self.passwords, throttle, audit)
-        return Opened(checked.backend, store, keyring, audit, accounts)
+        user_records = users.Users(store, self.passwords, throttle, audit)
+        return Opened(checked.backend, store, keyring, audit, user_records)
 
-    def _complete_first_start(self, identity: StoreIdentity, accounts: users.Users) -> None:
+    def _complete_first_start(self, identity: StoreIdentity, user_records: users.Users) -> None:
         """Create the first user in a new store, and write the store's identifier to the configuration folder."""
         settings, generated = self.settings, None
         if identity.is_new:
             wanted = os.environ.get(f"{ENVIRONMENT_PREFIX}ADMIN_PASSWORD")
-            generated = accounts.create_first(settings.config_dir, wanted, settings.min_password_length)
+            generated = user_records.create_first(settings.config_dir, wanted, settings.min_password_length)
         identity.save()
         if generated is not None:
             file = settings.config_dir / users.PASSWORD_FILE

@@ -103,6 +103,20 @@ def test_export_wipe_apply(shell: Shell, caller: Caller, settings: Settings, tmp
     assert shell.done("application", "apply", str(file)) == "nothing to change\n"
 
 
+def test_null_in_a_file(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
+    """A member that is null in a file counts as left out: the stored secret and initial password stay."""
+    caller.post("update", application(initpwd="marked-initial", secret="marked-secret"))
+    before = record_of(settings.config_dir, settings.data_dir, "erp")
+    file = tmp_path / "erp.json"
+    declared = {**SAMPLE_APPLICATION, "secret": None, "initpwd": None, "self_service": None}
+    file.write_text(json.dumps({"application": [declared]}))
+    shell.done("application", "apply", str(file))
+    after = record_of(settings.config_dir, settings.data_dir, "erp")
+    assert {name: after[name] for name in ("secret", "initpwd")} == {
+        name: before[name] for name in ("secret", "initpwd")
+    }
+
+
 def test_export_for_git(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
     """Without --secrets, no secret is exported, and applying the file does not change stored secrets."""
     caller.post("update", application(initpwd="marked-initial", secret="marked-secret"))

@@ -144,6 +144,18 @@ def test_limits_of_a_record(file: Path, monkeypatch: pytest.MonkeyPatch, limit: 
         backup.read(file, FIRST)
 
 
+@pytest.mark.parametrize("name", [b'["a"]', b"{}", b"1", b"null"])
+def test_a_name_that_is_not_text(file: Path, name: bytes) -> None:
+    """An unauthenticated backup whose record has something else than text as name is refused."""
+    backup.write(file, RECORDS, FIRST)
+    text = gzip.decompress(file.read_bytes())
+    changed = text.replace(b'"name": "ERP"', b'"name": ' + name)
+    assert changed != text
+    file.write_bytes(gzip.compress(changed))
+    with pytest.raises(Forbidden, match="is not a whole backup"):
+        backup.read(file, FIRST, unauthenticated=True)
+
+
 def test_an_unauthenticated_backup_may_be_smaller_only(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits of an unauthenticated backup are lower than those of an authentic one."""
     backup.write(file, RECORDS, FIRST)
