@@ -142,7 +142,7 @@ class Opening:
             file = settings.config_dir / users.PASSWORD_FILE
             # Not to standard output, which may be redirected to a file.
             sys.stderr.write(
-                f"First start: user {users.FIRST_USER}, password {generated} (kept in {file} until changed)\n"
+                f"First start: user {users.FIRST_USER}, password {generated} (stored in {file} until it is changed)\n"
             )
 
     @property
