@@ -17,13 +17,12 @@ from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 from babel.units import format_unit
 from flask import Flask, g
-from werkzeug.datastructures import LanguageAccept
 
 from datafor_token.errors import Message
 from datafor_token.web.current import current
 
 COOKIE = "datafor_language"
-# By the code for HTML's `lang`; each language is named in its own words.
+# By the code for HTML's `lang`; each language has its own name for itself.
 LANGUAGES = {"en": "English", "zh-Hans": "简体中文"}
 FOLDER = Path(__file__).parent / "translations"
 _LOCALES = {"en": Locale("en"), "zh-Hans": Locale("zh", script="Hans")}
@@ -40,7 +39,7 @@ def code() -> str:
     """Return the language of the request: the one chosen with the switch, else the browser's preference."""
     if "language" not in g:
         chosen = current().cookies.get(COOKIE, "")
-        g.language = chosen if chosen in LANGUAGES else _preferred(current().accept_languages)
+        g.language = chosen if chosen in LANGUAGES else current().preferred_language
     found: str = g.language
     return found
 
@@ -107,18 +106,9 @@ def format_time(milliseconds: float) -> str:
 
 
 def iso(milliseconds: float) -> str:
-    """Return a time (milliseconds since 1970) as RFC 3339 writes it."""
+    """Return a time (milliseconds since 1970) in the format of RFC 3339."""
     when = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
     return when.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _preferred(accepted: LanguageAccept) -> str:
-    # Readers of any Chinese can read Simplified Chinese, which they may prefer to English.
-    for language, _ in accepted:
-        primary = language.lower().replace("_", "-").split("-")[0]
-        if primary in ("en", "zh"):
-            return "en" if primary == "en" else "zh-Hans"
-    return "en"
 
 
 def _locale() -> Locale:

@@ -1,4 +1,4 @@
-"""The Flask application class: our response class, no sessions of Flask's, and a shortcut past routing."""
+"""The Flask application class: our request and response classes, no Flask sessions, a shortcut past routing."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ class Service(flask.Flask):
         """Set the rule of a request whose path is fixed, and return no adapter; else let Werkzeug match the path."""
         if request is not None:
             method, path = request.environ["REQUEST_METHOD"], request.environ["PATH_INFO"]
-            # Under an empty method: the rule of a call that accepts any.
+            # The rule of a call that accepts any method has the empty method as its key.
             rule = self._fixed_rules.get((method, path)) or self._fixed_rules.get(("", path))
             if rule is not None:
                 request.url_rule, request.view_args = rule, {}

@@ -1,7 +1,7 @@
 """Authentication of callers; no other module reads the credentials of a request.
 
 The credentials are tried in this order: Basic, Bearer, a token in the URL, the session cookie. The first one that is
-present decides: if it is invalid, the request is refused, whatever else it has.
+present decides: if it is invalid, the request is refused, whatever other credentials it has.
 """
 
 import base64
@@ -24,9 +24,9 @@ SESSION_COOKIE = "JSESSIONID"
 GATE_COOKIE = "datafor_gate"
 # The only call that changes something by GET: called from another site, it would sign users out.
 _COUNTS_AS_POST = "sessions.logout"
-# It is about a request to another application, which decides itself about requests from other sites.
+# The check is about a request to another application, which decides itself about requests from other sites.
 _NEVER_CROSS_SITE = "gate.check"
-# The scheme ends with its name: if no space follows, the credential is invalid, and the scheme is still this one.
+# No space is required after the name of the scheme: without one, the credential is invalid, but not of another scheme.
 _SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential>.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -37,17 +37,17 @@ def init_app(app: Flask) -> None:
 
 def signed_in_caller() -> Caller:
     """Return the caller of an API call; raise ``NotAuthenticated`` without a valid credential."""
-    return _signed_in(_by_header() or _by_url(_pairs_of_query()) or _by_session())
+    return _set_caller(_by_header() or _by_url(_query_pairs()) or _by_session())
 
 
-def _pairs_of_query() -> list[tuple[str, str]]:
+def _query_pairs() -> list[tuple[str, str]]:
     request = current()
     return list(request.args.items(multi=True)) if request.environ.get("QUERY_STRING") else []
 
 
 def gate_caller() -> Caller:
     """Return the caller of a request that a proxy asks about, from the headers that the proxy passes on."""
-    return _signed_in(_by_header() or _by_url(forwarded.query_pairs(current().environ)) or _by_gate())
+    return _set_caller(_by_header() or _by_url(forwarded.query_pairs(current().environ)) or _by_gate())
 
 
 def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
@@ -58,16 +58,16 @@ def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
     caller = _by_url(pairs, opens=True)
     if caller is None:
         raise NotAuthenticated
-    return _signed_in(caller)
+    return _set_caller(caller)
 
 
 def session_caller() -> Caller:
-    """Return the caller by session cookie, ignoring other credentials; raise ``NotAuthenticated`` without a session."""
-    return _signed_in(_by_session())
+    """Return the caller of the session cookie, ignoring other credentials; raise ``NotAuthenticated`` without one."""
+    return _set_caller(_by_session())
 
 
 def client_address() -> str:
-    """Return the client's normalized address (module ``addresses``), empty for a client of a Unix socket."""
+    """Return the client's normalized address (see ``addresses``), or empty text for a client of a Unix socket."""
     return current().remote_addr or ""
 
 
@@ -82,7 +82,7 @@ def gate_cookie() -> str:
 
 
 def gate_cookies() -> list[str]:
-    """Return all gate cookies of the request; the first one is the one that is valid."""
+    """Return all gate cookies of the request. Only the first one is used to authenticate."""
     return _cookies(GATE_COOKIE)
 
 
@@ -91,7 +91,7 @@ def _cookies(name: str) -> list[str]:
     return cookies.values_of(header, name) if header else []
 
 
-def _signed_in(caller: Caller) -> Caller:
+def _set_caller(caller: Caller) -> Caller:
     """Store the caller in the current request, for the views and the logs, and return it."""
     request = current()
     request.signed_in, request.username, request.way = caller, caller.user.name, caller.way
@@ -100,7 +100,7 @@ def _signed_in(caller: Caller) -> Caller:
 
 
 def _by_header() -> Caller | None:
-    """Return the caller by ``Authorization`` header, None for another scheme."""
+    """Return the caller of the header ``Authorization``, or None without one or for another scheme."""
     found = _SCHEME.match(current().environ.get("HTTP_AUTHORIZATION", ""))
     if found is None:
         return None
@@ -141,6 +141,7 @@ def _by_password(credential: str) -> User:
 
 
 def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"], *, opens: bool = False) -> Caller:
+    """Return the caller of a token. With ``opens``, the view opens a session and records the sign-in with it."""
     current().way = way
     verdict = services().signin.sign_in(token, token_name)
     if verdict.cached and verdict.user is not None and not opens:
@@ -149,7 +150,7 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
     about = {"application": name, "user": verdict.username, "token": services().signin.audit_identifier(token, verdict)}
     if verdict.user is None:
         is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
-        # Logged once: in a flood of refusals, the audit log has their number.
+        # Only the first is logged: in a flood of refusals, the audit log has their number.
         reason = f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})"
         raise InvalidToken(reason=reason if is_first else None)
     if not opens:
@@ -158,7 +159,7 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
 
 
 def _by_url(pairs: Sequence[tuple[str, str]], *, opens: bool = False) -> Caller | None:
-    """Return the caller by token in the URL; only applications whose ``token_name`` the parameter has verify it."""
+    """Return the caller of a token in the URL. Only applications with the parameter's ``token_name`` verify it."""
     tokens = tokens_among(pairs)
     if not tokens:
         return None
@@ -182,7 +183,7 @@ def tokens_among(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def refuse_several_tokens() -> NoReturn:
-    """Refuse a URL with more than one credential: which one is intended is not known."""
+    """Refuse a URL with more than one credential, as it is not known which one is intended."""
     current().way = "url"
     is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
     raise InvalidToken(reason="several tokens in one URL" if is_first else None)
@@ -219,7 +220,7 @@ def is_cross_site() -> bool:
 def describe_sender() -> str:
     """Describe for the log which site a browser named as the sender, and which was expected.
 
-    If a proxy does not pass the Host header on, every site is another one.
+    If a proxy does not pass the Host header on, requests of our own pages look as if they came from another site.
     """
     environ = current().environ
     names = {"Sec-Fetch-Site": "HTTP_SEC_FETCH_SITE", "Origin": "HTTP_ORIGIN", "Host": "HTTP_HOST"}

@@ -10,15 +10,15 @@ from collections.abc import Collection
 # Characters that gunicorn refuses in the value of a response header.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
-# 32 random bytes as secrets.token_urlsafe writes them. Tomcat's have 32 characters, Undertow's 40.
+# 32 random bytes, encoded by secrets.token_urlsafe. Tomcat's session cookies have 32 characters, Undertow's 40.
 _OURS = re.compile(r"\"?[A-Za-z0-9_-]{43}\"?")
 
 
 def values_of(header: str, name: str) -> list[str]:
     """Return the values of all cookies of that name that can be ours, in their order.
 
-    Names are compared as a whole and with their case. Our values consist of ``A-Z a-z 0-9 _ -``, with or
-    without quotes; other values, such as a JSESSIONID of a Java application, are passed over.
+    Names are case-sensitive. Our values consist of ``A-Z a-z 0-9 _ -``, with or without quotes; other values, such as
+    a JSESSIONID of a Java application, are skipped.
     """
     return [match[1] or match[2] for match in _pattern(name).finditer(header)]
 
@@ -41,5 +41,5 @@ def without(header: str, names: Collection[str], shared: Collection[str] = ()) -
 
 @functools.cache
 def _pattern(name: str) -> re.Pattern[str]:
-    # Not all cookies are taken apart to find one: most of them belong to other applications.
+    # A search is faster than parsing all cookies, most of which belong to other applications.
     return re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}=(?:([A-Za-z0-9_-]+)|\"([A-Za-z0-9_-]+)\")[ \t]*(?=;|$)")

@@ -34,7 +34,7 @@ class Caller(NamedTuple):
 
 
 class Request(flask.Request):
-    """A request, with what is learned about it while it is served."""
+    """A request, with the data that is added while it is served."""
 
     id = ""  # random, 32 hexadecimal digits
     started = 0.0  # seconds of the monotonic clock
@@ -43,8 +43,17 @@ class Request(flask.Request):
     signed_in: Caller | None = None
 
     @property
+    def preferred_language(self) -> Literal["en", "zh-Hans"]:
+        """Return the supported language that the browser prefers; Simplified Chinese stands for any Chinese."""
+        for language, _ in self.accept_languages:
+            primary = language.lower().replace("_", "-").partition("-")[0]
+            if primary in ("en", "zh"):
+                return "en" if primary == "en" else "zh-Hans"
+        return "en"
+
+    @property
     def caller(self) -> Caller:
-        """Return the caller. Raises ``NotAuthenticated`` where nobody is signed in."""
+        """Return the caller; raise ``NotAuthenticated`` if nobody is signed in."""
         if self.signed_in is None:
             raise NotAuthenticated
         return self.signed_in
@@ -62,7 +71,7 @@ def current() -> Request:
 
 
 def origin() -> Origin:
-    """Return who is acting, for the audit log: the caller of the request, or the system's user who runs a command."""
+    """Return the origin of an event: the caller of the request, or the system user who runs the command."""
     if flask.has_request_context():
         request = current()
         return Origin(request.username, request.way, request.remote_addr, request.id or None)
@@ -70,10 +79,10 @@ def origin() -> Origin:
 
 
 def _system_user() -> str:
-    user = os.geteuid()
-    if user == 0 and os.environ.get("SUDO_USER"):
+    uid = os.geteuid()
+    if uid == 0 and os.environ.get("SUDO_USER"):
         return os.environ["SUDO_USER"]
     try:
-        return pwd.getpwuid(user).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"uid {user}"
+        return f"uid {uid}"

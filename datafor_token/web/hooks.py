@@ -1,4 +1,4 @@
-"""Hooks for gunicorn's configuration, which call the application: in a new worker, and at a reload."""
+"""Hooks for gunicorn's configuration that use the application: in a new worker, and at a reload."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ _DELAY = 1.0  # seconds
 
 
 def read_ahead(app: object) -> None:
-    """Read all applications in a thread, for a new worker: of very many, the first token would wait for that.
+    """Read all applications of a new worker in a thread, so that the first token does not wait for it.
 
     The thread starts after a delay: the first request after a start often needs a password hash.
     """
@@ -24,7 +24,7 @@ def read_ahead(app: object) -> None:
         return
 
     def read() -> None:
-        # In an outage, the request that needs them reads them, and fails with a response.
+        # In an outage, the request that needs them tries again, and fails with a response.
         with contextlib.suppress(StoreUnavailable):
             services.registry.index()
 
@@ -34,7 +34,7 @@ def read_ahead(app: object) -> None:
 
 
 def report_changed_settings(app: object, environ: Mapping[str, str]) -> None:
-    """Log the names of settings that changed since the start: a reload does not use them, only a restart does."""
+    """Log the names of settings that changed since the start: they take effect after a restart, not a reload."""
     services = services_of(app)
     if services is None:
         return

@@ -1,4 +1,4 @@
-"""Fields of the current request: its body or query is parsed, and checked by the schema of the call."""
+"""Fields of the current request, from its body or query, checked by the schema of the call."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,9 +47,9 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
 
 
 def application_and_claims(fields: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
-    """Return the application that a request names, or the only one, and the claims about the user of the token.
+    """Return the named application, or the only one, and the claims about the user of the token.
 
-    ``caller`` is the user name if the request has none.
+    ``caller`` is the user name if ``fields`` have none.
     """
     registry = services().registry
     application = registry.get(fields["name"]) if "name" in fields else registry.only_application()
@@ -65,7 +65,7 @@ def _data(request: Request) -> bytes:
         if int(length) > limit:
             raise BodyTooLarge
         data: bytes = environ["wsgi.input"].read(int(length))
-        # gunicorn ends the body when the client disconnects; half a form is a form with a truncated last value.
+        # gunicorn ends the body when the client disconnects; half a form would parse, with a truncated last value.
         if len(data) != int(length):
             raise MalformedRequest("the request body is not complete")
         environ[BODY_READ] = True

@@ -1,4 +1,4 @@
-"""Trusted proxies, and requests of pages of other origins (CORS)."""
+"""Trusted proxies, and requests from pages of other origins (CORS)."""
 
 import ipaddress
 import logging
@@ -49,7 +49,7 @@ def init_app(app: Flask) -> None:
 
 
 def is_forwarded() -> bool:
-    """Return whether a header shows that a proxy, trusted or not, passed the request on: it is then not local."""
+    """Return whether a header shows that a proxy, trusted or not, passed the request on."""
     names = [name.lower() for name, _ in current().headers]
     return any(name in _FORWARDING or any(part in name for part in _FORWARDING_PARTS) for name in names)
 
@@ -67,9 +67,9 @@ def is_directly_from(networks: Sequence[str]) -> bool:
 
 
 def _normalized(application: WSGIApplication) -> WSGIApplication:
-    """Give the application a normalized client address, and no WebSocket handshake.
+    """Normalize the client address, and handle a WebSocket handshake like any other request.
 
-    A proxy may ask about a handshake, but no call here uses WebSocket: it is handled like any request.
+    A proxy may ask about a handshake to another application; no call of this service uses WebSocket.
     """
 
     def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -82,7 +82,7 @@ def _normalized(application: WSGIApplication) -> WSGIApplication:
 
 
 class _Warning:
-    """Logs once in each worker that a proxy sends headers and is not trusted."""
+    """Warning, logged once in each worker, that a proxy sends headers and is not trusted."""
 
     def __init__(self) -> None:
         self._logged = False
@@ -95,7 +95,7 @@ class _Warning:
 
 
 def _check_host() -> None:
-    """Refuse requests for another host than ``TRUSTED_HOSTS`` with 403, a status that proxies know from ``auth/check``.
+    """Refuse requests for hosts other than ``TRUSTED_HOSTS`` with 403, which proxies accept from ``auth/check``.
 
     Probes and Prometheus use an address, not a host name.
     """
@@ -107,7 +107,7 @@ def _check_host() -> None:
 
 
 def _preflight() -> Response | None:
-    """Respond to the request that a browser sends before a call from another origin (Fetch, CORS-preflight fetch)."""
+    """Respond to the preflight request that a browser sends before a call from another origin (Fetch standard)."""
     request = current()
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers or not _origin():
         return None

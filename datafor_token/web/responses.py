@@ -38,7 +38,7 @@ BODY_READ = "datafor_token.body_read"  # in the WSGI environment when the whole 
 
 
 class ServiceResponse(Response):
-    """Response that adds the common headers when it is sent, where it has no others of their names.
+    """Response that adds the common headers when it is sent, unless it has its own.
 
     Werkzeug's own method corrects headers such as Location, which no response of ours needs, and takes ten times as
     long.
@@ -140,7 +140,7 @@ ErrorRenderer = Callable[[int, str, Mapping[str, Any]], Response | None]
 
 
 def set_error_renderer(app: Flask, blueprint: str, render: ErrorRenderer) -> None:
-    """Have ``render`` create the error responses of a blueprint, from status, message and further members.
+    """Register the function that creates a blueprint's error responses from status, message and further members.
 
     If it returns None, the response is the JSON envelope.
     """
@@ -163,13 +163,12 @@ def _refused(error: DataforTokenError) -> Response:
         _challenge(response)
     if error.reason is not None or error.status >= 500:
         level = logging.ERROR if error.status >= 500 else logging.WARNING
-        reason = logs.event(request_id=current().id, error=type(error).__name__, reason=error.reason)
-        log.log(level, reason)
+        log.log(level, logs.event(request_id=current().id, error=type(error).__name__, reason=error.reason))
     return response
 
 
 def _challenge(response: Response) -> None:
-    """Add the challenges (RFC 7235). For Basic, a browser would show a password prompt over the page: it gets none."""
+    """Add the challenges (RFC 9110 section 11.6.1). Browsers get none for Basic: they would show a password prompt."""
     response.headers.add("WWW-Authenticate", 'Bearer realm="datafor_token"')
     request = current()
     by_browser = any(name.lower().startswith("sec-fetch-") for name, _ in request.headers)
@@ -180,7 +179,7 @@ def _challenge(response: Response) -> None:
 def _refused_by_flask(error: HTTPException) -> Response:
     status = error.code or 500
     response = _error_response(status, _HTTP_MESSAGES.get(status, _OTHER_HTTP_MESSAGE))
-    # RFC 9110 section 15.5.6: a 405 says which methods are allowed.
+    # RFC 9110 section 15.5.6: a 405 lists the allowed methods.
     allow = error.get_response().headers.get("Allow")
     if allow is not None:
         response.headers["Allow"] = allow

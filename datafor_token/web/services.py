@@ -53,14 +53,14 @@ class Services:
     gate: Gate
 
     def sweep(self) -> None:
-        """Delete expired records."""
+        """Delete expired records, and temporary files of killed writers."""
         try:
             if isinstance(self.store, FileStore):
                 self.store.sweep()
             for owner in (self.revocations, self.sessions, self.gate):
                 owner.sweep()
         except StoreUnavailable as error:
-            # A read-only disk still serves.
+            # With a read-only disk, the service still verifies tokens.
             log.warning(logs.event(event="sweep failed", reason=error.reason))
 
 
@@ -135,7 +135,7 @@ def services() -> Services:
 
 
 def services_of(app: object) -> Services | None:
-    """Return the services of an application, None for another application under our settings of gunicorn."""
+    """Return the services of an application, or None if gunicorn serves another one with our configuration."""
     found: Services | None = getattr(app, "extensions", {}).get(_SERVICES)
     return found
 

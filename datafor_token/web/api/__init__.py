@@ -8,6 +8,6 @@ from datafor_token.web.api import applications, audit, description, gate, links,
 
 def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
-    for family in (applications, tokens, links, sessions, users, gate, audit, operations, description):
-        app.register_blueprint(family.blueprint, url_prefix=url_prefix or None)
+    for module in (applications, tokens, links, sessions, users, gate, audit, operations, description):
+        app.register_blueprint(module.blueprint, url_prefix=url_prefix or None)
     responses.set_error_renderer(app, gate.blueprint.name, gate.error_response)

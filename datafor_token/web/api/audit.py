@@ -19,7 +19,7 @@ blueprint = Blueprint("audit", __name__)
 @Call(
     id="get_audit",
     query=AuditSchema,
-    # A misspelled filter would return the events of another question.
+    # Without its misspelled filter, a search would return other events than intended.
     strict_query=True,
     response=AuditResponse,
 )

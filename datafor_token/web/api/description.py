@@ -20,7 +20,7 @@ from datafor_token.web.services import services
 blueprint = Blueprint("description", __name__)
 _PAGE_FOLDER = Path(__file__).parent.parent / "openapi" / "page"
 _SWAGGER_UI = importlib.resources.files("flask_swagger_ui") / "dist"
-# The page needs nothing else. Its pictures are data: URLs in its style sheet.
+# The page needs nothing else. Its images are data: URLs in its stylesheet.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -94,8 +94,8 @@ def check() -> Response:
         raise Forbidden
     user = caller.user
     response = success()
-    # All four, also if empty, so that they replace those of a client. A record that was edited by hand can have control
-    # characters.
+    # All four are sent, also if empty, so that they replace those of a client. A record that was edited by hand can
+    # have control characters.
     for name, value in (
         ("Remote-User", user.name),
         ("Remote-Name", display_text(user.full_name)),
@@ -116,15 +116,15 @@ def check() -> Response:
 def _open_gate_session(response: Response, verdict: Verification) -> None:
     """Open a gate session for the token in the URL, unless a page would then mix two users.
 
-    A navigation shows a page of the token's user, whose images and scripts are requested with the cookie. Therefore it
-    replaces another user's session, or is refused. Any other request belongs to a page that is already open.
+    A navigation shows a page of the token's user, whose images and scripts are requested with the cookie. Therefore a
+    navigation replaces another user's session, or is refused. Any other request belongs to a page that is open.
     """
     present = services().gate.find(gate_cookie())
     environ = current().environ
-    navigates, ahead = forwarded.is_navigation(environ), forwarded.is_prefetch(environ)
+    navigates, prefetches = forwarded.is_navigation(environ), forwarded.is_prefetch(environ)
     others = present is not None and not _is_same_sign_in(present, verdict)
     if others:
-        _refuse_mixed_pages(navigates=navigates, ahead=ahead)
+        _refuse_mixed_pages(navigates=navigates, prefetches=prefetches)
         if not navigates:
             return
     if not _expires_after(verdict, present.expires if present is not None and not others else services().clock()):
@@ -132,25 +132,25 @@ def _open_gate_session(response: Response, verdict: Verification) -> None:
             raise InvalidToken(reason="expired: it cannot replace the session of another user")
         return
     try:
-        cookie = services().gate.open(verdict, again=navigates and not ahead)
+        cookie = services().gate.open(verdict, again=navigates and not prefetches)
     except StoreUnavailable as error:
         if others:
             raise
-        # The page itself can be shown; its images cannot while the store is read-only.
+        # The page itself can be shown. Without the cookie, its images cannot, until the store can be written again.
         log.warning(logs.event(event="gate session not stored", reason=error.reason))
         return
     if cookie is not None:
         set_gate_cookie(response, cookie)
-    elif ahead:
+    elif prefetches:
         raise Forbidden("a preview does not sign in again")
     elif others:
         raise NotAuthenticated
 
 
-def _refuse_mixed_pages(*, navigates: bool, ahead: bool) -> None:
+def _refuse_mixed_pages(*, navigates: bool, prefetches: bool) -> None:
     """Refuse a page of the token's user whose parts would be requested with the cookie of another user."""
-    if ahead:
-        # The other user's page is still open. After an error, browsers send the request again when the user goes there.
+    if prefetches:
+        # The other user's page is still open. After an error, browsers repeat the request when the user opens the link.
         raise Forbidden("a preview does not change who is signed in")
     if not navigates and forwarded.shows_page(current().environ):
         raise Forbidden("only a link changes who is signed in, not a form over plain http")
@@ -357,12 +357,12 @@ def _is_same_sign_in(present: GateSession, verdict: Verification) -> bool:
 
 
 def _expires_after(verdict: Verification, time: float) -> bool:
-    """Return whether the token expires after a time; an accepted token may have expired within the leeway."""
+    """Return whether the token expires after a time. Within the leeway, an expired token is still accepted."""
     return verdict.token is not None and verdict.token.expires > time
 
 
 @blueprint.record
 def _add_check(state: BlueprintSetupState) -> None:
-    # Not a route of Flask, which always has a list of methods: a proxy may use any method.
+    # A route of Flask always has a list of methods, but a proxy may use any method.
     state.app.url_map.add(Rule(f"{state.url_prefix or ''}/auth/check", endpoint="gate.check"))
     state.app.view_functions["gate.check"] = check

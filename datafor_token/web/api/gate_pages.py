@@ -1,7 +1,7 @@
 """Pages of the gate for browsers, in English or Chinese: sign-out, and a refused link.
 
-They are served on the host of the protected application, without anything of the console: one template, no script, no
-style sheet, no cookie.
+They are served on the host of the protected application and use nothing of the console: one template, no script, no
+stylesheet, no cookie.
 """
 
 from flask import Response
@@ -87,20 +87,12 @@ def _sign_in_link(words: dict[str, str]) -> Markup:
 
 
 def _words() -> dict[str, str]:
-    return _WORDS[_language()]
-
-
-def _language() -> str:
-    # Simplified Chinese for every variant of Chinese.
-    for language, _ in current().accept_languages:
-        primary = language.lower().replace("_", "-").partition("-")[0]
-        if primary in ("en", "zh"):
-            return "en" if primary == "en" else "zh-Hans"
-    return "en"
+    return _WORDS[current().preferred_language]
 
 
 def _page(title: str, body: Markup) -> Response:
-    response = Response(_PAGE.format(language=_language(), title=title, body=body), mimetype="text/html")
+    page = _PAGE.format(language=current().preferred_language, title=title, body=body)
+    response = Response(page, mimetype="text/html")
     # Without form-action: Chromium applies it to redirects too, and SIGN_OUT_URL may be on another host.
     response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
     response.headers["Vary"] = "Accept, Accept-Language"

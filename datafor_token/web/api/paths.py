@@ -12,9 +12,9 @@ EXTENSION = "/plugin/datafor/api/extension"
 
 def proxy_prefix() -> str:
     """Return the prefix that a trusted proxy removes from every path."""
-    before = current().script_root
-    # The header comes from a trusted proxy, which may have passed on that of a client.
-    return before if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", before) else ""
+    prefix = current().script_root
+    # A trusted proxy may have passed on the header of a client.
+    return prefix if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", prefix) else ""
 
 
 def root_path() -> str:

@@ -38,10 +38,10 @@ ERRORS = _by_status()
 
 def examples(status: int) -> dict[str, dict[str, Any]]:
     """Return an example for each different message of a status, by the name of its error."""
-    shown: dict[str, type[DataforTokenError]] = {}
+    by_message: dict[str, type[DataforTokenError]] = {}
     for kind in ERRORS[status]:
-        shown.setdefault(_MESSAGES.get(kind, kind.message), kind)
+        by_message.setdefault(_MESSAGES.get(kind, kind.message), kind)
     return {
         kind.__name__: {"value": {"success": False, "code": str(status), "msg": message, **_MEMBERS.get(kind, {})}}
-        for message, kind in shown.items()
+        for message, kind in by_message.items()
     }

@@ -1,6 +1,6 @@
 """Marshmallow schemas of responses, for the OpenAPI document and for tests that check real responses against it.
 
-Responses are not serialised through them: views build their own members. The docstring of a schema is its description
+Responses are not serialized through them: views build their own members. The docstring of a schema is its description
 in the document, and ``example`` has the members of an example beside ``success``. A member that only some responses
 have is not ``required``. No response has members beyond its schema.
 """

@@ -26,13 +26,13 @@ _APPLICATION = {
     "maxLength": 64,
     "pattern": f"^[^_{_NOT_IN_NAMES}-][^{_NOT_IN_NAMES}]*$",
 }
-_USER_INSIDE = rf":\u2028\u2029{_CONTROLS}"
-_INSIDE_ROLE = rf",\u2028\u2029{_CONTROLS}"
+_NOT_IN_USERS = rf":\u2028\u2029{_CONTROLS}"
+_NOT_IN_ROLES = rf",\u2028\u2029{_CONTROLS}"
 _ROLE = {
     "type": "string",
     "minLength": 1,
     "maxLength": 64,
-    "pattern": rf"^[^\s{_INSIDE_ROLE}]([^{_INSIDE_ROLE}]*[^\s{_INSIDE_ROLE}])?$",
+    "pattern": rf"^[^\s{_NOT_IN_ROLES}]([^{_NOT_IN_ROLES}]*[^\s{_NOT_IN_ROLES}])?$",
 }
 _SEGMENT = rf"[^/\\?#@\u2028\u2029{_CONTROLS}]"
 _PASSWORD = {"type": "string", "maxLength": 1024, "pattern": r"^[^\x00-\x1f\x7f]*$"}
@@ -55,7 +55,7 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "type": "string",
         "minLength": 1,
         "maxLength": 128,
-        "pattern": rf"^[^\s{_USER_INSIDE}]([^{_USER_INSIDE}]*[^\s{_USER_INSIDE}])?$",
+        "pattern": rf"^[^\s{_NOT_IN_USERS}]([^{_NOT_IN_USERS}]*[^\s{_NOT_IN_USERS}])?$",
     },
     rules.secret: _SOME_TEXT,
     rules.token_lifetime: _seconds(1, rules.LONGEST_EXPIRE),
