@@ -37,7 +37,7 @@ VIEWS = (
 
 
 def init_app(app: Flask, url_prefix: str, version: str) -> None:
-    """Register the console under the prefix. ``version`` is shown on the status page."""
+    """Register the console under the prefix. The status page shows ``version``."""
     language.init_app(app)
     pages.init_app(app, version)
     responses.set_error_renderer(app, blueprint.name, guard.form_or_error_page)

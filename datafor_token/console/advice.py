@@ -15,7 +15,7 @@ STEPS = {
     "administrator": N_("Administrator sign-in"),
     "damaged": N_("Unreadable records"),
 }
-# By the reason that the API gives.
+# By the reason that the API returns.
 ADVICE = {
     "malformed": N_(
         "Copy the complete token again and nothing else: three parts separated by dots, without quotes, line breaks or "

@@ -24,7 +24,7 @@ _CLAIMS = tuple(DEFAULTS["fieldmap"])
 
 @dataclasses.dataclass
 class FormState:
-    """A form to be shown: the values of its fields, and the messages about them."""
+    """State of a form on a page: the values of its fields, and the messages about them."""
 
     values: Mapping[str, Any]
     errors: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -40,7 +40,7 @@ def new_values() -> dict[str, Any]:
 
 
 def from_application(application: Application) -> dict[str, Any]:
-    """Return the values of the form of a stored application; it has no secret, and sent empty it keeps the secret."""
+    """Return the values of the form of a stored application; its secret is empty, which keeps the stored one."""
     return _to_form(application.to_response(0))
 
 
@@ -71,7 +71,7 @@ def from_form(form: Form) -> dict[str, Any]:
 def to_call(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of ``token/update`` for the values of a form."""
     first, second = ("secret", "public_key") if is_shared(values["algorithm"]) else ("public_key", "secret")
-    # A value typed into the field of the other kind of algorithm is checked too, so that the reader learns of it.
+    # A value in the field of the other kind of algorithm is checked too, so that an error about it is shown.
     secret = values[first] or values[second]
     # Only line breaks separate names: without its blank, a stored role such as "Administrator " would be another one.
     roles = re.split("\r\n|\r|\n", values["initroles"])
@@ -84,9 +84,9 @@ def to_call(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_seconds(number: str, unit: str, *, may_be_zero: bool = False) -> str:
-    """Return a duration that was typed as a number of seconds.
+    """Convert a typed duration to a number of seconds.
 
-    What is not a plain decimal number is returned as it is: the schema refuses it with its message.
+    Any text other than a plain decimal number is returned unchanged: the schema refuses it with its message.
     """
     if number == "0" and may_be_zero and unit in UNITS:
         return number
@@ -104,9 +104,9 @@ def errors_by_field(error: InvalidInput, algorithm: str = "HS256") -> dict[str, 
     """Return the translated messages of an error by the form's field, in the order of the fields on the page."""
     found = {}
     for field, messages in error.errors.items():
-        shown = "public_key" if field == "secret" and not is_shared(algorithm) else field
+        input_name = "public_key" if field == "secret" and not is_shared(algorithm) else field
         # Without the name of the field, which has a label.
-        found[shown] = [sentence(predicate_of(message)) for message in messages]
+        found[input_name] = [sentence(predicate_of(message)) for message in messages]
     order = list(labels())
     return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
 

@@ -63,7 +63,7 @@ def applications() -> ResponseReturnValue:
 
 @blueprint.post("/several-applications")
 def several() -> ResponseReturnValue:
-    """Enable, disable or delete the selected applications; deleting needs a confirmation on a page of its own."""
+    """Enable, disable or delete the selected applications; a separate page asks to confirm a deletion."""
     selected = guard.form().get("name", [])
     names = read(_names, {"name": selected})["name"] if selected else ()
     action = guard.text("action")

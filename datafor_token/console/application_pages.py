@@ -40,7 +40,7 @@ def create_application() -> ResponseReturnValue:
     try:
         services().registry.save(application_form.read(_update, call), guard.caller().user.name, new=True)
     except InvalidInput as error:
-        # The registry reports a missing secret only when all else is right; the reader should see all errors at once.
+        # The registry reports a missing secret only if all else is valid; the reader should see all errors at once.
         missing = {} if "secret" in call else {"secret": [about("secret", Message("is missing"))]}
         errors = application_form.errors_by_field(InvalidInput({**missing, **error.errors}), values["algorithm"])
         return _new_page(FormState(values, errors), status=400)

@@ -16,7 +16,7 @@ VERSION = hashlib.sha256(b"\0".join(_CONTENT.values())).hexdigest()[:12]
 
 @blueprint.get("/assets/<version>/<name>")
 def asset(version: str, name: str) -> Response:
-    """Return one of the files; under another version's URL it would be cached wrongly, so that is 404."""
+    """Return one of the files. The URL of another version is 404: browsers would cache the wrong content."""
     if version != VERSION or name not in _CONTENT:
         raise NotFound("not found")
     response = Response(_CONTENT[name], mimetype=_TYPES[name])

@@ -24,7 +24,7 @@ def audit() -> ResponseReturnValue:
     typed = {name: current().args.get(name, "").strip()[:128] for name in _FIELDS}
     query = {name: value for name, value in typed.items() if value}
     for name in ("since", "until"):
-        # A browser's datetime-local field gives neither seconds nor a time zone; its label says UTC.
+        # A browser's datetime-local input has neither seconds nor a time zone; its label states UTC.
         if len(query.get(name, "")) == 16:
             query[name] += ":00Z"
     form = FormState(typed)

@@ -24,7 +24,7 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """The chart. ``most`` is the number that the longest bar stands for."""
+    """The chart. ``most`` is the number of events in the longest bar."""
 
     bars: Sequence[Bar]
     most: int

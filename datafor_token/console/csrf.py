@@ -24,9 +24,9 @@ def token() -> str:
 
 
 def is_valid(token: object, *, without_session: bool = False) -> bool:
-    """Return whether the token belongs to a form that this browser was given in this session.
+    """Return whether the token is from a form that was sent to this browser in this session.
 
-    ``without_session``: also accept a token that was given before sign-in, perhaps in another tab.
+    ``without_session``: also accept a token from before the sign-in, perhaps of another tab.
     """
     cookies = [_sent_cookie(), *([current().cookies.get(COOKIE, "")] if without_session else [])]
     try:
@@ -61,7 +61,7 @@ def _cookie() -> str:
 
 
 def _sent_cookie() -> str:
-    """Return the session cookie of a signed-in browser, else our own."""
+    """Return the session cookie of a signed-in browser, else the value of ``COOKIE``."""
     return session_cookie() if current().signed_in is not None else current().cookies.get(COOKIE, "")
 
 

@@ -1,6 +1,6 @@
-"""Access control of the pages, and forms that are shown again when they cannot be acted upon.
+"""Access control of the pages, and forms that are shown again when they cannot be processed.
 
-Deny by default: a view that neither of the two sets below names is for Administrators.
+Deny by default: a view that is in neither of the two sets below is for Administrators.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def form() -> Form:
 
 
 def text(name: str) -> str:
-    """Return one field of the form; empty if it is missing or not a single text."""
+    """Return one field of the form, or empty text if it is missing or not a single text."""
     value = form().get(name, "")
     return value if isinstance(value, str) else ""
 
@@ -92,7 +92,7 @@ def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) ->
     caller = current().signed_in
     if status == StoreUnavailable.status and current().method == "POST" and caller is not None:
         g.outage = sentence(message)
-        # The page of the form may need what cannot be read.
+        # The page of the form may need records that cannot be read.
         with contextlib.suppress(StoreUnavailable):
             page = redisplay(current().path, typed_values(), caller)
             if page is not None:
@@ -145,7 +145,7 @@ def _sign_in_first() -> ResponseReturnValue:
 
 
 def _outdated_form(view: str) -> ResponseReturnValue:
-    """Show a form of another session again, such as one that ended in another tab: nothing is changed or lost."""
+    """Show the form of another session again, for example after a sign-out in another tab: no input is lost."""
     caller = current().signed_in
     if caller is not None and may_see(caller, view):
         g.notice = "outdated"

@@ -15,7 +15,7 @@ from datafor_token.web.services import services
 
 Event = Mapping[str, Any]
 
-# Events that a list looks back, newest first. One page of the log is 1,000 of them.
+# Number of events that a list reads, newest first, in pages of 1,000.
 LOOKED_AT = 5000
 _PAGE = 1000
 # One day of a busy service is too much for one page to read; beyond this number the chart is marked as incomplete.
@@ -43,7 +43,7 @@ EVENTS = {
     "store_repaired": N_("damaged records moved aside"),
     "store_rekeyed": N_("secrets encrypted with a new key"),
 }
-# What the log has as the outcome of an event that did not succeed, or may not have.
+# By the outcome in the log, which only events that failed or may have failed have.
 OUTCOMES = {
     "not stored": N_("not stored"),
     "may or may not have been stored": N_("may or may not have been stored"),
@@ -52,7 +52,7 @@ OUTCOMES = {
 
 @dataclasses.dataclass
 class Activity:
-    """The last event of each kind about one application or user; ``None``: not among the events looked at."""
+    """The last event of each kind about one application or user; ``None``: not among the events that were read."""
 
     changed: Event | None = None
     used: Event | None = None
@@ -62,7 +62,7 @@ class Activity:
 class Recent(dict[str, Activity]):
     """The activity among the last events, by folded name.
 
-    ``since`` is the time of the oldest event looked at (milliseconds since 1970) if the log has older ones, else None.
+    ``since`` is the time of the oldest event read (milliseconds since 1970) if the log has older ones, else None.
     """
 
     since: float | None = None
@@ -150,7 +150,7 @@ def about_user(name: str, most: int = 10) -> list[Event]:
 
 
 def event_count(event: Event) -> int:
-    """Return how many events the line of the log stands for."""
+    """Return the number of events that the line of the log includes."""
     count = event.get("count", 1)
     return count if type(count) is int else 1
 
@@ -161,7 +161,7 @@ def milliseconds(event: Event) -> float:
 
 
 def _readable(wanted: Filter, most: int) -> Iterable[Event]:
-    """Yield the newest events; if the log cannot be read, the page says so and shows everything else."""
+    """Yield the newest events; if the log cannot be read, the page states so and shows everything else."""
     try:
         yield from _newest(wanted, most)
     except AuditUnavailable:

@@ -59,7 +59,7 @@ _OTHER_TITLE = N_("Something went wrong")
 
 @dataclasses.dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a list: its ``items``; it is page ``number`` (from 1) of ``pages``, of ``total`` items in all."""
+    """Page ``number`` (from 1) of ``pages`` pages of a list, with its ``items``; the list has ``total`` items."""
 
     items: Sequence[T]
     number: int
@@ -100,7 +100,7 @@ def redirect_to(view: str, done: str | None = None, **values: Any) -> ResponseRe
 
 
 def redirect_to_path(path: str) -> ResponseReturnValue:
-    """Redirect to a path of this service; other letters than ASCII are encoded for the header."""
+    """Redirect to a path of this service; non-ASCII characters are percent-encoded for the header."""
     return redirect(iri_to_uri(path), 303)
 
 
@@ -113,8 +113,8 @@ def with_retry_after(page: ResponseReturnValue, error: DataforTokenError) -> Res
 
 
 def error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
-    """Return the page of an error, with the messages that the API would give."""
-    messages = [one for of_field in members.get("errors", {}).values() for one in of_field] or [message]
+    """Return the page of an error, with the messages that the API would return."""
+    messages = [one for field in members.get("errors", {}).values() for one in field] or [message]
     return render(
         "error.html",
         status=status,
@@ -126,7 +126,7 @@ def error_page(status: int, message: str, members: Mapping[str, Any]) -> Respons
 
 
 def page_of(items: Sequence[T], text_of: Callable[[T], str]) -> Page[T]:
-    """Return the page that the URL asks for, of the items whose text has all words that the URL searches for."""
+    """Return the requested page of the items whose text contains all words of the search."""
     words = fold(search()).split()
     found = [item for item in items if all(word in fold(text_of(item)) for word in words)]
     pages = max(1, -(-len(found) // PER_PAGE))
@@ -136,7 +136,7 @@ def page_of(items: Sequence[T], text_of: Callable[[T], str]) -> Page[T]:
 
 
 def search() -> str:
-    """Return the text that the URL searches for."""
+    """Return the text of the search in the URL."""
     return current().args.get("q", "")[:_LONGEST_SEARCH].strip()
 
 

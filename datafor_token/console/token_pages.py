@@ -152,7 +152,7 @@ def _claim(name: str, value: Any, application: Application) -> Member:
 
 
 def _uses(application: Application, token: str, target: str) -> Uses:
-    # Without PUBLIC_URL, the address that this browser uses: nobody else sees the page.
+    # Without PUBLIC_URL, the address that this browser uses. A forged Host header affects only the page of its sender.
     base = f"{services().settings.public_url or current().host_url.rstrip('/')}{root_path()}"
     link = f"{base}/auth/enter?{urlencode({application.token_name: token, 'next': target}, quote_via=quote)}"
     return Uses(

@@ -34,7 +34,7 @@ def users() -> ResponseReturnValue:
     )
 
 
-# The name is in the query, as it may have a slash or be two dots, which would change the path.
+# The name is in the query: a slash in it, or a name of two dots, would change the path.
 @blueprint.get("/user")
 def user() -> ResponseReturnValue:
     """Show one user."""
