@@ -27,6 +27,6 @@ def is_command() -> bool:
 
 
 def is_command_of_ours() -> bool:
-    """Return whether ``flask`` looks up a command that is not its own, or lists all commands."""
+    """Return whether ``flask`` looks up a command that is not built in, or lists all commands."""
     context = click.get_current_context(silent=True)
     return context is not None and isinstance(context.command, FlaskGroup)

@@ -36,7 +36,7 @@ _CREATOR = "command line"
 
 
 def _options(command: Any) -> Any:
-    """Add the options for the fields of an application, which add and set share."""
+    """Add the options that ``add`` and ``set`` share: those for the fields of an application."""
     for option in reversed((
         click.option("--algorithm", type=click.Choice(ALGORITHMS), help="Signature algorithm of its tokens."),
         click.option("--token-name", help="Name of the URL parameter for its tokens."),
@@ -57,12 +57,13 @@ def _wanted(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields to save: those of before, replaced by the given ones."""
+    """Return the fields to save: those before the change, replaced by the given ones."""
     claims = {}
     for name, claim in before["fieldmap"].items():
-        other = given.pop(f"claim_{name}")
+        other = given[f"claim_{name}"]
         claims[name] = claim if other is None else other
-    after = {name: value for name, value in given.items() if value not in (None, ())}
+    fields = {name: value for name, value in given.items() if not name.startswith("claim_")}
+    after = {name: value for name, value in fields.items() if value not in (None, ())}
     return {**before, **after, "fieldmap": claims, "initroles": list(after.get("initroles", before["initroles"]))}
 
 
@@ -131,9 +132,7 @@ def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
         raise click.UsageError("give at least one change")
     services().registry.get(name)
     secret = {"secret": read_secret("secret", file)} if new_secret or file is not None else {}
-    changed, warnings = services().registry.modify(
-        name, lambda before: _wanted(_changed({**before, **secret}, dict(given)))
-    )
+    changed, warnings = services().registry.modify(name, lambda before: _wanted(_changed({**before, **secret}, given)))
     show_warnings(warnings)
     echo(f"{changed.name} was changed")
 

@@ -30,7 +30,7 @@ REFUSED, UNAVAILABLE = 1, 3
 
 
 class Commands(AppGroup):
-    """Group whose commands end with a message and an exit code when something is refused."""
+    """Group whose commands report an error of the service as a message and an exit code."""
 
     def command(  # type: ignore[override]
         self, *args: Any, opens: bool = True, **kwargs: Any
@@ -44,7 +44,7 @@ class Commands(AppGroup):
         return decorator
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print an error of the domain and exit with its code."""
+        """Run the command; print an error of the service and exit with its code."""
         try:
             return super().invoke(ctx)
         except StartError as error:
@@ -83,7 +83,7 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 
 
 def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Print rows as JSON, or as a table without colours, the same in a pipe."""
+    """Print rows as JSON, or as a table without colors, which is the same in a pipe."""
     if as_json:
         click.echo(as_json_text(rows))
     elif rows:
@@ -106,7 +106,7 @@ def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def name_damaged(names: Sequence[str]) -> None:
-    """Print the names of records that a list lacks to standard error."""
+    """Print the names of unreadable records, which a list lacks, to standard error."""
     for name in names:
         echo(f"{name}: the record cannot be read", err=True)
 
@@ -151,7 +151,7 @@ def secret_options(what: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
 
 def read_secret(what: str, file: Any) -> str:
-    """Read a secret from a file, standard input or a prompt; never from the command line, which other users can see."""
+    """Read a secret from a file, standard input or a prompt: other users can see the command line."""
     if file is not None:
         return text_of(what, file.read())
     if sys.stdin.isatty():
@@ -160,7 +160,7 @@ def read_secret(what: str, file: Any) -> str:
 
 
 def text_of(what: str, data: bytes) -> str:
-    """Decode the content of a file, without a last line end; raise ``InvalidInput`` for ``what``."""
+    """Decode the content of a file, without a line end at its end; raise ``InvalidInput`` about the field ``what``."""
     try:
         return utf8.without_line_end(utf8.decode(data))
     except RuleError as error:
@@ -168,7 +168,7 @@ def text_of(what: str, data: bytes) -> str:
 
 
 def read_token(token: str | None) -> str:
-    """Read a token from the command line, or from standard input, which leaves it out of the shell's history."""
+    """Read a token from the command line, or from standard input, which keeps it out of the shell's history."""
     if token is not None and token != "-":  # noqa: S105 - the usual sign for standard input
         return token.strip()
     if sys.stdin.isatty():

@@ -38,7 +38,7 @@ for command in (init, migrate):
 
 _One = TypeVar("_One")
 _ASIDE = "damaged"
-# A link, a folder or a device instead of a file. Any other error can pass, and the record can be intact.
+# A link, a folder or a device instead of a file. After any other error, the record can be intact.
 _NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV})
 _MANY = 1000  # records, above which progress is shown
 _MOST_NAMED = 50
@@ -116,7 +116,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     settings = current_settings()
     if settings.store != FILE:
         _refuse_database("restore its own backup with `pg_restore`")
-    # Before anything is created: a backup with the wrong key must not leave a store with another key.
+    # Checked before anything is created: after a refused backup, no store with another key must remain.
     opener = Opener.COMMAND if has_records(settings.data_dir) else Opener.RESTORE
     is_new = opener is Opener.RESTORE
     keyring = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(opener).keyring
@@ -169,7 +169,7 @@ def _keys_of_a_new_host(config_dir: Path) -> Keyring:
 
 
 def _print_changes(changes: restoring.Changes) -> None:
-    """Print what a restore would give access to, new Administrators first, and what it would delete."""
+    """Print the changes of a restore: first those that give access, above all new Administrators, then deletions."""
     _print_names("New Administrators", changes.administrators)
     for label, found in (("Changed users", changes.users), ("Changed applications", changes.applications)):
         _print_names(label, [f"{name} ({', '.join(fields)})" for name, fields in found])
@@ -205,7 +205,7 @@ def rekey() -> None:
                 # Deleted meanwhile.
                 continue
         services().revocations.rename_unkeyed()
-        # Last: until now, a start needs the old key.
+        # Last, because a start needs the old key until all is encrypted again.
         store_key_identifier(services().store, services().keyring)
     except StoreUnavailable as error:
         echo(f"{error.message}: {error.reason}; run this command again", err=True)
@@ -271,12 +271,12 @@ def _fault(collection: str, found: Document | RecordDamaged, keyring: Keyring) -
 
     Raises ``StoreUnavailable`` if it cannot be read now: it may be intact, and must not be moved aside.
     """
-    cause = found.__cause__ if isinstance(found, RecordDamaged) else None
-    if isinstance(found, RecordDamaged) and isinstance(cause, OSError) and cause.errno not in _NO_FILE:
-        raise StoreUnavailable(reason=found.reason)
+    if isinstance(found, RecordDamaged):
+        cause = found.__cause__
+        if isinstance(cause, OSError) and cause.errno not in _NO_FILE:
+            raise StoreUnavailable(reason=found.reason)
+        return str(found.reason)
     try:
-        if isinstance(found, RecordDamaged):
-            raise found
         _read(collection, found, keyring)
     except RecordDamaged as error:
         return str(error.reason)

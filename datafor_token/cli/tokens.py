@@ -15,8 +15,9 @@ from datafor_token.cli.output import Commands, echo, json_option, read_token, sh
 from datafor_token.errors import InvalidInput
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import GenerateSchema
-from datafor_token.tokens import issuer, verifier
+from datafor_token.tokens import verifier
 from datafor_token.validation import strict_json
+from datafor_token.web.inputs import application_and_claims
 from datafor_token.web.services import services
 
 token = Commands("token", help="Manage tokens. Example: flask token explain < token.txt")
@@ -35,17 +36,15 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
     Example: flask token generate ERP --username lena
     """
     try:
-        claims = strict_json.loads((payload or "{}").encode("utf-8", "surrogateescape"))
+        further = strict_json.loads((payload or "{}").encode("utf-8", "surrogateescape"))
     except strict_json.JSONError as error:
         raise InvalidInput.of("payload", error.message) from None
-    sent = {"name": application, "username": username, "payload": claims}
+    sent = {"name": application, "username": username, "payload": further}
     if file:
         sent["privateKey"] = text_of("privateKey", file.read())
     wanted = GenerateSchema().read(Body(sent, is_form=False))
-    found = services().registry.get(wanted["name"])
-    name = issuer.username_for(wanted["username"], wanted["payload"], wanted["username"])
-    about = issuer.claims_for(found.fieldmap, name, wanted["payload"])
-    echo(services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), about))
+    found, claims = application_and_claims(wanted, wanted["username"])
+    echo(services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), claims))
 
 
 @token.command("explain")
@@ -150,9 +149,9 @@ def revoke(text: str | None) -> None:
 
 def _readable_time(value: object, now: float) -> object:
     """Return a time claim with its date and its distance from ``now``; return any other value as it is."""
-    if type(value) not in (int, float) or not 0 <= float(str(value)) <= verifier.LATEST_TIME:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= verifier.LATEST_TIME:
         return value
-    seconds = float(str(value))
+    seconds = float(value)
     date = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     away = abs(seconds - now)
     units = (("d", 86400), ("h", 3600), ("min", 60))
