@@ -16,8 +16,8 @@ _socket_mode = socket_mode(os.environ)
 # Our own worker with three threads, or gunicorn's gthread with eight: see datafor_token/server/selection.py.
 worker_class, threads, _notice = selection.select(worker_wanted(os.environ))
 workers = 2
-# The application is loaded once, before the workers start: a fault in the settings is one sentence and stops the start.
-# Safe with the store: its locks are opened for each write, none is held across the fork.
+# The application is loaded once, before the workers start: an error in the settings stops the start with one sentence.
+# This is safe with the store: its locks are opened for each write, and none is held across the fork.
 preload_app = True
 
 # Long enough for every response; a client that never finishes its request does not delay a stop any longer.
@@ -41,7 +41,7 @@ forwarder_headers = ""
 # connection that was just closed here returns 502.
 keepalive = 125
 
-# A socket in the home folder that accepts commands: not used.
+# gunicorn would create a socket in the home folder that accepts commands.
 control_socket_disable = True
 umask = 0o077
 
@@ -56,7 +56,7 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Let the proxy connect to the Unix socket. The umask is for files of data."""
+    """Let the proxy connect to the Unix socket, which the umask of the data files would forbid."""
     if _socket_mode is not None and bind.startswith("unix:"):
         for listener in server.LISTENERS:
             Path(listener.getsockname()).chmod(_socket_mode)

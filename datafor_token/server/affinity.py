@@ -14,10 +14,11 @@ from datafor_token import blocking
 
 
 def choose(workers: Iterable[tuple[int, int | None]], wanted: int) -> int | None:
-    """Return the core that has the fewest workers, for one more worker of ``wanted``; None on a single core.
+    """Return the core with the fewest workers, for a new worker; None on a single core.
 
-    ``workers``: age (the higher the younger) and core of those that run. gunicorn ends the oldest first: workers beyond
-    ``wanted`` are left out, and of two cores with as many workers, the one that will sooner have fewer is chosen.
+    ``workers``: age and core of each running worker; gunicorn's younger workers have a higher age. ``wanted``: how many
+    workers should run. gunicorn ends the oldest first, so workers beyond ``wanted`` do not count. Among equals, the
+    core whose youngest worker is the oldest is chosen: it will lose its workers first.
     """
     if sys.platform != "linux":
         return None
@@ -27,15 +28,15 @@ def choose(workers: Iterable[tuple[int, int | None]], wanted: int) -> int | None
     staying = sorted(workers, reverse=True)[: max(0, wanted - 1)]
     number = Counter(core for _, core in staying)
     youngest = {core: age for age, core in reversed(staying)}
-    # Two services on one host start at different cores, or at least not always at the first.
+    # So that two services on one host do not both start at the first core.
     first = os.getpid() % len(cores)
     return min(cores[first:] + cores[:first], key=lambda core: (number[core], youngest.get(core, -1)))
 
 
 def stay(core: int | None) -> None:
-    """Bind this thread, and all that it starts, to a core; computations in the background keep all cores."""
+    """Bind this thread, and all threads that it starts, to a core; background computations keep all cores."""
     if sys.platform == "linux" and core is not None:
-        # Some hosts forbid it, and a container may have lost the core since: then the kernel chooses.
+        # Some hosts forbid it, and a container may have lost the core in the meantime: then the kernel chooses.
         with suppress(OSError):
             cores = os.sched_getaffinity(0)
             os.sched_setaffinity(0, {core})

@@ -8,11 +8,12 @@ from collections.abc import Collection
 from gunicorn import util
 from gunicorn.http import message, parser, wsgi
 
-_http_date, _Errors = util.http_date, wsgi.WSGIErrorsWrapper  # gunicorn's own
+# gunicorn's own function and class, which ``install`` replaces.
+_gunicorn_date, _GunicornErrors = util.http_date, wsgi.WSGIErrorsWrapper
 
 
 class Request(message.Request):  # type: ignore[misc]  # gunicorn has no types
-    """A request whose sender is not searched for in an empty list of proxies."""
+    """A request whose sender is not looked up in an empty list of proxies."""
 
     def _peer_is_trusted_proxy(self) -> bool:
         # gunicorn parses the address before it sees that no proxy is trusted.
@@ -21,7 +22,7 @@ class Request(message.Request):  # type: ignore[misc]  # gunicorn has no types
         return bool(super()._peer_is_trusted_proxy())
 
 
-class Response(wsgi.Response):  # type: ignore[misc]  # the same
+class Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
     """A response that sends its headers together with a body in one piece; gunicorn sends first one, then the other."""
 
     headers_sent: bool
@@ -39,7 +40,7 @@ class Response(wsgi.Response):  # type: ignore[misc]  # the same
                 super().process_headers((header,))
 
     def write(self, arg: bytes) -> None:
-        """Send a part of the body, and before it the headers that are not sent yet."""
+        """Send a part of the body, after the headers if they are not sent yet."""
         if self.headers_sent or self.chunked or self._omits_body or self.response_length != len(arg):
             super().write(arg)
             return
@@ -57,18 +58,18 @@ class Errors(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write to gunicorn's error log."""
-        _Errors(self._cfg).write(text)
+        _GunicornErrors(self._cfg).write(text)
         return len(text)
 
 
 def date(timestamp: float | None = None) -> str:
-    """Return a time (seconds since 1970, by default now) as HTTP writes it; each second is formatted once."""
+    """Return a time (seconds since 1970, by default now) in the format of HTTP; each second is formatted once."""
     return _second(int(time.time() if timestamp is None else timestamp))
 
 
 @functools.lru_cache(maxsize=2)
 def _second(second: int) -> str:
-    return str(_http_date(second))
+    return str(_gunicorn_date(second))
 
 
 def install(checked_headers: Collection[tuple[str, str]]) -> None:

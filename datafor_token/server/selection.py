@@ -19,15 +19,15 @@ class Selection(NamedTuple):
 
 
 def select(wanted: str, version: str = gunicorn.__version__) -> Selection:
-    """Select ``gthread`` where it is wanted or gunicorn has another version than the tested one, else our own worker.
+    """Select our own worker, or ``gthread`` if it is wanted or gunicorn does not have the tested version.
 
     Compared side by side on two cores, ``token/generate`` by Basic at 16 and 64 connections (``make bench
     BENCH=--compare-workers``): ``gthread`` with two, four or eight threads takes 1.3 to 1.5 times the CPU of our worker
     and 1.3 to 3 times its p99. Our worker with two or four threads serves as many requests, with four at 1.1 to 1.3
     times the p99; the fewer there are, the sooner slow clients hold all of them.
 
-    A sign-in holds a thread of ``gthread`` while it waits for its password hash, and all but two threads may wait: so
-    it has eight.
+    ``gthread`` has eight threads, because a sign-in holds one while it waits for its password hash. All but two may
+    wait.
     """
     if wanted == "gthread":
         notice = logs.event(event="gthread serves", reason="DATAFOR_TOKEN_WORKER=gthread")

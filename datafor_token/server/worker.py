@@ -1,10 +1,10 @@
-"""Threaded worker for gunicorn, made for many short requests.
+"""Threaded worker for gunicorn, for many short requests.
 
 A new connection wakes all workers, and one that is awake already accepts it. So in many runs, one worker accepted
-nearly all connections that came at once and stayed open; they competed for one core beside an idle one. ``reuse_port``
-spreads connections as well. But then each worker listens for itself: the connections that wait at a worker are lost if
-it dies, and a second service on the same port no longer fails. Here a worker that has many connections leaves new
-ones to the others.
+nearly all of the connections that came at once and stayed open: they competed for one core beside an idle one.
+``reuse_port`` would spread connections as well. But then each worker listens for itself: the connections that wait at a
+worker are lost if it dies, and a second service on the same port no longer fails. Here a worker that has many
+connections leaves new ones to the others.
 
 Wherever a thread lets other threads run (a system call, a lock), they compete for the interpreter. So this worker does
 in one such step what gunicorn does in several for each request, with the same result.
@@ -52,9 +52,9 @@ class _Outcome:
 class _Threads:
     """Queue of connections with data to read, and the threads that serve them.
 
-    It replaces the pool of the standard library, whose locks took a tenth of a request. A request that waits for long
-    does not count: another thread is started in its place, and one ends when the request continues. A waiting thread
-    costs nothing but its stack; more threads that all serve take up to 1.3 times the p99.
+    It replaces the pool of the standard library, whose locks took a tenth of a request. While a request waits for long,
+    another thread serves in its place; when the request continues, one thread ends. A waiting thread costs nothing but
+    its stack; more threads that all serve take up to 1.3 times the p99.
     """
 
     def __init__(self, worker: "Worker", number: int) -> None:
@@ -66,7 +66,7 @@ class _Threads:
             self._start()
 
     def _start(self) -> None:
-        # At a stop, gunicorn waits for requests as long as graceful_timeout. A longer one must not keep the process.
+        # At a stop, gunicorn waits for requests as long as graceful_timeout. A longer one must not prevent the end.
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -81,7 +81,7 @@ class _Threads:
             self._worker.method_queue.defer(self._worker.finish_request, conn, _Outcome(keepalive))
             if self._surplus and self._take_surplus():
                 return
-        # For the next thread: their number is not known.
+        # Passed on to the next thread, as the number of threads is not known here.
         self.waiting.put(None)
 
     @contextlib.contextmanager
@@ -108,13 +108,13 @@ class _Threads:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Serves requests in threads on one core. A client that does nothing does not delay other clients."""
+    """Worker that serves requests in threads on one core. A client that does nothing does not delay other clients."""
 
     core: int | None = None  # set in the master before the fork
     checked_headers: Collection[tuple[str, str]] = ()  # headers of the application that need no check
 
-    def __init__(self, *of_gunicorn: Any) -> None:
-        super().__init__(*of_gunicorn)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         # Connections that are about to be closed, the one with the earliest time first.
         self.ending: deque[TConn] = deque()
         self._notified = 0.0
@@ -139,7 +139,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             super().notify()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection, if none of the other workers has: at once while a thread is free, else after a pause."""
+        """Accept a connection that no other worker has accepted: at once while a thread is free, else after a pause."""
         if self.nr_conns >= self.cfg.threads:
             time.sleep(_PAUSE)
         super().accept(listener)
@@ -149,7 +149,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.tpool.waiting.put(conn)
 
     def handle(self, conn: TConn) -> object:
-        """Serve a connection, or defer it: one that sends nothing soon holds no thread until it does."""
+        """Serve a connection; defer one that sends nothing soon, so that it holds no thread until it does."""
         if not conn.initialized and not conn.data_ready:
             poll = select.poll()
             poll.register(conn.sock, select.POLLIN)
@@ -168,7 +168,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.left = _MOST_LEFT
             self._wait(conn, self._drain, is_over=True)
         elif result is _DEFER and not self.alive:
-            # gunicorn's own worker closes it, although a request may be on its way.
+            # gunicorn's own worker closes the connection, although a request may be on its way.
             self._wait(conn, self._serve_last)
         else:
             super().finish_request(conn, fs)
