@@ -108,7 +108,7 @@ class Metrics:
         self._applications: set[str] | None = None
         for collection in collections:
             for kind in KINDS.values():
-                # A series that starts with its first failure shows no increase.
+                # A series that began with its first failure would show no increase.
                 self._failures.count(collection, kind, amount=0)
         if self._fault:
             log.error(logs.event(event="metrics are not counted", reason=self._fault))
@@ -132,11 +132,11 @@ class Metrics:
         self._operations.count(operation, collection)
 
     def store_failure(self, collection: str, kind: str) -> None:
-        """Count an operation that the store could not do."""
+        """Count a failed operation of the store."""
         self._failures.count(collection, kind)
 
     def lock_waited(self, seconds: float) -> None:
-        """Count the time after which a writer got its lock or gave up."""
+        """Count how long a writer waited until it got its lock or gave up."""
         self._waits.observe(seconds)
 
     def cache(self, name: str, *, hit: bool) -> None:
@@ -210,7 +210,7 @@ def _collector(files: MetricFiles) -> Any:
 
 
 class _Build(Collector):
-    """The running version. It is not a count, and so is not in the files."""
+    """The running version. It is not in the files, as it is not a count."""
 
     def __init__(self, version: str) -> None:
         self._version = version

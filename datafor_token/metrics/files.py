@@ -85,7 +85,7 @@ class MetricFiles:
                 self._file(kind, slot).stat()
 
     def has_room(self, kind: str) -> bool:
-        """Return whether further label values fit into this process's file, which the client would enlarge."""
+        """Return whether further label values fit into this process's file, which prometheus_client would enlarge."""
         with self._file(kind, self.slot()).open("rb") as file:
             (used,) = struct.unpack("i", file.read(4))
         return bool(used <= _SIZES[kind] - _RESERVE)
@@ -100,7 +100,7 @@ class MetricFiles:
 
 
 class _Shared:
-    """The folder of this process: prometheus_client has one per process, too."""
+    """The one folder of this process. prometheus_client also has one per process."""
 
     files: MetricFiles | None = None
 
@@ -111,7 +111,7 @@ def shared() -> MetricFiles | None:
 
 
 def share(environ: MutableMapping[str, str]) -> None:
-    """Create the folder, once per run of gunicorn, which reads its settings again on a reload."""
+    """Create the folder, unless it exists: on a reload, gunicorn reads its settings again."""
     if _Shared.files is None:
         _Shared.files = MetricFiles(Path(environ.get("DATAFOR_TOKEN_METRICS_DIR") or tempfile.gettempdir()).absolute())
         environ[VARIABLE] = str(_Shared.files.folder)

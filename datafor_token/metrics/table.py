@@ -17,7 +17,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 @dataclass(frozen=True)
 class Row:
-    """One metric: its name without ``PREFIX``, type, labels and help, which the client stores with each value."""
+    """One metric: its name without ``PREFIX``, type, labels and help; the files store the help with each value."""
 
     name: str
     kind: str
