@@ -51,7 +51,7 @@ class Filter:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """Events, newest first. ``next`` asks for the page before them; it is None on the last page."""
+    """Events, newest first. ``next`` identifies the page of older events; it is None on the last page."""
 
     events: Sequence[dict[str, Any]]
     next: str | None
@@ -138,10 +138,10 @@ class Audit:
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Callable[[Event], None]]:
-        """Surround a change of the store; the context is the function that records its event before it is stored.
+        """Surround a change of the store; yield the function that records an event before the change is stored.
 
-        That function raises ``AuditUnavailable``, and nothing is changed. If the change fails afterwards, a further
-        line for each of its events states that it was not stored.
+        If that function raises ``AuditUnavailable``, the change must not be stored. If the change fails afterwards, a
+        further line for each of its events states that it was not stored.
         """
         events: list[Event] = []
 
@@ -153,8 +153,9 @@ class Audit:
             yield record
         except BaseException as error:
             outcome = "may or may not have been stored" if isinstance(error, MaybeStored) else "not stored"
-            for event in events if not isinstance(error, AuditUnavailable) else ():
-                self.record(event, outcome)
+            if not isinstance(error, AuditUnavailable):
+                for event in events:
+                    self.record(event, outcome)
             raise
 
     def writable(self) -> bool:
@@ -169,7 +170,7 @@ class Audit:
         """Return at most ``limit`` events, newest first; ``page`` is the ``next`` of an earlier page.
 
         A page can have fewer although more exist, since a search reads a limited number of lines. Raises
-        ``InvalidInput`` for a ``page`` that is not valid (any more), and ``AuditUnavailable``.
+        ``InvalidInput`` for a ``page`` that is not or no longer valid, and ``AuditUnavailable``.
         """
         events: list[dict[str, Any]] = []
         place = None if page is None else _place(page)

@@ -28,7 +28,7 @@ _ROTATED = re.compile(re.escape(FILE) + r"([.-][0-9-]+)?(\.gz)?")
 
 @dataclass(frozen=True)
 class Place:
-    """Position of a line: its file, identified by the hash of the first line, and its first byte."""
+    """Position of a line: its file, identified by the hash of the file's first line, and its offset in bytes."""
 
     file: str
     offset: int
@@ -61,7 +61,7 @@ class _File:
             os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
         )
         self.inode = os.fstat(self._raw.fileno()).st_ino
-        # It starts with a time, by which files are sorted, and never changes once it is complete.
+        # A line starts with a time, by which files are sorted, and never changes once it is complete.
         self.first_line = (
             b"".join(self._pieces()).partition(b"\n")[0] if self._is_compressed() else self._raw.readline()
         )
@@ -149,14 +149,14 @@ def _file(path: Path, inode: int, stack: contextlib.ExitStack) -> _File | None:
 
 def _listed(folder: Path) -> dict[str, int]:
     found = {entry.name: entry.inode() for entry in os.scandir(folder) if _ROTATED.fullmatch(entry.name)}
-    # Both exist while logrotate compresses a file.
+    # While logrotate compresses a file, both the plain and the compressed file exist.
     return {name: inode for name, inode in found.items() if name.removesuffix(".gz") not in found.keys() - {name}}
 
 
 def _backwards(file: IO[bytes], end: int | None) -> Iterator[tuple[int, bytes]]:
-    """Yield the complete lines of a file up to ``end``, the last one first, each with its first byte."""
+    """Yield the complete lines of a file up to ``end``, the last one first, each with its offset."""
     position = file.seek(0, os.SEEK_END) if end is None else end
-    # A last line without an end is just being written.
+    # A last line without a line end is still being written.
     tail, complete = b"", False
     while position > 0:
         size = min(_BLOCK, position)

@@ -1,7 +1,7 @@
 """Writer of the audit log, an append-only file. ``reader`` reads it.
 
-The open file is compared with the file of that name now and then, so that logrotate may rename it at any time, and
-compress it at its next run (``delaycompress``).
+logrotate may rename the file at any time, and compress it at its next run (``delaycompress``). Therefore the open file
+is compared with the file of that name every few milliseconds.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ class AuditLog:
     def append(self, line: bytes) -> None:
         """Append a line in one write, completely or not at all.
 
-        It takes no lock, for which every request would wait. If a full disk gets room within microseconds, the
-        removal of a torn line can remove a line of another process with it.
+        It takes no lock, as every request would wait for it. If space is freed on a full disk within microseconds,
+        the removal of a torn line can also remove a line of another process.
         """
         try:
             file = self._open
@@ -122,7 +122,7 @@ class _Open:
         self.is_torn = self._ends_torn(status.st_size)
 
     def is_trusted(self) -> bool:
-        """Return whether it was compared just now; for so short a time, a renamed file will do as well."""
+        """Return whether it was compared just now; for so short a time, writing to a renamed file is harmless."""
         return time.monotonic() - self._looked < _TRUSTED_SECONDS and self._process == os.getpid()
 
     def is_at(self, path: Path) -> bool:
@@ -172,7 +172,7 @@ def _unwritten(error: OSError) -> AuditUnavailable:
 
 
 class _Torn(OSError):
-    """Only a part of a line was written."""
+    """Error for a line of which only a part was written."""
 
     def __init__(self, written: int) -> None:
         super().__init__(errno.ENOSPC, "short write")
