@@ -32,8 +32,8 @@ def create_app(
     """Create the WSGI application.
 
     ``settings``: by default read from the configuration folder and the environment. ``clock`` returns seconds since
-    1970. ``hasher``: by default argon2id with the defaults of its library. ``begin``: whether the server calls, whose
-    first start creates the store and its first user; by default, every caller does but a ``flask`` command other than
+    1970. ``hasher``: by default argon2id with the defaults of its library. ``begin``: create the store and its first
+    user if they do not exist, as the server does. By default, this is false only for a ``flask`` command other than
     ``run``. For a command of our own, the application opens the store only when the command needs it. Raises
     ``StartError`` with a sentence that states what to do.
     """
@@ -60,7 +60,7 @@ def create_app(
 
 
 def create_commands() -> Flask:
-    """Create the application of the ``flask`` commands, without calls; its services are opened on demand."""
+    """Create the application of the ``flask`` commands, which has no routes and opens its services on demand."""
     app = Flask(__name__, static_folder=None)
     cli.init_app(app)
     services.attach_unopened(app, _load_settings, _open_services)

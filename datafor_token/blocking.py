@@ -1,7 +1,8 @@
 """Long waits and long computations of requests, which must not hold up other requests.
 
-A server with few threads registers, in each thread, how to serve with another thread meanwhile (``replace_with``), or
-limits how many of its threads may wait at once (``limit_waits``). Elsewhere, as in a command, nothing is limited.
+A server with few threads either registers in each thread a context in which another thread serves meanwhile
+(``replace_with``), or limits how many of its threads may wait at once (``limit_waits``). Elsewhere, as in a command,
+nothing is limited.
 """
 
 import os
@@ -68,7 +69,7 @@ def replace_with(replacement: Replacement) -> None:
 
 
 def limit_waits(threads: int) -> None:
-    """Let so many threads without a replacement wait at once in this process, and at least one."""
+    """Limit how many threads without a replacement may wait at once in this process; at least one may."""
     _Process.waits = threading.BoundedSemaphore(max(threads, 1))
 
 
@@ -80,7 +81,7 @@ def compute_on(cores: Collection[int]) -> None:
 def waiting() -> AbstractContextManager[None]:
     """Return the context in which a request waits for something other than the interpreter.
 
-    Entering it raises ``Overloaded`` where as many threads wait already as ``limit_waits`` allows.
+    Entering it raises ``Overloaded`` if as many threads wait already as ``limit_waits`` allows.
     """
     return _thread.replacement() if _thread.replacement is not None else _limited()
 
@@ -100,7 +101,7 @@ def _limited() -> Iterator[None]:
 
 
 def slow_down(seconds: float) -> None:
-    """Delay a request that is refused, where many are refused and another thread can serve meanwhile.
+    """Delay a refused request, if many are refused and another thread can serve meanwhile.
 
     Clients that are refused at once send the next request at once. ``seconds`` is an average: those that are refused
     together must not come back together.
@@ -125,7 +126,7 @@ def in_background(function: Callable[P, R], *arguments: P.args, **named: P.kwarg
 
 
 def _lower_priority() -> None:
-    # On other systems, niceness is one of the process. On Linux, threads inherit it, also those that argon2 starts.
+    # On other systems, niceness applies to the whole process. On Linux, threads inherit it, also those of argon2.
     if sys.platform != "linux":
         return
     thread = threading.get_native_id()

@@ -11,7 +11,7 @@ V = TypeVar("V")
 class FifoCache(Generic[K, V]):
     """Values by key, at most ``most`` of them: a new one replaces the one that was put first.
 
-    A look-up takes no lock and changes nothing, which a cache by last use or by age cannot offer. The caller decides
+    A lookup takes no lock and changes nothing, which a cache by last use or by age cannot offer. The caller decides
     whether a value is still valid.
     """
 
@@ -25,7 +25,7 @@ class FifoCache(Generic[K, V]):
         return self._values.get(key)
 
     def put(self, key: K, value: V) -> None:
-        """Cache a value; one that the key had before is replaced."""
+        """Cache a value; it replaces an earlier value of the key."""
         with self._lock:
             self._values.pop(key, None)
             while len(self._values) >= self.most:
