@@ -85,9 +85,11 @@ class Metrics:
         # Without the folder each worker would count alone, and a scrape would show one of them by chance.
         self._fault = self._files.fault if self._files is not None else None
         files = None if self._fault else self._files
-        if files is not None:
-            # prometheus_client's hook for file names without the PID (prometheus/client_python#509). It is global, and
-            # so is the folder.
+        # prometheus_client's hook for file names without the PID (prometheus/client_python#509). It is global, and so
+        # is the folder. Without one, a variable that this process inherited must not choose files.
+        if files is None:
+            values.ValueClass = values.MutexValue
+        else:
             values.ValueClass = values.MultiProcessValue(files.slot)  # type: ignore[no-untyped-call]
             # Without this, Python's resource warnings name the open files at exit.
             atexit.register(values.close_all_multiprocess_files)

@@ -114,7 +114,8 @@ def share(environ: MutableMapping[str, str]) -> None:
     """Create the folder, unless it exists: on a reload, gunicorn reads its settings again."""
     if _Shared.files is None:
         _Shared.files = MetricFiles(Path(environ.get("DATAFOR_TOKEN_METRICS_DIR") or tempfile.gettempdir()).absolute())
-        environ[VARIABLE] = str(_Shared.files.folder)
+        if _Shared.files.folder is not None:
+            environ[VARIABLE] = str(_Shared.files.folder)
 
 
 def claim() -> None:

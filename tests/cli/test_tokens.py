@@ -28,6 +28,7 @@ def test_generate(shell: Shell, caller: Caller, tmp_path: Path) -> None:
     text = shell.done("token", "generate", "erp", "--username", "lena", "--payload", '{"email": "l@x"}').strip()
     body = {"name": "ERP", "username": "lena", "payload": {"email": "l@x"}}
     assert text == caller.post("generate", body).json["token"]
+    assert shell.done("token", "generate", "ERP", "--username", "lena", "--payload", "null").count(".") == 2
     key = key_for("ES256")
     caller.post("update", application(name="P", algorithm="ES256", secret=public_pem(key)))
     (tmp_path / "key.pem").write_text(private_pem(key))

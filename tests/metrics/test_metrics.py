@@ -210,9 +210,10 @@ def test_an_outage_of_the_folder_is_no_outage_of_the_service(counting: Server, w
     assert counting.post("update", SAMPLE_APPLICATION).status == 200
 
 
-def test_a_start_without_the_folder(tmp_path: Path) -> None:
-    """If the folder cannot be created, the service starts and works, and /metrics is 503."""
-    server = Server(tmp_path, DATAFOR_TOKEN_METRICS_DIR=str(tmp_path / "nowhere")).start()
+@pytest.mark.parametrize("inherited", [{}, {"PROMETHEUS_MULTIPROC_DIR": "/nowhere"}], ids=["", "inherited"])
+def test_a_start_without_the_folder(tmp_path: Path, inherited: dict[str, str]) -> None:
+    """If the folder cannot be created, the service starts and works, whatever it inherits, and /metrics is 503."""
+    server = Server(tmp_path, DATAFOR_TOKEN_METRICS_DIR=str(tmp_path / "nowhere"), **inherited).start()
     assert server.post("update", SAMPLE_APPLICATION).status == 200
     assert server.request("GET", "/metrics", headers={}).status == 503
     assert server.stop() == 0
