@@ -10,7 +10,7 @@ from flask import Flask
 
 from datafor_token import cli, console
 from datafor_token.metrics.counters import Metrics
-from datafor_token.operations.opening import COLLECTIONS, Opener, Opening
+from datafor_token.operations.installation import COLLECTIONS, Opener, Opening
 from datafor_token.settings import Settings, load_settings
 from datafor_token.store.base import RequestScoped
 from datafor_token.users.passwords import Passwords

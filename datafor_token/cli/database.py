@@ -10,7 +10,7 @@ from flask.cli import with_appcontext
 from datafor_token.cli.output import REFUSED, UNAVAILABLE, echo
 from datafor_token.errors import RecordDamaged, RuleError
 from datafor_token.operations import migration
-from datafor_token.operations.opening import Opener
+from datafor_token.operations.installation import Opener
 from datafor_token.settings import check_store
 from datafor_token.store.base import Store
 from datafor_token.store.files.disk import create_folder, outage

@@ -21,7 +21,7 @@ from datafor_token.errors import (
     StoreNotReady,
     StoreUnavailable,
 )
-from datafor_token.operations.opening import Opener
+from datafor_token.operations.installation import Opener
 from datafor_token.printable import printable, printable_json
 from datafor_token.validation import utf8
 from datafor_token.web.services import open_services

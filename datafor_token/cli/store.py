@@ -20,7 +20,7 @@ from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Keyring, load_k
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.operations import backup
 from datafor_token.operations import restore as restoring
-from datafor_token.operations.opening import Opener
+from datafor_token.operations.installation import Opener
 from datafor_token.operations.store_identity import FILE as STORE_ID
 from datafor_token.operations.store_identity import StoreIdentity, known_identifier
 from datafor_token.store.base import Document

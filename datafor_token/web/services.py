@@ -13,7 +13,7 @@ from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import StoreUnavailable
 from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
-from datafor_token.operations.opening import Opened, Opener
+from datafor_token.operations.installation import Opened, Opener
 from datafor_token.operations.readiness import Readiness
 from datafor_token.settings import Settings
 from datafor_token.store.base import Store
