@@ -141,7 +141,7 @@ def test_another_key_is_refused(pair: list[Server], postgres: Postgres, tmp_path
     stranger = Server(tmp_path, DATAFOR_TOKEN_STORE=postgres.url("pair")).start()
     assert stranger.stop() != 0
     assert "secret_key" in stranger.output
-    assert "copy it from the first node" in stranger.output
+    assert "copy it from another node" in stranger.output
     assert "the-Password-of-the-database" not in stranger.output
 
 
