@@ -17,6 +17,7 @@ from datafor_token.tokens import identifiers, verifier
 from datafor_token.tokens.cache import VerifiedTokens
 from datafor_token.tokens.near_misses import near_miss
 from datafor_token.tokens.revocations import Revocations
+from datafor_token.tokens.steps import listed, signed_by, unexpected_algorithm, unsigned
 from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, failed, passed
 from datafor_token.users.users import ADMINISTRATOR, User, Users
 from datafor_token.validation import logs, names
@@ -216,7 +217,7 @@ class SignIn:
         ]
         if not fitting:
             hint = None if everyone is None else near_miss(token, asked, everyone, self._clock())
-            return Verification("algorithm", [*steps, _unexpected(algorithm, asked, hint)], self._only(asked))
+            return Verification("algorithm", [*steps, unexpected_algorithm(algorithm, asked, hint)], self._only(asked))
         refusals = []
         for application, secret in self._signers(token, fitting, token_name):
             verification = self._verify_signed(token, application, secret, steps, create=create)
@@ -226,13 +227,13 @@ class SignIn:
         if refusals:
             return max(refusals, key=lambda refusal: len(refusal.steps))
         hint = None if everyone is None else near_miss(token, fitting, everyone, self._clock())
-        return Verification("signature", [*steps, *_unsigned(fitting, hint)], self._only(fitting))
+        return Verification("signature", [*steps, *unsigned(fitting, hint)], self._only(fitting))
 
     def _verify_signed(
         self, token: Token, application: Application, secret: str, steps: Sequence[Step], *, create: bool
     ) -> Verification:
         """Run the checks of a token that ``secret`` of ``application`` signed."""
-        done = [*steps, *_signed_by(application, secret)]
+        done = [*steps, *signed_by(application, secret)]
         try:
             verified, claim_steps = verifier.check_claims(token, application, secret, self._instant())
         except Refused as refused:
@@ -353,12 +354,6 @@ class SignIn:
         return self._current(entries[0].name) if len(entries) == 1 else None
 
 
-def listed(texts: Sequence[str]) -> str:
-    """Return the first five of any number of texts, and how many more there are."""
-    first = ", ".join(texts[:5])
-    return first if len(texts) <= 5 else Message("%(names)s, and %(number)s more", names=first, number=len(texts) - 5)
-
-
 def _check_enabled(token: VerifiedToken) -> Step:
     name = token.application.name
     if not token.application.enable:
@@ -373,51 +368,3 @@ def _fitting(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEntry
 
 def _digest(token: Token, application: Application, secret: str) -> str:
     return identifiers.digest(token.signing_input, keys.verification_key(application.algorithm, secret))
-
-
-def _signed_by(application: Application, secret: str) -> list[Step]:
-    """Return the steps of a token that ``secret`` of the application signed."""
-    name, algorithm = application.name, application.algorithm
-
-    def signed() -> Message:
-        if secret == application.secret:
-            return Message("signed with the secret of %(name)s", name=name)
-        return Message("signed with the previous secret of %(name)s, which is in its grace period", name=name)
-
-    expected = passed("algorithm", lambda: Message("%(name)s expects %(algorithm)s", name=name, algorithm=algorithm))
-    return [expected, passed("signature", signed)]
-
-
-def _unexpected(algorithm: str, entries: Sequence[IndexEntry], hint: Message | None) -> Step:
-    """Return the step of a token whose algorithm none of these applications expects."""
-
-    def detail() -> Message:
-        expected = _expectations(entries)
-        sentence = Message("%(expected)s, the token says %(algorithm)s", expected=expected, algorithm=algorithm)
-        return sentence if hint is None else Message("%(first)s; %(second)s", first=sentence, second=hint)
-
-    return failed("algorithm", detail)
-
-
-def _expectations(entries: Sequence[IndexEntry]) -> Message:
-    found = Message("no application exists")
-    for number, one in enumerate(entries[:5]):
-        expects = Message("%(name)s expects %(algorithm)s", name=one.name, algorithm=one.algorithm)
-        found = Message("%(first)s; %(second)s", first=found, second=expects) if number else expects
-    if len(entries) > 5:
-        found = Message("%(names)s; and %(number)s more", names=found, number=len(entries) - 5)
-    return found
-
-
-def _unsigned(entries: Sequence[IndexEntry], hint: Message | None) -> list[Step]:
-    """Return the steps of a token that none of these applications signed, though all expect its algorithm."""
-    applications = listed([entry.name for entry in entries])
-
-    def detail() -> Message:
-        reason = hint or Message("the token was changed, or signed with another secret")
-        return Message("not signed with the secret of %(names)s: %(hint)s", names=applications, hint=reason)
-
-    return [
-        passed("algorithm", lambda: Message("expected by %(names)s", names=applications)),
-        failed("signature", detail),
-    ]
