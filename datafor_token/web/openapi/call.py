@@ -10,7 +10,7 @@ from flask import Response
 
 from datafor_token.errors import DataforTokenError, Forbidden
 from datafor_token.requests.fields import CallSchema
-from datafor_token.web.auth import signed_in_caller
+from datafor_token.web.auth import GATE_COOKIE, SESSION_COOKIE, signed_in_caller
 from datafor_token.web.inputs import fields_of_body, fields_of_query
 from datafor_token.web.openapi.response_schemas import ErrorResponse, SuccessResponse
 
@@ -26,11 +26,11 @@ SECURITY_SCHEMES = {
         "description": "A token. The name of the parameter is the `token_name` of the token's application.",
     },
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": "The ticket of a one-time link."},
-    "session": {"type": "apiKey", "in": "cookie", "name": "JSESSIONID", "description": "Set by `auth/login`."},
+    "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": "Set by `auth/login`."},
     "gate": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "datafor_gate",
+        "name": GATE_COOKIE,
         "description": "Set by `auth/check` and `auth/enter`, cleared by `auth/leave`.",
     },
 }
