@@ -81,7 +81,7 @@ def new_host(old: Host, folder: Path, *, lost: bool = False) -> Host:
     return host
 
 
-@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("lost", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_killed_at_any_point(old: Host, file: Path, tmp_path: Path, lost: bool) -> None:
     """A restore that is killed at any system call is completed by the same command, and the server starts."""
     # This test is not about power failures.

@@ -111,6 +111,8 @@ def test_guesses_delay_nobody(slow: Server) -> None:
     assert {(response.status, response.json["msg"]) for response in refused} == {(401, "wrong password")}
 
 
+# The hashes of all must end within graceful_timeout.
+@pytest.mark.alone
 def test_a_stop_waits_for_waiting_sign_ins(slow: Server) -> None:
     """A server that is stopped while sign-ins wait for their hashes responds to them first."""
     with ThreadPoolExecutor(GUESSES) as pool:
