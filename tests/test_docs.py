@@ -150,6 +150,15 @@ def test_the_layout_table() -> None:
     assert {row.split("`")[1] for row in CONTRIBUTING.splitlines() if row.startswith("| `")} >= shown
 
 
+def test_the_files_that_are_named() -> None:
+    """Every file of the repository that the documentation names exists; some are created by the service."""
+    created = {"secret_key", "store_id", ".last_store_id", "initial_admin_password"}
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        named = re.findall(r"`((?:datafor_token|tests|config|docs)/[\w./-]+)`", page.read_text())
+        missing = [name for name in named if Path(name).name not in created and not (ROOT / name).exists()]
+        assert missing == [], page.name
+
+
 def test_the_readme_lines_work(tmp_path: Path) -> None:
     """Every curl example of README, run against a real server, gives the response below it."""
     need("curl")

@@ -8,12 +8,10 @@ import pytest
 
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.files.store import FileStore
-from datafor_token.users.passwords import Passwords
 from datafor_token.users.sessions import Sessions
-from datafor_token.users.throttle import Throttle
-from datafor_token.users.users import User, Users
-from tests.conftest import CHEAP_FOR_TESTS_ONLY
-from tests.support import Clock, audit_in
+from datafor_token.users.users import User
+from tests.support import Clock
+from tests.users.test_users import cheap
 
 LENA = User(name="lena", password="$argon2id$first")
 
@@ -25,21 +23,12 @@ def store(tmp_path: Path) -> FileStore:
     return store
 
 
-def users_of(store: FileStore, clock: Clock) -> Users:
-    return Users(
-        store,
-        Passwords(CHEAP_FOR_TESTS_ONLY, clock),
-        Throttle(store.folder, clock, b"key"),
-        audit_in(store.folder, clock),
-    )
-
-
 @pytest.fixture
 def sessions(store: FileStore, clock: Clock) -> Sessions:
     return Sessions(
         "api",
         store,
-        users_of(store, clock),
+        cheap(store, clock),
         clock,
         (43200, 3600),
     )
@@ -65,7 +54,7 @@ def test_a_cookie_of_another_kind_opens_nothing(sessions: Sessions, store: FileS
     other = Sessions(
         "gate",
         store,
-        users_of(store, clock),
+        cheap(store, clock),
         clock,
         (43200, 3600),
     )

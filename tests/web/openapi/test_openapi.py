@@ -367,3 +367,11 @@ print(generate_token.sync(client=client, body=body).token)
         "lena",
         "Generated",
     )
+
+
+def test_the_order_of_schemas(description: dict[str, Any]) -> None:
+    """The schemas of forms have the order of the calls, so that all workers serve the same document."""
+    bodies = re.findall(r'"#/components/schemas/(\w+Form)"', json.dumps(description["paths"]))
+    assert [name for name in description["components"]["schemas"] if name.endswith("Form")] == list(
+        dict.fromkeys(bodies)
+    )
