@@ -95,6 +95,7 @@ def held(server: Server, pool: ThreadPoolExecutor, number: int) -> list[Future[H
     return guesses
 
 
+@pytest.mark.alone
 def test_guesses_delay_nobody(slow: Server) -> None:
     """While 24 guesses wait for their hashes, signed-in users and requests without a hash are served."""
     body = {"username": "admin", "password": ADMIN_PASSWORD}
