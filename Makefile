@@ -11,10 +11,14 @@ endif
 endif
 BIN := $(VENV)/bin
 
-.PHONY: run sql test test-all test-rest test-pythons test-sql check faults figures bench bench-peers screenshots
+.PHONY: run wheel sql test test-all test-rest test-pythons test-sql check faults figures bench bench-peers screenshots
 
 run: $(VENV)/run-installed
-	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
+	@exec $(BIN)/datafor-token serve
+
+# The package, for a host that has neither this checkout nor make: dist/datafor_token-*.whl.
+wheel: $(BIN)/python
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 # The packages for a database as store (settings STORE and RATELIMIT_STORAGE_URI).
 sql: $(VENV)/sql-installed
@@ -88,8 +92,9 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run-installed: requirements.txt | $(BIN)/python
+$(VENV)/run-installed: requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(VENV)/sql-installed: requirements-sql.txt $(VENV)/run-installed

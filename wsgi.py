@@ -1,13 +1,5 @@
-"""WSGI application for gunicorn and the flask command: ``wsgi:app``."""
+"""WSGI application of a checkout: ``wsgi:app``. An installed package has ``datafor_token.wsgi:app``."""
 
-import sys
+from datafor_token.wsgi import app
 
-from datafor_token import create_app
-from datafor_token.errors import StoreNotReady
-
-try:
-    app = create_app()
-except StoreNotReady as error:
-    sys.stderr.write(f"{error}\n")
-    # The exit status of commands in an outage.
-    sys.exit(3)
+__all__ = ["app"]

@@ -96,11 +96,11 @@ def check_networks(value: Any) -> None:
 
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
-# CONFIG_DIR locates the file; BIND, SOCKET_MODE, WORKER and METRICS_DIR are for gunicorn (config/gunicorn.conf.py); the
+# CONFIG_DIR locates the file; BIND, SOCKET_MODE, WORKER and METRICS_DIR are for gunicorn (gunicorn_conf.py); the
 # key and the password do not belong in a file that is shared.
 ENVIRONMENT_ONLY = {
-    "CONFIG_DIR": "folder of settings.toml; default: config/ beside the code",
-    "DATA_DIR": "folder of all records; default: data/ beside the code",
+    "CONFIG_DIR": "folder of settings.toml; default: config/ in the current folder; in a checkout, beside the code",
+    "DATA_DIR": "folder of all records; default: data/ in the current folder; in a checkout, beside the code",
     "BIND": "address that gunicorn listens on; default: 127.0.0.1:28080",
     "SOCKET_MODE": "with BIND unix:path, file mode of the socket, such as 660 for a proxy in the service's group;"
     " default: 700",
@@ -111,7 +111,7 @@ ENVIRONMENT_ONLY = {
     " default: config/secret_key",
     "ADMIN_PASSWORD": "password of the user admin, created at the first start; default: a random one, printed once",
 }
-_ROOT = Path(__file__).resolve().parent.parent
+_CHECKOUT = Path(__file__).resolve().parent.parent
 # The type of each setting as the code has it, and its name in messages.
 _KINDS: dict[Any, tuple[type, str]] = {
     bool: (bool, "true or false"),
@@ -264,8 +264,8 @@ class Settings:
         text="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR. Each request is one line at INFO.",
         check=one_of("DEBUG", "INFO", "WARNING", "ERROR"),
     )
-    config_dir: Path = _ROOT / "config"
-    data_dir: Path = _ROOT / "data"
+    config_dir: Path = Path("config")
+    data_dir: Path = Path("data")
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
 
@@ -317,8 +317,7 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
     Raises ``StartError`` with one sentence for each error.
     """
     faults: list[str] = []
-    # Absolute, so that a change of the current folder does not matter, and every path has a parent.
-    folder = (config_dir or Path(environ.get(f"{ENVIRONMENT_PREFIX}CONFIG_DIR") or Settings.config_dir)).absolute()
+    folder = config_dir.absolute() if config_dir else _folder(environ, "CONFIG_DIR", Settings.config_dir)
     file = folder / "settings.toml"
     values = _from_file(file, faults) | _from_environment(environ, faults)
     known = {field.name.upper(): field for field in table()}
@@ -336,8 +335,18 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
             faults.append(f"{name} ({origin}) {error}")
     if faults:
         raise StartError(*faults)
-    data_dir = Path(environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR") or Settings.data_dir).absolute()
+    data_dir = _folder(environ, "DATA_DIR", Settings.data_dir)
     return Settings(**accepted, config_dir=folder, data_dir=data_dir, origins=origins)
+
+
+def _folder(environ: Mapping[str, str], variable: str, default: Path) -> Path:
+    """Return an absolute path, so that a change of the current folder does not matter, and every path has a parent."""
+    wanted = environ.get(f"{ENVIRONMENT_PREFIX}{variable}")
+    if wanted:
+        return Path(wanted).absolute()
+    # Beside the code of a checkout, so that a command from another folder works on the same records; an installed
+    # package is in a folder for code only.
+    return (_CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else Path.cwd()) / default
 
 
 def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:

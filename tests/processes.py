@@ -39,9 +39,9 @@ def environment(folder: Path, **changes: str) -> dict[str, str]:
     return {name: value for name, value in environ.items() if value}
 
 
-def flask(folder: Path, *arguments: str, put: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of ``flask`` as users do, with ``put`` as standard input."""
-    return run("-m", "flask", *arguments, environ=environment(folder, **changes), put=put)
+def run_command(folder: Path, *arguments: str, put: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run ``datafor-token`` as users do, with ``put`` as standard input."""
+    return run("-m", "datafor_token", *arguments, environ=environment(folder, **changes), put=put)
 
 
 def first_start(environ: Mapping[str, str]) -> None:
@@ -178,13 +178,13 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def _import_all() -> None:
-    import flask.cli
-
-    import datafor_token
+    from datafor_token import factory
+    from datafor_token.cli import main
     from datafor_token.store.sql import engine, store
 
-    assert flask.cli
-    assert datafor_token
+    for name in ("user", "application", "token", "store", "audit", "settings"):
+        main.load(name)
+    assert factory
     assert engine
     assert store
 

@@ -8,6 +8,7 @@ from click.testing import Result
 
 from datafor_token import create_app
 from datafor_token.settings import Settings
+from tests.commands import invoke
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.stores import records_in
 from tests.support import Clock
@@ -50,4 +51,4 @@ class Service:
 
     def invoke(self, *arguments: str, put: str = "") -> Result:
         """Run a command."""
-        return self.app.test_cli_runner().invoke(args=arguments, input=put)
+        return invoke(self.app, arguments, put=put)

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -55,6 +57,12 @@ def need(tool: str, file: Path | None = None) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{tool} is not installed, though .ci/run installs it")
         pytest.skip(f"{tool} is not installed")
+
+
+def gunicorn_settings() -> dict[str, Any]:
+    """Return the names of ``gunicorn_conf.py``, without sharing the metrics of this process with any worker."""
+    with mock.patch("datafor_token.metrics.files.share"):
+        return runpy.run_module("datafor_token.gunicorn_conf")
 
 
 def free_port() -> int:

@@ -10,7 +10,6 @@ from flask import Flask
 
 from datafor_token import errors
 from datafor_token.audit.events import Kind
-from datafor_token.cli.output import Commands
 from datafor_token.crypto.keys import ALGORITHMS
 from datafor_token.metrics.table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
@@ -18,7 +17,8 @@ from datafor_token.server import selection
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
 from datafor_token.store.metered import KINDS
 from datafor_token.tokens import issuer
-from tests.support import ROOT, Server, need, token_parts
+from tests.cli.test_commands import commands
+from tests.support import ROOT, Server, gunicorn_settings, need, token_parts
 from tests.tokens.test_issuer import ERP, NOW
 
 README = (ROOT / "README.md").read_text()
@@ -117,15 +117,9 @@ def test_every_error_is_described() -> None:
             assert message.removeprefix("storage is unavailable: ") in section
 
 
-def test_the_table_of_commands(app: Flask) -> None:
+def test_the_table_of_commands() -> None:
     """README's commands are exactly those of the code."""
-    found = {
-        f"{group} {name}"
-        for group, commands in app.cli.commands.items()
-        if isinstance(commands, Commands)
-        for name in commands.commands
-    }
-    assert rows("Commands").keys() == found
+    assert rows("Commands").keys() == {name for name, _ in commands()}
 
 
 def test_the_table_of_events() -> None:
@@ -151,8 +145,8 @@ def test_the_layout_table() -> None:
 
 
 def test_the_files_that_are_named() -> None:
-    """Every file of the repository that the documentation names exists; some are created by the service."""
-    created = {"secret_key", "store_id", ".last_store_id", "initial_admin_password"}
+    """Every file of the repository that the documentation names exists; some are created in use."""
+    created = {"secret_key", "store_id", ".last_store_id", "initial_admin_password", "settings.toml"}
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         named = re.findall(r"`((?:datafor_token|tests|config|docs)/[\w./-]+)`", page.read_text())
         missing = [name for name in named if Path(name).name not in created and not (ROOT / name).exists()]
@@ -202,8 +196,7 @@ def test_the_token_shown_is_real() -> None:
 
 def test_the_connections_of_a_node() -> None:
     """README states how many connections a node has at most: one for each thread of its workers."""
-    text = (ROOT / "config" / "gunicorn.conf.py").read_text()
-    workers = int(re.findall(r"^workers = (\d+)$", text, re.MULTILINE)[0])
+    workers = gunicorn_settings()["workers"]
     for wanted in ("", "gthread"):
         threads = selection.select(wanted, selection.TESTED_GUNICORN).threads
         assert f"{workers * threads} connections" in README.replace("\n", " ")

@@ -9,12 +9,13 @@ import pytest
 
 from datafor_token.errors import StartError
 from datafor_token.settings import Settings, bind_address, load_settings, socket_mode, table
+from tests.commands import invoke
 from tests.support import ROOT
 
 
 def test_defaults(tmp_path: Path) -> None:
     """A configuration folder without settings.toml gives the defaults."""
-    assert load_settings(tmp_path, {}) == Settings(config_dir=tmp_path)
+    assert load_settings(tmp_path, {}) == Settings(config_dir=tmp_path, data_dir=ROOT / "data")
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
@@ -106,8 +107,9 @@ def test_a_file_that_is_not_toml(tmp_path: Path, content: bytes) -> None:
 
 
 def test_the_shipped_file_shows_every_setting() -> None:
-    """config/settings.toml holds every setting of the table, commented out with its default and its help."""
-    text = (ROOT / "config" / "settings.toml").read_text()
+    """The example file is what ``settings example`` prints: each default, commented out, with its help."""
+    text = (ROOT / "config" / "settings.example.toml").read_text()
+    assert invoke(None, ["settings", "example"]).stdout == text
     uncommented = "\n".join(line.removeprefix("#") for line in text.splitlines() if not line.startswith("# "))
     defaults = {field.name.upper(): field.default for field in table()}
     values = tomllib.loads(uncommented)

@@ -1,6 +1,8 @@
 """Events of the audit log, and their origin."""
 
 import enum
+import os
+import pwd
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -61,3 +63,15 @@ class Origin(NamedTuple):
     way: str | None
     address: str | None
     request_id: str | None
+
+    @classmethod
+    def of_command(cls) -> "Origin":
+        """Return the origin of events of a command: the system user who runs it, also through sudo."""
+        uid = os.geteuid()
+        if uid == 0 and os.environ.get("SUDO_USER"):
+            return cls(os.environ["SUDO_USER"], "command", None, None)
+        try:
+            name = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            name = f"uid {uid}"
+        return cls(name, "command", None, None)

@@ -1,4 +1,4 @@
-"""``flask application``: applications, and their declared files."""
+"""``datafor-token application``: applications, and their declared files."""
 
 import contextlib
 import os
@@ -23,15 +23,17 @@ from datafor_token.cli.output import (
     show_warnings,
     yes_option,
 )
+from datafor_token.cli.services import services
 from datafor_token.crypto.keys import ALGORITHMS, is_shared, new_secret
 from datafor_token.errors import Conflict, NotFound, RecordDamaged
 from datafor_token.operations import declared
 from datafor_token.printable import printable_json, printable_toml
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import RotateSchema, UpdateSchema
-from datafor_token.web.services import services
 
-application = Commands("application", help="Manage applications. Example: flask application apply applications/")
+application = Commands(
+    "application", help="Manage applications. Example: datafor-token application apply applications/"
+)
 _CREATOR = "command line"
 
 
@@ -76,7 +78,7 @@ def _fields(one: Application) -> dict[str, Any]:
 def list_all(*, as_json: bool) -> None:
     """List applications.
 
-    Example: flask application list
+    Example: datafor-token application list
     """
     applications, damaged = services().registry.all_applications()
     rows = [_fields(one) for one in applications]
@@ -91,7 +93,7 @@ def list_all(*, as_json: bool) -> None:
 def show_application(name: str, *, as_json: bool) -> None:
     """Show an application. Its secrets are shown as stars.
 
-    Example: flask application show ERP
+    Example: datafor-token application show ERP
     """
     show_one(_fields(services().registry.get(name)), as_json=as_json)
 
@@ -104,7 +106,7 @@ def show_application(name: str, *, as_json: bool) -> None:
 def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
     """Register an application. Its secret is read from a prompt, standard input or a file, or is generated.
 
-    Example: flask application add ERP --algorithm HS256 --random-secret
+    Example: datafor-token application add ERP --algorithm HS256 --random-secret
     """
     algorithm = given["algorithm"] or DEFAULTS["algorithm"]
     if random_secret and not is_shared(algorithm):
@@ -126,7 +128,7 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
 def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
     """Change fields of an application. The other fields stay as they are.
 
-    Example: flask application set ERP --expire 3600 --initrole Sales
+    Example: datafor-token application set ERP --expire 3600 --initrole Sales
     """
     if not new_secret and file is None and all(value in (None, ()) for value in given.values()):
         raise click.UsageError("give at least one change")
@@ -147,7 +149,7 @@ def _set_enable(name: str, value: str) -> None:
 def enable(name: str) -> None:
     """Accept the tokens of an application.
 
-    Example: flask application enable ERP
+    Example: datafor-token application enable ERP
     """
     _set_enable(name, "1")
 
@@ -157,7 +159,7 @@ def enable(name: str) -> None:
 def disable(name: str) -> None:
     """Refuse the tokens of an application. The sessions that they opened end.
 
-    Example: flask application disable ERP
+    Example: datafor-token application disable ERP
     """
     _set_enable(name, "0")
 
@@ -171,7 +173,7 @@ def disable(name: str) -> None:
 def rotate(name: str, grace: int, file: Any) -> None:
     """Give an application a new secret. Without a file, a random one is generated and printed once.
 
-    Example: flask application rotate ERP --grace 86400
+    Example: datafor-token application rotate ERP --grace 86400
     """
     secret = None if file is None else read_secret("secret", file)
     sent = {"name": name, "grace": grace, **({"secret": secret} if secret is not None else {})}
@@ -187,7 +189,7 @@ def rotate(name: str, grace: int, file: Any) -> None:
 def delete(name: str, *, yes: bool) -> None:
     """Delete an application. Its tokens are no longer valid.
 
-    Example: flask application delete ERP --yes
+    Example: datafor-token application delete ERP --yes
     """
     found = services().registry.get(name)
     confirm(f"Delete the application {found.name}?", yes=yes)
@@ -204,7 +206,7 @@ def delete(name: str, *, yes: bool) -> None:
 def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
     """Print applications as a file for apply.
 
-    Example: flask application export > applications.toml
+    Example: datafor-token application export > applications.toml
     """
     registry = services().registry
     found, damaged = ([registry.get(name) for name in names], []) if names else registry.all_applications()
@@ -227,7 +229,7 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
 def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
     """Apply the applications of a file or folder. An error in one of them changes nothing.
 
-    Example: flask application apply applications/ --dry-run
+    Example: datafor-token application apply applications/ --dry-run
     """
     steps = declared.plan(services().registry, declared.read(path, os.environ), prune=prune)
     for step in steps:

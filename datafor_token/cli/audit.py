@@ -1,4 +1,4 @@
-"""``flask audit``: the audit log."""
+"""``datafor-token audit``: the audit log."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import click
 
 from datafor_token.audit.log import Filter
 from datafor_token.cli.output import Commands, json_option, show
+from datafor_token.cli.services import services
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import AuditSchema
-from datafor_token.web.services import services
 
-audit = Commands("audit", help="Search the audit log. Example: flask audit show --since 24h --user lena")
+audit = Commands("audit", help="Search the audit log. Example: datafor-token audit show --since 24h --user lena")
 _PAGE = 1000
 
 
@@ -25,7 +25,7 @@ _PAGE = 1000
 def show_events(*, limit: int, as_json: bool, **given: str | None) -> None:
     """Show events, newest first. Rotated files are searched, too.
 
-    Example: flask audit show --since 24h --event sign_in_refused
+    Example: datafor-token audit show --since 24h --event sign_in_refused
     """
     sent = {name: value for name, value in given.items() if value is not None}
     wanted = Filter.of(AuditSchema().read(Body(sent, is_form=True)), services().clock())

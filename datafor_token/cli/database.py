@@ -1,13 +1,14 @@
-"""``flask store init`` and ``flask store migrate``, for records in a database."""
+"""``datafor-token store init`` and ``datafor-token store migrate``, for records in a database."""
 
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 import click
-from flask.cli import with_appcontext
 
+from datafor_token.cli.folders import folder_options
 from datafor_token.cli.output import REFUSED, UNAVAILABLE, echo
+from datafor_token.cli.services import current_settings, open_services, services
 from datafor_token.errors import RecordDamaged, RuleError
 from datafor_token.operations import migration
 from datafor_token.operations.installation import Opener
@@ -15,18 +16,17 @@ from datafor_token.settings import check_store
 from datafor_token.store.base import Store
 from datafor_token.store.files.disk import create_folder, outage
 from datafor_token.store.opening import FILE, create_tables, open_store, with_store
-from datafor_token.web.services import current_settings, open_services, services
 
 _MANY = 1000  # records, above which progress is shown
 _MOST_NAMED = 20
 
 
 @click.command("init")
-@with_appcontext
+@folder_options
 def init() -> None:
     """Create the tables in the database of STORE. Existing tables stay as they are.
 
-    Example: flask store init
+    Example: datafor-token store init
     """
     settings = current_settings()
     if settings.store == FILE:
@@ -36,17 +36,17 @@ def init() -> None:
 
 
 @click.command("migrate")
+@folder_options
 @click.option(
     "--to", "to", required=True, metavar="URL", help="URL of the database, or the word file for the data folder."
 )
-@with_appcontext
 def migrate(to: str) -> None:
     """Copy all records into another store and compare them. The current store is not changed.
 
     Stop the service first: records that change during the copy are not copied, only named. After an interruption, run
     it again. Every user of this host can see the URL: put the password into PGPASSWORD or ~/.pgpass.
 
-    Example: flask store migrate --to postgresql+psycopg://datafor@db.example/datafor
+    Example: datafor-token store migrate --to postgresql+psycopg://datafor@db.example/datafor
     """
     if to == FILE:
         # As the target, it need not exist.

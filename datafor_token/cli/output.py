@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-from flask.cli import AppGroup
-from tabulate import tabulate
 
+from datafor_token.cli.folders import folder_options
+from datafor_token.cli.services import open_services
 from datafor_token.errors import (
     DataforTokenError,
     InvalidInput,
@@ -21,25 +21,24 @@ from datafor_token.errors import (
     StoreNotReady,
     StoreUnavailable,
 )
-from datafor_token.operations.installation import Opener
 from datafor_token.printable import printable, printable_json
 from datafor_token.validation import utf8
-from datafor_token.web.services import open_services
 
 REFUSED, UNAVAILABLE = 1, 3
 
 
-class Commands(AppGroup):
+class Commands(click.Group):
     """Group whose commands report an error of the service as a message and an exit code."""
 
     def command(  # type: ignore[override]
         self, *args: Any, opens: bool = True, **kwargs: Any
     ) -> Callable[[Callable[..., Any]], click.Command]:
-        """Register a command as Flask does. With ``opens``, the store must exist and is opened before any prompt."""
+        """Register a command. With ``opens``, the store must exist and is opened before any prompt."""
         wrap = super().command(*args, **kwargs)
 
         def decorator(function: Callable[..., Any]) -> click.Command:
-            return wrap(_opening(function) if opens else function)
+            command: click.Command = wrap(folder_options(_opening(function) if opens else function))
+            return command
 
         return decorator
 
@@ -67,6 +66,8 @@ class Commands(AppGroup):
 def _opening(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def opened(*args: Any, **kwargs: Any) -> Any:
+        from datafor_token.operations.installation import Opener
+
         open_services(Opener.COMMAND)
         return function(*args, **kwargs)
 
@@ -84,6 +85,8 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 
 def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Print rows as JSON, or as a table without colors, which is the same in a pipe."""
+    from tabulate import tabulate
+
     if as_json:
         click.echo(as_json_text(rows))
     elif rows:
@@ -98,6 +101,8 @@ def as_json_text(value: Any) -> str:
 
 def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
     """Print one object, one line per member."""
+    from tabulate import tabulate
+
     if as_json:
         click.echo(as_json_text(members))
     else:

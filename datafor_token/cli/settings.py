@@ -1,12 +1,15 @@
-"""``flask settings``: the settings and their origins."""
+"""``datafor-token settings``: the settings and their origins."""
 
+import json
 import os
 
-from datafor_token.cli.output import Commands, echo, json_option, show
-from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, displayed_value, table
-from datafor_token.web.services import current_settings
+import click
 
-settings = Commands("settings", help="Show and check the settings. Example: flask settings show")
+from datafor_token.cli.output import Commands, echo, json_option, show
+from datafor_token.cli.services import current_settings
+from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, displayed_value, table
+
+settings = Commands("settings", help="Show and check the settings. Example: datafor-token settings show")
 _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
 
 
@@ -15,7 +18,7 @@ _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
 def show_settings(*, as_json: bool) -> None:
     """Show every setting with its value and origin. Secrets are shown as stars.
 
-    Example: flask settings show
+    Example: datafor-token settings show
     """
     current = current_settings()
     rows = [
@@ -40,9 +43,23 @@ def show_settings(*, as_json: bool) -> None:
 def check() -> None:
     """Check the settings. If the service cannot start with them, every error is printed and the exit code is 1.
 
-    Example: flask settings check
+    Example: datafor-token settings check
     """
     # Loading them reports every error and ends the command.
     folder = current_settings().config_dir
     bind_address(os.environ)
     echo(f"The settings in {folder} are valid{'' if folder.is_dir() else ': it does not exist, all are defaults'}")
+
+
+@settings.command("example", opens=False)
+def example() -> None:
+    """Print a settings file in which every setting has its default, commented out.
+
+    Example: datafor-token settings example > config/settings.toml
+    """
+    click.echo("# The settings of datafor_token. Every line below is a default: remove the '#' to change it.")
+    click.echo(f"# An environment variable {ENVIRONMENT_PREFIX}<NAME> overrides this file. An error stops the start.")
+    for field in table():
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        text = field.metadata["help"].removesuffix(".")
+        click.echo(f"\n# {text} ({field.metadata['unit']}).\n#{field.name.upper()} = {json.dumps(default)}")

@@ -1,4 +1,4 @@
-"""``flask store``: check, backup, restore and key change of the stored records."""
+"""``datafor-token store``: check, backup, restore and key change of the stored records."""
 
 import errno
 import os
@@ -16,6 +16,7 @@ from datafor_token.applications.record import Sealer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.cli.database import init, migrate
 from datafor_token.cli.output import UNAVAILABLE, Commands, confirm, echo, yes_option
+from datafor_token.cli.services import current_settings, open_services, services
 from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Keyring, load_keys, store_key_identifier
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.operations import backup
@@ -29,9 +30,8 @@ from datafor_token.store.files.disk import outage
 from datafor_token.store.files.store import FileStore
 from datafor_token.store.opening import FILE, has_records
 from datafor_token.users import users
-from datafor_token.web.services import current_settings, open_services, services
 
-store = Commands("store", help="Manage the stored records. Example: flask store check")
+store = Commands("store", help="Manage the stored records. Example: datafor-token store check")
 
 for command in (init, migrate):
     store.add_command(command)
@@ -51,7 +51,7 @@ _MOST_NAMED = 50
 def check(*, repair: bool) -> None:
     """Check every record. Errors are printed file by file; the exit code is 1 if there are any.
 
-    Example: flask store check --repair
+    Example: datafor-token store check --repair
     """
     if not isinstance(services().store, FileStore):
         _check_rows(repair=repair)
@@ -84,13 +84,13 @@ def check(*, repair: bool) -> None:
 def make_backup(file: Path) -> None:
     """Write a consistent backup of all records while the service runs. Store config/secret_key elsewhere.
 
-    Example: flask store backup /backup/datafor_token.gz
+    Example: datafor-token store backup /backup/datafor_token.gz
     """
     try:
         records = snapshots.take(_files("back it up with `pg_dump`"))
     except RecordDamaged as error:
         raise Forbidden(
-            "%(detail)s: move it aside with `flask store check --repair`, then try again", detail=error.reason
+            "%(detail)s: move it aside with `datafor-token store check --repair`, then try again", detail=error.reason
         ) from None
     number = backup.write(file, records, services().keyring)
     echo(f"{number} records were written to {file}; without config/secret_key, its secrets cannot be read")
@@ -111,7 +111,7 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     The changes are printed first: new Administrators, changed passwords and secrets, deleted users and applications. A
     backup that was changed after it was written is refused. On a new host, copy the service's config/secret_key first.
 
-    Example: flask store restore /backup/datafor_token.gz --dry-run
+    Example: datafor-token store restore /backup/datafor_token.gz --dry-run
     """
     settings = current_settings()
     if settings.store != FILE:
@@ -190,7 +190,7 @@ def rekey() -> None:
     To change the key: put the new one before the old one (in config/secret_key on a line of its own), restart the
     service, run this command, then remove the old one. After an interruption, run it again.
 
-    Example: flask store rekey
+    Example: datafor-token store rekey
     """
     listing = services().registry.index()
     if listing.damaged:

@@ -1,4 +1,4 @@
-"""``flask token``: generate, explain, decode and revoke tokens."""
+"""``datafor-token token``: generate, explain, decode and revoke tokens."""
 
 import base64
 import datetime as dt
@@ -12,15 +12,14 @@ import click
 from datafor_token.applications.rules import TIME_CLAIMS
 from datafor_token.audit.events import Kind
 from datafor_token.cli.output import Commands, echo, json_option, read_token, show, show_one, text_of
+from datafor_token.cli.services import services
 from datafor_token.errors import InvalidInput
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import GenerateSchema
 from datafor_token.tokens import verifier
 from datafor_token.validation import strict_json
-from datafor_token.web.inputs import application_and_claims
-from datafor_token.web.services import services
 
-token = Commands("token", help="Manage tokens. Example: flask token explain < token.txt")
+token = Commands("token", help="Manage tokens. Example: datafor-token token explain < token.txt")
 
 
 @token.command("generate")
@@ -33,7 +32,7 @@ token = Commands("token", help="Manage tokens. Example: flask token explain < to
 def generate(application: str, username: str, payload: str | None, file: Any) -> None:
     """Generate a token and print it.
 
-    Example: flask token generate ERP --username lena
+    Example: datafor-token token generate ERP --username lena
     """
     try:
         further = strict_json.loads((payload or "{}").encode("utf-8", "surrogateescape"))
@@ -43,7 +42,7 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
     if file:
         sent["privateKey"] = text_of("privateKey", file.read())
     wanted = GenerateSchema().read(Body(sent, is_form=False))
-    found, claims = application_and_claims(wanted, wanted["username"])
+    found, claims = services().issuer.application_and_claims(wanted, wanted["username"])
     echo(services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), claims))
 
 
@@ -54,7 +53,7 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
 def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
     """Explain step by step whether a token is accepted. The exit code is 1 if it is not.
 
-    Example: flask token explain < token.txt
+    Example: datafor-token token explain < token.txt
     """
     application = services().registry.get(name) if name else None
     verdict = services().signin.explain(read_token(text), application)
@@ -77,7 +76,7 @@ def decode(text: str | None, *, as_json: bool) -> None:
     Nothing is verified. A "Bearer" prefix and white space are ignored. There are several identifiers if the key of the
     service was changed, and none for a token that this service cannot read; the reason is printed.
 
-    Example: flask token decode < token.txt
+    Example: datafor-token token decode < token.txt
     """
     text = _bare(read_token(text))
     identifiers: Sequence[str] = ()
@@ -138,7 +137,7 @@ def _json_object(part: str) -> dict[str, Any]:
 def revoke(text: str | None) -> None:
     """Revoke a token. The exit code is 1 if no application here accepts it.
 
-    Example: flask token revoke < token.txt
+    Example: datafor-token token revoke < token.txt
     """
     reason = services().signin.revoke(read_token(text), None)
     if reason is not None:

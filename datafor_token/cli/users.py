@@ -1,4 +1,4 @@
-"""``flask user``: users with a password."""
+"""``datafor-token user``: users with a password."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from datafor_token.cli.output import (
     show_one,
     yes_option,
 )
+from datafor_token.cli.services import services
 from datafor_token.validation.names import USER_TYPES
-from datafor_token.web.services import services
 
-user = Commands("user", help="Manage users. Example: flask user add lena --type SYS_Reader --role Sales")
+user = Commands("user", help="Manage users. Example: datafor-token user add lena --type SYS_Reader --role Sales")
 
 _type = click.option("--type", "type", type=click.Choice(USER_TYPES), help="Type of the user.")
 _roles = click.option("--role", "roles", multiple=True, help="Role; can be repeated.")
@@ -41,7 +41,7 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 def add(name: str, file: Any, **members: Any) -> None:
     """Create a user. The password is read from a prompt, standard input or a file.
 
-    Example: flask user add lena --type SYS_Creator --role Sales < password.txt
+    Example: datafor-token user add lena --type SYS_Creator --role Sales < password.txt
     """
     password = read_secret("password", file)
     created = services().accounts.add(name, password, **_given(members))
@@ -53,7 +53,7 @@ def add(name: str, file: Any, **members: Any) -> None:
 def list_all(*, as_json: bool) -> None:
     """List users.
 
-    Example: flask user list --json
+    Example: datafor-token user list --json
     """
     users, damaged = services().accounts.all()
     show([one.to_response() for one in users], as_json=as_json)
@@ -66,7 +66,7 @@ def list_all(*, as_json: bool) -> None:
 def show_user(name: str, *, as_json: bool) -> None:
     """Show a user.
 
-    Example: flask user show lena
+    Example: datafor-token user show lena
     """
     show_one(services().accounts.get(name).to_response(), as_json=as_json)
 
@@ -77,7 +77,7 @@ def show_user(name: str, *, as_json: bool) -> None:
 def passwd(name: str, file: Any) -> None:
     """Set the password of a user. Their sessions end.
 
-    Example: flask user passwd admin
+    Example: datafor-token user passwd admin
     """
     services().accounts.get(name)
     services().accounts.set_password(name, read_secret("password", file))
@@ -89,7 +89,7 @@ def passwd(name: str, file: Any) -> None:
 def enable(name: str) -> None:
     """Let a user sign in again.
 
-    Example: flask user enable lena
+    Example: datafor-token user enable lena
     """
     echo(f"{services().accounts.change(name, enabled=True).name} is enabled")
 
@@ -99,7 +99,7 @@ def enable(name: str) -> None:
 def disable(name: str) -> None:
     """Disable a user, who can no longer sign in. The last Administrator cannot be disabled.
 
-    Example: flask user disable lena
+    Example: datafor-token user disable lena
     """
     echo(f"{services().accounts.change(name, enabled=False).name} is disabled")
 
@@ -114,7 +114,7 @@ def disable(name: str) -> None:
 def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
     """Change a user. The given roles replace the present ones.
 
-    Example: flask user set lena --type SYS_Reader --role Sales --role North
+    Example: datafor-token user set lena --type SYS_Reader --role Sales --role North
     """
     given = _given(members)
     if no_roles == ("roles" in given) and (no_roles or not given):
@@ -129,7 +129,7 @@ def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
 def delete(name: str, *, yes: bool) -> None:
     """Delete a user. The last Administrator cannot be deleted.
 
-    Example: flask user delete lena --yes
+    Example: datafor-token user delete lena --yes
     """
     found = services().accounts.get(name)
     confirm(f"Delete the user {found.name}?", yes=yes)

@@ -22,7 +22,6 @@ from datafor_token.errors import Forbidden, InvalidInput, NotFound, RuleError
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.current import current
-from datafor_token.web.inputs import application_and_claims
 from datafor_token.web.services import services
 
 _generate, _explain = GenerateSchema(), ExplainSchema()
@@ -68,7 +67,7 @@ def generate_test_token() -> ResponseReturnValue:
             raise InvalidInput.of("name", "can not be empty")
         target = _next(typed["next"])
         wanted = application_form.read(_generate, body)
-        application, claims = application_and_claims(wanted, guard.caller().user.name)
+        application, claims = services().issuer.application_and_claims(wanted, guard.caller().user.name)
         token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)

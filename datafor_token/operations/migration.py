@@ -41,7 +41,7 @@ def check_complete(store: Store) -> None:
     """Raise ``StoreNotReady`` if a migration to this store is incomplete."""
     if store.get(INSTANCE, _MARK) is not None:
         raise StoreNotReady(
-            "the migration to this store is incomplete: run `.venv/bin/flask store migrate` again, on the host that has"
+            "the migration to this store is incomplete: run `datafor-token store migrate` again, on the host that has"
             " the source"
         )
 

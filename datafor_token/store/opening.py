@@ -23,7 +23,7 @@ _COMMON_COLLECTIONS = ("instance", "users", "applications")
 _FIRST_RESTORED = Path("instance", "key.json")
 _WHAT_TO_DO = (
     "set DATAFOR_TOKEN_DATA_DIR to the data folder of the service; only the first start of the service or"
-    " `flask store restore` create a new store"
+    " `datafor-token store restore` create a new store"
 )
 
 

@@ -142,6 +142,16 @@ class Issuer:
         self._audit = audit
         self._clock = clock
 
+    def application_and_claims(self, fields: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
+        """Return the named application, or the only one, and the claims about the user of the token.
+
+        ``fields`` are those of a request for a token; ``caller`` is the user name if they have none.
+        """
+        application = self._registry.get(fields["name"]) if "name" in fields else self._registry.only_application()
+        payload = fields.get("payload", {})
+        username = username_for(fields.get("username"), payload, caller)
+        return application, claims_for(application.fieldmap, username, payload)
+
     def issue(self, kind: Kind, application: Application, private_key: str | None, claims: Mapping[str, Any]) -> str:
         """Return a token with these claims (see ``claims_for``) and record it as ``kind``; raise as ``issue`` does."""
         issued = issue(application, private_key, claims, self._clock())

@@ -1,7 +1,5 @@
 """The request that is being served, and the caller it signs in."""
 
-import os
-import pwd
 from typing import Literal, NamedTuple
 
 import flask
@@ -71,18 +69,8 @@ def current() -> Request:
 
 
 def origin() -> Origin:
-    """Return the origin of an event: the caller of the request, or the system user who runs the command."""
+    """Return the origin of an event: the caller of the request, or else the system user."""
     if flask.has_request_context():
         request = current()
         return Origin(request.username, request.way, request.remote_addr, request.id or None)
-    return Origin(_system_user(), "command", None, None)
-
-
-def _system_user() -> str:
-    uid = os.geteuid()
-    if uid == 0 and os.environ.get("SUDO_USER"):
-        return os.environ["SUDO_USER"]
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
+    return Origin.of_command()

@@ -1,16 +1,13 @@
 """Fields of the current request, from its body or query, checked by the schema of the call."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from flask import Request
 
-from datafor_token.applications.record import Application
 from datafor_token.errors import BodyTooLarge, FileSent, InvalidInput, MalformedRequest
 from datafor_token.requests import unknown_fields
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body, decode, decode_query
-from datafor_token.tokens import issuer
 from datafor_token.web.current import current
 from datafor_token.web.responses import BODY_READ
 from datafor_token.web.services import services
@@ -44,18 +41,6 @@ def fields_of_query(schema: CallSchema, *, strict: bool = False) -> dict[str, An
         if unknown:
             raise InvalidInput(unknown)
     return schema.read(Body({name: values[name] for name in schema.fields if name in values}, is_form=True))
-
-
-def application_and_claims(fields: Mapping[str, Any], caller: str) -> tuple[Application, dict[str, Any]]:
-    """Return the named application, or the only one, and the claims about the user of the token.
-
-    ``caller`` is the user name if ``fields`` have none.
-    """
-    registry = services().registry
-    application = registry.get(fields["name"]) if "name" in fields else registry.only_application()
-    payload = fields.get("payload", {})
-    username = issuer.username_for(fields.get("username"), payload, caller)
-    return application, issuer.claims_for(application.fieldmap, username, payload)
 
 
 def _data(request: Request) -> bytes:

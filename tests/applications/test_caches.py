@@ -13,10 +13,10 @@ from flask import Flask
 from datafor_token import create_app
 from datafor_token.applications.record import COLLECTION
 from datafor_token.crypto import keys
+from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store.cache import RecordCache, RecordIndex
 from datafor_token.store.files.store import FileStore
-from datafor_token.web.services import Services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.handmade_tokens import claims, token
 from tests.store.contract import settle

@@ -23,9 +23,10 @@ from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Filter
 from datafor_token.audit.reader import newest_first
 from datafor_token.errors import AuditUnavailable, InvalidInput
+from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store.files.locking import exclusive
-from datafor_token.web.services import Services
+from tests.commands import invoke
 from tests.conftest import Caller
 from tests.support import (
     ADMIN_PASSWORD,
@@ -60,7 +61,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def command(app: Flask, *words: str, given_input: str = "") -> str:
-    result = app.test_cli_runner().invoke(args=words, input=given_input)
+    result = invoke(app, words, put=given_input)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -440,7 +441,7 @@ def test_the_command(app: Flask, caller: Caller) -> None:
     (event,) = json.loads(command(app, "audit", "show", "--json", "--event", "application_added"))
     assert event == events(app, event="application_added")[0]
     assert len(json.loads(command(app, "audit", "show", "--json", "--limit", "1"))) == 1
-    refused = app.test_cli_runner().invoke(args=["audit", "show", "--event", "nothing"])
+    refused = invoke(app, ["audit", "show", "--event", "nothing"])
     assert (refused.exit_code, refused.output.startswith("event must be one of application_added, ")) == (1, True)
 
 

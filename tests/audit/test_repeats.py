@@ -20,6 +20,7 @@ from datafor_token.audit.writer import AuditLog
 from datafor_token.console import history
 from datafor_token.metrics.counters import Metrics
 from datafor_token.settings import Settings
+from tests.commands import invoke
 from tests.conftest import Caller
 from tests.support import ADMIN_PASSWORD, Clock, Server, basic
 
@@ -233,11 +234,9 @@ def test_a_count_is_shown(app: Flask, caller: Caller, clock: Clock) -> None:
     caller.get("/auth/check", headers=JUNK)
     found = caller.get("audit?event=sign_in_refused").json["data"]
     assert [event.get("count") for event in found] == [None, 4, None]
-    rows = json.loads(
-        app.test_cli_runner().invoke(args=["audit", "show", "--event", "sign_in_refused", "--json"]).output
-    )
+    rows = json.loads(invoke(app, ["audit", "show", "--event", "sign_in_refused", "--json"]).output)
     assert [row.get("count") for row in rows] == [None, 4, None]
-    table = app.test_cli_runner().invoke(args=["audit", "show"]).output
+    table = invoke(app, ["audit", "show"]).output
     assert "count=4" in table
     client = app.test_client()
     client.post("/plugin/datafor/api/extension/auth/login", data={"username": "admin", "password": ADMIN_PASSWORD})

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -10,11 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from gunicorn.config import KNOWN_SETTINGS
 
-from tests.support import ADMIN_PASSWORD, ROOT, HttpResponse, free_port
+from tests.support import ADMIN_PASSWORD, ROOT, HttpResponse, free_port, gunicorn_settings
 
 CONFIGURATION = ROOT / "config" / "gunicorn.conf.py"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -155,11 +153,9 @@ def baseline(folder: Path, keys: Path, *, our_worker: bool = False) -> Running:
 
 def shipped() -> dict[str, Any]:
     """Return the plain settings of config/gunicorn.conf.py; a server with them imports no code of ours."""
-    with mock.patch("datafor_token.metrics.files.share"):
-        found = runpy.run_path(str(CONFIGURATION))
     plain = (str, int, float, dict)
     return {
         name: value
-        for name, value in found.items()
+        for name, value in gunicorn_settings().items()
         if name in {setting.name for setting in KNOWN_SETTINGS} - {"bind", "logger_class"} and isinstance(value, plain)
     }

@@ -3,6 +3,7 @@
 from click.testing import Result
 from flask import Flask
 
+from tests.commands import invoke
 from tests.conftest import Caller
 from tests.support import application
 
@@ -11,10 +12,10 @@ class Shell:
     """Runner of commands without a terminal."""
 
     def __init__(self, app: Flask) -> None:
-        self.runner = app.test_cli_runner()
+        self.app = app
 
-    def __call__(self, *arguments: str, put: str = "") -> Result:
-        return self.runner.invoke(args=list(arguments), input=put)
+    def __call__(self, *arguments: str, put: str | bytes = "") -> Result:
+        return invoke(self.app, arguments, put=put)
 
     def done(self, *arguments: str, put: str = "") -> str:
         """Run a command with ``put`` as standard input; return its output, and fail if it is refused."""

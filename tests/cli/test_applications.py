@@ -1,4 +1,4 @@
-"""``flask application``."""
+"""``datafor-token application``."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``flask store backup`` and ``flask store restore``."""
+"""``datafor-token store backup`` and ``datafor-token store restore``."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ from datafor_token.settings import Settings
 from tests.cli.shell import Shell, fill
 from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
-from tests.processes import Process, environment, first_start, flask
+from tests.processes import Process, environment, first_start, run_command
 from tests.stores import Record, records_in
 from tests.support import ADMIN_PASSWORD, API, SAMPLE_APPLICATION, STRONG_SECRET, Server, application, record_of
 
@@ -205,7 +205,7 @@ def test_backup_under_load(tmp_path: Path) -> None:
     while server.request("GET", f"{API}/content?name=Second").status != 200:
         time.sleep(0.05)
     for number in range(3):
-        assert flask(tmp_path, "store", "backup", str(tmp_path / f"{number}.gz")).returncode == 0
+        assert run_command(tmp_path, "store", "backup", str(tmp_path / f"{number}.gz")).returncode == 0
     stop.set()
     writer.join()
     server.stop()
@@ -217,9 +217,9 @@ def test_backup_under_load(tmp_path: Path) -> None:
     other.mkdir()
     (other / "config").mkdir()
     (other / "config" / "secret_key").write_text((tmp_path / "config" / "secret_key").read_text())
-    done = flask(other, "store", "restore", str(tmp_path / "2.gz"), "--yes")
+    done = run_command(other, "store", "restore", str(tmp_path / "2.gz"), "--yes")
     assert done.returncode == 0, done.stderr
-    assert "valid" in flask(other, "store", "check").stdout
+    assert "valid" in run_command(other, "store", "check").stdout
     assert record_of(other / "config", other / "data", "first")["secret"] == SAMPLE_APPLICATION["secret"]
 
 
@@ -232,13 +232,13 @@ def test_a_restore_that_is_killed(tmp_path: Path) -> None:
     def write(expire: int) -> None:
         changed = [application(name=name, secret=STRONG_SECRET, expire=expire) for name in ("A", "B", "C", "D")]
         file.write_text(json.dumps({"application": changed}))
-        assert flask(tmp_path, "application", "apply", str(file)).returncode == 0
+        assert run_command(tmp_path, "application", "apply", str(file)).returncode == 0
 
     def restore() -> Process:
-        return Process(("-m", "flask", "store", "restore", str(backup), "--yes"), environment(tmp_path))
+        return Process(("-m", "datafor_token", "store", "restore", str(backup), "--yes"), environment(tmp_path))
 
     write(86400)
-    assert flask(tmp_path, "store", "backup", str(backup)).returncode == 0
+    assert run_command(tmp_path, "store", "backup", str(backup)).returncode == 0
     begun = time.monotonic()
     assert restore().wait() == 0
     whole = time.monotonic() - begun
@@ -250,7 +250,7 @@ def test_a_restore_that_is_killed(tmp_path: Path) -> None:
         time.sleep(part * whole)
         process.kill()
         assert process.wait() in (0, -9)
-        rows = json.loads(flask(tmp_path, "application", "list", "--json").stdout)
+        rows = json.loads(run_command(tmp_path, "application", "list", "--json").stdout)
         assert len(rows) == 4
         assert len({row["expire"] for row in rows}) == 1
         outcomes |= {row["expire"] for row in rows}
@@ -261,16 +261,16 @@ def test_a_restore_that_is_killed(tmp_path: Path) -> None:
 def test_a_first_restore_with_the_wrong_key(tmp_path: Path) -> None:
     """On a new host, a wrong key, no key, or a bad backup creates nothing; the right key then restores all records."""
     first_start(environment(tmp_path))
-    flask(tmp_path, "application", "add", "ERP", put=STRONG_SECRET)
+    run_command(tmp_path, "application", "add", "ERP", put=STRONG_SECRET)
     backup = tmp_path / "backup.gz"
-    assert flask(tmp_path, "store", "backup", str(backup)).returncode == 0
+    assert run_command(tmp_path, "store", "backup", str(backup)).returncode == 0
     (tmp_path / "bad.gz").write_bytes(backup.read_bytes()[:-20])
     key = (tmp_path / "config" / "secret_key").read_text()
     other = tmp_path / "other"
     (other / "config").mkdir(parents=True)
 
     def restore(file: Path, *options: str, put: str = "") -> subprocess.CompletedProcess[str]:
-        return flask(other, "store", "restore", str(file), *options, put=put)
+        return run_command(other, "store", "restore", str(file), *options, put=put)
 
     assert "secret_key is missing" in restore(backup, "--yes").stderr
     (other / "config" / "secret_key").write_text("A" * 20 + key[20:])
@@ -288,17 +288,17 @@ def test_a_first_restore_with_the_wrong_key(tmp_path: Path) -> None:
     assert record_of(other / "config", other / "data", "erp")["secret"] == STRONG_SECRET
     # The server continues with the restored records, and its start creates nothing.
     first_start(environment(other))
-    assert [row["username"] for row in json.loads(flask(other, "user", "list", "--json").stdout)] == ["admin"]
-    assert "store_restored" in flask(other, "audit", "show").stdout
+    assert [row["username"] for row in json.loads(run_command(other, "user", "list", "--json").stdout)] == ["admin"]
+    assert "store_restored" in run_command(other, "audit", "show").stdout
 
 
 @pytest.mark.file_store
 def test_a_restore_after_the_records_were_lost(tmp_path: Path) -> None:
     """After the loss of all records, a restore brings back the store with its identifier."""
     first_start(environment(tmp_path))
-    assert flask(tmp_path, "store", "backup", str(tmp_path / "backup.gz")).returncode == 0
+    assert run_command(tmp_path, "store", "backup", str(tmp_path / "backup.gz")).returncode == 0
     before = (tmp_path / "config" / "store_id").read_text()
     shutil.rmtree(tmp_path / "data")
-    assert flask(tmp_path, "store", "restore", str(tmp_path / "backup.gz"), "--yes").returncode == 0
+    assert run_command(tmp_path, "store", "restore", str(tmp_path / "backup.gz"), "--yes").returncode == 0
     assert (tmp_path / "config" / "store_id").read_text() == before
     first_start(environment(tmp_path))

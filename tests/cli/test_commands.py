@@ -11,31 +11,32 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from flask import Flask
 
+from datafor_token.cli.main import load, root
 from tests.cli.shell import Shell
-from tests.processes import environment, first_start, flask, run
+from tests.processes import environment, first_start, run, run_command
 from tests.support import ROOT
 
 
-def commands(app: Flask) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the command of each of our commands."""
-    for group in ("user", "application", "token", "store", "settings", "audit"):
-        found: Any = app.cli.commands[group]
-        for name, command in found.commands.items():
-            yield f"{group} {name}", command
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield the name and the command of each command, also of those that are no group's."""
+    for name in root.list_commands(click.Context(root)):
+        found = load(name)
+        if isinstance(found, click.Group):
+            yield from ((f"{name} {one}", command) for one, command in found.commands.items())
+        else:
+            yield name, found
 
 
-def test_every_command_has_help_and_an_example(app: Flask, shell: Shell) -> None:
+def test_every_command_has_help_and_an_example(shell: Shell) -> None:
     """The help of each command, and of each option, exists and has an example of the command."""
-    assert len(list(commands(app))) >= 25
-    for name, command in commands(app):
+    assert len(list(commands())) >= 25
+    for name, command in commands():
         text = shell.done(*name.split(), "--help")
-        assert f"Example: flask {name}" in " ".join(text.split()), name
+        assert f"Example: datafor-token {name}" in " ".join(text.split()), name
         assert all(option.help for option in command.params if isinstance(option, click.Option)), name
 
 
@@ -47,9 +48,9 @@ def test_wrong_usage_is_2(shell: Shell, arguments: tuple[str, ...]) -> None:
     shell.refused(*arguments, code=2)
 
 
-def test_no_argument_is_a_secret(app: Flask) -> None:
+def test_no_argument_is_a_secret() -> None:
     """No command has an option or argument that takes a secret or a password itself."""
-    for name, command in commands(app):
+    for name, command in commands():
         for parameter in command.params:
             assert parameter.name not in ("password", "secret", "private_key"), name
 
@@ -58,7 +59,7 @@ def test_no_argument_is_a_secret(app: Flask) -> None:
 def test_help_creates_nothing(tmp_path: Path) -> None:
     """The help of a command does not create the store or its first user."""
     for words in ((), ("user",), ("store", "migrate")):
-        done = flask(tmp_path, *words, "--help")
+        done = run_command(tmp_path, *words, "--help")
         assert done.returncode == 0, done.stderr
         assert "--help" in done.stdout
         assert "First start" not in done.stderr
@@ -67,21 +68,21 @@ def test_help_creates_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.file_store
 def test_from_a_real_shell(tmp_path: Path) -> None:
-    """`flask` finds the service without options, shows the origin of each setting, and exits with 1 on an error."""
+    """The command finds the service without options, shows the origin of each setting, and exits with 1 on an error."""
     first_start(environment(tmp_path))
-    command = [sys.executable, "-m", "flask", "user", "list", "--json"]
+    command = [sys.executable, "-m", "datafor_token", "user", "list", "--json"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, json.loads(done.stdout)[0]["username"]) == (0, "admin")
     (tmp_path / "config" / "settings.toml").write_text("LOCK_TIMEOUT = 2\n")
-    done = flask(tmp_path, "settings", "show", DATAFOR_TOKEN_LEEWAY="7")
+    done = run_command(tmp_path, "settings", "show", DATAFOR_TOKEN_LEEWAY="7")
     assert re.search(r"LOCK_TIMEOUT +2\.0 +seconds +.*settings.toml", done.stdout)
     assert re.search(r"LEEWAY +7\.0 +seconds +environment variable DATAFOR_TOKEN_LEEWAY", done.stdout)
     (tmp_path / "file").touch()
-    done = flask(tmp_path, "user", "list", DATAFOR_TOKEN_DATA_DIR=str(tmp_path / "file"))
+    done = run_command(tmp_path, "user", "list", DATAFOR_TOKEN_DATA_DIR=str(tmp_path / "file"))
     assert (done.returncode, "is not a folder" in done.stderr, done.stdout) == (3, True, "")
-    done = flask(tmp_path, "settings", "check", DATAFOR_TOKEN_LEEWAY="x", DATAFOR_TOKEN_COLOUR="red")
+    done = run_command(tmp_path, "settings", "check", DATAFOR_TOKEN_LEEWAY="x", DATAFOR_TOKEN_COLOUR="red")
     assert done.returncode == 1
     assert "LEEWAY" in done.stderr
     assert "COLOUR" in done.stderr
@@ -94,7 +95,7 @@ def on_a_terminal(folder: Path, *arguments: str, replies: list[tuple[str, str]])
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
-        os.execve(sys.executable, [sys.executable, "-m", "flask", *arguments], environ)  # noqa: S606 - a test
+        os.execve(sys.executable, [sys.executable, "-m", "datafor_token", *arguments], environ)  # noqa: S606 - a test
     output, asked = "", 0
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -125,7 +126,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     assert code == 1
     code, output = on_a_terminal(tmp_path, "user", "delete", "lena", replies=[("Delete the user lena?", "y")])
     assert code == 0
-    assert [row["username"] for row in json.loads(flask(tmp_path, "user", "list", "--json").stdout)] == ["admin"]
+    assert [row["username"] for row in json.loads(run_command(tmp_path, "user", "list", "--json").stdout)] == ["admin"]
 
 
 @pytest.mark.file_store
@@ -146,7 +147,7 @@ def test_relative_folders_and_bare_names(tmp_path: Path) -> None:
     output("-c", "import wsgi")
     assert (tmp_path / "records" / "users" / "admin.json").exists()
     assert (tmp_path / "configuration" / "secret_key").exists()
-    command = ("-m", "flask", "--app", "wsgi")
+    command = ("-m", "datafor_token")
     assert str(tmp_path / "configuration") in output(*command, "settings", "check")
     (tmp_path / "erp.toml").write_text(output(*command, "application", "export"))
     output(*command, "application", "add", "ERP", "--random-secret")

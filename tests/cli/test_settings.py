@@ -1,4 +1,4 @@
-"""``flask settings``."""
+"""``datafor-token settings``."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.shell import Shell
-from tests.processes import flask
+from tests.processes import run_command
 
 
 def test_settings(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,12 +25,12 @@ def test_settings_are_escaped(tmp_path: Path) -> None:
     """Control characters in the name of an unknown setting are escaped."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "settings.toml").write_text('"\\u001b[2J\\u009b" = 1\n')
-    done = flask(tmp_path, "settings", "check")
+    done = run_command(tmp_path, "settings", "check")
     assert (done.returncode, "\\x1b[2J\\x9b" in done.stderr, "\x1b" in done.stderr) == (1, True, False)
 
 
 def test_settings_check_covers_the_address(tmp_path: Path) -> None:
     """An address with which gunicorn would not start is reported."""
-    done = flask(tmp_path, "settings", "check", DATAFOR_TOKEN_BIND="nowhere")
+    done = run_command(tmp_path, "settings", "check", DATAFOR_TOKEN_BIND="nowhere")
     assert (done.returncode, "DATAFOR_TOKEN_BIND" in done.stderr) == (1, True)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""``flask store check``, and an unavailable store."""
+"""``datafor-token store check``, and an unavailable store."""
 
 import errno
 import json

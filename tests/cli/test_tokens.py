@@ -1,4 +1,4 @@
-"""``flask token``."""
+"""``datafor-token token``."""
 
 import base64
 import json

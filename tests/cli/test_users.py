@@ -1,4 +1,4 @@
-"""``flask user``."""
+"""``datafor-token user``."""
 
 import json
 import re

@@ -20,8 +20,9 @@ from datafor_token.crypto.at_rest import Keyring, load_keyring
 from datafor_token.errors import RecordDamaged, StartError
 from datafor_token.settings import Settings
 from datafor_token.store.files.store import FileStore
+from tests.commands import invoke
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.processes import environment, first_start, flask
+from tests.processes import environment, first_start, run_command
 from tests.stores import Record, unavailable
 from tests.support import ADMIN_PASSWORD, SAMPLE_APPLICATION, application, record_of
 
@@ -193,7 +194,7 @@ def test_former_keys_and_rekey(make: Any, settings: Settings) -> None:
     with pytest.raises(StartError):
         make(NEW)
     for _ in range(2):
-        result = app.test_cli_runner().invoke(args=["store", "rekey"])
+        result = invoke(app, ["store", "rekey"])
         assert (result.exit_code, result.output.split()[0]) == (0, "2")
     caller = Caller(make(NEW).test_client())
     for key in ("abcd", "new"):
@@ -208,19 +209,19 @@ def test_rekey_after_a_failure(make: Any, settings: Settings) -> None:
     bad = Record(settings.data_dir, "applications", "bad")
     bad.write_text("{")
     app = make(f"{NEW},{OLD}")
-    result = app.test_cli_runner().invoke(args=["store", "rekey"])
+    result = invoke(app, ["store", "rekey"])
     assert (result.exit_code, "bad" in result.output) == (1, True)
     bad.unlink()
     with unavailable(settings.data_dir, "applications"):
-        assert app.test_cli_runner().invoke(args=["store", "rekey"]).exit_code == 3
-    assert app.test_cli_runner().invoke(args=["store", "rekey"]).exit_code == 0
+        assert invoke(app, ["store", "rekey"]).exit_code == 3
+    assert invoke(app, ["store", "rekey"]).exit_code == 0
     make(NEW)
 
 
 def test_rekey_from_a_terminal(tmp_path: Path) -> None:
-    """`.venv/bin/flask store rekey` finds the application without further options."""
+    """`datafor-token store rekey` finds the application without further options."""
     first_start(environment(tmp_path))
-    done = flask(tmp_path, "store", "rekey")
+    done = run_command(tmp_path, "store", "rekey")
     assert done.returncode == 0, done.stderr
     assert "0 applications are encrypted with the key" in done.stdout
 

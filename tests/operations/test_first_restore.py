@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from datafor_token import create_app, create_commands
+from datafor_token import create_app
 from datafor_token.settings import load_settings
+from tests.commands import invoke
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
 from tests.processes import Process
 from tests.store.files.test_restore import Calls
@@ -34,7 +35,7 @@ class Host:
     def run(self, *arguments: str, put: str = "") -> Result:
         """Run a command."""
         self._choose()
-        return create_commands().test_cli_runner().invoke(args=arguments, input=put)
+        return invoke(None, arguments, put=put)
 
     def done(self, *arguments: str, put: str = "") -> str:
         """Run a command that succeeds; return its output."""
@@ -120,7 +121,7 @@ def die_in_restore(host: Host, file: Path, number: int) -> None:
 
 def test_a_real_kill(old: Host, file: Path, tmp_path: Path) -> None:
     """A killed process leaves nothing that prevents the next restore."""
-    arguments = ("-m", "flask", "store", "restore", str(file), "--yes")
+    arguments = ("-m", "datafor_token", "store", "restore", str(file), "--yes")
     for number, part in enumerate((None, 0.4, 0.6, 0.7, 0.8, 0.9)):
         host = new_host(old, tmp_path / str(number))
         host.run("settings", "show")

@@ -16,7 +16,7 @@ from datafor_token.store.files.store import FileStore
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.engine import Database
 from datafor_token.store.sql.store import SqlStore
-from tests.processes import Process, environment, first_start, flask
+from tests.processes import Process, environment, first_start, run_command
 from tests.stores import COLLECTIONS
 from tests.support import ADMIN_PASSWORD, ROOT, Server, application
 
@@ -25,7 +25,7 @@ KEYRING = Keyring([b"k" * 32])
 
 def shell(folder: Path, *arguments: str, store: str = "file") -> subprocess.CompletedProcess[str]:
     """Run a command in a process."""
-    return flask(folder, *arguments, DATAFOR_TOKEN_STORE=store)
+    return run_command(folder, *arguments, DATAFOR_TOKEN_STORE=store)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_init(tmp_path: Path) -> None:
     """Without tables nothing starts, and the error names `store init`, which can be run again."""
     url = f"sqlite:///{tmp_path}/records.db"
     done = shell(tmp_path, "user", "list", store=url)
-    assert (done.returncode, "flask store init" in done.stderr) == (3, True)
+    assert (done.returncode, "datafor-token store init" in done.stderr) == (3, True)
     for said in ("The tables were created\n", "The tables exist already\n"):
         done = shell(tmp_path, "store", "init", store=url)
         assert (done.returncode, done.stdout) == (0, said)
@@ -264,7 +264,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     for number in range(300):
         source.put("revocations", {"format": 1, "name": f"{number:064x}", "expires": time.time() + 10**6})
     url = f"sqlite:///{tmp_path}/records.db"
-    arguments = ("-m", "flask", "store", "migrate", "--to")
+    arguments = ("-m", "datafor_token", "store", "migrate", "--to")
     begun = time.monotonic()
     assert Process((*arguments, f"{url}-whole"), environment(tmp_path)).wait() == 0
     whole = time.monotonic() - begun

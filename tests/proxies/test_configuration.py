@@ -3,13 +3,12 @@
 import contextlib
 import http.client
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.proxies.page import PAGE, with_configurations
 from tests.proxies.sites import CONFIG, CONSOLE, FILES, REPORTS, Proxy, Sites, configured, signed, start
-from tests.support import ROOT, STRONG_SECRET, application, basic, free_port
+from tests.support import ROOT, STRONG_SECRET, application, basic, free_port, gunicorn_settings
 
 
 @pytest.mark.parametrize("name", list(FILES))
@@ -37,8 +36,7 @@ def test_the_page() -> None:
 
 def test_gunicorns_limits() -> None:
     """gunicorn accepts what the proxies let pass."""
-    values: dict[str, Any] = {}
-    exec((CONFIG / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
+    values = gunicorn_settings()
     assert (values["limit_request_line"], values["limit_request_field_size"]) == (8190, 16380)
 
 

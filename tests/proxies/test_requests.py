@@ -5,11 +5,10 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from tests.handmade_tokens import token
 from tests.proxies.sites import CONFIG, CONSOLE, FILES, Proxy, Sites, cookie_of, seen, signed
-from tests.support import API, ROOT, application, basic
+from tests.support import API, application, basic, gunicorn_settings
 
 
 def cookie(proxy: Proxy) -> dict[str, str]:
@@ -127,8 +126,7 @@ def test_a_long_token(proxy: Proxy) -> None:
 
 def test_idle_connections(sites: Sites) -> None:
     """The service keeps an idle connection open longer than any proxy does, so that no POST fails."""
-    values: dict[str, Any] = {}
-    exec((ROOT / "config" / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
+    values = gunicorn_settings()
     for name, line in (
         ("nginx", "keepalive_timeout 60s;"), ("caddy", "keepalive 60s"), ("traefik", "idleConnTimeout: 60s"),
         ("apache", "ttl=60"),

@@ -185,11 +185,11 @@ def test_files_of_commands_with_a_mark(app: Flask, settings: Settings, tmp_path:
     made = shell.done("token", "generate", "RSA", "--username", "lena", "--private-key-file", write(private_pem(key)))
     assert made.count(".") == 2
     text = token(claims(username="lena", loginname=None), STRONG_SECRET)
-    assert "accepted" in shell.runner.invoke(args=["token", "explain"], input=as_notepad(f"{text}\n")).output
+    assert "accepted" in shell("token", "explain", put=as_notepad(f"{text}\n")).output
     for command in (("application", "rotate", "ERP", "--secret-file"), ("user", "passwd", "lena", "--password-file")):
         said = shell.refused(*command, write(STRONG_SECRET, lambda text: text.encode("utf-16")))
         assert "UTF-16" in said
-    result = shell.runner.invoke(args=["token", "explain"], input=text.encode("utf-16"))
+    result = shell("token", "explain", put=text.encode("utf-16"))
     assert (result.exit_code, "UTF-16" in result.output) == (1, True)
 
 

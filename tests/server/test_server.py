@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.stores import Record
-from tests.support import ROOT, SAMPLE_APPLICATION, Server, application, basic, need, record_of
+from tests.support import ROOT, SAMPLE_APPLICATION, Server, application, basic, gunicorn_settings, need, record_of
 
 
 def test_the_first_start_prints_the_password_once(tmp_path: Path) -> None:
@@ -224,8 +224,7 @@ def test_nothing_generated_is_in_git() -> None:
 
 def test_the_default_address() -> None:
     """Without DATAFOR_TOKEN_BIND, the address is 127.0.0.1:28080."""
-    values: dict[str, object] = {}
-    exec((ROOT / "config" / "gunicorn.conf.py").read_text(), values)  # noqa: S102 - our own file
+    values = gunicorn_settings()
     assert values["bind"] == "127.0.0.1:28080"
     assert isinstance(values["workers"], int)
     assert values["workers"] >= 2

@@ -11,6 +11,7 @@ from datafor_token.errors import StartError
 from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services
+from tests.commands import invoke
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.console.client import Client
 from tests.handmade_tokens import claims, token
@@ -60,9 +61,8 @@ def test_on_the_pages(app: Flask, new: str, says: str) -> None:
 @pytest.mark.parametrize(("new", "says"), BROKEN)
 def test_by_commands(app: Flask, new: str, says: str) -> None:
     """``user add`` and ``user passwd`` refuse it with a sentence."""
-    runner = app.test_cli_runner()
     for arguments in (["passwd", "lena-müller"], ["add", "lena-müller" if says == NAME else "paul"]):
-        result = runner.invoke(args=["user", *arguments], input=new)
+        result = invoke(app, ["user", *arguments], put=new)
         assert (result.exit_code, f"password {says}" in result.output) == (1, True), result.output
 
 
@@ -106,7 +106,7 @@ def test_an_initial_password_is_stored_with_a_warning(app: Flask, caller: Caller
     assert "initpwd must" not in client.get("applications/Good").text
     declared = tmp_path / "declared.json"
     declared.write_text(json.dumps({"application": [{**sent, "name": "Declared", "initpwd": "seven77"}]}))
-    result = app.test_cli_runner().invoke(args=["application", "apply", str(declared)])
+    result = invoke(app, ["application", "apply", str(declared)])
     assert result.exit_code == 0
     assert f"warning: Declared: {warning}" in result.output
 

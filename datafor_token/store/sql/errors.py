@@ -10,7 +10,7 @@ from datafor_token.errors import StoreUnavailable
 
 # By SQLSTATE, which a server sends with its errors.
 _STATES = {
-    "42P01": "tables are missing in it: run `.venv/bin/flask store init`",
+    "42P01": "tables are missing in it: run `datafor-token store init`",
     "42501": "its user lacks rights; README lists them",
     "3F000": "its user has no schema to create tables in",
 }

@@ -71,13 +71,13 @@ def check(database: Database) -> None:
     if version is None:
         raise StoreNotReady(
             "STORE: the database has no tables of this service yet; if it is the right one, create them"
-            " once with `.venv/bin/flask store init`"
+            " once with `datafor-token store init`"
         )
     _refuse_other(version)
     if missing:
         raise StoreNotReady(
             f"STORE: the table {missing[0]} is missing in the database: restore it from a backup, or create an empty"
-            " one with `.venv/bin/flask store init`"
+            " one with `datafor-token store init`"
         )
 
 

@@ -8,7 +8,6 @@ from datafor_token.errors import NotFound
 from datafor_token.requests.schemas import LinkSchema
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.current import current
-from datafor_token.web.inputs import application_and_claims
 from datafor_token.web.openapi.call import Call
 from datafor_token.web.openapi.response_schemas import LinkResponse
 from datafor_token.web.responses import success
@@ -21,7 +20,7 @@ blueprint = Blueprint("links", __name__)
 @Call(id="make_link", body=LinkSchema, response=LinkResponse, errors=(NotFound,))
 def link(fields: dict[str, Any]) -> Response:
     """Create a one-time link that signs a user in with a ticket instead of a token."""
-    application, claims = application_and_claims(fields, current().caller.user.name)
+    application, claims = services().issuer.application_and_claims(fields, current().caller.user.name)
     ticket = services().gate.make_ticket(application, claims, fields["next"], fields["ttl"])
     # Not from the Host header, which the client chooses.
     url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"

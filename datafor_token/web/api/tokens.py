@@ -13,7 +13,6 @@ from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, Option
 from datafor_token.tokens import issuer
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.current import current
-from datafor_token.web.inputs import application_and_claims
 from datafor_token.web.openapi.call import Access, Call
 from datafor_token.web.openapi.response_schemas import (
     ExplainResponse,
@@ -34,7 +33,7 @@ blueprint = Blueprint("tokens", __name__)
 @Call(id="generate_token", body=GenerateSchema, response=TokenResponse, errors=(NotFound,))
 def generate(fields: dict[str, Any]) -> Response:
     """Generate a token of an application for a user."""
-    application, claims = application_and_claims(fields, current().caller.user.name)
+    application, claims = services().issuer.application_and_claims(fields, current().caller.user.name)
     token = services().issuer.issue(Kind.TOKEN_GENERATED, application, fields.get("privateKey"), claims)
     return success(expire=application.expire, token=token)
 

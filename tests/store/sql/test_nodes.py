@@ -36,7 +36,7 @@ LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api
 def init(folder: Path, url: str) -> None:
     """Create the tables as users do."""
     environ = {"PATH": "/usr/bin:/bin", "DATAFOR_TOKEN_CONFIG_DIR": str(folder), "DATAFOR_TOKEN_STORE": url}
-    done = run("-m", "flask", "store", "init", environ=environ)
+    done = run("-m", "datafor_token", "store", "init", environ=environ)
     assert (done.returncode, done.stdout) == (0, "The tables were created\n"), done.stderr
 
 

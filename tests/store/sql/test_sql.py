@@ -349,7 +349,7 @@ def test_no_connection_crosses_a_fork(store: SqlStore) -> None:
 def test_without_tables_the_start_is_refused(tmp_path: Path) -> None:
     """A database without tables, or with tables of a newer version, stops the start with a message."""
     database = Database(f"sqlite:///{tmp_path}/new.db", 5, 5)
-    with pytest.raises(StoreNotReady, match="flask store init"):
+    with pytest.raises(StoreNotReady, match="datafor-token store init"):
         schema.check(database)
     assert schema.create(database) is True
     assert schema.create(database) is False

@@ -1,0 +1,62 @@
+"""The command ``datafor-token``: its groups, and the folders that it works on."""
+
+import importlib
+
+import click
+
+from datafor_token import __version__
+from datafor_token.cli.folders import folder_options
+
+# Commands and groups by module, with their help. A module is imported when its command runs: importing all of them
+# takes longer than most commands.
+_MODULES = {
+    "serve": ("serve", "Start the server."),
+    "user": ("users", "Manage users."),
+    "application": ("applications", "Manage applications."),
+    "token": ("tokens", "Generate, explain, decode and revoke tokens."),
+    "store": ("store", "Check, back up, restore and move the stored records."),
+    "audit": ("audit", "Search the audit log."),
+    "settings": ("settings", "Show and check the settings."),
+    "completion": ("completion", "Print the script that completes commands and names in a shell."),
+}
+
+
+class _Root(click.Group):
+    """Group that imports the module of a command when the command runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
+        """Return the names of all commands, in the order of the help."""
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
+        """Return a command, or None if it does not exist."""
+        return load(cmd_name) if cmd_name in _MODULES else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - the same
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _MODULES.items()])
+
+
+def load(name: str) -> click.Command:
+    """Import a command or group."""
+    module = importlib.import_module(f"datafor_token.cli.{_MODULES[name][0]}")
+    command: click.Command = getattr(module, name)
+    return command
+
+
+@click.command("datafor-token", cls=_Root)
+@folder_options
+@click.version_option(__version__, prog_name="datafor-token")
+def root() -> None:
+    """Store applications, issue signed tokens for them, and turn a token back into a user.
+
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 store unavailable or missing.
+
+    Example: datafor-token serve
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    root(prog_name="datafor-token")

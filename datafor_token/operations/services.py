@@ -1,0 +1,116 @@
+"""Services of an open installation, for requests and commands."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import argon2
+
+from datafor_token import __version__
+from datafor_token.applications.registry import Registry
+from datafor_token.audit.events import Origin
+from datafor_token.audit.log import Audit
+from datafor_token.crypto.at_rest import Keyring
+from datafor_token.errors import StoreUnavailable
+from datafor_token.gate.gate import Gate
+from datafor_token.metrics.counters import Metrics
+from datafor_token.operations.installation import COLLECTIONS, Opened, Opener, Opening
+from datafor_token.operations.readiness import Readiness
+from datafor_token.settings import Settings
+from datafor_token.store.base import Store
+from datafor_token.store.files.store import FileStore
+from datafor_token.tokens.identifiers import Identifiers
+from datafor_token.tokens.issuer import Issuer
+from datafor_token.tokens.revocations import Revocations
+from datafor_token.tokens.signin import SignIn
+from datafor_token.users.accounts import Accounts
+from datafor_token.users.passwords import Passwords
+from datafor_token.users.sessions import Sessions
+from datafor_token.users.users import Users
+from datafor_token.validation import logs
+
+log = logging.getLogger(__name__)
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Services:
+    """All services. ``clock`` returns seconds since 1970; tests use one that they can advance."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    store: Store
+    registry: Registry
+    issuer: Issuer
+    keyring: Keyring
+    audit: Audit
+    readiness: Readiness
+    users: Users
+    accounts: Accounts
+    revocations: Revocations
+    sessions: Sessions
+    signin: SignIn
+    gate: Gate
+
+    def sweep(self) -> None:
+        """Delete expired records, and temporary files of killed writers."""
+        try:
+            if isinstance(self.store, FileStore):
+                self.store.sweep()
+            for owner in (self.revocations, self.sessions, self.gate):
+                owner.sweep()
+        except StoreUnavailable as error:
+            # With a read-only disk, the service still verifies tokens.
+            log.warning(logs.event(event="sweep failed", reason=error.reason))
+
+
+def open_services(
+    settings: Settings,
+    opener: Opener,
+    origin: Callable[[], Origin],
+    clock: Clock = time.time,
+    hasher: argon2.PasswordHasher | None = None,
+) -> Services:
+    """Open the installation of ``settings`` and build its services.
+
+    ``origin`` returns who is acting, for the audit log. ``clock`` returns seconds since 1970. ``hasher``: by default
+    argon2id with the defaults of its library. Raises ``StartError`` with a sentence that states what to do.
+    """
+    metrics = Metrics(__version__, COLLECTIONS)
+    passwords = Passwords(
+        hasher or argon2.PasswordHasher(), clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit)
+    )
+    opened = Opening(settings, opener, clock, metrics, passwords, origin).open()
+    services = _build(settings, clock, metrics, opened)
+    if opener is Opener.SERVER:
+        services.sweep()
+    return services
+
+
+def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -> Services:
+    store, keyring, audit, users = opened.store, opened.keyring, opened.audit, opened.users
+    identifiers = Identifiers(keyring.token_identifier_keys)
+    registry = Registry(store, keyring, audit, clock, settings)
+    revocations = Revocations(store, audit, clock, settings.leeway, identifiers)
+    signin = SignIn(registry, users, revocations, clock, settings, lambda hit: metrics.cache("tokens", hit=hit))
+    lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
+    gate_sessions = Sessions("gate", store, users, clock, lifetimes)
+    return Services(
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        store=opened.backend,
+        registry=registry,
+        issuer=Issuer(registry, audit, clock, identifiers),
+        keyring=keyring,
+        audit=audit,
+        readiness=Readiness(store, audit, clock),
+        users=users,
+        accounts=Accounts(store, users, audit, clock, settings),
+        revocations=revocations,
+        sessions=Sessions("api", store, users, clock, lifetimes),
+        signin=signin,
+        gate=Gate(store, gate_sessions, signin, audit, clock, keyring.derive("gate sessions")),
+    )

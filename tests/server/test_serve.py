@@ -1,0 +1,44 @@
+"""``datafor-token serve``."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import ROOT, Server
+
+
+def test_from_an_empty_folder(tmp_path: Path) -> None:
+    """In an empty folder the command creates everything, listens at the given address, and stops at SIGTERM."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DATAFOR_TOKEN_")}
+    command = [
+        sys.executable, "-m", "datafor_token", "serve", "--bind", "127.0.0.1:0", "--workers", "1", "--threads", "4",
+        "--config", "c", "--data", "d",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    output = ""
+    for line in process.stderr:
+        output += line
+        if "Booting worker" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    output += process.stderr.read()
+    assert process.wait() == 0, output
+    process.stderr.close()
+    assert output.count("Booting worker") == 1
+    assert re.search(r"Listening at: http://127\.0\.0\.1:[1-9]", output)
+    assert {one.name for one in tmp_path.iterdir()} == {"c", "d"}
+    assert (tmp_path / "c" / "initial_admin_password").exists()
+    assert (tmp_path / "d" / "users" / "admin.json").exists()
+
+
+def test_the_file_of_a_checkout(tmp_path: Path) -> None:
+    """``gunicorn -c config/gunicorn.conf.py wsgi:app`` serves with the same settings."""
+    server = Server(tmp_path).start()
+    assert server.request("GET", "/healthz").status == 200
+    assert server.stop() == 0
