@@ -1,0 +1,73 @@
+"""Pages of the documentation: their blocks of code, and a shell that runs these with the command of this checkout."""
+
+import functools
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support import ROOT
+
+# The indent, of a block in a list; the language; the code.
+_BLOCK = re.compile(r"^([ ]*)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def text(page: str) -> str:
+    """Return the text of a page; ``page`` is its path in the repository, such as ``docs/backup.md``."""
+    return (ROOT / page).read_text()
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the fenced blocks of code of a page in their order, without their indent.
+
+    ``page``: its path in the repository, such as ``docs/backup.md``. ``language``: the word after the fence, such as
+    ``sh``; ``""`` for blocks without one.
+    """
+    return [textwrap.dedent(code) for _, found, code in _BLOCK.findall(text(page)) if found == language]
+
+
+def shell(
+    block: str, folder: Path, environ: Mapping[str, str] | None = None, replace: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a block with ``bash -e`` in ``folder``, as a reader would type it, and return its result with both outputs.
+
+    ``environ`` is added to the environment, from which variables of the service are removed; an empty value removes a
+    variable. ``replace`` maps literal texts of the block to what the test needs instead: hosts, ports, folders. Each of
+    them must occur. On the PATH, ``datafor-token`` is the command of this checkout.
+    """
+    for old, new in (replace or {}).items():
+        assert old in block, f"{old!r} is not in the block:\n{block}"
+        block = block.replace(old, new)
+    return subprocess.run(
+        ["bash", "-ec", block],
+        cwd=folder,
+        env=environment(environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment without variables of the service, in which ``datafor-token`` is this checkout's command."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DATAFOR_TOKEN_")}
+    path = f"{_command().name}:{inherited['PATH']}"
+    return {name: value for name, value in {**inherited, "PATH": path, **(changes or {})}.items() if value}
+
+
+@functools.cache
+def _command() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder with the command ``datafor-token``, which is removed when the tests end."""
+    folder = tempfile.TemporaryDirectory()
+    script = Path(folder.name) / "datafor-token"
+    # -P: a module in the current folder must not be imported instead of one of the service.
+    line = f'PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m datafor_token "$@"'
+    script.write_text(f"#!/bin/sh\n{line}\n")
+    script.chmod(0o755)
+    return folder
