@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from datafor_token.errors import RuleError, StartError, StoreNotReady
 from datafor_token.settings import Settings
 from datafor_token.store.base import Store
+from datafor_token.store.files import file_system
 from datafor_token.store.files.disk import create_folder, outage
 from datafor_token.store.files.restoring import READY, finish_at_start
 from datafor_token.store.files.store import FileStore
@@ -39,10 +40,12 @@ def open_store(
     ``waited`` is called with the seconds that each lock was waited for. With ``may_create``, missing folders are
     created.
 
-    Raise ``StoreNotReady`` if a database does not have this version's tables or, without ``may_create``, if the data
-    folder has no records; ``StartError`` if the setting is not a URL of a database or the driver is not installed;
-    ``StoreUnavailable`` in an outage.
+    Raise ``StoreNotReady`` if a database does not have this version's tables; without ``may_create``, if the data
+    folder has no records; with it, if the file system is unsuitable. Raise ``StartError`` if the setting is not a URL
+    of a database or the driver is not installed, ``StoreUnavailable`` in an outage.
     """
+    if may_create:
+        file_system.check(settings.data_dir, is_new=is_new(settings))
     if settings.store == FILE:
         if not may_create:
             _check_folder(settings.data_dir)
