@@ -7,7 +7,7 @@ from tests.support import ROOT
 
 PAGE = ROOT / "docs" / "proxies.md"
 # A heading that ends in the name of a file, some text, and a block of code.
-_SECTION = re.compile(r"^(## .*`config/(.+)`\n(?:(?!```).*\n)*```\w*\n)(?:(?!```).*\n)*(```)$", re.MULTILINE)
+_SECTION = re.compile(r"^(##+ .*`config/(.+)`\n(?:(?!```).*\n)*```\w*\n)(?:(?!```).*\n)*(```)$", re.MULTILINE)
 
 
 def with_configurations(text: str) -> str:

@@ -1,5 +1,7 @@
 """The application behind the proxies: it returns what it received, as it came on the wire."""
 
+import base64
+import hashlib
 import http.server
 import json
 import threading
@@ -43,10 +45,13 @@ class Echo(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_OPTIONS = do_HEAD = respond  # noqa: N815 - the names of http.server
 
     def _upgrade(self) -> None:
-        user = self.headers.get("Remote-User", "")
+        user, key = self.headers.get("Remote-User", ""), self.headers.get("Sec-WebSocket-Key", "")
+        # HAProxy compares it with the key (RFC 6455 section 4.1).
+        digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode(), usedforsecurity=False).digest()
         self.wfile.write(
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
-            + f"Upgrade: {', '.join(self.headers.get_all('Upgrade', []))}\r\n\r\nhello {user}\n".encode()
+            + f"Sec-WebSocket-Accept: {base64.b64encode(digest).decode()}\r\n"
+            f"Upgrade: {', '.join(self.headers.get_all('Upgrade', []))}\r\n\r\nhello {user}\n".encode()
         )
         self.wfile.flush()
         self.wfile.write(self.rfile.readline())

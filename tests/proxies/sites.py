@@ -19,7 +19,13 @@ from tests.proxies.protected import Application
 from tests.support import API, ROOT, STRONG_SECRET, HttpResponse, Server, application, basic, free_port, need, wait_for
 
 CONFIG = ROOT / "config"
-FILES = {"nginx": "nginx.conf", "caddy": "Caddyfile", "traefik": "traefik.yml", "apache": "apache.conf"}
+FILES = {
+    "nginx": "nginx.conf",
+    "caddy": "Caddyfile",
+    "traefik": "traefik.yml",
+    "haproxy": "haproxy.cfg",
+    "apache": "apache.conf",
+}
 CONSOLE, REPORTS = "datafor.intra.example", "reports.intra.example"
 SIGN_IN_URL = "https://portal.intra.example/"
 SETTINGS = {
@@ -110,6 +116,10 @@ def configured(name: str, folder: Path, port: int, service: int, protected: int,
             *((f"\n{host} {{", f"\nhttp://{host}:{port} {{") for host in (CONSOLE, REPORTS)),
         ],
         "traefik": [],
+        "haproxy": [
+            ("    bind :80\n", f"    bind 127.0.0.1:{port}\n"),
+            ("lua-load-per-thread haproxy.lua", f"lua-load-per-thread {CONFIG}/haproxy.lua"),
+        ],
         "apache": [
             ("Listen 80", f"Listen 127.0.0.1:{port}"),
             ("*:80>", f"*:{port}>"),
@@ -154,6 +164,9 @@ def start(name: str, folder: Path, port: int, text: str, status: Collection[int]
         need("traefik", traefik)
         command = [str(traefik), f"--providers.file.filename={file}"]
         command += [f"--entrypoints.web.address=127.0.0.1:{port}", "--global.checknewversion=false"]
+    elif name == "haproxy":
+        need("haproxy")
+        command = [tool("haproxy"), "-db", "-f", str(file)]
     else:
         need("apache2")
         need("lua-socket", Path("/usr/share/lua/5.3/socket.lua"))

@@ -7,8 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.handmade_tokens import token
-from tests.proxies.sites import CONFIG, CONSOLE, FILES, Proxy, Sites, cookie_of, seen, signed
-from tests.support import API, application, basic, gunicorn_settings
+from tests.proxies.sites import CONFIG, CONSOLE, FILES, REPORTS, Proxy, Sites, cookie_of, seen, signed
+from tests.support import API, HttpResponse, application, basic, gunicorn_settings
 
 
 def cookie(proxy: Proxy) -> dict[str, str]:
@@ -35,6 +35,29 @@ def test_the_check_has_no_body(proxy: Proxy, sites: Sites) -> None:
         assert proxy.get("/form", [*chunks, *more], "POST", b"5\r\nhello\r\n0\r\n\r\n").status == status
         assert proxy.get("/", sent).status == 200
     assert "Invalid request" not in sites.service.output
+
+
+def test_one_connection(public: Proxy) -> None:
+    """Each request of one connection is checked: none inherits the identity or the rights of another."""
+    connection = http.client.HTTPConnection("127.0.0.1", public.port, timeout=30)
+    bearer = {"Authorization": f"Bearer {signed()}"}
+    for path, headers, status, user, clean in (
+        ("/", {}, 401, "", ""), ("/public/x", {}, 200, "", "/public/x"), ("/", {}, 401, "", ""),
+        (f"/r?token={signed('anna')}", {}, 200, "anna", "/r"), ("/", {}, 401, "", ""), ("/", bearer, 200, "lena", "/"),
+        ("/public/x", bearer, 200, "", "/public/x"), (f"/r?token={signed('anna')}x", {}, 401, "", ""),
+        (f"/r?token={signed('anna')}", {"Accept": "text/html"}, 303, "", ""), ("/q?a=1", bearer, 200, "lena", "/q?a=1"),
+    ):  # fmt: skip
+        connection.request("GET", path, headers={"Host": REPORTS, **headers})
+        received = connection.getresponse()
+        response = HttpResponse(received.status, received.headers, received.read())
+        assert response.status in (status, 302 if status == 303 else status), path
+        assert ("datafor_gate=" in str(response.headers.get_all("Set-Cookie"))) == (
+            status in (200, 303) and "token=" in path
+        )
+        if status == 200:
+            assert [*seen(response, "Remote-User"), ""][0] == user
+            assert public.name == "traefik" or response.json["path"] == clean
+    connection.close()
 
 
 def test_methods(proxy: Proxy) -> None:
@@ -79,6 +102,8 @@ def test_other_upgrades(proxy: Proxy) -> None:
         sent = [("Upgrade", one) for one in upgrade]
         for connection in ("upgrade", "Upgrade, HTTP2-Settings"):
             more = [("Connection", connection), ("HTTP2-Settings", "AAMAAABkAAQAAP__")]
+            # HAProxy refuses a WebSocket without it.
+            more.append(("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="))
             response = proxy.get("/ws", [*cookie(proxy).items(), *sent, *more])
             assert response.status in (101, 200, 403, 404), upgrade
             if response.status == 101:
@@ -129,7 +154,7 @@ def test_idle_connections(sites: Sites) -> None:
     values = gunicorn_settings()
     for name, line in (
         ("nginx", "keepalive_timeout 60s;"), ("caddy", "keepalive 60s"), ("traefik", "idleConnTimeout: 60s"),
-        ("apache", "ttl=60"),
+        ("haproxy", "pool-purge-delay 5s"), ("apache", "ttl=60"),
     ):  # fmt: skip
         assert line in (CONFIG / FILES[name]).read_text()
     # 120 s: Caddy's default. Traefik's check, which cannot be set, has 90 s.

@@ -98,7 +98,7 @@ def test_the_check_sees_a_prefetch(proxy: Proxy, purpose: str) -> None:
 @pytest.mark.parametrize(
     ("target", "refused_by"),
     [
-        ("//p", {"nginx", "caddy", "apache"}),
+        ("//p", {"nginx", "caddy", "haproxy", "apache"}),
         (f"http://{REPORTS}/p", {"apache"}),
         ("/p?to%6Ben=1", {"nginx", "caddy"}),
         ("/p?a=1&%61", {"nginx", "caddy"}),
@@ -120,6 +120,7 @@ def test_another_token_name(name: str, sites: Sites, tmp_path: Path) -> None:
         ("token=", "ticket9="),
         ("QueryRegexp(`token`", "QueryRegexp(`ticket9`"),
         ('"token"', '"ticket9"'),
+        ("datafor_clean token", "datafor_clean ticket9"),
     ):
         text = text.replace(old, new)
     proxy = start(name, tmp_path, port, text)

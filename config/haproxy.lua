@@ -1,0 +1,65 @@
+-- The check of a request by datafor_token, for haproxy.cfg beside this file. Nothing here needs a change: haproxy.cfg
+-- gives the address of the check and the name of the token.
+
+-- Only what the check looks at: nothing else that a client sends can make it fail.
+local PASSED_ON = {
+    "host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "authorization", "cookie", "accept", "sec-fetch-mode",
+    "x-requested-with", "sec-purpose", "purpose", "x-moz", "x-purpose",
+}
+local IDENTITY = {"remote-user", "remote-name", "remote-email", "remote-groups"}
+-- What the client receives of a response other than 200.
+local RETURNED = {"location", "www-authenticate", "retry-after", "set-cookie", "cache-control", "content-type"}
+
+-- Set txn.datafor_clean to the path and query without the token, if the query has one.
+core.register_action("datafor_clean", {"http-req"}, function(txn, token_name)
+    local path, query = txn.sf:pathq():match("^([^?]*)%??(.*)$")
+    local kept, found = {}, false
+    for part in (query .. "&"):gmatch("([^&]*)&") do
+        local name = (part:match("^[^=]*=") or ""):gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+        if name == token_name .. "=" then
+            found = true
+        else
+            kept[#kept + 1] = part
+        end
+    end
+    if found then
+        txn:set_var("txn.datafor_clean", path .. (#kept > 0 and "?" .. table.concat(kept, "&") or ""))
+    end
+end, 1)
+
+-- Let the request continue with the identity of its user, or return what the check responds.
+core.register_action("datafor_check", {"http-req"}, function(txn, url)
+    local sent = txn.http:req_get_headers()
+    local headers = {["x-original-method"] = {txn.sf:method()}, ["x-original-uri"] = {txn.sf:pathq()}}
+    for _, name in ipairs(PASSED_ON) do
+        if sent[name] then
+            -- HAProxy counts the values of a header from 0.
+            headers[name] = {table.concat(sent[name], name == "cookie" and "; " or ", ", 0)}
+        end
+    end
+    -- Its connections stay open, as those of a backend do.
+    local response = core.httpclient():get {url = url, headers = headers, timeout = 15000}
+    local status, received = response.status or 0, response.headers or {}
+    if status ~= 200 then
+        -- Every fault of the client is passed on, such as a 400 for a control character. All others are an outage.
+        local reply = txn:reply {status = status >= 300 and status < 500 and status or 503, body = response.body}
+        for _, name in ipairs(RETURNED) do
+            if received[name] then
+                reply:add_header(name, received[name][0])
+            end
+        end
+        txn:done(reply)
+    end
+
+    -- These replace what the client sent, also with nothing.
+    for _, name in ipairs(IDENTITY) do
+        txn.http:req_set_header(name, received[name] and received[name][0] or "")
+    end
+    txn.http:req_del_header("cookie")
+    if received["cookie"] and received["cookie"][0] ~= "" then
+        txn.http:req_add_header("cookie", received["cookie"][0])
+    end
+    if received["set-cookie"] then
+        txn:set_var("txn.datafor_session", received["set-cookie"][0])
+    end
+end, 1)
