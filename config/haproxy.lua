@@ -3,19 +3,22 @@
 
 -- Only what the check looks at: nothing else that a client sends can make it fail.
 local PASSED_ON = {
-    "host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "authorization", "cookie", "accept", "sec-fetch-mode",
-    "x-requested-with", "sec-purpose", "purpose", "x-moz", "x-purpose",
+    "host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "authorization", "cookie", "accept",
+    "sec-fetch-mode", "x-requested-with", "sec-purpose", "purpose", "x-moz", "x-purpose",
 }
 local IDENTITY = {"remote-user", "remote-name", "remote-email", "remote-groups"}
 -- What the client receives of a response other than 200.
 local RETURNED = {"location", "www-authenticate", "retry-after", "set-cookie", "cache-control", "content-type"}
 
--- Set txn.datafor_clean to the path and query without the token, if the query has one.
+-- Set txn.datafor_clean to the path and query without the token, and txn.datafor_token if there was one.
 core.register_action("datafor_clean", {"http-req"}, function(txn, token_name)
-    local path, query = txn.sf:pathq():match("^([^?]*)%??(.*)$")
+    local clean = txn.sf:pathq()
+    local path, query = clean:match("^([^?]*)%??(.*)$")
     local kept, found = {}, false
     for part in (query .. "&"):gmatch("([^&]*)&") do
-        local name = (part:match("^[^=]*=") or ""):gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+        local name = (part:match("^[^=]*=") or ""):gsub("%%(%x%x)", function(hex)
+            return string.char(tonumber(hex, 16))
+        end)
         if name == token_name .. "=" then
             found = true
         else
@@ -23,11 +26,13 @@ core.register_action("datafor_clean", {"http-req"}, function(txn, token_name)
         end
     end
     if found then
-        txn:set_var("txn.datafor_clean", path .. (#kept > 0 and "?" .. table.concat(kept, "&") or ""))
+        clean = path .. (#kept > 0 and "?" .. table.concat(kept, "&") or "")
     end
+    txn:set_var("txn.datafor_clean", clean)
+    txn:set_var("txn.datafor_token", found)
 end, 1)
 
--- Let the request continue with the identity of its user, or return what the check responds.
+-- Set the identity of the request's user and txn.datafor_passed, or return what the check responds.
 core.register_action("datafor_check", {"http-req"}, function(txn, url)
     local sent = txn.http:req_get_headers()
     local headers = {["x-original-method"] = {txn.sf:method()}, ["x-original-uri"] = {txn.sf:pathq()}}
@@ -62,4 +67,5 @@ core.register_action("datafor_check", {"http-req"}, function(txn, url)
     if received["set-cookie"] then
         txn:set_var("txn.datafor_session", received["set-cookie"][0])
     end
+    txn:set_var("txn.datafor_passed", true)
 end, 1)

@@ -118,7 +118,6 @@ def configured(name: str, folder: Path, port: int, service: int, protected: int,
         "traefik": [],
         "haproxy": [
             ("    bind :80\n", f"    bind 127.0.0.1:{port}\n"),
-            ("lua-load-per-thread haproxy.lua", f"lua-load-per-thread {CONFIG}/haproxy.lua"),
         ],
         "apache": [
             ("Listen 80", f"Listen 127.0.0.1:{port}"),
@@ -166,6 +165,8 @@ def start(name: str, folder: Path, port: int, text: str, status: Collection[int]
         command += [f"--entrypoints.web.address=127.0.0.1:{port}", "--global.checknewversion=false"]
     elif name == "haproxy":
         need("haproxy")
+        if not (folder / "haproxy.lua").exists():
+            shutil.copy(CONFIG / "haproxy.lua", folder)
         command = [tool("haproxy"), "-db", "-f", str(file)]
     else:
         need("apache2")

@@ -98,6 +98,23 @@ def test_without_the_service(name: str, sites: Sites, tmp_path: Path) -> None:
         proxy.process.wait(30)
 
 
+@pytest.mark.parametrize("function", ["function(txn, token_name)", "function(txn, url)"])
+def test_an_error_in_the_lua_of_haproxy(function: str, sites: Sites, tmp_path: Path) -> None:
+    """When the Lua of HAProxy fails, after which HAProxy continues, no request reaches the application."""
+    lua = (CONFIG / "haproxy.lua").read_text()
+    assert lua.count(function) == 1
+    (tmp_path / "haproxy.lua").write_text(lua.replace(function, f"{function} error()"))
+    port = free_port()
+    text = configured("haproxy", tmp_path, port, sites.service.port, sites.application.server_port)
+    proxy = start("haproxy", tmp_path, port, text, (401, 503))
+    try:
+        for path in ("/", f"/?token={signed()}"):
+            assert proxy.get(path, basic()).status == 503
+    finally:
+        proxy.process.terminate()
+        proxy.process.wait(30)
+
+
 def test_a_second_node(sites: Sites, tmp_path: Path) -> None:
     """With nginx's lines for a second node, it serves calls and checks while the first node is down."""
     port = free_port()
