@@ -5,13 +5,13 @@ import re
 from tests.proxies.sites import CONFIG
 from tests.support import ROOT
 
-PAGE = ROOT / "docs" / "proxies.md"
-# A heading that ends in the name of a file, some text, and a block of code.
-_SECTION = re.compile(r"^(##+ .*`config/(.+)`\n(?:(?!```).*\n)*```\w*\n)(?:(?!```).*\n)*(```)$", re.MULTILINE)
+PAGE = ROOT / "docs" / "protect.md"
+# A paragraph that begins with the name of a file, and a block of code.
+_SECTION = re.compile(r"^(`config/([\w.]+)`(?:.+\n)+\n```\w*\n)(?:(?!```).*\n)*(```)$", re.MULTILINE)
 
 
 def with_configurations(text: str) -> str:
-    """Return the page with each block of code replaced by the file that the heading above it names."""
+    """Return the page with each configuration replaced by the file that the paragraph above it names."""
     return _SECTION.sub(lambda found: f"{found[1]}{(CONFIG / found[2]).read_text()}{found[3]}", text)
 
 

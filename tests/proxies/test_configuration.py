@@ -30,8 +30,8 @@ def test_the_page() -> None:
     """The documentation has each configuration word for word (``python -m tests.proxies.page`` copies them)."""
     text = PAGE.read_text()
     assert with_configurations(text) == text
-    assert all(f"`config/{file}`\n" in text for file in FILES.values())
-    assert "docs/proxies.md" in (ROOT / "README.md").read_text()
+    assert all(f"\n`config/{file}` " in text for file in FILES.values())
+    assert "docs/protect.md" in (ROOT / "README.md").read_text()
 
 
 def test_gunicorns_limits() -> None:
