@@ -1,5 +1,6 @@
 """Responses: the JSON envelope, error responses, common headers, and the log line of each request."""
 
+import hashlib
 import logging
 import random
 import time
@@ -89,6 +90,22 @@ class _Json(ServiceResponse):
 def success(**members: Any) -> Response:
     """Return the response of a successful call: ``success`` and these members."""
     return _json({"success": True, **members})
+
+
+def revalidated(content: bytes, content_type: str, policy: str) -> Response:
+    """Return a file that browsers store and ask about each time, or 304 if theirs is the same.
+
+    ``policy`` is its Content-Security-Policy.
+    """
+    etag = hashlib.sha256(content).hexdigest()[:32]
+    is_same = current().if_none_match.contains_weak(etag)
+    response = Response(b"" if is_same else content, 304 if is_same else 200, content_type=content_type)
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["Content-Security-Policy"] = policy
+    if is_same:
+        del response.headers["Content-Length"]
+    return response
 
 
 def _json(members: Mapping[str, Any], status: int = 200) -> Response:

@@ -49,6 +49,10 @@ def test_the_pages_headers(app: Flask) -> None:
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
         assert "frame-ancestors 'none'" in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Cache-Control"] == "no-cache"
+        same = client.get(path, headers={"If-None-Match": response.headers["ETag"]})
+        assert (same.status_code, same.data, same.headers["ETag"]) == (304, b"", response.headers["ETag"])
+        assert client.get(path, headers={"If-None-Match": '"other"'}).data == response.data
     for other in ("LICENSE", "..%2Fapp.py", "swagger-ui.js"):
         assert client.get(f"/docs/{other}").status_code == 404
 

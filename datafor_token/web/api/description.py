@@ -15,6 +15,7 @@ from datafor_token.errors import NotFound
 from datafor_token.web.api.paths import root_path
 from datafor_token.web.openapi.call import Access, Call, call_of
 from datafor_token.web.openapi.document import Route, document
+from datafor_token.web.responses import revalidated
 from datafor_token.web.services import services
 
 blueprint = Blueprint("description", __name__)
@@ -26,10 +27,10 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _FILES = {
-    "start.js": "text/javascript",
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
-    "favicon-32x32.png": "image/png",
+    "start.js": (_PAGE_FOLDER, "text/javascript"),
+    "swagger-ui-bundle.js": (_SWAGGER_UI, "text/javascript"),
+    "swagger-ui.css": (_SWAGGER_UI, "text/css"),
+    "favicon-32x32.png": (_SWAGGER_UI, "image/png"),
 }
 _DOCUMENT = "datafor_token.openapi"
 
@@ -43,10 +44,19 @@ def openapi() -> Response:
 
 
 @blueprint.get("/docs")
-@Call(id="show_docs", access=Access.ANYONE, response=None, content_types=("text/html",), stateless=True)
+@Call(
+    id="show_docs",
+    access=Access.ANYONE,
+    response=None,
+    content_types=("text/html",),
+    statuses=(200, 304),
+    headers=("ETag",),
+    stateless=True,
+)
 def docs() -> Response:
     """Show the OpenAPI document as a page on which calls can be tried."""
-    return _file((_PAGE_FOLDER / "index.html").read_bytes(), "text/html; charset=utf-8")
+    content = (_PAGE_FOLDER / "index.html").read_bytes()
+    return revalidated(content, "text/html; charset=utf-8", _POLICY)
 
 
 @blueprint.get("/docs/<file>")
@@ -55,7 +65,9 @@ def docs() -> Response:
     access=Access.ANYONE,
     parameters=({"name": "file", "in": "path", "required": True, "schema": {"enum": list(_FILES)}},),
     response=None,
-    content_types=tuple(_FILES.values()),
+    content_types=tuple(content_type for _, content_type in _FILES.values()),
+    statuses=(200, 304),
+    headers=("ETag",),
     errors=(NotFound,),
     stateless=True,
 )
@@ -63,12 +75,8 @@ def docs_file(file: str) -> Response:
     """Get a file of the page `/docs`."""
     if file not in _FILES:
         abort(404)
-    folder = _PAGE_FOLDER if (_PAGE_FOLDER / file).is_file() else _SWAGGER_UI
-    return _file((folder / file).read_bytes(), _FILES[file])
-
-
-def _file(content: bytes, content_type: str) -> Response:
-    return Response(content, content_type=content_type, headers={"Content-Security-Policy": _POLICY})
+    folder, content_type = _FILES[file]
+    return revalidated((folder / file).read_bytes(), content_type, _POLICY)
 
 
 def _document() -> bytes:

@@ -39,6 +39,7 @@ HEADERS = {
     "WWW-Authenticate": "`Bearer`. Also `Basic`, unless a browser sent the request from a page.",
     "Retry-After": "Seconds after which to try again. Not every reason has it.",
     "Set-Cookie": "Sets or clears a session cookie.",
+    "ETag": "Version of the file. A request with it in `If-None-Match` gets 304 while it is the same.",
     "Location": "The address that the browser goes to next.",
     "Remote-User": "User name, in UTF-8.",
     "Remote-Name": "Display name, in UTF-8. May be empty.",
