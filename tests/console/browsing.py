@@ -8,13 +8,15 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
-from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Server, application
+from tests.support import ADMIN_PASSWORD, ROOT, STRONG_SECRET, Server, application
 
 CHROMIUM = "/usr/bin/chromium"
 # 64 characters without a space at which a line could break.
 LONG_NAME = "企业资源计划系统" * 8
 MARKED = '<script>document.title="broken"</script><img src=x onerror=alert(1)>'
 WIDTHS = (360, 800, 1400)
+AXE = ROOT / "tests" / "console" / "node_modules" / "axe-core" / "axe.min.js"
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
 @contextmanager
@@ -111,3 +113,10 @@ def token_of(server: Server, name: str, username: str, payload: Mapping[str, Any
 def in_ci() -> bool:
     """Return whether the test runs in CI, where a missing browser is an error."""
     return os.environ.get("CI") == "true"
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    """Return the violations of WCAG 2.2 AA that axe-core finds, each with its element."""
+    page.evaluate(axe)
+    found = page.evaluate("tags => axe.run({ runOnly: tags })", WCAG)
+    return [f"{page.url} {one['id']}: {node['html'][:120]}" for one in found["violations"] for node in one["nodes"]]

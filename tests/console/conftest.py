@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.console.browsing import CHROMIUM, Person, chromium, in_ci, register
+from tests.console.browsing import AXE, CHROMIUM, Person, chromium, in_ci, register
 from tests.support import Server
 
 
@@ -61,3 +61,13 @@ def admin(request: pytest.FixtureRequest, person: Callable[..., Person], signed_
     one = person(java_script_enabled=request.param, storage_state=signed_in)
     one.run = request.node.callspec.id
     return one
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Return the script of axe-core; skip the test if it is not installed."""
+    if not AXE.exists():
+        if in_ci():
+            pytest.fail("axe-core is not installed, though .ci/run installs it")
+        pytest.skip("axe-core is not installed (npm ci --prefix tests/console)")
+    return AXE.read_text()

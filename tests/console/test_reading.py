@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,11 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from tests.console import screenshots
-from tests.console.browsing import LONG_NAME, WIDTHS, Person, register
+from tests.console.browsing import LONG_NAME, WIDTHS, Person, register, violations
 from tests.support import ADMIN_PASSWORD, ROOT, STRONG_SECRET, Server
-
-AXE = ROOT / "tests" / "console" / "node_modules" / "axe-core" / "axe.min.js"
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +38,6 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (server.data_dir / "applications" / f"{name}.json").write_text(json.dumps(plain))
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """Return the script of axe-core; skip the test if it is not installed."""
-    if not AXE.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("axe-core is not installed, though .ci/run installs it")
-        pytest.skip("axe-core is not installed (npm ci --prefix tests/console)")
-    return AXE.read_text()
-
-
-def violations(page: Page, axe: str) -> list[str]:
-    """Return the violations of WCAG 2.2 AA that axe-core finds, each with its element."""
-    page.evaluate(axe)
-    found = page.evaluate("tags => axe.run({ runOnly: tags })", WCAG)
-    return [f"{page.url} {one['id']}: {node['html'][:120]}" for one in found["violations"] for node in one["nodes"]]
 
 
 # Pairwise: each pair of width, language and color scheme occurs once.
