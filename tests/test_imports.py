@@ -52,6 +52,7 @@ HOMES = {
     "gunicorn": {"server", "validation/logs.py", "web/responses.py"},
     "itsdangerous": {"console/csrf.py"},
     "jwt": {"crypto"},
+    "markdown_it": {"web/guide/markdown.py"},
     "marshmallow": {"requests", "web/openapi"},
     "prometheus_client": {"metrics"},
     "psycopg": {"store/sql"},

@@ -14,7 +14,7 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, gettext, sentence
 from datafor_token.errors import DataforTokenError
 from datafor_token.validation.names import fold
-from datafor_token.web.api.paths import proxy_prefix
+from datafor_token.web.api.paths import proxy_prefix, root_path
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
@@ -154,6 +154,7 @@ def _context() -> dict[str, Any]:
     notice = g.get("notice") or request.args.get("done", "")
     return {
         "link_to": link_to,
+        "docs": f"{root_path()}/docs",
         "asset": lambda name: link_to("asset", version=assets.VERSION, name=name),
         "same_page": _same_page,
         "form_token": csrf.token,

@@ -416,4 +416,5 @@ def test_behind_a_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch, pre
         text = client.get("applications", headers={"X-Forwarded-Prefix": given}).text
         addresses = re.findall(r'(?:href|src|action)="([^"#?]+)"', text)
         assert len(addresses) > 10
-        assert all(address.startswith(f"{seen}{prefix}/console/") for address in addresses)
+        own = (f"{seen}{prefix}/console/", f"{seen}{prefix}/docs")
+        assert all(address.startswith(own) for address in addresses)

@@ -111,7 +111,7 @@
   enhance(document);
   for (const form of document.querySelectorAll("form[data-live]")) filterWhileTyping(form);
   for (const button of document.querySelectorAll("[data-default]")) submitWithEnter(button);
-  const algorithm = document.getElementById("algorithm");
+  const algorithm = document.querySelector("select#algorithm"); // not a heading of the guide
   if (algorithm) showKeyField(algorithm);
   const errors = document.querySelector("div.summary");
   if (errors) errors.focus();

@@ -3,11 +3,23 @@
 from flask import Flask
 
 from datafor_token.web import responses
-from datafor_token.web.api import applications, audit, description, gate, links, operations, sessions, tokens, users
+from datafor_token.web.api import (
+    applications,
+    audit,
+    description,
+    gate,
+    guide,
+    links,
+    operations,
+    sessions,
+    tokens,
+    users,
+)
 
 
 def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
-    for module in (applications, tokens, links, sessions, users, gate, audit, operations, description):
+    for module in (applications, tokens, links, sessions, users, gate, audit, operations, description, guide):
         app.register_blueprint(module.blueprint, url_prefix=url_prefix or None)
     responses.set_error_renderer(app, gate.blueprint.name, gate.error_response)
+    responses.set_error_renderer(app, guide.blueprint.name, guide.error_response)

@@ -19,8 +19,10 @@ from datafor_token.web.responses import revalidated
 from datafor_token.web.services import services
 
 blueprint = Blueprint("description", __name__)
-_PAGE_FOLDER = Path(__file__).parent.parent / "openapi" / "page"
+_PACKAGE = Path(__file__).parent.parent.parent
+_PAGE_FOLDER = _PACKAGE / "web" / "openapi" / "page"
 _SWAGGER_UI = importlib.resources.files("flask_swagger_ui") / "dist"
+_CONSOLE = _PACKAGE / "console" / "static"
 # The page needs nothing else. Its images are data: URLs in its stylesheet.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -31,6 +33,11 @@ _FILES = {
     "swagger-ui-bundle.js": (_SWAGGER_UI, "text/javascript"),
     "swagger-ui.css": (_SWAGGER_UI, "text/css"),
     "favicon-32x32.png": (_SWAGGER_UI, "image/png"),
+    # The guide looks like the console.
+    "guide.css": (_PACKAGE / "web" / "guide", "text/css"),
+    "console.css": (_CONSOLE, "text/css"),
+    "console.js": (_CONSOLE, "text/javascript"),
+    "icon.svg": (_CONSOLE, "image/svg+xml"),
 }
 _DOCUMENT = "datafor_token.openapi"
 
@@ -72,7 +79,7 @@ def docs() -> Response:
     stateless=True,
 )
 def docs_file(file: str) -> Response:
-    """Get a file of the page `/docs`."""
+    """Get a file of the page `/docs` or of the guide."""
     if file not in _FILES:
         abort(404)
     folder, content_type = _FILES[file]
