@@ -1,8 +1,7 @@
-"""The README matches the code: its examples run, and its tables have the rows of the code."""
+"""The documentation matches the code: its examples run, and its tables have the rows of the code."""
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,30 @@ from datafor_token.crypto.keys import ALGORITHMS
 from datafor_token.metrics.table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.server import selection
-from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
+from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, load_settings, table
 from datafor_token.store.metered import KINDS
 from datafor_token.tokens import issuer
-from tests.cli.test_commands import commands
-from tests.support import ROOT, Server, gunicorn_settings, need, token_parts
+from tests.docs import pages
+from tests.docs.commands import contexts, words
+from tests.support import ROOT, gunicorn_settings
 from tests.tokens.test_issuer import ERP, NOW
 
 README = (ROOT / "README.md").read_text()
+API = pages.text("docs/http-api.md")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PACKAGE = list((ROOT / "datafor_token").rglob("*.py"))
 
 
-def rows(heading: str) -> dict[str, list[str]]:
+def section(page: str, heading: str) -> str:
+    """Return the text under a heading of a page in ``docs/``, up to the next heading of its level or above."""
+    marks, rest = re.split(rf"^(#+) {re.escape(heading)}\n", pages.text(f"docs/{page}.md"), flags=re.MULTILINE)[1:]
+    return re.split(rf"^#{{1,{len(marks)}}} ", rest, flags=re.MULTILINE)[0]
+
+
+def rows(page: str, heading: str) -> dict[str, list[str]]:
     """Return the rows of the tables under a heading by the name in backticks in their first cell."""
-    section = re.split(r"^##+ ", README.split(f"# {heading}\n")[1], flags=re.MULTILINE)[0]
     found = {}
-    for line in section.splitlines():
+    for line in section(page, heading).splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| `"):
             found[cells[0].strip("`")] = cells[1:]
@@ -38,23 +44,32 @@ def rows(heading: str) -> dict[str, list[str]]:
 
 
 def test_the_settings_table() -> None:
-    """README's settings are exactly the table of the code: name, default, unit and help."""
-    shown = {name: cells for name, cells in rows("Settings").items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    """The page's settings are exactly the table of the code: name, default, unit and help."""
     expected = {
         field.name.upper(): [f"`{json.dumps(field.default)}`", field.metadata["unit"], field.metadata["help"]]
         for field in table()
     }
-    assert shown == expected
+    assert rows("settings", "All settings") == expected
+
+
+@pytest.mark.parametrize("page", ["docs/settings.md", "docs/several-hosts.md"])
+def test_the_examples_of_settings(tmp_path: Path, page: str) -> None:
+    """The service accepts the examples of settings."""
+    examples = pages.blocks(page, "toml")
+    assert examples
+    for example in examples:
+        (tmp_path / "settings.toml").write_text(example)
+        load_settings(tmp_path, {})
 
 
 def test_the_environment_table() -> None:
-    """README names and explains every environment variable that is not a setting."""
-    shown = {name: cells[0] for name, cells in rows("Settings").items() if name.startswith(ENVIRONMENT_PREFIX)}
+    """The page of settings explains every environment variable that is not a setting."""
+    shown = {name: cells[0] for name, cells in rows("settings", "Only in the environment").items()}
     assert shown == {f"{ENVIRONMENT_PREFIX}{name}": meaning for name, meaning in ENVIRONMENT_ONLY.items()}
 
 
 def test_the_calls_table(app: Flask) -> None:
-    """README's calls are exactly the rules of the URL map."""
+    """The calls of the page are exactly the rules of the URL map."""
     rules = {
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()
@@ -62,15 +77,24 @@ def test_the_calls_table(app: Flask) -> None:
         # The pages of the console have a table of their own.
         if not rule.endpoint.startswith("console.")
     }
-    assert rows("Calls").keys() == rules
+    # The other tables below the heading have fields.
+    assert {name for name in rows("http-api", "Calls") if "/" in name} == rules
 
 
 def test_the_consoles_pages(app: Flask) -> None:
-    """README lists every page of the console."""
+    """The page lists every page of the console."""
     others = ("console.asset", "console.not_found")
     rules = [one for one in app.url_map.iter_rules() if one.endpoint.startswith("console.")]
     pages = {one.rule for one in rules if one.endpoint not in others and "GET" in (one.methods or set())}
-    assert rows("Console").keys() == pages
+    assert rows("console", "Pages").keys() == pages
+
+
+def test_the_consoles_labels() -> None:
+    """The labels in bold on the page of the console are texts of its templates."""
+    templates = "".join(path.read_text() for path in (ROOT / "datafor_token/console/templates").rglob("*.html"))
+    labels = re.findall(r"\*\*(.+?)\*\*", pages.text("docs/console.md"))
+    assert [label for label in labels if f"_('{label}')" not in templates] == []
+    assert labels
 
 
 @pytest.mark.parametrize(
@@ -84,55 +108,54 @@ def test_the_consoles_pages(app: Flask) -> None:
     ],
 )
 def test_the_tables_of_fields(heading: str, schema: UpdateSchema | GenerateSchema) -> None:
-    """README describes exactly the fields of each call."""
-    assert rows(heading).keys() == schema.fields.keys()
+    """The page describes exactly the fields of each call."""
+    assert rows("http-api", heading).keys() == schema.fields.keys()
 
 
 def test_the_metrics_table() -> None:
-    """README's metrics are exactly the table of the code: name, type, labels and meaning."""
-    assert rows("Metrics") == {
+    """The page's metrics are exactly the table of the code: name, type, labels and meaning."""
+    assert {name: cells for name, cells in rows("audit", "Metrics").items() if name.startswith(PREFIX)} == {
         f"{PREFIX}{row.name}": [row.kind, ", ".join(f"`{label}`" for label in row.labels), row.meaning]
         for row in TABLE.values()
     }
 
 
 def test_the_labels_table() -> None:
-    """README names every label, and every value of a label with fixed values."""
-    shown = rows("Labels")
+    """The page names every label, and every value of a label with fixed values."""
+    shown = rows("audit", "Labels")
     named = {label for cell in shown for label in cell.split("`, `")}
     assert named == {label for row in TABLE.values() for label in row.labels}
-    for label, words in (("method", METHODS), ("way", WAYS), ("outcome", OUTCOMES), ("kind", set(KINDS.values()))):
-        assert set(re.findall(r"`(\w+)`", shown[label][0])) == words
+    for label, values in (("method", METHODS), ("way", WAYS), ("outcome", OUTCOMES), ("kind", set(KINDS.values()))):
+        assert set(re.findall(r"`(\w+)`", shown[label][0])) == values
 
 
 def test_every_error_is_described() -> None:
-    """README's table of errors has every status and every fixed message."""
-    section = README.split("## Errors")[1].split("\n## ")[0]
+    """The table of errors has every status and every fixed message."""
+    table_of_errors = section("http-api", "Errors")
     kinds: list[type[errors.DataforTokenError]] = [errors.DataforTokenError]
     for kind in kinds:
         kinds += kind.__subclasses__()
-        assert f"| {kind.status} |" in section
+        assert f"| {kind.status} |" in table_of_errors
         message = vars(kind).get("message", "")
         if kind not in (errors.UnsupportedMediaType, errors.MalformedRequest):
-            assert message.removeprefix("storage is unavailable: ") in section
+            assert message.removeprefix("storage is unavailable: ") in table_of_errors
 
 
 def test_the_table_of_commands() -> None:
-    """README's commands are exactly those of the code."""
-    assert rows("Commands").keys() == {name for name, _ in commands()}
+    """The page's commands are exactly those of the code."""
+    assert rows("commands", "All commands").keys() == {words(context) for context in contexts()}
 
 
 def test_the_table_of_events() -> None:
-    """README describes exactly the events of the code, and names every reason."""
-    section = README.split("\n## Audit\n")[1].split("\n## ")[0]
-    assert list(rows("Audit")) == list(Kind)
+    """The page describes exactly the events of the code, and names every reason."""
+    assert list(rows("audit", "Events")) == list(Kind)
     for word in re.findall(r'reason="(\w+)"|_refusal\("(\w+)"', "".join(path.read_text() for path in PACKAGE)):
-        assert f"`{''.join(word)}`" in section
+        assert f"`{''.join(word)}`" in section("audit", "Events")
 
 
 def test_every_algorithm_is_named() -> None:
-    """README's list of algorithms is the code's."""
-    assert re.findall(r"`(\w+)`", rows("`token/update`")["algorithm"][1]) == list(ALGORITHMS)
+    """The list of algorithms is the code's."""
+    assert re.findall(r"`(\w+)`", rows("http-api", "`token/update`")["algorithm"][1]) == list(ALGORITHMS)
 
 
 def test_the_layout_table() -> None:
@@ -153,32 +176,6 @@ def test_the_files_that_are_named() -> None:
         assert missing == [], page.name
 
 
-def test_the_readme_lines_work(tmp_path: Path) -> None:
-    """Every curl example of README, run against a real server, gives the response below it."""
-    need("curl")
-    server = Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="").start()
-    examples = re.findall(r"```sh\n(curl .*?)```\n\n```json\n(.*?)\n```", README, flags=re.DOTALL)
-    assert len(examples) == README.count("\ncurl ")
-    for command, response in examples:
-        line = command.replace("127.0.0.1:28080", f"127.0.0.1:{server.port}").replace("curl ", "curl -s ")
-        done = subprocess.run(["bash", "-ec", line], cwd=tmp_path, check=True, capture_output=True, text=True)
-        got, shown = json.loads(done.stdout), json.loads(response)
-        if "url" in shown:
-            # A ticket is random.
-            (begin, _, ticket), (shown_begin, _, shown_ticket) = (one.pop("url").partition("=") for one in (got, shown))
-            assert (begin, len(ticket)) == (shown_begin, len(shown_ticket))
-        if "token" in shown:
-            (header, claims), (shown_header, shown_claims) = (
-                token_parts(got.pop("token")),
-                token_parts(shown.pop("token")),
-            )
-            assert header == shown_header
-            assert claims.keys() == shown_claims.keys()
-            assert claims["loginname"] == shown_claims["loginname"]
-        assert list(got.items()) == list(shown.items())
-    server.stop()
-
-
 def test_the_make_targets() -> None:
     """The make targets that the documentation names are the Makefile's."""
     docs = "".join(path.read_text() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -189,15 +186,21 @@ def test_the_make_targets() -> None:
 
 
 def test_the_token_shown_is_real() -> None:
-    """The token in README is one that the service issues at that second."""
+    """The token of the page of calls is one that the service issues at that second."""
     claims = {"loginname": "admin"}
-    assert issuer.issue(ERP, "abcd", claims, NOW).token in README
+    assert issuer.issue(ERP, "abcd", claims, NOW).token in API
 
 
 def test_the_connections_of_a_node() -> None:
-    """README states how many connections a node has at most: one for each thread of its workers."""
+    """The page states how many connections a node has at most: one for each thread of its workers."""
+    page = pages.text("docs/several-hosts.md").replace("\n", " ")
     workers = gunicorn_settings()["workers"]
     for wanted in ("", "gthread"):
         threads = selection.select(wanted, selection.TESTED_GUNICORN).threads
-        assert f"{workers * threads} connections" in README.replace("\n", " ")
-        assert f"{workers} workers with {threads} threads" in README.replace("\n", " ")
+        assert f"{workers * threads} connections" in page
+        assert f"{workers} workers with {threads} threads" in page
+
+
+def test_the_length_of_the_readme() -> None:
+    """README has at most 200 lines."""
+    assert len(README.splitlines()) <= 200

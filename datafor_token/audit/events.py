@@ -15,7 +15,7 @@ REASONS = (
 
 
 class Kind(enum.StrEnum):
-    """Kind of an event. README's table of events states when each is recorded."""
+    """Kind of an event. The table of events in docs/audit.md states when each is recorded."""
 
     APPLICATION_ADDED = "application_added"
     APPLICATION_CHANGED = "application_changed"

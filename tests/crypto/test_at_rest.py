@@ -192,7 +192,7 @@ def test_another_installation_has_other_identifiers(service: Service, settings: 
 
 
 class TestKeyChange:
-    """A change of the service's key, as README describes it."""
+    """A change of the service's key, as the documentation describes it."""
 
     def test_revocations_outlive_it(self, service: Service) -> None:
         """A token that was revoked before, during or after a key change stays revoked after the old key is removed."""

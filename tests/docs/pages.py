@@ -67,7 +67,32 @@ def _command() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory()
     script = Path(folder.name) / "datafor-token"
     # -P: a module in the current folder must not be imported instead of one of the service.
+    # Its folders are those of an installed command: config and data in the current folder, not beside the code.
     line = f'PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m datafor_token "$@"'
-    script.write_text(f"#!/bin/sh\n{line}\n")
+    folders = [f': "${{DATAFOR_TOKEN_{name.upper()}_DIR:={name}}}"' for name in ("config", "data")]
+    exported = "export DATAFOR_TOKEN_CONFIG_DIR DATAFOR_TOKEN_DATA_DIR"
+    script.write_text("\n".join(["#!/bin/sh", *folders, exported, line, ""]))
     script.chmod(0o755)
     return folder
+
+
+def without_code(page: str) -> str:
+    """Return the text of a page without its blocks of code."""
+    return _BLOCK.sub("", text(page))
+
+
+def anchors(page: str) -> set[str]:
+    """Return the anchors of a page: its headings, in lower case, without punctuation, with hyphens for blanks."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: str) -> list[str]:
+    """Return the targets of the links and pictures of a page that lead into the repository."""
+    found = re.findall(r"\]\(([^)\s]+)\)", without_code(page))
+    return [target for target in found if not re.match(r"\w+:", target)]
+
+
+def all_pages() -> list[str]:
+    """Return the paths of all pages: those of the repository's root, and those of ``docs/``."""
+    return [str(path.relative_to(ROOT)) for path in [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]]

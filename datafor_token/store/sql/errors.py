@@ -11,7 +11,7 @@ from datafor_token.errors import StoreUnavailable
 # By SQLSTATE, which a server sends with its errors.
 _STATES = {
     "42P01": "tables are missing in it: run `datafor-token store init`",
-    "42501": "its user lacks rights; README lists them",
+    "42501": "its user lacks rights; docs/several-hosts.md lists them",
     "3F000": "its user has no schema to create tables in",
 }
 # By a part of the driver's text. With several hosts it has several errors: the most specific come first.

@@ -12,11 +12,12 @@ from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.engine import Database
 from datafor_token.store.sql.errors import explained
+from tests.docs.pages import blocks
 from tests.operations.test_migration import shell
 from tests.processes import environment, first_start
 from tests.store.conftest import opened
 from tests.store.postgres import Postgres
-from tests.support import ROOT, free_port
+from tests.support import free_port
 
 _numbers = itertools.count()
 NAME = "客户"
@@ -153,10 +154,10 @@ def test_a_user_without_rights_is_explained(postgres: Postgres, made: Callable[[
     assert "no schema" in reason(poor, schema.create)
 
 
-def test_the_rights_that_readme_names_are_enough(postgres: Postgres, tmp_path: Path) -> None:
-    """README's two statements suffice to create the tables, and the rights that it names suffice for a node."""
+def test_the_rights_that_the_page_names_are_enough(postgres: Postgres, tmp_path: Path) -> None:
+    """The page's two statements suffice to create the tables, and the rights that it names suffice for a node."""
     name, lesser = f"server{next(_numbers)}", f"server{next(_numbers)}"
-    for statement in (ROOT / "README.md").read_text().partition("```sql\n")[2].partition("```")[0].splitlines():
+    for statement in blocks("docs/several-hosts.md", "sql")[0].splitlines():
         postgres.ask(statement.replace(" datafor", f" {name}"))
     owner = f"postgresql://{name}:password@127.0.0.1:{postgres.port}/{name}"
     done = shell(tmp_path, "store", "init", store=owner)

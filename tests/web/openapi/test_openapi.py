@@ -283,13 +283,13 @@ def test_a_bug_an_outage_and_too_many_attempts_match_their_schemas(
 
 
 def test_the_reasons_are_those_of_the_code(description: dict[str, Any]) -> None:
-    """The described reasons are those of README and of the code."""
+    """The described reasons are those of the page of calls and of the code."""
     reasons = description["components"]["schemas"]["ExplainResponse"]["properties"]["reason"]["enum"]
     code = "".join((ROOT / "datafor_token/tokens" / f"{module}.py").read_text() for module in ("verifier", "signin"))
     given = set(re.findall(r'Refused\(\s*"\w+",\s*"(\w+)"', code)) | set(re.findall(r'Verification\("(\w+)"', code))
     assert given <= set(reasons)
-    readme = (ROOT / "README.md").read_text().partition("`reason` is `null`")[2].partition("; the last")[0]
-    assert [reason for reason in reasons if reason] == re.findall(r"`(\w+)`", readme)
+    text = (ROOT / "docs/http-api.md").read_text().partition("`reason` is `null`")[2].partition("; the last")[0]
+    assert [reason for reason in reasons if reason] == re.findall(r"`(\w+)`", text)
 
 
 def test_the_examples_are_the_documented_ones(description: dict[str, Any]) -> None:
