@@ -48,7 +48,7 @@ test-rest: $(VENV)/test-installed
 
 # With each other version of Python on this machine, the tests that depend on the interpreter: commands, start and stop,
 # the log, the worker, tokens.
-INTERPRETER_TESTS := tests/cli tests/operations/test_first_start.py tests/server/test_server.py tests/validation/test_logs.py \
+INTERPRETER_TESTS := tests/cli tests/package tests/operations/test_first_start.py tests/server/test_server.py tests/validation/test_logs.py \
 	tests/server/test_worker.py tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py tests/validation/test_names.py
 test-pythons: .venv/bin/python
 	@.ci/pythons

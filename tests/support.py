@@ -203,13 +203,17 @@ class Server:
         self.output = ""
         self.port = 0
         self.client_address = "127.0.0.1"
+        self.folder = ROOT
         self.application = "wsgi:app"
+        # By default gunicorn with the configuration of a checkout.
+        self.command: list[str | Path] = []
 
     def start(self) -> "Server":
         """Start it and wait until it listens or has ended."""
+        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", self.application]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", self.application],
-            cwd=ROOT,
+            self.command or gunicorn,
+            cwd=self.folder,
             env={name: value for name, value in self._environ.items() if value},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

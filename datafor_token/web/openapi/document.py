@@ -10,7 +10,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
-from datafor_token import errors
+from datafor_token import __version__, errors
 from datafor_token.errors import DataforTokenError
 from datafor_token.requests import schemas
 from datafor_token.requests.fields import CallSchema, Flag, Names, RuleField, Structure
@@ -20,8 +20,6 @@ from datafor_token.web.openapi.call import HEADERS, JSON_TYPE, SECURITY_SCHEMES,
 from datafor_token.web.openapi.response_schemas import ErrorResponse
 from datafor_token.web.openapi.rule_schemas import RULE_SCHEMAS
 
-# Version of the API, not of the program: it is raised when a client must change.
-_VERSION = "1"
 _DESCRIPTION = """\
 Stores applications whose signed tokens (JWT) are trusted, issues such tokens, and verifies them.
 
@@ -58,7 +56,7 @@ class Route:
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """Return the document of these routes, without ``servers``."""
     plugin = MarshmallowPlugin(schema_name_resolver=_name)
-    spec = APISpec("datafor_token", _VERSION, "3.1.0", plugins=[plugin], info={"description": _DESCRIPTION})
+    spec = APISpec("datafor_token", __version__, "3.1.0", plugins=[plugin], info={"description": _DESCRIPTION})
     _converter(plugin).add_attribute_function(_rule_schema)  # type: ignore[no-untyped-call]  # apispec's
     for scheme, members in SECURITY_SCHEMES.items():
         spec.components.security_scheme(scheme, members)
