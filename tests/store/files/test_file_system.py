@@ -11,7 +11,7 @@ import pytest
 
 from datafor_token.errors import StoreNotReady
 from datafor_token.store.files import file_system
-from tests.processes import environment, first_start, flask
+from tests.processes import environment, first_start, run_command
 from tests.support import ROOT, need
 
 # A fault for strace to inject into every call, and a part of the sentence.
@@ -88,7 +88,7 @@ def test_a_command_creates_no_store_there(tmp_path: Path, command: str) -> None:
     url = f"sqlite:///{tmp_path}/records.db"
     backup = tmp_path / "backup.gz"
     for arguments in (("migrate", "--to", url), ("backup", str(backup))):
-        done = flask(tmp_path, "store", *arguments)
+        done = run_command(tmp_path, "store", *arguments)
         assert done.returncode == 0, done.stderr
     (tmp_path / "data").rename(tmp_path / "old")
     arguments = ("restore", str(backup), "--yes") if command == "restore" else ("migrate", "--to", "file")
