@@ -1,6 +1,6 @@
 """``make screenshots``: screenshots of each page at several widths, light and dark, in both languages.
 
-They are written to ``screenshots/``, which git ignores. The two of the README are in ``tests/console/pictures``;
+They are written to ``screenshots/``, which git ignores. The two of the README are in ``docs/pictures``;
 ``make screenshots`` updates these too, in a smaller size.
 """
 
@@ -14,7 +14,7 @@ from tests.console.browsing import LONG_NAME, MARKED, WIDTHS, Person, chromium, 
 from tests.support import ROOT, Server, key_for, public_pem
 
 FOLDER = ROOT / "screenshots"
-PICTURES = ROOT / "tests" / "console" / "pictures"
+PICTURES = ROOT / "docs" / "pictures"
 PAGES = {
     "applications": "applications", "application": f"applications/{LONG_NAME}", "new-application": "new-application",
     "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena", "audit": "audit",
