@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 
 from datafor_token import create_app
 from datafor_token.settings import Settings
-from datafor_token.web.guide.pages import Guide
+from datafor_token.web.guide.pages import Guide, folder
 from tests.support import ROOT, Server
 
 PAGES = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
@@ -55,17 +55,25 @@ def show(app: Flask, tmp_path: Path) -> Show:
     """Write pages, by name, and return the main part of the first, as the guide shows it."""
 
     def shown(**texts: str) -> str:
-        folder = tmp_path / "docs"
-        (folder / "pictures").mkdir(parents=True)
-        (folder / "pictures" / "a page.png").write_bytes(b"\x89PNG")
+        docs = tmp_path / "docs"
+        (docs / "pictures").mkdir(parents=True)
+        (docs / "pictures" / "a page.png").write_bytes(b"\x89PNG")
         for name, text in texts.items():
-            (folder / f"{name}.md").write_text(text, encoding="utf-8")
-        app.extensions["datafor_token.guide"] = Guide(folder)
+            (docs / f"{name}.md").write_text(text, encoding="utf-8")
+        app.extensions["datafor_token.guide"] = Guide(docs)
         name = next(iter(texts))
         page = app.test_client().get("/docs/guide" if name == "index" else f"/docs/guide/{name}").text
         return page.partition('<main id="page.content" tabindex="-1">\n')[2].partition("</main>")[0].strip()
 
     return shown
+
+
+def test_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a checkout, the pages are beside the package; an installed package has them inside."""
+    assert folder() == ROOT / "docs"
+    monkeypatch.setattr("datafor_token.web.guide.pages._PACKAGE", tmp_path / "datafor_token")
+    (tmp_path / "datafor_token" / "docs").mkdir(parents=True)
+    assert folder() == tmp_path / "datafor_token" / "docs"
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -210,11 +218,10 @@ def test_a_table_of_contents(app: Flask, show: Show) -> None:
     ]  # fmt: skip
 
 
-def test_a_folder_without_an_index(app: Flask, show: Show) -> None:
-    """Without an index, the first page lists the others."""
-    show(b="# Second", a="# First")
-    page = app.test_client().get("/docs/guide").text.partition("<main")[2]
-    assert re.findall(r'<a href="guide/(\w+)">(\w+)</a>', page) == [("a", "First"), ("b", "Second")]
+def test_a_folder_without_pages(app: Flask, tmp_path: Path) -> None:
+    """The guide is 404 where no pages are installed."""
+    app.extensions["datafor_token.guide"] = Guide(tmp_path / "none")
+    assert app.test_client().get("/docs/guide").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import functools
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +47,12 @@ class Guide:
 
     @functools.cached_property
     def titles(self) -> Mapping[str, str]:
-        """Titles of all pages but the index, by name: in the order of the index, then the others."""
+        """Titles of all pages, by name: the index, the others in its order, then those that it does not link to."""
         found = sorted(path.stem for path in self._folder.glob("*.md"))
         linked = re.findall(r"\]\(([\w-]+)\.md", self._text(INDEX)) if INDEX in found else []
-        ranks = {name: rank for rank, name in enumerate(dict.fromkeys(linked))}
+        ranks = {name: rank for rank, name in enumerate(dict.fromkeys([INDEX, *linked]))}
         found.sort(key=lambda name: (name in _FOR_MAINTAINERS, ranks.get(name, len(ranks))))
-        return {name: self._title(name) for name in found if name != INDEX}
+        return {name: "Start" if name == INDEX else self._title(name) for name in found}
 
     @functools.cached_property
     def for_maintainers(self) -> Sequence[str]:
@@ -65,35 +65,24 @@ class Guide:
         return {path.name: path for path in self._folder.glob(f"{_PICTURES}/*") if path.suffix in PICTURE_TYPES}
 
     def page(self, name: str) -> Page | None:
-        """Render a page; return None if it does not exist. The index always exists."""
-        if name != INDEX and name not in self.titles:
+        """Render a page; return None if it does not exist."""
+        if name not in self.titles:
             return None
         # Imported here, because it takes 70 ms and most processes never show a page.
         from datafor_token.web.guide import markdown  # noqa: PLC0415
 
-        text = "\n".join(self._index()) if name == INDEX and not self._file(INDEX).exists() else self._text(name)
         links = _Links(self, docs_of(name))
-        rendered = markdown.render(text, links.link, links.picture)
+        rendered = markdown.render(self._text(name), links.link, links.picture)
         parts = [heading for heading in rendered.headings if heading.level in (2, 3)]
         titles = [heading.text for heading in rendered.headings if heading.level == 1]
         return Page(name, titles[0] if titles else name, rendered.html, parts if len(parts) >= _FEWEST_HEADINGS else ())
-
-    def _index(self) -> Iterator[str]:
-        """Yield the lines of an index for a folder without one."""
-        yield "# Guide"
-        yield ""
-        for name, title in self.titles.items():
-            yield f"- [{title}]({name}.md)"
 
     def _title(self, name: str) -> str:
         found = re.search(r"^# +(.+?) *$", self._text(name), re.MULTILINE)
         return found[1].replace("`", "") if found else name
 
     def _text(self, name: str) -> str:
-        return self._file(name).read_text(encoding="utf-8")
-
-    def _file(self, name: str) -> Path:
-        return self._folder / f"{name}.md"
+        return (self._folder / f"{name}.md").read_text(encoding="utf-8")
 
 
 def docs_of(name: str) -> str:
@@ -114,7 +103,7 @@ class _Links:
         if url.scheme in ("http", "https", "mailto") or address.startswith("#"):
             return address
         name, suffix = posixpath.splitext(_local_path(url))
-        if suffix != ".md" or (name != INDEX and name not in self.guide.titles):
+        if suffix != ".md" or name not in self.guide.titles:
             return None
         fragment = f"#{url.fragment}" if url.fragment else ""
         return f"{self.docs}guide{'' if name == INDEX else f'/{name}'}{fragment}"
