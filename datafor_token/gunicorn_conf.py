@@ -17,7 +17,7 @@ _socket_mode = socket_mode(os.environ)
 worker_class, threads, _notice = selection.select(worker_wanted(os.environ))
 workers = 2
 # The application is loaded once, before the workers start: an error in the settings stops the start with one sentence.
-# This is safe with the store: its locks are opened for each write, and none is held across the fork.
+# This is safe with the store: its locks are opened for each write. Only the lock of servers is inherited, on purpose.
 preload_app = True
 
 # Long enough for every response; a client that never finishes its request does not delay a stop any longer.

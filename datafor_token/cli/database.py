@@ -43,8 +43,8 @@ def init() -> None:
 def migrate(to: str) -> None:
     """Copy all records into another store and compare them. The current store is not changed.
 
-    Stop the service first: records that change during the copy are not copied, only named. After an interruption, run
-    it again. Every user of this host can see the URL: put the password into PGPASSWORD or ~/.pgpass.
+    Stop the service first: while a server uses the current store, nothing is copied. After an interruption, run it
+    again. Every user of this host can see the URL: put the password into PGPASSWORD or ~/.pgpass.
 
     Example: datafor-token store migrate --to postgresql+psycopg://datafor@db.example/datafor
     """

@@ -94,7 +94,10 @@ class Opening:
         settings, metrics = self.settings, self.metrics
         if self.opener is Opener.SERVER:
             self._check_new_store()
-        backend = open_store(settings, COLLECTIONS, waited=metrics.lock_waited, may_create=self._may_create)
+        serves = self.opener is Opener.SERVER
+        backend = open_store(
+            settings, COLLECTIONS, waited=metrics.lock_waited, may_create=self._may_create, serves=serves
+        )
         store = Metered(backend, metrics.store_operation, metrics.store_failure)
         migration.check_complete(store)
         identity = StoreIdentity(store, settings.config_dir, store_location(settings))

@@ -59,9 +59,22 @@ def damaged(source: Store, collections: Sequence[str]) -> list[str]:
 def migrate(source: Store, target: Store, collections: Sequence[str], keyring: Keyring, progress: Progress) -> Outcome:
     """Make the target a copy of the source.
 
-    ``progress`` takes the names of the records to copy and a label; it yields the names one by one. Raises
-    ``Forbidden`` for a target with records that are not part of this migration, and ``RecordDamaged``.
+    No server uses the source meanwhile: the target would lack what it acknowledges after the copy. ``progress`` takes
+    the names of the records to copy and a label; it yields the names one by one. Raises ``Forbidden`` if a server uses
+    the source, or for a target with records that are not part of this migration, and ``RecordDamaged``.
     """
+    with source.exclude_servers() as check_excluded:
+        outcome = _replicate(source, target, collections, keyring, progress)
+        check_excluded()
+        if not outcome.changed:
+            target.delete(INSTANCE, _MARK)
+    return outcome
+
+
+def _replicate(
+    source: Store, target: Store, collections: Sequence[str], keyring: Keyring, progress: Progress
+) -> Outcome:
+    """Make the target a copy of the source, still with the mark, unless it is a complete copy already."""
     present = _texts(target, collections)
     mark = present.pop((INSTANCE, _MARK), None)
     wanted = _texts(source, collections)
@@ -90,8 +103,6 @@ def migrate(source: Store, target: Store, collections: Sequence[str], keyring: K
         )
     now = _texts(source, collections)
     changed = sorted(place for place in now.keys() | wanted.keys() if now.get(place) != wanted.get(place))
-    if not changed:
-        target.delete(INSTANCE, _MARK)
     return Outcome(len(wanted), len(missing), len(surplus), changed)
 
 

@@ -5,6 +5,7 @@ A store knows nothing of tokens and users. Every document has a member ``name``;
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 from datafor_token.errors import RecordDamaged
@@ -96,3 +97,9 @@ class Store(Protocol):
 
     def writable(self) -> bool:
         """Return whether a write would succeed now; raise ``StoreUnavailable`` if reading fails too."""
+
+    def exclude_servers(self) -> AbstractContextManager[Callable[[], None]]:
+        """Return a context in which no server opens the store; entering it raises ``Forbidden`` if one has it open.
+
+        The context gives a function that raises ``StoreUnavailable`` if servers are no longer excluded.
+        """

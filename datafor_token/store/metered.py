@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Concatenate, ParamSpec, TypeVar
 
 from datafor_token.errors import LockTimeout, MaybeStored, RecordDamaged, StoreUnavailable
@@ -120,3 +121,6 @@ class Metered:
 
     def writable(self) -> bool:
         return self._store.writable()
+
+    def exclude_servers(self) -> AbstractContextManager[Callable[[], None]]:
+        return self._store.exclude_servers()

@@ -34,11 +34,12 @@ def open_store(
     waited: Callable[[float], None] | None = None,
     *,
     may_create: bool = True,
+    serves: bool = False,
 ) -> Store:
     """Open the store of the setting ``STORE``.
 
     ``waited`` is called with the seconds that each lock was waited for. With ``may_create``, missing folders are
-    created.
+    created. A store that ``serves`` excludes migrations as long as it exists.
 
     Raise ``StoreNotReady`` if a database does not have this version's tables; without ``may_create``, if the data
     folder has no records; with it, if the file system is unsuitable. Raise ``StartError`` if the setting is not a URL
@@ -52,12 +53,17 @@ def open_store(
         finish_at_start(settings.data_dir, collections)
         if not may_create and not has_records(settings.data_dir):
             raise StoreNotReady(f"{settings.data_dir} has no records of this service: {_WHAT_TO_DO}")
-        return FileStore(settings.data_dir, collections, settings.lock_timeout, waited=waited)
+        store = FileStore(settings.data_dir, collections, settings.lock_timeout, waited=waited)
+        if serves:
+            store.serve()
+        return store
     database = _database(settings)
     from datafor_token.store.sql import schema  # noqa: PLC0415 - as in _database
     from datafor_token.store.sql import store as sql  # noqa: PLC0415 - as in _database
 
     schema.check(database)
+    if serves:
+        database.serve()
     # The data of each node: the audit log, the counts of failed passwords.
     if not may_create:
         _check_folder(settings.data_dir)

@@ -77,7 +77,9 @@ def move(source: Store, target: Store, progress: Any = None) -> migration.Outcom
 
 
 def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    """Return the files in a folder, except locks, with their content and time."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
 def test_there_and_back(source: FileStore, target: SqlStore, tmp_path: Path) -> None:

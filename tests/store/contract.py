@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datafor_token.errors import Forbidden
 from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.validation.names import fold
 
@@ -234,6 +235,19 @@ class StoreContract:
         before = stamps()
         assert store.writable() is True
         assert stamps() == before
+
+    def test_one_at_a_time_excludes_servers(self, store: Store, factory: Factory) -> None:
+        """Servers are excluded by one process at a time, which reads and writes meanwhile."""
+        for _ in range(2):
+            with store.exclude_servers() as check:
+                with (
+                    pytest.raises(Forbidden, match="another `store migrate` is copying the records in"),
+                    factory().exclude_servers(),
+                ):
+                    pytest.fail("a second process excludes servers")
+                factory().put("users", {"name": "lena"})
+                assert store.names("users") == ["lena"]
+                check()
 
     @given(first=ANY_NAME, second=ANY_NAME)
     def test_no_two_names_collide(self, factory: Factory, first: str, second: str) -> None:

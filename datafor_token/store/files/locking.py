@@ -69,25 +69,31 @@ def unlock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def hold(path: Path) -> int | None:
+def hold(path: Path, *, is_shared: bool = False, flags: int = os.O_RDWR | os.O_CREAT) -> int | None:
     """Lock ``path`` and return its descriptor, or return None if it is locked; raise ``OSError``.
 
-    The lock is held until the descriptor is closed, at the latest when the process ends.
+    The lock is held until the descriptor is closed, at the latest when the process ends. With ``is_shared``, others can
+    share it. ``flags`` are those of ``open``.
     """
-    descriptor = _open(path)
-    if _try_lock(descriptor):
+    descriptor = _open(path, flags)
+    try:
+        is_locked = _try_lock(descriptor, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if is_locked:
         return descriptor
     os.close(descriptor)
     return None
 
 
-def _open(path: Path | str) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _open(path: Path | str, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

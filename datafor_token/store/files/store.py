@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from datafor_token.errors import RecordDamaged, RuleError, StoreUnavailable
 from datafor_token.store.base import AlreadyExists, Change, Changed, Document
-from datafor_token.store.files import probing
+from datafor_token.store.files import probing, server_lock
 from datafor_token.store.files.disk import (
     create_folder,
     outage,
@@ -171,6 +171,15 @@ class FileStore:
             with outage(f"list {folder.name}"), os.scandir(folder) as entries:
                 next(entries, None)
         return probing.is_writable(self.folder, folders)
+
+    def serve(self) -> None:
+        """Hold the lock of servers as long as this store exists; raise ``StoreNotReady`` during a migration."""
+        server_lock.share(self.folder / server_lock.FILE, self.folder, self)
+
+    @contextlib.contextmanager
+    def exclude_servers(self) -> Iterator[Callable[[], None]]:
+        with server_lock.exclude(self.folder / server_lock.FILE, self.folder):
+            yield lambda: None
 
     def _file(self, collection: str, name: str) -> str:
         """Return the path of a record's file; no name leaves the folder, and no two names collide.

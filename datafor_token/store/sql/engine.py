@@ -9,13 +9,16 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
 from datafor_token.errors import StoreUnavailable
+from datafor_token.store.files import server_lock as file_lock
+from datafor_token.store.sql import server_lock
 from datafor_token.store.sql.url import is_postgresql, postgresql_parameters, sqlite_url
 
 _SHARE = 0.9  # of the time limit, for the database itself, so that it reports the time-out
@@ -102,6 +105,7 @@ class Database:
         self.timeout = timeout
         self.lock_timeout = min(lock_timeout, timeout * _SHARE)
         self._is_postgresql = is_postgresql(url)
+        self._serves = threading.Event()
         self.engine = self._postgresql(url) if self._is_postgresql else self._sqlite(url)
         reads = {"isolation_level": "AUTOCOMMIT"} if self._is_postgresql else {_READS: True}
         self._reader = self.engine.execution_options(**reads)
@@ -122,6 +126,32 @@ class Database:
         with self.engine.connect() as connection:
             self._set_wait(connection, self._lock_wait(wait))
             yield connection
+
+    def serve(self) -> None:
+        """Hold the lock of servers, on each connection from now on; during a migration, this or they are refused.
+
+        Raise ``StoreNotReady`` for a migration from SQLite.
+        """
+        if self._is_postgresql:
+            self._serves.set()
+            self.close()
+        else:
+            file_lock.share(*self._lock_file(), self)
+
+    @contextlib.contextmanager
+    def exclude_servers(self) -> Iterator[Callable[[], None]]:
+        """Exclude servers, as ``Store.exclude_servers`` does."""
+        if self._is_postgresql:
+            with server_lock.exclude(self._connect) as check:
+                yield check
+        else:
+            with file_lock.exclude(*self._lock_file()):
+                yield lambda: None
+
+    def _lock_file(self) -> tuple[Path, str]:
+        """Return the path of SQLite's lock file and the name of its database."""
+        database = self.engine.url.database or ""
+        return Path(f"{database}-server.lock"), database
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -167,13 +197,23 @@ class Database:
         parameters = {**defaults, **given, **pinned}
         timeout = self.timeout
 
-        def connected() -> _Connection:
+        def connect() -> _Connection:
             wait = min(timeout, time_left()) * _SHARE / hosts
             return _Connection.open({"connect_timeout": max(2, int(wait)), **parameters})
 
+        # Without a reference to this object, which the engine would keep alive.
+        serves = self._serves
+
+        def connect_of_pool() -> _Connection:
+            connection = connect()
+            if serves.is_set():
+                server_lock.share(connection)
+            return connection
+
+        self._connect = connect
         return sa.create_engine(
             "postgresql+psycopg://",
-            creator=connected,
+            creator=connect_of_pool,
             isolation_level="READ COMMITTED",
             # No limit: one connection for each thread that needs one.
             pool_size=0,

@@ -23,6 +23,7 @@ which waits for the end of that transaction. Its identifier then tells whether t
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -191,6 +192,9 @@ class SqlStore:
         except StoreUnavailable:
             return False
         return True
+
+    def exclude_servers(self) -> AbstractContextManager[Callable[[], None]]:
+        return self._database.exclude_servers()
 
     def _pages(self, collection: str) -> Iterator[Row]:
         """Yield every row of the collection, in the order of the keys."""

@@ -116,6 +116,9 @@ class Transactions:
                     raise unknown
             except DBAPIError:
                 time.sleep(_PAUSE)
+            except StoreUnavailable:
+                # A migration has begun, which lets no server in.
+                break
         raise unknown
 
 
