@@ -42,6 +42,7 @@ _ASIDE = "damaged"
 _NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV})
 _MANY = 1000  # records, above which progress is shown
 _MOST_NAMED = 50
+_STANDARD = "-"  # standard input or output instead of a file; ./- is a file of that name
 
 
 @store.command("check")
@@ -80,24 +81,38 @@ def check(*, repair: bool) -> None:
 
 
 @store.command("backup")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def make_backup(file: Path) -> None:
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+def make_backup(file: str) -> None:
     """Write a consistent backup of all records while the service runs. Store config/secret_key elsewhere.
+
+    With - as FILE, the backup goes to standard output, for a pipe such as `| ssh backup 'cat > datafor_token.gz'`.
 
     Example: datafor-token store backup /backup/datafor_token.gz
     """
+    if file == _STANDARD and sys.stdout.isatty():
+        raise Forbidden("standard output is a terminal: redirect it into a file or a pipe, or name a file")
     try:
         records = snapshots.take(_files("back it up with `pg_dump`"))
     except RecordDamaged as error:
         raise Forbidden(
             "%(detail)s: move it aside with `datafor-token store check --repair`, then try again", detail=error.reason
         ) from None
-    number = backup.write(file, records, services().keyring)
-    echo(f"{number} records were written to {file}; without config/secret_key, its secrets cannot be read")
+    keyring = services().keyring
+    if file == _STANDARD:
+        # Unbuffered: after an error, the end of the process would write the rest of a buffer again.
+        with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as stream:
+            number = backup.write_stream(stream, "standard output", records, keyring)
+    else:
+        number = backup.write(Path(file), records, keyring, data_dir=current_settings().data_dir)
+    where = "standard output" if file == _STANDARD else file
+    echo(
+        f"{number} records were written to {where}; without config/secret_key, its secrets cannot be read",
+        err=file == _STANDARD,
+    )
 
 
 @store.command("restore", opens=False)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--dry-run", is_flag=True, help="Only print the changes.")
 @click.option(
     "--unauthenticated",
@@ -105,11 +120,12 @@ def make_backup(file: Path) -> None:
     help="Accept a backup of an earlier version, or one that was changed: an attacker may have added users to it.",
 )
 @yes_option
-def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> None:
+def restore(file: str, *, dry_run: bool, unauthenticated: bool, yes: bool) -> None:
     """Restore a backup, all or nothing. All sessions and one-time links end; revoked tokens remain revoked.
 
     The changes are printed first: new Administrators, changed passwords and secrets, deleted users and applications. A
     backup that was changed after it was written is refused. On a new host, copy the service's config/secret_key first.
+    With - as FILE, the backup is read from standard input; give --yes or --dry-run.
 
     Example: datafor-token store restore /backup/datafor_token.gz --dry-run
     """
@@ -120,7 +136,13 @@ def restore(file: Path, *, dry_run: bool, unauthenticated: bool, yes: bool) -> N
     opener = Opener.COMMAND if has_records(settings.data_dir) else Opener.RESTORE
     is_new = opener is Opener.RESTORE
     keyring = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(opener).keyring
-    found = backup.read(file, keyring, unauthenticated=unauthenticated)
+    if file == _STANDARD:
+        file = "standard input"
+        if sys.stdin.isatty():
+            raise Forbidden("standard input is a terminal: redirect the backup into it, or name a file")
+        found = backup.read_stream(sys.stdin.buffer, file, keyring, unauthenticated=unauthenticated)
+    else:
+        found = backup.read(Path(file), keyring, unauthenticated=unauthenticated)
     _check_all(found.records, keyring)
     records = restoring.with_identifier(
         restoring.reencrypt(found, keyring),

@@ -4,14 +4,19 @@ The first line is a header, the last one an HMAC over all lines before it. A bac
 counts or logs: restoring them would bring back sessions that have ended.
 """
 
+import errno
 import gzip
 import hashlib
 import hmac
 import os
 import re
+import secrets
+import select
 import stat
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -53,8 +58,59 @@ class Backup(NamedTuple):
     is_authentic: bool
 
 
-def write(path: Path, records: Records, keyring: Keyring) -> int:
-    """Write a backup and return the number of its records. An older file is replaced once the new one is complete."""
+def write(path: Path, records: Records, keyring: Keyring, *, data_dir: Path | None = None) -> int:
+    """Write a backup and return the number of its records. An older file is replaced once the new one is complete.
+
+    Raise ``Forbidden`` if it cannot be written, or is in ``data_dir``, where it could replace a record.
+    """
+    target = _target(path)
+    if data_dir is not None and target.is_relative_to(data_dir.resolve()):
+        raise Forbidden(
+            "%(path)s is in the data folder, with which a backup would be lost: name a file outside of %(folder)s",
+            path=path,
+            folder=data_dir,
+        )
+    data = _compressed(records, keyring)
+    # A random name: two processes may write the same file, also in two containers with the same process IDs.
+    temp = target.with_name(f".backup-{secrets.token_hex(8)}")
+    try:
+        write_new(temp, data)
+        temp.rename(target)
+    except (OSError, StoreUnavailable) as error:
+        remove(temp)
+        raise _unwritable(path, error) from error
+    try:
+        sync_folder(target.parent)
+    except StoreUnavailable as error:
+        # Some network file systems, to which backups are often written, cannot sync a folder.
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EINVAL:
+            raise _unwritable(path, error) from error
+    return _number(records)
+
+
+def write_stream(stream: FileIO, name: str, records: Records, keyring: Keyring) -> int:
+    """Write a backup to an unbuffered stream, and return the number of its records; raise ``Forbidden`` if that fails.
+
+    ``name`` is that of the stream in errors.
+    """
+    rest = memoryview(_compressed(records, keyring))
+    try:
+        while rest:
+            written = stream.write(rest)
+            if written is None:
+                # The other end of a pipe has made it non-blocking, as ssh does.
+                select.select([], [stream], [])
+            else:
+                rest = rest[written:]
+        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise _unwritable(name, error) from error
+    return _number(records)
+
+
+def _compressed(records: Records, keyring: Keyring) -> bytes:
+    """Return the content of a backup."""
     included = [(collection, document) for collection, document in records if _belongs_in_backup(collection, document)]
     header = {"datafor_token": "backup", "format": _FORMAT, "key": keyring.identifier, "records": len(included)}
     lines = [header, *({"collection": collection, "document": document} for collection, document in included)]
@@ -65,17 +121,17 @@ def write(path: Path, records: Records, keyring: Keyring) -> int:
             limits=_limits(MAX_SIZE),
         )
     data += _code_line(hmac.digest(keyring.derive(_PURPOSE), data, hashlib.sha256)) + b"\n"
-    target = _target(path)
-    temp = target.with_name(f".{target.name}-{os.getpid()}")
-    try:
-        write_new(temp, gzip.compress(data))
-        temp.rename(target)
-    except (OSError, StoreUnavailable) as error:
-        remove(temp)
-        reason = error.reason if isinstance(error, StoreUnavailable) else os.strerror(error.errno or 0)
-        raise Forbidden("%(path)s cannot be written: %(detail)s", path=path, detail=reason) from error
-    sync_folder(target.parent)
-    return sum(collection != INSTANCE for collection, _ in included)
+    return gzip.compress(data)
+
+
+def _number(records: Records) -> int:
+    return sum(collection in COLLECTIONS for collection, _ in records)
+
+
+def _unwritable(path: object, error: OSError | StoreUnavailable) -> Forbidden:
+    cause = error.__cause__ if isinstance(error, StoreUnavailable) else error
+    reason = os.strerror(cause.errno or 0) if isinstance(cause, OSError) else str(error)
+    return Forbidden("%(path)s cannot be written: %(detail)s", path=path, detail=reason)
 
 
 def _target(path: Path) -> Path:
@@ -100,20 +156,50 @@ def read(path: Path, keyring: Keyring, *, unauthenticated: bool = False) -> Back
     a valid authentication code is accepted too.
     """
     try:
-        with _open_regular(path) as file:
-            check = _Reader(path, file, keyring, MAX_SIZE)
-            for _ in check.record_lines():
-                pass
-            if check.fault is not None and not unauthenticated:
-                raise Forbidden(
-                    "%(path)s %(fault)s. To restore it all the same, first review what --dry-run --unauthenticated"
-                    " shows",
-                    path=path,
-                    fault=check.fault,
-                )
+        file = _open_regular(path)
+    except OSError as error:
+        raise Forbidden(
+            "%(path)s cannot be read: %(detail)s", path=path, detail=os.strerror(error.errno or 0)
+        ) from None
+    with file:
+        return _read(file, path, keyring, unauthenticated=unauthenticated)
+
+
+def read_stream(stream: BinaryIO, name: str, keyring: Keyring, *, unauthenticated: bool = False) -> Backup:
+    """Read a backup from a stream that can be read once only, as ``read`` does; ``name`` is that of the stream."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            while part := stream.read(_CHUNK):
+                file.write(part)
+                if file.tell() > MAX_SIZE:
+                    raise _too_large(name, MAX_SIZE)
             file.seek(0)
-            reader = _Reader(path, file, keyring, MAX_SIZE if check.fault is None else MAX_UNAUTHENTICATED_SIZE)
-            records = _parse(reader.record_lines(), reader.header.records)
+            return _read(file, name, keyring, unauthenticated=unauthenticated)
+    except OSError as error:
+        # tempfile tries several folders, and then reports that it found none.
+        is_none = isinstance(error, FileNotFoundError)
+        raise Forbidden(
+            "%(path)s cannot be copied to a temporary file (TMPDIR names its folder): %(detail)s",
+            path=name,
+            detail="no folder can be written" if is_none else os.strerror(error.errno or 0),
+        ) from None
+
+
+def _read(file: BinaryIO, path: object, keyring: Keyring, *, unauthenticated: bool) -> Backup:
+    """Read a backup; ``path`` names it in errors."""
+    try:
+        check = _Reader(path, file, keyring, MAX_SIZE)
+        for _ in check.record_lines():
+            pass
+        if check.fault is not None and not unauthenticated:
+            raise Forbidden(
+                "%(path)s %(fault)s. To restore it all the same, first review what --dry-run --unauthenticated shows",
+                path=path,
+                fault=check.fault,
+            )
+        file.seek(0)
+        reader = _Reader(path, file, keyring, MAX_SIZE if check.fault is None else MAX_UNAUTHENTICATED_SIZE)
+        records = _parse(reader.record_lines(), reader.header.records)
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
         raise Forbidden("%(path)s is not a whole backup of this service", path=path) from None
     if check.fault is None and reader.fault is not None:
@@ -134,7 +220,7 @@ class _Reader:
     line.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, keyring: Keyring, max_size: int) -> None:
+    def __init__(self, path: object, file: BinaryIO, keyring: Keyring, max_size: int) -> None:
         self._lines = _lines_of(path, file, max_size)
         line = next(self._lines, b"")
         self.header = _read_header(line, path, keyring, max_size)
@@ -166,7 +252,7 @@ class _Reader:
             self.fault = None
 
 
-def _read_header(line: bytes, path: Path, keyring: Keyring, max_size: int) -> _Header:
+def _read_header(line: bytes, path: object, keyring: Keyring, max_size: int) -> _Header:
     header = strict_json.loads(line)
     if not isinstance(header, dict) or header.get("datafor_token") != "backup":
         raise ValueError("no header")
@@ -231,7 +317,7 @@ def _open_regular(path: Path) -> BinaryIO:
     return file
 
 
-def _lines_of(path: Path, file: BinaryIO, max_size: int) -> Iterator[bytes]:
+def _lines_of(path: object, file: BinaryIO, max_size: int) -> Iterator[bytes]:
     """Yield the decompressed lines of one gzip member; raise ``EOFError``, ``ValueError`` or ``zlib.error``."""
     inflate = zlib.decompressobj(wbits=31)
     rest, size = b"", 0
@@ -255,7 +341,7 @@ def _code_line(code: bytes) -> bytes:
     return _CODE_BEGINS + code.hex().encode() + b'"}'
 
 
-def _too_large(path: Path, max_size: int) -> Forbidden:
+def _too_large(path: object, max_size: int) -> Forbidden:
     return Forbidden(
         "%(path)s is larger than a backup of its kind may be (%(limits)s)", path=path, limits=_limits(max_size)
     )

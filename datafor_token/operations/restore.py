@@ -44,7 +44,7 @@ def reencrypt(backup: Backup, keyring: Keyring) -> Records:
     return records
 
 
-def with_identifier(records: Records, known: str | None, path: Path, file: Path) -> Records:
+def with_identifier(records: Records, known: str | None, path: object, file: Path) -> Records:
     """Return the records of a backup; add the identifier of this service's store if they have none.
 
     Raises ``Forbidden`` for a backup (``path``) of another store than the ``known`` one, whose identifier is in

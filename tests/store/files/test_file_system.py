@@ -93,7 +93,7 @@ def test_a_command_creates_no_store_there(tmp_path: Path, command: str) -> None:
     (tmp_path / "data").rename(tmp_path / "old")
     arguments = ("restore", str(backup), "--yes") if command == "restore" else ("migrate", "--to", "file")
     store = "file" if command == "restore" else url
-    done = run_with("flock:retval=0", tmp_path, "-m", "flask", "store", *arguments, DATAFOR_TOKEN_STORE=store)
+    done = run_with("flock:retval=0", tmp_path, "-m", "datafor_token", "store", *arguments, DATAFOR_TOKEN_STORE=store)
     assert (done.returncode, LACKS["flock:retval=0"] in done.stderr) == (3, True), done.stderr
     assert list((tmp_path / "data").rglob("*.json")) == []
 
