@@ -46,6 +46,16 @@ def about(field: str, predicate: str) -> Message:
     return Message("%(field)s %(predicate)s", field=field, predicate=Message(predicate))
 
 
+def without_values(message: str) -> str:
+    """Return a message with the name of each parameter in place of its value, which may come from a client."""
+    if not isinstance(message, Message) or not message.parameters:
+        return message
+    return message.template % {
+        name: without_values(value) if isinstance(value, Message) else f"<{name}>"
+        for name, value in message.parameters.items()
+    }
+
+
 def predicate_of(message: str) -> str:
     """Return the predicate of a message that ``about`` created; any other message is returned unchanged."""
     predicate = message.parameters.get("predicate") if isinstance(message, Message) else None
@@ -67,7 +77,8 @@ class DataforTokenError(Exception):
     - ``message``: the public sentence, see ``Message``.
     - ``members``: further members of the response's JSON object.
     - ``retry_after``: the value of the ``Retry-After`` header in seconds, or None.
-    - ``reason``: details for the log only, never a secret.
+    - ``reason``, ``log_detail``: the cause in a word or sentence, and its circumstances; for the log only, never a
+      secret.
     """
 
     status = 500
@@ -75,10 +86,18 @@ class DataforTokenError(Exception):
     members: Mapping[str, object] = MappingProxyType({})
     retry_after: int | None = None
 
-    def __init__(self, template: str | None = None, /, *, reason: str | None = None, **parameters: object) -> None:
+    def __init__(
+        self,
+        template: str | None = None,
+        /,
+        *,
+        reason: str | None = None,
+        log_detail: str | None = None,
+        **parameters: object,
+    ) -> None:
         if template is not None:
             self.message = Message(template, **parameters)
-        self.reason = reason
+        self.reason, self.log_detail = reason, log_detail
         super().__init__(self.message)
 
 

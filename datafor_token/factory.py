@@ -34,7 +34,7 @@ def create_app(
     if flask_commands.is_running():
         return flask_commands.application()
     settings = settings or load_settings(None, os.environ)
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     opener = Opener.SERVER if begin else Opener.COMMAND
     opened = open_services(settings, opener, current.origin, clock, hasher)
     app = Service(__package__, static_folder=None)

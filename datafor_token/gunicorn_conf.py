@@ -10,11 +10,11 @@ from datafor_token.server import affinity, selection
 from datafor_token.settings import bind_address, socket_mode, worker_wanted
 from datafor_token.web import hooks, responses
 
-bind = bind_address(os.environ)
-_socket_mode = socket_mode(os.environ)
-
-# Our own worker with three threads, or gunicorn's gthread with eight: see datafor_token/server/selection.py.
-worker_class, threads, _notice = selection.select(worker_wanted(os.environ))
+with hooks.starting():
+    bind = bind_address(os.environ)
+    _socket_mode = socket_mode(os.environ)
+    # Our own worker with three threads, or gunicorn's gthread with eight: see datafor_token/server/selection.py.
+    worker_class, threads, _notice = selection.select(worker_wanted(os.environ))
 workers = 2
 # The application is loaded once, before the workers start: an error in the settings stops the start with one sentence.
 # This is safe with the store: its locks are opened for each write. Only the lock of servers is inherited, on purpose.
@@ -29,7 +29,7 @@ limit_request_field_size = 16380
 
 # Our own log has one line per request; gunicorn's would contain the query string, and with it tokens.
 accesslog = None
-logger_class = "datafor_token.validation.logs.ServerLogger"
+logger_class = "datafor_token.server.logger.ServerLogger"
 
 # By default gunicorn trusts X-Forwarded-Proto from loopback; the service decides itself (setting TRUSTED_PROXIES).
 forwarded_allow_ips = ""
@@ -52,7 +52,7 @@ files.share(os.environ)
 def on_starting(server: Any) -> None:
     """Log that gthread serves, and why."""
     if _notice:
-        server.log.warning("%s", _notice)
+        server.log.warning(_notice)
 
 
 def when_ready(server: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.errors import Message, RuleError, StartError
-from datafor_token.validation import utf8
+from datafor_token.validation import logs, utf8
 
 
 def between(low: float, high: float) -> Callable[[Any], None]:
@@ -134,10 +134,7 @@ class Settings:
     """All settings with their values. The field ``url_prefix`` is the setting ``URL_PREFIX``, and so on."""
 
     url_prefix: str = _setting(
-        "",
-        unit="path",
-        text="Prefix of every path of the service, such as /datafor.",
-        check=check_url_prefix,
+        "", unit="path", text="Prefix of every path of the service, such as /datafor.", check=check_url_prefix
     )
     max_content_length: int = _setting(
         65536,
@@ -261,8 +258,11 @@ class Settings:
     log_level: str = _setting(
         "INFO",
         unit="level",
-        text="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR. Each request is one line at INFO.",
+        text="Lowest level logged: DEBUG, INFO, WARNING or ERROR. Refused requests are WARNING, failed ones ERROR.",
         check=one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+    )
+    log_format: str = _setting(
+        "logfmt", unit="format", text="Format of each line of the log: logfmt or json.", check=one_of(*logs.FORMATS)
     )
     config_dir: Path = Path("config")
     data_dir: Path = Path("data")
@@ -309,6 +309,13 @@ def displayed_value(settings: Settings, field: dataclasses.Field[Any]) -> Any:
     """Return the value of a setting, as stars if it may contain a password; a default contains none."""
     value = getattr(settings, field.name)
     return "************" if field.metadata["secret"] and value != field.default else value
+
+
+def wanted_log_format(environ: Mapping[str, str]) -> str:
+    """Return the format of the log, whatever other settings are not valid; its default if it is not valid itself."""
+    file = _folder(environ, "CONFIG_DIR", Settings.config_dir) / "settings.toml"
+    found, _ = (_from_file(file, []) | _from_environment(environ, [])).get("LOG_FORMAT", ("", ""))
+    return found if found in logs.FORMATS else Settings.log_format
 
 
 def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settings:

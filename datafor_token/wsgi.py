@@ -1,13 +1,10 @@
 """WSGI application for a server: ``datafor_token.wsgi:app``."""
 
-import sys
+import contextlib
 
-from datafor_token.errors import StoreNotReady
+from datafor_token.cli import flask_commands
 from datafor_token.factory import create_app
+from datafor_token.web import hooks
 
-try:
+with contextlib.nullcontext() if flask_commands.is_running() else hooks.starting():
     app = create_app()
-except StoreNotReady as error:
-    sys.stderr.write(f"{error}\n")
-    # The exit status of commands in an outage.
-    sys.exit(3)

@@ -60,8 +60,8 @@ def need(tool: str, file: Path | None = None) -> None:
 
 
 def gunicorn_settings() -> dict[str, Any]:
-    """Return the names of ``gunicorn_conf.py``, without sharing the metrics of this process with any worker."""
-    with mock.patch("datafor_token.metrics.files.share"):
+    """Return the names of ``gunicorn_conf.py``, without any effect on the metrics and the log of this process."""
+    with mock.patch("datafor_token.metrics.files.share"), mock.patch("datafor_token.web.hooks.begin_log"):
         return runpy.run_module("datafor_token.gunicorn_conf")
 
 

@@ -1,5 +1,6 @@
 """The documentation matches the code: its examples run, and its tables have the rows of the code."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -151,6 +152,30 @@ def test_the_table_of_events() -> None:
     assert list(rows("audit", "Events")) == list(Kind)
     for word in re.findall(r'reason="(\w+)"|_refusal\("(\w+)"', "".join(path.read_text() for path in PACKAGE)):
         assert f"`{''.join(word)}`" in section("audit", "Events")
+
+
+def test_the_events_and_fields_of_the_log() -> None:
+    """The page describes every event that the service logs, with its fields, and every field of a request's line."""
+    text = section("audit", "Log")
+    described = {name for cell in rows("audit", "Log") for name in cell.split("`, `")}
+    events: dict[str, set[str]] = {}
+    for path in PACKAGE:
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or ast.unparse(call.func) not in ("logs.event", "event"):
+                continue
+            if call.args and isinstance(call.args[0], ast.Constant):
+                names = {keyword.arg for keyword in call.keywords if keyword.arg}
+                events.setdefault(str(call.args[0].value), set()).update(names)
+    assert len(events) > 20
+    fields = {"time", "level", "logger", "pid", "event", "reason", "fields", "detail", "exception"}
+    fields |= events.pop("request")
+    for event, names in events.items():
+        assert {name for name in names if f"`{name}`" not in text} == set(), event
+    # Events that are named elsewhere than in the call that logs them.
+    others = {"Invalid request", "Error handling request", "Exception during worker exit"}
+    registry = (ROOT / "datafor_token/applications/registry.py").read_text()
+    others |= set(re.findall(r'"((?:weak|suspicious|short) [a-z ]+)", ', registry))
+    assert described == fields | events.keys() | others
 
 
 def test_every_algorithm_is_named() -> None:

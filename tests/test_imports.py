@@ -49,7 +49,7 @@ HOMES = {
     "cryptography": {"crypto"},
     "fcntl": {"store/files"},
     "flask": {"factory", "cli/flask_commands.py", "console", "web"},
-    "gunicorn": {"server", "validation/logs.py", "web/responses.py"},
+    "gunicorn": {"server", "web/responses.py"},
     "itsdangerous": {"console/csrf.py"},
     "jwt": {"crypto"},
     "markdown_it": {"web/guide/markdown.py"},

@@ -111,7 +111,7 @@ def build_index(records: Iterable[Named[IndexEntry]]) -> ApplicationIndex:
     for name, entry in records:
         if isinstance(entry, RecordDamaged):
             damaged.append(name)
-            log.warning(logs.event(event="record damaged", reason=entry.reason))
+            log.warning(logs.event("record damaged", reason=entry.reason))
         else:
             entries.append(entry)
     return ApplicationIndex(sorted(entries, key=_by_name), sorted(damaged))

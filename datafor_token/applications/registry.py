@@ -207,7 +207,7 @@ class Registry:
             return
         except StoreUnavailable as error:
             # A disk that cannot be written must not make a token invalid.
-            log.warning(logs.event(event="last use not stored", application=application.name, reason=error.reason))
+            log.warning(logs.event("last use not stored", application=application.name, reason=error.reason))
 
     def reseal(self, name: str) -> None:
         """Write the application's record again, so that its secrets are encrypted with the present key."""
@@ -250,7 +250,7 @@ class Registry:
         for violation in entry.rule_violations:
             if (entry.name, violation) not in self._logged_violations:
                 self._logged_violations.add((entry.name, violation))
-                log.warning(logs.event(event="stored value breaks a rule", application=entry.name, reason=violation))
+                log.warning(logs.event("stored value breaks a rule", application=entry.name, reason=violation))
         return entry
 
     def _warnings(self, application: Application, stored: Application | None) -> list[tuple[str, str]]:
@@ -293,7 +293,7 @@ def _logged(name: str, warnings: Sequence[tuple[str, str]]) -> list[str]:
     """Log the warnings about an application, and return their sentences."""
     for event, sentence in warnings:
         if event:
-            log.warning(logs.event(event=event, application=name, reason=sentence))
+            log.warning(logs.event(event, application=name, reason=sentence))
     return [sentence for _, sentence in warnings]
 
 

@@ -110,11 +110,11 @@ class Audit:
             self._log.append(line)
         except StoreUnavailable as error:
             self._metrics.audit_unrecorded()
-            log.warning(logs.event(event="not recorded in the audit log", kind=kind, reason=error.reason))
+            log.warning(logs.event("not recorded in the audit log", kind=kind, reason=error.reason))
 
     def _record_repeated(self, repeated: Sequence[Repeated]) -> None:
         for one in repeated:
-            refusal, first = one.refusal, logs.timestamp(one.first)
+            refusal = one.refusal
             line = _line(
                 one.last,
                 refusal.event,
@@ -122,19 +122,9 @@ class Audit:
                 dict(refusal.target),
                 reason=refusal.reason,
                 count=one.count,
-                first=first,
+                first=logs.timestamp(one.first),
             )
             self._append(line, refusal.event)
-            log.warning(
-                logs.event(
-                    event="refused again",
-                    reason=refusal.reason,
-                    way=refusal.way,
-                    address=refusal.client,
-                    count=one.count,
-                    since=first,
-                )
-            )
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Callable[[Event], None]]:

@@ -94,7 +94,7 @@ class _File:
             except zlib.error:
                 break
         if not unpacking.eof:
-            log.warning(logs.event(event="a file of the audit log is damaged", file=self._path.name))
+            log.warning(logs.event("a file of the audit log is damaged", file=self._path.name))
 
 
 @contextlib.contextmanager
@@ -137,9 +137,7 @@ def _file(path: Path, inode: int, stack: contextlib.ExitStack) -> _File | None:
         if path.name == FILE:
             raise
         log.warning(
-            logs.event(
-                event="a file of the audit log cannot be read", file=path.name, reason=os.strerror(error.errno or 0)
-            )
+            logs.event("a file of the audit log cannot be read", file=path.name, reason=os.strerror(error.errno or 0))
         )
         return None
     if file.inode != inode:

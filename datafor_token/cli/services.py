@@ -28,7 +28,7 @@ class Installation:
             from datafor_token.validation import logs
 
             self._settings = load_settings(None, self.environ)
-            logs.configure(self._settings.log_level)
+            logs.configure(self._settings.log_level, self._settings.log_format)
         return self._settings
 
 

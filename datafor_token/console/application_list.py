@@ -10,12 +10,13 @@ from datafor_token.console import guard, history, pages
 from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
-from datafor_token.errors import DataforTokenError
+from datafor_token.errors import DataforTokenError, MalformedRequest
 from datafor_token.requests.schemas import NamesSchema, UpdateSchema
 from datafor_token.web.api.paths import proxy_prefix
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
+_MISTYPED = "the number that was typed is not that of the applications"  # for the log
 _names, _update = NamesSchema(), UpdateSchema()
 STATES = ("enabled", "disabled", "grace")
 
@@ -71,12 +72,13 @@ def several() -> ResponseReturnValue:
         return pages.redirect_to("applications", "nothing")
     if action == "delete" and guard.text("count") != str(len(names)):
         wrong = "count" in guard.form()
-        return pages.render("several_delete.html", status=400 if wrong else 200, names=names, wrong=wrong)
+        mistyped = MalformedRequest(reason=_MISTYPED) if wrong else None
+        return pages.render("several_delete.html", error=mistyped, names=names, wrong=wrong)
     errors = {name: error for name in names if (error := _attempt(name, action)) is not None}
     if errors:
         return pages.render(
             "several_failed.html",
-            status=max(error.status for error in errors.values()),
+            error=max(errors.values(), key=lambda error: error.status),
             failed={name: sentence(error.message) for name, error in errors.items()},
             succeeded=len(names) - len(errors),
         )

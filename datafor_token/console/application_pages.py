@@ -15,11 +15,20 @@ from datafor_token.console.language import gettext, sentence
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.keys import ALGORITHMS, HMAC_LENGTHS, is_shared, new_secret
 from datafor_token.crypto.strength import weakness
-from datafor_token.errors import Conflict, InvalidInput, Message, RotationUndone, about
+from datafor_token.errors import (
+    Conflict,
+    DataforTokenError,
+    InvalidInput,
+    MalformedRequest,
+    Message,
+    RotationUndone,
+    about,
+)
 from datafor_token.requests.schemas import RotateSchema, UpdateSchema
 from datafor_token.validation.names import USER_TYPES
 from datafor_token.web.services import services
 
+_MISTYPED = "the name that was typed is not that of the application"  # for the log
 _update, _rotate = UpdateSchema(), RotateSchema()
 _ROTATION: dict[str, str] = {"secret": "", "public_key": "", "grace": str(DEFAULT_GRACE // 3600), "unit": "hours"}
 
@@ -43,9 +52,9 @@ def create_application() -> ResponseReturnValue:
         # The registry reports a missing secret only if all else is valid; the reader should see all errors at once.
         missing = {} if "secret" in call else {"secret": [about("secret", Message("is missing"))]}
         errors = application_form.errors_by_field(InvalidInput({**missing, **error.errors}), values["algorithm"])
-        return _new_page(FormState(values, errors), status=400)
+        return _new_page(FormState(values, errors), error=error)
     except Conflict as error:
-        return _new_page(FormState(values, {"name": [sentence(error.message)]}), status=409)
+        return _new_page(FormState(values, {"name": [sentence(error.message)]}), error=error)
     return pages.redirect_to("application", "created", name=values["name"])
 
 
@@ -66,16 +75,16 @@ def change_application(name: str) -> ResponseReturnValue:
     seen = guard.text("seen")
     if seen and seen != str(found.last_modified_date):
         conflict = gettext("Another user has changed this application. Save again to overwrite their changes.")
-        return _page(found, FormState(values), status=409, conflict=conflict)
+        return _page(found, FormState(values), error=Conflict(), conflict=conflict)
     try:
         wanted = application_form.read(_update, application_form.to_call(values))
         services().registry.save(wanted, guard.caller().user.name)
     except InvalidInput as error:
         errors = application_form.errors_by_field(error, values["algorithm"])
-        return _page(found, FormState(values, errors), status=400)
+        return _page(found, FormState(values, errors), error=error)
     except RotationUndone as error:
         field = "secret" if is_shared(values["algorithm"]) else "public_key"
-        return _page(found, FormState(values, {field: [sentence(error.message)]}), status=409)
+        return _page(found, FormState(values, {field: [sentence(error.message)]}), error=error)
     return pages.redirect_to("application", "saved", name=found.name)
 
 
@@ -96,16 +105,16 @@ def rotate_application(name: str) -> ResponseReturnValue:
         # A missing or malformed value does not come from this page: 0 matches no application.
         version = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 16 else 0
         rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"], version)
-    except Conflict:
+    except Conflict as error:
         conflict = gettext(
             "Nothing was rotated: this application has been changed, perhaps by sending this form twice."
         )
         current = services().registry.get(name)
-        return _page(current, FormState(application_form.from_application(current)), status=409, conflict=conflict)
+        return _page(current, FormState(application_form.from_application(current)), error=error, conflict=conflict)
     except InvalidInput as error:
         form = FormState(application_form.from_application(found))
         errors = application_form.errors_by_field(error, found.algorithm)
-        return _page(found, form, rotation=FormState(typed, errors), status=400)
+        return _page(found, form, rotation=FormState(typed, errors), error=error)
     if rotation.secret is None:
         return pages.redirect_to("application", "rotated", name=found.name)
     return pages.render("new_secret.html", application=found, rotation=rotation, grace=wanted["grace"])
@@ -133,7 +142,8 @@ def delete_application(name: str) -> ResponseReturnValue:
     if typed != found.name:
         form = FormState(application_form.from_application(found))
         wrong = gettext("This is not the name of the application: nothing was deleted.")
-        return _page(found, form, status=400, deletion=FormState({"typed_name": typed}, {"typed_name": [wrong]}))
+        error = MalformedRequest(reason=_MISTYPED)
+        return _page(found, form, error=error, deletion=FormState({"typed_name": typed}, {"typed_name": [wrong]}))
     services().registry.delete(found.name)
     return pages.redirect_to("applications", "deleted")
 
@@ -154,15 +164,17 @@ def _choices() -> dict[str, Any]:
     }
 
 
-def _new_page(form: FormState, *, status: int = 200, generated: bool = False) -> ResponseReturnValue:
-    return pages.render("new_application.html", status=status, form=form, generated=generated, **_choices())
+def _new_page(
+    form: FormState, *, error: DataforTokenError | None = None, generated: bool = False
+) -> ResponseReturnValue:
+    return pages.render("new_application.html", error=error, form=form, generated=generated, **_choices())
 
 
 def _page(
     found: Application,
     form: FormState,
     *,
-    status: int = 200,
+    error: DataforTokenError | None = None,
     rotation: FormState | None = None,
     deletion: FormState | None = None,
     **values: Any,
@@ -170,7 +182,7 @@ def _page(
     now = services().clock()
     return pages.render(
         "application.html",
-        status=status,
+        error=error,
         application=found,
         form=form,
         rotation=rotation or FormState(_ROTATION),

@@ -33,7 +33,7 @@ def audit() -> ResponseReturnValue:
         found = services().audit.page(Filter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)
-        return pages.render("audit.html", status=400, form=form, events=(), older=None, **_choices())
+        return pages.render("audit.html", error=error, form=form, events=(), older=None, **_choices())
     return pages.render("audit.html", form=form, events=found.events, older=found.next, **_choices())
 
 

@@ -141,7 +141,7 @@ def _sign_in_first() -> ResponseReturnValue:
         query = request.query_string.decode("ascii", "replace")
         return pages.redirect_to("sign_in", next=f"{request.path}?{query}" if query else request.path)
     unsent = {"path": request.path, "typed": typed_values()} if request.endpoint in _REDISPLAYS else {}
-    return pages.render("sign_in.html", status=401, ended=True, **unsent)
+    return pages.render("sign_in.html", error=NotAuthenticated(), ended=True, **unsent)
 
 
 def _outdated_form(view: str) -> ResponseReturnValue:
@@ -152,7 +152,7 @@ def _outdated_form(view: str) -> ResponseReturnValue:
         page = redisplay(current().path, typed_values(), caller)
         if page is not None:
             return page
-    raise Forbidden("this form is outdated: go back, reload the page and try again", reason=describe_sender())
+    raise Forbidden("this form is outdated: go back, reload the page and try again", log_detail=describe_sender())
 
 
 def caller() -> Caller:

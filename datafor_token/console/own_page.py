@@ -9,7 +9,7 @@ from datafor_token.console import application_form, guard, pages
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
-from datafor_token.errors import InvalidInput, Overloaded, TooManyAttempts, WrongPassword
+from datafor_token.errors import DataforTokenError, InvalidInput, Overloaded, TooManyAttempts, WrongPassword
 from datafor_token.requests.schemas import OptionalNameSchema, PasswordSchema
 from datafor_token.web.api.tokens import issue_personal
 from datafor_token.web.auth import client_address
@@ -31,10 +31,10 @@ def change_password() -> ResponseReturnValue:
         wanted = application_form.read(_password, {"old": guard.text("old"), "new": guard.text("new")})
         services().accounts.change_own_password(guard.caller().user, wanted["old"], wanted["new"], client_address())
     except InvalidInput as error:
-        return _page(status=400, form=FormState({}, application_form.errors_by_field(error)))
+        return _page(error=error, form=FormState({}, application_form.errors_by_field(error)))
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
         form = FormState({}, {"old": [sentence(error.message)]})
-        return pages.with_retry_after(_page(status=error.status, form=form), error)
+        return pages.with_retry_after(_page(error=error, form=form), error)
     return pages.redirect_to("sign_in", "own_password")
 
 
@@ -46,12 +46,14 @@ def personal_token() -> ResponseReturnValue:
     return _page(token=token, issuer=application)
 
 
-def _page(*, status: int = 200, form: FormState | None = None, **values: Any) -> ResponseReturnValue:
+def _page(
+    *, error: DataforTokenError | None = None, form: FormState | None = None, **values: Any
+) -> ResponseReturnValue:
     registry = services().registry
     choices, _ = registry.applications_of(one for one in registry.index().entries if one.enable and one.self_service)
     return pages.render(
         "own_page.html",
-        status=status,
+        error=error,
         user=guard.caller().user,
         form=form or FormState({}),
         choices=choices,

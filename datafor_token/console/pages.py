@@ -82,9 +82,14 @@ def init_app(app: Flask, version: str) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
-def render(template: str, *, status: int = 200, **values: Any) -> Response:
-    """Return a page as a response; the headers common to all responses keep it out of caches."""
-    response = make_response(render_template(f"console/{template}", **values), status)
+def render(template: str, *, error: DataforTokenError | None = None, **values: Any) -> Response:
+    """Return a page as a response; the headers common to all responses keep it out of caches.
+
+    ``error`` is why the request was refused: it sets the status, and the log gives the reason.
+    """
+    response = make_response(render_template(f"console/{template}", **values))
+    if error is not None:
+        response.status_code, current().refusal = error.status, error
     return csrf.set_cookie(response)
 
 
@@ -115,14 +120,15 @@ def with_retry_after(page: ResponseReturnValue, error: DataforTokenError) -> Res
 def error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
     """Return the page of an error, with the messages that the API would return."""
     messages = [one for field in members.get("errors", {}).values() for one in field] or [message]
-    return render(
+    response = render(
         "error.html",
-        status=status,
         code=status,
         title=gettext(_TITLES.get(status, _OTHER_TITLE)),
         messages=[sentence(one) for one in messages],
         reference=members.get("request_id"),
     )
+    response.status_code = status
+    return response
 
 
 def page_of(items: Sequence[T], text_of: Callable[[T], str]) -> Page[T]:

@@ -31,7 +31,7 @@ def sign_in_now() -> ResponseReturnValue:
     try:
         user, cookie = open_session(guard.text("username"), guard.text("password"))
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
-        page = pages.render("sign_in.html", status=error.status, refusal=sentence(error.message), **fields)
+        page = pages.render("sign_in.html", error=error, refusal=sentence(error.message), **fields)
         return pages.with_retry_after(page, error)
     caller = current().signed_in = Caller(user, "session")
     csrf.use_session(cookie)

@@ -18,7 +18,7 @@ from datafor_token.console.advice import ADVICE, STEPS
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import format_duration, gettext, sentence
-from datafor_token.errors import Forbidden, InvalidInput, NotFound, RuleError
+from datafor_token.errors import DataforTokenError, Forbidden, InvalidInput, NotFound, RuleError
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.current import current
@@ -71,14 +71,14 @@ def generate_test_token() -> ResponseReturnValue:
         token = services().issuer.issue(Kind.TOKEN_GENERATED, application, wanted.get("privateKey"), claims)
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)
-        return _test_page(form, status=400)
+        return _test_page(form, error=error)
     except NotFound as error:
         form.errors = {"name": [sentence(error.message)]}
-        return _test_page(form, status=404)
+        return _test_page(form, error=error)
     except Forbidden as error:
         field = "privateKey" if error.message.startswith("privateKey") else "name"
         form.errors = {field: [sentence(error.message)]}
-        return _test_page(form, status=403)
+        return _test_page(form, error=error)
     header, claims = (_decode(part) for part in token.split(".")[:2])
     return _test_page(
         form,
@@ -108,10 +108,10 @@ def check_token_now() -> ResponseReturnValue:
         application = services().registry.get(wanted["name"]) if "name" in wanted else None
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)
-        return _check_page(form, status=400)
+        return _check_page(form, error=error)
     except NotFound as error:
         form.errors = {"name": [sentence(error.message)]}
-        return _check_page(form, status=404)
+        return _check_page(form, error=error)
     verdict = services().signin.explain(wanted["token"], application)
     return _check_page(form, verdict=verdict, advice=ADVICE.get(verdict.reason or ""), steps=STEPS)
 
@@ -167,12 +167,12 @@ def _choices() -> dict[str, Any]:
     return {"names": names[:_MOST_CHOICES], "users": users[:_MOST_CHOICES], "labels": application_form.labels()}
 
 
-def _test_page(form: FormState, *, status: int = 200, **values: Any) -> ResponseReturnValue:
-    return pages.render("test_token.html", status=status, form=form, **_choices(), **values)
+def _test_page(form: FormState, *, error: DataforTokenError | None = None, **values: Any) -> ResponseReturnValue:
+    return pages.render("test_token.html", error=error, form=form, **_choices(), **values)
 
 
-def _check_page(form: FormState, *, status: int = 200, **values: Any) -> ResponseReturnValue:
-    return pages.render("check_token.html", status=status, form=form, **_choices(), **values)
+def _check_page(form: FormState, *, error: DataforTokenError | None = None, **values: Any) -> ResponseReturnValue:
+    return pages.render("check_token.html", error=error, form=form, **_choices(), **values)
 
 
 @guard.redisplays("generate_test_token")

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from datafor_token.console import application_form, guard, history, pages
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
-from datafor_token.errors import InvalidInput, RuleError
+from datafor_token.errors import DataforTokenError, InvalidInput, RuleError
 from datafor_token.users.users import User
 from datafor_token.validation.names import USER_TYPES, user_name
 from datafor_token.web.current import current
@@ -49,7 +49,7 @@ def reset_password() -> ResponseReturnValue:
     try:
         services().accounts.set_password(found.name, generated or guard.text("password"))
     except InvalidInput as error:
-        return _page(found, status=400, form=FormState({}, application_form.errors_by_field(error)))
+        return _page(found, error=error, form=FormState({}, application_form.errors_by_field(error)))
     if generated is not None:
         return pages.render("new_password.html", user=found, password=generated)
     return pages.redirect_to("user", "password", name=found.name)
@@ -77,11 +77,11 @@ def _from_url() -> User:
         raise InvalidInput.of("username", error.message) from None
 
 
-def _page(found: User, *, status: int = 200, form: FormState | None = None) -> ResponseReturnValue:
+def _page(found: User, *, error: DataforTokenError | None = None, form: FormState | None = None) -> ResponseReturnValue:
     recent = history.of_users()
     return pages.render(
         "user.html",
-        status=status,
+        error=error,
         user=found,
         activity=recent.of(found.name),
         since=recent.since,

@@ -113,7 +113,7 @@ class Metrics:
                 # A series that began with its first failure would show no increase.
                 self._failures.count(collection, kind, amount=0)
         if self._fault:
-            log.error(logs.event(event="metrics are not counted", reason=self._fault))
+            log.error(logs.event("metrics are not counted", reason=self._fault))
 
     def request(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count a request; ``route`` is the template of its URL, None if it has none."""
@@ -204,7 +204,7 @@ class Metrics:
     def _lost(self, error: Exception) -> None:
         if not self._is_lost_logged:
             self._is_lost_logged = True
-            log.error(logs.event(event="metrics are not counted in this process", reason=type(error).__name__))
+            log.error(logs.event("metrics are not counted in this process", reason=type(error).__name__))
 
 
 def _collector(files: MetricFiles) -> Any:

@@ -1,7 +1,7 @@
 """Opening of an installation: its store, keys, audit log and users; the first start creates them."""
 
+import logging
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +25,9 @@ from datafor_token.tokens import revocations
 from datafor_token.users import sessions, users
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.throttle import Throttle
+from datafor_token.validation import logs
+
+log = logging.getLogger(__name__)
 
 COLLECTIONS = (
     record.COLLECTION,
@@ -143,9 +146,11 @@ class Opening:
         identity.save()
         if generated is not None:
             file = settings.config_dir / users.PASSWORD_FILE
-            # Not to standard output, which may be redirected to a file.
-            sys.stderr.write(
-                f"First start: user {users.FIRST_USER}, password {generated} (stored in {file} until it is changed)\n"
+            # Once, and whatever the level of the log.
+            logs.write(
+                log,
+                logging.INFO,
+                logs.event("first start", user=users.FIRST_USER, password=generated, file=str(file)),
             )
 
     @property

@@ -63,7 +63,7 @@ class Services:
                 owner.sweep()
         except StoreUnavailable as error:
             # With a read-only disk, the service still verifies tokens.
-            log.warning(logs.event(event="sweep failed", reason=error.reason))
+            log.warning(logs.event("sweep failed", reason=error.reason))
 
 
 def open_services(

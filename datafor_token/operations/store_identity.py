@@ -147,7 +147,7 @@ class StoreIdentity:
         except (OSError, StoreUnavailable) as error:
             reason = error.reason if isinstance(error, StoreUnavailable) else error.strerror
             file = self._config_dir / FILE
-            log.warning(logs.event(event="identifier of the store not written", file=file, reason=reason))
+            log.warning(logs.event("identifier of the store not written", file=str(file), reason=reason))
 
     def _create(self) -> str:
         if self._present is None and self._store is not None:

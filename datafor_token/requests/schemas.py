@@ -3,6 +3,7 @@
 The rules are in ``applications.rules`` and ``validation``, which check stored records too.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -281,3 +282,12 @@ class PasswordSchema(CallSchema):
 
     old = Text(required=True)
     new = Text(rules.new_password, "At least MIN_PASSWORD_LENGTH characters, and not the user name.", required=True)
+
+
+@functools.cache
+def field_names() -> frozenset[str]:
+    """Return the names of all fields of all calls, and of their members."""
+    kinds: list[type[Schema]] = [FieldMapSchema, CallSchema]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return frozenset(name for kind in kinds for name in kind().fields)

@@ -11,11 +11,11 @@ TESTED_GUNICORN = "27.0.1"
 
 
 class Selection(NamedTuple):
-    """gunicorn's settings ``worker_class`` and ``threads``, and a line for the log if the worker is not our own."""
+    """gunicorn's settings ``worker_class`` and ``threads``, and an event for the log if the worker is not our own."""
 
     worker_class: str
     threads: int
-    notice: str | None
+    notice: logs.Event | None
 
 
 def select(wanted: str, version: str = gunicorn.__version__) -> Selection:
@@ -30,10 +30,10 @@ def select(wanted: str, version: str = gunicorn.__version__) -> Selection:
     wait.
     """
     if wanted == "gthread":
-        notice = logs.event(event="gthread serves", reason="DATAFOR_TOKEN_WORKER=gthread")
+        notice = logs.event("gthread serves", reason="DATAFOR_TOKEN_WORKER=gthread")
     elif version != TESTED_GUNICORN:
         reason = f"gunicorn {version} is installed, and our own worker is tested with {TESTED_GUNICORN} only"
-        notice = logs.event(event="gthread serves", reason=reason)
+        notice = logs.event("gthread serves", reason=reason)
     else:
         return Selection("datafor_token.server.worker.Worker", 3, None)
     return Selection("gthread", 8, notice)

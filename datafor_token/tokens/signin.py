@@ -317,7 +317,7 @@ class SignIn:
         except AlreadyExists:
             # Another request created the user meanwhile: it is an existing user now.
             return self._user(token, self._users.get(token.username), create=create)
-        log.info(logs.event(event="user created", user=user.name, type=kind, application=application.name))
+        log.info(logs.event("user created", user=user.name, type=kind, application=application.name))
         return user, steps
 
     def _check_administrator(self, user_type: str, token: VerifiedToken) -> Step:

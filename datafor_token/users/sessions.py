@@ -216,7 +216,7 @@ class Sessions:
             return self._cache.get(name)
         except RecordDamaged as error:
             # Its browser must be able to sign in again.
-            log.warning(logs.event(event="record damaged", reason=error.reason))
+            log.warning(logs.event("record damaged", reason=error.reason))
             return None
 
     def sweep(self) -> None:

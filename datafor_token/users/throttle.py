@@ -104,8 +104,8 @@ class Throttle:
     def _failed(self, sets: ExpiringSets, error: Exception) -> None:
         self._retry_at[id(sets)] = time.monotonic() + _RETRY_SECONDS
         reason = getattr(error, "reason", None) or type(error).__name__
-        whose = "this worker" if sets is self._files else "this host"
-        log.warning(logs.event(event=f"failed passwords are counted by {whose} alone", reason=reason))
+        alone = "worker" if sets is self._files else "host"
+        log.warning(logs.event("failed passwords are counted alone", by=alone, reason=reason))
 
 
 class Attempt:

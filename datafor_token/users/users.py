@@ -14,7 +14,16 @@ from datafor_token import blocking
 from datafor_token.applications import rules
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.errors import Message, Overloaded, RecordDamaged, RuleError, StartError, TooManyAttempts, about
+from datafor_token.errors import (
+    Message,
+    Overloaded,
+    RecordDamaged,
+    RuleError,
+    StartError,
+    TooManyAttempts,
+    WrongPassword,
+    about,
+)
 from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.cache import RecordCache
 from datafor_token.store.files.disk import sync
@@ -149,40 +158,41 @@ class Users:
         for violation in user.rule_violations:
             if (user.name, violation) not in self._logged:
                 self._logged.add((user.name, violation))
-                log.warning(logs.event(event="stored value breaks a rule", user=user.name, reason=violation))
+                log.warning(logs.event("stored value breaks a rule", user=user.name, reason=violation))
         return user
 
     def get(self, name: str) -> User | None:
         """Return the user of that name in any case, or ``None``."""
         return self._cache.get(name)
 
-    def with_password(self, name: str, password: str, address: str, *, record_success: bool = True) -> User | None:
-        """Return the enabled user with this name and password, or ``None``; ``address`` is the client's.
+    def with_password(self, name: str, password: str, address: str, *, record_success: bool = True) -> User:
+        """Return the enabled user with this name and password; ``address`` is the client's.
 
-        Unknown name, wrong password and disabled user cost the same: one hash. Raises ``TooManyAttempts``, without a
-        hash, when this name failed too often from this address, and ``Overloaded`` when too many passwords wait for
-        one. A refusal is recorded, and so is a sign-in for which a password was hashed, unless ``record_success`` is
-        false: then the caller records it, with the session that it opens.
+        Raises ``WrongPassword``; unknown name, wrong password and disabled user cost the same: one hash. Raises
+        ``TooManyAttempts``, without a hash, when this name failed too often from this address, and ``Overloaded`` when
+        too many passwords wait for one. A refusal is recorded, and so is a sign-in for which a password was hashed,
+        unless ``record_success`` is false: then the caller records it, with the session that it opens.
         """
         try:
             user = self.get(names.user_name(name))
         except RuleError:
             user = None
         stored = user.password if user is not None and user.enabled else ""
-        if self._passwords.is_cached(stored, password):
+        if user is not None and self._passwords.is_cached(stored, password):
             return user
         try:
             right = self._is_right(stored, password, name, address)
         except (TooManyAttempts, Overloaded) as error:
-            reason = "throttled" if isinstance(error, TooManyAttempts) else "overloaded"
-            self._audit.record(_refusal(reason, user, name))
+            error.reason = "throttled" if isinstance(error, TooManyAttempts) else "overloaded"
+            self._audit.record(_refusal(error.reason, user, name))
             # Guesses that cost no hash are repeated at once. Without a pause they displaced 0.8 of the requests of
             # signed-in users.
             blocking.slow_down(_PAUSE)
             raise
         if user is None or not right:
-            self._audit.record(_refusal(_refusal_reason(user), user, name))
-            return None
+            reason = _refusal_reason(user)
+            self._audit.record(_refusal(reason, user, name))
+            raise WrongPassword(reason=reason)
         if record_success:
             self._audit.record(Event(kind=Kind.SIGN_IN, user=user.name))
         return user

@@ -95,6 +95,8 @@ def _set_caller(caller: Caller) -> Caller:
     """Store the caller in the current request, for the views and the logs, and return it."""
     request = current()
     request.signed_in, request.username, request.way = caller, caller.user.name, caller.way
+    if caller.application is not None:
+        request.application_name = caller.application.name
     services().metrics.signed_in(caller.way, "accepted")
     return caller
 
@@ -133,11 +135,8 @@ def _by_password(credential: str) -> User:
         colon = ""
     if not colon:
         services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="malformed"))
-        raise WrongPassword
-    user = services().users.with_password(name, password, client_address())
-    if user is None:
-        raise WrongPassword
-    return user
+        raise WrongPassword(reason="malformed")
+    return services().users.with_password(name, password, client_address())
 
 
 def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"], *, opens: bool = False) -> Caller:
@@ -149,10 +148,10 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
     name = verdict.application.name if verdict.application else None
     about = {"application": name, "user": verdict.username, "token": services().signin.audit_identifier(token, verdict)}
     if verdict.user is None:
-        is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
-        # Only the first is logged: in a flood of refusals, the audit log has their number.
-        reason = f"{verdict.reason}: {verdict.steps[-1].detail} (application {name})"
-        raise InvalidToken(reason=reason if is_first else None)
+        services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
+        current().application_name = name
+        # Before the signature is verified, a detail can have values that anybody sent.
+        raise InvalidToken(reason=verdict.reason, log_detail=verdict.steps[-1].detail if verdict.identifier else None)
     if not opens:
         services().audit.record(Event(kind=Kind.SIGN_IN, **about))
     return Caller(verdict.user, way, verdict.application, verdict, about["token"])
@@ -185,8 +184,8 @@ def tokens_among(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 def refuse_several_tokens() -> NoReturn:
     """Refuse a URL with more than one credential, as it is not known which one is intended."""
     current().way = "url"
-    is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
-    raise InvalidToken(reason="several tokens in one URL" if is_first else None)
+    services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="several_tokens"))
+    raise InvalidToken(reason="several_tokens")
 
 
 def _refuse_cross_site() -> None:
@@ -196,7 +195,7 @@ def _refuse_cross_site() -> None:
     if (environ["REQUEST_METHOD"] != "POST" and endpoint != _COUNTS_AS_POST) or endpoint == _NEVER_CROSS_SITE:
         return
     if is_cross_site():
-        raise Forbidden("a request from another site is not accepted", reason=describe_sender())
+        raise Forbidden("a request from another site is not accepted", log_detail=describe_sender())
 
 
 def is_cross_site() -> bool:

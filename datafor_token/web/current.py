@@ -38,6 +38,8 @@ class Request(flask.Request):
     started = 0.0  # seconds of the monotonic clock
     way: str | None = None  # how the caller signs in, for logs; also set where a sign-in is refused
     username: str | None = None  # of the caller, for logs
+    application_name: str | None = None  # that the request is about, for logs
+    refusal: Exception | None = None  # the error that became the response, for logs
     signed_in: Caller | None = None
 
     @property

@@ -1,17 +1,54 @@
-"""Hooks for gunicorn's configuration that use the application: in a new worker, and at a reload."""
+"""Hooks of a server: at its start, in a new worker, and at a reload."""
 
 import contextlib
+import functools
 import logging
+import os
+import platform
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from datafor_token.errors import StartError, StoreUnavailable
-from datafor_token.settings import load_settings, table
+from datafor_token import __version__
+from datafor_token.errors import StartError, StoreNotReady, StoreUnavailable
+from datafor_token.settings import load_settings, table, wanted_log_format
 from datafor_token.validation import logs
 from datafor_token.web.services import services_of
 
 log = logging.getLogger(__name__)
 _DELAY = 1.0  # seconds
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Surround a part of a server's start: log the version before it, and the errors that stop it.
+
+    They end the process, with the exit status of a command.
+    """
+    try:
+        begin_log()
+        yield
+    except StartError as error:
+        for fault in error.faults:
+            log.error(logs.event("cannot start", fault=fault))  # noqa: TRY400 - a fault of the user, not of the code
+        sys.exit(3 if isinstance(error, StoreNotReady) else 1)
+
+
+@functools.cache
+def begin_log() -> None:
+    """Give all output of this process the format of the log, once, and log the version; raise ``StartError``."""
+    logs.configure("INFO", wanted_log_format(os.environ))
+    logs.capture_output()
+    places = {}
+    try:
+        settings = load_settings(None, os.environ)
+        logs.configure(settings.log_level, settings.log_format)
+        # The kind of store only: the URL of a database can have a password.
+        store = settings.store.partition(":")[0]
+        places = {"config": str(settings.config_dir), "data": str(settings.data_dir), "store": store}
+    finally:
+        python = platform.python_version()
+        logs.write(log, logging.INFO, logs.event("starting", version=__version__, python=python, **places))
 
 
 def read_ahead(app: object) -> None:
@@ -41,11 +78,9 @@ def report_changed_settings(app: object, environ: Mapping[str, str]) -> None:
     try:
         wanted = load_settings(None, environ)
     except StartError as error:
-        log.warning(logs.event(event="settings changed, and a restart would fail", fault=str(error)))
+        log.warning(logs.event("settings changed, and a restart would fail", fault="; ".join(error.faults)))
         return
     # Without the values: some are secrets.
     names = [one.name.upper() for one in table() if getattr(wanted, one.name) != getattr(services.settings, one.name)]
     if names:
-        log.warning(
-            logs.event(event="settings changed; they are used after a restart, not a reload", names=",".join(names))
-        )
+        log.warning(logs.event("settings changed; they are used after a restart, not a reload", names=",".join(names)))

@@ -91,7 +91,7 @@ class _Warning:
         if not self._logged and not _COMMON_FORWARDING.isdisjoint(current().environ):
             self._logged = True
             advice = "set TRUSTED_PROXIES if a proxy of yours sends these headers"
-            log.warning(logs.event(event="forwarding headers are not trusted", advice=advice))
+            log.warning(logs.event("forwarding headers are not trusted", advice=advice))
 
 
 def _check_host() -> None:

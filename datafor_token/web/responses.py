@@ -1,6 +1,7 @@
 """Responses: the JSON envelope, error responses, common headers, and the log line of each request."""
 
 import hashlib
+import itertools
 import logging
 import random
 import time
@@ -12,7 +13,16 @@ from flask import Flask, Response, current_app
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
-from datafor_token.errors import BodyTooLarge, DataforTokenError, Message, NotAuthenticated
+from datafor_token.errors import (
+    BodyTooLarge,
+    DataforTokenError,
+    InvalidInput,
+    Message,
+    NotAuthenticated,
+    predicate_of,
+    without_values,
+)
+from datafor_token.requests.schemas import field_names
 from datafor_token.validation import logs
 from datafor_token.validation.strict_json import compact
 from datafor_token.web.current import current
@@ -32,6 +42,7 @@ FIXED_HEADERS = (_JSON_TYPE, *_COMMON)
 
 # Messages for errors of Flask and Werkzeug.
 _HTTP_MESSAGES = {404: Message("not found"), 405: Message("method not allowed"), 413: BodyTooLarge.message}
+_BROKEN_BODY = Message("the request body cannot be read")
 _OTHER_HTTP_MESSAGE = Message("the request cannot be read")
 
 _REQUEST_ID = "datafor_token.request_id"  # in the WSGI environment, for the header
@@ -139,18 +150,44 @@ def _end(response: Response) -> Response:
     status, rule = response.status_code, request.url_rule
     # The template of the path: the path itself can be any text of a client.
     services().metrics.request(rule.rule if rule else None, request.method, status, seconds)
-    if log.isEnabledFor(logging.INFO):
+    level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
+    if log.isEnabledFor(level):
         # Without the query string, which can contain a token.
         path = logs.safe_path(request.path) if rule is None or rule.arguments else rule.rule
-        user, way = request.username, request.way
-        # Formatted here: ``logs.event`` takes longer than all the rest of the line.
-        line = (
-            f"request_id={request.id} method={logs.quoted(request.method)} path={logs.quoted(path)} status={status}"
-            f" ms={round(seconds * 1000)} address={logs.quoted(request.remote_addr or '')}"
-            f"{'' if user is None else f' user={logs.quoted(user)}'}{'' if way is None else f' way={way}'}"
+        line = logs.event(
+            "request",
+            request_id=request.id,
+            method=request.method,
+            path=path,
+            status=status,
+            ms=round(seconds * 1000),
+            address=request.remote_addr or "",
+            user=request.username,
+            way=request.way,
+            application=request.application_name,
+            **_refusal_fields(request.refusal),
         )
-        logs.info(log, line)
+        logs.write(log, level, line, request.refusal if status == DataforTokenError.status else None)
     return response
+
+
+def _refusal_fields(error: Exception | None) -> Mapping[str, str | None]:
+    """Return the fields of the log line that say why a request failed, without values that a client sent."""
+    if isinstance(error, InvalidInput):
+        fields = dict.fromkeys(filter(None, map(_own_field, error.errors)))
+        return {"reason": without_values(predicate_of(error.message)), "fields": ",".join(fields) or None}
+    if isinstance(error, DataforTokenError):
+        return {"reason": error.reason or without_values(error.message), "detail": error.log_detail}
+    if isinstance(error, HTTPException):
+        return {"reason": _HTTP_MESSAGES.get(error.code or 500, _OTHER_HTTP_MESSAGE)}
+    if isinstance(error, (ParseException, NoMoreData)):
+        return {"reason": _BROKEN_BODY}
+    return {} if error is None else {"reason": "bug"}
+
+
+def _own_field(path: str) -> str:
+    """Return the path of a field up to the first name that a client chose, which may be part of a secret."""
+    return ".".join(itertools.takewhile(field_names().__contains__, path.split(".")))
 
 
 ErrorRenderer = Callable[[int, str, Mapping[str, Any]], Response | None]
@@ -173,14 +210,12 @@ def _error_response(status: int, message: str, **members: Any) -> Response:
 
 
 def _refused(error: DataforTokenError) -> Response:
+    current().refusal = error
     response = _error_response(error.status, error.message, **error.members)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if response.status_code == NotAuthenticated.status:
         _challenge(response)
-    if error.reason is not None or error.status >= 500:
-        level = logging.ERROR if error.status >= 500 else logging.WARNING
-        log.log(level, logs.event(request_id=current().id, error=type(error).__name__, reason=error.reason))
     return response
 
 
@@ -194,7 +229,7 @@ def _challenge(response: Response) -> None:
 
 
 def _refused_by_flask(error: HTTPException) -> Response:
-    status = error.code or 500
+    status, current().refusal = error.code or 500, error
     response = _error_response(status, _HTTP_MESSAGES.get(status, _OTHER_HTTP_MESSAGE))
     # RFC 9110 section 15.5.6: a 405 lists the allowed methods.
     allow = error.get_response().headers.get("Allow")
@@ -203,10 +238,11 @@ def _refused_by_flask(error: HTTPException) -> Response:
     return response
 
 
-def _broken_body(_: Exception) -> Response:
-    return _error_response(400, "the request body cannot be read")
+def _broken_body(error: Exception) -> Response:
+    current().refusal = error
+    return _error_response(400, _BROKEN_BODY)
 
 
 def _bug(error: Exception) -> Response:
-    log.error(logs.event(request_id=current().id, error="bug"), exc_info=error)
+    current().refusal = error
     return _error_response(500, "internal error", request_id=current().id)

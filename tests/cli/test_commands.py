@@ -62,7 +62,7 @@ def test_help_creates_nothing(tmp_path: Path) -> None:
         done = run_command(tmp_path, *words, "--help")
         assert done.returncode == 0, done.stderr
         assert "--help" in done.stdout
-        assert "First start" not in done.stderr
+        assert "first start" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

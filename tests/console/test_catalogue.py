@@ -80,7 +80,8 @@ def test_messages_have_their_parameters() -> None:
         ast.unparse(call)
         for call, message in CALLS
         if isinstance(message, ast.Constant) and isinstance(message.value, str)
-        if {keyword.arg for keyword in call.keywords} - {"reason"} != set(PLACEHOLDER.findall(message.value))
+        if {keyword.arg for keyword in call.keywords} - {"reason", "log_detail"}
+        != set(PLACEHOLDER.findall(message.value))
     ]
     assert different == []
 

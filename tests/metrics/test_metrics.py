@@ -107,7 +107,7 @@ def test_the_workers_counts_add_up(counting: Server) -> None:
             responses = list(pool.map(lambda _: counting.post("generate", {"name": "Counted"}), range(20)))
         assert {response.status for response in responses} == {200}
         sent += len(responses)
-        if len(set(re.findall(r"responses\[(\d+)\]", counting.output))) == 2:
+        if len(set(re.findall(r"responses pid=(\d+)", counting.output))) == 2:
             break
     else:
         pytest.fail("one of the workers gets no request")

@@ -173,7 +173,7 @@ class TestCommands:
         )
         done = run("-c", script, environ=environment(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD=""))
         assert "served" in done.stdout, done.stderr
-        assert "First start" in done.stderr
+        assert "first start" in done.stderr
         assert (tmp_path / "config" / "store_id").exists()
 
 

@@ -15,6 +15,7 @@ import pytest
 from datafor_token.errors import Forbidden
 from datafor_token.store.files import server_lock
 from datafor_token.store.files.store import FileStore
+from tests.log_lines import read
 from tests.processes import environment, first_start, run_command
 from tests.stores import COLLECTIONS
 from tests.support import ROOT, Server
@@ -111,7 +112,7 @@ def test_no_server_starts_during_a_migration(tmp_path: Path) -> None:
     with FileStore(tmp_path / "data", COLLECTIONS, 5).exclude_servers():
         server = Server(tmp_path).start()
         assert server.stop() == 3
-        assert [line for line in server.output.splitlines() if "migrate" in line] == [f"  - {STARTED.format(tmp_path)}"]
+        assert [line["fault"] for line in read(server.output) if "fault" in line] == [STARTED.format(tmp_path)]
         assert "Traceback" not in server.output
         for arguments in (("user", "list"), ("store", "backup", str(tmp_path / "backup.gz"))):
             assert run_command(tmp_path, *arguments).returncode == 0

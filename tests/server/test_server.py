@@ -42,7 +42,7 @@ def test_two_starts_at_once_create_one_administrator(tmp_path: Path) -> None:
         response = server.post("update", SAMPLE_APPLICATION, basic("admin", password))
         assert response.status == 200
         server.stop()
-    assert sum("First start" in server.output for server in servers) == 1
+    assert sum('event="first start"' in server.output for server in servers) == 1
 
 
 def test_there_are_several_workers(server: Server) -> None:
@@ -118,13 +118,13 @@ def test_stopping_is_quiet(tmp_path: Path, how: signal.Signals) -> None:
     # waits for the whole graceful time.
     for _ in range(1000):
         server.request("GET", "/plugin/datafor-modeler/api/token/list")
-        if len(set(re.findall(r"responses\[(\d+)\]", server.output))) == 2:
+        if len(set(re.findall(r"responses pid=(\d+)", server.output))) == 2:
             break
     else:
         pytest.fail("one of the workers does not respond")
     assert server.stop(how) == 0
     assert "Traceback" not in server.output
-    assert "ERROR" not in server.output
+    assert "level=error" not in server.output
 
 
 def start_output(tmp_path: Path, **environ: str) -> str:
@@ -182,7 +182,7 @@ def test_a_data_folder_that_cannot_be_created(tmp_path: Path) -> None:
     """A file in place of the data folder stops the start with a sentence."""
     (tmp_path / "data").write_text("a file")
     output = start_output(tmp_path)
-    assert "datafor_token cannot start" in output
+    assert 'event="cannot start"' in output
     assert "Traceback" not in output
 
 

@@ -12,6 +12,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.log_lines import read
 from tests.support import API, SAMPLE_APPLICATION, Clock, basic
 
 
@@ -126,14 +127,15 @@ def test_a_refused_site_is_logged(caller: Caller, log: io.StringIO) -> None:
     """The log line of a request from another site has its Origin and Host, shortened, and the expected Origin."""
     headers = {**basic(), "Origin": "http://intra.example" + "x" * 5000, "Host": "127.0.0.1:28080"}
     caller.post("update", SAMPLE_APPLICATION, headers=headers)
-    (line,) = [line for line in log.getvalue().splitlines() if "error=Forbidden" in line]
+    (line,) = read(log.getvalue())
+    assert (line["status"], line["reason"]) == (403, "a request from another site is not accepted")
     for words in (
         "Origin 'http://intra.examplexx",
         "Host '127.0.0.1:28080'",
         "expected Origin: http://127.0.0.1:28080",
     ):
-        assert words in line
-    assert len(line) < 1000
+        assert words in line["detail"]
+    assert len(line["detail"]) < 600
 
 
 @pytest.mark.parametrize("public", ["https://intra.example", "https://Intra.example:443"])

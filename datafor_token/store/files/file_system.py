@@ -58,7 +58,7 @@ def _run(trial: Callable[[Path], None], temp: Path, folder: Path, *, is_refused:
             sentence += f", or {remedy}"
         if is_refused:
             raise StoreNotReady(sentence) from None
-        log.warning(logs.event(event="unsuitable file system", reason=sentence))
+        log.warning(logs.event("unsuitable file system", reason=sentence))
 
 
 def _locks(temp: Path) -> None:

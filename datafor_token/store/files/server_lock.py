@@ -36,7 +36,7 @@ def share(path: Path, place: object, owner: object) -> None:
         ) from None
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        log.warning(logs.event(event="`store migrate` cannot see this server", file=path, reason=reason))
+        log.warning(logs.event("store migrate cannot see this server", file=str(path), reason=reason))
         return
     if descriptor is not None:
         weakref.finalize(owner, os.close, descriptor)

@@ -62,6 +62,9 @@ _OPTIONS = {
         "cookies", "1: the header `Cookie` has all cookies of the request except those of this service."
     ),
 }
+# Reasons for the log.
+_NOT_MET = "a requirement of the check is not met"
+_UNKNOWN_REQUIREMENT = "unknown requirement in the URL of the check"
 _ORIGINAL_URI = "The URI of the request that the proxy received. A token in it is a credential."
 # Shorter than a ticket, and without the dots of a token.
 _HARMLESS_NAME = re.compile(r"[A-Za-z0-9_\[\]-]{1,32}")
@@ -88,10 +91,10 @@ def check() -> Response:
         caller = gate_caller()
     except (TooManyAttempts, Overloaded) as error:
         refusal = NotAuthenticated(error.message)
-        refusal.retry_after = error.retry_after
+        refusal.retry_after, refusal.reason = error.retry_after, error.reason
         raise refusal from None
     if not _meets_requirements(caller):
-        raise Forbidden
+        raise Forbidden(reason=_NOT_MET)
     user = caller.user
     response = success()
     # All four are sent, also if empty, so that they replace those of a client. A record that was edited by hand can
@@ -129,7 +132,7 @@ def _open_gate_session(response: Response, verdict: Verification) -> None:
             return
     if not _expires_after(verdict, present.expires if present is not None and not others else services().clock()):
         if others:
-            raise InvalidToken(reason="expired: it cannot replace the session of another user")
+            raise InvalidToken(reason="expired", log_detail="it cannot replace the session of another user")
         return
     try:
         cookie = services().gate.open(verdict, again=navigates and not prefetches)
@@ -137,7 +140,7 @@ def _open_gate_session(response: Response, verdict: Verification) -> None:
         if others:
             raise
         # The page itself can be shown. Without the cookie, its images cannot, until the store can be written again.
-        log.warning(logs.event(event="gate session not stored", reason=error.reason))
+        log.warning(logs.event("gate session not stored", reason=error.reason))
         return
     if cookie is not None:
         set_gate_cookie(response, cookie)
@@ -182,9 +185,8 @@ def enter(fields: dict[str, Any]) -> Response:
         redeemed = services().gate.redeem(fields["ticket"])
         if redeemed is None:
             name = services().signin.identifiers.of_text(fields["ticket"])
-            is_first = services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=name))
-            reason = "ticket: unknown, used, too old, or its application or user is gone"
-            raise InvalidToken(reason=reason if is_first else None)
+            services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=name))
+            raise InvalidToken(reason="ticket", log_detail="unknown, used, too old, or its application or user is gone")
         cookie, target = redeemed
         services().metrics.signed_in("ticket", "accepted")
     else:
@@ -203,7 +205,7 @@ def _open_session_of(caller: Caller) -> str:
     """Open a gate session for the token in the URL, and return its cookie."""
     verdict = caller.verdict
     if verdict is None or not _expires_after(verdict, services().clock()):
-        raise InvalidToken(reason="expired: its session would end at once")
+        raise InvalidToken(reason="expired", log_log_detail="its session would end at once")
     _refuse_parts_of_pages(verdict)
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None
@@ -296,8 +298,7 @@ def _meets_requirements(caller: Caller) -> bool:
     unknown += [name for name in _OPTIONS if not set(request.args.getlist(name)) <= {"0", "1"}]
     if unknown:
         # A misspelled requirement must not admit everyone.
-        _warn_of_unknown(unknown)
-        return False
+        raise Forbidden(reason=_UNKNOWN_REQUIREMENT, log_detail=_described(unknown))
     roles, types = request.args.getlist("role"), request.args.getlist("type")
     applications = {fold(name) for name in request.args.getlist("application")}
     by = fold(caller.application.name) if caller.application else None
@@ -308,15 +309,15 @@ def _meets_requirements(caller: Caller) -> bool:
     )
 
 
-def _warn_of_unknown(names: Sequence[str]) -> None:
-    """Log the names of unknown requirements, but no values, and no names that may be tokens.
+def _described(names: Sequence[str]) -> str:
+    """Describe unknown requirements for the log by their names, but no values, and no names that may be tokens.
 
     A proxy that passes on the visitor's query turns its parameters into requirements.
     """
     harmless = [name for name in names if _HARMLESS_NAME.fullmatch(name)]
     listed = ", ".join(harmless[:5] + ["..."] * (len(harmless) > 5)) or "(too long, or not plain text)"
     known = ", ".join((*_REQUIREMENTS, *(f"{name}=1" for name in _OPTIONS)))
-    log.warning(logs.event(event="unknown requirement in the URL of the check", requirement=listed, known=known))
+    return f"{listed}; known: {known}"
 
 
 def _option(name: str) -> bool:
@@ -342,7 +343,7 @@ def _redirect_to_sign_in() -> Response | None:
         return None
     if forwarded.is_request_for(environ, url, {request.host, environ.get("HTTP_X_FORWARDED_HOST", "")}):
         # The browser would be redirected in a loop.
-        log.warning(logs.event(event="SIGN_IN_URL is behind the check", advice="exempt its path from the check"))
+        log.warning(logs.event("SIGN_IN_URL is behind the check", advice="exempt its path from the check"))
         return None
     secrets = {*services().registry.index(thorough=False).token_names, "ticket"}
     response = Response(status=302)

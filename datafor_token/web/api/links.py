@@ -21,6 +21,7 @@ blueprint = Blueprint("links", __name__)
 def link(fields: dict[str, Any]) -> Response:
     """Create a one-time link that signs a user in with a ticket instead of a token."""
     application, claims = services().issuer.application_and_claims(fields, current().caller.user.name)
+    current().application_name = application.name
     ticket = services().gate.make_ticket(application, claims, fields["next"], fields["ttl"])
     # Not from the Host header, which the client chooses.
     url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"

@@ -60,11 +60,11 @@ def open_session(username: str, password: str) -> tuple[User, str]:
     Return the user and the new cookie; raise ``WrongPassword``.
     """
     current().way = "login"
-    user = services().users.with_password(username, password, client_address(), record_success=False)
-    if user is None:
-        error = WrongPassword()
+    try:
+        user = services().users.with_password(username, password, client_address(), record_success=False)
+    except WrongPassword as error:
         error.members = {"data": "0"}
-        raise error
+        raise
     with services().audit.change() as record:
         record(Event(kind=Kind.SIGN_IN, user=user.name))
         cookie = services().sessions.open(user)

@@ -34,6 +34,7 @@ blueprint = Blueprint("tokens", __name__)
 def generate(fields: dict[str, Any]) -> Response:
     """Generate a token of an application for a user."""
     application, claims = services().issuer.application_and_claims(fields, current().caller.user.name)
+    current().application_name = application.name
     token = services().issuer.issue(Kind.TOKEN_GENERATED, application, fields.get("privateKey"), claims)
     return success(expire=application.expire, token=token)
 

@@ -10,6 +10,7 @@ from flask import Flask
 from datafor_token import create_app
 from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.log_lines import read
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application, basic
 from tests.web.api.test_gate import check, gate_of, signed
 
@@ -136,10 +137,12 @@ def test_no_cookies_for_the_application(app: Flask) -> None:
     ],
 )  # fmt: skip
 def test_an_unknown_requirement(app: Flask, log: io.StringIO, query: str, name: str) -> None:
-    """An unknown requirement is 403, and a warning has its name without its value."""
+    """An unknown requirement is 403, and the log line of the request has its name without its value."""
     assert check(app, f"/?token={signed()}", query).status_code == 403
-    (line,) = [line for line in log.getvalue().splitlines() if "unknown requirement" in line]
-    assert " WARNING " in line
-    assert f'requirement="{name}"' in line or f"requirement={name} " in line
+    line = log.getvalue()
+    (fields,) = [one for one in read(line) if one["event"] == "request"]
+    assert (fields["level"], fields["status"]) == ("warning", 403)
+    assert fields["reason"] == "unknown requirement in the URL of the check"
+    assert fields["detail"].startswith(f"{name}; known: ")
     for value in ("SECRET", "x" * 43, "yes"):
         assert value not in line
