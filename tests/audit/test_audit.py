@@ -459,7 +459,7 @@ for number in range(int(sys.argv[3])):
 def configured(data: Path) -> str:
     """Return the shipped configuration of logrotate for a log in ``data``."""
     shipped = (ROOT / "config" / "logrotate.conf").read_text()
-    config = re.sub(r"^\s*su .*\n", "", shipped, flags=re.MULTILINE).replace("/opt/datafor_token/data", str(data))
+    config = re.sub(r"^\s*su .*\n", "", shipped, flags=re.MULTILINE).replace("/var/lib/datafor_token/data", str(data))
     assert str(data) in config
     return config
 

@@ -31,7 +31,7 @@ def lines(block: str) -> Iterator[list[str]]:
                 if found is not None:
                     yield found
                 found = None
-            elif found is not None:
+            elif found is not None and word != "$@":
                 found.append(word)
             elif word.rpartition("/")[2] == "datafor-token":
                 found = []
