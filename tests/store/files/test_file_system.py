@@ -11,6 +11,7 @@ import pytest
 
 from datafor_token.errors import StoreNotReady
 from datafor_token.store.files import file_system
+from tests.log_lines import read
 from tests.processes import environment, first_start, run_command
 from tests.support import ROOT, need
 
@@ -63,9 +64,9 @@ def mount(folder: Path, *arguments: str) -> None:
 def test_a_server_refuses_an_unsuitable_file_system(tmp_path: Path, lack: str) -> None:
     """The server exits with 3 and a sentence that names folder, file system and remedy, and creates nothing."""
     done = run_with(lack, tmp_path, *GUNICORN)
-    lines = [line for line in done.stderr.splitlines() if "data folder" in line]
+    lines = [line["fault"] for line in read(done.stderr) if "fault" in line]
     assert (done.returncode, len(lines)) == (3, 1), done.stderr
-    assert lines[0].startswith(f"  - the data folder {tmp_path}/data is on a file system of the type ")
+    assert lines[0].startswith(f"the data folder {tmp_path}/data is on a file system of the type ")
     assert LACKS[lack] in lines[0]
     assert "put the folder on a local disk (DATAFOR_TOKEN_DATA_DIR)" in lines[0]
     assert "Traceback" not in done.stderr
