@@ -10,7 +10,7 @@ from flask import Flask
 
 from datafor_token import errors
 from datafor_token.audit.events import Kind
-from datafor_token.crypto.keys import ALGORITHMS
+from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.metrics.table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.server import selection

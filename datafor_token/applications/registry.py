@@ -12,9 +12,10 @@ from datafor_token.applications.rules import check_password
 from datafor_token.applications.update import changed_fields, check_new_secret, merge
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.at_rest import Keyring
 from datafor_token.crypto.damaged_secrets import warnings_about
-from datafor_token.crypto.keys import is_shared, new_secret
+from datafor_token.crypto.keys import new_secret
 from datafor_token.crypto.strength import weakness
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable, about
 from datafor_token.settings import Settings

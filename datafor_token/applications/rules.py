@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from datafor_token.crypto.keys import ALGORITHMS, is_shared
+from datafor_token.crypto.algorithms import ALGORITHMS, is_shared
 from datafor_token.errors import RuleError
 from datafor_token.validation import names
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from datafor_token.applications.record import FIELDS, MASK, Application, Previous, errors_in_new_values
 from datafor_token.crypto import vetting
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.damaged_secrets import repaired
-from datafor_token.crypto.keys import is_same, is_shared, verification_key
+from datafor_token.crypto.keys import is_same, verification_key
 from datafor_token.errors import Conflict, InvalidInput, RotationUndone, RuleError
 
 

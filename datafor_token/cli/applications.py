@@ -2,34 +2,25 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import tomli_w
 
-from datafor_token.applications.record import DEFAULTS, Application
 from datafor_token.applications.rules import DEFAULT_GRACE
-from datafor_token.cli.output import (
-    Commands,
-    confirm,
-    echo,
-    json_option,
-    name_damaged,
-    read_secret,
-    secret_options,
-    show,
-    show_one,
-    show_warnings,
-    yes_option,
-)
+from datafor_token.cli.groups import Commands
+from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
+from datafor_token.cli.output import done, name_damaged, report, report_lines, show, show_one, wants_json
+from datafor_token.cli.parameters import Seconds, application_name
 from datafor_token.cli.services import services
-from datafor_token.crypto.keys import ALGORITHMS, is_shared, new_secret
+from datafor_token.crypto.algorithms import ALGORITHMS, is_shared
 from datafor_token.errors import Conflict, NotFound, RecordDamaged
-from datafor_token.operations import declared
 from datafor_token.printable import printable_json, printable_toml
-from datafor_token.requests.forms import Body
-from datafor_token.requests.schemas import RotateSchema, UpdateSchema
+
+if TYPE_CHECKING:
+    from datafor_token.applications.record import Application
+    from datafor_token.operations.declared import Step
 
 application = Commands(
     "application", help="Manage applications. Example: datafor-token application apply applications/"
@@ -42,7 +33,7 @@ def _options(command: Any) -> Any:
     for option in reversed((
         click.option("--algorithm", type=click.Choice(ALGORITHMS), help="Signature algorithm of its tokens."),
         click.option("--token-name", help="Name of the URL parameter for its tokens."),
-        click.option("--expire", type=int, help="Token lifetime in seconds."),
+        click.option("--expire", type=Seconds(), help="Token lifetime in seconds."),
         click.option("--claim-username", help="Claim with the user name."),
         click.option("--claim-name", help="Claim with the display name."),
         click.option("--claim-email", help="Claim with the email address."),
@@ -55,6 +46,9 @@ def _options(command: Any) -> Any:
 
 
 def _wanted(values: dict[str, Any]) -> dict[str, Any]:
+    from datafor_token.requests.forms import Body
+    from datafor_token.requests.schemas import UpdateSchema
+
     return UpdateSchema().read(Body(values, is_form=False))
 
 
@@ -69,13 +63,18 @@ def _changed(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return {**before, **after, "fieldmap": claims, "initroles": list(after.get("initroles", before["initroles"]))}
 
 
-def _fields(one: Application) -> dict[str, Any]:
+def _fields(one: "Application") -> dict[str, Any]:
     return one.to_response(services().clock())
 
 
+def _report(name: str, what: str, warnings: Sequence[str] = (), **more: Any) -> None:
+    """Report a change of an application."""
+    found = services().registry.get(name)
+    done(f"{found.name} {what}", warnings=warnings, application=_fields(found), **more)
+
+
 @application.command("list")
-@json_option
-def list_all(*, as_json: bool) -> None:
+def list_all() -> None:
     """List applications.
 
     Example: datafor-token application list
@@ -83,19 +82,18 @@ def list_all(*, as_json: bool) -> None:
     applications, damaged = services().registry.all_applications()
     rows = [_fields(one) for one in applications]
     columns = ("name", "algorithm", "enable", "token_name", "expire", "inituser", "initroles")
-    show(rows if as_json else [{name: row[name] for name in columns} for row in rows], as_json=as_json)
+    show(rows if wants_json() else [{name: row[name] for name in columns} for row in rows])
     name_damaged(damaged)
 
 
 @application.command("show")
-@click.argument("name")
-@json_option
-def show_application(name: str, *, as_json: bool) -> None:
+@click.argument("name", type=application_name)
+def show_application(name: str) -> None:
     """Show an application. Its secrets are shown as stars.
 
     Example: datafor-token application show ERP
     """
-    show_one(_fields(services().registry.get(name)), as_json=as_json)
+    show_one(_fields(services().registry.get(name)))
 
 
 @application.command("add")
@@ -108,20 +106,30 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
 
     Example: datafor-token application add ERP --algorithm HS256 --random-secret
     """
+    from datafor_token.applications.record import DEFAULTS
+    from datafor_token.crypto.keys import new_secret
+
     algorithm = given["algorithm"] or DEFAULTS["algorithm"]
     if random_secret and not is_shared(algorithm):
-        raise click.UsageError(f"{algorithm} needs a public key: --secret-file")
+        raise click.UsageError(f"{algorithm} needs a public key: use --secret-file", click.get_current_context())
+    if random_secret and file is not None:
+        raise click.UsageError("Give either --secret-file or --random-secret", click.get_current_context())
     with contextlib.suppress(NotFound):
         # Checked before the prompt for a secret, and again when the application is stored.
         raise Conflict("name already exists as '%(name)s'", name=services().registry.get(name).name)
-    secret = new_secret(algorithm) if random_secret else read_secret("secret", file)
+    secret = new_secret(algorithm) if random_secret else _secret(file)
     before = {**DEFAULTS, "name": name, "secret": secret}
-    show_warnings(services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True))
-    echo(secret if random_secret else f"{name} was added")
+    warnings = services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True)
+    generated = {"result": secret, "secret": secret} if random_secret else {}
+    _report(name, "was added", warnings, **generated)
+
+
+def _secret(file: Any) -> str:
+    return read_secret("secret", file, "--secret-file, --random-secret or standard input")
 
 
 @application.command("set")
-@click.argument("name")
+@click.argument("name", type=application_name)
 @_options
 @click.option("--new-secret", is_flag=True, help="Read a new secret; the old one is invalid at once (see rotate).")
 @secret_options("secret")
@@ -131,21 +139,21 @@ def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
     Example: datafor-token application set ERP --expire 3600 --initrole Sales
     """
     if not new_secret and file is None and all(value in (None, ()) for value in given.values()):
-        raise click.UsageError("give at least one change")
+        raise click.UsageError("Give at least one change, such as --expire 3600", click.get_current_context())
     services().registry.get(name)
-    secret = {"secret": read_secret("secret", file)} if new_secret or file is not None else {}
+    wants_secret = new_secret or file is not None
+    secret = {"secret": read_secret("secret", file, "--secret-file or standard input")} if wants_secret else {}
     changed, warnings = services().registry.modify(name, lambda before: _wanted(_changed({**before, **secret}, given)))
-    show_warnings(warnings)
-    echo(f"{changed.name} was changed")
+    _report(changed.name, "was changed", warnings)
 
 
 def _set_enable(name: str, value: str) -> None:
-    changed, _ = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
-    echo(f"{changed.name} is {'enabled' if value == '1' else 'disabled'}")
+    changed, warnings = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
+    _report(changed.name, f"is {'enabled' if value == '1' else 'disabled'}", warnings)
 
 
 @application.command("enable")
-@click.argument("name")
+@click.argument("name", type=application_name)
 def enable(name: str) -> None:
     """Accept the tokens of an application.
 
@@ -155,7 +163,7 @@ def enable(name: str) -> None:
 
 
 @application.command("disable")
-@click.argument("name")
+@click.argument("name", type=application_name)
 def disable(name: str) -> None:
     """Refuse the tokens of an application. The sessions that they opened end.
 
@@ -165,9 +173,9 @@ def disable(name: str) -> None:
 
 
 @application.command("rotate")
-@click.argument("name")
+@click.argument("name", type=application_name)
 @click.option(
-    "--grace", type=int, default=DEFAULT_GRACE, show_default=True, help="Seconds that the old secret remains valid."
+    "--grace", type=Seconds(), default=DEFAULT_GRACE, show_default=True, help="How long the old secret remains valid."
 )
 @secret_options("secret")
 def rotate(name: str, grace: int, file: Any) -> None:
@@ -175,16 +183,19 @@ def rotate(name: str, grace: int, file: Any) -> None:
 
     Example: datafor-token application rotate ERP --grace 86400
     """
-    secret = None if file is None else read_secret("secret", file)
+    from datafor_token.requests.forms import Body
+    from datafor_token.requests.schemas import RotateSchema
+
+    secret = None if file is None else read_secret("secret", file, "a file with the secret, or leave --secret-file out")
     sent = {"name": name, "grace": grace, **({"secret": secret} if secret is not None else {})}
     wanted = RotateSchema().read(Body(sent, is_form=False))
     rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
-    show_warnings(rotation.warnings)
-    echo(rotation.secret if rotation.secret is not None else f"{name} has a new secret")
+    generated = {} if rotation.secret is None else {"result": rotation.secret, "secret": rotation.secret}
+    _report(name, "has a new secret", rotation.warnings, **generated)
 
 
 @application.command("delete")
-@click.argument("name")
+@click.argument("name", type=application_name)
 @yes_option
 def delete(name: str, *, yes: bool) -> None:
     """Delete an application. Its tokens are no longer valid.
@@ -194,11 +205,11 @@ def delete(name: str, *, yes: bool) -> None:
     found = services().registry.get(name)
     confirm(f"Delete the application {found.name}?", yes=yes)
     services().registry.delete(name)
-    echo(f"{found.name} was deleted")
+    done(f"{found.name} was deleted", deleted=found.name)
 
 
 @application.command("export")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, type=application_name)
 @click.option(
     "--format", "form", type=click.Choice(["toml", "json"]), default="toml", show_default=True, help="Format."
 )
@@ -208,17 +219,27 @@ def export(names: tuple[str, ...], form: str, *, secrets: bool) -> None:
 
     Example: datafor-token application export > applications.toml
     """
-    registry = services().registry
-    found, damaged = ([registry.get(name) for name in names], []) if names else registry.all_applications()
+    import tomli_w
+
+    from datafor_token.operations import declared
+
+    found, damaged = ([_get(name) for name in names], []) if names else services().registry.all_applications()
     if damaged:
         # Applied with --prune, a file without them would delete them.
         raise RecordDamaged("these records cannot be read: %(names)s", names=", ".join(damaged))
     entries = [declared.declaration(one, with_secrets=secrets) for one in found]
-    if form == "toml":
+    if form == "toml" and not wants_json():
         text = printable_toml(tomli_w.dumps({"application": entries}))
     else:
         text = printable_json(declared.as_json(entries))
     click.echo(text, nl=False)
+
+
+def _get(name: str) -> "Application":
+    try:
+        return services().registry.get(name)
+    except NotFound:
+        raise NotFound("application '%(name)s' does not exist", name=name) from None
 
 
 @application.command("apply")
@@ -231,19 +252,30 @@ def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
 
     Example: datafor-token application apply applications/ --dry-run
     """
+    from datafor_token.operations import declared
+
     steps = declared.plan(services().registry, declared.read(path, os.environ), prune=prune)
-    for step in steps:
-        if step.action == "same":
-            continue
-        echo(f"{step.action} {step.name}")
-        for field, (old, new) in step.changes.items():
-            echo(f"    {field}: {old} -> {new}")
-        show_warnings(step.warnings, step.name)
     doing = [step for step in steps if step.action != "same"]
-    if dry_run or not doing:
-        echo(f"{len(doing)} would be changed" if dry_run else "nothing to change")
-        return
-    if any(step.action == "delete" for step in doing):
-        confirm("Delete the applications that are not declared?", yes=yes)
-    declared.apply(services().registry, steps, _CREATOR)
-    echo(f"{len(doing)} changed")
+    for step in doing:
+        _print(step)
+    if doing and not dry_run:
+        if any(step.action == "delete" for step in doing):
+            confirm("Delete the applications that are not declared?", yes=yes)
+        declared.apply(services().registry, steps, _CREATOR)
+    changed = f"{len(doing)} changed" if doing else "nothing to change"
+    report(
+        f"{len(doing)} would be changed" if dry_run else changed,
+        changes=[{"action": step.action, "application": step.name, "fields": _changes(step)} for step in doing],
+        dry_run=dry_run,
+        warnings=[f"{step.name}: {warning}" for step in doing for warning in step.warnings],
+    )
+
+
+def _print(step: "Step") -> None:
+    """Print a step of apply before it is done, since it may have to be confirmed."""
+    fields = [f"    {field}: {old} -> {new}" for field, (old, new) in step.changes.items()]
+    report_lines(f"{step.action} {step.name}", *fields)
+
+
+def _changes(step: "Step") -> dict[str, Any]:
+    return {field: {"old": old, "new": new} for field, (old, new) in step.changes.items()}

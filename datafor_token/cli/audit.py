@@ -4,11 +4,10 @@ from typing import Any
 
 import click
 
-from datafor_token.audit.log import Filter
-from datafor_token.cli.output import Commands, json_option, show
+from datafor_token.cli.groups import Commands
+from datafor_token.cli.output import show, wants_json
+from datafor_token.cli.parameters import application_name, user_name
 from datafor_token.cli.services import services
-from datafor_token.requests.forms import Body
-from datafor_token.requests.schemas import AuditSchema
 
 audit = Commands("audit", help="Search the audit log. Example: datafor-token audit show --since 24h --user lena")
 _PAGE = 1000
@@ -18,15 +17,18 @@ _PAGE = 1000
 @click.option("--since", help="Start: a time (RFC 3339), a day, or an age such as 90m, 24h, 7d.")
 @click.option("--until", help="End, not included; the same forms.")
 @click.option("--event", help="Kind of event, such as sign_in_refused.")
-@click.option("--user", help="Name of the acting or the affected user.")
-@click.option("--application", help="Name of the affected application.")
+@click.option("--user", type=user_name, help="Name of the acting or the affected user.")
+@click.option("--application", type=application_name, help="Name of the affected application.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of events.")
-@json_option
-def show_events(*, limit: int, as_json: bool, **given: str | None) -> None:
+def show_events(*, limit: int, **given: str | None) -> None:
     """Show events, newest first. Rotated files are searched, too.
 
     Example: datafor-token audit show --since 24h --event sign_in_refused
     """
+    from datafor_token.audit.log import Filter
+    from datafor_token.requests.forms import Body
+    from datafor_token.requests.schemas import AuditSchema
+
     sent = {name: value for name, value in given.items() if value is not None}
     wanted = Filter.of(AuditSchema().read(Body(sent, is_form=True)), services().clock())
     events: list[dict[str, Any]] = []
@@ -37,7 +39,7 @@ def show_events(*, limit: int, as_json: bool, **given: str | None) -> None:
         page = found.next
         if page is None:
             break
-    show(events if as_json else [_row(event) for event in events], as_json=as_json)
+    show(events if wants_json() else [_row(event) for event in events])
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,40 @@
-"""``datafor-token completion``: scripts that complete commands and names in a shell."""
+"""``datafor-token completion``: scripts that complete commands, options and names in a shell."""
+
+import re
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class, get_completion_class
+
+from datafor_token.cli.groups import Command
+from datafor_token.cli.main import COMPLETE
+
+_UNSAFE = re.compile(r"[^\w@%+:,./-]")
 
 
-@click.command("completion")
+@add_completion_class
+class _Bash(BashComplete):
+    """Completion for bash, which inserts a word as it is, and splits ``--data=DIR`` into three words."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the one to complete, and that word."""
+        words, incomplete = super().get_completion_args()
+        joined = "\0".join(words).replace("\0=\0", "=")
+        return joined.split("\0") if words else [], incomplete
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the line for a word; a blank in a name would begin the next word."""
+        return f"{item.type},{_UNSAFE.sub(lambda found: f'{chr(92)}{found[0]}', str(item.value))}"
+
+
+@click.command("completion", cls=Command)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell, to be read when the shell starts.
+    """Print the script that completes commands, options and names in a shell, for its folder of scripts.
 
-    Example: datafor-token completion bash > /etc/bash_completion.d/datafor-token
+    Example: datafor-token completion bash > ~/.local/share/bash-completion/completions/datafor-token
     """
     kind = get_completion_class(shell)
     context = click.get_current_context().find_root()
     if kind is None:
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(kind(context.command, {}, "datafor-token", "_DATAFOR_TOKEN_COMPLETE").source())
+    click.echo(kind(context.command, {}, "datafor-token", COMPLETE).source())

@@ -1,42 +1,44 @@
 """``datafor-token store init`` and ``datafor-token store migrate``, for records in a database."""
 
-import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import click
 
-from datafor_token.cli.folders import folder_options
-from datafor_token.cli.output import REFUSED, UNAVAILABLE, echo
+from datafor_token.cli.failures import Failed, Unavailable
+from datafor_token.cli.groups import Command
+from datafor_token.cli.options import common_options
+from datafor_token.cli.output import done, progress
 from datafor_token.cli.services import current_settings, open_services, services
 from datafor_token.errors import RecordDamaged, RuleError
-from datafor_token.operations import migration
-from datafor_token.operations.installation import Opener
-from datafor_token.settings import check_store
-from datafor_token.store.base import Store
-from datafor_token.store.files.disk import create_folder, outage
-from datafor_token.store.opening import FILE, create_tables, open_store, with_store
 
-_MANY = 1000  # records, above which progress is shown
+if TYPE_CHECKING:
+    from datafor_token.operations import migration
+    from datafor_token.store.base import Store
+
 _MOST_NAMED = 20
 
 
-@click.command("init")
-@folder_options
+@click.command("init", cls=Command)
+@common_options
 def init() -> None:
     """Create the tables in the database of STORE. Existing tables stay as they are.
 
     Example: datafor-token store init
     """
+    from datafor_token.store.opening import FILE, create_tables
+
     settings = current_settings()
     if settings.store == FILE:
-        echo("STORE is file: no tables are needed")
+        done("STORE is file: no tables are needed", created=False)
         return
-    echo("The tables were created" if create_tables(settings) else "The tables exist already")
+    created = create_tables(settings)
+    done("The tables were created" if created else "The tables exist already", created=created)
 
 
-@click.command("migrate")
-@folder_options
+@click.command("migrate", cls=Command)
+@common_options
 @click.option(
     "--to", "to", required=True, metavar="URL", help="URL of the database, or the word file for the data folder."
 )
@@ -48,6 +50,11 @@ def migrate(to: str) -> None:
 
     Example: datafor-token store migrate --to postgresql+psycopg://datafor@db.example/datafor
     """
+    from datafor_token.operations import migration
+    from datafor_token.operations.installation import Opener
+    from datafor_token.store.files.disk import create_folder, outage
+    from datafor_token.store.opening import FILE
+
     if to == FILE:
         # As the target, it need not exist.
         with outage("create the data folder"):
@@ -55,28 +62,28 @@ def migrate(to: str) -> None:
     store = open_services(Opener.COMMAND).store
     faults = migration.damaged(store, services().store.collections)
     if faults:
-        for fault in faults:
-            echo(fault, err=True)
-        echo("Nothing was copied: these records cannot be read", err=True)
-        sys.exit(UNAVAILABLE)
+        raise Unavailable(*faults, "Nothing was copied: these records cannot be read")
     target = _target(to)
     outcome = migration.migrate(store, target, services().store.collections, services().keyring, _progress)
-    for collection, name in outcome.changed[:_MOST_NAMED]:
-        echo(f"{collection}/{name}: changed during the copy", err=True)
     if outcome.changed:
-        echo(
+        raise Failed(
+            *(f"{collection}/{name}: changed during the copy" for collection, name in outcome.changed[:_MOST_NAMED]),
             f"{len(outcome.changed)} records changed during the copy: stop the service and run this command again",
-            err=True,
         )
-        sys.exit(REFUSED)
     setting = 'STORE = "file"' if to == FILE else "STORE"
-    echo(
+    done(
         f"{outcome.records} records are equal in both stores ({outcome.written} written, {outcome.removed} removed);"
-        f" now set {setting} and start the service"
+        f" now set {setting} and start the service",
+        records=outcome.records,
+        written=outcome.written,
+        removed=outcome.removed,
     )
 
 
-def _target(to: str) -> Store:
+def _target(to: str) -> "Store":
+    from datafor_token.settings import check_store
+    from datafor_token.store.opening import FILE, create_tables, open_store, with_store
+
     try:
         check_store(to)
     except RuleError as error:
@@ -90,9 +97,8 @@ def _target(to: str) -> Store:
             create_tables(wanted)
         return open_store(wanted, services().store.collections)
     except RecordDamaged as error:
-        echo(str(error.reason), err=True)
-        sys.exit(UNAVAILABLE)
+        raise Unavailable(str(error.reason)) from None
 
 
-def _progress(places: migration.Names, label: str) -> AbstractContextManager[Iterable[migration.Place]]:
-    return click.progressbar(places, length=len(places), label=label, file=sys.stderr, hidden=len(places) <= _MANY)
+def _progress(places: "migration.Names", label: str) -> AbstractContextManager[Iterable["migration.Place"]]:
+    return progress(places, len(places), label)

@@ -1,77 +1,23 @@
-"""Input and output of commands: exit codes, secrets from prompts and files, tables, JSON for scripts.
+"""Output of commands.
 
-Exit codes: 0 done, 1 refused, 2 wrong usage (from click), 3 store unavailable or missing.
+Standard output has what the command was asked for: a table, a report, a name, a secret, a token, a file. Sentences
+about what was done, warnings, questions, progress and errors go to standard error. With ``--json``, standard output has
+one JSON document instead, with the warnings inside.
 """
 
-import functools
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 import click
 
-from datafor_token.cli.folders import folder_options
-from datafor_token.cli.services import open_services
-from datafor_token.errors import (
-    DataforTokenError,
-    InvalidInput,
-    RuleError,
-    StartError,
-    StoreNotReady,
-    StoreUnavailable,
-)
+from datafor_token.cli.services import installation
 from datafor_token.printable import printable, printable_json
-from datafor_token.validation import utf8
 
-REFUSED, UNAVAILABLE = 1, 3
-
-
-class Commands(click.Group):
-    """Group whose commands report an error of the service as a message and an exit code."""
-
-    def command(  # type: ignore[override]
-        self, *args: Any, opens: bool = True, **kwargs: Any
-    ) -> Callable[[Callable[..., Any]], click.Command]:
-        """Register a command. With ``opens``, the store must exist and is opened before any prompt."""
-        wrap = super().command(*args, **kwargs)
-
-        def decorator(function: Callable[..., Any]) -> click.Command:
-            command: click.Command = wrap(folder_options(_opening(function) if opens else function))
-            return command
-
-        return decorator
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print an error of the service and exit with its code."""
-        try:
-            return super().invoke(ctx)
-        except StartError as error:
-            for fault in error.faults:
-                echo(fault, err=True)
-            ctx.exit(UNAVAILABLE if isinstance(error, StoreNotReady) else REFUSED)
-        except StoreUnavailable as error:
-            echo(f"{error.message}: {error.reason}", err=True)
-            ctx.exit(UNAVAILABLE)
-        except InvalidInput as error:
-            for sentences in error.errors.values():
-                for sentence in sentences:
-                    echo(sentence, err=True)
-            ctx.exit(REFUSED)
-        except DataforTokenError as error:
-            echo(error.message, err=True)
-            ctx.exit(REFUSED)
-
-
-def _opening(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def opened(*args: Any, **kwargs: Any) -> Any:
-        from datafor_token.operations.installation import Opener
-
-        open_services(Opener.COMMAND)
-        return function(*args, **kwargs)
-
-    return opened
+_One = TypeVar("_One")
+_MANY = 1000  # steps, above which progress is shown
 
 
 def echo(line: str, *, err: bool = False) -> None:
@@ -79,17 +25,56 @@ def echo(line: str, *, err: bool = False) -> None:
     click.echo(printable(line), err=err)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+def wants_json() -> bool:
+    """Return whether ``--json`` was given."""
+    return installation().as_json
 
 
-def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+def done(
+    sentence: str, *, result: str | None = None, warnings: Sequence[str] = (), err: bool = False, **members: Any
+) -> None:
+    """Report a change: ``result`` alone on standard output, or ``members`` as JSON.
+
+    The sentence and the warnings go to standard error; as JSON, the warnings are a member. ``err``: standard output has
+    a file, so that JSON goes to standard error too.
+    """
+    if wants_json():
+        click.echo(as_json_text({**members, "warnings": list(warnings)}), err=err)
+        return
+    show_warnings(warnings)
+    echo(sentence, err=True)
+    if result is not None:
+        echo(result)
+
+
+def report(*lines: str, warnings: Sequence[str] = (), **members: Any) -> None:
+    """Report what was found: lines on standard output, or ``members`` as JSON. Warnings are as in ``done``."""
+    if wants_json():
+        click.echo(as_json_text({**members, "warnings": list(warnings)}))
+        return
+    show_warnings(warnings)
+    report_lines(*lines)
+
+
+def report_lines(*lines: str) -> None:
+    """Print lines of a report before its end; as JSON, nothing."""
+    for line in lines if not wants_json() else ():
+        echo(line)
+
+
+def note(sentence: str) -> None:
+    """Print a sentence to standard error; as JSON, nothing, since the document has the same."""
+    if not wants_json():
+        echo(sentence, err=True)
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as JSON, or as a table without colors, which is the same in a pipe."""
-    from tabulate import tabulate
-
-    if as_json:
+    if wants_json():
         click.echo(as_json_text(rows))
     elif rows:
+        from tabulate import tabulate
+
         cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
         click.echo(tabulate(cells, headers="keys", disable_numparse=True))
 
@@ -99,27 +84,43 @@ def as_json_text(value: Any) -> str:
     return printable_json(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def show_one(members: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print one object, one line per member."""
+def show_json(members: Mapping[str, Any]) -> None:
+    """Print one JSON object."""
+    click.echo(as_json_text(members))
+
+
+def show_one(members: Mapping[str, Any]) -> None:
+    """Print one object as JSON, or one line per member."""
+    if wants_json():
+        show_json(members)
+        return
     from tabulate import tabulate
 
-    if as_json:
-        click.echo(as_json_text(members))
-    else:
-        cells = [(_cell(name), _cell(value)) for name, value in members.items()]
-        click.echo(tabulate(cells, tablefmt="plain", disable_numparse=True))
+    cells = [(_cell(name), _cell(value)) for name, value in members.items()]
+    click.echo(tabulate(cells, tablefmt="plain", disable_numparse=True))
 
 
 def name_damaged(names: Sequence[str]) -> None:
     """Print the names of unreadable records, which a list lacks, to standard error."""
-    for name in names:
-        echo(f"{name}: the record cannot be read", err=True)
+    sentences = [f"{name}: the record cannot be read" for name in names]
+    if sentences and wants_json():
+        # The list has no room for them, and a script must be able to see that it is not complete.
+        click.echo(as_json_text({"warnings": sentences}), err=True)
+        return
+    for sentence in sentences:
+        echo(sentence, err=True)
 
 
-def show_warnings(sentences: Sequence[str], about: str | None = None) -> None:
+def show_warnings(sentences: Sequence[str]) -> None:
     """Print warnings to standard error."""
     for sentence in sentences:
-        echo(f"warning: {about}: {sentence}" if about else f"warning: {sentence}", err=True)
+        echo(f"warning: {sentence}", err=True)
+
+
+def progress(found: Iterable[_One], number: int, label: str) -> AbstractContextManager[Iterable[_One]]:
+    """Return a context that yields ``found`` and shows the progress of long work on standard error."""
+    hidden = number <= _MANY or wants_json()
+    return click.progressbar(found, length=number, label=label, file=sys.stderr, hidden=hidden)
 
 
 def _cell(value: Any) -> Any:
@@ -131,51 +132,3 @@ def _cell(value: Any) -> Any:
         return "yes" if value else "no"
     # A token can contain anything: it must not control the terminal or start a row of its own.
     return printable(str(value))
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is deleted; without a terminal, exit unless ``--yes`` was given."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        click.echo("Nothing was done: without a terminal, give --yes to confirm", err=True)
-        sys.exit(REFUSED)
-    if not click.confirm(printable(question)):
-        click.echo("Nothing was done", err=True)
-        sys.exit(REFUSED)
-
-
-def secret_options(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option for a file with a secret; without it, a prompt or standard input is read."""
-    return click.option(
-        f"--{what}-file",
-        "file",
-        type=click.File("rb"),
-        help=f"Read the {what} from a file; - is standard input.",
-    )
-
-
-def read_secret(what: str, file: Any) -> str:
-    """Read a secret from a file, standard input or a prompt: other users can see the command line."""
-    if file is not None:
-        return text_of(what, file.read())
-    if sys.stdin.isatty():
-        return str(click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True))
-    return text_of(what, sys.stdin.buffer.read())
-
-
-def text_of(what: str, data: bytes) -> str:
-    """Decode the content of a file, without a line end at its end; raise ``InvalidInput`` about the field ``what``."""
-    try:
-        return utf8.without_line_end(utf8.decode(data))
-    except RuleError as error:
-        raise InvalidInput.of(what, error.message) from None
-
-
-def read_token(token: str | None) -> str:
-    """Read a token from the command line, or from standard input, which keeps it out of the shell's history."""
-    if token is not None and token != "-":  # noqa: S105 - the usual sign for standard input
-        return token.strip()
-    if sys.stdin.isatty():
-        return str(click.prompt("Token", hide_input=True)).strip()
-    return text_of("token", sys.stdin.buffer.read()).strip()

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 
 class Installation:
-    """Folders, settings and services of one run of the command. ``opened``: its services, if they are open already."""
+    """Folders, settings and services of one run of the command. ``opened``: its services, if they are open already.
+
+    ``as_json``: whether its output is JSON.
+    """
 
     def __init__(self, opened: "Services | None" = None) -> None:
         self.environ = dict(os.environ)
+        self.as_json = False
         self.opened = opened
         self._settings = opened.settings if opened else None
 
@@ -28,7 +32,9 @@ class Installation:
             from datafor_token.validation import logs
 
             self._settings = load_settings(None, self.environ)
-            logs.configure(self._settings.log_level, self._settings.log_format)
+            # With JSON, standard error has at most one object.
+            level = "CRITICAL" if self.as_json else self._settings.log_level
+            logs.configure(level, self._settings.log_format)
         return self._settings
 
 

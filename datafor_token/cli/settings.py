@@ -5,7 +5,8 @@ import os
 
 import click
 
-from datafor_token.cli.output import Commands, echo, json_option, show
+from datafor_token.cli.groups import Commands
+from datafor_token.cli.output import report, show
 from datafor_token.cli.services import current_settings
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, bind_address, displayed_value, table
 
@@ -14,8 +15,7 @@ _SECRET = ("SECRET_KEY", "ADMIN_PASSWORD")
 
 
 @settings.command("show", opens=False)
-@json_option
-def show_settings(*, as_json: bool) -> None:
+def show_settings() -> None:
     """Show every setting with its value and origin. Secrets are shown as stars.
 
     Example: datafor-token settings show
@@ -36,7 +36,7 @@ def show_settings(*, as_json: bool) -> None:
             shown = "************" if name in _SECRET else value
             origin = f"environment variable {ENVIRONMENT_PREFIX}{name}"
             rows.append({"name": name, "value": shown, "unit": "", "from": origin})
-    show(rows, as_json=as_json)
+    show(rows)
 
 
 @settings.command("check", opens=False)
@@ -48,10 +48,11 @@ def check() -> None:
     # Loading them reports every error and ends the command.
     folder = current_settings().config_dir
     bind_address(os.environ)
-    echo(f"The settings in {folder} are valid{'' if folder.is_dir() else ': it does not exist, all are defaults'}")
+    missing = "" if folder.is_dir() else ": it does not exist, all are defaults"
+    report(f"The settings in {folder} are valid{missing}", valid=True, folder=str(folder))
 
 
-@settings.command("example", opens=False)
+@settings.command("example", opens=False, json=False)
 def example() -> None:
     """Print a settings file in which every setting has its default, commented out.
 

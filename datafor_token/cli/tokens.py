@@ -3,37 +3,39 @@
 import base64
 import datetime as dt
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from datafor_token.applications.rules import TIME_CLAIMS
-from datafor_token.audit.events import Kind
-from datafor_token.cli.output import Commands, echo, json_option, read_token, show, show_one, text_of
+from datafor_token.cli.failures import Failed
+from datafor_token.cli.groups import Commands
+from datafor_token.cli.inputs import read_token, text_of
+from datafor_token.cli.output import done, echo, show, show_json, show_one, wants_json
+from datafor_token.cli.parameters import application_name, user_name
 from datafor_token.cli.services import services
 from datafor_token.errors import InvalidInput
-from datafor_token.requests.forms import Body
-from datafor_token.requests.schemas import GenerateSchema
-from datafor_token.tokens import verifier
 from datafor_token.validation import strict_json
 
 token = Commands("token", help="Manage tokens. Example: datafor-token token explain < token.txt")
 
 
 @token.command("generate")
-@click.argument("application")
-@click.option("--username", required=True, help="User name in the token.")
+@click.argument("application", type=application_name)
+@click.option("--username", type=user_name, required=True, help="User name in the token.")
 @click.option("--payload", help="Further claims, as JSON.")
 @click.option(
     "--private-key-file", "file", type=click.File("rb"), help="File with the private key; not for HS* algorithms."
 )
 def generate(application: str, username: str, payload: str | None, file: Any) -> None:
-    """Generate a token and print it.
+    """Generate a token and print it alone.
 
     Example: datafor-token token generate ERP --username lena
     """
+    from datafor_token.audit.events import Kind
+    from datafor_token.requests.forms import Body
+    from datafor_token.requests.schemas import GenerateSchema
+
     try:
         further = strict_json.loads((payload or "{}").encode("utf-8", "surrogateescape"))
     except strict_json.JSONError as error:
@@ -43,14 +45,19 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
         sent["privateKey"] = text_of("privateKey", file.read())
     wanted = GenerateSchema().read(Body(sent, is_form=False))
     found, claims = services().issuer.application_and_claims(wanted, wanted["username"])
-    echo(services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), claims))
+    text = services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), claims)
+    done(
+        f"The token of {found.name} for {wanted['username']} expires in {found.expire} seconds",
+        result=text,
+        token=text,
+        expire=found.expire,
+    )
 
 
 @token.command("explain")
 @click.argument("text", metavar="[TOKEN]", required=False)
-@click.option("--application", "name", help="Application that should accept the token.")
-@json_option
-def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
+@click.option("--application", "name", type=application_name, help="Application that should accept the token.")
+def explain(text: str | None, name: str | None) -> None:
     """Explain step by step whether a token is accepted. The exit code is 1 if it is not.
 
     Example: datafor-token token explain < token.txt
@@ -58,19 +65,18 @@ def explain(text: str | None, name: str | None, *, as_json: bool) -> None:
     application = services().registry.get(name) if name else None
     verdict = services().signin.explain(read_token(text), application)
     explanation = verdict.to_response()
-    if as_json:
-        show_one(explanation, as_json=True)
+    if wants_json():
+        show_json(explanation)
     else:
-        show(explanation["steps"], as_json=False)
+        show(explanation["steps"])
         echo("accepted" if verdict.reason is None else f"refused: {verdict.reason}")
     if verdict.reason is not None:
-        sys.exit(1)
+        click.get_current_context().exit(1)
 
 
 @token.command("decode")
 @click.argument("text", metavar="[TOKEN]", required=False)
-@json_option
-def decode(text: str | None, *, as_json: bool) -> None:
+def decode(text: str | None) -> None:
     """Show the header and claims of any JWT, signed or not, and its identifier in the audit log.
 
     Nothing is verified. A "Bearer" prefix and white space are ignored. There are several identifiers if the key of the
@@ -78,8 +84,12 @@ def decode(text: str | None, *, as_json: bool) -> None:
 
     Example: datafor-token token decode < token.txt
     """
+    from datafor_token.applications.rules import TIME_CLAIMS
+    from datafor_token.tokens import verifier
+
     text = _bare(read_token(text))
     identifiers: Sequence[str] = ()
+    refusal = None
     try:
         found = verifier.read(text, explain=True)
         header, claims = found.header, found.claims
@@ -88,20 +98,18 @@ def decode(text: str | None, *, as_json: bool) -> None:
         try:
             header, claims = _read_leniently(text)
         except ValueError:
-            echo(refused.step.detail, err=True)
-            sys.exit(1)
-        echo(f"this service does not accept it: {refused.step.detail}", err=True)
-    if as_json:
-        show_one({"header": header, "claims": claims, "identifiers": identifiers}, as_json=True)
+            raise Failed(refused.step.detail) from None
+        refusal = refused.step.detail
+    if wants_json():
+        show_json({"header": header, "claims": claims, "identifiers": identifiers, "refused": refusal})
         return
-    show_one({f"header {name}": value for name, value in header.items()}, as_json=False)
+    if refusal is not None:
+        echo(f"this service does not accept it: {refusal}", err=True)
+    show_one({f"header {name}": value for name, value in header.items()})
     now = services().clock()
-    show_one(
-        {name: _readable_time(value, now) if name in TIME_CLAIMS else value for name, value in claims.items()},
-        as_json=False,
-    )
+    show_one({name: _readable_time(value, now) if name in TIME_CLAIMS else value for name, value in claims.items()})
     if identifiers:
-        show_one({"audit identifier": identifiers}, as_json=False)
+        show_one({"audit identifier": identifiers})
 
 
 def _bare(text: str) -> str:
@@ -114,6 +122,8 @@ def _bare(text: str) -> str:
 
 def _read_leniently(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the header and claims of any JWT; raise ``ValueError`` if it is not one."""
+    from datafor_token.tokens import verifier
+
     parts = text.split(".")
     if len(text) > verifier.LONGEST_TOKEN or len(parts) not in (2, 3):
         raise ValueError("this is not a signed or unsigned JWT")
@@ -141,13 +151,14 @@ def revoke(text: str | None) -> None:
     """
     reason = services().signin.revoke(read_token(text), None)
     if reason is not None:
-        echo(f"Nothing was revoked: {reason}", err=True)
-        sys.exit(1)
-    echo("The token is revoked")
+        raise Failed(f"Nothing was revoked: {reason}")
+    done("The token is revoked", revoked=True)
 
 
 def _readable_time(value: object, now: float) -> object:
     """Return a time claim with its date and its distance from ``now``; return any other value as it is."""
+    from datafor_token.tokens import verifier
+
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= verifier.LATEST_TIME:
         return value
     seconds = float(value)

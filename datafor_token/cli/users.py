@@ -1,23 +1,19 @@
 """``datafor-token user``: users with a password."""
 
-from typing import Any
+import secrets
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from datafor_token.cli.output import (
-    Commands,
-    confirm,
-    echo,
-    json_option,
-    name_damaged,
-    read_secret,
-    secret_options,
-    show,
-    show_one,
-    yes_option,
-)
-from datafor_token.cli.services import services
+from datafor_token.cli.groups import Commands
+from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
+from datafor_token.cli.output import done, name_damaged, show, show_one
+from datafor_token.cli.parameters import user_name
+from datafor_token.cli.services import current_settings, services
 from datafor_token.validation.names import USER_TYPES
+
+if TYPE_CHECKING:
+    from datafor_token.users.users import User
 
 user = Commands("user", help="Manage users. Example: datafor-token user add lena --type SYS_Reader --role Sales")
 
@@ -25,6 +21,21 @@ _type = click.option("--type", "type", type=click.Choice(USER_TYPES), help="Type
 _roles = click.option("--role", "roles", multiple=True, help="Role; can be repeated.")
 _full_name = click.option("--full-name", help="Display name.")
 _email = click.option("--email", help="Email address.")
+
+
+_random_password = click.option("--random-password", is_flag=True, help="Generate a password and print it once.")
+
+
+def _password(file: Any, *, is_random: bool) -> str:
+    if is_random and file is not None:
+        raise click.UsageError("Give either --password-file or --random-password", click.get_current_context())
+    if is_random:
+        return secrets.token_urlsafe(max(18, current_settings().min_password_length))
+    return read_secret("password", file, "--password-file, --random-password or standard input")
+
+
+def _report(changed: "User", what: str, **more: Any) -> None:
+    done(f"{changed.name} {what}", user=changed.to_response(), **more)
 
 
 def _given(members: dict[str, Any]) -> dict[str, Any]:
@@ -38,74 +49,81 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 @_full_name
 @_email
 @secret_options("password")
-def add(name: str, file: Any, **members: Any) -> None:
-    """Create a user. The password is read from a prompt, standard input or a file.
+@_random_password
+def add(name: str, file: Any, *, random_password: bool, **members: Any) -> None:
+    """Create a user, and print the name. The password is read from a prompt, standard input or a file.
+
+    With --random-password, the password is printed instead of the name.
 
     Example: datafor-token user add lena --type SYS_Creator --role Sales < password.txt
     """
-    password = read_secret("password", file)
+    password = _password(file, is_random=random_password)
     created = services().accounts.add(name, password, **_given(members))
-    echo(f"{created.name} was added as {created.type}")
+    if random_password:
+        _report(created, f"was added as {created.type}", result=password, password=password)
+    else:
+        _report(created, f"was added as {created.type}", result=created.name)
 
 
 @user.command("list")
-@json_option
-def list_all(*, as_json: bool) -> None:
+def list_all() -> None:
     """List users.
 
     Example: datafor-token user list --json
     """
     users, damaged = services().accounts.all()
-    show([one.to_response() for one in users], as_json=as_json)
+    show([one.to_response() for one in users])
     name_damaged(damaged)
 
 
 @user.command("show")
-@click.argument("name")
-@json_option
-def show_user(name: str, *, as_json: bool) -> None:
+@click.argument("name", type=user_name)
+def show_user(name: str) -> None:
     """Show a user.
 
     Example: datafor-token user show lena
     """
-    show_one(services().accounts.get(name).to_response(), as_json=as_json)
+    show_one(services().accounts.get(name).to_response())
 
 
 @user.command("passwd")
-@click.argument("name")
+@click.argument("name", type=user_name)
 @secret_options("password")
-def passwd(name: str, file: Any) -> None:
-    """Set the password of a user. Their sessions end.
+@_random_password
+def passwd(name: str, file: Any, *, random_password: bool) -> None:
+    """Set the password of a user. Their sessions end. With --random-password, it is generated and printed.
 
-    Example: datafor-token user passwd admin
+    Example: datafor-token user passwd admin --random-password
     """
     services().accounts.get(name)
-    services().accounts.set_password(name, read_secret("password", file))
-    echo("The password was changed")
+    password = _password(file, is_random=random_password)
+    services().accounts.set_password(name, password)
+    generated = {"result": password, "password": password} if random_password else {}
+    _report(services().accounts.get(name), "has a new password", **generated)
 
 
 @user.command("enable")
-@click.argument("name")
+@click.argument("name", type=user_name)
 def enable(name: str) -> None:
     """Let a user sign in again.
 
     Example: datafor-token user enable lena
     """
-    echo(f"{services().accounts.change(name, enabled=True).name} is enabled")
+    _report(services().accounts.change(name, enabled=True), "is enabled")
 
 
 @user.command("disable")
-@click.argument("name")
+@click.argument("name", type=user_name)
 def disable(name: str) -> None:
     """Disable a user, who can no longer sign in. The last Administrator cannot be disabled.
 
     Example: datafor-token user disable lena
     """
-    echo(f"{services().accounts.change(name, enabled=False).name} is disabled")
+    _report(services().accounts.change(name, enabled=False), "is disabled")
 
 
 @user.command("set")
-@click.argument("name")
+@click.argument("name", type=user_name)
 @_type
 @_roles
 @click.option("--no-roles", is_flag=True, help="Remove all roles.")
@@ -118,13 +136,13 @@ def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
     """
     given = _given(members)
     if no_roles == ("roles" in given) and (no_roles or not given):
-        raise click.UsageError("give at least one change, and either --role or --no-roles")
+        raise click.UsageError("Give at least one change, and either --role or --no-roles", click.get_current_context())
     changes = given | ({"roles": ()} if no_roles else {})
-    echo(f"{services().accounts.change(name, **changes).name} was changed")
+    _report(services().accounts.change(name, **changes), "was changed")
 
 
 @user.command("delete")
-@click.argument("name")
+@click.argument("name", type=user_name)
 @yes_option
 def delete(name: str, *, yes: bool) -> None:
     """Delete a user. The last Administrator cannot be deleted.
@@ -134,4 +152,4 @@ def delete(name: str, *, yes: bool) -> None:
     found = services().accounts.get(name)
     confirm(f"Delete the user {found.name}?", yes=yes)
     services().accounts.remove(name)
-    echo(f"{found.name} was deleted")
+    done(f"{found.name} was deleted", deleted=found.name)

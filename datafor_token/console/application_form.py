@@ -12,7 +12,7 @@ from typing import Any
 from datafor_token.applications.record import DEFAULTS, Application
 from datafor_token.console.guard import Form
 from datafor_token.console.language import gettext, sentence
-from datafor_token.crypto.keys import is_shared
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import InvalidInput, predicate_of
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body

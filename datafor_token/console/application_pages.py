@@ -12,8 +12,9 @@ from datafor_token.console.application_form import FormState
 from datafor_token.console.application_list import set_enabled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import gettext, sentence
+from datafor_token.crypto.algorithms import ALGORITHMS, HMAC_LENGTHS, is_shared
 from datafor_token.crypto.damaged_secrets import warnings_about
-from datafor_token.crypto.keys import ALGORITHMS, HMAC_LENGTHS, is_shared, new_secret
+from datafor_token.crypto.keys import new_secret
 from datafor_token.crypto.strength import weakness
 from datafor_token.errors import (
     Conflict,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from datafor_token.crypto.keys import is_shared
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Message
 
 _BOM = "\ufeff"

@@ -19,19 +19,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
 from datafor_token.crypto import pem
+from datafor_token.crypto.algorithms import HMAC_LENGTHS, RSA, is_shared
 from datafor_token.errors import RuleError
 
-# Minimum length of a shared key in bytes (RFC 7518 section 3.2: the length of the hash).
-HMAC_LENGTHS = {"HS256": 32, "HS384": 48, "HS512": 64}
 _HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
-_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES: dict[str, type[ec.EllipticCurve]] = {
     "ES256": ec.SECP256R1,
     "ES384": ec.SECP384R1,
     "ES512": ec.SECP521R1,
 }
-ALGORITHMS = (*HMAC_LENGTHS, *_RSA, *_CURVES, "EdDSA")
-
 _CACHE_SECONDS, _MAX_CACHED = 60.0, 64  # of parsed private keys
 _BY_NAME: dict[str, Algorithm] = get_default_algorithms()
 
@@ -85,14 +81,9 @@ class SharedKey(Key):
         return hmac.compare_digest(self.sign(message), signature)
 
 
-def is_shared(algorithm: str) -> bool:
-    """Return whether the algorithm signs and verifies with one shared key."""
-    return algorithm in HMAC_LENGTHS
-
-
 def alternatives(algorithm: str) -> Sequence[str]:
     """Return the other algorithms that the same key can be used with."""
-    family = next((family for family in (tuple(HMAC_LENGTHS), _RSA) if algorithm in family), ())
+    family = next((family for family in (tuple(HMAC_LENGTHS), RSA) if algorithm in family), ())
     return [one for one in family if one != algorithm]
 
 
@@ -208,7 +199,7 @@ def jwk(algorithm: str, secret: str) -> dict[str, str]:
 def _public_key(algorithm: str, text: str) -> Key:
     # Cached: parsing an RSA key takes longer than verifying with it.
     key = pem.public_key(algorithm, text)
-    if algorithm in _RSA:
+    if algorithm in RSA:
         if not isinstance(key, rsa.RSAPublicKey):
             raise RuleError("must be an RSA public key for %(algorithm)s", algorithm=algorithm)
         return Key(algorithm, key, _thumbprint(algorithm, key))

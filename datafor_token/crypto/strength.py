@@ -5,7 +5,7 @@ import functools
 from zxcvbn import zxcvbn
 
 from datafor_token.crypto import vetting
-from datafor_token.crypto.keys import HMAC_LENGTHS, is_shared
+from datafor_token.crypto.algorithms import HMAC_LENGTHS, is_shared
 from datafor_token.errors import Message, about
 
 # With fewer guesses, some graphics cards (10**13 HMACs a second) find the key from one of its tokens in some months.

@@ -10,8 +10,9 @@ from math import gcd, isqrt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.key_material import find_key
-from datafor_token.crypto.keys import is_shared, verification_key
+from datafor_token.crypto.keys import verification_key
 from datafor_token.errors import Message, RuleError
 
 _FERMAT_ROUNDS = 100

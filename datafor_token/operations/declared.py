@@ -15,7 +15,7 @@ from typing import Any
 from datafor_token.applications import rules
 from datafor_token.applications.record import FIELDS, MASK, SECRETS, Application
 from datafor_token.applications.registry import Registry
-from datafor_token.crypto.keys import is_shared
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError, about
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import UpdateSchema

@@ -11,8 +11,9 @@ from datafor_token.applications.registry import Registry
 from datafor_token.applications.rules import TIME_CLAIMS
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.damaged_secrets import matching_repair
-from datafor_token.crypto.keys import Key, is_shared, signing_key
+from datafor_token.crypto.keys import Key, signing_key
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
 from datafor_token.tokens.identifiers import Identifiers, digest, short
 from datafor_token.validation.names import user_name

@@ -7,8 +7,9 @@ verifications, whatever the number of applications. A sentence names application
 from collections.abc import Iterator, Sequence
 
 from datafor_token.applications.index import IndexEntry
+from datafor_token.crypto.algorithms import HMAC_LENGTHS, is_shared
 from datafor_token.crypto.damaged_secrets import alternative_keys
-from datafor_token.crypto.keys import HMAC_LENGTHS, Key, SharedKey, alternatives, is_shared, with_algorithm
+from datafor_token.crypto.keys import Key, SharedKey, alternatives, with_algorithm
 from datafor_token.errors import Message
 from datafor_token.tokens.verifier import Token
 

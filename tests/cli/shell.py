@@ -18,10 +18,16 @@ class Shell:
         return invoke(self.app, arguments, put=put)
 
     def done(self, *arguments: str, put: str = "") -> str:
-        """Run a command with ``put`` as standard input; return its output, and fail if it is refused."""
+        """Run a command with ``put`` as standard input; return its standard output, and fail if it is refused."""
         result = self(*arguments, put=put)
         assert result.exit_code == 0, result.output
         return result.stdout
+
+    def said(self, *arguments: str, put: str = "") -> str:
+        """Run a command as ``done`` does; return its sentences, which are on standard error."""
+        result = self(*arguments, put=put)
+        assert (result.exit_code, result.stdout) == (0, ""), result.output
+        return result.stderr
 
     def refused(self, *arguments: str, put: str = "", code: int = 1) -> str:
         """Run a command that is refused with an exit code; return its output."""

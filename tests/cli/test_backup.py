@@ -115,7 +115,7 @@ def test_backup_and_restore(shell: Shell, caller: Caller, settings: Settings, tm
     """A restore brings back the records of the backup; sessions end, revoked tokens remain revoked."""
     fill(caller)
     file = tmp_path / "backup.gz"
-    assert shell.done("store", "backup", str(file)).startswith("3 records were written to")
+    assert shell.said("store", "backup", str(file)).startswith("3 records were written to")
     assert file.stat().st_mode & 0o777 == 0o600
     before = {path.name: path.read_text() for path in records_in(settings.data_dir, "applications")}
     caller.client.post(

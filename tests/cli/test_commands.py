@@ -153,7 +153,7 @@ def test_relative_folders_and_bare_names(tmp_path: Path) -> None:
     output(*command, "application", "add", "ERP", "--random-secret")
     (tmp_path / "erp.toml").write_text(output(*command, "application", "export"))
     assert output(*command, "application", "apply", "erp.toml") == "nothing to change\n"
-    assert "records were written to backup.gz" in output(*command, "store", "backup", "backup.gz")
+    output(*command, "store", "backup", "backup.gz")
     assert "0 created" in output(*command, "store", "restore", "backup.gz", "--yes")
     shutil.rmtree(tmp_path / "records")
     output(*command, "store", "restore", "backup.gz", "--yes")

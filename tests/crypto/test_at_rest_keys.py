@@ -223,7 +223,7 @@ def test_rekey_from_a_terminal(tmp_path: Path) -> None:
     first_start(environment(tmp_path))
     done = run_command(tmp_path, "store", "rekey")
     assert done.returncode == 0, done.stderr
-    assert "0 applications are encrypted with the key" in done.stdout
+    assert "0 applications are encrypted with the key" in done.stderr
 
 
 def test_a_secret_written_by_hand(make: Any, settings: Settings) -> None:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token.crypto import key_material, keys, vetting
+from datafor_token.crypto import algorithms, key_material, keys, vetting
 from datafor_token.crypto import pem as key_text
 from datafor_token.errors import RuleError
 from tests.support import key_for, need, private_pem, public_base64, public_pem
@@ -366,8 +366,8 @@ def test_rsa_keys_with_another_exponent(exponent: int) -> None:
 
 def test_ordinary_keys_are_accepted() -> None:
     """Common keys pass, in both encodings, and so does the largest."""
-    for algorithm in keys.ALGORITHMS:
-        if not keys.is_shared(algorithm):
+    for algorithm in algorithms.ALGORITHMS:
+        if not algorithms.is_shared(algorithm):
             vetting.check(algorithm, public_pem(key_for(algorithm)))
             vetting.check(algorithm, public_base64(key_for(algorithm)))
     for _ in range(50):

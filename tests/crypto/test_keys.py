@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token.crypto import keys
+from datafor_token.crypto import algorithms, keys
 from datafor_token.errors import RuleError
 from tests.support import key_for, need, private_pem, public_base64, public_pem
 
-ASYMMETRIC = [name for name in keys.ALGORITHMS if not keys.is_shared(name)]
+ASYMMETRIC = [name for name in algorithms.ALGORITHMS if not algorithms.is_shared(name)]
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
@@ -201,7 +201,7 @@ def test_texts_that_are_not_private_keys(private: str | Callable[[], str] | None
         keys.signing_key("RS256", [keys.verification_key("RS256", public_pem(key_for("RS256")))], text)
 
 
-@given(algorithm=st.sampled_from(keys.ALGORITHMS), text=st.text() | st.binary().map(lambda data: data.hex()))
+@given(algorithm=st.sampled_from(algorithms.ALGORITHMS), text=st.text() | st.binary().map(lambda data: data.hex()))
 def test_any_text_is_a_key_or_a_rule_error(algorithm: str, text: str) -> None:
     """Every text is a key or raises RuleError."""
     for private in (None, text):

@@ -13,7 +13,7 @@ PAGE = "docs/commands.md"
 # The reference is the last part of the page.
 HEADING = "\n## Reference\n"
 # Options of every command, which the page explains once.
-COMMON = {"--config", "--data", "--help"}
+COMMON = {"--config", "--data", "--json", "--help"}
 
 
 def contexts(command: click.Command = root, parent: click.Context | None = None) -> Iterator[click.Context]:

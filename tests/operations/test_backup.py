@@ -381,7 +381,7 @@ class TestKeys:
             path.unlink()
         service.start(NEW, OLD)
         (service.settings.config_dir / "store_id").unlink()
-        said = service.run("store", "restore", str(file), "--yes")
+        said = service.invoke("store", "restore", str(file), "--yes").stderr
         assert Keyring(KEYS[:1]).identifier in said
         caller = service.start(NEW)
         assert caller.post("generate", {"name": "ERP", "privateKey": STRONG_SECRET}).status_code == 200

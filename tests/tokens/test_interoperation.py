@@ -8,7 +8,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, OctKey, import_key
 from joserfc.jws import JWSRegistry
 
-from datafor_token.crypto.keys import ALGORITHMS, is_shared
+from datafor_token.crypto.algorithms import ALGORITHMS, is_shared
 from tests.conftest import Caller
 from tests.support import STRONG_SECRET, Clock, application, key_for, private_pem, public_pem
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token.applications.record import Application, FieldMap
-from datafor_token.crypto import keys
+from datafor_token.crypto import algorithms, keys
 from datafor_token.errors import DataforTokenError, Forbidden, InvalidInput
 from datafor_token.tokens import issuer
 from tests.support import STRONG_SECRET, key_for, private_pem, public_pem, token_parts
@@ -45,10 +45,10 @@ def test_the_documented_sample_token() -> None:
     assert issue(ERP, "abcd") == SAMPLE_TOKEN
 
 
-@pytest.mark.parametrize("algorithm", keys.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", algorithms.ALGORITHMS)
 def test_pyjwt_verifies_tokens(algorithm: str) -> None:
     """PyJWT decodes a token of each algorithm to the expected claims."""
-    if keys.is_shared(algorithm):
+    if algorithms.is_shared(algorithm):
         secret = private = verifying = STRONG_SECRET * 2
     else:
         secret = verifying = public_pem(key_for(algorithm))
@@ -59,10 +59,10 @@ def test_pyjwt_verifies_tokens(algorithm: str) -> None:
     assert list(claims.items()) == [("ERP", "admin"), ("mail", "a@b"), ("exp", NOW + 86400)]
 
 
-@pytest.mark.parametrize("algorithm", keys.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", algorithms.ALGORITHMS)
 def test_headers(algorithm: str) -> None:
     """The header for a shared key is typ and alg, in that order; for a public key, kid is added."""
-    shared = keys.is_shared(algorithm)
+    shared = algorithms.is_shared(algorithm)
     secret = STRONG_SECRET * 2 if shared else public_pem(key_for(algorithm))
     private = None if shared else private_pem(key_for(algorithm))
     header, _ = token_parts(issue(dataclasses.replace(ERP, algorithm=algorithm, secret=secret), private))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token.applications.record import Application
-from datafor_token.crypto import keys, vetting
+from datafor_token.crypto import algorithms, keys, vetting
 from datafor_token.errors import InvalidInput, RuleError
 from datafor_token.tokens import issuer, verifier
 from tests.handmade_tokens import NOW, SHARED_HEADER, base64url, claims, part, token
@@ -240,7 +240,7 @@ def accepts(vector: dict[str, Any]) -> bool:
         return False
     if vector["key_format"] == "base64url-secret":
         material = base64.urlsafe_b64decode(vector["key"] + "==")
-        if len(material) < keys.HMAC_LENGTHS.get(algorithm, sys.maxsize):
+        if len(material) < algorithms.HMAC_LENGTHS.get(algorithm, sys.maxsize):
             return False
         key = keys.Key(algorithm, material)
     else:
@@ -276,11 +276,11 @@ def test_ten_thousand_legal_combinations() -> None:
     words = ["loginname", "名", "a b", "é", "x" * 128, "sub", "aud", "iss", "jti", "https://x/y", '"', "\\", "0"]
     values: list[Any] = ["", "x", 5, -1.5, True, [], ["a", {"b": [1]}], {"a": None}, "\ud83d\ude00", "\u2028"]
     secrets = {
-        algorithm: "abcd" if keys.is_shared(algorithm) else public_pem(key_for(algorithm))
-        for algorithm in keys.ALGORITHMS
+        algorithm: "abcd" if algorithms.is_shared(algorithm) else public_pem(key_for(algorithm))
+        for algorithm in algorithms.ALGORITHMS
     }
     private = {
-        name: None if keys.is_shared(name) else private_pem(key_for(name)) for name in ("RS256", "ES256", "EdDSA")
+        name: None if algorithms.is_shared(name) else private_pem(key_for(name)) for name in ("RS256", "ES256", "EdDSA")
     }
     for number in range(10_000):
         algorithm = chance.choice(["HS256", "HS384", "HS512"] * 10 + list(private)) if number % 10 else "HS256"
@@ -306,8 +306,8 @@ def test_ten_thousand_legal_combinations() -> None:
 
 def test_issued_tokens_are_accepted() -> None:
     """Issued tokens are accepted, with every algorithm."""
-    for algorithm in keys.ALGORITHMS:
-        shared = keys.is_shared(algorithm)
+    for algorithm in algorithms.ALGORITHMS:
+        shared = algorithms.is_shared(algorithm)
         secret = "abcd" if shared else public_pem(key_for(algorithm))
         app = Application.from_document(application(algorithm=algorithm, secret=secret))
         private = None if shared else private_pem(key_for(algorithm))

@@ -7,7 +7,8 @@ from flask import Blueprint, Response
 
 from datafor_token.applications.record import Application
 from datafor_token.audit.events import Kind
-from datafor_token.crypto.keys import is_shared, jwk
+from datafor_token.crypto.algorithms import is_shared
+from datafor_token.crypto.keys import jwk
 from datafor_token.errors import Forbidden, NotFound
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, OptionalNameSchema, TokenSchema
 from datafor_token.tokens import issuer

@@ -14,7 +14,7 @@ from marshmallow.validate import Equal, OneOf, Range, Regexp
 from datafor_token.applications.record import MASK
 from datafor_token.applications.rules import LONGEST_EXPIRE
 from datafor_token.audit.events import REASONS, Kind
-from datafor_token.crypto.keys import ALGORITHMS
+from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.requests.schemas import EXAMPLE_TOKEN, UpdateSchema
 from datafor_token.validation.names import USER_TYPES
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from datafor_token.applications import rules
 from datafor_token.audit.events import Kind
-from datafor_token.crypto.keys import ALGORITHMS
+from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.requests import schemas
 from datafor_token.validation import names, times
 

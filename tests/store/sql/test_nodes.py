@@ -37,7 +37,7 @@ def init(folder: Path, url: str) -> None:
     """Create the tables as users do."""
     environ = {"PATH": "/usr/bin:/bin", "DATAFOR_TOKEN_CONFIG_DIR": str(folder), "DATAFOR_TOKEN_STORE": url}
     done = run("-m", "datafor_token", "store", "init", environ=environ)
-    assert (done.returncode, done.stdout) == (0, "The tables were created\n"), done.stderr
+    assert (done.returncode, done.stderr) == (0, "The tables were created\n"), done.stderr
 
 
 def nodes(folder: Path, url: str, number: int = 2, **settings: str) -> list[Server]:

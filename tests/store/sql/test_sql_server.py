@@ -161,7 +161,7 @@ def test_the_rights_that_the_page_names_are_enough(postgres: Postgres, tmp_path:
         postgres.ask(statement.replace(" datafor", f" {name}"))
     owner = f"postgresql://{name}:password@127.0.0.1:{postgres.port}/{name}"
     done = shell(tmp_path, "store", "init", store=owner)
-    assert (done.returncode, done.stdout) == (0, "The tables were created\n")
+    assert (done.returncode, done.stderr) == (0, "The tables were created\n")
     postgres.ask(f"CREATE ROLE {lesser} LOGIN PASSWORD 'password'; REVOKE ALL ON DATABASE {name} FROM public")
     postgres.ask(f"GRANT CONNECT ON DATABASE {name} TO {lesser}")
     postgres.ask(f"REVOKE ALL ON SCHEMA public FROM public; GRANT USAGE ON SCHEMA public TO {lesser}", name)
@@ -200,7 +200,7 @@ def test_missing_tables_are_reported_and_created(url: str, tmp_path: Path, gone:
             store.put("users", {"name": "lena"})
         assert "tables are missing" in str(caught.value.reason)
     done = shell(tmp_path, "store", "init", store=url)
-    assert (done.returncode, done.stdout) == (0, "The tables were created\n")
+    assert (done.returncode, done.stderr) == (0, "The tables were created\n")
     schema.check(store._database)
     # The cached records of a running node are not valid any more.
     store.begin_request()
