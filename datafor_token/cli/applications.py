@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datafor_token.operations.declared import Step
 
 application = Commands(
-    "application", help="Manage applications. Example: datafor-token application apply applications/"
+    "application", help="Manage applications. Example: datafor-token application add ERP --random-secret"
 )
 _CREATOR = "command line"
 
@@ -116,7 +116,10 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
         raise click.UsageError("Give either --secret-file or --random-secret", click.get_current_context())
     with contextlib.suppress(NotFound):
         # Checked before the prompt for a secret, and again when the application is stored.
-        raise Conflict("name already exists as '%(name)s'", name=services().registry.get(name).name)
+        found = services().registry.get(name).name
+        raise Conflict(
+            "name already exists as '%(name)s': change it with `datafor-token application set %(name)s`", name=found
+        )
     secret = new_secret(algorithm) if random_secret else _secret(file)
     before = {**DEFAULTS, "name": name, "secret": secret}
     warnings = services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True)

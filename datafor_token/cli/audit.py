@@ -6,7 +6,7 @@ import click
 
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.output import show, wants_json
-from datafor_token.cli.parameters import application_name, user_name
+from datafor_token.cli.parameters import Number, application_name, user_name
 from datafor_token.cli.services import services
 
 audit = Commands("audit", help="Search the audit log. Example: datafor-token audit show --since 24h --user lena")
@@ -19,7 +19,7 @@ _PAGE = 1000
 @click.option("--event", help="Kind of event, such as sign_in_refused.")
 @click.option("--user", type=user_name, help="Name of the acting or the affected user.")
 @click.option("--application", type=application_name, help="Name of the affected application.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of events.")
+@click.option("--limit", type=Number(1), default=50, show_default=True, help="Maximum number of events.")
 def show_events(*, limit: int, **given: str | None) -> None:
     """Show events, newest first. Rotated files are searched, too.
 

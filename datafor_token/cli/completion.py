@@ -27,7 +27,7 @@ class _Bash(BashComplete):
 
 
 @click.command("completion", cls=Command)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL")
 def completion(shell: str) -> None:
     """Print the script that completes commands, options and names in a shell, for its folder of scripts.
 

@@ -29,6 +29,7 @@ _SYNONYMS = {
     "get": ("show",),
     "info": ("show",),
     "ls": ("list",),
+    "list": ("show",),
     "password": ("passwd",),
     "verify": ("explain", "check"),
     "validate": ("explain", "check"),
@@ -42,7 +43,21 @@ _SYNONYMS = {
     "run": ("serve",),
     "start": ("serve",),
     "server": ("serve",),
+    "help": ("--help",),
+    "version": ("--version",),
 }
+_OPTIONS = {
+    "-h": "--help",
+    "-v": "--version",
+    "-V": "--version",
+    "-f": "--yes",
+    "-y": "--yes",
+    "--force": "--yes",
+    "--host": "--bind",
+    "--port": "--bind",
+    "--user": "--username",
+}
+_SWITCHES = ("--enable", "--enabled", "--disable", "--disabled")
 
 
 class Failed(click.ClickException):
@@ -89,13 +104,20 @@ def report(error: click.ClickException, *, as_json: bool) -> None:
         error.show()
     elif isinstance(error, click.UsageError):
         echo(_sentence(error), err=True)
-        example = example_of(error.ctx.command) if error.ctx else ""
-        if example:
-            echo(f"Example: {example}", err=True)
+        # The sentence about a command has the names of others.
+        if error.ctx and not isinstance(error, click.exceptions.NoSuchCommand):
+            _show_example(error.ctx)
     elif isinstance(error, Failed):
         error.show()
     else:
         echo(_sentence(error), err=True)
+
+
+def _show_example(context: click.Context) -> None:
+    if isinstance(context.command, click.Group):
+        echo(f"`{context.command_path} --help` shows all commands and options", err=True)
+    elif example_of(context.command):
+        echo(f"Example: {example_of(context.command)}", err=True)
 
 
 def example_of(command: click.Command) -> str:
@@ -110,21 +132,27 @@ def _sentence(error: click.ClickException) -> str:
         return _of_option(error, error.ctx)
     if isinstance(error, click.exceptions.NoSuchCommand) and error.ctx is not None:
         return _of_command(error.command_name, error.ctx)
-    if isinstance(error, click.BadParameter) and "\0" in error.message:
-        return error.format_message().replace("\0", "\\0")
+    if isinstance(error, click.MissingParameter):
+        # A list of choices is on lines of their own.
+        return " ".join(error.format_message().split())
     return error.format_message()
 
 
 def _of_option(error: click.NoSuchOption, context: click.Context) -> str:
     """Return the sentence about an option that does not exist."""
-    known = {name for parameter in context.command.params for name in parameter.opts}
-    if f"{error.option_name}-file" in known:
+    known = {name for parameter in context.command.get_params(context) for name in parameter.opts}
+    name, what = error.option_name, f"No such option: {error.option_name}."
+    if f"{name}-file" in known:
         # Every user of the host can list the command lines of all processes.
-        return (
-            f"No such option: {error.option_name}. Others could read it on the command line: use"
-            f" {error.option_name}-file or standard input"
-        )
-    return error.format_message()
+        return f"{what} Others could read it on the command line: use {name}-file or standard input"
+    if name in _SWITCHES and context.parent is not None and "enable" in _names(context.parent):
+        return f"{what} Use {' or '.join(_typed(context.parent, one) for one in ('enable', 'disable'))}"
+    meant = [_OPTIONS[name]] if _OPTIONS.get(name) in known else error.possibilities
+    if meant:
+        return f"{what} Did you mean {' or '.join(meant)}?"
+    if not name.startswith("--") and any(isinstance(one, click.Argument) for one in context.command.params):
+        return f"{what} Type -- before a name that begins with -"
+    return what
 
 
 def _of_command(name: str, context: click.Context) -> str:
@@ -133,7 +161,7 @@ def _of_command(name: str, context: click.Context) -> str:
     what = f"No such command: {context.command_path} {name}."
     if found:
         return f"{what} Did you mean {' or '.join(_typed(context, one) for one in found[:3])}?"
-    return f"{what} The commands are {', '.join(_names(context))}"
+    return f"{what} Choose from: {', '.join(_names(context))}"
 
 
 def _typed(context: click.Context, name: str) -> str:
@@ -149,13 +177,15 @@ def _suggestions(name: str, context: click.Context) -> Iterator[str]:
     from difflib import get_close_matches
 
     names = _names(context)
-    yield from (one for one in _SYNONYMS.get(name, ()) if one in names)
+    options = [option for parameter in context.command.get_params(context) for option in parameter.opts]
+    yield from (one for one in _SYNONYMS.get(name, ()) if one in (*names, *options))
     yield from (one for one in names if len(name) > 1 and (one.startswith(name) or name.rstrip("s") in (one, one[:3])))
     yield from get_close_matches(name, names, cutoff=0.7)
-    for one in names:
-        group = context.command.get_command(context, one) if isinstance(context.command, click.Group) else None
-        if isinstance(group, click.Group):
-            yield from (f"{one} {inner}" for inner in (name, *_SYNONYMS.get(name, ())) if inner in group.commands)
+    for meant in (name, *_SYNONYMS.get(name, ())):
+        for one in names:
+            group = context.command.get_command(context, one) if isinstance(context.command, click.Group) else None
+            if isinstance(group, click.Group) and meant in group.commands:
+                yield f"{one} {meant}"
 
 
 def of_any(error: click.ClickException | click.Abort | OSError) -> click.ClickException:
@@ -164,7 +194,12 @@ def of_any(error: click.ClickException | click.Abort | OSError) -> click.ClickEx
         return error
     if isinstance(error, OSError):
         _discard_output()
+        if isinstance(error, FileNotFoundError) and not error.filename:
+            return Failed("the current folder was deleted: change to another one")
         return Failed(f"{error.filename or 'cannot read or write'}: {error.strerror}")
+    if sys.stderr is not None and sys.stderr.isatty():
+        # The terminal has written ^C behind the prompt.
+        click.echo(err=True)
     return Failed("Aborted")
 
 

@@ -26,6 +26,12 @@ class Seconds(click.ParamType[int]):
             self.fail(f"'{value}' is not a number of seconds, such as 86400 for a day", param, ctx)
 
 
+class Number(click.IntRange):
+    """Whole number in a range, with a message that does not speak of ranges if it is no number."""
+
+    name = "integer"
+
+
 class RecordName(click.ParamType[str]):
     """Name of a stored record. ``kind``: user or application."""
 

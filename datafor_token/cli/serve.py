@@ -9,6 +9,7 @@ import click
 from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Command
 from datafor_token.cli.options import folder_options
+from datafor_token.cli.parameters import Number
 from datafor_token.cli.services import installation
 
 _BIND = "DATAFOR_TOKEN_BIND"
@@ -19,8 +20,8 @@ _BIND = "DATAFOR_TOKEN_BIND"
 @click.option(
     "--bind", metavar="ADDRESS", help="host:port, [IPv6 address]:port or unix:path.  [default: 127.0.0.1:28080]"
 )
-@click.option("--workers", type=click.IntRange(1, 64), help="Number of worker processes.  [default: 2]")
-@click.option("--threads", type=click.IntRange(3, 64), help="Threads of each worker.  [default: 3]")
+@click.option("--workers", type=Number(1, 64), help="Number of worker processes.  [default: 2]")
+@click.option("--threads", type=Number(3, 64), help="Threads of each worker.  [default: 3]")
 def serve(bind: str | None, workers: int | None, threads: int | None) -> None:
     """Start the server, until it gets SIGTERM or Ctrl-C.
 

@@ -39,7 +39,9 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
     try:
         further = strict_json.loads((payload or "{}").encode("utf-8", "surrogateescape"))
     except strict_json.JSONError as error:
-        raise InvalidInput.of("payload", error.message) from None
+        raise InvalidInput.of(
+            "payload", '%(fault)s: use a form such as --payload \'{"email": "l@x"}\'', fault=error.message
+        ) from None
     sent = {"name": application, "username": username, "payload": further}
     if file:
         sent["privateKey"] = text_of("privateKey", file.read())

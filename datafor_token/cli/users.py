@@ -1,15 +1,19 @@
 """``datafor-token user``: users with a password."""
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
 from datafor_token.cli.output import done, name_damaged, show, show_one
 from datafor_token.cli.parameters import user_name
 from datafor_token.cli.services import current_settings, services
+from datafor_token.errors import Conflict, Forbidden
 from datafor_token.validation.names import USER_TYPES
 
 if TYPE_CHECKING:
@@ -38,6 +42,22 @@ def _report(changed: "User", what: str, **more: Any) -> None:
     done(f"{changed.name} {what}", user=changed.to_response(), **more)
 
 
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Add to a refusal what to do: the last enabled Administrator stays."""
+    try:
+        yield
+    except Forbidden as error:
+        raise Failed(
+            f"{error.message}: make another one first, with `datafor-token user set NAME --type Administrator`"
+        ) from error
+
+
+def _change(name: str, **changes: Any) -> "User":
+    with _explained():
+        return services().accounts.change(name, **changes)
+
+
 def _given(members: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None and value != ()}
 
@@ -58,7 +78,10 @@ def add(name: str, file: Any, *, random_password: bool, **members: Any) -> None:
     Example: datafor-token user add lena --type SYS_Creator --role Sales < password.txt
     """
     password = _password(file, is_random=random_password)
-    created = services().accounts.add(name, password, **_given(members))
+    try:
+        created = services().accounts.add(name, password, **_given(members))
+    except Conflict as error:
+        raise Failed(f"{error.message}: change it with `datafor-token user set {name}`") from error
     if random_password:
         _report(created, f"was added as {created.type}", result=password, password=password)
     else:
@@ -109,7 +132,7 @@ def enable(name: str) -> None:
 
     Example: datafor-token user enable lena
     """
-    _report(services().accounts.change(name, enabled=True), "is enabled")
+    _report(_change(name, enabled=True), "is enabled")
 
 
 @user.command("disable")
@@ -119,7 +142,7 @@ def disable(name: str) -> None:
 
     Example: datafor-token user disable lena
     """
-    _report(services().accounts.change(name, enabled=False), "is disabled")
+    _report(_change(name, enabled=False), "is disabled")
 
 
 @user.command("set")
@@ -138,7 +161,7 @@ def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
     if no_roles == ("roles" in given) and (no_roles or not given):
         raise click.UsageError("Give at least one change, and either --role or --no-roles", click.get_current_context())
     changes = given | ({"roles": ()} if no_roles else {})
-    _report(services().accounts.change(name, **changes), "was changed")
+    _report(_change(name, **changes), "was changed")
 
 
 @user.command("delete")
@@ -151,5 +174,6 @@ def delete(name: str, *, yes: bool) -> None:
     """
     found = services().accounts.get(name)
     confirm(f"Delete the user {found.name}?", yes=yes)
-    services().accounts.remove(name)
+    with _explained():
+        services().accounts.remove(name)
     done(f"{found.name} was deleted", deleted=found.name)

@@ -220,7 +220,7 @@ def _from_file(path: Path, *, may_create: bool) -> list[bytes]:
     except FileNotFoundError:
         raise StartError(
             f"{path} is missing, and the records are encrypted with the key in it; restore it from a backup, copy it"
-            " from another node, or name its folder in DATAFOR_TOKEN_CONFIG_DIR"
+            " from another node, or name its folder with --config or DATAFOR_TOKEN_CONFIG_DIR"
         ) from None
     except RuleError as error:
         raise StartError(f"{path} {error}") from None

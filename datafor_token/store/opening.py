@@ -23,7 +23,7 @@ _COMMON_COLLECTIONS = ("instance", "users", "applications")
 # The first record that a restore writes. A store without another one was never complete.
 _FIRST_RESTORED = Path("instance", "key.json")
 _WHAT_TO_DO = (
-    "set DATAFOR_TOKEN_DATA_DIR to the data folder of the service; only the first start of the service or"
+    "name the data folder of the service with --data or DATAFOR_TOKEN_DATA_DIR; only the first start of the service or"
     " `datafor-token store restore` create a new store"
 )
 
