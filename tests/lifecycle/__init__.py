@@ -1,0 +1,1 @@
+"""Tests that run the steps of the pages about backups, several hosts and trouble."""

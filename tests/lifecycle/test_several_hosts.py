@@ -1,0 +1,286 @@
+"""The page about several hosts: each of its steps, with a real PostgreSQL, Redis and nginx."""
+
+import contextlib
+import itertools
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.handmade_tokens import token
+from tests.lifecycle.host import ME, Host, block, blocks_without_test, signs_in, user_of
+from tests.store.postgres import Postgres, binaries
+from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Server, application, basic, free_port, need, wait_for
+from tests.users.test_throttle import Redis
+
+pytestmark = [pytest.mark.file_store, pytest.mark.sql]
+
+LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api/extension/auth/logout"
+
+
+def page(containing: str, language: str = "sh") -> str:
+    return block("several-hosts", containing, language)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres(safe=False).make().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    server = Redis().start()
+    yield server
+    server.stop()
+
+
+class Cluster:
+    """The database of the page on a server for tests, and the nodes that use it."""
+
+    def __init__(self, postgres: Postgres, folder: Path) -> None:
+        self.postgres, self.folder = postgres, folder
+        self.role, self.database = page("CREATE ROLE", "sql").splitlines()
+        self.nodes: list[Server] = []
+        self.replaced = {"db1.example": f"127.0.0.1:{postgres.port}"}
+
+    def done(self, host: Host, commands: str) -> str:
+        """Run commands of the page that name the database."""
+        # The programs have the version of the server.
+        return host.done(f"PATH={binaries()}:$PATH\n{commands}", self.replaced)
+
+    def set(self, host: Host, setting: str) -> None:
+        """Add a setting to those of a host."""
+        for old, new in self.replaced.items():
+            setting = setting.replace(old, new)
+        with (host.config / "settings.toml").open("a") as file:
+            file.write(setting)
+
+    def start(self, *hosts: Host) -> list[Server]:
+        """Start nodes, which take STORE from their settings."""
+        for host in hosts:
+            self.nodes.append(host.server(DATAFOR_TOKEN_STORE=""))
+            assert self.nodes[-1].port, self.nodes[-1].output
+        return self.nodes
+
+    def restart(self, number: int, host: Host) -> None:
+        self.nodes[number].stop()
+        self.nodes[number] = host.server(DATAFOR_TOKEN_STORE="")
+        assert self.nodes[number].port, self.nodes[number].output
+
+    def stop(self) -> None:
+        while self.nodes:
+            self.nodes.pop().stop()
+
+
+@pytest.fixture
+def cluster(postgres: Postgres, tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(postgres, tmp_path)
+    postgres.ask(made.role)
+    postgres.ask(made.database)
+    yield made
+    made.stop()
+    postgres.ask("DROP DATABASE datafor WITH (FORCE)")
+    postgres.ask("DROP ROLE datafor")
+
+
+@pytest.fixture
+def one(cluster: Cluster) -> Host:
+    """Return a host whose records were moved to PostgreSQL as the page says."""
+    host = Host(cluster.folder / "a")
+    host.first_start()
+    host.done("datafor-token application add ERP --random-secret --inituser 1")
+    host.done("datafor-token token generate ERP --username lena > token.txt")
+    host.done(page("store backup before.gz"))
+    assert "records are equal in both stores" in cluster.done(host, page("--to postgresql"))
+    cluster.set(host, page("password@db1.example/", "toml"))
+    assert host.done(page("chmod 600")).endswith("All records are valid\n")
+    host.done(page("mv data/applications"))
+    return host
+
+
+def second_node(cluster: Cluster, one: Host) -> Host:
+    """Return a second host with the key and the settings of the first."""
+    other = Host(cluster.folder / "b")
+    other.config.mkdir()
+    one.done(page("scp "), {"scp": "cp", "b.example:/var/lib/datafor_token": str(other.folder)})
+    return other
+
+
+def issued(host: Host) -> str:
+    return (host.folder / "token.txt").read_text().strip()
+
+
+def signed_in(server: Server) -> dict[str, str]:
+    """Return the cookie of a new session of admin."""
+    response = server.request("POST", LOGIN, f"username=admin&password={ADMIN_PASSWORD}", {})
+    return {"Cookie": f"JSESSIONID={response.json['jsessionid']}"}
+
+
+def test_move_to_postgresql_and_back(cluster: Cluster, one: Host) -> None:
+    """Users, passwords, tokens and sessions survive the way to PostgreSQL and back."""
+    (server,) = cluster.start(one)
+    assert signs_in(server, ADMIN_PASSWORD)
+    assert user_of(server, issued(one)) == "lena"
+    cookie = signed_in(server)
+    assert not (one.data / "users").exists()
+    cluster.stop()
+    assert "records are equal in both stores" in one.done(page("--to file"))
+    cluster.set(one, page("RATELIMIT", "toml"))
+    assert one.done(page("sed -i '/^STORE")).endswith("All records are valid\n")
+    assert (one.config / "settings.toml").read_text() == ""
+    cluster.postgres.ask("ALTER DATABASE datafor RENAME TO gone")
+    (server,) = cluster.start(one)
+    try:
+        assert server.request("GET", ME, headers=cookie).status == 200
+        assert user_of(server, issued(one)) == "lena"
+    finally:
+        cluster.postgres.ask("ALTER DATABASE gone RENAME TO datafor")
+
+
+def test_a_running_server_refuses_a_move(cluster: Cluster, one: Host) -> None:
+    """While a server uses the source, neither way copies anything."""
+    cluster.start(one)
+    assert signs_in(cluster.nodes[0], ADMIN_PASSWORD)
+    assert "a server is using the records" in one.refused(page("--to file"))
+    assert not list(one.data.glob("users/*.json"))
+    old = Host(cluster.folder / "old")
+    server = old.server()
+    try:
+        assert "a server is using the records" in old.refused(page("--to postgresql"), cluster.replaced)
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def balancer(folder: Path, nodes: list[Server]) -> Iterator[Server]:
+    """Run nginx with the lines of the page; give it as a server to call."""
+    need("nginx")
+    upstream = page("upstream", "nginx")
+    for number, node in enumerate(nodes, start=1):
+        assert f"10.0.0.{number}:28080" in upstream
+        upstream = upstream.replace(f"10.0.0.{number}:28080", f"127.0.0.1:{node.port}")
+    front = Server(folder)
+    front.port = free_port()
+    location = "proxy_pass http://datafor_token; proxy_connect_timeout 2s;"
+    (folder / "nginx.conf").write_text(
+        f"pid {folder}/nginx.pid; events {{}} http {{ access_log off; {upstream}"
+        f"server {{ listen 127.0.0.1:{front.port}; location / {{ {location} }} }} }}"
+    )
+    command = [str(shutil.which("nginx")), "-c", f"{folder}/nginx.conf", "-e", f"{folder}/start.log"]
+    process = subprocess.Popen([*command, "-g", "daemon off; user root;"], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(front.port)
+        yield front
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_node_behind_a_load_balancer(cluster: Cluster, one: Host) -> None:
+    """A second node serves the same users and sessions; while it is down, the balancer asks the first."""
+    cluster.set(one, page("TRUSTED_PROXIES", "toml"))
+    other = second_node(cluster, one)
+    nodes = cluster.start(one, other)
+    other.done(page("readyz"), {"curl ": "curl -sSf ", "10.0.0.2:28080": f"127.0.0.1:{nodes[1].port}"})
+    with balancer(cluster.folder, nodes) as front:
+        cookie = signed_in(front)
+        assert {front.request("GET", ME, headers=cookie).status for _ in range(8)} == {200}
+        nodes[1].stop()
+        assert {user_of(front, issued(one)) for _ in range(8)} == {"lena"}
+
+
+def test_a_node_with_another_key(cluster: Cluster, one: Host) -> None:
+    """A node with another key does not start."""
+    other = second_node(cluster, one)
+    other.done("openssl rand -base64 32 > config/secret_key")
+    server = other.server(DATAFOR_TOKEN_STORE="")
+    assert server.stop() != 0
+    assert "is not the key of these records" in server.output
+
+
+def test_failed_passwords_are_counted_together(cluster: Cluster, one: Host, redis: Redis) -> None:
+    """With the setting of the page, ten failures on two nodes lock out a user on both."""
+    cluster.set(one, page("RATELIMIT", "toml").replace("redis://cache.example", redis.uri))
+    nodes = cluster.start(one, second_node(cluster, one))
+    for number in range(10):
+        assert nodes[number % 2].request("GET", ME, headers=basic("lena", "wrong")).status == 401
+    assert [node.request("GET", ME, headers=basic("lena", "wrong")).status for node in nodes] == [429, 429]
+
+
+def test_backups(cluster: Cluster, one: Host) -> None:
+    """A dump brings records back, but no session that was ended by a logout."""
+    (server,) = cluster.start(one)
+    cookie = signed_in(server)
+    cluster.done(one, page("pg_dump"))
+    one.done("datafor-token application delete ERP --yes")
+    assert server.request("GET", LOGOUT, headers=cookie).status == 200
+    cluster.stop()
+    cluster.done(one, page("pg_restore"))
+    (server,) = cluster.start(one)
+    assert user_of(server, issued(one)) == "lena"
+    assert server.request("GET", ME, headers=cookie).status == 401
+
+
+def test_a_dump_on_a_new_database_server(cluster: Cluster, one: Host) -> None:
+    """A dump fills a new, empty database."""
+    cluster.done(one, page("pg_dump"))
+    cluster.postgres.ask("DROP DATABASE datafor WITH (FORCE)")
+    cluster.postgres.ask(cluster.database)
+    cluster.done(one, page("pg_restore"))
+    (server,) = cluster.start(one)
+    assert user_of(server, issued(one)) == "lena"
+
+
+@pytest.mark.slow
+def test_change_the_key(cluster: Cluster, one: Host) -> None:
+    """While nodes restart one by one, each reads and revokes what another wrote; at the end one key suffices."""
+    hosts = one, second_node(cluster, one)
+    nodes = cluster.start(*hosts)
+    numbers = itertools.count()
+
+    def check() -> None:
+        """Assert that a secret that one node stored, and a token that it revoked, are known to both."""
+        for node in nodes:
+            name = f"CRM{next(numbers)}"
+            secret = STRONG_SECRET + name
+            assert node.post("update", application(name=name, secret=secret)).status == 200
+            one_token = token({"loginname": "lena", "exp": int(time.time()) + 600}, secret)
+            assert [user_of(each, one_token) for each in nodes] == ["lena", "lena"]
+            assert node.post("revoke", {"token": one_token}).status == 200
+            assert [user_of(each, one_token) for each in nodes] == [401, 401]
+            revoked.append(one_token)
+
+    def on_each_node(commands: str) -> None:
+        for number, host in enumerate(hosts):
+            host.done(commands)
+            cluster.restart(number, host)
+            check()
+
+    revoked: list[str] = []
+    check()
+    one.done(page("> new_key"))
+    shutil.copy(one.folder / "new_key", hosts[1].folder)
+    on_each_node(page("echo; cat new_key"))
+    on_each_node(page("head -n 1"))
+    assert "applications are encrypted with the key" in one.done(page("store rekey"))
+    check()
+    new = (one.folder / "new_key").read_text()
+    on_each_node(page("sed -i '1!d'"))
+    assert [(host.config / "secret_key").read_text() for host in hosts] == [new, new]
+    assert {user_of(node, one_token) for node in nodes for one_token in revoked} == {401}
+    assert user_of(nodes[1], issued(one)) == "lena"
+
+
+def test_every_block_has_a_test() -> None:
+    """Each block of commands of the page is run by a test here."""
+    assert blocks_without_test("several-hosts", Path(__file__)) == []
+
+
+def test_a_standby() -> None:
+    """The setting for a standby is the one of the tests of a failover."""
+    assert "?target_session_attrs=read-write" in page("db2.example", "toml")
