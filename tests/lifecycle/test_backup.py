@@ -24,7 +24,7 @@ PASSWORD = "a-Password-of-the-old-host"
 LENAS = "a-Password-of-lena"
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 # What the page names, and the tests have in their folder.
-HERE = {"/var/backups/datafor_token.gz": "datafor_token.gz"}
+HERE = {"/var/backups/datafor_token/records.gz": "datafor_token.gz"}
 
 
 def page(containing: str, language: str = "sh") -> str:
@@ -120,7 +120,7 @@ def test_on_the_same_host(restored: Host, kept: Path) -> None:
             """
         )
         assert user_of(server, (kept / "token.txt").read_text().strip()) == 401
-        shown = restored.done(page("datafor_token.gz --dry-run\ndatafor-token store restore /var"), HERE)
+        shown = restored.done(page("records.gz --dry-run\ndatafor-token store restore /var"), HERE)
         assert "Changed users: admin (password)\n" in shown
         assert "Changed applications: ERP (secret, previous)\n" in shown
         assert "Deleted users: mallory\n" in shown
@@ -367,13 +367,13 @@ def test_the_line_for_cron(restored: Host) -> None:
     command = re.sub(r"^(\S+ +){6}", "", line).replace("\\%", "%")
     assert "\n" not in command.strip()
     command = command.replace("/opt/datafor_token/bin/", "").replace("/var/lib/datafor_token", str(restored.folder))
-    command = command.replace("/var/backups", str(restored.folder))
+    command = command.replace("/var/backups/datafor_token", str(restored.folder))
     done = subprocess.run(
         ["/bin/sh", "-c", command], cwd="/", check=False, capture_output=True, text=True,
         env={"PATH": pages.environment()["PATH"], "LOGNAME": "x"},
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    (written,) = restored.folder.glob("datafor_token-???.gz")
+    (written,) = restored.folder.glob("???.gz")
     assert b'"ERP"' in gzip.decompress(written.read_bytes())
 
 
