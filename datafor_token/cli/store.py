@@ -21,6 +21,7 @@ for command in (init, migrate):
 
 _STANDARD = "-"  # standard input or output instead of a file; ./- is a file of that name
 
+
 @store.command("check")
 @click.option(
     "--repair", is_flag=True, help="Move damaged files to data/damaged, and delete temporary files of killed writers."
@@ -92,7 +93,9 @@ def restore(file: str, *, dry_run: bool, unauthenticated: bool, yes: bool) -> No
     """
     from datafor_token.cli import restoring
 
-    restoring.restore(None if file == _STANDARD else Path(file), dry_run=dry_run, unauthenticated=unauthenticated, yes=yes)
+    restoring.restore(
+        None if file == _STANDARD else Path(file), dry_run=dry_run, unauthenticated=unauthenticated, yes=yes
+    )
 
 
 @store.command("rekey")

@@ -26,15 +26,16 @@ def examples(page: str) -> list[Example]:
     return [Example(*found) for found in _EXAMPLE.findall(pages.text(page))]
 
 
-def check(found: list[Example], folder: Path, port: int) -> None:
+def check(found: list[Example], folder: Path, port: int | None = None) -> None:
     """Run examples in their order in ``folder``: each must print the response that the page shows, and no warning.
 
-    ``port``: that of the server, which replaces the documented one.
+    ``port``: that of the server, which replaces the documented one; None: the examples need no server.
     """
     # One shell for all, because later commands use the variables of earlier ones.
     commands = "".join(f"{one.command}printf '\\f'\n" for one in found)
     script = f'curl() {{ command curl -sS "$@"; }}\n{commands}'
-    done = pages.shell(script, folder, replace={"127.0.0.1:28080": f"127.0.0.1:{port}"})
+    replace = {} if port is None else {"127.0.0.1:28080": f"127.0.0.1:{port}"}
+    done = pages.shell(script, folder, replace=replace)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     *outputs, rest = done.stdout.split("\f")

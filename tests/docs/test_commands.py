@@ -29,7 +29,8 @@ def lines(block: str) -> Iterator[list[str]]:
         for word in reader:
             if set(word) <= set("();<>|&"):
                 if found is not None:
-                    yield found
+                    # The number in `2>&1` is no argument.
+                    yield found[:-1] if word[0] in "<>" and found[-1:] == ["2"] else found
                 found = None
             elif found is not None and word != "$@":
                 found.append(word)
@@ -57,7 +58,7 @@ def test_lines() -> None:
     block = """
 A=1 datafor-token user list --json | datafor-token user show x://lena+2
 /opt/bin/datafor-token \\
-  serve >log  # text
+  serve >log 2>&1  # text
 x "$(datafor-token token decode -)"
 """
     found = ["user list --json", "user show x://lena+2", "serve", "token decode -"]

@@ -1,0 +1,80 @@
+"""The JSON of the commands has the members that their page shows."""
+
+import json
+import re
+from pathlib import Path
+
+from tests.docs.commands import contexts, words
+from tests.docs.examples import check, examples
+from tests.docs.pages import text
+from tests.processes import environment, first_start, run
+
+# Every command that prints JSON, in an order in which each succeeds and has every member that is optional.
+COMMANDS = """
+user add lena --random-password
+user passwd lena --random-password
+user set lena --role Sales
+user disable lena
+user enable lena
+user list
+user show lena
+application add ERP --random-secret
+application list
+application show ERP
+application set ERP --expire 60
+application disable ERP
+application enable ERP
+application rotate ERP
+application export
+token generate ERP --username lena
+token explain -
+token decode -
+token revoke -
+store check
+store backup backup.gz
+store restore backup.gz --yes
+store init
+store migrate --to sqlite:////FOLDER/records.db
+store rekey
+audit show
+settings show
+settings check
+application apply applications.json --dry-run
+application delete ERP --yes
+user delete lena --yes
+"""
+
+
+def shown() -> dict[str, set[str]]:
+    """Return the members that the page shows, by command."""
+    table = text("docs/commands.md").partition("| command | members | |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [[re.findall(r"`(.+?)`", cell) for cell in line.split(" | ")[:2]] for line in table.splitlines()]
+    return {name: set(members) for names, members in rows for name in names}
+
+
+def test_the_members_of_each_document(tmp_path: Path) -> None:
+    """With ``--json``, each command prints one JSON document, whose members are those of the table."""
+    environ = environment(tmp_path)
+    first_start(environ)
+    (tmp_path / "applications.json").write_text('{"application": []}')
+    found = {}
+    token = ""
+    for line in COMMANDS.replace("/FOLDER", str(tmp_path)).strip().splitlines():
+        done = run("-m", "datafor_token", *line.split(), "--json", environ=environ, folder=tmp_path, put=token)
+        assert done.returncode == 0, (line, done.stderr)
+        document = json.loads(done.stdout)
+        token = document["token"] if line.startswith("token generate") else token
+        found[" ".join(line.split()[:2])] = set(document[0] if isinstance(document, list) else document)
+    assert found == shown()
+    assert set(found) == {
+        words(one) for one in contexts() if any("--json" in param.opts for param in one.command.get_params(one))
+    }
+
+
+def test_the_examples_of_scripts(tmp_path: Path) -> None:
+    """The commands for scripts work in their order, and print what the page shows."""
+    first_start(environment(tmp_path))
+    found = examples("docs/commands.md")
+    first = next(number for number, one in enumerate(found) if "--random-secret" in one.command)
+    last = max(number for number, one in enumerate(found) if one.response)
+    check(found[first : last + 1], tmp_path)
