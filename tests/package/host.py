@@ -1,22 +1,25 @@
 """A host in a folder: blocks of a page run in it as root would run them, without touching the real host.
 
-The paths of the page lead into the folder. Programs that need root or an init system are stubs: ``useradd``, ``chown``,
-``install`` (without its owner), ``runuser`` (runs the command as it is) and ``systemctl`` (logs its arguments).
-pip has no network: it finds the dependencies of this interpreter as already installed.
+The paths of the page lead into the folder. Programs that need root or an init system are stubs: ``useradd``,
+``usermod``, ``chown``, ``install`` (without its owner), ``runuser`` (runs the command as it is) and ``systemctl`` (logs
+its arguments). pip has no network: it finds the dependencies of this interpreter as already installed.
 """
 
 import functools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
 
 from tests.docs import pages
+from tests.support import Server
 
 _STUBS = {
     "useradd": "exit 0",
+    "usermod": "exit 0",
     "chown": "exit 0",
     "runuser": 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
     "install": 'while getopts dm:o:g: option; do :; done; shift $((OPTIND - 1)); mkdir -p -m 0700 "$@"',
@@ -68,6 +71,23 @@ class Host:
         asked = log.read_text().splitlines()
         log.unlink()
         return asked
+
+    def start(self) -> Server:
+        """Start the server as the installed unit of systemd says, on a free port."""
+        unit = dict(
+            re.findall(
+                r"^(\w+)=(.*)$", (self.root / "etc/systemd/system/datafor-token.service").read_text(), re.MULTILINE
+            )
+        )
+        state = self.root / "var/lib" / unit["StateDirectory"]
+        state.mkdir(parents=True, exist_ok=True)
+        names = ("CONFIG_DIR", "DATA_DIR", "STORE", "ADMIN_PASSWORD")
+        server = Server(state, **dict.fromkeys((f"DATAFOR_TOKEN_{name}" for name in names), ""), **self.environ)
+        if not any(server.config_dir.iterdir()):
+            # The first start creates it.
+            server.config_dir.rmdir()
+        server.folder, server.command = state, [*shlex.split(unit["ExecStart"])]
+        return server.start()
 
     def copy(self, file: Path) -> None:
         """Copy a file of the repository to the home folder of root, its paths leading into the folder."""

@@ -1,6 +1,5 @@
 """Every block of docs/install.md runs."""
 
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,8 +9,8 @@ import pytest
 from tests.docs import pages
 from tests.package.host import Host
 from tests.package.wheels import wheel
-from tests.server.test_systemd import lines, need_optional
-from tests.support import ROOT, Server, need
+from tests.server.test_systemd import need_optional
+from tests.support import ROOT, need
 
 PAGE = "docs/install.md"
 UNITS = "etc/systemd/system"
@@ -43,19 +42,6 @@ def host(tmp_path: Path) -> Host:
     return host
 
 
-def start(host: Host) -> Server:
-    """Start the server as the copied unit says, on a free port."""
-    unit = host.root / UNITS / "datafor-token.service"
-    state = host.root / "var/lib" / lines(unit, "StateDirectory")[0]
-    state.mkdir(parents=True, exist_ok=True)
-    names = ("CONFIG_DIR", "DATA_DIR", "STORE", "ADMIN_PASSWORD")
-    server = Server(state, **dict.fromkeys((f"DATAFOR_TOKEN_{name}" for name in names), ""), **host.environ)
-    server.config_dir.rmdir()
-    server.folder = state
-    server.command = list(shlex.split(lines(unit, "ExecStart")[0]))
-    return server.start()
-
-
 @pytest.mark.slow
 def test_every_block(host: Host) -> None:
     """The steps of the page install the package under systemd, with settings, backups and log rotation."""
@@ -70,7 +56,8 @@ def test_every_block(host: Host) -> None:
     host.run(take(blocks, "python3 -m venv /opt/datafor_token"))
     host.run(take(blocks, "cp datafor-token.service"))
     assert host.systemctl() == ["daemon-reload", "enable --now datafor-token"]
-    server = start(host)
+    server = host.start()
+    assert server.port, server.output
     host.run(take(blocks, "cat > /usr/local/sbin"))
     check = take(blocks, "curl ")
     shown = host.run(check.replace("28080", str(server.port)))

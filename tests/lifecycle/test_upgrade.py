@@ -1,0 +1,225 @@
+"""Upgrade from version 0.1.0 and back, with live records, as docs/upgrade.md describes it."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.docs import pages
+from tests.lifecycle.versions import LAST_OF_0_1_0, Records, former, need_former_version, run, server
+from tests.package.host import Host
+from tests.package.wheels import pip, wheel
+from tests.processes import environment, first_start
+from tests.support import ROOT, Server
+
+PAGE = "docs/upgrade.md"
+# The blocks of the page by their beginning.
+STEPS = {
+    "before": ".venv/bin/flask store check\n",
+    "pull": "cp config/settings.toml ../settings.toml-before\n",
+    # Installs from the network and serves: the tests start the server themselves.
+    "run": "make run\n",
+    "aside": "systemctl stop datafor-token\nmv /opt/datafor_token /opt/datafor_token-0.1.0\n",
+    "move": "install -d -m 0700 ",
+    "install": "python3 -m venv ",
+    "package": "datafor-token store backup ",
+    "back": "cp config/settings.toml ../settings.toml-after\n",
+    "back to the checkout": "systemctl stop datafor-token\nmv /opt/datafor_token /opt/datafor_token-0.2.0\n",
+}
+T = TypeVar("T")
+
+
+def block(step: str) -> str:
+    """Return a block of the page."""
+    (found,) = (one for one in pages.blocks(PAGE, "sh") if one.startswith(STEPS[step]))
+    return found
+
+
+def test_the_blocks() -> None:
+    """The page has no other blocks than those that the tests run."""
+    assert all(one.startswith(tuple(STEPS.values())) for one in pages.blocks(PAGE, "sh"))
+
+
+def version(code: Path) -> str:
+    """Return the version of some code."""
+    (found,) = re.findall(r'__version__ = "(.*)"', (code / "datafor_token/__init__.py").read_text())
+    return str(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["file", "sqlite"])
+def test_up_and_down(tmp_path: Path, store: str) -> None:
+    """Each version reads every kind of record that the other wrote; sessions, links and revocations continue."""
+    old = former()
+    url = "" if store == "file" else f"sqlite:///{tmp_path}/records.sqlite"
+    environ = {"DATAFOR_TOKEN_STORE": url}
+    if url:
+        run(old, tmp_path, "store", "init", **environ)
+    written: list[Records] = []
+    for step, code in enumerate((old, ROOT, old, ROOT)):
+        one = server(code, tmp_path, **environ).start()
+        assert one.port, one.output
+        assert f'version="{version(code)}"' in one.request("GET", "/metrics", headers={}).body.decode()
+        for records in written:
+            records.check(one)
+        if step < 3:
+            written.append(Records(one, str(step)))
+        assert one.stop() == 0, one.output
+        if store == "file":
+            checked = run(code, tmp_path, "store", "check")
+            assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.slow
+def test_backups(tmp_path: Path) -> None:
+    """A backup of either version can be restored with the other."""
+    old = former()
+    (tmp_path / "host").mkdir()
+    one = server(old, tmp_path / "host").start()
+    records = Records(one, "0")
+    one.stop()
+    for number, (writer, reader) in enumerate(((old, ROOT), (ROOT, old))):
+        file = tmp_path / f"backup{number}.gz"
+        made = run(writer, tmp_path / "host", "store", "backup", str(file))
+        assert made.returncode == 0, made.stderr
+        restored = run(reader, tmp_path / "host", "store", "restore", str(file), "--yes")
+        assert restored.returncode == 0, restored.stdout + restored.stderr
+    one = server(ROOT, tmp_path / "host").start()
+    # Sessions and links end with a restore.
+    assert one.request("GET", "/readyz", headers={}).status == 200
+    assert records.application in one.request("GET", "/plugin/datafor-modeler/api/token/list").body.decode()
+    one.stop()
+
+
+def test_new_settings(tmp_path: Path) -> None:
+    """Version 0.1.0 does not start with a setting that is new, and names it; the page names each of them."""
+    old = former()
+    names = settings_of(ROOT / "config/settings.example.toml") - settings_of(old / "config/settings.toml")
+    (tmp_path / "config").mkdir()
+    for name in names:
+        (tmp_path / "config/settings.toml").write_text(f'{name} = ""\n')
+        refused = run(old, tmp_path, "settings", "check")
+        assert refused.returncode != 0
+        assert name in refused.stdout + refused.stderr
+    assert names <= set(pages.text(PAGE).replace("`", " ").split())
+
+
+def settings_of(file: Path) -> set[str]:
+    """Return the names of the settings in a file that has them as comments."""
+    return set(re.findall(r"^#([A-Z_]+) = ", file.read_text(), re.MULTILINE))
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_a_checkout(tmp_path: Path) -> None:
+    """In a checkout whose tracked settings were changed, the steps up and down keep settings and records."""
+    need_former_version()
+    repository, checkout = tmp_path / "repository", tmp_path / "checkout"
+    git(ROOT, "clone", "--quiet", "--bare", ".", str(repository))
+    git(repository, "branch", "--force", "new", "HEAD")
+    git(repository, "branch", "--force", "released", LAST_OF_0_1_0)
+    git(tmp_path, "clone", "--quiet", "--branch", "released", str(repository), str(checkout))
+    (checkout / ".venv/bin").mkdir(parents=True)
+    flask = checkout / ".venv/bin/flask"
+    flask.write_text(f'#!/bin/sh\nexec {sys.executable} -m flask "$@"\n')
+    flask.chmod(0o755)
+    settings = checkout / "config/settings.toml"
+    settings.write_text(settings.read_text() + "\nSESSION_HOURS = 3.0\n")
+    records = serve(checkout, lambda one: Records(one, "0"))
+
+    shell(block("before"), checkout)
+    assert (tmp_path / "datafor_token-before.gz").exists()
+    git(repository, "branch", "--force", "released", "new")
+    shell(block("pull"), checkout)
+    assert version(checkout) != version(former())
+    assert "SESSION_HOURS = 3.0" in settings.read_text()
+    serve(checkout, records.check)
+    # A script of the former version.
+    assert "admin" in shell(".venv/bin/flask user list", checkout)
+
+    shell(block("back"), checkout)
+    assert version(checkout) == version(former())
+    assert "SESSION_HOURS = 3.0" in settings.read_text()
+    serve(checkout, records.check)
+
+
+def shell(commands: str, folder: Path) -> str:
+    done = pages.shell(commands, folder)
+    assert done.returncode == 0, commands + done.stdout + done.stderr
+    return done.stdout
+
+
+def serve(checkout: Path, use: Callable[[Server], T]) -> T:
+    """Serve a checkout as ``make run`` does, and use it."""
+    one = server(checkout, checkout)
+    one.start()
+    try:
+        assert one.port, one.output
+        return use(one)
+    finally:
+        one.stop()
+
+
+@pytest.mark.slow
+def test_from_a_checkout_to_the_package(tmp_path: Path) -> None:
+    """The steps move the records of a checkout in /opt below /var/lib, for the package, and back; nothing is lost."""
+    host = Host(tmp_path / "host")
+    checkout = host.root / "opt/datafor_token"
+    shutil.copytree(former(), checkout)
+    host.copy(ROOT / "config/datafor-token.service")
+    shutil.copy(wheel(), host.home)
+    shutil.copy(ROOT / "requirements.txt", host.home)
+    (host.root / "etc/systemd/system/datafor-token.service").write_text("the unit of 0.1.0\n")
+    records = serve(checkout, lambda one: Records(one, "0"))
+
+    host.run(block("aside"))
+    host.run(block("move"))
+    host.run(block("install"))
+    assert host.systemctl() == ["stop datafor-token", "daemon-reload", "start datafor-token"]
+    state = host.root / "var/lib/datafor_token"
+    assert {path.name for path in state.iterdir()} == {"config", "data"}
+    assert {path.stat().st_mode & 0o077 for path in [state, *state.rglob("*")]} == {0}
+    one = host.start()
+    assert one.port, one.output
+    records.check(one)
+    one.stop()
+
+    host.run(block("back to the checkout"))
+    assert (host.root / "etc/systemd/system/datafor-token.service").read_text() == "the unit of 0.1.0\n"
+    serve(checkout, records.check)
+
+
+@pytest.mark.slow
+def test_from_package_to_package(tmp_path: Path) -> None:
+    """The steps replace a package by another version, up and down, and keep a backup of before."""
+    host = Host(tmp_path / "host")
+    source = tmp_path / "source"
+    for name in ("datafor_token", "docs"):
+        shutil.copytree(ROOT / name, source / name)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    module = source / "datafor_token/__init__.py"
+    module.write_text(module.read_text().replace(f'"{version(ROOT)}"', '"0.99.0"'))
+    pip("wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(host.home), str(source))
+    shutil.copy(wheel(), host.home)
+    shutil.copy(ROOT / "requirements.txt", host.home)
+    (host.root / "var/backups/datafor_token").mkdir()
+    state = host.root / "var/lib/datafor_token"
+    state.mkdir(parents=True)
+    host.run("python3 -m venv /opt/datafor_token")
+    host.run("/opt/datafor_token/bin/pip install --no-deps ./datafor_token-0.99.0-py3-none-any.whl")
+    host.run("ln -s ../../../opt/datafor_token/bin/datafor-token /usr/local/sbin/")
+    environ = {f"DATAFOR_TOKEN_{name}_DIR": str(state / name.lower()) for name in ("CONFIG", "DATA")}
+    first_start(environment(tmp_path, **environ))
+    shown = host.run(block("package"), **environ)
+    assert shown.splitlines()[-1].endswith(version(ROOT))
+    assert host.systemctl() == ["restart datafor-token"]
+    assert (host.root / "var/backups/datafor_token/before.gz").exists()
