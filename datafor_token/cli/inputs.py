@@ -1,8 +1,9 @@
 """Input of commands: secrets and tokens from files, standard input and prompts; confirmations."""
 
+import io
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -18,7 +19,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask before something is deleted; raise ``Failed`` if the user declines, or without a terminal and ``--yes``."""
     if yes:
         return
-    if not _has_terminal():
+    if not has_terminal():
         raise Failed("Nothing was done: without a terminal, give --yes to confirm")
     if not click.confirm(printable(question), err=True):
         raise Failed("Nothing was done")
@@ -39,9 +40,9 @@ def read_secret(what: str, file: Any, instead: str) -> str:
 
     ``instead``: what to type if it is empty.
     """
-    if file is None and _has_terminal():
+    if file is None and has_terminal():
         return str(click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True, err=True))
-    text = text_of(what, file.read() if file else _standard_input())
+    text = text_of(what, file.read() if file else standard_input().read())
     if not text:
         raise InvalidInput.of(what, "cannot be empty: use %(instead)s", instead=instead)
     return text
@@ -59,18 +60,19 @@ def read_token(token: str | None) -> str:
     """Read a token from the command line, or from standard input, which keeps it out of the shell's history."""
     if token is not None and token != "-":  # noqa: S105 - the usual sign for standard input
         return token.strip()
-    if _has_terminal():
+    if has_terminal():
         return str(click.prompt("Token", hide_input=True, err=True)).strip()
-    text = text_of("token", _standard_input()).strip()
+    text = text_of("token", standard_input().read()).strip()
     if not text:
         raise InvalidInput.of("token", "cannot be empty: give it as an argument or on standard input")
     return text
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
+    """Return whether standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _standard_input() -> bytes:
-    # None: the caller closed it.
-    return b"" if sys.stdin is None else sys.stdin.buffer.read()
+def standard_input() -> BinaryIO:
+    """Return standard input; an empty file if the caller closed it."""
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer

@@ -1,14 +1,13 @@
 """Steps of ``datafor-token store restore``: what is checked first, the printed changes, the replacement."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datafor_token.audit.events import Event, Kind
 from datafor_token.cli.checking import database_refused, files_or_refuse, read
-from datafor_token.cli.inputs import confirm
+from datafor_token.cli.inputs import confirm, has_terminal, standard_input
 from datafor_token.cli.output import note, progress, report, report_lines
 from datafor_token.cli.services import current_settings, open_services, services
 from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Keyring, load_keys
@@ -39,9 +38,9 @@ def restore(file: Path | None, *, dry_run: bool, unauthenticated: bool, yes: boo
     is_new = opener is Opener.RESTORE
     keyring = _keys_of_a_new_host(settings.config_dir) if is_new else open_services(opener).keyring
     if file is None:
-        if sys.stdin.isatty():
+        if has_terminal():
             raise Forbidden("standard input is a terminal: redirect the backup into it, or name a file")
-        found = backup.read_stream(sys.stdin.buffer, _STANDARD, keyring, unauthenticated=unauthenticated)
+        found = backup.read_stream(standard_input(), _STANDARD, keyring, unauthenticated=unauthenticated)
     else:
         found = backup.read(file, keyring, unauthenticated=unauthenticated)
     _check_all(found.records, keyring)

@@ -49,6 +49,8 @@ def make_backup(file: str) -> None:
     from datafor_token.operations import backup
     from datafor_token.store.files import snapshots
 
+    if file == _STANDARD and sys.stdout is None:
+        raise Forbidden("standard output is closed: redirect it into a file or a pipe, or name a file")
     if file == _STANDARD and sys.stdout.isatty():
         raise Forbidden("standard output is a terminal: redirect it into a file or a pipe, or name a file")
     try:

@@ -1,6 +1,9 @@
 """``--json``, and what goes to standard output and to standard error."""
 
+import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,9 @@ from tests.cli.shell import Shell, fill
 from tests.cli.test_commands import commands
 from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
+from tests.processes import environment, first_start
 from tests.stores import Record
-from tests.support import STRONG_SECRET, application, basic
+from tests.support import ROOT, STRONG_SECRET, application, basic
 
 TOKEN = token(claims())
 # Each command with its standard input, and the members of its document; an empty set is a list.
@@ -194,3 +198,15 @@ def test_a_random_password_signs_in(filled: Shell, caller: Caller) -> None:
     assert first != second
     assert caller.get(detail, basic("lena", first)).status_code == 401
     assert caller.get(detail, basic("lena", second)).status_code == 200
+
+
+@pytest.mark.file_store
+def test_a_backup_on_standard_output(tmp_path: Path) -> None:
+    """Beside a backup on standard output, the document is on standard error."""
+    first_start(environment(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-m", "datafor_token", "store", "backup", "-", "--json"],
+        cwd=ROOT, env=environment(tmp_path), capture_output=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stderr) == {"file": "-", "records": 1, "warnings": []}
+    assert gzip.decompress(done.stdout)

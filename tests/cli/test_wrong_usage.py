@@ -216,18 +216,16 @@ def test_help_that_is_asked_for(shell: Shell) -> None:
     assert all("Commands:" in shell.done(*group, "--help") for group in ((), ("user",)))
 
 
-def command(folder: Path, line: str, shell: str = "{}", **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line in a shell, with nothing in the environment but its folders and ``changes``."""
+def command(folder: Path, line: str, shell: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a shell, with an empty environment."""
     words = f"{sys.executable} -m datafor_token {line} --config {folder}/config --data {folder}/data"
-    store = environment(folder).get("DATAFOR_TOKEN_STORE", "")
-    environ = {"PYTHONPATH": str(ROOT), "DATAFOR_TOKEN_STORE": store, **changes}
     return subprocess.run(
         ["bash", "-c", shell.format(words)],
-        cwd="/", env={name: value for name, value in environ.items() if value}, capture_output=True, text=True,
-        check=False, stdin=subprocess.DEVNULL,
+        cwd="/", env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 
+@pytest.mark.file_store
 @pytest.mark.parametrize(
     ("line", "shell", "code", "out", "message"),
     [
@@ -238,6 +236,8 @@ def command(folder: Path, line: str, shell: str = "{}", **changes: str) -> subpr
         ("application add New", "true | {}", 1, "", "secret cannot be empty: use --secret-file"),
         ("token explain", "{} <&-", 1, "", "token cannot be empty"),
         ("user delete admin", "{} <&-", 1, "", "give --yes to confirm"),
+        ("store restore - --yes", "{} <&-", 1, "", "standard input is not a whole backup"),
+        ("store backup -", "{} >&-", 1, "", "standard output is closed: redirect it"),
         ("settings show", "{} | head -1; exit ${{PIPESTATUS[0]}}", None, "name", ""),
         ("settings show", "{} | true; exit ${{PIPESTATUS[0]}}", None, "", ""),
         ("user list", "{} > /dev/full", 1, "", "cannot read or write: No space left on device"),
