@@ -13,7 +13,23 @@ _UNSAFE = re.compile(r"[^\w@%+:,./-]")
 
 @add_completion_class
 class _Bash(BashComplete):
-    """Completion for bash, which inserts a word as it is, and splits ``--data=DIR`` into three words."""
+    """Completion for bash that quotes words, and prints no error between the prompt and its cursor."""
+
+    # bash inserts a word as it is, and splits ``--data=DIR`` into three words.
+    source_template = """\
+%(complete_func)s() {
+    local line
+    COMPREPLY=()
+    while IFS= read -r line; do
+        case $line in
+            dir,*) compopt -o dirnames ;;
+            file,*) compopt -o default ;;
+            plain,*) COMPREPLY+=("${line#plain,}") ;;
+        esac
+    done < <(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD %(complete_var)s=bash_complete "$1" 2>/dev/null)
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the words before the one to complete, and that word."""

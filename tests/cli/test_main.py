@@ -77,9 +77,3 @@ def test_the_help() -> None:
     text = invoke(None, ["--help"]).output
     listed = [line.split()[0] for line in text.split("Commands:\n")[1].splitlines()]
     assert listed == ["serve", "user", "application", "token", "store", "audit", "settings", "completion"]
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_script(shell: str) -> None:
-    """``completion`` prints a script that asks the command."""
-    assert "_DATAFOR_TOKEN_COMPLETE" in invoke(None, ["completion", shell]).output
