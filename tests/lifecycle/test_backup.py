@@ -377,6 +377,17 @@ def test_the_line_for_cron(restored: Host) -> None:
     assert b'"ERP"' in gzip.decompress(written.read_bytes())
 
 
+def test_to_another_host_and_from_it(restored: Host) -> None:
+    """A backup goes to another host and comes back without a file on this one."""
+    there = restored.folder / "there"
+    there.mkdir()
+    restored.done(page("store backup - |"), {"ssh backup.example": f"env -C {there} bash -c"})
+    assert [path.name for path in there.iterdir()] == ["records.gz"]
+    (command,) = re.findall(r"`(ssh backup.example cat .+?)`", pages.text("docs/backup.md"))
+    shown = restored.done(command, {"ssh backup.example cat ": f"cat {there}/"})
+    assert shown.endswith("0 created, 0 changed, 0 deleted\n")
+
+
 def test_every_block_has_a_test() -> None:
     """Each block of commands of the page is run by a test here."""
     assert blocks_without_test("backup", Path(__file__)) == []
