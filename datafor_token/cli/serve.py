@@ -38,8 +38,10 @@ def serve(bind: str | None, workers: int | None, threads: int | None) -> None:
     given = [part for flag, value in flags.items() if value is not None for part in (flag, str(value))]
     # With -c, gunicorn reads no gunicorn.conf.py of the current folder.
     configuration = ["-c", "python:datafor_token.gunicorn_conf", "datafor_token.wsgi:app"]
+    # Nothing is imported from the current folder, neither now nor after SIGUSR2, at which gunicorn starts itself again.
+    environ["PYTHONSAFEPATH"] = "1"
     # gunicorn takes the place of this process, so that signals and systemd's notifications reach it.
-    command = [sys.executable, "-m", "gunicorn", *given, *configuration]
+    command = [sys.executable, "-m", "datafor_token.server", *given, *configuration]
     os.execve(sys.executable, command, environ)  # noqa: S606 - no shell
 
 

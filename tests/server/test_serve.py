@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.support import ROOT, Server
@@ -42,3 +43,23 @@ def test_the_file_of_a_checkout(tmp_path: Path) -> None:
     server = Server(tmp_path).start()
     assert server.request("GET", "/healthz").status == 200
     assert server.stop() == 0
+
+
+def test_no_code_of_the_current_folder(tmp_path: Path) -> None:
+    """The server imports nothing from the current folder, at its start or when SIGUSR2 starts it a second time."""
+    folder = tmp_path / "of_others"
+    folder.mkdir()
+    for name in ("click", "datafor_token", "flask", "gunicorn", "gunicorn.conf", "json", "setproctitle", "wsgi"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('imported: {name}')\n")
+    installed = tmp_path / "datafor-token"
+    installed.write_text("from datafor_token.cli.main import main\nmain()\n")
+    server = Server(tmp_path, PYTHONPATH=str(ROOT))
+    server.folder, server.command = folder, [sys.executable, installed, "serve"]
+    server.start()
+    assert server.process.poll() is None, server.output
+    server.process.send_signal(signal.SIGUSR2)
+    while server.output.count("Listening at") < 2:
+        assert "Error" not in server.output, server.output
+        time.sleep(0.05)
+    assert "imported" not in server.output
+    server.stop(signal.SIGKILL)
