@@ -47,9 +47,10 @@ test-rest: $(VENV)/test-installed
 	$(PYTEST) -m "($(REST)) and alone" $(ALONE)
 
 # With each other version of Python on this machine, the tests that depend on the interpreter: commands, start and stop,
-# the log, the worker, tokens.
-INTERPRETER_TESTS := tests/cli tests/package tests/operations/test_first_start.py tests/server/test_server.py tests/validation/test_logs.py \
-	tests/server/test_worker.py tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py tests/validation/test_names.py
+# the log, the worker, tokens, the package.
+INTERPRETER_TESTS := tests/cli tests/package/test_wheel.py tests/package/test_installed.py tests/operations/test_first_start.py \
+	tests/server/test_server.py tests/server/test_worker.py tests/validation/test_logs.py tests/validation/test_names.py \
+	tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py
 test-pythons: .venv/bin/python
 	@.ci/pythons
 	@set -e; .ci/pythons | while read -r version python; do \
