@@ -43,16 +43,16 @@ class Host:
         return pages.shell(commands, self.folder, self.environ, replace)
 
     def done(self, commands: str, replace: Mapping[str, str] | None = None) -> str:
-        """Run commands that succeed, and return their standard output."""
+        """Run commands that succeed, and return what a terminal shows: results, then sentences."""
         result = self.run(commands, replace)
         assert result.returncode == 0, f"{commands}\n{result.stdout}{result.stderr}"
-        return result.stdout
+        return result.stdout + result.stderr
 
     def refused(self, commands: str, replace: Mapping[str, str] | None = None) -> str:
-        """Run commands that fail, and return the last line on standard error."""
+        """Run commands that fail, and return the last line on standard error, except the example of the command."""
         result = self.run(commands, replace)
         assert result.returncode != 0, f"{commands}\n{result.stdout}{result.stderr}"
-        return result.stderr.splitlines()[-1]
+        return [line for line in result.stderr.splitlines() if not line.startswith("Example: ")][-1]
 
     def first_start(self) -> None:
         """Let the first start create the store, without serving."""
