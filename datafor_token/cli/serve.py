@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from pathlib import Path
 
 import click
 
@@ -13,6 +14,7 @@ from datafor_token.cli.parameters import Number
 from datafor_token.cli.services import installation
 
 _BIND = "DATAFOR_TOKEN_BIND"
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @click.command("serve", cls=Command)
@@ -40,6 +42,9 @@ def serve(bind: str | None, workers: int | None, threads: int | None) -> None:
     configuration = ["-c", "python:datafor_token.gunicorn_conf", "datafor_token.wsgi:app"]
     # Nothing is imported from the current folder, neither now nor after SIGUSR2, at which gunicorn starts itself again.
     environ["PYTHONSAFEPATH"] = "1"
+    if (_CHECKOUT / "pyproject.toml").is_file():
+        # The code of `python -m datafor_token` in a checkout that is not installed.
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_CHECKOUT), environ.get("PYTHONPATH"))))
     # gunicorn takes the place of this process, so that signals and systemd's notifications reach it.
     command = [sys.executable, "-m", "datafor_token.server", *given, *configuration]
     os.execve(sys.executable, command, environ)  # noqa: S606 - no shell
@@ -85,10 +90,13 @@ def _fault_of_port(address: str) -> str | None:
 
 
 def _fault_of_socket(address: str) -> str | None:
-    """Return a fault if a server listens at the Unix socket; gunicorn would replace it."""
+    """Return a fault if a server listens at the Unix socket, which gunicorn would replace, or if none can."""
+    path = Path(address.removeprefix("unix:")).absolute()
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return "its folder does not exist or cannot be written"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         try:
-            trial.connect(address.removeprefix("unix:"))
+            trial.connect(str(path))
         except OSError:
             return None
     return "another server uses it"

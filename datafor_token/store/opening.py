@@ -90,7 +90,10 @@ def has_records(folder: Path) -> bool:
 
 def is_new(settings: Settings) -> bool:
     """Return whether the store is a data folder without records and without a restore to finish."""
-    return settings.store == FILE and not (settings.data_dir / READY).exists() and not has_records(settings.data_dir)
+    with outage(f"look into {settings.data_dir}"):
+        return (
+            settings.store == FILE and not (settings.data_dir / READY).exists() and not has_records(settings.data_dir)
+        )
 
 
 def create_tables(settings: Settings) -> bool:
