@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from datafor_token import __version__
 from tests.console.browsing import Person, register, secret_of, token_of
 from tests.support import Server, basic
 
@@ -138,7 +139,7 @@ def test_status(admin: Person) -> None:
     admin.server.request("GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": "Bearer x.y.z"})
     page = admin.open("status")
     main = page.get_by_role("main")
-    for text in ("0.1.0", "readable and writable", "MAX_CONTENT_LENGTH", "65536", "default"):
+    for text in (__version__, "readable and writable", "MAX_CONTENT_LENGTH", "65536", "default"):
         expect(main).to_contain_text(text)
     picture = page.get_by_role("img")
     expect(picture).to_have_count(1)
