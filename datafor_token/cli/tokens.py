@@ -48,9 +48,12 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
     wanted = GenerateSchema().read(Body(sent, is_form=False))
     found, claims = services().issuer.application_and_claims(wanted, wanted["username"])
     text = services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), claims)
+    # Otherwise only the first sign-in would show it.
+    verdict = services().signin.explain(text, found)
     done(
         f"The token of {found.name} for {wanted['username']} expires in {found.expire} seconds",
         result=text,
+        warnings=[] if verdict.reason is None else [f"it does not sign in here: {verdict.steps[-1].detail}"],
         token=text,
         expire=found.expire,
     )

@@ -13,7 +13,7 @@ from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import records_in
-from tests.support import SAMPLE_APPLICATION, application, key_for, private_pem, public_pem
+from tests.support import SAMPLE_APPLICATION, STRONG_SECRET, application, key_for, private_pem, public_pem
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
@@ -21,6 +21,26 @@ DETAIL = "/plugin/datafor-modeler/api/user/detail"
 @pytest.fixture(autouse=True)
 def _erp(caller: Caller) -> None:
     caller.post("update", application())
+
+
+@pytest.mark.parametrize(
+    ("changes", "username", "warned"),
+    [
+        ({"inituser": "0"}, "nobody", "user nobody does not exist"),
+        ({}, "nobody", ""),
+        ({}, "admin", "weak"),
+        ({"secret": STRONG_SECRET}, "admin", ""),
+    ],
+)
+def test_a_token_that_does_not_sign_in(
+    shell: Shell, caller: Caller, changes: dict[str, str], username: str, warned: str
+) -> None:
+    """``token generate`` warns of a token that this service would refuse, and creates no user by asking."""
+    caller.post("update", application(name="ERP", **changes))
+    result = shell("token", "generate", "ERP", "--username", username)
+    assert (result.exit_code, result.stdout.count(".")) == (0, 2)
+    assert ("warning: it does not sign in here: " in result.stderr, warned in result.stderr) == (bool(warned), True)
+    assert "nobody" not in shell.done("user", "list")
 
 
 def test_generate(shell: Shell, caller: Caller, tmp_path: Path) -> None:
