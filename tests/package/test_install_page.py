@@ -59,6 +59,10 @@ def test_every_block(host: Host) -> None:
     server = host.start()
     assert server.port, server.output
     host.run(take(blocks, "cat > /usr/local/sbin"))
+    from_cron = {**host.environ, "PATH": "/usr/bin:/bin"}
+    command = [str(host.root / "usr/local/sbin/datafor-token"), "user", "list"]
+    # The user of the service does not exist here, so runuser refuses; a program that is not found would be 127.
+    assert subprocess.run(command, env=from_cron, capture_output=True, check=False).returncode == 1
     check = take(blocks, "curl ")
     shown = host.run(check.replace("28080", str(server.port)))
     password = (server.config_dir / "initial_admin_password").read_text().strip()

@@ -2,13 +2,14 @@
 
 import contextlib
 import http.client
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.proxies.page import PAGE, with_configurations
-from tests.proxies.sites import CONFIG, CONSOLE, FILES, REPORTS, Proxy, Sites, configured, signed, start
-from tests.support import ROOT, STRONG_SECRET, application, basic, free_port, gunicorn_settings
+from tests.proxies.sites import CONFIG, CONSOLE, FILES, REPORTS, Proxy, Sites, configured, signed, start, tool
+from tests.support import ROOT, STRONG_SECRET, application, basic, free_port, gunicorn_settings, need
 
 
 @pytest.mark.parametrize("name", list(FILES))
@@ -38,6 +39,38 @@ def test_gunicorns_limits() -> None:
     """gunicorn accepts what the proxies let pass."""
     values = gunicorn_settings()
     assert (values["limit_request_line"], values["limit_request_field_size"]) == (8190, 16380)
+
+
+def test_in_the_nginx_of_debian(tmp_path: Path) -> None:
+    """The parts inside ``http {}`` fit into ``conf.d`` as the page says: without the lines marked ALONE."""
+    need("nginx")
+    text = configured("nginx", tmp_path, free_port(), free_port(), free_port())
+    inside = text.partition("http {\n")[2].rpartition("}")[0].splitlines(keepends=True)
+    (tmp_path / "datafor.conf").write_text("".join(line for line in inside if not line.endswith("# ALONE\n")))
+    # The directives of Debian's /etc/nginx/nginx.conf that may stand only once.
+    (tmp_path / "nginx.conf").write_text(
+        f"""pid {tmp_path}/nginx.pid;
+        events {{}}
+        http {{
+            sendfile on;
+            tcp_nopush on;
+            types_hash_max_size 2048;
+            include /etc/nginx/mime.types;
+            default_type application/octet-stream;
+            ssl_prefer_server_ciphers on;
+            access_log {tmp_path}/access.log;
+            gzip on;
+            include {tmp_path}/datafor.conf;
+        }}"""
+    )
+    checked = subprocess.run(
+        [tool("nginx"), "-t", "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "[warn]" not in checked.stderr
 
 
 def test_no_token_in_any_log(proxy: Proxy, sites: Sites) -> None:
