@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 .PHONY: run wheel sql test test-all test-rest test-pythons test-sql check faults figures bench bench-peers screenshots
 
 run: $(VENV)/run-installed
-	@exec $(BIN)/datafor-token serve
+	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
 
 # The package, for a host that has neither this checkout nor make: dist/datafor_token-*.whl.
 wheel: $(BIN)/python
