@@ -97,6 +97,8 @@ class DataforTokenError(Exception):
     ) -> None:
         if template is not None:
             self.message = Message(template, **parameters)
+        elif parameters:
+            raise TypeError(f"parameters without a template: {', '.join(parameters)}")
         self.reason, self.log_detail = reason, log_detail
         super().__init__(self.message)
 

@@ -33,6 +33,12 @@ def test_a_template_without_parameters_is_not_formatted() -> None:
     assert RuleError(Message("%(part)s of 100%%", part="half")).message == "half of 100%"
 
 
+def test_parameters_need_a_template() -> None:
+    """An error without a template takes no parameters: a mistyped argument must not be lost in silence."""
+    with pytest.raises(TypeError, match="resaon"):
+        Conflict(resaon="x")
+
+
 def test_every_error_has_a_message_of_its_own() -> None:
     """No error with a status other than 500 says "internal error"."""
     for kind in vars(errors).values():

@@ -227,6 +227,15 @@ def test_the_line_of_a_refused_token_says_what_is_wrong(caller: Caller, log: io.
     assert (second["reason"], "detail" in second) == ("signature", False)
 
 
+def test_the_line_of_a_token_too_late_for_a_session(caller: Caller, log: io.StringIO, clock: Clock) -> None:
+    """A token within its leeway, which is accepted elsewhere, is refused at ``auth/enter`` with a sentence."""
+    caller.post("update", application(secret=STRONG_SECRET))
+    late = token({"loginname": "lena", "exp": int(clock.now) - 20}, STRONG_SECRET)
+    caller.get(f"/auth/enter?token={late}")
+    line = read(log.getvalue())[-1]
+    assert (line["reason"], line["detail"]) == ("expired", "its session would end at once")
+
+
 def test_a_refusal_in_the_console_has_its_reason(app: Flask, log: io.StringIO) -> None:
     """A form that is shown again because of an error has the reason in its log line, too."""
     client = Client(app)

@@ -205,7 +205,7 @@ def _open_session_of(caller: Caller) -> str:
     """Open a gate session for the token in the URL, and return its cookie."""
     verdict = caller.verdict
     if verdict is None or not _expires_after(verdict, services().clock()):
-        raise InvalidToken(reason="expired", log_log_detail="its session would end at once")
+        raise InvalidToken(reason="expired", log_detail="its session would end at once")
     _refuse_parts_of_pages(verdict)
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None
