@@ -25,6 +25,7 @@ FOLDERS = [
     "users",
     "requests",
     "applications",
+    "providers",
     "metrics",
     "audit",
     "crypto",

@@ -11,9 +11,9 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
@@ -32,6 +32,16 @@ _CACHE_SECONDS, _MAX_CACHED = 60.0, 64  # of parsed private keys
 _BY_NAME: dict[str, Algorithm] = get_default_algorithms()
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+
+class KeySource(Protocol):
+    """The key or keys that verify an application's tokens."""
+
+    def signer(self, message: bytes, signature: bytes, kid: str | None) -> "Key | None":
+        """Return the key whose signature of ``message`` this is, or None. ``kid`` is that of the token's header."""
+
+    def all(self) -> Sequence["Key"]:
+        """Return all keys."""
 
 
 @dataclass(frozen=True, repr=False, slots=True)
@@ -53,6 +63,47 @@ class Key:
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Return whether ``signature`` is valid for ``message``. The key must be shared or public."""
         return _BY_NAME[self.algorithm].verify(message, self.material, signature)
+
+    def signer(self, message: bytes, signature: bytes, kid: str | None) -> "Key | None":
+        """Return this key if it made the signature, whatever ``kid`` says: there is no other key to choose."""
+        del kid
+        return self if self.verify(message, signature) else None
+
+    def all(self) -> Sequence["Key"]:
+        """Return this key."""
+        return (self,)
+
+
+class KeySet:
+    """Public keys for one algorithm, of which the ``kid`` of a token chooses (RFC 7515 section 4.1.4).
+
+    A key has the ``kid`` of its JWK, if any, and its thumbprint. Several keys may have the same ``kid``.
+    """
+
+    def __init__(self, keys: Iterable[tuple[Key, str | None]]) -> None:
+        """``keys`` has each key with the ``kid`` of its JWK, which is ``None`` if it has none."""
+        by_kid: dict[str, list[Key]] = {}
+        every = []
+        for key, kid in keys:
+            every.append(key)
+            for name in dict.fromkeys((kid, key.kid)):
+                if name is not None:
+                    by_kid.setdefault(name, []).append(key)
+        self._keys: Sequence[Key] = tuple(every)
+        self._by_kid: Mapping[str, Sequence[Key]] = by_kid
+
+    def signer(self, message: bytes, signature: bytes, kid: str | None) -> Key | None:
+        """Return the key that made the signature, or None. Without a key of that ``kid``, each key is tried."""
+        candidates = self._keys if kid is None else self._by_kid.get(kid, self._keys)
+        return next((key for key in candidates if key.verify(message, signature)), None)
+
+    def all(self) -> Sequence[Key]:
+        """Return all keys."""
+        return self._keys
+
+    def knows(self, kid: str) -> bool:
+        """Return whether a key has this ``kid``."""
+        return kid in self._by_kid
 
 
 class SharedKey(Key):
