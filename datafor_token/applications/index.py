@@ -8,10 +8,10 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from datafor_token.applications.record import Application
-from datafor_token.crypto.keys import Key
+from datafor_token.crypto.keys import KeySource
 from datafor_token.errors import RecordDamaged
 from datafor_token.store.cache import Named
-from datafor_token.validation import logs
+from datafor_token.validation import claims, logs
 from datafor_token.validation.names import fold
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,12 @@ class IndexEntry:
     creator_id: str
     enable: bool
     self_service: bool
-    key: Key = dataclasses.field(repr=False)
-    previous: Key | None = dataclasses.field(repr=False)
+    key: KeySource = dataclasses.field(repr=False)
+    previous: KeySource | None = dataclasses.field(repr=False)
     previous_until: int
+    # Of an application with keys of a provider.
+    jwks_uri: str | None = None
+    issuer: str | None = None
     rule_violations: tuple[str, ...] = ()  # see ``Application.rule_violations``
 
     @classmethod
@@ -51,6 +54,8 @@ class IndexEntry:
             key=application.key,
             previous=application.previous_key,
             previous_until=0 if application.previous is None else application.previous.until,
+            jwks_uri=application.jwks_uri,
+            issuer=application.issuer if application.jwks_uri else None,
             rule_violations=tuple(application.rule_violations.values()),
         )
 
@@ -82,19 +87,25 @@ class ApplicationIndex:
         """The URL parameters that may carry a token, including those of disabled applications."""
         return frozenset(entry.token_name for entry in self.entries)
 
-    def candidates(self, algorithm: str, claims: Collection[str]) -> Sequence[IndexEntry]:
-        """Return the applications that could accept a token of that algorithm with these claims, sorted by name."""
-        lists = [self._by_claim[algorithm, claim] for claim in claims if (algorithm, claim) in self._by_claim]
+    def candidates(self, algorithm: str, names: Collection[str]) -> Sequence[IndexEntry]:
+        """Return the applications that could accept a token of that algorithm with these claims, sorted by name.
+
+        ``names`` are those of the claims.
+        """
+        lists = [self._by_claim[algorithm, claim] for claim in names if (algorithm, claim) in self._by_claim]
         if len(lists) <= 1:
             return lists[0] if lists else ()
-        return sorted((entry for entries in lists for entry in entries), key=_by_name)
+        # By name, since a token may have both a claim and the outermost claim of its JSON Pointer.
+        found = {entry.name: entry for entries in lists for entry in entries}
+        return sorted(found.values(), key=_by_name)
 
     @functools.cached_property
     def _by_claim(self) -> Mapping[tuple[str, str], Sequence[IndexEntry]]:
         found: dict[tuple[str, str], list[IndexEntry]] = {}
         for entry in self.entries:
             if entry.enable:
-                found.setdefault((entry.algorithm, entry.claim), []).append(entry)
+                for claim in claims.outermost(entry.claim):
+                    found.setdefault((entry.algorithm, claim), []).append(entry)
         return found
 
 

@@ -1,17 +1,16 @@
-"""An application: an external system whose tokens are trusted. Its record, the rules of its fields, its encryption."""
+"""An application: an external system whose tokens are trusted. Its record, and the rules of its fields."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from datafor_token.applications import rules
+from datafor_token.applications import policy, rules
 from datafor_token.crypto import vetting
-from datafor_token.crypto.at_rest import Keyring
-from datafor_token.crypto.keys import Key, verification_key
+from datafor_token.crypto.keys import Key, KeySet, KeySource, verification_key
 from datafor_token.errors import Message, RecordDamaged, RuleError, about
-from datafor_token.store.base import Document
 from datafor_token.validation import names
+from datafor_token.validation.addresses import Network
 
 COLLECTION = "applications"
 FORMAT = 1
@@ -20,9 +19,10 @@ MASK = "************"  # replaces a stored secret in responses; sent back, it ke
 
 @dataclasses.dataclass(frozen=True)
 class FieldMap:
-    """The claims of a token that hold the user's name, display name and email address.
+    """The claims of a token that hold the user's name, display name and email address, by name or JSON Pointer.
 
-    ``extra`` holds the members of its record that this version does not know.
+    ``name`` and ``email`` may be empty: then no claim holds them. ``extra`` holds the members of its record that this
+    version does not know.
     """
 
     username: str
@@ -40,23 +40,15 @@ def field_map(value: object) -> FieldMap:
     if not isinstance(value, Mapping) or not value.keys() >= {"username", "name", "email"}:
         raise RuleError("must be an object with username, name and email")
     extra = dict(value)
-    claims = tuple(rules.claim_name(extra.pop(field)) for field in ("username", "name", "email"))
-    fieldmap = _plain_field_map(*claims)
+    username = rules.claim_name(extra.pop("username"))
+    fieldmap = _plain_field_map(username, *(rules.optional_claim_name(extra.pop(field)) for field in ("name", "email")))
     return dataclasses.replace(fieldmap, extra=extra) if extra else fieldmap
 
 
 @functools.lru_cache(maxsize=256)
 def _plain_field_map(username: str, name: str, email: str) -> FieldMap:
-    # A pure function of its arguments, which are the same in most applications.
-    fieldmap = FieldMap(username, name, email)
-    check_different_claims(fieldmap)
-    return fieldmap
-
-
-def check_different_claims(fieldmap: FieldMap) -> None:
-    """Refuse two fields that map to one claim: one of them would lose its value."""
-    if len({fieldmap.username, fieldmap.name, fieldmap.email}) != 3:
-        raise RuleError("must map username, name and email to three different claims")
+    # The same in most applications, so that it is stored once.
+    return FieldMap(username, name, email)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +72,30 @@ class Previous:
         return {"secret": self.secret, "until": self.until, "lastUsed": self.last_used, **rotated, **self.extra}
 
 
+class Signer(NamedTuple):
+    """A key that signs tokens of an application.
+
+    ``name`` is the text that a session proves its key by: the secret, or the thumbprint of a key of a set.
+    ``is_previous`` is true for the secret before the last rotation.
+    """
+
+    key: Key
+    name: str
+    is_previous: bool
+
+    def __repr__(self) -> str:
+        """Return the key, without the secret."""
+        return f"Signer({self.key.kid!r}, is_previous={self.is_previous!r})"
+
+
 class Field(NamedTuple):
     """Declaration of a field that a call can set; it has the same name in calls, in the record and in ``Application``.
 
     ``rule`` takes the JSON value and returns the attribute's value, or raises ``RuleError``; ``to_json`` is its
     inverse. ``default`` is the JSON value of a new application for which a form or a command was given none (``None``:
     there is no default). A record, and a call that creates an application, may leave out a field that is not
-    ``required``.
+    ``required``. A field of the trust policy, which ``is_policy``, is ``None`` where it is not set, and left out of
+    records and responses then; an update without it leaves it alone.
     """
 
     rule: Callable[[Any], Any]
@@ -94,6 +103,7 @@ class Field(NamedTuple):
     required: bool
     is_secret: bool
     to_json: Callable[[Any], Any]
+    is_policy: bool = False
 
 
 def _field(
@@ -109,6 +119,15 @@ def _field(
     return dataclasses.field(default=attribute_default, repr=not is_secret, metadata={"field": declaration})
 
 
+def _policy(rule: Callable[[Any], Any], to_json: Callable[[Any], Any] = lambda value: value) -> Any:
+    declaration = Field(rule, None, False, False, to_json, is_policy=True)  # noqa: FBT003
+    return dataclasses.field(default=None, metadata={"field": declaration})
+
+
+def _texts_to_json(values: Sequence[object]) -> list[str]:
+    return [str(value) for value in values]
+
+
 def _flag_to_json(value: bool) -> str:  # noqa: FBT001 - the one argument of a converter
     return "1" if value else "0"
 
@@ -120,13 +139,15 @@ class Application:
     To add a field that a call can set, add one line with ``_field`` here; it is then read, checked and written.
 
     ``expire`` is in seconds. ``created_date``, ``last_modified_date`` and ``disabled_date`` (the last time that a call
-    disabled it) are milliseconds since 1970. ``format`` is the version of its record, and ``extra`` holds the members
-    of the record that this version does not know; both are written back unchanged. Secrets are left out of ``repr``.
+    disabled it) are milliseconds since 1970. ``is_older_than_audience`` is true for a record from before the rule that
+    a token with an ``aud`` needs an ``audience``. ``format`` is the version of its record, and ``extra`` holds the
+    members of the record that this version does not know; both are written back unchanged. Secrets are left out of
+    ``repr``.
     """
 
     name: str = _field(rules.of_text(names.application_name))
     token_name: str = _field(rules.of_text(names.stored_token_name), "token", required=False)
-    secret: str = _field(rules.secret, is_secret=True)
+    secret: str = _field(rules.secret, is_secret=True)  # empty with ``jwks_uri``
     expire: int = _field(rules.token_lifetime, 86400)
     fieldmap: FieldMap = _field(  # noqa: RUF009 - a declaration, which is immutable
         field_map, {"username": "username", "name": "name", "email": "email"}, to_json=FieldMap.to_document
@@ -137,11 +158,24 @@ class Application:
     initroles: tuple[str, ...] = _field(rules.roles, ["SYS_Reader"], to_json=list)
     initpwd: str = _field(rules.initial_password, "", required=False, is_secret=True)
     self_service: bool = _field(rules.flag, "0", required=False, to_json=_flag_to_json)
+    jwks_uri: str | None = _policy(policy.jwks_uri)
+    # None: never set. Empty: cleared, which is stored, since it ends what ``is_older_than_audience`` allows.
+    audience: tuple[str, ...] | None = _policy(policy.audience, _texts_to_json)
+    issuer: str | None = _policy(policy.issuer)
+    require: policy.Requirements | None = _policy(policy.requirements, policy.requirements_to_json)  # noqa: RUF009 - a declaration
+    token_types: tuple[str, ...] | None = _policy(policy.token_types, _texts_to_json)
+    max_lifetime: int | None = _policy(policy.max_lifetime)
+    networks: tuple[Network, ...] | None = _policy(policy.networks, _texts_to_json)
+    users: str | None = _policy(policy.users)
+    sync: tuple[str, ...] | None = _policy(policy.sync, _texts_to_json)
+    roles_claim: str | None = _policy(policy.roles_claim)
+    roles_map: Mapping[str, str] | None = _policy(policy.roles_map, dict)
     created_date: int = 0
     last_modified_date: int = 0
     creator_id: str = ""
     disabled_date: int = 0
     previous: Previous | None = None
+    is_older_than_audience: bool = False
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -156,31 +190,61 @@ class Application:
         }
 
     def _fields_and_dates(self) -> dict[str, Any]:
+        values = [(name, field, getattr(self, name)) for name, field in FIELDS.items()]
+        left_out = "secret" if self.jwks_uri else None
         return {
-            **{name: field.to_json(getattr(self, name)) for name, field in FIELDS.items()},
+            **{name: field.to_json(value) for name, field, value in values if value is not None and name != left_out},
             "createdDate": self.created_date,
             "lastModifiedDate": self.last_modified_date,
             "creatorId": self.creator_id,
         }
 
     @functools.cached_property
-    def key(self) -> Key:
-        """The key that verifies its tokens and, if it is a shared secret, signs them."""
-        return verification_key(self.algorithm, self.secret)
+    def key(self) -> KeySource:
+        """The key that verifies its tokens and, if it is a shared secret, signs them; or a set of public keys.
+
+        With ``jwks_uri``, the ``Sealer`` that read the record has put the keys of the provider here.
+        """
+        return KeySet(()) if self.jwks_uri else verification_key(self.algorithm, self.secret)
 
     @functools.cached_property
-    def previous_key(self) -> Key | None:
+    def previous_key(self) -> KeySource | None:
         """The key of the secret before the last rotation, whether or not that is still accepted."""
         return verification_key(self.algorithm, self.previous.secret) if self.previous else None
 
-    def keys(self, now: float) -> Sequence[Key]:
+    def accepted_keys(self, now: float) -> Sequence[KeySource]:
         """Return the present key and, during a grace period, the previous one; ``now`` is in seconds since 1970."""
-        previous = self.previous_key if self.previous is not None and self.previous_secret(now) is not None else None
-        return (self.key,) if previous is None else (self.key, previous)
+        return (self.key,) if self.previous_key is None or not self._in_grace(now) else (self.key, self.previous_key)
+
+    def accepts(self, signer: "Signer", now: float) -> bool:
+        """Return whether the tokens of a key of this application are still accepted; ``now`` as for ``signer``."""
+        if signer.is_previous:
+            return self._in_grace(now)
+        # The keys of a provider change without the record.
+        return isinstance(self.key, Key) or signer.key in self.key.all()
+
+    def signer(self, message: bytes, signature: bytes, kid: str | None, now: float) -> "Signer | None":
+        """Return the key that signed ``message``, the present one first, or None; ``now`` is in seconds since 1970."""
+        for number, source in enumerate(self.accepted_keys(now)):
+            key = source.signer(message, signature, kid)
+            if key is not None:
+                secret = self.previous.secret if self.previous and number else self.secret
+                return Signer(key, secret if source is key else str(key.kid), is_previous=number > 0)
+        return None
+
+    def accepted_signers(self, now: float) -> Iterator["Signer"]:
+        """Yield the keys whose tokens are accepted, the present ones first; ``now`` is in seconds since 1970."""
+        for number, source in enumerate(self.accepted_keys(now)):
+            secret = self.previous.secret if self.previous and number else self.secret
+            for key in source.all():
+                yield Signer(key, secret if source is key else str(key.kid), is_previous=number > 0)
 
     def previous_secret(self, now: float) -> str | None:
         """Return the previous secret during its grace period, or None; ``now`` is in seconds since 1970."""
-        return self.previous.secret if self.previous and now * 1000 < self.previous.until else None
+        return self.previous.secret if self.previous is not None and self._in_grace(now) else None
+
+    def _in_grace(self, now: float) -> bool:
+        return self.previous is not None and now * 1000 < self.previous.until
 
     def disabled_since(self, time: float) -> bool:
         """Return whether the application was disabled, or deleted and created again, after ``time`` (s since 1970)."""
@@ -188,7 +252,7 @@ class Application:
 
     def to_response(self, now: float) -> dict[str, Any]:
         """Return the fields for a response: secrets masked, ``previous`` only during its grace period."""
-        if self.previous and self.previous_secret(now) is not None:
+        if self.previous and self._in_grace(now):
             return {**self._response, "previous": {"until": self.previous.until, "lastUsed": self.previous.last_used}}
         return {**self._response}
 
@@ -196,39 +260,63 @@ class Application:
     def _response(self) -> Mapping[str, Any]:
         """The part of a response that does not depend on the time; cached, as a list has a thousand of them."""
         masked = {name: MASK if getattr(self, name) else "" for name in SECRETS}
+        if self.jwks_uri:
+            # Sent back, the mask keeps the keys of the provider.
+            masked["secret"] = MASK
         fieldmap = dataclasses.replace(self.fieldmap, extra={}).to_document()
         return {**self._fields_and_dates(), **masked, "fieldmap": fieldmap}
 
     @functools.cached_property
     def rule_violations(self) -> Mapping[str, str]:
         """By field, a sentence about each stored value that breaks a rule for new values; it continues to work."""
-        return {
+        found: dict[str, str] = {
             field: Message("%(sentence)s; the stored value continues to work", sentence=sentences[0])
             for field, sentences in errors_in_new_values(vars(self)).items()
         }
+        if self.accepts_any_audience and self.audience is None:
+            found["audience"] = Message(
+                "audience is not set: tokens for any audience are accepted, as before this rule; set audience to yours,"
+                " or to * to keep that"
+            )
+        return found
+
+    @property
+    def accepts_any_audience(self) -> bool:
+        """True if a token may be for anybody."""
+        return self.is_older_than_audience if self.audience is None else policy.ANY in self.audience
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "Application":
-        """Read a record, which may have been edited by hand; raise ``RecordDamaged``, which names the wrong member."""
+    def from_document(cls, document: Mapping[str, Any], audience_since: int = 0) -> "Application":
+        """Read a record, which may have been edited by hand; raise ``RecordDamaged``, which names the wrong member.
+
+        ``audience_since`` is the time from which applications need an ``audience``, in milliseconds since 1970.
+        """
         unread = {"format": FORMAT, **_DEFAULTS_OF_RECORDS, **document}
+        has_secret = not document.get("jwks_uri")
         member = "format"
         try:
             values: dict[str, Any] = {member: rules.record_format(unread.pop(member), FORMAT)}
             for member, field in FIELDS.items():
-                values[member] = field.rule(unread.pop(member))
+                if member == "secret" and document.get("jwks_uri"):
+                    values[member] = unread.pop(member, "") and ""
+                else:
+                    values[member] = (
+                        None if field.is_policy and member not in unread else field.rule(unread.pop(member))
+                    )
             for member, (attribute, rule) in _BOOKKEEPING.items():
                 values[attribute] = rule(unread.pop(member, None))
             member = "previous"
             values[member] = _previous(values["algorithm"], unread.pop(member, None))
             member = "secret"
-            key = verification_key(values["algorithm"], values["secret"])
+            key = verification_key(values["algorithm"], values["secret"]) if has_secret else KeySet(())
             member = "self_service"
             rules.check_self_service(values["algorithm"], self_service=values["self_service"])
         except KeyError:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} is missing") from None
         except RuleError as error:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} {error}") from None
-        application = cls(**values, extra=unread)
+        is_old = values["audience"] is None and values["created_date"] < audience_since
+        application = cls(**values, is_older_than_audience=is_old, extra=unread)
         # Fills the cached property ``key``.
         vars(application)["key"] = key
         return application
@@ -240,7 +328,10 @@ FIELDS: Mapping[str, Field] = {
 SECRETS = tuple(name for name, field in FIELDS.items() if field.is_secret)
 # A new application's fields, as a call has them, where a form or a command was given none.
 DEFAULTS = {name: field.default for name, field in FIELDS.items() if field.default is not None}
-_DEFAULTS_OF_RECORDS = {name: field.default for name, field in FIELDS.items() if not field.required}
+POLICY = tuple(name for name, field in FIELDS.items() if field.is_policy)
+_DEFAULTS_OF_RECORDS = {
+    name: field.default for name, field in FIELDS.items() if not field.required and not field.is_policy
+}
 
 
 def _optional_text(value: object) -> str:
@@ -280,7 +371,7 @@ def errors_in_new_values(values: Mapping[str, Any], stored: Application | None =
     roles = [role for role in values.get("initroles", ()) if role not in old.get("initroles", ())]
     check("initroles", lambda: [names.role_name(role) for role in roles])
     pair = values.get("algorithm"), values.get("secret")
-    if None not in pair and pair != (old.get("algorithm"), old.get("secret")):
+    if None not in pair and pair[1] and pair != (old.get("algorithm"), old.get("secret")):
         check("secret", lambda: vetting.check(values["algorithm"], values["secret"]))
     return errors
 
@@ -300,32 +391,3 @@ def _previous(algorithm: str, value: object) -> Previous | None:
         rotated=None if rotated is None else rules.whole_number(rotated),
         extra={member: inner for member, inner in value.items() if member not in known},
     )
-
-
-class Sealer:
-    """Reads and writes the records of applications, whose secrets are encrypted with this installation's keys."""
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-
-    def unseal(self, document: Document) -> Application:
-        """Return the application of a record; its secrets may be encrypted or, if written by hand, plain."""
-        name, previous = str(document.get("name")), document.get("previous")
-        plain = dict(document)
-        for field in SECRETS:
-            if field in document:
-                plain[field] = self._keyring.decrypt(name, field, document[field])
-        if isinstance(previous, dict):
-            secret = self._keyring.decrypt(name, "previous", previous.get("secret"))
-            plain["previous"] = {**previous, "secret": secret}
-        return Application.from_document(plain)
-
-    def seal(self, application: Application) -> Document:
-        """Return the record of an application, with its secrets encrypted."""
-        document = application.to_document()
-        for field in SECRETS:
-            document[field] = self._keyring.encrypt(application.name, field, document[field])
-        if application.previous is not None:
-            secret = self._keyring.encrypt(application.name, "previous", application.previous.secret)
-            document["previous"]["secret"] = secret
-        return document

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datafor_token.applications.index import ApplicationIndex, IndexEntry, build_index
-from datafor_token.applications.record import COLLECTION, Application, Previous, Sealer
+from datafor_token.applications.record import COLLECTION, MASK, Application, Previous
 from datafor_token.applications.rules import check_password
+from datafor_token.applications.sealing import Sealer
 from datafor_token.applications.update import changed_fields, check_new_secret, merge
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.algorithms import is_shared
-from datafor_token.crypto.at_rest import Keyring
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.keys import new_secret
 from datafor_token.crypto.strength import weakness
@@ -56,11 +56,16 @@ class Registry:
     """
 
     def __init__(
-        self, store: Store, keyring: Keyring, audit: Audit, clock: Callable[[], float], settings: Settings
+        self,
+        store: Store,
+        sealer: Sealer,
+        audit: Audit,
+        clock: Callable[[], float],
+        settings: Settings,
     ) -> None:
         self._store = store
         self._audit = audit
-        self._sealer = Sealer(keyring)
+        self._sealer = sealer
         self._applications = RecordCache(store, COLLECTION, self._sealer.unseal)
         self._entries = RecordIndex(store, COLLECTION, self._entry)
         self._logged_violations: set[tuple[str, str]] = set()
@@ -143,7 +148,9 @@ class Registry:
 
         def change(stored: Application | None) -> Application:
             present = _existing(stored)
-            return merge(present, build(present.to_response(self._clock())), "", self._milliseconds())
+            return merge(
+                present, build({**present.to_response(self._clock()), "secret": MASK}), "", self._milliseconds()
+            )
 
         return self._update(name, change)
 

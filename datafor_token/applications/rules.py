@@ -126,8 +126,8 @@ def secret(value: object) -> str:
     return text(value)
 
 
-def claim_name(value: object) -> str:
-    """Return the name of a claim that a user's field is mapped to."""
+def claim_path(value: object) -> str:
+    """Return the name of a claim, or a JSON Pointer to a value inside a claim (see ``validation.claims``)."""
     claim = text(value)
     if not claim:
         raise RuleError("can not be empty")
@@ -135,14 +135,25 @@ def claim_name(value: object) -> str:
         raise RuleError("must be at most %(number)s characters long", number=128)
     if names.has_control_characters(claim):
         raise RuleError("cannot contain control or format characters")
-    if claim in TIME_CLAIMS:
+    return claim
+
+
+def claim_name(value: object) -> str:
+    """Return the claim, by name or JSON Pointer, that a user's field is mapped to."""
+    claim = claim_path(value)
+    if claim.removeprefix("/") in TIME_CLAIMS:
         raise RuleError("cannot be %(claim)s: the service sets that claim itself", claim=claim)
     return claim
 
 
+def optional_claim_name(value: object) -> str:
+    """Return the claim that a user's field is mapped to; empty if it is mapped to none."""
+    return "" if text(value) == "" else claim_name(value)
+
+
 def new_claim_name(claim: str) -> str:
     """Return a claim that a user's field is newly mapped to."""
-    if claim in REGISTERED_CLAIMS:
+    if claim.removeprefix("/") in REGISTERED_CLAIMS:
         raise RuleError("cannot be %(claim)s: that claim is about the token, not about the user", claim=claim)
     return claim
 

@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
+from datafor_token.applications import policy
 from datafor_token.applications.record import FIELDS, MASK, Application, Previous, errors_in_new_values
 from datafor_token.crypto import vetting
 from datafor_token.crypto.algorithms import is_shared
@@ -33,23 +34,25 @@ def merge(stored: Application | None, wanted: Mapping[str, Any], creator: str, n
     milliseconds since 1970. Raises ``Conflict``, ``RotationUndone`` and ``InvalidInput``.
     """
     values = dict(wanted)
+    _choose_keys(values, stored)
+    if values.get("audience") == () and not (stored and stored.is_older_than_audience):
+        # Without an audience, nothing has to be cleared.
+        values["audience"] = None
     if stored is None:
-        if values.get("secret", MASK) == MASK:
-            raise InvalidInput.of("secret", "is missing: there is no stored one to keep")
         if values["initpwd"] == MASK:
             raise InvalidInput.of("initpwd", "cannot be %(mask)s: there is no stored one to keep", mask=MASK)
         _check_new_values(values, None)
-        return Application(**values, created_date=now, last_modified_date=now, creator_id=creator)
+        application = Application(**values, created_date=now, last_modified_date=now, creator_id=creator)
+        _check_policy(application, None)
+        return application
     if stored.name != values["name"]:
         raise Conflict("name already exists as '%(name)s'", name=stored.name)
-    if values.get("secret", MASK) == MASK:
-        values["secret"] = _stored_secret(stored, values["algorithm"])
     if values["initpwd"] == MASK:
         values["initpwd"] = stored.initpwd
     _check_new_values(values, stored)
     values["fieldmap"] = dataclasses.replace(values["fieldmap"], extra=stored.fieldmap.extra)
     same = is_same(values["algorithm"], values["secret"], stored.secret)
-    if not same:
+    if not same and values["secret"]:
         _check_not_previous(stored, values["algorithm"], values["secret"])
     if not same or values["algorithm"] != stored.algorithm:
         # An update replaces a secret at once; only a rotation has a grace period.
@@ -57,7 +60,34 @@ def merge(stored: Application | None, wanted: Mapping[str, Any], creator: str, n
     if stored.enable and not values["enable"]:
         # The sessions that its tokens opened end now, even if it is enabled again before they are used.
         values["disabled_date"] = now
-    return dataclasses.replace(stored, **values, last_modified_date=now)
+    application = dataclasses.replace(stored, **values, last_modified_date=now)
+    _check_policy(application, stored)
+    return application
+
+
+def _choose_keys(values: dict[str, Any], stored: Application | None) -> None:
+    """Set ``secret`` and ``jwks_uri``, of which one replaces the other; keep the stored ones if neither is given."""
+    secret = values.get("secret", MASK)
+    if secret != MASK:
+        values["jwks_uri"] = None
+    elif values.get("jwks_uri"):
+        values["secret"] = ""
+    elif stored is None:
+        raise InvalidInput.of("secret", "is missing: there is no stored one to keep")
+    elif stored.jwks_uri and "jwks_uri" not in values:
+        values["secret"] = ""
+    elif stored.jwks_uri:
+        raise InvalidInput.of("secret", "is missing: without jwks_uri, the application has no keys")
+    else:
+        values["secret"] = _stored_secret(stored, values["algorithm"])
+
+
+def _check_policy(application: Application, stored: Application | None) -> None:
+    """Refuse fields that do not fit together, unless they are stored like that."""
+    old = {} if stored is None else policy.errors_in(stored)
+    errors = {field: sentences for field, sentences in policy.errors_in(application).items() if field not in old}
+    if errors:
+        raise InvalidInput(errors)
 
 
 def _check_not_previous(stored: Application, algorithm: str, secret: str) -> None:

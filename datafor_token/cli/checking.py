@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from datafor_token.applications import record as applications
-from datafor_token.applications.record import Sealer
+from datafor_token.applications.sealing import Sealer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.cli.output import progress, report
 from datafor_token.cli.services import services

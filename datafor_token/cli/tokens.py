@@ -162,9 +162,9 @@ def revoke(text: str | None) -> None:
 
 def _readable_time(value: object, now: float) -> object:
     """Return a time claim with its date and its distance from ``now``; return any other value as it is."""
-    from datafor_token.tokens import verifier
+    from datafor_token.tokens import claim_checks
 
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= verifier.LATEST_TIME:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= claim_checks.LATEST_TIME:
         return value
     seconds = float(value)
     date = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

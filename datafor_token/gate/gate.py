@@ -111,12 +111,15 @@ class Gate:
         username = claims[application.fieldmap.username]
         if not application.enable:
             raise Forbidden("application %(name)s is not enabled", name=application.name)
+        signer = next(application.accepted_signers(self._clock()), None)
+        if signer is None:
+            raise Forbidden("application %(name)s has no keys now", name=application.name)
         ticket = secrets.token_urlsafe(32)
         document = {
             "format": 1,
             "name": record_name(ticket),
             "application": application.name,
-            "secret_sealed": keyed_hash(ticket, application.secret),
+            "secret_sealed": keyed_hash(ticket, signer.name),
             "username": username,
             "claims": dict(claims),
             "next": next_path,
@@ -191,12 +194,12 @@ class Gate:
             expires = now + application.expire
         if not isinstance(expires, int | float) or now >= expires:
             return None
-        for secret in (application.secret, application.previous_secret(now)):
-            if secret is not None and keyed_hash(random_text, secret) == sealed:
+        for signer in application.accepted_signers(now):
+            if keyed_hash(random_text, signer.name) == sealed:
                 # A session that an earlier version opened has the digest instead of the identifier.
                 digest = token if is_unkeyed(token) else None
                 claims = claims if isinstance(claims, dict) else {}
-                return VerifiedToken(application, username, expires, claims, secret, token, digest)
+                return VerifiedToken(application, username, expires, claims, signer, token, digest)
         return None
 
     def _is_over(self, document: Document) -> bool:
@@ -219,7 +222,7 @@ def _grant(token: VerifiedToken) -> dict[str, Any]:
         "application": token.application.name,
         "token": token.identifier,
         "expires": token.expires,
-        "secret_sealed": token.secret,
+        "secret_sealed": token.signer.name,
     }
 
 

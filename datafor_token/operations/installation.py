@@ -1,5 +1,6 @@
 """Opening of an installation: its store, keys, audit log and users; the first start creates them."""
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable
@@ -56,6 +57,7 @@ class Opened:
     keyring: Keyring
     audit: Audit
     users: users.Users
+    audience_since: int  # see ``StoreIdentity``
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,10 @@ class Opening:
             opened = self._open_users(checked)
             if self.opener is Opener.SERVER:
                 self._complete_first_start(checked.identity, opened.users)
+                checked.identity.begin_audience_rule(int(self.clock() * 1000))
+            return dataclasses.replace(opened, audience_since=checked.identity.audience_since)
         except StoreUnavailable as error:
             raise StoreNotReady(f"{store_location(self.settings)}: {error.reason}") from None
-        return opened
 
     def _open_store(self) -> _CheckedStore:
         """Open the store, and check that it is the one of this installation before anything is written to it."""
@@ -135,7 +138,7 @@ class Opening:
             bound_names=settings.trusted_proxies > 0,
         )
         user_records = users.Users(store, self.passwords, throttle, audit)
-        return Opened(checked.backend, store, keyring, audit, user_records)
+        return Opened(checked.backend, store, keyring, audit, user_records, 0)
 
     def _complete_first_start(self, identity: StoreIdentity, user_records: users.Users) -> None:
         """Create the first user in a new store, and write the store's identifier to the configuration folder."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datafor_token.applications import record as applications
-from datafor_token.applications.record import Application, Sealer
+from datafor_token.applications.record import Application
+from datafor_token.applications.sealing import Sealer
 from datafor_token.crypto.at_rest import COLLECTION as INSTANCE
 from datafor_token.crypto.at_rest import FORMER, Keyring
 from datafor_token.errors import Forbidden, RecordDamaged

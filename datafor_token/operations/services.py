@@ -9,6 +9,7 @@ import argon2
 
 from datafor_token import __version__
 from datafor_token.applications.registry import Registry
+from datafor_token.applications.sealing import Sealer
 from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.at_rest import Keyring
@@ -92,7 +93,7 @@ def open_services(
 def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -> Services:
     store, keyring, audit, users = opened.store, opened.keyring, opened.audit, opened.users
     identifiers = Identifiers(keyring.token_identifier_keys)
-    registry = Registry(store, keyring, audit, clock, settings)
+    registry = Registry(store, Sealer(keyring, opened.audience_since), audit, clock, settings)
     revocations = Revocations(store, audit, clock, settings.leeway, identifiers)
     signin = SignIn(registry, users, revocations, clock, settings, lambda hit: metrics.cache("tokens", hit=hit))
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)

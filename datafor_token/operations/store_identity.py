@@ -4,6 +4,9 @@ The server's first start creates a store and writes its identifier to the file `
 Later starts compare the two: a data folder that was mistyped, wiped or not mounted is refused, and no new store is
 created there. A store of an earlier version, without an identifier, gets one at its next start. A further node, without
 the file, takes the identifier of the shared store.
+
+The record also has the time of the first start of a version that refuses a token with an ``aud`` unless its application
+names an ``audience``: applications from before that time keep accepting such tokens.
 """
 
 import contextlib
@@ -29,6 +32,8 @@ _LAST = ".last_store_id"
 _TRACES = ("secret_key", "initial_admin_password")
 _RECORDS = ("users", "applications")
 _IDENTIFIER = re.compile("[0-9a-f]{32}")
+_AUDIENCE_SINCE = "audienceSince"
+_NEVER = 2**63  # milliseconds since 1970, later than any record
 
 
 def is_identifier(collection: str, document: object) -> bool:
@@ -126,6 +131,27 @@ class StoreIdentity:
                 f" (DATAFOR_TOKEN_DATA_DIR, STORE); to start over on purpose, move"
                 f" {'them' if len(self._traces) > 1 else 'it'} away"
             )
+
+    @property
+    def audience_since(self) -> int:
+        """The time from which new applications need an ``audience``, in milliseconds since 1970."""
+        document = None if self._store is None else self._store.get(COLLECTION, RECORD)
+        since = (document or {}).get(_AUDIENCE_SINCE)
+        return since if type(since) is int else _NEVER
+
+    def begin_audience_rule(self, now: int) -> None:
+        """Store, once, that applications need an ``audience`` from ``now`` on (milliseconds since 1970)."""
+        if self._store is None or self.audience_since != _NEVER:
+            return
+
+        def change(document: Document | None) -> Document:
+            return {_AUDIENCE_SINCE: now, **(document or identifier_record(secrets.token_hex(16)))}
+
+        try:
+            self._store.update(COLLECTION, RECORD, change)
+        except StoreUnavailable as error:
+            # On a disk that cannot be written, nothing new needs an audience either.
+            log.warning(logs.event("start of the audience rule not stored", reason=error.reason))
 
     def create_in_empty_store(self) -> None:
         """Create the identifier of an empty store before its key, so that an interrupted first start can continue."""

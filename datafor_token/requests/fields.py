@@ -104,6 +104,14 @@ class Names(Structure[tuple[str, ...]]):
         return [found] if isinstance(found, str) else found
 
 
+class PolicyNames(Names):
+    """A list of names that an empty text clears."""
+
+    def from_form(self, value: Any) -> Any:
+        """Return an empty text unchanged, and anything else as a list."""
+        return value if value == "" else super().from_form(value)
+
+
 class CallSchema(Schema):
     """Base class of the schema of a call: reads forms and JSON alike, and reports all errors as one ``InvalidInput``.
 

@@ -14,7 +14,7 @@ from datafor_token.applications.record import FIELDS, MASK
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import verification_key
 from datafor_token.errors import RuleError, predicate_of
-from datafor_token.requests.fields import CallSchema, Flag, Integer, Names, RuleField, Structure, Text
+from datafor_token.requests.fields import CallSchema, Flag, Integer, Names, PolicyNames, RuleField, Structure, Text
 from datafor_token.requests.forms import Body
 from datafor_token.validation import names, times
 
@@ -24,7 +24,7 @@ EXAMPLE_TOKEN = (
 )
 # Members of responses beside an application's own fields, so that a listed application can be sent back whole.
 _IGNORED_ON_UPDATE = (
-    "createdDate", "lastModifiedDate", "creatorId", "previous", "success", "code", "msg", "warnings",
+    "createdDate", "lastModifiedDate", "creatorId", "previous", "success", "code", "msg", "warnings", "kid", "keys",
 )  # fmt: skip
 
 
@@ -32,8 +32,8 @@ class FieldMapSchema(Schema):
     """The members of ``fieldmap``."""
 
     username = Text(rules.claim_name, required=True)
-    name = Text(rules.claim_name, required=True)
-    email = Text(rules.claim_name, required=True)
+    name = Text(rules.optional_claim_name, required=True)
+    email = Text(rules.optional_claim_name, required=True)
 
 
 _field_map = FieldMapSchema(unknown=RAISE)
@@ -44,9 +44,7 @@ def field_map(value: object) -> record.FieldMap:
     if not isinstance(value, dict):
         raise RuleError("must be an object with username, name and email")
     present = {member: claim for member, claim in value.items() if claim is not None}
-    fieldmap = record.FieldMap(**_field_map.load(present))
-    record.check_different_claims(fieldmap)
-    return fieldmap
+    return record.FieldMap(**_field_map.load(present))
 
 
 class FieldMapField(Structure[record.FieldMap]):
@@ -77,8 +75,16 @@ def _application_field(name: str, description: str, *, required: bool | None = N
             return RuleField(declared.rule, **options)
 
 
+def _policy_field(name: str, kind: type[RuleField[Any]], description: str) -> RuleField[Any]:
+    """Return a field of the trust policy: left out, the stored value stays; empty, it is cleared."""
+    return kind(FIELDS[name].rule, description)
+
+
 class UpdateSchema(CallSchema):
-    """``token/update``: the fields of an application. ``MASK`` as ``secret`` or ``initpwd`` keeps the stored value."""
+    """``token/update``: the fields of an application. ``MASK`` as ``secret`` or ``initpwd`` keeps the stored value.
+
+    A field of the trust policy that is left out keeps its stored value; an empty text, list or object clears it.
+    """
 
     example: ClassVar = {
         "name": "ERP",
@@ -99,7 +105,9 @@ class UpdateSchema(CallSchema):
         "secret", f"The shared key or public key. Left out or {MASK}: the stored one is kept.", required=False
     )
     expire = _application_field("expire", "Lifetime of a token in seconds.")
-    fieldmap = _application_field("fieldmap", "The claims that hold the user's data. All three must differ.")
+    fieldmap = _application_field(
+        "fieldmap", "The claims that hold the user's data, by name or JSON Pointer. name and email may be empty."
+    )
     algorithm = _application_field("algorithm", "The algorithm that signs the tokens.")
     enable = _application_field("enable", "Whether tokens are issued and accepted.")
     inituser = _application_field("inituser", "Whether a token of an unknown user creates the user.")
@@ -108,9 +116,34 @@ class UpdateSchema(CallSchema):
     self_service = _application_field(
         "self_service", "Whether users may generate personal tokens. Only with HS256, HS384 or HS512."
     )
+    jwks_uri = _policy_field(
+        "jwks_uri", RuleField, "The URL of the provider's JWK Set or discovery document, instead of `secret`."
+    )
+    audience = _policy_field(
+        "audience",
+        PolicyNames,
+        "The audiences of which a token must name one; `*`: any. Without it, a token with `aud` is refused.",
+    )
+    issuer = _policy_field("issuer", RuleField, "The `iss` that a token must have.")
+    require = _policy_field(
+        "require",
+        Structure,
+        "By claim name or JSON Pointer, the value that a claim must have, or a list of such values.",
+    )
+    token_types = _policy_field("token_types", PolicyNames, "The accepted `typ` of tokens. Not set: JWT.")
+    max_lifetime = _policy_field("max_lifetime", Integer, "The longest accepted time from `iat` to `exp` in seconds.")
+    networks = _policy_field("networks", PolicyNames, "The networks from which tokens are accepted.")
+    users = _policy_field(
+        "users", RuleField, "`any`: tokens of all users are accepted. `own`: only of the application's own users."
+    )
+    sync = _policy_field("sync", PolicyNames, "What of a user follows the token: `name`, `email`, `roles`.")
+    roles_claim = _policy_field("roles_claim", RuleField, "The claim with the user's roles, by name or JSON Pointer.")
+    roles_map = _policy_field("roles_map", Structure, "The role or user type that each value of `roles_claim` gives.")
 
     @validates_schema(skip_on_field_errors=False)
     def _check_fields_that_depend_on_the_algorithm(self, values: dict[str, Any], **_: Any) -> None:
+        if values.get("secret", MASK) != MASK and values.get("jwks_uri"):
+            raise ValidationError({"jwks_uri": ["cannot be given together with secret: one replaces the other"]})
         if "algorithm" not in values:
             return
         checks: dict[str, Callable[[], object]] = {

@@ -39,8 +39,10 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
     """
     if not application.enable:
         raise Forbidden("application %(name)s is not enabled", name=application.name)
+    present, *previous = [source.all() for source in application.accepted_keys(now)]
+    expected = [*present, *(key for keys in previous for key in keys)]
     try:
-        found = signing_key(application.algorithm, application.keys(now), private_key)
+        found = signing_key(application.algorithm, expected, private_key)
     except RuleError as error:
         raise InvalidInput.of("privateKey", error.message) from None
     if found is None:
@@ -55,7 +57,7 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
             most=LONGEST_TOKEN,
         )
     signing_input = token.rpartition(".")[0].encode()
-    return Issued(token, digest(signing_input, key), sent_previous=number > 0)
+    return Issued(token, digest(signing_input, key), sent_previous=number >= len(present))
 
 
 def _foreign_key(application: Application, private_key: str | None, now: float) -> Forbidden:
@@ -65,7 +67,7 @@ def _foreign_key(application: Application, private_key: str | None, now: float) 
     """
     repair = None
     if is_shared(application.algorithm) and private_key is not None:
-        repair = matching_repair(private_key, [key.material for key in application.keys(now)])
+        repair = matching_repair(private_key, [signer.key.material for signer in application.accepted_signers(now)])
     if repair is None:
         return Forbidden("privateKey does not belong to application %(name)s", name=application.name)
     return Forbidden(

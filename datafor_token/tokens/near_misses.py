@@ -48,13 +48,15 @@ def _likeliest(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEnt
 def _own_keys(algorithm: str, entry: IndexEntry, now: float) -> Iterator[tuple[Message, Key]]:
     """Yield the keys of an application unchanged, for the token's algorithm, each with a sentence."""
     key = _key_phrase(algorithm, entry)
-    yield Message("%(key)s fits", key=key), with_algorithm(algorithm, entry.key)
+    for one in entry.key.all():
+        yield Message("%(key)s fits", key=key), with_algorithm(algorithm, one)
     if entry.previous is not None:
         if entry.in_grace(now):
             sentence = Message("%(key)s before its last rotation fits", key=key)
         else:
             sentence = Message("%(key)s before its last rotation fits; its grace period is over", key=key)
-        yield sentence, with_algorithm(algorithm, entry.previous)
+        for one in entry.previous.all():
+            yield sentence, with_algorithm(algorithm, one)
 
 
 def _close_keys(token: Token, entry: IndexEntry, now: float) -> Iterator[tuple[Message, Key]]:
@@ -65,7 +67,8 @@ def _close_keys(token: Token, entry: IndexEntry, now: float) -> Iterator[tuple[M
             sentence = Message(
                 "%(key)s fits with %(algorithm)s", key=_key_phrase(token.algorithm, entry), algorithm=algorithm
             )
-            yield sentence, with_algorithm(algorithm, entry.key)
+            for one in entry.key.all():
+                yield sentence, with_algorithm(algorithm, one)
     if isinstance(entry.key, SharedKey):
         key = _key_phrase(token.algorithm, entry)
         for difference, data in alternative_keys(entry.key.material.decode()):

@@ -1,32 +1,26 @@
 """Sign-in by token: verify a token, find or create its user, or explain step by step why it is refused."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from datafor_token.applications.index import EMPTY_INDEX, ApplicationIndex, IndexEntry
-from datafor_token.applications.record import Application
+from datafor_token.applications.record import Application, Signer
 from datafor_token.applications.registry import Registry
-from datafor_token.crypto import keys
-from datafor_token.crypto.strength import weakness
 from datafor_token.errors import Forbidden, Message, NotFound, RecordDamaged
 from datafor_token.settings import Settings
-from datafor_token.store.base import AlreadyExists
-from datafor_token.tokens import identifiers, verifier
+from datafor_token.tokens import claim_checks, identifiers, verifier
 from datafor_token.tokens.cache import VerifiedTokens
 from datafor_token.tokens.near_misses import near_miss
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.steps import listed, signed_by, unexpected_algorithm, unsigned
+from datafor_token.tokens.token_users import TokenUsers
 from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, failed, passed
-from datafor_token.users.users import ADMINISTRATOR, User, Users
-from datafor_token.validation import logs, names
+from datafor_token.users.users import User, Users
+from datafor_token.validation import names
 
-log = logging.getLogger(__name__)
 _FEW = 100  # applications; checking all their records for edits takes a third of a millisecond
 _NOT_REVOKED = passed("revocation", lambda: Message("the token was not revoked"))
-_NO_ADMINISTRATOR = passed("administrator", lambda: Message("the user is not an Administrator: no further check"))
-_MAY_ADMINISTER = passed("administrator", lambda: Message("tokens of this application can sign in an Administrator"))
 
 
 class Verification(NamedTuple):
@@ -76,11 +70,12 @@ class SignIn:
         self.identifiers = revocations.identifiers
         self.cache = VerifiedTokens(looked_up)
         self._users = users
+        self._token_users = TokenUsers(users, clock, settings)
         self._revocations = revocations
         self._clock = clock
         self._settings = settings
         # The checks of a verified token at each use, in this order; each raises ``Refused``. Checks of its claims are
-        # in ``verifier.CLAIM_CHECKS``, checks of its user in ``_user``.
+        # in ``claim_checks.CLAIM_CHECKS``, checks of its user in ``TokenUsers``.
         self._checks: Sequence[Callable[[VerifiedToken], Step]] = (self._check_revocation, _check_enabled)
 
     def sign_in(self, text: str, token_name: str | None = None) -> Verification:
@@ -159,11 +154,11 @@ class SignIn:
         try:
             for check in self._checks:
                 done.append(check(token))  # noqa: PERF401 - a refusal needs the steps before it
-            user, last = self._user(token, user or self._users.get(token.username), create=create)
+            user, last = self._token_users.admit(token, user or self._users.get(token.username), create=create)
         except Refused as refused:
             done.append(refused.step)
             return Verification(refused.reason, done, application, username=token.username, identifier=token.identifier)
-        if create and token.signed_with_previous:
+        if create and token.signer.is_previous:
             self.registry.note_previous_use(application)
         return Verification(None, done + last, application, token, user, token.username, token.identifier)
 
@@ -181,8 +176,9 @@ class SignIn:
         found: list[str] = []
         fitting = _fitting(token, self.registry.index().entries)
         for entry in fitting:
-            for key in (entry.key, entry.previous):
-                if key is not None and key.verify(token.signing_input, token.signature):
+            for source in (entry.key, entry.previous):
+                key = None if source is None else source.signer(token.signing_input, token.signature, token.kid)
+                if key is not None:
                     found += self.identifiers.every(identifiers.digest(token.signing_input, key))
         shown = [identifiers.short(one) for one in found]
         if not any(verifier.signers(token, fitting, self._clock())):
@@ -219,8 +215,8 @@ class SignIn:
             hint = None if everyone is None else near_miss(token, asked, everyone, self._clock())
             return Verification("algorithm", [*steps, unexpected_algorithm(algorithm, asked, hint)], self._only(asked))
         refusals = []
-        for application, secret in self._signers(token, fitting, token_name):
-            verification = self._verify_signed(token, application, secret, steps, create=create)
+        for application, signer in self._signers(token, fitting, token_name):
+            verification = self._verify_signed(token, application, signer, steps, create=create)
             if verification.reason is None:
                 return verification
             refusals.append(verification)
@@ -230,41 +226,41 @@ class SignIn:
         return Verification("signature", [*steps, *unsigned(fitting, hint)], self._only(fitting))
 
     def _verify_signed(
-        self, token: Token, application: Application, secret: str, steps: Sequence[Step], *, create: bool
+        self, token: Token, application: Application, signer: Signer, steps: Sequence[Step], *, create: bool
     ) -> Verification:
-        """Run the checks of a token that ``secret`` of ``application`` signed."""
-        done = [*steps, *signed_by(application, secret)]
+        """Run the checks of a token that ``signer``, a key of ``application``, signed."""
+        done = [*steps, *signed_by(application, signer)]
         try:
-            verified, claim_steps = verifier.check_claims(token, application, secret, self._instant())
+            verified, claim_steps = claim_checks.check_claims(token, application, signer, self._instant())
         except Refused as refused:
-            identifier = self.identifiers.present(_digest(token, application, secret))
+            identifier = self.identifiers.present(identifiers.digest(token.signing_input, signer.key))
             return Verification(refused.reason, [*done, refused.step], application, identifier=identifier)
         return self.authenticate(self._identified(verified, token), done + claim_steps, create=create)
 
     def _identified(self, verified: VerifiedToken, token: Token) -> VerifiedToken:
-        digest = _digest(token, verified.application, verified.secret)
+        digest = identifiers.digest(token.signing_input, verified.signer.key)
         return dataclasses.replace(verified, digest=digest, identifier=self.identifiers.present(digest))
 
     def _signers(
         self, token: Token, entries: Iterable[IndexEntry], token_name: str | None = None
-    ) -> Iterator[tuple[Application, str]]:
-        """Yield the applications that signed the token, as their records are now, each with the secret that did."""
+    ) -> Iterator[tuple[Application, Signer]]:
+        """Yield the applications that signed the token, as their records are now, each with the key that did."""
         now = self._clock()
         for entry in verifier.signers(token, entries, now):
             application = self._current(entry.name)
             if application is not None and application.algorithm == token.algorithm:
-                secret = verifier.signing_secret(token, application, now)
+                signer = application.signer(token.signing_input, token.signature, token.kid, now)
                 # Its token name may have changed too.
-                if secret is not None and token_name in (None, application.token_name):
-                    yield application, secret
+                if signer is not None and token_name in (None, application.token_name):
+                    yield application, signer
 
     def _revocable(self, token: Token, entries: Sequence[IndexEntry]) -> tuple[list[VerifiedToken], list[Message]]:
         """Return the token as verified by each application that signed it, enabled or not, and why others refuse it."""
         found, reasons = [], []
-        for application, secret in self._signers(token, _fitting(token, entries)):
+        for application, signer in self._signers(token, _fitting(token, entries)):
             try:
-                verified, _ = verifier.check_claims(
-                    token, application, secret, self._instant(), verifier.REVOCATION_CHECKS
+                verified, _ = claim_checks.check_claims(
+                    token, application, signer, self._instant(), claim_checks.REVOCATION_CHECKS
                 )
             except Refused as refused:
                 reasons.append(Message("%(name)s: %(detail)s", name=application.name, detail=refused.step.detail))
@@ -276,64 +272,6 @@ class SignIn:
         if token in self._revocations:
             raise Refused("revocation", "revoked", Message("the token was revoked"))
         return _NOT_REVOKED
-
-    def _user(self, token: VerifiedToken, user: User | None, *, create: bool) -> tuple[User | None, list[Step]]:
-        """Return the token's user, created if ``create`` says so, and the steps; an existing user is never changed."""
-        application = token.application
-        if user is not None:
-            known = user
-            if not known.enabled:
-                detail = Message("the user %(name)s is disabled", name=known.name)
-                raise Refused("user", "disabled_user", detail)
-            found = passed("user", lambda: Message("the user %(name)s is known and enabled", name=known.name))
-            return known, [found, self._check_administrator(known.type, token)]
-        if not application.inituser:
-            detail = Message(
-                "the user %(user)s does not exist, and %(name)s creates no users: inituser is 0",
-                user=token.username,
-                name=application.name,
-            )
-            raise Refused("user", "unknown_user", detail)
-        kind, roles = names.user_type_and_roles(application.initroles)
-        new = passed(
-            "user",
-            lambda: Message(
-                "the user %(user)s is created at the first sign-in, as %(type)s", user=token.username, type=kind
-            ),
-        )
-        steps = [new, self._check_administrator(kind, token)]
-        if not create:
-            return None, steps
-        newcomer = User(
-            name=token.username,
-            full_name=names.display_text(token.text(application.fieldmap.name)),
-            email=names.display_text(token.text(application.fieldmap.email)),
-            type=kind,
-            roles=roles,
-            created_date=int(self._clock() * 1000),
-        )
-        try:
-            user = self._users.create(newcomer, application.initpwd, application.name)
-        except AlreadyExists:
-            # Another request created the user meanwhile: it is an existing user now.
-            return self._user(token, self._users.get(token.username), create=create)
-        log.info(logs.event("user created", user=user.name, type=kind, application=application.name))
-        return user, steps
-
-    def _check_administrator(self, user_type: str, token: VerifiedToken) -> Step:
-        if user_type != ADMINISTRATOR:
-            return _NO_ADMINISTRATOR
-        if not self._settings.tokens_may_administer:
-            detail = Message("tokens cannot sign in an Administrator: TOKENS_MAY_ADMINISTER is false")
-            raise Refused("administrator", "administrator_refused", detail)
-        # The present secret must be strong too: during a grace period, somebody who guesses it could sign with it.
-        application = token.application
-        if any(weakness(application.algorithm, secret) for secret in {token.secret, application.secret}):
-            detail = Message(
-                "the secret of %(name)s is weak: it cannot sign in an Administrator", name=application.name
-            )
-            raise Refused("administrator", "administrator_refused", detail)
-        return _MAY_ADMINISTER
 
     def _instant(self) -> Instant:
         return Instant(self._clock(), self._settings.leeway)
@@ -364,7 +302,3 @@ def _check_enabled(token: VerifiedToken) -> Step:
 
 def _fitting(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEntry]:
     return [entry for entry in entries if entry.algorithm == token.algorithm]
-
-
-def _digest(token: Token, application: Application, secret: str) -> str:
-    return identifiers.digest(token.signing_input, keys.verification_key(application.algorithm, secret))

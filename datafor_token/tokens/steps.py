@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from datafor_token.applications.index import IndexEntry
-from datafor_token.applications.record import Application
+from datafor_token.applications.record import Application, Signer
 from datafor_token.errors import Message
 from datafor_token.tokens.verifier import Step, failed, passed
 
@@ -14,13 +14,15 @@ def listed(texts: Sequence[str]) -> str:
     return first if len(texts) <= 5 else Message("%(names)s, and %(number)s more", names=first, number=len(texts) - 5)
 
 
-def signed_by(application: Application, secret: str) -> list[Step]:
-    """Return the steps of a token that ``secret`` of the application signed."""
+def signed_by(application: Application, signer: Signer) -> list[Step]:
+    """Return the steps of a token that ``signer``, a key of the application, signed."""
     name, algorithm = application.name, application.algorithm
 
     def signed() -> Message:
-        if secret == application.secret:
-            return Message("signed with the secret of %(name)s", name=name)
+        if not signer.is_previous:
+            if signer.name == application.secret:
+                return Message("signed with the secret of %(name)s", name=name)
+            return Message("signed with the key %(kid)s of %(name)s", kid=signer.name, name=name)
         return Message("signed with the previous secret of %(name)s, which is in its grace period", name=name)
 
     expected = passed("algorithm", lambda: Message("%(name)s expects %(algorithm)s", name=name, algorithm=algorithm))

@@ -1,27 +1,24 @@
-"""Token verification: strict parsing, then checks of the signature and the claims against one application.
+"""Tokens as text: strict parsing, and the applications that signed one.
 
 The parser refuses whatever could be read in two ways, before any signature is checked. The stored application
-determines key and algorithm, never the token (RFC 8725 section 3.1). Each check leaves a step, which ``explain`` shows.
+determines key and algorithm, never the token (RFC 8725 section 3.1). Each check leaves a step, which ``explain`` shows;
+the checks of the claims are in ``claim_checks``.
 """
 
 import base64
 import binascii
 import dataclasses
-import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from datafor_token.applications.index import IndexEntry
-from datafor_token.applications.record import Application
-from datafor_token.applications.rules import TIME_CLAIMS
-from datafor_token.errors import Message, RuleError
-from datafor_token.validation import strict_json
-from datafor_token.validation.names import user_name
+from datafor_token.applications.record import Application, Signer
+from datafor_token.errors import Message
+from datafor_token.validation import claims, strict_json
 
 LONGEST_TOKEN = 8192  # characters; twice the length of the longest token that is issued here
-LATEST_TIME = 253_402_300_799  # seconds since 1970: the end of the year 9999
 _PARTS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Header members that change how a token must be read (RFC 7515 sections 4.1.10 and 4.1.11, RFC 7516, RFC 7797).
 _REFUSED_HEADERS = ("crit", "b64", "enc", "zip", "cty")
@@ -32,7 +29,6 @@ _INSIDE = re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[
 _PARAMETER = re.compile(r"[?&#]([A-Za-z0-9_-]{1,64})=$")
 _URL_SAFE = str.maketrans("+/", "-_", "=")
 _OTHER_TEXT = Message("this one has other text around it")
-_UNITS = (Message("milliseconds"), 1e3), (Message("microseconds"), 1e6), (Message("nanoseconds"), 1e9)
 
 
 class Instant(NamedTuple):
@@ -91,12 +87,18 @@ class Token:
         """The algorithm in the header, to be compared with the one that an application expects."""
         return str(self.header["alg"])
 
+    @property
+    def kid(self) -> str | None:
+        """The identifier of the key that signed it, as the header has it (RFC 7515 section 4.1.4)."""
+        kid = self.header.get("kid")
+        return kid if isinstance(kid, str) else None
+
 
 @dataclasses.dataclass(frozen=True)
 class VerifiedToken:
     """A token, or a ticket that stands for one, whose signature and claims one application accepts.
 
-    ``expires`` is in seconds since 1970; ``secret`` signed the token. ``identifier`` is the token's keyed identifier,
+    ``expires`` is in seconds since 1970; ``signer`` signed the token. ``identifier`` is the token's keyed identifier,
     ``None`` for a ticket. ``digest`` is the token's ``identifiers.digest``: it must stay in memory, and is ``None``
     where the token itself is not known any more.
     """
@@ -105,27 +107,22 @@ class VerifiedToken:
     username: str
     expires: float
     claims: Mapping[str, Any]
-    secret: str = dataclasses.field(repr=False)
+    signer: Signer
     identifier: str | None
     digest: str | None = dataclasses.field(default=None, repr=False)
 
-    @property
-    def signed_with_previous(self) -> bool:
-        """True if the secret before the last rotation signed the token."""
-        return self.secret != self.application.secret
-
     def is_valid_at(self, instant: Instant) -> bool:
-        """Return whether a token that was verified before is within its times, and its secret still accepted.
+        """Return whether a token that was verified before is within its times, and its key still accepted.
 
-        Repeats those of the ``CLAIM_CHECKS`` whose result changes with the clock.
+        Repeats those of the ``claim_checks.CLAIM_CHECKS`` whose result changes with the clock.
         """
         begins = float(max(self.claims.get("nbf", 0), self.claims.get("iat", 0)))
         in_time = begins - instant.leeway <= instant.now < self.expires + instant.leeway
-        return in_time and self.secret in (self.application.secret, self.application.previous_secret(instant.now))
+        return in_time and self.application.accepts(self.signer, instant.now)
 
     def text(self, claim: str) -> str:
-        """Return the value of a claim if it is text, else an empty text."""
-        value = self.claims.get(claim)
+        """Return the value of a claim, by name or JSON Pointer, if it is text, else an empty text."""
+        value = claims.find(self.claims, claim)
         return value if isinstance(value, str) else ""
 
 
@@ -149,126 +146,24 @@ def read(text: str, *, explain: bool = False) -> Token:
         raise Refused("read", "malformed", detail)
     header_part, payload_part, signature_part = text.split(".")
     header = _object("header", header_part)
-    claims = _object("payload", payload_part)
+    payload = _object("payload", payload_part)
     signature = _decoded("signature", signature_part)
     _check_header(header)
-    return Token(header, claims, f"{header_part}.{payload_part}".encode(), signature)
+    return Token(header, payload, f"{header_part}.{payload_part}".encode(), signature)
 
 
 def signers(token: Token, entries: Iterable[IndexEntry], now: float) -> Iterator[IndexEntry]:
-    """Yield the applications whose present or previous secret signed the token, in their order, lazily.
+    """Yield the applications whose present or previous key signed the token, in their order, lazily.
 
     ``entries`` must be of the token's algorithm; ``now`` is in seconds since 1970. A previous secret stays stored
     after its grace period, but is not tried.
     """
-    message, signature = token.signing_input, token.signature
+    message, signature, kid = token.signing_input, token.signature, token.kid
     for entry in entries:
-        if entry.key.verify(message, signature) or (
-            entry.previous is not None and entry.in_grace(now) and entry.previous.verify(message, signature)
+        if entry.key.signer(message, signature, kid) or (
+            entry.previous is not None and entry.in_grace(now) and entry.previous.signer(message, signature, kid)
         ):
             yield entry
-
-
-def signing_secret(token: Token, application: Application, now: float) -> str | None:
-    """Return the secret of the application that signed the token, the present one first; ``None`` if neither did.
-
-    The application must be of the token's algorithm.
-    """
-    for number, key in enumerate(application.keys(now)):
-        if key.verify(token.signing_input, token.signature):
-            return application.secret if number == 0 else application.previous_secret(now)
-    return None
-
-
-def check_times(token: Token, application: Application, instant: Instant) -> Step:
-    """Check that the token has begun and has not expired."""
-    step = check_expiry(token, application, instant)
-    now, leeway = instant
-    for claim in ("nbf", "iat"):
-        begins = token.claims.get(claim, 0)
-        if now + leeway < begins:
-            detail = Message(
-                "%(claim)s is %(seconds)s s ahead; %(clock)s, with a leeway of %(leeway)s s",
-                claim=claim,
-                seconds=f"{begins - now:.0f}",
-                clock=_clock(now),
-                leeway=f"{leeway:g}",
-            )
-            raise Refused("time", "not_yet_valid", detail)
-    return step
-
-
-def check_expiry(token: Token, _: Application, instant: Instant) -> Step:
-    """Check that all times are numbers of seconds, and that the token has not expired."""
-    now, leeway = instant
-    for claim in TIME_CLAIMS:
-        value = token.claims.get(claim, 0)
-        # By type: JSON true is a number in Python.
-        if type(value) not in (int, float) or not 0 <= value <= LATEST_TIME:
-            raise Refused("time", "invalid_time", _invalid_time(claim, value))
-    if "exp" not in token.claims:
-        detail = Message("the token has no exp: every token must say when it expires")
-        raise Refused("time", "no_expiry", detail)
-    expires = float(token.claims["exp"])
-    if now >= expires + leeway:
-        detail = Message(
-            "expired %(seconds)s s ago; %(clock)s, with a leeway of %(leeway)s s",
-            seconds=f"{now - expires:.0f}",
-            clock=_clock(now),
-            leeway=f"{leeway:g}",
-        )
-        raise Refused("time", "expired", detail)
-    return passed(
-        "time",
-        lambda: Message("expires in %(seconds)s s; %(clock)s", seconds=f"{expires - now:.0f}", clock=_clock(now)),
-    )
-
-
-def check_username(token: Token, application: Application, _: Instant) -> Step:
-    """Check that the claim that names the user holds a user name."""
-    claim = application.fieldmap.username
-    if claim not in token.claims:
-        others = ", ".join(sorted(name[:64] for name in token.claims)[:10]) or Message("no claim at all")
-        detail = Message("the claim is called %(claim)s, the token has %(others)s", claim=claim, others=others)
-        raise Refused("username", "no_username", detail)
-    try:
-        name = _username(token, application)
-    except RuleError as error:
-        detail = Message("the user name in %(claim)s %(predicate)s", claim=claim, predicate=error.message)
-        raise Refused("username", "invalid_username", detail) from None
-    return passed("username", lambda: Message("%(claim)s names the user %(name)s", claim=claim, name=name))
-
-
-ClaimCheck = Callable[[Token, Application, Instant], Step]
-# The checks of the claims of a token whose signature fits, in this order. Each raises ``Refused``. Claims that no check
-# reads (``aud``, ``iss`` and others) are ignored. The result is cached until any application changes: a check whose
-# result depends on the time must be repeated in ``VerifiedToken.is_valid_at``.
-CLAIM_CHECKS: Sequence[ClaimCheck] = (check_times, check_username)
-# The same for revocation: a token that is not valid yet can be revoked.
-REVOCATION_CHECKS: Sequence[ClaimCheck] = (check_expiry, check_username)
-
-
-def check_claims(
-    token: Token,
-    application: Application,
-    secret: str,
-    instant: Instant,
-    checks: Sequence[ClaimCheck] = CLAIM_CHECKS,
-) -> tuple[VerifiedToken, list[Step]]:
-    """Check the claims of a token that ``secret`` of ``application`` signed; raise ``Refused``.
-
-    Return the verified token, without its identifiers, and the steps that it passed.
-    """
-    steps = [check(token, application, instant) for check in checks]
-    username, expires = _username(token, application), float(token.claims["exp"])
-    return VerifiedToken(application, username, expires, token.claims, secret, None), steps
-
-
-def _username(token: Token, application: Application) -> str:
-    value = token.claims[application.fieldmap.username]
-    if not isinstance(value, str):
-        raise RuleError("must be text")
-    return user_name(value)
 
 
 def _hint(text: str) -> Message | None:
@@ -328,31 +223,9 @@ def _object(part: str, text: str) -> dict[str, Any]:
 def _check_header(header: Mapping[str, Any]) -> None:
     if not isinstance(header.get("alg"), str):
         raise Refused("header", "header", Message("the header has no alg"))
-    kind = header.get("typ", "JWT")
-    if not isinstance(kind, str) or kind.upper() != "JWT":
-        raise Refused("header", "header", Message("the header's typ is not JWT"))
+    if not isinstance(header.get("typ", "JWT"), str):
+        raise Refused("header", "header", Message("the header's typ is not text"))
     for name in _REFUSED_HEADERS:
         if name in header:
             detail = Message("the header has %(name)s, which this service does not accept", name=name)
             raise Refused("header", "header", detail)
-
-
-def _invalid_time(claim: str, value: Any) -> Message:
-    """Return the sentence about a time that is no number of seconds; it names the unit that seems to be meant."""
-    for unit, size in _UNITS:
-        # A time between 2001 and 2286.
-        if type(value) in (int, float) and 1e9 <= value / size < 1e10:
-            return Message(
-                "%(claim)s is %(value)s: that looks like %(unit)s; it must be seconds",
-                claim=claim,
-                value=f"{value:.0f}",
-                unit=unit,
-            )
-    return Message(
-        "%(claim)s must be a number of seconds from 0 to %(latest)s, as a JSON number", claim=claim, latest=LATEST_TIME
-    )
-
-
-def _clock(now: float) -> Message:
-    time = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Message("this server's clock says %(time)s", time=time)

@@ -45,6 +45,7 @@ PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
 class User:
     """One user. ``password`` is the argon2id hash, empty for a user without a password.
 
+    ``application`` is the one to which the user belongs: its token created the user. Empty: none.
     ``created_date`` is in milliseconds since 1970, 0 if it is not known. ``format`` and ``extra`` are written back
     unchanged for other versions of this service, as in ``Application``.
     """
@@ -56,6 +57,7 @@ class User:
     roles: tuple[str, ...] = ()
     enabled: bool = True
     password: str = dataclasses.field(default="", repr=False)
+    application: str = ""
     created_date: int = 0
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -105,6 +107,8 @@ class User:
         """Return the record, in a stable order, unknown members last."""
         known = dataclasses.asdict(self)
         del known["extra"]
+        if not self.application:
+            del known["application"]
         return {"format": known.pop("format"), **known, "roles": list(self.roles), **self.extra}
 
     @classmethod
@@ -131,7 +135,11 @@ class User:
             names.user_name(members["name"])
         except RuleError:
             yield "name"
-        yield from (member for member in ("full_name", "email", "password") if not isinstance(members[member], str))
+        yield from (
+            member
+            for member in ("full_name", "email", "password", "application")
+            if not isinstance(members[member], str)
+        )
         if members["type"] not in names.USER_TYPES:
             yield "type"
         if not isinstance(members["roles"], tuple) or not all(isinstance(role, str) for role in members["roles"]):

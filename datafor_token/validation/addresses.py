@@ -6,9 +6,11 @@ address at all (``unknown``, ``_hidden``; RFC 7239 section 6).
 
 import functools
 import ipaddress
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+Network = IPv4Network | IPv6Network
 _LONGEST = 100  # characters; an IPv6 address with zone and port has fewer
+_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1
 # Networks whose /64s belong to many hosts: ::1, and translated IPv4 addresses (RFC 4291 section 2.5.5.1, RFC 8215).
 _SINGLE_HOSTS = (ipaddress.IPv6Network("::/64"), ipaddress.IPv6Network("64:ff9b:1::/48"))
@@ -50,6 +52,13 @@ def client_of(text: str) -> str:
         # A provider assigns at least a whole /64 to a customer (RFC 6177).
         return str(ipaddress.IPv6Network((address, 64), strict=False))
     return "" if address is None else str(address)
+
+
+def unwrapped_network(network: Network) -> Network:
+    """Return a network as ``parse`` returns its addresses: an IPv4-mapped IPv6 network as its IPv4 network."""
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - _MAPPED.prefixlen))
+    return network
 
 
 def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

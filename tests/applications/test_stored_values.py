@@ -48,7 +48,7 @@ PRIVATE_KEYS = {"a small RSA key": private_pem(WEAK_KEY)}
 
 def write(settings: Settings, **changes: Any) -> dict[str, Any]:
     """Write an application's record as a version before the rules stored it."""
-    record = {"format": 1, **application(secret=STRONG_SECRET), **changes}
+    record = {"format": 1, **application(secret=STRONG_SECRET), "audience": ["*"], **changes}
     Record(settings.data_dir, "applications", "erp").write_text(json.dumps(record))
     return record
 

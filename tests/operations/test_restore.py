@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datafor_token.applications.record import Sealer
+from datafor_token.applications.sealing import Sealer
 from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import Forbidden
 from datafor_token.operations import backup, restore

@@ -1,0 +1,203 @@
+"""Trust policy of an application: the rules of its fields, and of fields that depend on each other.
+
+A rule takes a JSON value and returns the value that the code uses. An empty value clears the field: its rule returns
+``None``, as if it had never been set.
+"""
+
+import functools
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from datafor_token.applications import rules
+from datafor_token.crypto.algorithms import is_shared
+from datafor_token.errors import Message, RuleError, about
+from datafor_token.validation import names
+from datafor_token.validation.addresses import Network, unwrapped_network
+
+if TYPE_CHECKING:
+    from datafor_token.applications.record import Application
+
+T = TypeVar("T")
+ANY = "*"  # as audience: a token for anybody is accepted
+OWN, EVERYBODY = "own", "any"  # whose tokens are accepted: the application's own users, or all
+SYNCED = ("name", "email", "roles")
+DEFAULT_TYPES = ("jwt",)
+_MOST, _MOST_ROLES = 32, 256  # entries of a list or object
+_LONGEST = 512  # characters of a text that is compared with a claim
+_LONGEST_URI = 2048  # characters
+_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}(?:/[A-Za-z0-9!#$&^_.+-]{1,64})?")
+
+Requirements = Mapping[str, Sequence[Any]]
+
+
+def clearable(rule: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    """Return a rule that returns ``None`` for an empty value, and the value of ``rule`` for any other."""
+
+    @functools.wraps(rule)
+    def check(value: Any) -> T | None:
+        # By type too: 0 and False are no empty values.
+        return None if type(value) in (str, list, dict) and not value else rule(value)
+
+    return check
+
+
+def audience(value: object) -> tuple[str, ...]:
+    """Return the accepted audiences; none for an empty value, which differs from an audience that was never set."""
+    return () if value in ("", [], {}) else _texts(value)
+
+
+max_lifetime = clearable(rules.token_lifetime)
+roles_claim = clearable(rules.claim_path)
+
+
+@clearable
+def issuer(value: object) -> str:
+    """Return the issuer that tokens must name."""
+    return _text(value)
+
+
+@clearable
+def token_types(value: object) -> tuple[str, ...]:
+    """Return the accepted types of tokens, as a header's ``typ`` has them (RFC 7515 section 4.1.9)."""
+    found = _texts(value)
+    if not all(_TYPE.fullmatch(one) for one in found):
+        raise RuleError("must be a list of types such as JWT or at+jwt")
+    return found
+
+
+def plain_type(kind: str) -> str:
+    """Return a type of tokens as it is compared: without case and without ``application/``."""
+    return kind.lower().removeprefix("application/")
+
+
+@clearable
+def networks(value: object) -> tuple[Network, ...]:
+    """Return networks in CIDR notation or addresses; an IPv4-mapped IPv6 network is its IPv4 network."""
+    found = []
+    for text in _texts(value):
+        try:
+            found.append(unwrapped_network(ipaddress.ip_network(text)))
+        except ValueError:
+            raise RuleError("must be a list of networks such as 10.0.0.0/8, without host bits") from None
+    return tuple(found)
+
+
+@clearable
+def users(value: object) -> str:
+    """Return whose tokens are accepted: ``any`` or ``own``."""
+    if value not in (EVERYBODY, OWN):
+        raise RuleError("must be one of %(values)s", values=f"{EVERYBODY}, {OWN}")
+    return str(value)
+
+
+@clearable
+def sync(value: object) -> tuple[str, ...]:
+    """Return the members of a user that follow the token."""
+    found = _texts(value)
+    if not set(found) <= set(SYNCED):
+        raise RuleError("must be a list with some of %(values)s", values=", ".join(SYNCED))
+    return tuple(one for one in SYNCED if one in found)
+
+
+@clearable
+def requirements(value: object) -> Requirements:
+    """Return, by claim name or JSON Pointer, the values of which the claim must have one."""
+    if not isinstance(value, Mapping) or len(value) > _MOST:
+        raise RuleError("must be an object of at most %(number)s claims", number=_MOST)
+    return {rules.claim_path(claim): _claim_values(one) for claim, one in value.items()}
+
+
+def requirements_to_json(value: Requirements) -> dict[str, Any]:
+    """Return the JSON object of requirements; a single value stands for a list of one."""
+    return {claim: one[0] if len(one) == 1 else list(one) for claim, one in value.items()}
+
+
+@clearable
+def roles_map(value: object) -> Mapping[str, str]:
+    """Return the role or user type that each value of the roles claim stands for."""
+    if not isinstance(value, Mapping) or len(value) > _MOST_ROLES:
+        raise RuleError("must be an object of at most %(number)s members", number=_MOST_ROLES)
+    return {_text(claimed): names.role_name(rules.text(role)) for claimed, role in value.items()}
+
+
+@clearable
+def jwks_uri(value: object) -> str:
+    """Return the URL of a JWK Set or of a discovery document. The settings restrict it further."""
+    uri = rules.text(value)
+    if len(uri) > _LONGEST_URI:
+        raise RuleError("must be at most %(number)s characters long", number=_LONGEST_URI)
+    try:
+        parts = urlsplit(uri)
+        valid = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or not re.fullmatch(r"[!-~]+", uri) or parts.username is not None or parts.fragment:
+        raise RuleError("must be a URL such as https://id.example.com/keys, without user name and fragment")
+    return uri
+
+
+def errors_in(application: "Application") -> dict[str, list[str]]:
+    """Return, by field, sentences about fields that do not fit together."""
+    wanted = application.sync or ()
+    checks = (
+        (
+            bool(application.jwks_uri) and is_shared(application.algorithm),
+            "jwks_uri",
+            Message("needs an algorithm with public keys, such as RS256 or ES256"),
+        ),
+        (
+            bool(application.jwks_uri) and not application.issuer,
+            "issuer",
+            Message("is missing: with jwks_uri, it says whose tokens are accepted"),
+        ),
+        (
+            application.max_lifetime is not None and application.expire > application.max_lifetime,
+            "expire",
+            Message("must be at most max_lifetime, which is %(number)s", number=application.max_lifetime),
+        ),
+        ("roles" in wanted and not application.roles_claim, "roles_claim", Message("is missing: sync has roles")),
+        ("roles" in wanted and not application.roles_map, "roles_map", Message("is missing: sync has roles")),
+        *(
+            (
+                field in wanted and not getattr(application.fieldmap, field),
+                f"fieldmap.{field}",
+                Message("can not be empty: sync has %(field)s", field=field),
+            )
+            for field in ("name", "email")
+        ),
+    )
+    return {field: [about(field, predicate)] for is_wrong, field, predicate in checks if is_wrong}
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Return a list of texts; a single text stands for a list of one."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not 1 <= len(found) <= _MOST:
+        raise RuleError("must be a list of 1 to %(number)s texts", number=_MOST)
+    return tuple(dict.fromkeys(_text(one) for one in found))
+
+
+def _text(value: object) -> str:
+    text = rules.text(value)
+    if not text:
+        raise RuleError("can not be empty")
+    if len(text) > _LONGEST:
+        raise RuleError("must be at most %(number)s characters long", number=_LONGEST)
+    if names.has_control_characters(text):
+        raise RuleError("cannot contain control or format characters")
+    return text
+
+
+def _claim_values(value: object) -> Sequence[Any]:
+    found = value if isinstance(value, list) else [value]
+    if not 1 <= len(found) <= _MOST:
+        raise RuleError("must have 1 to %(number)s values for each claim", number=_MOST)
+    for one in found:
+        if isinstance(one, str):
+            _text(one)
+        elif type(one) not in (bool, int, float):
+            raise RuleError("must have texts, numbers, true or false as values")
+    return tuple(found)

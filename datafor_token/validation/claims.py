@@ -1,0 +1,41 @@
+"""Claims of a token, found by name or by JSON Pointer (RFC 6901)."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+MISSING: Final = object()  # a claim can be null
+
+
+def find(claims: Mapping[str, Any], name: str) -> Any:
+    """Return the claim of exactly that name, else the value that the name points to, else ``MISSING``.
+
+    A name that begins with ``/`` is a JSON Pointer, unless the token has a claim of that name.
+    """
+    if name in claims or not name.startswith("/"):
+        return claims.get(name, MISSING)
+    value: Any = claims
+    for member in members(name):
+        if isinstance(value, Mapping):
+            value = value.get(member, MISSING)
+        elif isinstance(value, list) and member.isascii() and member.isdigit() and str(int(member[:9])) == member:
+            value = value[int(member)] if int(member) < len(value) else MISSING
+        else:
+            return MISSING
+    return value
+
+
+def members(pointer: str) -> list[str]:
+    """Return the names and indexes that a JSON Pointer is made of."""
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+
+
+def outermost(name: str) -> tuple[str, ...]:
+    """Return the claims of which a token must have one for ``find`` to succeed."""
+    return (name, members(name)[0]) if name.startswith("/") else (name,)
+
+
+def show(value: object) -> str:
+    """Return a short text that shows the value of a claim, in a sentence of ``explain``."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 100 else f"{text[:100]}..."
