@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, Protocol
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from datafor_token.crypto import pem
+from datafor_token.crypto import jwk, pem
 from datafor_token.crypto.algorithms import HMAC_LENGTHS, RSA, is_shared
+from datafor_token.crypto.jwk import PublicKey
 from datafor_token.errors import RuleError
 
 _HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
@@ -30,8 +31,6 @@ _CURVES: dict[str, type[ec.EllipticCurve]] = {
 }
 _CACHE_SECONDS, _MAX_CACHED = 60.0, 64  # of parsed private keys
 _BY_NAME: dict[str, Algorithm] = get_default_algorithms()
-
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
 class KeySource(Protocol):
@@ -146,24 +145,29 @@ def with_algorithm(algorithm: str, key: Key) -> Key:
 
 
 def is_same(algorithm: str, one: str, other: str) -> bool:
-    """Return whether two secrets are the same key: equal texts, or one public key in two encodings."""
+    """Return whether two secrets are the same: equal texts, or the same public keys, in any encoding and order."""
     if hmac.compare_digest(one.encode(), other.encode()):
         return True
     if is_shared(algorithm):
         return False
     try:
-        return verification_key(algorithm, one).kid == verification_key(algorithm, other).kid
+        return _thumbprints(algorithm, one) == _thumbprints(algorithm, other)
     except RuleError:
         return False
 
 
-def verification_key(algorithm: str, secret: str) -> Key:
-    """Return the key that verifies an application's tokens; raise ``RuleError`` if ``secret`` is not usable as one.
+def _thumbprints(algorithm: str, secret: str) -> frozenset[str | None]:
+    return frozenset(key.kid for key in verification_key(algorithm, secret).all())
 
-    Stored keys are read here too. The stricter rules for new keys are in ``vetting``.
+
+def verification_key(algorithm: str, secret: str) -> KeySource:
+    """Return the key or keys that verify an application's tokens; raise ``RuleError`` if ``secret`` is not usable.
+
+    A public key may be PEM, the Base64 of DER, a JWK, or one of a JWK Set. Stored keys are read here too. The stricter
+    rules for new keys are in ``vetting``.
     """
     if not is_shared(algorithm):
-        return _public_key(algorithm, secret)
+        return _public_keys(algorithm, secret)
     if not secret:
         raise RuleError("can not be empty")
     if pem.is_public_key(secret):
@@ -238,37 +242,51 @@ def new_secret(algorithm: str) -> str:
     return secrets.token_urlsafe(HMAC_LENGTHS[algorithm])
 
 
-def jwk(algorithm: str, secret: str) -> dict[str, str]:
-    """Return a public key as a JWK (RFC 7517). The algorithm must not be one with shared keys."""
-    key = _public_key(algorithm, secret)
-    members: dict[str, Any] = json.loads(_BY_NAME[algorithm].to_jwk(key.material))
+def as_jwk(key: Key) -> Mapping[str, str]:
+    """Return a public key as a JWK (RFC 7517), whose ``kid`` is its thumbprint, as in the tokens that it signs here."""
+    members: dict[str, Any] = json.loads(_BY_NAME[key.algorithm].to_jwk(key.material))
     members.pop("key_ops", None)
-    return {**members, "kid": str(key.kid), "alg": algorithm, "use": "sig"}
+    return {**members, "kid": str(key.kid), "alg": key.algorithm, "use": "sig"}
+
+
+def usable_keys(algorithm: str, members: Sequence[object]) -> Sequence[tuple[Key, str | None]]:
+    """Return the keys for the algorithm among the members of a fetched JWK Set, each with its ``kid`` if it has one.
+
+    They are not vetted. Raise ``RuleError`` as ``jwk.usable`` does.
+    """
+    return [(_key(algorithm, one.key), one.kid) for one in jwk.usable(algorithm, members)]
 
 
 @functools.lru_cache(maxsize=1024)
-def _public_key(algorithm: str, text: str) -> Key:
+def _public_keys(algorithm: str, text: str) -> KeySource:
     # Cached: parsing an RSA key takes longer than verifying with it.
-    key = pem.public_key(algorithm, text)
+    if not jwk.is_jwk(text):
+        return _key(algorithm, pem.public_key(algorithm, text))
+    found = jwk.read(algorithm, text)
+    if found[0].number == 0:
+        return _key(algorithm, found[0].key)
+    return KeySet((_key(algorithm, one.key), one.kid) for one in found)
+
+
+def _key(algorithm: str, public: Any) -> Key:
+    """Return a public key for the algorithm; raise ``RuleError`` if it is of another type."""
     if algorithm in RSA:
-        if not isinstance(key, rsa.RSAPublicKey):
+        if not isinstance(public, rsa.RSAPublicKey):
             raise RuleError("must be an RSA public key for %(algorithm)s", algorithm=algorithm)
-        return Key(algorithm, key, _thumbprint(algorithm, key))
-    if algorithm in _CURVES:
+    elif algorithm in _CURVES:
         curve = _CURVES[algorithm]
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, curve):
+        if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, curve):
             raise RuleError(
                 "must be a public key on the curve %(curve)s for %(algorithm)s", curve=curve.name, algorithm=algorithm
             )
-        return Key(algorithm, key, _thumbprint(algorithm, key))
-    if not isinstance(key, ed25519.Ed25519PublicKey):
+    elif not isinstance(public, ed25519.Ed25519PublicKey):
         raise RuleError("must be an Ed25519 public key for %(algorithm)s", algorithm=algorithm)
-    return Key(algorithm, key, _thumbprint(algorithm, key))
+    return Key(algorithm, public, _thumbprint(algorithm, public))
 
 
 def _thumbprint(algorithm: str, key: PublicKey) -> str:
     """Return the thumbprint of a public key (RFC 7638): the SHA-256 of its JWK's required members."""
-    jwk = json.loads(_BY_NAME[algorithm].to_jwk(key))
-    required = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
+    members = json.loads(_BY_NAME[algorithm].to_jwk(key))
+    required = {name: members[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in members}
     digest = hashlib.sha256(json.dumps(required, sort_keys=True, separators=(",", ":")).encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -16,6 +16,9 @@ _ENCRYPTED_PEM = re.compile("-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4
 # Adjacent parts match different characters. When they did not, 16 KiB of blanks took a second.
 _PUBLIC_PEM = re.compile(r"-----BEGIN (?P<label>(?:RSA )?PUBLIC KEY)-----(?P<body>[^-]+)-----END (?P=label)-----")
 _PSS_ONLY = bytes.fromhex("06092a864886f70d01010a")  # the object identifier id-RSASSA-PSS (RFC 4055)
+_CERTIFICATE = Message(
+    "must be a public key: this is a certificate, whose key this prints: openssl x509 -pubkey -noout -in cert.pem"
+)
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
@@ -50,7 +53,8 @@ def public_key(algorithm: str, text: str) -> Any:
         data = base64.b64decode("".join(body.splitlines()), validate=True)
     except (binascii.Error, ValueError):
         raise RuleError(
-            "must be a public key, as PEM or as the Base64 of its DER; in a form, '+' must be sent as %2B"
+            "must be a public key, as PEM, as the Base64 of its DER, as a JWK or as a JWK Set; in a form, '+' must be"
+            " sent as %2B"
         ) from None
     try:
         key = serialization.load_der_public_key(data)
@@ -70,7 +74,7 @@ def _refuse_other_pem(text: str) -> None:
     if "PRIVATE KEY-----" in text:
         raise RuleError("must be a public key: this is a private one, which this service never stores")
     if "-----BEGIN CERTIFICATE" in text:
-        raise RuleError("must be a public key: this is a certificate")
+        raise RuleError(_CERTIFICATE)
 
 
 def _der_fault(data: bytes) -> Message:
@@ -80,7 +84,7 @@ def _der_fault(data: bytes) -> Message:
             lambda: serialization.load_der_private_key(data, None),
             Message("must be a public key: this is a private one, which this service never stores"),
         ),
-        (lambda: x509.load_der_x509_certificate(data), Message("must be a public key: this is a certificate")),
+        (lambda: x509.load_der_x509_certificate(data), _CERTIFICATE),
     ):
         try:
             load()

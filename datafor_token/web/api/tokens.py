@@ -1,6 +1,6 @@
 """API calls that issue, explain, introspect and revoke tokens, and the public keys that verify them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response
@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from datafor_token.applications.record import Application
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import is_shared
-from datafor_token.crypto.keys import jwk
+from datafor_token.crypto.keys import as_jwk
 from datafor_token.errors import Forbidden, NotFound
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, OptionalNameSchema, TokenSchema
 from datafor_token.tokens import issuer
@@ -132,14 +132,13 @@ def jwks() -> Response:
 
     A previous key is included during its grace period. Shared secrets are never included.
     """
-    keys: dict[tuple[str, str], dict[str, str]] = {}
+    keys: dict[tuple[str, str], Mapping[str, str]] = {}
     registry = services().registry
     public = [one for one in registry.index().entries if one.enable and not is_shared(one.algorithm)]
     for application in registry.applications_of(public)[0]:
-        for secret in (application.secret, application.previous_secret(services().clock())):
-            if secret is not None:
-                key = jwk(application.algorithm, secret)
-                keys[key["kid"], key["alg"]] = key
+        for source in application.keys(services().clock()):
+            for key in source.all():
+                keys[str(key.kid), key.algorithm] = as_jwk(key)
     return success(keys=list(keys.values()))
 
 
