@@ -27,6 +27,7 @@ from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
 from datafor_token.audit.writer import AuditLog
 from datafor_token.crypto.at_rest import Keyring
+from datafor_token.crypto.keys import Key, verification_key
 from datafor_token.metrics.counters import Metrics
 from tests.stores import Record, url_for
 
@@ -136,6 +137,12 @@ def private_pem(key: Any, password: bytes | None = None) -> str:
     protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     pem: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
     return pem.decode()
+
+
+def only_key(algorithm: str, secret: str) -> Key:
+    """Return the key of a secret that has one; raise ``RuleError``."""
+    (key,) = verification_key(algorithm, secret).all()
+    return key
 
 
 def public_pem(key: Any) -> str:

@@ -6,7 +6,6 @@ left out.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,9 +20,11 @@ MOST_KEYS = 32  # of a set that was pasted, and usable ones of a set that was fe
 _LONGEST = 64 * 1024  # characters; 32 RSA keys of 8,192 bits have 46,000
 _LONGEST_KID = 256  # characters
 _MOST_KINDS = 6  # that an error names
-# Bits of an RSA modulus that OpenSSL verifies with. New keys have a lower limit, see ``vetting``.
-_LARGEST_MODULUS = 16_384
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+# Bits of an RSA modulus that is read: PS512 raises errors with a smaller one, and OpenSSL refuses larger ones. The
+# limits for new keys are in ``vetting``.
+_SMALLEST_MODULUS, _LARGEST_MODULUS = 1024, 16_384
+_PRIVATE = Message("must have public keys only: there is a private or shared one")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 # Of RSA, EC and OKP keys (RFC 7518 section 6.2.2, 6.3.2, RFC 8037 section 2), of shared keys, and of ML-DSA keys.
 _PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv")
 _CURVES: Mapping[str, tuple[str, ec.EllipticCurve]] = {
@@ -93,7 +94,7 @@ def usable(algorithm: str, keys: Sequence[object]) -> Sequence[PublicJWK]:
     is a private key, no key for the algorithm, or more than 32 of them.
     """
     if _has_private(keys):
-        raise RuleError("must have public keys only: there is a private or shared one")
+        raise RuleError(_PRIVATE)
     found, faults = [], []
     for number, member in enumerate(keys, 1):
         if not isinstance(member, dict) or _mismatch(algorithm, member) is not None:
@@ -125,7 +126,7 @@ def _object(text: str) -> dict[str, Any]:
     except strict_json.JSONError as error:
         raise RuleError("is not a readable JWK: its text %(predicate)s", predicate=error.message) from None
     if "PRIVATE KEY-----" in text or _has_private(document):
-        raise RuleError("must have public keys only: there is a private or shared one, which this service never stores")
+        raise RuleError(_PRIVATE)
     return document
 
 
@@ -209,8 +210,8 @@ def _parsed(algorithm: str, jwk: Mapping[str, Any], number: int) -> PublicJWK:
 def _rsa_key(jwk: Mapping[str, Any]) -> rsa.RSAPublicKey:
     # Some libraries write a leading zero byte (RFC 7518 section 6.3.1.1), which changes nothing.
     modulus, exponent = (int.from_bytes(_bytes(jwk, member), "big") for member in ("n", "e"))
-    if modulus.bit_length() > _LARGEST_MODULUS:
-        raise RuleError("must have an n of at most %(number)s bits", number=_LARGEST_MODULUS)
+    if not _SMALLEST_MODULUS <= modulus.bit_length() <= _LARGEST_MODULUS:
+        raise RuleError("must have an n of %(least)s to %(most)s bits", least=_SMALLEST_MODULUS, most=_LARGEST_MODULUS)
     try:
         return rsa.RSAPublicNumbers(exponent, modulus).public_key()
     except ValueError:
@@ -229,12 +230,9 @@ def _ec_key(jwk: Mapping[str, Any], name: str, curve: ec.EllipticCurve) -> ec.El
 def _bytes(jwk: Mapping[str, Any], member: str, size: int | None = None) -> bytes:
     """Return the decoded bytes of a member, which must be ``size`` many; raise ``RuleError``."""
     text = jwk.get(member)
-    if not isinstance(text, str) or not text or not _BASE64URL.fullmatch(text):
+    if not isinstance(text, str) or not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
         raise RuleError("must have the member %(member)s in base64url without padding", member=member)
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error:
-        raise RuleError("must have the member %(member)s in base64url without padding", member=member) from None
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     if size is not None and len(data) != size:
         raise RuleError("must have the member %(member)s with %(size)s bytes", member=member, size=size)
     return data

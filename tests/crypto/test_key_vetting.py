@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from datafor_token.crypto import algorithms, key_material, keys, vetting
 from datafor_token.crypto import pem as key_text
 from datafor_token.errors import RuleError
-from tests.support import key_for, need, private_pem, public_base64, public_pem
+from tests.support import key_for, need, only_key, private_pem, public_base64, public_pem
 
 PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
 SPKI, PKCS1 = serialization.PublicFormat.SubjectPublicKeyInfo, serialization.PublicFormat.PKCS1
@@ -453,11 +453,11 @@ def test_ec_keys_off_the_curve() -> None:
 def test_a_stored_key_is_not_vetted_again() -> None:
     """A stored key that vetting would refuse still verifies."""
     weak = rsa.generate_private_key(65537, 1024)
-    public = keys.verification_key("RS256", public_pem(weak))
+    public = only_key("RS256", public_pem(weak))
     found = keys.signing_key("RS256", [public], private_pem(weak))
     assert found is not None
     assert public.verify(b"m", found[0].sign(b"m"))
-    assert keys.verification_key("HS256", '{"kty":"oct","k":"AyM1"}').sign(b"m")
+    assert only_key("HS256", '{"kty":"oct","k":"AyM1"}').sign(b"m")
 
 
 def test_a_foreign_private_key_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,11 +470,11 @@ def test_a_foreign_private_key_is_not_checked(monkeypatch: pytest.MonkeyPatch) -
         return whole(text)
 
     monkeypatch.setattr(key_text, "private_key", seen)
-    public = keys.verification_key("RS256", public_pem(key_for("RS256")))
+    public = only_key("RS256", public_pem(key_for("RS256")))
     assert keys.signing_key("RS256", [public], private_pem(rsa.generate_private_key(65537, 2048))) is None
     assert checked == []
     mine = private_pem(rsa.generate_private_key(65537, 2048))
-    public = keys.verification_key("RS256", public_pem(serialization.load_pem_private_key(mine.encode(), None)))
+    public = only_key("RS256", public_pem(serialization.load_pem_private_key(mine.encode(), None)))
     for _ in range(3):
         assert keys.signing_key("RS256", [public], mine) is not None
     assert checked == [mine]

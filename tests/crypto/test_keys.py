@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from datafor_token.crypto import algorithms, keys
 from datafor_token.errors import RuleError
-from tests.support import key_for, need, private_pem, public_base64, public_pem
+from tests.support import key_for, need, only_key, private_pem, public_base64, public_pem
 
 ASYMMETRIC = [name for name in algorithms.ALGORITHMS if not algorithms.is_shared(name)]
 
@@ -24,8 +24,8 @@ ASYMMETRIC = [name for name in algorithms.ALGORITHMS if not algorithms.is_shared
 def test_both_forms_of_a_public_key(algorithm: str, form: Callable[[Any], str]) -> None:
     """PEM and the bare Base64 of DER give the same key, which verifies what its private key signs."""
     key = key_for(algorithm)
-    public = keys.verification_key(algorithm, form(key))
-    found = keys.signing_key(algorithm, [keys.verification_key(algorithm, form(key))], private_pem(key))
+    public = only_key(algorithm, form(key))
+    found = keys.signing_key(algorithm, [only_key(algorithm, form(key))], private_pem(key))
     assert found is not None
     signer, _ = found
     assert signer.kid == public.kid
@@ -37,7 +37,7 @@ def test_both_forms_of_a_public_key(algorithm: str, form: Callable[[Any], str]) 
 def test_base64_may_be_wrapped() -> None:
     """The Base64 of DER may have line breaks, as openssl writes it."""
     text = public_base64(key_for("RS256"))
-    assert keys.verification_key("RS256", "\n".join([text[:64], text[64:]])).kid
+    assert only_key("RS256", "\n".join([text[:64], text[64:]])).kid
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
@@ -46,7 +46,7 @@ def test_a_foreign_private_key_is_refused(algorithm: str) -> None:
     assert (
         keys.signing_key(
             algorithm,
-            [keys.verification_key(algorithm, public_pem(key_for(algorithm)))],
+            [only_key(algorithm, public_pem(key_for(algorithm)))],
             private_pem(key_for(algorithm, "-other")),
         )
         is None
@@ -56,9 +56,7 @@ def test_a_foreign_private_key_is_refused(algorithm: str) -> None:
 def test_a_private_key_of_another_type_is_refused() -> None:
     """A private key of another type does not belong to the stored key either."""
     assert (
-        keys.signing_key(
-            "RS256", [keys.verification_key("RS256", public_pem(key_for("RS256")))], private_pem(key_for("ES256"))
-        )
+        keys.signing_key("RS256", [only_key("RS256", public_pem(key_for("RS256")))], private_pem(key_for("ES256")))
         is None
     )
 
@@ -67,13 +65,13 @@ def test_a_private_key_of_another_type_is_refused() -> None:
 def test_shared_keys(algorithm: str) -> None:
     """Every text is a shared key, byte for byte, and differs from every other text."""
     for secret in ("abcd", " abcd ", "ä", "\0", '{"kty":"oct"}', "ssh-rsa AAAA"):
-        found = keys.signing_key(algorithm, [keys.verification_key(algorithm, secret)], secret)
+        found = keys.signing_key(algorithm, [only_key(algorithm, secret)], secret)
         assert found is not None
         key, _ = found
         assert key.kid is None
-        assert keys.verification_key(algorithm, secret).verify(b"m", key.sign(b"m"))
-        assert keys.signing_key(algorithm, [keys.verification_key(algorithm, secret)], secret + "x") is None
-        assert keys.signing_key(algorithm, [keys.verification_key(algorithm, secret)], None) is not None
+        assert only_key(algorithm, secret).verify(b"m", key.sign(b"m"))
+        assert keys.signing_key(algorithm, [only_key(algorithm, secret)], secret + "x") is None
+        assert keys.signing_key(algorithm, [only_key(algorithm, secret)], None) is not None
 
 
 def openssl(tmp_path: Path, *arguments: str) -> str:
@@ -105,7 +103,7 @@ def openssl(tmp_path: Path, *arguments: str) -> str:
 def test_keys_that_do_not_fit_the_algorithm(algorithm: str, secret: str | Callable[[], str], says: str) -> None:
     """A text that is not a public key of the right type, curve and size is refused, and named."""
     with pytest.raises(RuleError, match=says):
-        keys.verification_key(algorithm, secret if isinstance(secret, str) else secret())
+        only_key(algorithm, secret if isinstance(secret, str) else secret())
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -114,7 +112,7 @@ def test_a_private_key_in_der_is_never_stored(encrypted: bool) -> None:
     protection = serialization.BestAvailableEncryption(b"pw") if encrypted else serialization.NoEncryption()
     der = key_for("ES256").private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, protection)
     with pytest.raises(RuleError, match="encrypted private" if encrypted else "private"):
-        keys.verification_key("ES256", base64.b64encode(der).decode())
+        only_key("ES256", base64.b64encode(der).decode())
 
 
 def hidden(text: str) -> str:
@@ -139,7 +137,7 @@ def test_a_public_key_stands_alone(around: Callable[[str, str], str]) -> None:
     """A text with more in it than one public key is refused: a private key could be stored with it."""
     key = key_for("RS256")
     with pytest.raises(RuleError):
-        keys.verification_key("RS256", around(public_pem(key), private_pem(key)))
+        only_key("RS256", around(public_pem(key), private_pem(key)))
 
 
 def test_a_pss_key_signs_pss_only(tmp_path: Path) -> None:
@@ -149,9 +147,9 @@ def test_a_pss_key_signs_pss_only(tmp_path: Path) -> None:
     )
     public = openssl(tmp_path, "pkey", "-in", "key.pem", "-pubout")
     for secret in (public, "".join(public.splitlines()[1:-1])):
-        assert keys.verification_key("PS256", secret)
+        assert only_key("PS256", secret)
         with pytest.raises(RuleError, match="RSASSA-PSS"):
-            keys.verification_key("RS256", secret)
+            only_key("RS256", secret)
 
 
 def test_a_certificate_is_refused_in_both_forms(tmp_path: Path) -> None:
@@ -164,7 +162,7 @@ def test_a_certificate_is_refused_in_both_forms(tmp_path: Path) -> None:
     bare = "".join(pem.splitlines()[1:-1])
     for secret in (pem, bare):
         with pytest.raises(RuleError, match="certificate"):
-            keys.verification_key("ES256", secret)
+            only_key("ES256", secret)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +178,7 @@ def test_keys_as_openssl_writes_them(tmp_path: Path, algorithm: str, command: li
     private = openssl(tmp_path, *command)
     (tmp_path / "key.pem").write_text(private)
     public = openssl(tmp_path, "pkey", "-in", "key.pem", "-pubout")
-    assert keys.signing_key(algorithm, [keys.verification_key(algorithm, public)], private) is not None
+    assert keys.signing_key(algorithm, [only_key(algorithm, public)], private) is not None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +196,7 @@ def test_texts_that_are_not_private_keys(private: str | Callable[[], str] | None
     """A text that is not an unencrypted private key in PEM is refused, and named."""
     text = private if isinstance(private, str) or private is None else private()
     with pytest.raises(RuleError, match=says):
-        keys.signing_key("RS256", [keys.verification_key("RS256", public_pem(key_for("RS256")))], text)
+        keys.signing_key("RS256", [only_key("RS256", public_pem(key_for("RS256")))], text)
 
 
 @given(algorithm=st.sampled_from(algorithms.ALGORITHMS), text=st.text() | st.binary().map(lambda data: data.hex()))
@@ -206,7 +204,7 @@ def test_any_text_is_a_key_or_a_rule_error(algorithm: str, text: str) -> None:
     """Every text is a key or raises RuleError."""
     for private in (None, text):
         try:
-            keys.signing_key(algorithm, [keys.verification_key(algorithm, text)], private)
+            keys.signing_key(algorithm, [only_key(algorithm, text)], private)
         except RuleError as error:
             assert str(error)
 
@@ -221,9 +219,9 @@ def test_the_thumbprint_of_rfc_7638() -> None:
     number = int.from_bytes(base64.urlsafe_b64decode(modulus + "=="), "big")
     public = rsa.RSAPublicNumbers(65537, number).public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
-    assert keys.verification_key("RS256", pem).kid == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    assert only_key("RS256", pem).kid == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
 def test_no_repr_contains_a_key() -> None:
     """No repr contains a key, shared or private."""
-    assert "abcd" not in repr(keys.verification_key("HS256", "abcd-marked"))
+    assert "abcd" not in repr(only_key("HS256", "abcd-marked"))

@@ -14,7 +14,7 @@ from datafor_token.applications.record import Application, FieldMap
 from datafor_token.crypto import algorithms, keys
 from datafor_token.errors import DataforTokenError, Forbidden, InvalidInput
 from datafor_token.tokens import issuer
-from tests.support import STRONG_SECRET, key_for, private_pem, public_pem, token_parts
+from tests.support import STRONG_SECRET, key_for, only_key, private_pem, public_pem, token_parts
 from tests.validation.test_strict_json import JSON_VALUES
 
 NOW = 1722929516
@@ -67,7 +67,7 @@ def test_headers(algorithm: str) -> None:
     private = None if shared else private_pem(key_for(algorithm))
     header, _ = token_parts(issue(dataclasses.replace(ERP, algorithm=algorithm, secret=secret), private))
     expected = {"typ": "JWT", "alg": algorithm}
-    kid = keys.verification_key(algorithm, secret).kid
+    kid = only_key(algorithm, secret).kid
     assert list(header.items()) == list((expected if shared else {**expected, "kid": kid}).items())
 
 
