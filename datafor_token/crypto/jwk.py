@@ -93,7 +93,7 @@ def usable(algorithm: str, keys: Sequence[object]) -> Sequence[PublicJWK]:
     Keys for something else and keys that cannot be read are left out (RFC 7517 section 5). Raise ``RuleError`` if there
     is a private key, no key for the algorithm, or more than 32 of them.
     """
-    if _has_private(keys):
+    if has_private(keys):
         raise RuleError(_PRIVATE)
     found, faults = [], []
     for number, member in enumerate(keys, 1):
@@ -125,17 +125,17 @@ def _object(text: str) -> dict[str, Any]:
         document: dict[str, Any] = strict_json.loads(text)
     except strict_json.JSONError as error:
         raise RuleError("is not a readable JWK: its text %(predicate)s", predicate=error.message) from None
-    if "PRIVATE KEY-----" in text or _has_private(document):
+    if "PRIVATE KEY-----" in text or has_private(document):
         raise RuleError(_PRIVATE)
     return document
 
 
-def _has_private(value: object) -> bool:
+def has_private(value: object) -> bool:
     """Return whether there is a private or shared key anywhere in a JSON value, which has a limited depth."""
     if isinstance(value, Mapping):
         is_private = value.get("kty") == "oct" or any(value.get(name) is not None for name in _PRIVATE_MEMBERS)
-        return is_private or any(_has_private(member) for member in value.values())
-    return isinstance(value, list | tuple) and any(_has_private(member) for member in value)
+        return is_private or any(has_private(member) for member in value.values())
+    return isinstance(value, list | tuple) and any(has_private(member) for member in value)
 
 
 def _mismatch(algorithm: str, jwk: Mapping[str, Any]) -> Message | None:

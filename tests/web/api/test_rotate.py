@@ -5,11 +5,13 @@ import json
 import warnings
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 import pytest
 from flask import Flask
 
+from datafor_token.crypto.keys import as_jwk
 from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services
@@ -22,6 +24,7 @@ from tests.support import (
     application,
     basic,
     key_for,
+    only_key,
     private_pem,
     public_base64,
     public_pem,
@@ -363,6 +366,21 @@ class TestRevoke:
 
 class TestKeys:
     """``/.well-known/jwks.json``."""
+
+    @pytest.mark.parametrize("as_form", [False, True])
+    def test_the_keys_of_a_jwk_set(self, caller: Caller, *, as_form: bool) -> None:
+        """A JWK Set is stored as JSON text, in a form too, and each of its keys is published under its thumbprint."""
+        found = [as_jwk(only_key("ES256", public_pem(key_for("ES256", other)))) for other in ("", "-other")]
+        secret = json.dumps({"keys": [{**key, "kid": str(number)} for number, key in enumerate(found)]})
+        body = application(algorithm="ES256", secret=secret)
+        fieldmap, roles = json.dumps(body["fieldmap"]), json.dumps(body["initroles"])
+        form = urlencode({**body, "fieldmap": fieldmap, "initroles": roles})
+        assert caller.post("update", form if as_form else body).json["success"]
+        assert caller.get(JWKS, {}).json["keys"] == found
+        bad = json.dumps({"keys": [found[0], {**found[1], "d": "AQAB"}]})
+        response = caller.post("update", {**body, "secret": bad})
+        assert response.status_code == 400
+        assert response.json["msg"] == "secret must have public keys only: there is a private or shared one"
 
     def test_the_public_keys_of_enabled_applications(self, caller: Caller) -> None:
         """The set has each public key of enabled applications once, with kid, alg and use, and no secrets."""
