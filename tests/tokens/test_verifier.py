@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token.applications.record import Application
+from datafor_token.applications.record import Application, Signer
 from datafor_token.crypto import algorithms, keys, vetting
 from datafor_token.errors import InvalidInput, RuleError
-from datafor_token.tokens import issuer, verifier
+from datafor_token.tokens import claim_checks, issuer, verifier
 from tests.handmade_tokens import NOW, SHARED_HEADER, base64url, claims, part, token
 from tests.support import SAMPLE_APPLICATION, application, key_for, only_key, private_pem, public_pem
 from tests.validation.test_strict_json import REFUSED as REFUSED_JSON
@@ -25,16 +25,21 @@ ERP = Application.from_document(SAMPLE_APPLICATION)
 INSTANT = verifier.Instant(NOW, 30)
 
 
+def signer_of(read: verifier.Token, app: Application) -> Signer | None:
+    """Return the key of the application that signed the token, or None."""
+    return app.signer(read.signing_input, read.signature, read.kid, NOW)
+
+
 def reason(text: str, app: Application = ERP) -> str | None:
     """Return why one application refuses the token, or None."""
     try:
         read = verifier.read(text)
         if read.algorithm != app.algorithm:
             return "algorithm"
-        secret = verifier.signing_secret(read, app, NOW)
-        if secret is None:
+        signer = signer_of(read, app)
+        if signer is None:
             return "signature"
-        verifier.check_claims(read, app, secret, INSTANT)
+        claim_checks.check_claims(read, app, signer, INSTANT)
     except verifier.Refused as refused:
         assert refused.step.detail
         assert not refused.step.ok
@@ -48,8 +53,11 @@ GOOD = token(claims())
 def test_a_good_token_is_accepted() -> None:
     """A plain token is accepted, with its user name and expiry."""
     assert reason(GOOD) is None
-    verified, steps = verifier.check_claims(verifier.read(GOOD), ERP, "abcd", INSTANT)
-    assert (verified.username, verified.expires, verified.signed_with_previous) == ("lena", NOW + 3600, False)
+    read = verifier.read(GOOD)
+    signer = signer_of(read, ERP)
+    assert signer is not None
+    verified, steps = claim_checks.check_claims(read, ERP, signer, INSTANT)
+    assert (verified.username, verified.expires, verified.signer.is_previous) == ("lena", NOW + 3600, False)
     assert all(step.ok for step in steps)
 
 
@@ -298,9 +306,10 @@ def test_ten_thousand_legal_combinations() -> None:
             made = issuer.claims_for(app.fieldmap, "lena", {})
         issued = issuer.issue(app, private.get(algorithm), made, NOW)
         token_read = verifier.read(issued.token)
-        assert verifier.signing_secret(token_read, app, NOW) == app.secret
+        signer = signer_of(token_read, app)
+        assert signer is not None
         instant = verifier.Instant(NOW + chance.choice([-25, 0, 25]), 30)
-        verified, _ = verifier.check_claims(token_read, app, app.secret, instant)
+        verified, _ = claim_checks.check_claims(token_read, app, signer, instant)
         assert verified.username == made[username]
 
 
@@ -313,5 +322,7 @@ def test_issued_tokens_are_accepted() -> None:
         private = None if shared else private_pem(key_for(algorithm))
         issued = issuer.issue(app, private, issuer.claims_for(app.fieldmap, "lena", {}), time.time())
         made = verifier.read(issued.token)
-        assert verifier.signing_secret(made, app, NOW) == secret
+        signer = signer_of(made, app)
+        assert signer is not None
+        assert signer.name == secret
         assert part(dict(made.claims)) == issued.token.split(".")[1]

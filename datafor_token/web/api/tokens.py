@@ -130,13 +130,15 @@ def introspect(fields: dict[str, Any]) -> Response:
 def jwks() -> Response:
     """Get the public keys of enabled applications (RFC 7517).
 
-    A previous key is included during its grace period. Shared secrets are never included.
+    A previous key is included during its grace period. Shared secrets are never included, nor keys of a provider,
+    which publishes them itself.
     """
     keys: dict[tuple[str, str], Mapping[str, str]] = {}
     registry = services().registry
-    public = [one for one in registry.index().entries if one.enable and not is_shared(one.algorithm)]
+    entries = registry.index().entries
+    public = [one for one in entries if one.enable and not one.jwks_uri and not is_shared(one.algorithm)]
     for application in registry.applications_of(public)[0]:
-        for source in application.keys(services().clock()):
+        for source in application.accepted_keys(services().clock()):
             for key in source.all():
                 keys[str(key.kid), key.algorithm] = as_jwk(key)
     return success(keys=list(keys.values()))
