@@ -293,16 +293,18 @@ class Application:
         """
         unread = {"format": FORMAT, **_DEFAULTS_OF_RECORDS, **document}
         has_secret = not document.get("jwks_uri")
+        if not has_secret:
+            unread.pop("secret", None)
         member = "format"
         try:
             values: dict[str, Any] = {member: rules.record_format(unread.pop(member), FORMAT)}
             for member, field in FIELDS.items():
-                if member == "secret" and document.get("jwks_uri"):
-                    values[member] = unread.pop(member, "") and ""
+                if member not in unread and field.is_policy:
+                    values[member] = None
+                elif member == "secret" and not has_secret:
+                    values[member] = ""
                 else:
-                    values[member] = (
-                        None if field.is_policy and member not in unread else field.rule(unread.pop(member))
-                    )
+                    values[member] = field.rule(unread.pop(member))
             for member, (attribute, rule) in _BOOKKEEPING.items():
                 values[attribute] = rule(unread.pop(member, None))
             member = "previous"

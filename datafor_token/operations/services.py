@@ -104,7 +104,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         metrics=metrics,
         store=opened.backend,
         registry=registry,
-        issuer=Issuer(registry, audit, clock, identifiers),
+        issuer=Issuer(registry, users, audit, clock, identifiers),
         keyring=keyring,
         audit=audit,
         readiness=Readiness(store, audit, clock),

@@ -6,16 +6,21 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from datafor_token.applications import policy
 from datafor_token.applications.record import Application, FieldMap
 from datafor_token.applications.registry import Registry
-from datafor_token.applications.rules import TIME_CLAIMS
+from datafor_token.applications.rules import REGISTERED_CLAIMS, TIME_CLAIMS
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.damaged_secrets import matching_repair
 from datafor_token.crypto.keys import Key, signing_key
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
+from datafor_token.tokens import claim_checks
+from datafor_token.tokens.claim_checks import ClaimCheck
 from datafor_token.tokens.identifiers import Identifiers, digest, short
+from datafor_token.tokens.verifier import Instant, Refused, Token
+from datafor_token.users.users import Users
 from datafor_token.validation.names import user_name
 from datafor_token.validation.strict_json import compact
 
@@ -48,7 +53,11 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
     if found is None:
         raise _foreign_key(application, private_key, now)
     key, number = found
-    token = _signed(key, {**claims, "exp": int(now) + application.expire})
+    whole = {**_policy_claims(application, now), "exp": int(now) + application.expire}
+    # A claim of the user comes first, and is not replaced: an old field map may use the name of one of these.
+    whole = {**claims, **{name: value for name, value in whole.items() if name not in claims}}
+    _check_policy(application, whole, now)
+    token = _signed(key, whole)
     if len(token) > LONGEST_TOKEN:
         raise InvalidInput.of(
             "payload",
@@ -58,6 +67,37 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
         )
     signing_input = token.rpartition(".")[0].encode()
     return Issued(token, digest(signing_input, key), sent_previous=number >= len(present))
+
+
+def _policy_claims(application: Application, now: float) -> dict[str, Any]:
+    """Return the claims that the application's own policy asks for."""
+    claims: dict[str, Any] = {}
+    if application.issuer is not None:
+        claims["iss"] = application.issuer
+    if application.audience and application.audience[0] != policy.ANY:
+        claims["aud"] = application.audience[0]
+    if application.max_lifetime is not None or application.sync:
+        claims["iat"] = int(now)
+    return claims
+
+
+def _check_policy(application: Application, claims: Mapping[str, Any], now: float) -> None:
+    """Refuse claims that the application would refuse in a token, instead of issuing one that nobody can use."""
+    token = Token({}, claims, b"", b"")
+    for check, field in _FIELDS_OF_CHECKS.items():
+        try:
+            check(token, application, Instant(now, 0))
+        except Refused as refused:
+            raise InvalidInput.of(field, "would refuse the token: %(detail)s", detail=refused.step.detail) from None
+
+
+_FIELDS_OF_CHECKS: Mapping[ClaimCheck, str] = {
+    claim_checks.check_type: "token_types",
+    claim_checks.check_audience: "audience",
+    claim_checks.check_issuer: "issuer",
+    claim_checks.check_required_claims: "require",
+    claim_checks.check_lifetime: "max_lifetime",
+}
 
 
 def _foreign_key(application: Application, private_key: str | None, now: float) -> Forbidden:
@@ -94,19 +134,22 @@ def claims_for(fieldmap: FieldMap, username: str, payload: Mapping[str, Any]) ->
     """Return the claims of a token: the mapped user name first, then those of the payload in their order.
 
     A key of the payload that ``fieldmap`` maps is renamed to its claim. Lists remain lists, all other values become
-    text. Raises ``InvalidInput`` for a time claim and for two keys that map to the same claim.
+    text. Raises ``InvalidInput`` for a claim about the token, and for two keys that map to the same claim and have
+    different values.
     """
-    renamed = {"name": fieldmap.name, "email": fieldmap.email}
+    renamed = {field: claim for field, claim in (("name", fieldmap.name), ("email", fieldmap.email)) if claim}
     claims: dict[str, Any] = {fieldmap.username: username}
     for field, value in payload.items():
         if field == "username":
             continue
         path, claim = f"payload.{field[:64]}", renamed.get(field, field)
-        if claim in TIME_CLAIMS:
+        if claim in TIME_CLAIMS or field in REGISTERED_CLAIMS:
             raise InvalidInput.of(path, "cannot be given: the service sets that claim itself")
-        if claim in claims:
-            raise InvalidInput.of(path, "maps to the claim %(claim)s, which has a value already", claim=claim[:64])
-        claims[claim] = value if isinstance(value, list) else _text(value)
+        content = value if isinstance(value, list) else _text(value)
+        if claims.setdefault(claim, content) != content:
+            raise InvalidInput.of(
+                path, "maps to the claim %(claim)s, which has another value already", claim=claim[:64]
+            )
     return claims
 
 
@@ -139,8 +182,11 @@ def _base64url(data: bytes) -> bytes:
 class Issuer:
     """Issues tokens of the registered applications and records them. ``clock`` returns seconds since 1970."""
 
-    def __init__(self, registry: Registry, audit: Audit, clock: Callable[[], float], identifiers: Identifiers) -> None:
+    def __init__(
+        self, registry: Registry, users: Users, audit: Audit, clock: Callable[[], float], identifiers: Identifiers
+    ) -> None:
         self._registry = registry
+        self._users = users
         self._identifiers = identifiers
         self._audit = audit
         self._clock = clock
@@ -157,10 +203,13 @@ class Issuer:
 
     def issue(self, kind: Kind, application: Application, private_key: str | None, claims: Mapping[str, Any]) -> str:
         """Return a token with these claims (see ``claims_for``) and record it as ``kind``; raise as ``issue`` does."""
+        username = claims[application.fieldmap.username]
+        user = self._users.get(username) if application.users == policy.OWN else None
+        if user is not None and not user.belongs_to(application.name):
+            raise InvalidInput.of("users", "would refuse the token: the user belongs to no or another application")
         issued = issue(application, private_key, claims, self._clock())
         if issued.sent_previous:
             self._registry.note_previous_use(application)
-        username = claims[application.fieldmap.username]
         token = short(self._identifiers.present(issued.digest))
         self._audit.record(Event(kind=kind, application=application.name, user=username, token=token))
         return issued.token

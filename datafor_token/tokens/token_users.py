@@ -36,7 +36,7 @@ class TokenUsers:
             if not known.enabled:
                 detail = Message("the user %(name)s is disabled", name=known.name)
                 raise Refused("user", "disabled_user", detail)
-            if application.users == policy.OWN and known.application != application.name:
+            if application.users == policy.OWN and not known.belongs_to(application.name):
                 detail = Message(
                     "the user %(user)s does not belong to %(name)s, which accepts only its own users",
                     user=known.name,

@@ -99,6 +99,10 @@ class User:
             "enabled": self.enabled,
         }
 
+    def belongs_to(self, application: str) -> bool:
+        """Return whether the application is the user's."""
+        return bool(self.application) and names.fold(self.application) == names.fold(application)
+
     def is_enabled_since(self, time: float) -> bool:
         """Return whether the user is enabled, and existed already at ``time`` (seconds since 1970)."""
         return self.enabled and self.created_date <= time * 1000

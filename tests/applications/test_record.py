@@ -1,8 +1,9 @@
 """The table of an application's fields."""
 
 import dataclasses
+from ipaddress import ip_network
 
-from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, SECRETS, Application, FieldMap, Previous
+from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, POLICY, SECRETS, Application, FieldMap, Previous
 
 APPLICATION = Application(
     name="ERP",
@@ -16,6 +17,16 @@ APPLICATION = Application(
     initroles=("SYS_Creator", "Boss"),
     initpwd="initial-password",
     self_service=True,
+    audience=("portal",),
+    issuer="https://id.example.com",
+    require={"tenant": ("a", True)},
+    token_types=("at+jwt",),
+    max_lifetime=120,
+    networks=(ip_network("10.0.0.0/8"),),
+    users="own",
+    sync=("roles",),
+    roles_claim="/realm_access/roles",
+    roles_map={"boss": "Boss"},
     created_date=1,
     last_modified_date=2,
     creator_id="admin",
@@ -28,11 +39,10 @@ APPLICATION = Application(
 def test_a_record_has_every_attribute() -> None:
     """An application that is written and read again is equal, so no attribute is left out of its record."""
     different = [
-        field.name
-        for field in dataclasses.fields(Application)
-        if field.default == getattr(APPLICATION, field.name) and field.name != "format"
+        field.name for field in dataclasses.fields(Application) if field.default == getattr(APPLICATION, field.name)
     ]
-    assert different == []
+    # The first replaces the secret, and the second is not in the record.
+    assert different == ["jwks_uri", "is_older_than_audience", "format"]
     assert Application.from_document(APPLICATION.to_document()) == APPLICATION
 
 
@@ -43,7 +53,7 @@ def test_defaults_follow_the_rules() -> None:
     document = APPLICATION.to_document()
     for name, field in FIELDS.items():
         if not field.required:
-            del document[name]
+            document.pop(name, None)
     assert {name: getattr(Application.from_document(document), name) for name in ("token_name", "initpwd")} == {
         "token_name": "token",
         "initpwd": "",
@@ -57,4 +67,32 @@ def test_secrets_are_hidden() -> None:
     assert [response[name] for name in SECRETS] == [MASK, MASK]
     for text in (repr(APPLICATION), repr(response)):
         assert not any(secret in text for secret in (APPLICATION.secret, APPLICATION.initpwd, "'old'"))
-    assert set(response) == {*FIELDS, "createdDate", "lastModifiedDate", "creatorId", "previous"}
+    assert set(response) == {*FIELDS, "createdDate", "lastModifiedDate", "creatorId", "previous"} - {"jwks_uri"}
+
+
+def test_an_application_without_a_policy_has_none_in_its_record() -> None:
+    """A policy field that is not set, or was cleared, is in neither record nor response."""
+    plain = dataclasses.replace(APPLICATION, **dict.fromkeys(POLICY))
+    cleared = Application.from_document({**plain.to_document(), **dict.fromkeys(POLICY, "")}, audience_since=0)
+    assert {*plain.to_document(), *plain.to_response(0)} & {*POLICY} == set()
+    # A cleared audience is stored: it ends the permission that an old application has without one.
+    assert {*cleared.to_document()} & {*POLICY} == {"audience"}
+
+
+def test_the_keys_of_a_provider_replace_the_secret() -> None:
+    """An application with ``jwks_uri`` has no secret in its record, and the mask in responses."""
+    one = dataclasses.replace(APPLICATION, secret="", algorithm="RS256", self_service=False, previous=None)
+    one = dataclasses.replace(one, jwks_uri="https://id.example.com/keys")
+    assert "secret" not in one.to_document()
+    assert one.to_response(0)["secret"] == MASK
+    assert Application.from_document(one.to_document()) == one
+
+
+def test_only_an_old_application_accepts_any_audience() -> None:
+    """Only an application from before the rule accepts any audience without one; a cleared one ends that."""
+    document = dataclasses.replace(APPLICATION, audience=None).to_document()
+    old = Application.from_document(document, audience_since=2)
+    assert (old.accepts_any_audience, [*old.rule_violations]) == (True, ["audience"])
+    for changed, since in ((document, 1), ({**document, "audience": "x"}, 2), ({**document, "audience": []}, 2)):
+        one = Application.from_document(changed, since)
+        assert (one.accepts_any_audience, [*one.rule_violations]) == (False, [])
