@@ -5,7 +5,6 @@ The fields of ``Settings`` are the table: name, type, default, unit, help. The e
 """
 
 import dataclasses
-import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,86 +13,20 @@ from typing import Any
 
 from datafor_token.errors import Message, RuleError, StartError
 from datafor_token.validation import logs, utf8
-
-
-def between(low: float, high: float) -> Callable[[Any], None]:
-    """Return a check for a number from ``low`` to ``high``."""
-
-    def check(value: Any) -> None:
-        if not low <= value <= high:
-            raise RuleError("must be from %(low)s to %(high)s", low=low, high=high)
-
-    return check
-
-
-def one_of(*choices: str) -> Callable[[Any], None]:
-    """Return a check for one of the ``choices``."""
-
-    def check(value: Any) -> None:
-        if value not in choices:
-            raise RuleError("must be one of %(values)s", values=", ".join(choices))
-
-    return check
-
-
-def check_url_prefix(value: Any) -> None:
-    """Check a prefix of paths."""
-    if value and not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", value):
-        raise RuleError("must be empty or a path such as /datafor, without a slash at the end")
-
-
-def check_public_url(value: Any) -> None:
-    """Check the scheme and host of a URL."""
-    if value and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", value):
-        raise RuleError("must be empty or a scheme and host such as https://intra.example, without a path")
-
-
-def check_page_url(value: Any) -> None:
-    """Check the URL of a page, or its path on this host."""
-    # No blanks, quotes, backslashes or angle brackets (RFC 3986): it is used in a Location header and in pages.
-    plain = r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]*"
-    if value and not re.fullmatch(rf"(https?://[A-Za-z0-9.-]+(:[0-9]{{1,5}})?(?=[/?#]|$)|/(?!/)){plain}", value):
-        raise RuleError("must be empty, a URL such as https://portal.example/sign-in, or a path such as /sign-in")
-
-
-def check_store(value: Any) -> None:
-    """Check for the word file or the scheme of a database's URL; its driver checks the rest."""
-    if value != "file" and not re.fullmatch(r"(postgresql(\+psycopg)?|sqlite)://\S+", value):
-        raise RuleError(
-            "must be file, or the URL of a database such as postgresql+psycopg://user:password@host/database"
-        )
-
-
-def check_redis_uri(value: Any) -> None:
-    """Check the scheme of a Redis URI; its client checks the rest."""
-    if value and not re.fullmatch(r"(rediss?|redis\+unix)://\S+", value):
-        raise RuleError("must be empty or a URI such as redis://:password@host:6379/0")
-
-
-def check_origins(value: Any) -> None:
-    """Check origins as browsers send them (RFC 6454 section 6.2)."""
-    for origin in value:
-        if not isinstance(origin, str) or not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
-            raise RuleError(
-                "must be a list of origins such as https://portal.example, in lower case and without a path"
-            )
-
-
-def check_hosts(value: Any) -> None:
-    """Check host names without a port; a name that starts with a dot matches its subdomains."""
-    for host in value:
-        if not isinstance(host, str) or not re.fullmatch(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*", host):
-            raise RuleError("must be a list of host names such as intra.example, in lower case and without a port")
-
-
-def check_networks(value: Any) -> None:
-    """Check networks in CIDR notation, or addresses."""
-    for network in value:
-        try:
-            ipaddress.ip_network(network if isinstance(network, str) else "")
-        except ValueError:
-            raise RuleError("must be a list of networks such as 10.0.0.0/8, without host bits") from None
-
+from datafor_token.validation.setting_values import (
+    between,
+    check_ca_file,
+    check_hosts,
+    check_http_hosts,
+    check_networks,
+    check_origins,
+    check_page_url,
+    check_public_url,
+    check_redis_uri,
+    check_store,
+    check_url_prefix,
+    one_of,
+)
 
 ENVIRONMENT_PREFIX = "DATAFOR_TOKEN_"
 # CONFIG_DIR locates the file; BIND, SOCKET_MODE, WORKER and METRICS_DIR are for gunicorn (gunicorn_conf.py); the
@@ -248,6 +181,18 @@ class Settings:
         unit="list of origins",
         text="Origins whose pages may call the service, such as https://portal.example; separated by commas.",
         check=check_origins,
+    )
+    jwks_ca_file: str = _setting(
+        "",
+        unit="path",
+        text="PEM file with a private CA for URLs of keys (jwks_uri), beside the CAs of the system; empty: only those.",
+        check=check_ca_file,
+    )
+    jwks_http_hosts: tuple[str, ...] = _setting(
+        (),
+        unit="list of hosts",
+        text="Hosts whose keys may be fetched by http; unsafe: whoever can change this traffic signs in as anybody.",
+        check=check_http_hosts,
     )
     metrics_allow: tuple[str, ...] = _setting(
         ("127.0.0.0/8", "::1/128"),

@@ -89,12 +89,39 @@ def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
         ("METRICS_ALLOW", "127.0.0.1/8,everywhere"),
         ("METRICS_ALLOW", "10.0.0.0/33"),
         ("CORS_ORIGINS", "https://a.example/,https://b.example"),
+        ("JWKS_HTTP_HOSTS", "http://idp.example"),
+        ("JWKS_HTTP_HOSTS", "idp.example:8080"),
+        ("JWKS_HTTP_HOSTS", ".example"),
+        ("JWKS_HTTP_HOSTS", "*"),
     ],
 )
 def test_refused_values(tmp_path: Path, name: str, value: str) -> None:
     """A variable that is not exactly a value of the type of its setting stops the start."""
     with pytest.raises(StartError, match=name):
         load_settings(tmp_path, {f"DATAFOR_TOKEN_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("ca.pem", None, "No such file"),
+        (".", None, "Is a directory"),
+        ("ca.pem", "", "no certificate"),
+        ("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no certificate"),
+    ],
+)
+def test_a_ca_file_that_is_not_one(tmp_path: Path, name: str, content: str | None, reason: str) -> None:
+    """A file of JWKS_CA_FILE that is missing, cannot be read or has no certificate stops the start."""
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(StartError, match=rf"JWKS_CA_FILE .* names a file .*{reason}"):
+        load_settings(tmp_path, {"DATAFOR_TOKEN_JWKS_CA_FILE": str(tmp_path / name)})
+
+
+def test_a_ca_file_has_an_absolute_path(tmp_path: Path) -> None:
+    """The meaning of JWKS_CA_FILE does not depend on the current folder."""
+    with pytest.raises(StartError, match=r"JWKS_CA_FILE .* must be empty or an absolute path"):
+        load_settings(tmp_path, {"DATAFOR_TOKEN_JWKS_CA_FILE": "ca.pem"})
 
 
 @pytest.mark.parametrize("content", [b"LOCK_TIMEOUT = \n", b"\xff", b'A = "secret-value'])

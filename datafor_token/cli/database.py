@@ -81,8 +81,8 @@ def migrate(to: str) -> None:
 
 
 def _target(to: str) -> "Store":
-    from datafor_token.settings import check_store
     from datafor_token.store.opening import FILE, create_tables, open_store, with_store
+    from datafor_token.validation.setting_values import check_store
 
     try:
         check_store(to)

@@ -27,7 +27,8 @@ KEYWORDS: dict[str, tuple[int, ...] | None] = {
     "RuleError": None, "JSONError": None, "Refused": (3,), "Forbidden": None, "NotFound": None, "Conflict": None,
     "RotationUndone": None, "MalformedRequest": None, "AuditUnavailable": None,
 }  # fmt: skip
-_METHODS = [("**.py", "python"), ("**.html", "jinja2")]
+# The errors of settings stop the start, and no page shows them.
+_METHODS = [("setting_values.py", "ignore"), ("**.py", "python"), ("**.html", "jinja2")]
 
 
 def of_the_code() -> Catalog:
