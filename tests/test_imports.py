@@ -62,6 +62,7 @@ HOMES = {
     "sqlalchemy": {"store/sql"},
     "tabulate": {"cli/output.py"},
     "tomli_w": {"cli"},
+    "urllib3": {"providers/client.py"},
     "werkzeug": {"console", "requests", "web"},
     "zxcvbn": {"crypto/strength.py"},
 }

@@ -1,0 +1,254 @@
+"""HTTP client for keys: one GET without redirects, of limited time and size, to an address that was checked.
+
+It is the only part of the service that makes outgoing HTTP requests.
+"""
+
+import contextlib
+import ssl
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from http.client import HTTPException
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from socket import IPPROTO_TCP, SHUT_RDWR, gaierror, getaddrinfo, socket
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from datafor_token.providers import urls
+from datafor_token.validation import addresses
+
+MAX_SIZE = 1024 * 1024  # bytes of a response
+SECONDS = 5.0  # for the name, the connection, the headers and the body together
+_CHUNK = 64 * 1024  # bytes
+_HEADERS = {
+    "Accept": "application/json",
+    # A small compressed response could have any size.
+    "Accept-Encoding": "identity",
+    "User-Agent": "datafor_token",
+    "Connection": "close",
+}
+
+Address = IPv4Address | IPv6Address
+
+
+class FetchError(Exception):
+    """Keys could not be fetched. The text is a sentence without values of the response, for operators and the log."""
+
+
+class Client:
+    """Client for URLs of keys.
+
+    ``ca_file`` is that of the setting ``JWKS_CA_FILE``, ``http_hosts`` those of ``JWKS_HTTP_HOSTS``. It reads no
+    environment variables of proxies: a proxy would resolve the name again.
+    """
+
+    def __init__(self, ca_file: str, http_hosts: Collection[str], seconds: float = SECONDS) -> None:
+        self.http_hosts = http_hosts
+        self._ca_file = ca_file
+        self._seconds = seconds
+
+    def get(self, url: urls.KeyURL) -> bytes:
+        """Return the body of the response to a GET; raise ``FetchError``, whose text begins with the URL."""
+        watchdog = _Watchdog(self._seconds)
+        try:
+            with watchdog:
+                body = self._get(url, watchdog)
+        except FetchError as error:
+            raise FetchError(f"{url} {watchdog.fault or error}") from None
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            raise FetchError(f"{url} {watchdog.fault or _sentence(error)}") from None
+        if watchdog.fault is not None:
+            # A connection that was shut down can look like the end of the body.
+            raise FetchError(f"{url} {watchdog.fault}")
+        return body
+
+    def _get(self, url: urls.KeyURL, watchdog: "_Watchdog") -> bytes:
+        candidates = self._resolve(url, watchdog)
+        connection = self._connect(url, candidates, watchdog)
+        try:
+            connection.request(
+                "GET",
+                url.target,
+                headers={"Host": url.authority, **_HEADERS},
+                preload_content=False,
+                decode_content=False,
+            )
+            response = connection.getresponse()
+            if 300 <= response.status < 400:
+                raise FetchError(f"redirects ({response.status}): enter the URL that it redirects to")
+            if response.status != 200:
+                raise FetchError(f"responds with status {response.status}: is it the URL of a JWK Set?")
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise FetchError("responds with a compressed body, which was not asked for")
+            body = bytearray()
+            while chunk := response.read(_CHUNK):
+                body += chunk
+                if len(body) > MAX_SIZE:
+                    raise FetchError(f"responds with more than {MAX_SIZE} bytes: is it the URL of a JWK Set?")
+            return bytes(body)
+        finally:
+            connection.close()
+
+    def _resolve(self, url: urls.KeyURL, watchdog: "_Watchdog") -> Sequence[Address]:
+        """Return the addresses of the host that may be connected to; the name is not resolved a second time."""
+        found: list[Any] = []
+
+        def look_up() -> None:
+            try:
+                found.append(getaddrinfo(url.host, url.port, proto=IPPROTO_TCP))
+            except (gaierror, UnicodeError) as error:
+                found.append(error)
+
+        # In a thread: the resolver of the C library can take half a minute, and cannot be interrupted.
+        thread = threading.Thread(target=look_up, name="resolve", daemon=True)
+        thread.start()
+        thread.join(watchdog.left())
+        if not found:
+            raise FetchError("has a host name that is not resolved in time: check the name servers of this host")
+        if isinstance(found[0], Exception):
+            raise FetchError("has a host name that cannot be resolved: check the name and the name servers")
+        resolved = dict.fromkeys(ip_address(entry[4][0].partition("%")[0]) for entry in found[0])
+        allowed = [address for address in resolved if not _is_forbidden(address)]
+        if not allowed:
+            raise FetchError("has a link-local, multicast or unspecified address, which is never connected to")
+        if url.scheme == "http" and url.host not in self.http_hosts and not all(one.is_loopback for one in allowed):
+            raise FetchError("is plain http to another host, which the setting JWKS_HTTP_HOSTS does not name")
+        return allowed
+
+    def _connect(self, url: urls.KeyURL, candidates: Sequence[Address], watchdog: "_Watchdog") -> HTTPConnection:
+        failure: Exception = FetchError("cannot be connected to")
+        for number, address in enumerate(candidates):
+            # The first addresses leave time for the others.
+            seconds = watchdog.left() / (len(candidates) - number)
+            connection = self._connection(url, str(address), seconds, watchdog)
+            try:
+                connection.connect()
+                if url.scheme == "http":
+                    watchdog.watch(connection.sock)
+                connection.sock.settimeout(watchdog.left())
+            except ssl.SSLCertVerificationError:
+                connection.close()
+                raise
+            except (HTTPError, OSError) as error:
+                connection.close()
+                failure = error
+            else:
+                return connection
+        raise failure
+
+    def _connection(self, url: urls.KeyURL, address: str, seconds: float, watchdog: "_Watchdog") -> HTTPConnection:
+        if url.scheme == "http":
+            return HTTPConnection(address, url.port, timeout=seconds)
+        # A new context for each request: the files of the CAs may have been renewed.
+        context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+        context.watch = watchdog.watch
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        if self._ca_file:
+            try:
+                context.load_verify_locations(cafile=self._ca_file)
+            except OSError:
+                raise FetchError("cannot be verified: the file of the setting JWKS_CA_FILE cannot be read") from None
+        return HTTPSConnection(address, url.port, timeout=seconds, server_hostname=url.host, ssl_context=context)
+
+
+class _Context(ssl.SSLContext):
+    """TLS context that passes each socket to ``watch`` before its handshake, which a server could stretch."""
+
+    watch: Callable[[socket], None]
+
+    def wrap_socket(self, sock: socket, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """Watch the socket, then wrap it."""
+        self.watch(sock)
+        return super().wrap_socket(sock, *args, **options)
+
+
+class _Watchdog(contextlib.AbstractContextManager["_Watchdog"]):
+    """Time limit of one request: it shuts the connection down, since a timeout of a socket starts again with each byte.
+
+    ``fault`` is a sentence once the time is over.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.fault: str | None = None
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._sockets: list[socket] = []
+        self._timer = threading.Timer(seconds, self._bite)
+        self._timer.daemon = True
+
+    def __enter__(self) -> "_Watchdog":
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            for one in self._sockets:
+                one.close()
+            self._sockets.clear()
+
+    def left(self) -> float:
+        """Return the seconds that are left; raise ``TimeoutError`` if none are."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self._bite()
+            raise TimeoutError
+        return left
+
+    def watch(self, sock: socket) -> None:
+        """Shut this connection down at the end of the time."""
+        # A copy: ``ssl`` takes the descriptor out of the original.
+        copy = sock.dup()
+        with self._lock:
+            self._sockets.append(copy)
+            if self.fault is not None:
+                self._shut_down()
+
+    def _bite(self) -> None:
+        with self._lock:
+            self.fault = f"takes longer than {self._seconds:g} s: is it reachable from this host?"
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(SHUT_RDWR)
+
+
+def _is_forbidden(address: Address) -> bool:
+    """Return whether an address is never connected to. Those of private networks are usual for identity providers.
+
+    Link-local addresses have the metadata of cloud machines, with credentials. An IPv4 address inside an IPv6 one
+    counts as itself.
+    """
+    forms = (address, addresses.parse(str(address)) or address)
+    return any(one.is_link_local or one.is_multicast or one.is_unspecified for one in forms)
+
+
+def _sentence(error: Exception) -> str:
+    """Return a predicate about the URL, without text of the server."""
+    causes = list(_causes(error))
+    for one in causes:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            # OpenSSL's words, which name at most the host that was asked for.
+            return (
+                f"has a certificate that is not accepted ({one.verify_message.rstrip('.')}): the setting JWKS_CA_FILE"
+                " names a private CA"
+            )
+    if any(isinstance(one, ssl.SSLError) for one in causes):
+        return "has no usable TLS connection: is it an https URL, and the port right?"
+    for one in causes:
+        if isinstance(one, TimeoutError):
+            return "does not respond in time: is it reachable from this host?"
+        if isinstance(one, OSError) and one.strerror:
+            return f"cannot be connected to ({one.strerror.lower()}): is it reachable from this host?"
+    return "responds with something that is not complete HTTP"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
