@@ -191,7 +191,7 @@ class Settings:
     jwks_http_hosts: tuple[str, ...] = _setting(
         (),
         unit="list of hosts",
-        text="Hosts whose keys may be fetched by http; unsafe: whoever can change this traffic signs in as anybody.",
+        text="Hosts whose keys may be fetched by http; unsafe: anyone who can change that traffic can be any user.",
         check=check_http_hosts,
     )
     metrics_allow: tuple[str, ...] = _setting(

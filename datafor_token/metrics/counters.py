@@ -106,6 +106,7 @@ class Metrics:
         self._failures = families["store_failures_total"]
         self._waits = families["lock_wait_seconds"]
         self._lookups = families["cache_lookups_total"]
+        self._key_fetches = families["key_set_fetches_total"]
         self._unrecorded = families["audit_unrecorded_total"]
         self._applications: set[str] | None = None
         for collection in collections:
@@ -144,6 +145,10 @@ class Metrics:
     def cache(self, name: str, *, hit: bool) -> None:
         """Count a lookup in the cache ``name``."""
         self._lookups.count(name, "hit" if hit else "miss")
+
+    def keys_fetched(self, result: str) -> None:
+        """Count an attempt to fetch keys; ``result`` is ``fetched`` or ``failed``."""
+        self._key_fetches.count(result)
 
     def audit_event(self, event: Event, way: str | None) -> None:
         """Count the events that have a metric: a token was issued, a sign-in was refused."""

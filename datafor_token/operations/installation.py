@@ -18,6 +18,7 @@ from datafor_token.gate import gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations import migration
 from datafor_token.operations.store_identity import StoreIdentity
+from datafor_token.providers import records as key_sets
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings
 from datafor_token.store.base import Store
 from datafor_token.store.metered import Metered
@@ -36,6 +37,7 @@ COLLECTIONS = (
     sessions.COLLECTION,
     revocations.COLLECTION,
     gate.TICKETS,
+    key_sets.COLLECTION,
     at_rest.COLLECTION,
 )
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import argon2
@@ -18,6 +18,7 @@ from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations.installation import COLLECTIONS, Opened, Opener, Opening
 from datafor_token.operations.readiness import Readiness
+from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
 from datafor_token.store.base import Store
 from datafor_token.store.files.store import FileStore
@@ -43,6 +44,7 @@ class Services:
     clock: Clock
     metrics: Metrics
     store: Store
+    key_sets: KeySets
     registry: Registry
     issuer: Issuer
     keyring: Keyring
@@ -87,12 +89,14 @@ def open_services(
     services = _build(settings, clock, metrics, opened)
     if opener is Opener.SERVER:
         services.sweep()
+        services.key_sets.watch(lambda: _urls_of_keys(services.registry))
     return services
 
 
 def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -> Services:
     store, keyring, audit, users = opened.store, opened.keyring, opened.audit, opened.users
     identifiers = Identifiers(keyring.token_identifier_keys)
+    key_sets = KeySets(store, clock, settings, metrics.keys_fetched)
     registry = Registry(store, Sealer(keyring, opened.audience_since), audit, clock, settings)
     revocations = Revocations(store, audit, clock, settings.leeway, identifiers)
     signin = SignIn(registry, users, revocations, clock, settings, lambda hit: metrics.cache("tokens", hit=hit))
@@ -103,6 +107,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         clock=clock,
         metrics=metrics,
         store=opened.backend,
+        key_sets=key_sets,
         registry=registry,
         issuer=Issuer(registry, users, audit, clock, identifiers),
         keyring=keyring,
@@ -115,3 +120,12 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         signin=signin,
         gate=Gate(store, gate_sessions, signin, audit, clock, keyring.derive("gate sessions")),
     )
+
+
+def _urls_of_keys(registry: Registry) -> Iterator[tuple[str, str]]:
+    """Yield the URL and issuer of the keys of each enabled application that has them."""
+    for entry in registry.index().entries:
+        sources: tuple[object, ...] = (entry.key, entry.previous)
+        for source in sources:
+            if entry.enable and isinstance(source, ProviderKeys):
+                yield source.place.uri, source.place.issuer

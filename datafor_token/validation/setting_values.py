@@ -99,8 +99,8 @@ def check_ca_file(value: Any) -> None:
     except ssl.SSLError:
         raise RuleError("names a file that has no certificate in PEM") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a path"
-        raise RuleError("names a file that cannot be read: %(reason)s", reason=reason) from None
+        cause = error.strerror if isinstance(error, OSError) else "it is not a path"
+        raise RuleError("names a file that cannot be read: %(cause)s", cause=cause) from None
 
 
 def check_http_hosts(value: Any) -> None:

@@ -52,7 +52,7 @@ def begin_log() -> None:
 
 
 def read_ahead(app: object) -> None:
-    """Read all applications of a new worker in a thread, so that the first token does not wait for it.
+    """Read all applications of a new worker in a thread, and begin to fetch keys, so that no token waits for it.
 
     The thread starts after a delay: the first request after a start often needs a password hash.
     """
@@ -64,6 +64,7 @@ def read_ahead(app: object) -> None:
         # In an outage, the request that needs them tries again, and fails with a response.
         with contextlib.suppress(StoreUnavailable):
             services.registry.index()
+        services.key_sets.start()
 
     timer = threading.Timer(_DELAY, read)
     timer.daemon = True

@@ -296,6 +296,7 @@ def test_every_metric_of_the_table(shared: MetricFiles) -> None:
     metrics.store_failure("users", "damaged")
     metrics.lock_waited(0.2)
     metrics.cache("passwords", hit=True)
+    metrics.keys_fetched("failed")
     metrics.audit_unrecorded()
     for accept, parse in (("", text_string_to_metric_families), ("application/openmetrics-text", openmetrics)):
         families = {family.name: family for family in parse(metrics.exposition(accept)[0].decode())}
