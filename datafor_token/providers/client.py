@@ -15,6 +15,7 @@ from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
+from urllib3.response import HTTPResponse
 
 from datafor_token.providers import urls
 from datafor_token.validation import addresses
@@ -48,6 +49,7 @@ class Client:
         self.http_hosts = http_hosts
         self._ca_file = ca_file
         self._seconds = seconds
+        self._late = f"takes longer than {seconds:g} s: is it reachable from this host?"
 
     def get(self, url: urls.KeyURL) -> bytes:
         """Return the body of the response to a GET; raise ``FetchError``, whose text begins with the URL."""
@@ -56,12 +58,13 @@ class Client:
             with watchdog:
                 body = self._get(url, watchdog)
         except FetchError as error:
-            raise FetchError(f"{url} {watchdog.fault or error}") from None
+            raise FetchError(f"{url} {error}") from None
         except (HTTPError, HTTPException, OSError, ValueError) as error:
-            raise FetchError(f"{url} {watchdog.fault or _sentence(error)}") from None
-        if watchdog.fault is not None:
+            fault = self._late if watchdog.has_bitten else self._sentence(error)
+            raise FetchError(f"{url} {fault}") from None
+        if watchdog.has_bitten:
             # A connection that was shut down can look like the end of the body.
-            raise FetchError(f"{url} {watchdog.fault}")
+            raise FetchError(f"{url} {self._late}")
         return body
 
     def _get(self, url: urls.KeyURL, watchdog: "_Watchdog") -> bytes:
@@ -75,19 +78,8 @@ class Client:
                 preload_content=False,
                 decode_content=False,
             )
-            response = connection.getresponse()
-            if 300 <= response.status < 400:
-                raise FetchError(f"redirects ({response.status}): enter the URL that it redirects to")
-            if response.status != 200:
-                raise FetchError(f"responds with status {response.status}: is it the URL of a JWK Set?")
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise FetchError("responds with a compressed body, which was not asked for")
-            body = bytearray()
-            while chunk := response.read(_CHUNK):
-                body += chunk
-                if len(body) > MAX_SIZE:
-                    raise FetchError(f"responds with more than {MAX_SIZE} bytes: is it the URL of a JWK Set?")
-            return bytes(body)
+            with contextlib.closing(connection.getresponse()) as response:
+                return _body(response)
         finally:
             connection.close()
 
@@ -152,6 +144,41 @@ class Client:
                 raise FetchError("cannot be verified: the file of the setting JWKS_CA_FILE cannot be read") from None
         return HTTPSConnection(address, url.port, timeout=seconds, server_hostname=url.host, ssl_context=context)
 
+    def _sentence(self, error: Exception) -> str:
+        """Return a predicate about the URL, without text of the server."""
+        causes = list(_causes(error))
+        for one in causes:
+            if isinstance(one, ssl.SSLCertVerificationError):
+                # OpenSSL's words, which name at most the host that was asked for.
+                return (
+                    f"has a certificate that is not accepted ({one.verify_message.rstrip('.')}): the setting JWKS_CA_FILE"
+                    " names a private CA"
+                )
+        if any(isinstance(one, ssl.SSLError) for one in causes):
+            return "has no usable TLS connection: is it an https URL, and the port right?"
+        for one in causes:
+            if isinstance(one, TimeoutError):
+                return self._late
+            if isinstance(one, OSError) and one.strerror:
+                return f"cannot be connected to ({one.strerror.lower()}): is it reachable from this host?"
+        return "responds with something that is not complete HTTP"
+
+
+def _body(response: HTTPResponse) -> bytes:
+    """Return the body of a response; raise ``FetchError``, whose text is a predicate about the URL."""
+    if 300 <= response.status < 400:
+        raise FetchError(f"redirects ({response.status}): enter the URL that it redirects to")
+    if response.status != 200:
+        raise FetchError(f"responds with status {response.status}: is it the URL of a JWK Set?")
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise FetchError("responds with a compressed body, which was not asked for")
+    body = bytearray()
+    while chunk := response.read(_CHUNK):
+        body += chunk
+        if len(body) > MAX_SIZE:
+            raise FetchError(f"responds with more than {MAX_SIZE} bytes: is it the URL of a JWK Set?")
+    return bytes(body)
+
 
 class _Context(ssl.SSLContext):
     """TLS context that passes each socket to ``watch`` before its handshake, which a server could stretch."""
@@ -167,12 +194,11 @@ class _Context(ssl.SSLContext):
 class _Watchdog(contextlib.AbstractContextManager["_Watchdog"]):
     """Time limit of one request: it shuts the connection down, since a timeout of a socket starts again with each byte.
 
-    ``fault`` is a sentence once the time is over.
+    ``has_bitten`` is true once the time is over.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.fault: str | None = None
-        self._seconds = seconds
+        self.has_bitten = False
         self._deadline = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._sockets: list[socket] = []
@@ -204,12 +230,12 @@ class _Watchdog(contextlib.AbstractContextManager["_Watchdog"]):
         copy = sock.dup()
         with self._lock:
             self._sockets.append(copy)
-            if self.fault is not None:
+            if self.has_bitten:
                 self._shut_down()
 
     def _bite(self) -> None:
         with self._lock:
-            self.fault = f"takes longer than {self._seconds:g} s: is it reachable from this host?"
+            self.has_bitten = True
             self._shut_down()
 
     def _shut_down(self) -> None:
@@ -226,26 +252,6 @@ def _is_forbidden(address: Address) -> bool:
     """
     forms = (address, addresses.parse(str(address)) or address)
     return any(one.is_link_local or one.is_multicast or one.is_unspecified for one in forms)
-
-
-def _sentence(error: Exception) -> str:
-    """Return a predicate about the URL, without text of the server."""
-    causes = list(_causes(error))
-    for one in causes:
-        if isinstance(one, ssl.SSLCertVerificationError):
-            # OpenSSL's words, which name at most the host that was asked for.
-            return (
-                f"has a certificate that is not accepted ({one.verify_message.rstrip('.')}): the setting JWKS_CA_FILE"
-                " names a private CA"
-            )
-    if any(isinstance(one, ssl.SSLError) for one in causes):
-        return "has no usable TLS connection: is it an https URL, and the port right?"
-    for one in causes:
-        if isinstance(one, TimeoutError):
-            return "does not respond in time: is it reachable from this host?"
-        if isinstance(one, OSError) and one.strerror:
-            return f"cannot be connected to ({one.strerror.lower()}): is it reachable from this host?"
-    return "responds with something that is not complete HTTP"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
