@@ -35,9 +35,6 @@ class IndexEntry:
     key: KeySource = dataclasses.field(repr=False)
     previous: KeySource | None = dataclasses.field(repr=False)
     previous_until: int
-    # Of an application with keys of a provider.
-    jwks_uri: str | None = None
-    issuer: str | None = None
     rule_violations: tuple[str, ...] = ()  # see ``Application.rule_violations``
 
     @classmethod
@@ -54,8 +51,6 @@ class IndexEntry:
             key=application.key,
             previous=application.previous_key,
             previous_until=0 if application.previous is None else application.previous.until,
-            jwks_uri=application.jwks_uri,
-            issuer=application.issuer if application.jwks_uri else None,
             rule_violations=tuple(application.rule_violations.values()),
         )
 

@@ -9,11 +9,11 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from datafor_token.applications import rules
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Message, RuleError, about
+from datafor_token.providers import urls
 from datafor_token.validation import names
 from datafor_token.validation.addresses import Network, unwrapped_network
 
@@ -27,7 +27,6 @@ SYNCED = ("name", "email", "roles")
 DEFAULT_TYPES = ("jwt",)
 _MOST, _MOST_ROLES = 32, 256  # entries of a list or object
 _LONGEST = 512  # characters of a text that is compared with a claim
-_LONGEST_URI = 2048  # characters
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}(?:/[A-Za-z0-9!#$&^_.+-]{1,64})?")
 
 Requirements = Mapping[str, Sequence[Any]]
@@ -127,16 +126,18 @@ def roles_map(value: object) -> Mapping[str, str]:
 def jwks_uri(value: object) -> str:
     """Return the URL of a JWK Set or of a discovery document. The settings restrict it further."""
     uri = rules.text(value)
-    if len(uri) > _LONGEST_URI:
-        raise RuleError("must be at most %(number)s characters long", number=_LONGEST_URI)
-    try:
-        parts = urlsplit(uri)
-        valid = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or not re.fullmatch(r"[!-~]+", uri) or parts.username is not None or parts.fragment:
-        raise RuleError("must be a URL such as https://id.example.com/keys, without user name and fragment")
+    urls.parse(uri)
     return uri
+
+
+def warnings_about(application: "Application") -> list[Message]:
+    """Return sentences about a policy that is accepted, but weaker than it looks."""
+    found = []
+    if application.jwks_uri and application.jwks_uri.lower().startswith("http:"):
+        found.append(
+            Message("jwks_uri is plain http: whoever can change the traffic to it can sign in as anybody; use https")
+        )
+    return found
 
 
 def errors_in(application: "Application") -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from datafor_token.applications import policy, rules
 from datafor_token.crypto import vetting
 from datafor_token.crypto.keys import Key, KeySet, KeySource, verification_key
 from datafor_token.errors import Message, RecordDamaged, RuleError, about
+from datafor_token.providers.key_sets import ProviderKeys
 from datafor_token.validation import names
 from datafor_token.validation.addresses import Network
 
@@ -251,10 +252,16 @@ class Application:
         return max(self.created_date, self.disabled_date) > time * 1000
 
     def to_response(self, now: float) -> dict[str, Any]:
-        """Return the fields for a response: secrets masked, ``previous`` only during its grace period."""
+        """Return the fields for a response: secrets masked, ``previous`` only during its grace period.
+
+        ``keys`` is the state of the keys of a provider.
+        """
+        response = {**self._response}
         if self.previous and self._in_grace(now):
-            return {**self._response, "previous": {"until": self.previous.until, "lastUsed": self.previous.last_used}}
-        return {**self._response}
+            response["previous"] = {"until": self.previous.until, "lastUsed": self.previous.last_used}
+        if isinstance(self.key, ProviderKeys):
+            response["keys"] = self.key.status()._asdict()
+        return response
 
     @functools.cached_property
     def _response(self) -> Mapping[str, Any]:

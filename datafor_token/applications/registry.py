@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from datafor_token.applications import policy
 from datafor_token.applications.index import ApplicationIndex, IndexEntry, build_index
 from datafor_token.applications.record import COLLECTION, MASK, Application, Previous
 from datafor_token.applications.rules import check_password
@@ -18,6 +19,7 @@ from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.keys import new_secret
 from datafor_token.crypto.strength import weakness
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable, about
+from datafor_token.providers import urls
 from datafor_token.settings import Settings
 from datafor_token.store.base import Document, Store
 from datafor_token.store.cache import RecordCache, RecordIndex
@@ -51,18 +53,21 @@ class Saved(NamedTuple):
 class Registry:
     """The applications in the store.
 
-    ``clock`` returns seconds since 1970. Every method raises ``StoreUnavailable`` in an outage, and ``RecordDamaged``
+    ``clock`` returns seconds since 1970. ``fetch_keys`` is called after an application with ``jwks_uri`` was stored, to
+    fetch its keys in the background. Every method raises ``StoreUnavailable`` in an outage, and ``RecordDamaged``
     for a record that is not a valid application.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
         self,
         store: Store,
         sealer: Sealer,
         audit: Audit,
         clock: Callable[[], float],
         settings: Settings,
+        fetch_keys: Callable[[], None] = lambda: None,
     ) -> None:
+        self._fetch_keys = fetch_keys
         self._store = store
         self._audit = audit
         self._sealer = sealer
@@ -246,6 +251,8 @@ class Registry:
                 return self._sealer.seal(application)
 
             self._store.update(COLLECTION, name, update)
+        if saved[0].application.jwks_uri:
+            self._fetch_keys()
         return saved[0]
 
     def _milliseconds(self) -> int:
@@ -270,16 +277,25 @@ class Registry:
         is_new = stored is None or (application.algorithm, application.secret) != (stored.algorithm, stored.secret)
         if weak is not None and is_new and self._settings.require_strong_secrets:
             raise InvalidInput({"secret": [weak]})
+        if application.jwks_uri and (stored is None or application.jwks_uri != stored.jwks_uri):
+            self._check_key_url(application.jwks_uri)
         suspicious = warnings_about(application.algorithm, application.secret)
         short = self.short_password(application)
         return [
             *([] if weak is None else [("weak secret", weak)]),
             *(("suspicious secret", sentence) for sentence in suspicious),
+            *(("trust policy", sentence) for sentence in policy.warnings_about(application)),
             # Not refused: existing applications that have one continue to work.
             *([] if short is None else [("short initial password", short)]),
             # These were logged when the record was read. A violation by the secret is what makes it weak.
             *(("", text) for field, text in application.rule_violations.items() if field != "secret" or weak is None),
         ]
+
+    def _check_key_url(self, url: str) -> None:
+        try:
+            urls.parse(url, self._settings.jwks_http_hosts)
+        except RuleError as error:
+            raise InvalidInput.of("jwks_uri", error.message) from None
 
     def short_password(self, application: Application) -> str | None:
         """Return a sentence if the initial password of an application breaks the rule for new passwords, or None."""

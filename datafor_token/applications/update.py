@@ -1,7 +1,6 @@
 """Merge of an update into the stored application."""
 
 import dataclasses
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.damaged_secrets import repaired
 from datafor_token.crypto.keys import is_same, verification_key
 from datafor_token.errors import Conflict, InvalidInput, RotationUndone, RuleError
+from datafor_token.validation import times
 
 
 def check_new_secret(stored: Application, secret: str) -> None:
@@ -101,7 +101,7 @@ def _check_not_previous(stored: Application, algorithm: str, secret: str) -> Non
         raise RotationUndone("this is the secret before the last rotation; leave `secret` out to keep the new one")
     raise RotationUndone(
         "this is the secret before the rotation of %(time)s; leave `secret` out to keep the new one",
-        time=_time(previous.rotated),
+        time=times.show(previous.rotated / 1000),
     )
 
 
@@ -114,14 +114,6 @@ def _without_grace(previous: Previous | None, algorithm: str) -> Previous | None
     except RuleError:
         return None
     return dataclasses.replace(previous, until=0)
-
-
-def _time(milliseconds: int) -> str:
-    try:
-        return dt.datetime.fromtimestamp(milliseconds // 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        # A record can be edited by hand.
-        return f"{milliseconds} ms"
 
 
 def _check_new_values(values: Mapping[str, Any], stored: Application | None) -> None:

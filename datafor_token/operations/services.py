@@ -97,9 +97,12 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
     store, keyring, audit, users = opened.store, opened.keyring, opened.audit, opened.users
     identifiers = Identifiers(keyring.token_identifier_keys)
     key_sets = KeySets(store, clock, settings, metrics.keys_fetched)
-    registry = Registry(store, Sealer(keyring, opened.audience_since), audit, clock, settings)
+    sealer = Sealer(keyring, opened.audience_since, key_sets.source)
+    registry = Registry(store, sealer, audit, clock, settings, key_sets.wake)
     revocations = Revocations(store, audit, clock, settings.leeway, identifiers)
-    signin = SignIn(registry, users, revocations, clock, settings, lambda hit: metrics.cache("tokens", hit=hit))
+    signin = SignIn(
+        registry, users, revocations, key_sets, clock, settings, lambda hit: metrics.cache("tokens", hit=hit)
+    )
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     gate_sessions = Sessions("gate", store, users, clock, lifetimes)
     return Services(

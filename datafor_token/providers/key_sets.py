@@ -77,6 +77,10 @@ class ProviderKeys:
         self._sets = sets
         self._algorithm = algorithm
 
+    def status(self) -> Status:
+        """Return what is known of the keys."""
+        return self._sets.status(self.place)
+
     @property
     def current(self) -> KeySet | None:
         """The keys: the same object until they change. None: none were fetched in the last 7 days."""
@@ -133,9 +137,8 @@ class KeySets:
         """Return the keys of an application, which looks them up at each use."""
         return ProviderKeys(self, Place(uri, issuer), algorithm)
 
-    def status(self, uri: str, issuer: str) -> Status:
+    def status(self, place: Place) -> Status:
         """Return what is known of a place; raise ``StoreUnavailable`` in an outage."""
-        place = Place(uri, issuer)
         found, attempt = self._set(place), self._attempt(place)
         fetched = max((time for time in (found and found.fetched, attempt.fetched) if time), default=None)
         return Status([] if found is None else found.kids, fetched, attempt.error)
@@ -229,7 +232,7 @@ class KeySets:
 
     # Fetching for a request.
 
-    def refetch(self, uri: str, issuer: str, kid: str | None) -> bool:
+    def refetch(self, place: Place, kid: str | None) -> bool:
         """Fetch the keys of a place, of which no key has this ``kid``, at most once a minute over all processes.
 
         One request of each process waits up to 2 s for the result. Return whether the set has changed since the caller
@@ -237,7 +240,6 @@ class KeySets:
         """
         if self._wanted is None:
             return False
-        place = Place(uri, issuer)
         before = self.usable(place)
         if before is not None and kid is not None and kid in before.kids:
             return True

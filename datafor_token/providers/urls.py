@@ -37,10 +37,11 @@ class KeyURL(NamedTuple):
 _PORTS = {"https": 443, "http": 80}
 
 
-def parse(text: str, http_hosts: Collection[str]) -> KeyURL:
+def parse(text: str, http_hosts: Collection[str] | None = None) -> KeyURL:
     """Return the parts of a URL of keys; raise ``RuleError`` if it is not acceptable.
 
-    ``http_hosts`` are those of the setting ``JWKS_HTTP_HOSTS``. Names are not resolved here.
+    ``http_hosts`` are those of the setting ``JWKS_HTTP_HOSTS``; without them, ``http`` is accepted for any host. Names
+    are not resolved here.
     """
     if len(text) > MAX_LENGTH:
         raise RuleError("must be at most %(number)s characters long", number=MAX_LENGTH)
@@ -52,7 +53,7 @@ def parse(text: str, http_hosts: Collection[str]) -> KeyURL:
     if found is None or not 1 <= port <= 65535 or (":" in host and addresses.parse(host) is None):
         raise RuleError("must be a URL such as https://idp.example/jwks, without user information and fragment")
     url = KeyURL(found["scheme"], host, port, (found["path"] or "/") + (found["query"] or ""))
-    if url.scheme == "http" and not is_loopback_name(host) and host not in http_hosts:
+    if http_hosts is not None and url.scheme == "http" and not is_loopback_name(host) and host not in http_hosts:
         raise RuleError("must begin with https://; http is for this host and those of the setting JWKS_HTTP_HOSTS")
     return url
 

@@ -5,7 +5,6 @@ reason and a sentence with values, or returns the step that ``explain`` shows, o
 does not have that rule.
 """
 
-import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from datafor_token.applications.record import Application, Signer
 from datafor_token.applications.rules import TIME_CLAIMS
 from datafor_token.errors import Message, RuleError
 from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, passed
-from datafor_token.validation import claims
+from datafor_token.validation import claims, times
 from datafor_token.validation.names import user_name
 
 LATEST_TIME = 253_402_300_799  # seconds since 1970: the end of the year 9999
@@ -252,5 +251,4 @@ def _invalid_time(claim: str, value: Any) -> Message:
 
 
 def _clock(now: float) -> Message:
-    time = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Message("this server's clock says %(time)s", time=time)
+    return Message("this server's clock says %(time)s", time=times.show(now))

@@ -8,12 +8,13 @@ from datafor_token.applications.index import EMPTY_INDEX, ApplicationIndex, Inde
 from datafor_token.applications.record import Application, Signer
 from datafor_token.applications.registry import Registry
 from datafor_token.errors import Forbidden, Message, NotFound, RecordDamaged
+from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
 from datafor_token.tokens import claim_checks, identifiers, verifier
 from datafor_token.tokens.cache import VerifiedTokens
 from datafor_token.tokens.near_misses import near_miss
 from datafor_token.tokens.revocations import Revocations
-from datafor_token.tokens.steps import listed, signed_by, unexpected_algorithm, unsigned
+from datafor_token.tokens.steps import listed, provider_keys, signed_by, unexpected_algorithm, unsigned
 from datafor_token.tokens.token_users import TokenUsers
 from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, failed, passed
 from datafor_token.users.users import User, Users
@@ -62,6 +63,7 @@ class SignIn:
         registry: Registry,
         users: Users,
         revocations: Revocations,
+        key_sets: KeySets,
         clock: Callable[[], float],
         settings: Settings,
         looked_up: Callable[[bool], None] = lambda _: None,
@@ -72,6 +74,7 @@ class SignIn:
         self._users = users
         self._token_users = TokenUsers(users, clock, settings)
         self._revocations = revocations
+        self._key_sets = key_sets
         self._clock = clock
         self._settings = settings
         # The checks of a verified token at each use, in this order; each raises ``Refused``. Checks of its claims are
@@ -99,6 +102,8 @@ class SignIn:
         if verification.token is not None:
             self.cache.put(text, listing.version, verification.token)
             return verification
+        if verification.reason == "signature":
+            self._fetch_unknown_key(text, listing.entries)
         # The reason can come from an application that could not have accepted the token, such as a disabled one.
         entries = self._listing(token_name, thorough=not few).entries
         return self._verify_text(text, lambda _: entries, token_name, create=True)
@@ -223,7 +228,23 @@ class SignIn:
         if refusals:
             return max(refusals, key=lambda refusal: len(refusal.steps))
         hint = None if everyone is None else near_miss(token, fitting, everyone, self._clock())
-        return Verification("signature", [*steps, *unsigned(fitting, hint)], self._only(fitting))
+        return self._unsigned(token, fitting, hint, steps)
+
+    def _fetch_unknown_key(self, text: str, entries: Sequence[IndexEntry]) -> None:
+        """Fetch the keys of the provider that the token names, in case it has a new one; see ``KeySets.refetch``."""
+        token = verifier.read(text)
+        for place in {keys.place for _, keys in _provided(token, entries)}:
+            self._key_sets.refetch(place, token.kid)
+
+    def _unsigned(
+        self, token: Token, entries: Sequence[IndexEntry], hint: Message | None, steps: Sequence[Step]
+    ) -> Verification:
+        """Return the refusal of a token that none of these applications signed."""
+        provided = _provided(token, entries)
+        lacking = [entry for entry, keys in provided if not keys.all()]
+        reason = "keys_unavailable" if lacking else "signature"
+        states = [provider_keys(entry.name, token.kid, keys.status()) for entry, keys in provided]
+        return Verification(reason, [*steps, *states, *unsigned(entries, hint)], self._only(lacking or entries))
 
     def _verify_signed(
         self, token: Token, application: Application, signer: Signer, steps: Sequence[Step], *, create: bool
@@ -300,5 +321,12 @@ def _check_enabled(token: VerifiedToken) -> Step:
     return passed("application", lambda: Message("%(name)s is enabled", name=name))
 
 
-def _fitting(token: Token, entries: Sequence[IndexEntry]) -> Sequence[IndexEntry]:
+def _fitting(token: Token, entries: Iterable[IndexEntry]) -> Sequence[IndexEntry]:
     return [entry for entry in entries if entry.algorithm == token.algorithm]
+
+
+def _provided(token: Token, entries: Iterable[IndexEntry]) -> Sequence[tuple[IndexEntry, ProviderKeys]]:
+    """Return the applications with keys of the provider that the token names as its issuer, and these keys."""
+    pairs = [(entry, entry.key) for entry in _fitting(token, entries)]
+    issuer = token.claims.get("iss")
+    return [(entry, keys) for entry, keys in pairs if isinstance(keys, ProviderKeys) and keys.place.issuer == issuer]

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.record import Application, Signer
 from datafor_token.errors import Message
+from datafor_token.printable import printable
+from datafor_token.providers.key_sets import Status
 from datafor_token.tokens.verifier import Step, failed, passed
+from datafor_token.validation import times
 
 
 def listed(texts: Sequence[str]) -> str:
@@ -48,6 +51,25 @@ def _expectations(entries: Sequence[IndexEntry]) -> Message:
     if len(entries) > 5:
         found = Message("%(names)s; and %(number)s more", names=found, number=len(entries) - 5)
     return found
+
+
+def provider_keys(name: str, kid: str | None, status: Status) -> Step:
+    """Return the step about the keys of a provider, none of which signed the token."""
+
+    def detail() -> Message:
+        known = listed([printable(one) for one in status.kids]) if status.kids else Message("none")
+        sentence = Message(
+            "%(name)s has the keys %(known)s of its provider, fetched %(time)s; the token's kid is %(kid)s",
+            name=name,
+            known=known,
+            time=Message("never") if status.fetched is None else times.show(status.fetched / 1000),
+            kid=Message("missing") if kid is None else printable(kid)[:64],
+        )
+        if status.error is None:
+            return sentence
+        return Message("%(first)s; the last attempt failed: %(error)s", first=sentence, error=status.error)
+
+    return failed("keys", detail)
 
 
 def unsigned(entries: Sequence[IndexEntry], hint: Message | None) -> list[Step]:

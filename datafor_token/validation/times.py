@@ -1,4 +1,4 @@
-"""Parsing of times as people write them."""
+"""Times as people write and read them."""
 
 import datetime as dt
 import re
@@ -34,3 +34,14 @@ def check_time(text: str) -> str:
     """Return the text if ``parse_time`` accepts it; raise ``RuleError``."""
     parse_time(text, 0)
     return text
+
+
+def show(time: float) -> str:
+    """Return a time in seconds since 1970 as text in UTC (RFC 3339).
+
+    A record that was edited by hand can have any number.
+    """
+    try:
+        return dt.datetime.fromtimestamp(int(time), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return f"{time:.0f} s after 1970"

@@ -331,8 +331,6 @@ def test_an_index_entry_is_small(app: Flask, caller: Caller) -> None:
         "self_service": False,
         "previous": None,
         "previous_until": 0,
-        "jwks_uri": None,
-        "issuer": None,
         "rule_violations": (),
     }
     assert STRONG_SECRET not in repr(entry)

@@ -135,12 +135,11 @@ def jwks() -> Response:
     """
     keys: dict[tuple[str, str], Mapping[str, str]] = {}
     registry = services().registry
-    entries = registry.index().entries
-    public = [one for one in entries if one.enable and not one.jwks_uri and not is_shared(one.algorithm)]
+    public = [one for one in registry.index().entries if one.enable and not is_shared(one.algorithm)]
     for application in registry.applications_of(public)[0]:
-        for source in application.accepted_keys(services().clock()):
-            for key in source.all():
-                keys[str(key.kid), key.algorithm] = as_jwk(key)
+        if not application.jwks_uri:
+            for signer in application.accepted_signers(services().clock()):
+                keys[str(signer.key.kid), signer.key.algorithm] = as_jwk(signer.key)
     return success(keys=list(keys.values()))
 
 
