@@ -22,8 +22,10 @@ def weakness(algorithm: str, secret: str) -> Message | None:
     """Return a sentence that states why a secret is weak, or None if it is not.
 
     A shared secret is weak if it is shorter than RFC 7518 section 3.2 requires, or if zxcvbn estimates that it is easy
-    to guess.
+    to guess. An application whose keys come from a provider has an empty one.
     """
+    if not secret:
+        return None
     # Stored keys are not refused by newer rules of vetting. A key that breaks one is as weak as a short secret.
     fault = vetting.fault(algorithm, secret)
     if fault is not None:

@@ -102,7 +102,7 @@ class SignIn:
         if verification.token is not None:
             self.cache.put(text, listing.version, verification.token)
             return verification
-        if verification.reason == "signature":
+        if verification.reason in ("signature", "keys_unavailable"):
             self._fetch_unknown_key(text, listing.entries)
         # The reason can come from an application that could not have accepted the token, such as a disabled one.
         entries = self._listing(token_name, thorough=not few).entries

@@ -87,7 +87,10 @@ class TokenUsers:
             raise Refused("administrator", "administrator_refused", detail)
         # The present secret must be strong too: during a grace period, somebody who guesses it could sign with it.
         application = token.application
-        if any(weakness(application.algorithm, secret) for secret in {token.signer.name, application.secret}):
+        secrets = [application.secret]
+        if token.signer.is_previous and application.previous is not None:
+            secrets.append(application.previous.secret)
+        if any(weakness(application.algorithm, secret) for secret in secrets):
             detail = Message(
                 "the secret of %(name)s is weak: it cannot sign in an Administrator", name=application.name
             )
