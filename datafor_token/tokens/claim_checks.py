@@ -41,7 +41,12 @@ def check_audience(token: Token, application: Application, _: Instant) -> Step |
     """Check that the token is for this application, or for nobody in particular (RFC 7519 section 4.1.3)."""
     named = claims.find(token.claims, "aud")
     if application.accepts_any_audience:
-        return None
+        if named is claims.MISSING:
+            return None
+        name = application.name
+        return passed(
+            "audience", lambda: Message("%(name)s accepts any aud, such as %(aud)s", name=name, aud=claims.show(named))
+        )
     accepted = application.audience or ()
     if named is claims.MISSING:
         if accepted:
