@@ -115,6 +115,12 @@ def test_the_file_of_a_checkout(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
+def test_make_run() -> None:
+    """``make run`` starts gunicorn with ``config/gunicorn.conf.py``, whose own lines count."""
+    done = subprocess.run(["make", "--dry-run", "run"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].endswith("/python -m gunicorn -c config/gunicorn.conf.py wsgi:app")
+
+
 def test_no_code_of_the_current_folder(tmp_path: Path) -> None:
     """The server imports nothing from the current folder, at its start or when SIGUSR2 starts it a second time."""
     folder = tmp_path / "of_others"
