@@ -133,8 +133,8 @@ def _database(settings: Settings) -> "Database":
         from datafor_token.store.sql.engine import Database  # noqa: PLC0415
     except ImportError:
         raise StartError(
-            "STORE: the packages for databases are not installed; run `make sql`, or"
-            " `.venv/bin/python -m pip install -r requirements-sql.txt`"
+            "STORE: the packages for databases are not installed: run `make sql` in a checkout, else"
+            " `pip install 'datafor-token[sql]'` in the environment of the service"
         ) from None
     try:
         return Database(settings.store, settings.store_timeout, settings.lock_timeout)

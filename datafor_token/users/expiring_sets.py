@@ -168,8 +168,8 @@ class RedisSets:
             from redis.retry import Retry  # noqa: PLC0415
         except ImportError:
             raise StartError(
-                "RATELIMIT_STORAGE_URI: the packages for it are not installed; run `make sql`, or"
-                " `.venv/bin/python -m pip install -r requirements-sql.txt`"
+                "RATELIMIT_STORAGE_URI: the package for it is not installed: run `make sql` in a checkout, else"
+                " `pip install 'datafor-token[redis]'` in the environment of the service"
             ) from None
         try:
             client: Any = redis.from_url(

@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from flask import Flask
 from datafor_token import create_app
 from datafor_token.errors import StartError, TooManyAttempts
 from datafor_token.settings import Settings
+from datafor_token.store.opening import create_tables
 from datafor_token.users import expiring_sets, throttle
 from datafor_token.users.throttle import Throttle
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
@@ -365,6 +367,20 @@ def test_a_uri_that_is_not_of_a_redis(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(StartError, match="RATELIMIT_STORAGE_URI") as caught:
         Throttle(tmp_path, clock, b"key", "redis://:marked@host:port/0")
     assert "marked" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "setting", "extra"),
+    [("redis", "RATELIMIT_STORAGE_URI", "redis"), ("datafor_token.store.sql.engine", "STORE", "sql")],
+)
+def test_packages_that_are_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, setting: str, extra: str
+) -> None:
+    """A setting whose packages are missing names what installs them, in a checkout and for the package."""
+    monkeypatch.setitem(sys.modules, package, None)
+    settings = Settings(store="sqlite:////nowhere/records.db", data_dir=tmp_path)
+    with pytest.raises(StartError, match=f"- {setting}: .*`make sql` .*`pip install 'datafor-token\\[{extra}]'`"):
+        Throttle(tmp_path, time.time, b"key", "redis://localhost") if extra == "redis" else create_tables(settings)
 
 
 def test_the_responses_of_the_calls(caller: Caller, app: Flask) -> None:
