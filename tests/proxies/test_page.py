@@ -13,7 +13,7 @@ from tests.docs import pages
 from tests.proxies.page import PAGE
 from tests.proxies.sites import CONFIG, FILES, REPORTS, SETTINGS, Sites, configured
 from tests.stores import url_for
-from tests.support import ADMIN_PASSWORD, ROOT, free_port, need
+from tests.support import ROOT, free_port, need
 
 NAME = str(PAGE.relative_to(ROOT))
 PROGRAMS = {"nginx": "nginx", "caddy": "caddy", "haproxy": "haproxy", "apache": "apachectl"}
@@ -23,7 +23,6 @@ PROGRAMS = {"nginx": "nginx", "caddy": "caddy", "haproxy": "haproxy", "apache": 
 def own_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     """A service for this page alone, whose applications the steps change."""
     running = Sites(tmp_path_factory.mktemp("page"))
-    (running.service.config_dir / "initial_admin_password").write_text(ADMIN_PASSWORD)
     yield running
     running.stop()
 
@@ -64,6 +63,7 @@ def test_the_steps(name: str, own_sites: Sites) -> None:
 
     done = pages.shell(link, own_sites.folder, environ)
     shown, received = json.loads(pages.blocks(NAME, "json")[0]), json.loads(done.stdout)
+    assert pages.shell("datafor-token user delete portal --yes", own_sites.folder, environ).returncode == 0
     assert received | {"url": ""} == shown | {"url": ""}
     start, ticket = received["url"].split("?ticket=")
     assert (start, len(ticket)) == (shown["url"].split("?")[0].replace("https", "http"), 43)
