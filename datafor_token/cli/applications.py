@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,21 +28,31 @@ application = Commands(
 _CREATOR = "command line"
 
 
-def _options(command: Any) -> Any:
-    """Add the options that ``add`` and ``set`` share: those for the fields of an application."""
-    for option in reversed((
-        click.option("--algorithm", type=click.Choice(ALGORITHMS), help="Signature algorithm of its tokens."),
-        click.option("--token-name", help="Name of the URL parameter for its tokens."),
-        click.option("--expire", type=Seconds(), help="Token lifetime in seconds."),
-        click.option("--claim-username", help="Claim with the user name."),
-        click.option("--claim-name", help="Claim with the display name."),
-        click.option("--claim-email", help="Claim with the email address."),
-        click.option("--inituser", type=click.Choice(["1", "0"]), help="Create unknown users (1) or not (0)."),
-        click.option("--initrole", "initroles", multiple=True, help="Role of created users; can be repeated."),
-        click.option("--self-service", type=click.Choice(["1", "0"]), help="Allow personal tokens (1) or not (0)."),
-    )):  # fmt: skip
-        command = option(command)
-    return command
+# Options for the fields of an application: name, default of a new one, help, and more for click. The defaults are those
+# of ``record.DEFAULTS``, which the help must not import: a test compares them.
+_FIELD_OPTIONS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
+    ("--algorithm", "HS256", "Signature algorithm of its tokens.", {"type": click.Choice(ALGORITHMS)}),
+    ("--token-name", "token", "Name of the URL parameter for its tokens.", {}),
+    ("--expire", "86400", "Token lifetime in seconds.", {"type": Seconds()}),
+    ("--claim-username", "username", "Claim with the user name.", {}),
+    ("--claim-name", "name", "Claim with the display name.", {}),
+    ("--claim-email", "email", "Claim with the email address.", {}),
+    ("--inituser", "0", "Create unknown users (1) or not (0).", {"type": click.Choice(["1", "0"])}),
+    ("--initrole", "SYS_Reader", "Role of created users; can be repeated.", {"multiple": True}),
+    ("--self-service", "0", "Allow personal tokens (1) or not (0).", {"type": click.Choice(["1", "0"])}),
+)
+
+
+def _options(*, new: bool) -> Callable[[Any], Any]:
+    """Return the options for the fields of an application, for a ``new`` one with the defaults in their help."""
+
+    def decorator(command: Any) -> Any:
+        for name, default, text, more in reversed(_FIELD_OPTIONS):
+            names = (name, "initroles") if name == "--initrole" else (name,)
+            command = click.option(*names, help=f"{text}  [default: {default}]" if new else text, **more)(command)
+        return command
+
+    return decorator
 
 
 def _wanted(values: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def show_application(name: str) -> None:
 
 @application.command("add")
 @click.argument("name")
-@_options
+@_options(new=True)
 @click.option("--random-secret", is_flag=True, help="Generate a shared secret and print it once.")
 @secret_options("secret")
 def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
@@ -133,7 +143,7 @@ def _secret(file: Any) -> str:
 
 @application.command("set")
 @click.argument("name", type=application_name)
-@_options
+@_options(new=False)
 @click.option("--new-secret", is_flag=True, help="Read a new secret; the old one is invalid at once (see rotate).")
 @secret_options("secret")
 def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:

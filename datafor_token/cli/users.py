@@ -14,7 +14,7 @@ from datafor_token.cli.output import done, name_damaged, show, show_one
 from datafor_token.cli.parameters import user_name
 from datafor_token.cli.services import current_settings, services
 from datafor_token.errors import Conflict, Forbidden
-from datafor_token.validation.names import USER_TYPES
+from datafor_token.validation.names import DEFAULT_USER_TYPE, USER_TYPES
 
 if TYPE_CHECKING:
     from datafor_token.users.users import User
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 user = Commands("user", help="Manage users. Example: datafor-token user add lena --type SYS_Reader --role Sales")
 
 _type = click.option("--type", "type", type=click.Choice(USER_TYPES), help="Type of the user.")
+_type_of_new = click.option(
+    "--type", "type", type=click.Choice(USER_TYPES), help=f"Type of the user.  [default: {DEFAULT_USER_TYPE}]"
+)
 _roles = click.option("--role", "roles", multiple=True, help="Role; can be repeated.")
 _full_name = click.option("--full-name", help="Display name.")
 _email = click.option("--email", help="Email address.")
@@ -64,7 +67,7 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 
 @user.command("add")
 @click.argument("name")
-@_type
+@_type_of_new
 @_roles
 @_full_name
 @_email

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
+from datafor_token.applications.record import DEFAULTS
 from datafor_token.cli.main import load, root
 from tests.cli.shell import Shell
 from tests.processes import environment, first_start, run, run_command
@@ -38,6 +39,21 @@ def test_every_command_has_help_and_an_example(shell: Shell) -> None:
         text = shell.done(*name.split(), "--help")
         assert f"Example: datafor-token {name}" in " ".join(text.split()), name
         assert all(option.help for option in command.params if isinstance(option, click.Option)), name
+
+
+def test_defaults(shell: Shell) -> None:
+    """The help of ``application add`` and ``user add`` has the defaults of each field; that of ``set`` has none."""
+    helps = {name: " ".join(shell.done(*name.split(), "--help").split()) for name, _ in commands()}
+    options = dict(commands())["application add"].params
+    fields = {option.name: option.help or "" for option in options if isinstance(option, click.Option)}
+    for name, default in DEFAULTS.items():
+        texts = {f"claim_{claim}": value for claim, value in default.items()} if name == "fieldmap" else {name: default}
+        for option, value in texts.items():
+            shown = value[0] if isinstance(value, list) else value
+            assert option in {"enable", "initpwd"} or fields[option].endswith(f"[default: {shown}]"), option
+    assert "[default: SYS_Reader]" in helps["user add"]
+    for name in ("user set", "application set"):
+        assert helps[name].count("[default: ") == 2, "the folders"
 
 
 @pytest.mark.parametrize(
