@@ -6,13 +6,12 @@ The fields of ``Settings`` are the table: name, type, default, unit, help. The e
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from datafor_token.errors import Message, RuleError, StartError
-from datafor_token.validation import logs, utf8
+from datafor_token.validation import logs, toml, utf8
 from datafor_token.validation.setting_values import (
     between,
     check_ca_file,
@@ -304,17 +303,13 @@ def _folder(environ: Mapping[str, str], variable: str, default: Path) -> Path:
 def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:
     try:
         text = utf8.decode(file.read_bytes())
-        return {name: (value, str(file)) for name, value in tomllib.loads(text).items()}
+        return {name: (value, str(file)) for name, value in toml.loads(text).items()}
     except FileNotFoundError:
         return {}
     except OSError as error:
         faults.append(f"{file} cannot be read: {error.strerror}")
     except RuleError as error:
         faults.append(f"{file} {error}")
-    except tomllib.TOMLDecodeError as error:
-        # Only the position: the full message of the parser can repeat a value.
-        place = re.search(r"\(at [a-z0-9 ,]+\)", str(error))
-        faults.append(f"{file} is not valid TOML {place.group() if place else ''}".rstrip())
     return {}
 
 

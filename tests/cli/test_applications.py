@@ -253,14 +253,14 @@ def test_one_faulty_file(shell: Shell, caller: Caller, tmp_path: Path) -> None:
     for name, content in {
         "1.json": json.dumps(good),
         "2.json": json.dumps(bad),
-        "3.toml": 'secret = "marked',
+        "3.toml": '[[application]]\nsecret = "marked\n',
         "4.json": "{}",
         "5.json": json.dumps({"application": [application(name="good")]}),
         "6.json": json.dumps({"application": [application(name="S", secret_file="nowhere")]}),
     }.items():
         (tmp_path / name).write_text(content)
     output = shell.refused("application", "apply", str(tmp_path))
-    for fault in ("2.json, Bad: expire must", "2.json, Bad: enable must", "3.toml is not valid TOML",
+    for fault in ("2.json, Bad: expire must", "2.json, Bad: enable must", "3.toml is not valid TOML (at line 2,",
                   "4.json: the list 'application' is missing", "5.json, good: the same application",
                   "6.json, S: secret is given more than once"):  # fmt: skip
         assert fault in output, output
