@@ -48,8 +48,12 @@ def check() -> None:
     # Loading them reports every error and ends the command.
     folder = current_settings().config_dir
     bind_address(os.environ)
-    missing = "" if folder.is_dir() else ": it does not exist, all are defaults"
-    report(f"The settings in {folder} are valid{missing}", valid=True, folder=str(folder))
+    if folder.is_dir():
+        sentence, warnings = f"The settings in {folder} are valid", []
+    else:
+        sentence = "The settings are valid: all are defaults, or from the environment"
+        warnings = [f"the folder {folder} does not exist"]
+    report(sentence, valid=True, folder=str(folder), warnings=warnings)
 
 
 @settings.command("example", opens=False, json=False)

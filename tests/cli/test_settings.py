@@ -29,6 +29,17 @@ def test_settings_are_escaped(tmp_path: Path) -> None:
     assert (done.returncode, "\\x1b[2J\\x9b" in done.stderr, "\x1b" in done.stderr) == (1, True, False)
 
 
+def test_settings_check_of_a_missing_folder(tmp_path: Path) -> None:
+    """A folder that does not exist, such as a mistyped one, is a warning of its own; without its file, it is none."""
+    done = run_command(tmp_path, "settings", "check")
+    assert done.stderr == f"warning: the folder {tmp_path / 'config'} does not exist\n"
+    assert (done.returncode, str(tmp_path) in done.stdout) == (0, False)
+    assert json.loads(run_command(tmp_path, "settings", "check", "--json").stdout)["warnings"] != []
+    (tmp_path / "config").mkdir()
+    done = run_command(tmp_path, "settings", "check")
+    assert (done.stderr, done.stdout) == ("", f"The settings in {tmp_path / 'config'} are valid\n")
+
+
 def test_settings_check_covers_the_address(tmp_path: Path) -> None:
     """An address with which gunicorn would not start is reported."""
     done = run_command(tmp_path, "settings", "check", DATAFOR_TOKEN_BIND="nowhere")
