@@ -67,8 +67,9 @@ def make_backup(file: str) -> None:
     else:
         number = backup.write(Path(file), records, keyring, data_dir=current_settings().data_dir)
     where = "standard output" if file == _STANDARD else file
+    what = "1 record was" if number == 1 else f"{number} records were"
     done(
-        f"{number} records were written to {where}; without config/secret_key, its secrets cannot be read",
+        f"{what} written to {where}; without config/secret_key, its secrets cannot be read",
         err=file == _STANDARD,
         file=file,
         records=number,

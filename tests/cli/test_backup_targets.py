@@ -53,7 +53,7 @@ def test_through_a_pipe(folder: Path) -> None:
     assert done.returncode == 0
     assert (
         done.stderr
-        == b"1 records were written to standard output; without config/secret_key, its secrets cannot be read\n"
+        == b"1 record was written to standard output; without config/secret_key, its secrets cannot be read\n"
     )
     assert gzip.decompress(done.stdout).endswith(b'"}\n')
     assert run_command(folder, "store", "restore", str(folder / "backup.gz"), "--dry-run").returncode == 0
