@@ -275,9 +275,12 @@ def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
         if any(step.action == "delete" for step in doing):
             confirm("Delete the applications that are not declared?", yes=yes)
         declared.apply(services().registry, steps, _CREATOR)
-    changed = f"{len(doing)} changed" if doing else "nothing to change"
+    if dry_run:
+        sentence = f"{len(doing) or 'nothing'} would be changed"
+    else:
+        sentence = f"{len(doing)} changed" if doing else "nothing to change"
     report(
-        f"{len(doing)} would be changed" if dry_run else changed,
+        sentence,
         changes=[{"action": step.action, "application": step.name, "fields": _changes(step)} for step in doing],
         dry_run=dry_run,
         warnings=[f"{step.name}: {warning}" for step in doing for warning in step.warnings],

@@ -101,6 +101,7 @@ def test_export_wipe_apply(shell: Shell, caller: Caller, settings: Settings, tmp
         new = record_of(settings.config_dir, settings.data_dir, name)
         assert {field for field in {**old, **new} if old.get(field) != new.get(field)} <= {"creatorId"}
     assert shell.done("application", "apply", str(file)) == "nothing to change\n"
+    assert shell.done("application", "apply", str(file), "--dry-run") == "nothing would be changed\n"
 
 
 def test_null_in_a_file(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
