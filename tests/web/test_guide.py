@@ -68,6 +68,14 @@ def show(app: Flask, tmp_path: Path) -> Show:
     return shown
 
 
+@pytest.mark.parametrize("path", ["/docs", "/docs/guide"])
+def test_a_slash_at_the_end(client: FlaskClient, path: str) -> None:
+    """An address with a slash at its end leads to the page without it, under any prefix of a proxy."""
+    response = client.get(f"{path}/")
+    assert (response.status_code, urljoin(f"/datafor{path}/", response.location)) == (308, f"/datafor{path}")
+    assert client.get(path).status_code == 200
+
+
 def test_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a checkout, the pages are beside the package; an installed package has them inside."""
     assert folder() == ROOT / "docs"
@@ -228,7 +236,7 @@ def test_a_folder_without_pages(app: Flask, tmp_path: Path) -> None:
     "name",
     [
         "none", "index", "architecture.md", "Architecture", "..", "%2e%2e", "%2e%2e%2fREADME", "..%2fREADME",
-        "..%5cREADME", "%2fetc%2fpasswd", "architecture%00", "%00", "%ff", "a" * 5000, ".", "architecture/", "",
+        "..%5cREADME", "%2fetc%2fpasswd", "architecture%00", "%00", "%ff", "a" * 5000, ".", "architecture/",
         "pictures", "pictures/x.png", "none.png", "..%2fpictures%2fx.png",
     ],
 )  # fmt: skip

@@ -66,6 +66,21 @@ def docs() -> Response:
     return revalidated(content, "text/html; charset=utf-8", _POLICY)
 
 
+@blueprint.get("/docs/")
+@Call(
+    id="redirect_docs",
+    access=Access.ANYONE,
+    response=None,
+    content_types=("text/html",),
+    statuses=(308,),
+    headers=("Location",),
+    stateless=True,
+)
+def docs_with_slash() -> Response:
+    """Redirect to `/docs`, to which the links of the page are relative."""
+    return Response(status=308, headers={"Location": "../docs"})
+
+
 @blueprint.get("/docs/<file>")
 @Call(
     id="get_docs_file",

@@ -43,6 +43,21 @@ def index() -> Response:
     return _page(pages.INDEX)
 
 
+@blueprint.get("/docs/guide/")
+@Call(
+    id="redirect_guide",
+    access=Access.ANYONE,
+    response=None,
+    content_types=("text/html",),
+    statuses=(308,),
+    headers=("Location",),
+    stateless=True,
+)
+def index_with_slash() -> Response:
+    """Redirect to `/docs/guide`, to which the links of the page are relative."""
+    return Response(status=308, headers={"Location": "../guide"})
+
+
 @blueprint.get("/docs/guide/<page>")
 @Call(
     id="show_guide_page",

@@ -43,7 +43,16 @@ from tests.support import (
 
 MODELER = API.removesuffix("/token")
 # These return documents and files.
-PAGES = {"get_description", "get_metrics", "show_docs", "get_docs_file", "show_guide", "show_guide_page"}
+PAGES = {
+    "redirect_docs",
+    "redirect_guide",
+    "get_description",
+    "get_metrics",
+    "show_docs",
+    "get_docs_file",
+    "show_guide",
+    "show_guide_page",
+}
 LOGIN, LOGOUT = (f"/plugin/datafor/api/extension/auth/{what}" for what in ("login", "logout"))
 
 
