@@ -54,7 +54,8 @@ class Registry:
     """The applications in the store.
 
     ``clock`` returns seconds since 1970. ``fetch_keys`` is called after an application with ``jwks_uri`` was stored, to
-    fetch its keys in the background. Every method raises ``StoreUnavailable`` in an outage, and ``RecordDamaged``
+    fetch its keys in the background. ``logs_warnings``: whether the warnings about a change, which are returned, are
+    logged too; a command prints them. Every method raises ``StoreUnavailable`` in an outage, and ``RecordDamaged``
     for a record that is not a valid application.
     """
 
@@ -77,6 +78,7 @@ class Registry:
         self._index: tuple[int, ApplicationIndex] | None = None
         self._clock = clock
         self._settings = settings
+        self.logs_warnings = True
 
     def get(self, name: str) -> Application:
         """Return the application of that name, regardless of case; raise ``NotFound``."""
@@ -247,7 +249,7 @@ class Registry:
                 warnings = self._warnings(application, stored)
                 record(_event(stored, application) if kind is None else Event(kind=kind, application=application.name))
                 # A store may call this more than once: the last attempt is stored.
-                saved[:] = [Saved(application, _logged(application.name, warnings))]
+                saved[:] = [Saved(application, self._logged(application.name, warnings))]
                 return self._sealer.seal(application)
 
             self._store.update(COLLECTION, name, update)
@@ -297,6 +299,13 @@ class Registry:
         except RuleError as error:
             raise InvalidInput.of("jwks_uri", error.message) from None
 
+    def _logged(self, name: str, warnings: Sequence[tuple[str, str]]) -> list[str]:
+        """Log the warnings about an application, and return their sentences."""
+        for event, sentence in warnings if self.logs_warnings else ():
+            if event:
+                log.warning(logs.event(event, application=name, reason=sentence))
+        return [sentence for _, sentence in warnings]
+
     def short_password(self, application: Application) -> str | None:
         """Return a sentence if the initial password of an application breaks the rule for new passwords, or None."""
         try:
@@ -311,14 +320,6 @@ def _existing(stored: Application | None) -> Application:
     if stored is None:
         raise NotFound
     return stored
-
-
-def _logged(name: str, warnings: Sequence[tuple[str, str]]) -> list[str]:
-    """Log the warnings about an application, and return their sentences."""
-    for event, sentence in warnings:
-        if event:
-            log.warning(logs.event(event, application=name, reason=sentence))
-    return [sentence for _, sentence in warnings]
 
 
 def _event(stored: Application | None, application: Application) -> Event:

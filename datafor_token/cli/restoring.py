@@ -8,7 +8,7 @@ from typing import Any
 from datafor_token.audit.events import Event, Kind
 from datafor_token.cli.checking import database_refused, files_or_refuse, read
 from datafor_token.cli.inputs import confirm, has_terminal, standard_input
-from datafor_token.cli.output import note, progress, report, report_lines
+from datafor_token.cli.output import note, progress, report, report_lines, wants_json
 from datafor_token.cli.services import current_settings, open_services, services
 from datafor_token.crypto.at_rest import KEY_FILE, KEY_VARIABLE, Keyring, load_keys
 from datafor_token.errors import Forbidden, RecordDamaged
@@ -53,6 +53,7 @@ def restore(file: Path | None, *, dry_run: bool, unauthenticated: bool, yes: boo
     current = [] if is_new else snapshots.take(files_or_refuse(""), without_damaged=True)
     changes = restoring.compare(current, restoring.merge(current, records), keyring)
     notes = list(_notes(found, keyring, settings.data_dir, is_new=is_new))
+    # Before the confirmation; as JSON at the end.
     for sentence in notes:
         note(sentence)
     report_lines(*_lines(changes))
@@ -61,7 +62,8 @@ def restore(file: Path | None, *, dry_run: bool, unauthenticated: bool, yes: boo
         confirm(f"Replace all records ({summary})?", yes=yes)
         open_services(opener)
         _replace_all(records, is_authentic=found.is_authentic)
-    report(f"would be: {summary}" if dry_run else summary, dry_run=dry_run, warnings=notes, **_members(changes))
+    warnings = notes if wants_json() else ()
+    report(f"would be: {summary}" if dry_run else summary, dry_run=dry_run, warnings=warnings, **_members(changes))
 
 
 def _replace_all(records: backup.Records, *, is_authentic: bool) -> None:

@@ -87,6 +87,7 @@ def open_services(
     )
     opened = Opening(settings, opener, clock, metrics, passwords, origin).open()
     services = _build(settings, clock, metrics, opened)
+    services.registry.logs_warnings = opener is Opener.SERVER
     if opener is Opener.SERVER:
         services.sweep()
         services.key_sets.watch(lambda: _urls_of_keys(services.registry))

@@ -13,6 +13,7 @@ from datafor_token.settings import Settings
 from datafor_token.web.services import services
 from tests.cli.shell import Shell
 from tests.conftest import Caller
+from tests.processes import environment, first_start, run_command
 from tests.stores import Record, records_in
 from tests.support import SAMPLE_APPLICATION, STRONG_SECRET, application, key_for, public_pem, record_of
 
@@ -245,6 +246,17 @@ def test_a_secret_that_is_not_text(shell: Shell, tmp_path: Path, monkeypatch: py
     output = shell.refused("application", "apply", str(file))
     assert "secret_env names an environment variable that is not UTF-8 text" in output
     assert "marked" not in output
+
+
+@pytest.mark.file_store
+def test_a_warning_is_printed_once(tmp_path: Path) -> None:
+    """A command prints the warnings about a change as sentences, and does not log them too."""
+    first_start(environment(tmp_path))
+    for command in ("add", "rotate"):
+        (tmp_path / "secret").write_text(f"weak-{command}")
+        done = run_command(tmp_path, "application", command, "ERP", "--secret-file", str(tmp_path / "secret"))
+        warning, _ = done.stderr.splitlines()
+        assert (done.returncode, warning.startswith("warning: secret is weak")) == (0, True)
 
 
 def test_one_faulty_file(shell: Shell, caller: Caller, tmp_path: Path) -> None:
