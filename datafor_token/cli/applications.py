@@ -11,7 +11,7 @@ import click
 from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
-from datafor_token.cli.output import done, name_damaged, report, report_lines, show, show_one, wants_json
+from datafor_token.cli.output import done, done_once, name_damaged, report, report_lines, show, show_one, wants_json
 from datafor_token.cli.parameters import Seconds, application_name
 from datafor_token.cli.services import services
 from datafor_token.crypto.algorithms import ALGORITHMS, is_shared
@@ -77,10 +77,16 @@ def _fields(one: "Application") -> dict[str, Any]:
     return one.to_response(services().clock())
 
 
-def _report(name: str, what: str, warnings: Sequence[str] = (), **more: Any) -> None:
-    """Report a change of an application."""
+def _report(name: str, what: str, warnings: Sequence[str] = (), secret: str | None = None) -> None:
+    """Report a change of an application; ``secret``: a generated one."""
     found = services().registry.get(name)
-    done(f"{found.name} {what}", warnings=warnings, application=_fields(found), **more)
+    sentence = f"{found.name} {what}"
+    members: dict[str, Any] = {"warnings": warnings, "application": _fields(found)}
+    if secret is None:
+        done(sentence, **members)
+    else:
+        again = f"get another secret with `datafor-token application rotate {found.name}`"
+        done_once(sentence, again, result=secret, secret=secret, **members)
 
 
 @application.command("list")
@@ -133,8 +139,7 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
     secret = new_secret(algorithm) if random_secret else _secret(file)
     before = {**DEFAULTS, "name": name, "secret": secret}
     warnings = services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True)
-    generated = {"result": secret, "secret": secret} if random_secret else {}
-    _report(name, "was added", warnings, **generated)
+    _report(name, "was added", warnings, secret if random_secret else None)
 
 
 def _secret(file: Any) -> str:
@@ -203,8 +208,7 @@ def rotate(name: str, grace: int, file: Any) -> None:
     sent = {"name": name, "grace": grace, **({"secret": secret} if secret is not None else {})}
     wanted = RotateSchema().read(Body(sent, is_form=False))
     rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
-    generated = {} if rotation.secret is None else {"result": rotation.secret, "secret": rotation.secret}
-    _report(name, "has a new secret", rotation.warnings, **generated)
+    _report(name, "has a new secret", rotation.warnings, rotation.secret)
 
 
 @application.command("delete")

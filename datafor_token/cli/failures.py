@@ -3,15 +3,13 @@
 Exit codes: 0 done, 1 refused, 2 wrong usage (from click), 3 store unavailable or missing.
 """
 
-import contextlib
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
-from datafor_token.cli.output import as_json_text, echo
+from datafor_token.cli.output import as_json_text, discard_output, echo
 from datafor_token.errors import DataforTokenError, InvalidInput, StartError, StoreNotReady, StoreUnavailable
 
 # Names that other programs give to the commands.
@@ -193,7 +191,7 @@ def of_any(error: click.ClickException | click.Abort | OSError) -> click.ClickEx
     if isinstance(error, click.ClickException):
         return error
     if isinstance(error, OSError):
-        _discard_output()
+        discard_output()
         if isinstance(error, FileNotFoundError) and not error.filename:
             return Failed("the current folder was deleted: change to another one")
         return Failed(f"{error.filename or 'cannot read or write'}: {error.strerror}")
@@ -201,9 +199,3 @@ def of_any(error: click.ClickException | click.Abort | OSError) -> click.ClickEx
         # The terminal has written ^C behind the prompt.
         click.echo(err=True)
     return Failed("Aborted")
-
-
-def _discard_output() -> None:
-    """Discard what is still buffered: the interpreter would fail to write it again, and print a traceback."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

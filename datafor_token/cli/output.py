@@ -5,7 +5,10 @@ about what was done, warnings, questions, progress and errors go to standard err
 one JSON document instead, with the warnings inside.
 """
 
+import contextlib
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -28,6 +31,26 @@ def echo(line: str, *, err: bool = False) -> None:
 def wants_json() -> bool:
     """Return whether ``--json`` was given."""
     return installation().as_json
+
+
+def done_once(sentence: str, instead: str, *, result: str, **members: Any) -> None:
+    """Report a change as ``done`` does, whose ``result`` nothing can show again: a generated secret or password.
+
+    ``instead``: how to get another one. An output error names the change and this.
+    """
+    try:
+        done(sentence, result=result, **members)
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
+    except OSError as error:
+        discard_output()
+        raise click.ClickException(f"cannot write the result: {error.strerror}. {sentence}: {instead}") from error
+
+
+def discard_output() -> None:
+    """Discard what is still buffered: the interpreter would fail to write it again, and print a traceback."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def done(

@@ -10,7 +10,7 @@ import click
 from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
-from datafor_token.cli.output import done, name_damaged, show, show_one
+from datafor_token.cli.output import done, done_once, name_damaged, show, show_one
 from datafor_token.cli.parameters import user_name
 from datafor_token.cli.services import current_settings, services
 from datafor_token.errors import Conflict, Forbidden
@@ -41,8 +41,14 @@ def _password(file: Any, *, is_random: bool) -> str:
     return read_secret("password", file, "--password-file, --random-password or standard input")
 
 
-def _report(changed: "User", what: str, **more: Any) -> None:
-    done(f"{changed.name} {what}", user=changed.to_response(), **more)
+def _report(changed: "User", what: str, *, result: str | None = None, password: str | None = None) -> None:
+    """Report a change of a user; ``password``: a generated one."""
+    sentence, fields = f"{changed.name} {what}", changed.to_response()
+    if password is None:
+        done(sentence, result=result, user=fields)
+    else:
+        again = f"get another password with `datafor-token user passwd {changed.name} --random-password`"
+        done_once(sentence, again, result=password, password=password, user=fields)
 
 
 @contextlib.contextmanager
@@ -85,10 +91,8 @@ def add(name: str, file: Any, *, random_password: bool, **members: Any) -> None:
         created = services().accounts.add(name, password, **_given(members))
     except Conflict as error:
         raise Failed(f"{error.message}: change it with `datafor-token user set {name}`") from error
-    if random_password:
-        _report(created, f"was added as {created.type}", result=password, password=password)
-    else:
-        _report(created, f"was added as {created.type}", result=created.name)
+    generated = password if random_password else None
+    _report(created, f"was added as {created.type}", result=created.name, password=generated)
 
 
 @user.command("list")
@@ -124,8 +128,7 @@ def passwd(name: str, file: Any, *, random_password: bool) -> None:
     services().accounts.get(name)
     password = _password(file, is_random=random_password)
     services().accounts.set_password(name, password)
-    generated = {"result": password, "password": password} if random_password else {}
-    _report(services().accounts.get(name), "has a new password", **generated)
+    _report(services().accounts.get(name), "has a new password", password=password if random_password else None)
 
 
 @user.command("enable")

@@ -257,6 +257,27 @@ def test_from_cron(tmp_path: Path, line: str, shell: str, code: int | None, out:
     assert len(done.stderr.splitlines()) <= 2, done.stderr
 
 
+@pytest.mark.file_store
+def test_a_secret_that_cannot_be_printed(tmp_path: Path) -> None:
+    """If a generated secret or password cannot be printed, the error names the change and how to get another one."""
+    first_start(environment(tmp_path))
+    full, no_space = "{} > /dev/full", "No space left on device"
+    password = "get another password with `datafor-token user passwd {} --random-password`"
+    secret = "get another secret with `datafor-token application rotate ERP`"
+    for line, shell, fault, sentence in (
+        ("user add lena --random-password", full, no_space, f"lena was added as SYS_Reader: {password.format('lena')}"),
+        ("application add ERP --random-secret", full, no_space, f"ERP was added: {secret}"),
+        ("application rotate ERP", full, no_space, f"ERP has a new secret: {secret}"),
+        ("user passwd admin --random-password --json", full, no_space, password.format("admin")),
+        ("user passwd admin --random-password", "exec > >(exit); wait $!; {}", "Broken pipe", password.format("admin")),
+        ("user passwd admin --random-password", "{} >&-", "standard output is closed", password.format("admin")),
+    ):
+        done = command(tmp_path, line, shell)
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert f"cannot write the result: {fault}. " in done.stderr
+        assert sentence in done.stderr
+
+
 def interrupted(folder: Path, words: Sequence[str], prompt: bytes) -> tuple[int, bytes]:
     """Run a command on a terminal, press Ctrl-C at its prompt; return its exit code and output."""
     process, terminal = pty.fork()
