@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.errors import Message, RuleError, StartError
-from datafor_token.validation import logs, toml, utf8
+from datafor_token.validation import files, logs, toml, utf8
 from datafor_token.validation.setting_values import (
     between,
     check_ca_file,
@@ -302,7 +302,7 @@ def _folder(environ: Mapping[str, str], variable: str, default: Path) -> Path:
 
 def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:
     try:
-        text = utf8.decode(file.read_bytes())
+        text = utf8.decode(files.read(file))
         return {name: (value, str(file)) for name, value in toml.loads(text).items()}
     except FileNotFoundError:
         return {}

@@ -10,7 +10,7 @@ import click
 from datafor_token.cli.failures import Failed
 from datafor_token.errors import InvalidInput, RuleError
 from datafor_token.printable import printable
-from datafor_token.validation import utf8
+from datafor_token.validation import files, utf8
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
@@ -42,14 +42,17 @@ def read_secret(what: str, file: Any, instead: str) -> str:
     """
     if file is None and has_terminal():
         return str(click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True, err=True))
-    text = text_of(what, file.read() if file else standard_input().read())
+    text = text_of(what, file or standard_input())
     if not text:
         raise InvalidInput.of(what, "cannot be empty: use %(instead)s", instead=instead)
     return text
 
 
-def text_of(what: str, data: bytes) -> str:
-    """Decode the content of a file, without a line end at its end; raise ``InvalidInput`` about the field ``what``."""
+def text_of(what: str, file: BinaryIO) -> str:
+    """Return the text of a file, without a line end at its end; raise ``InvalidInput`` about the field ``what``."""
+    data = file.read(files.LARGEST + 1)
+    if len(data) > files.LARGEST:
+        raise InvalidInput.of(what, "is larger than 1 MiB")
     try:
         return utf8.without_line_end(utf8.decode(data))
     except RuleError as error:
@@ -62,7 +65,7 @@ def read_token(token: str | None) -> str:
         return token.strip()
     if has_terminal():
         return str(click.prompt("Token", hide_input=True, err=True)).strip()
-    text = text_of("token", standard_input().read()).strip()
+    text = text_of("token", standard_input()).strip()
     if not text:
         raise InvalidInput.of("token", "cannot be empty: give it as an argument or on standard input")
     return text

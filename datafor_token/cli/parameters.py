@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from datafor_token.cli.services import Installation
+from datafor_token.validation import files
 
 _COLLECTIONS = {"user": "users", "application": "applications"}
 
@@ -68,7 +69,7 @@ def stored_names(found: Installation, collection: str) -> Iterator[str]:
 
 def _name(path: Path) -> str | None:
     try:
-        name = json.loads(path.read_bytes())["name"]
+        name = json.loads(files.read(path))["name"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return name if isinstance(name, str) else None

@@ -44,7 +44,7 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
         ) from None
     sent = {"name": application, "username": username, "payload": further}
     if file:
-        sent["privateKey"] = text_of("privateKey", file.read())
+        sent["privateKey"] = text_of("privateKey", file)
     wanted = GenerateSchema().read(Body(sent, is_form=False))
     found, claims = services().issuer.application_and_claims(wanted, wanted["username"])
     text = services().issuer.issue(Kind.TOKEN_GENERATED, found, wanted.get("privateKey"), claims)

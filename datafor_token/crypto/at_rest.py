@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from datafor_token.errors import RecordDamaged, RuleError, StartError
 from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.files.disk import sync
-from datafor_token.validation import utf8
+from datafor_token.validation import files, utf8
 from datafor_token.validation.names import fold
 
 KEY_FILE = "secret_key"
@@ -216,7 +216,7 @@ def _from_file(path: Path, *, may_create: bool) -> list[bytes]:
     try:
         if may_create and not path.exists():
             _create_key_file(path)
-        return _parsed(utf8.decode(path.read_bytes()).split(), str(path))
+        return _parsed(utf8.decode(files.read(path)).split(), str(path))
     except FileNotFoundError:
         raise StartError(
             f"{path} is missing, and the records are encrypted with the key in it; restore it from a backup, copy it"

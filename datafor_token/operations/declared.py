@@ -18,10 +18,11 @@ from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError, about
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import UpdateSchema
-from datafor_token.validation import strict_json, toml, utf8
+from datafor_token.validation import files, strict_json, toml, utf8
 from datafor_token.validation.names import application_name, fold
 
 _SCHEMA = UpdateSchema()
+_LARGEST = 64 * 1024 * 1024  # bytes; tens of thousands of applications
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +48,12 @@ def read(path: Path, environ: Mapping[str, str]) -> list[dict[str, Any]]:
     errors: dict[str, list[str]] = {}
     applications: list[dict[str, Any]] = []
     file_names: dict[str, str] = {}
-    files = sorted(one for one in path.iterdir() if one.suffix in (".toml", ".json")) if path.is_dir() else [path]
-    if not files:
+    is_folder = path.is_dir()
+    found = sorted(one for one in path.iterdir() if one.suffix in (".toml", ".json")) if is_folder else [path]
+    if not found:
         raise InvalidInput({str(path): [f"{path} has no .toml or .json file"]})
-    for file in files:
-        for number, declared in enumerate(_entries(file, errors), start=1):
+    for file in found:
+        for number, declared in enumerate(_entries(file, errors, waits=not is_folder), start=1):
             where = f"{file.name}, {_known_name(declared) or f'application {number}'}"
             try:
                 wanted = _checked(declared, file.parent, environ)
@@ -118,9 +120,9 @@ def declaration(application: Application, *, with_secrets: bool) -> dict[str, An
     return entry
 
 
-def _entries(file: Path, errors: dict[str, list[str]]) -> list[dict[str, Any]]:
+def _entries(file: Path, errors: dict[str, list[str]], *, waits: bool) -> list[dict[str, Any]]:
     try:
-        text = utf8.decode(file.read_bytes())
+        text = utf8.decode(files.read(file, _LARGEST, waits=waits))
         content = strict_json.loads(text) if file.suffix == ".json" else toml.loads(text)
     except OSError as error:
         errors[str(file)] = [f"{file} cannot be read: {error.strerror}"]
@@ -168,10 +170,7 @@ def _checked(declared: Mapping[str, Any], folder: Path, environ: Mapping[str, st
 
 def _from_file(field: str, path: Path) -> str:
     try:
-        # Reading a pipe could wait forever.
-        if not path.is_file():
-            raise OSError
-        return utf8.without_line_end(utf8.decode(path.read_bytes()))
+        return utf8.without_line_end(utf8.decode(files.read(path)))
     except OSError:
         raise InvalidInput.of(f"{field}_file", "names a file that cannot be read") from None
     except RuleError as error:

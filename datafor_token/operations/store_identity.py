@@ -19,7 +19,7 @@ from pathlib import Path
 from datafor_token.errors import RecordDamaged, StoreNotReady, StoreUnavailable
 from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.files.disk import outage, remove, sync_folder, write_new
-from datafor_token.validation import logs
+from datafor_token.validation import files, logs
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def known_identifier(config_dir: Path) -> str | None:
     """Return the identifier in the configuration folder, or None; raise ``StoreNotReady`` for an invalid file."""
     file = config_dir / FILE
     try:
-        text = file.read_text("utf-8-sig").strip()
+        text = files.read(file).decode("utf-8-sig").strip()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

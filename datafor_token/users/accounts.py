@@ -12,6 +12,7 @@ from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound, Re
 from datafor_token.settings import Settings
 from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.users.users import COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
+from datafor_token.validation import files
 from datafor_token.validation.names import fold, has_control_characters, user_name, user_role_name
 
 
@@ -112,7 +113,7 @@ class Accounts:
     def _has_first_password(self, name: str) -> bool:
         """Return whether the file with the first password belongs to this user, and not to one of another store."""
         try:
-            text = (self._settings.config_dir / PASSWORD_FILE).read_text("utf-8").strip()
+            text = files.read(self._settings.config_dir / PASSWORD_FILE).decode().strip()
         except (OSError, ValueError):
             return False
         user = self._users.get(name)

@@ -259,6 +259,17 @@ def test_a_warning_is_printed_once(tmp_path: Path) -> None:
         assert (done.returncode, warning.startswith("warning: secret is weak")) == (0, True)
 
 
+def test_pipes_and_endless_files(shell: Shell, tmp_path: Path) -> None:
+    """A pipe in a folder is an error at once; a secret, or a file with one, has an end."""
+    (tmp_path / "all").mkdir()
+    os.mkfifo(tmp_path / "all" / "pipe.toml")
+    assert "it is not a regular file" in shell.refused("application", "apply", str(tmp_path / "all"))
+    assert "secret is larger than 1 MiB" in shell.refused("application", "add", "New", "--secret-file", "/dev/zero")
+    (tmp_path / "one.json").write_text(json.dumps({"application": [application(secret=None, secret_file="/dev/zero")]}))
+    assert "a file that cannot be read" in shell.refused("application", "apply", str(tmp_path / "one.json"))
+    assert "it is larger than 64 MiB" in shell.refused("application", "apply", "/dev/zero")
+
+
 def test_one_faulty_file(shell: Shell, caller: Caller, tmp_path: Path) -> None:
     """With an error in one file of a folder, nothing is applied, and every error of every file is reported."""
     good = {"application": [application(name="Good")]}

@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ def completed(folder: Path, line: str, **changes: str) -> list[str]:
 def test_words(folder: Path, line: str, offered: list[str]) -> None:
     """Commands, options, choices and stored names are offered; a damaged record is left out without an error."""
     assert completed(folder, line) == offered
+
+
+def test_pipes_and_endless_files(folder: Path) -> None:
+    """Neither a pipe nor an endless file among the records holds up a completion: both are left out."""
+    pipe = folder / "data" / "users" / "piped.json"
+    os.mkfifo(pipe)
+    (folder / "data" / "users" / "endless.json").symlink_to("/dev/zero")
+    # Whoever waits for this writer gets a name.
+    writer = threading.Thread(target=lambda: pipe.write_text('{"name": "piped"}'), daemon=True)
+    writer.start()
+    assert completed(folder, "datafor-token user show ") == ["Lena", "Max\\ Müller\\*", "admin"]
+    (folder / "config").mkdir()
+    os.mkfifo(folder / "config" / "settings.toml")
+    assert completed(folder, "datafor-token user show ") == []
 
 
 def test_folders_on_the_line(folder: Path) -> None:

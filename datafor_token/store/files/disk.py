@@ -107,6 +107,9 @@ def read(file: str) -> bytes | None:
             parts = []
             while part := os.read(descriptor, _PART):
                 parts.append(part)
+                if len(parts) > _LARGEST_RECORD // _PART:
+                    # It grew since its status was read.
+                    raise RecordDamaged(reason=f"{short_path(file)} is larger than any record")
             return b"".join(parts)
         finally:
             os.close(descriptor)
