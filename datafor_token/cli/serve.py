@@ -1,8 +1,10 @@
 """``datafor-token serve``: the server."""
 
+import errno
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -14,6 +16,9 @@ from datafor_token.cli.parameters import Number
 from datafor_token.cli.services import installation
 
 _BIND = "DATAFOR_TOKEN_BIND"
+# After a kill -9 of gunicorn's first process, its workers notice that within a second, then finish their requests.
+_LONGEST_WAIT = 3.0  # seconds
+_USED, _USED_SOCKET = os.strerror(errno.EADDRINUSE), "another server uses it"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -70,7 +75,10 @@ def _check_address(environ: dict[str, str], bind: str | None) -> None:
         ) from None
     if "LISTEN_FDS" in environ or (bind is None and "GUNICORN_CMD_ARGS" in environ):
         return
-    fault = _fault_of_socket(address) if address.startswith("unix:") else _fault_of_port(address)
+    fault_of = _fault_of_socket if address.startswith("unix:") else _fault_of_port
+    until = time.monotonic() + _LONGEST_WAIT
+    while (fault := fault_of(address)) in (_USED, _USED_SOCKET) and time.monotonic() < until:
+        time.sleep(0.1)
     if fault:
         raise Failed(f"cannot listen at {address}: {fault}; choose another address with --bind or {_BIND}")
 
@@ -99,4 +107,4 @@ def _fault_of_socket(address: str) -> str | None:
             trial.connect(str(path))
         except OSError:
             return None
-    return "another server uses it"
+    return _USED_SOCKET

@@ -13,7 +13,7 @@ import pytest
 
 from tests.commands import invoke
 from tests.processes import environment, run
-from tests.support import ROOT, Server
+from tests.support import ROOT, Server, free_port
 
 
 def test_from_an_empty_folder(tmp_path: Path) -> None:
@@ -93,6 +93,25 @@ def test_a_free_address(tmp_path: Path) -> None:
         assert (f"unix:{path}" if "unix" in bind else "http://127.0.0.1:") in listening
         process.kill()
         process.communicate()
+
+
+@pytest.mark.file_store
+@pytest.mark.parametrize("kind", ["port", "socket"])
+def test_an_address_that_becomes_free(tmp_path: Path, kind: str) -> None:
+    """A server starts although the workers of a killed one still listen: it waits until they have ended."""
+    address = f"127.0.0.1:{free_port()}" if kind == "port" else f"unix:{tmp_path}/s.sock"
+    for number in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "datafor_token", "serve", "--bind", address],
+            env=environment(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        waited_for = "Booting worker" if number == 0 else "Listening at"
+        line = next(line for line in process.stderr if waited_for in line or "cannot" in line)
+        assert waited_for in line
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 @pytest.mark.file_store
