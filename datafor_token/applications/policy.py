@@ -25,8 +25,8 @@ ANY = "*"  # as audience: a token for anybody is accepted
 OWN, EVERYBODY = "own", "any"  # whose tokens are accepted: the application's own users, or all
 SYNCED = ("name", "email", "roles")
 DEFAULT_TYPES = ("jwt",)
-_MOST, _MOST_ROLES = 32, 256  # entries of a list or object
-_LONGEST = 512  # characters of a text that is compared with a claim
+MOST, MOST_ROLES = 32, 256  # entries of a list or object
+LONGEST = 512  # characters of a text that is compared with a claim
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}(?:/[A-Za-z0-9!#$&^_.+-]{1,64})?")
 
 Requirements = Mapping[str, Sequence[Any]]
@@ -48,8 +48,16 @@ def audience(value: object) -> tuple[str, ...]:
     return () if value in ("", [], {}) else _texts(value)
 
 
-max_lifetime = clearable(rules.token_lifetime)
-roles_claim = clearable(rules.claim_path)
+@clearable
+def max_lifetime(value: object) -> int:
+    """Return the longest accepted lifetime of a token in whole seconds."""
+    return rules.token_lifetime(value)
+
+
+@clearable
+def roles_claim(value: object) -> str:
+    """Return the claim with the user's roles, by name or JSON Pointer."""
+    return rules.claim_path(value)
 
 
 @clearable
@@ -104,8 +112,8 @@ def sync(value: object) -> tuple[str, ...]:
 @clearable
 def requirements(value: object) -> Requirements:
     """Return, by claim name or JSON Pointer, the values of which the claim must have one."""
-    if not isinstance(value, Mapping) or len(value) > _MOST:
-        raise RuleError("must be an object of at most %(number)s claims", number=_MOST)
+    if not isinstance(value, Mapping) or len(value) > MOST:
+        raise RuleError("must be an object of at most %(number)s claims", number=MOST)
     return {rules.claim_path(claim): _claim_values(one) for claim, one in value.items()}
 
 
@@ -117,8 +125,8 @@ def requirements_to_json(value: Requirements) -> dict[str, Any]:
 @clearable
 def roles_map(value: object) -> Mapping[str, str]:
     """Return the role or user type that each value of the roles claim stands for."""
-    if not isinstance(value, Mapping) or len(value) > _MOST_ROLES:
-        raise RuleError("must be an object of at most %(number)s members", number=_MOST_ROLES)
+    if not isinstance(value, Mapping) or len(value) > MOST_ROLES:
+        raise RuleError("must be an object of at most %(number)s members", number=MOST_ROLES)
     return {_text(claimed): names.role_name(rules.text(role)) for claimed, role in value.items()}
 
 
@@ -176,8 +184,8 @@ def errors_in(application: "Application") -> dict[str, list[str]]:
 def _texts(value: object) -> tuple[str, ...]:
     """Return a list of texts; a single text stands for a list of one."""
     found = [value] if isinstance(value, str) else value
-    if not isinstance(found, list) or not 1 <= len(found) <= _MOST:
-        raise RuleError("must be a list of 1 to %(number)s texts", number=_MOST)
+    if not isinstance(found, list) or not 1 <= len(found) <= MOST:
+        raise RuleError("must be a list of 1 to %(number)s texts", number=MOST)
     return tuple(dict.fromkeys(_text(one) for one in found))
 
 
@@ -185,8 +193,8 @@ def _text(value: object) -> str:
     text = rules.text(value)
     if not text:
         raise RuleError("can not be empty")
-    if len(text) > _LONGEST:
-        raise RuleError("must be at most %(number)s characters long", number=_LONGEST)
+    if len(text) > LONGEST:
+        raise RuleError("must be at most %(number)s characters long", number=LONGEST)
     if names.has_control_characters(text):
         raise RuleError("cannot contain control or format characters")
     return text
@@ -194,8 +202,8 @@ def _text(value: object) -> str:
 
 def _claim_values(value: object) -> Sequence[Any]:
     found = value if isinstance(value, list) else [value]
-    if not 1 <= len(found) <= _MOST:
-        raise RuleError("must have 1 to %(number)s values for each claim", number=_MOST)
+    if not 1 <= len(found) <= MOST:
+        raise RuleError("must have 1 to %(number)s values for each claim", number=MOST)
     for one in found:
         if isinstance(one, str):
             _text(one)

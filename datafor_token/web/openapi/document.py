@@ -167,6 +167,8 @@ def _add_form(components: dict[str, Any], schema: type[CallSchema]) -> None:
 
 def _without_null(member: dict[str, Any]) -> dict[str, Any]:
     kinds = member.get("type")
+    if "anyOf" in member:
+        return {**member, "anyOf": [one for one in member["anyOf"] if one != {"type": "null"}]}
     return {**member, "type": kinds[0]} if isinstance(kinds, list) else {**member}
 
 
@@ -237,8 +239,9 @@ def _rule_schema(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, A
     found = dict(RULE_SCHEMAS[field.schema_rule])
     if isinstance(field.parent, CallSchema) and not field.required:
         # ``null`` means left out.
-        if "oneOf" in found:
-            found["oneOf"] = [*found["oneOf"], {"type": "null"}]
+        several = next((one for one in ("oneOf", "anyOf") if one in found), None)
+        if several:
+            found[several] = [*found[several], {"type": "null"}]
         else:
             found["type"] = [found["type"], "null"]
     # In the description: client generators take a field with a ``default`` for one that is always present.

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from marshmallow import INCLUDE, Schema, fields
 from marshmallow.validate import Equal, OneOf, Range, Regexp
 
+from datafor_token.applications import policy
 from datafor_token.applications.record import MASK
 from datafor_token.applications.rules import LONGEST_EXPIRE
 from datafor_token.audit.events import REASONS, Kind
@@ -80,8 +81,23 @@ class PreviousSecretObject(Schema):
     lastUsed = fields.Integer(strict=True, required=True, allow_none=True)  # noqa: N815 - the record's name
 
 
+class KeysObject(Schema):
+    """The public keys of a JWK Set, or of the provider at `jwks_uri`: their `kid`s; for a provider also the last fetch.
+
+    `fetched` is null if there was none yet, and `error` is null if the last one succeeded.
+    """
+
+    kids = _texts(required=True)
+    fetched = fields.Integer(strict=True, allow_none=True, metadata={"description": "Milliseconds since 1970."})
+    error = fields.String(allow_none=True)
+
+
 class ApplicationObject(Schema):
-    """One application, with its secrets masked."""
+    """One application, with shared secrets and passwords masked.
+
+    `secret` is shown if it is public. With `jwks_uri` it is the mask. A field of the trust policy is present if it is
+    set, `kid` (RFC 7638) with a single public key, and `keys` with several.
+    """
 
     example: ClassVar = {
         **UpdateSchema.example,
@@ -94,7 +110,7 @@ class ApplicationObject(Schema):
     }
     name = _text()
     token_name = _text()
-    secret = _text(MASK)
+    secret = _text()
     expire = _seconds()
     fieldmap = fields.Nested(FieldMapObject, required=True)
     algorithm = _text(*ALGORITHMS)
@@ -103,6 +119,19 @@ class ApplicationObject(Schema):
     initroles = _texts(required=True)
     initpwd = _text(MASK, "")
     self_service = _text("0", "1")
+    jwks_uri = fields.String()
+    audience = _texts()
+    issuer = fields.String()
+    require = fields.Dict(fields.String())
+    token_types = _texts()
+    max_lifetime = fields.Integer(strict=True, validate=Range(1, LONGEST_EXPIRE))
+    networks = _texts()
+    users = fields.String(validate=OneOf((policy.EVERYBODY, policy.OWN)))
+    sync = fields.List(fields.String(validate=OneOf(policy.SYNCED)))
+    roles_claim = fields.String()
+    roles_map = fields.Dict(fields.String(), fields.String())
+    kid = fields.String()
+    keys = fields.Nested(KeysObject)
     createdDate = _milliseconds()  # noqa: N815 - the record's names
     lastModifiedDate = _milliseconds()  # noqa: N815
     creatorId = _text()  # noqa: N815

@@ -4,12 +4,14 @@ A rule may refuse more than its schema, which cannot express, for example, that 
 does not hide another host behind percent-encoding.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from datafor_token.applications import rules
+from datafor_token.applications import policy, rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
+from datafor_token.providers import urls
 from datafor_token.requests import schemas
 from datafor_token.validation import names, times
 
@@ -34,6 +36,12 @@ _ROLE = {
     "maxLength": 64,
     "pattern": rf"^[^\s{_NOT_IN_ROLES}]([^{_NOT_IN_ROLES}]*[^\s{_NOT_IN_ROLES}])?$",
 }
+_CLAIM = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": _NO_CONTROLS}
+_NOT_OF_USERS = [*rules.TIME_CLAIMS, *rules.REGISTERED_CLAIMS]
+_NOT_OF_USERS += [f"/{claim}" for claim in _NOT_OF_USERS]
+_COMPARED = {"type": "string", "minLength": 1, "maxLength": policy.LONGEST, "pattern": _NO_CONTROLS}
+_CLAIM_VALUES = (_COMPARED, {"type": "number"}, {"type": "boolean"})
+_MEDIA_TYPE = "[A-Za-z0-9!#$&^_.+-]{1,64}"
 _SEGMENT = rf"[^/\\?#@\u2028\u2029{_CONTROLS}]"
 _PASSWORD = {"type": "string", "maxLength": 1024, "pattern": r"^[^\x00-\x1f\x7f]*$"}
 
@@ -42,6 +50,57 @@ def _seconds(lowest: int, highest: int) -> Mapping[str, Any]:
     return {"type": "integer", "minimum": lowest, "maximum": highest}
 
 
+def _clearable(*schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of a field of the trust policy, which any empty value clears."""
+    empty: tuple[Mapping[str, Any], ...] = (
+        {"type": "string", "maxLength": 0},
+        {"type": "array", "items": {}, "maxItems": 0},
+        {"type": "object", "maxProperties": 0},
+    )
+    return {"anyOf": [*schemas, *empty]}
+
+
+def _texts(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of a list in the trust policy, for which a single text may stand."""
+    return _clearable({"type": "array", "minItems": 1, "maxItems": policy.MOST, "items": item}, item)
+
+
+_POLICY_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
+    policy.jwks_uri: _clearable(
+        {"type": "string", "maxLength": urls.MAX_LENGTH, "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$"}
+    ),
+    policy.audience: _texts(_COMPARED),
+    policy.issuer: _clearable(_COMPARED),
+    policy.requirements: _clearable(
+        {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": policy.MOST,
+            "propertyNames": _CLAIM,
+            "additionalProperties": {
+                "anyOf": [
+                    *_CLAIM_VALUES,
+                    {"type": "array", "minItems": 1, "maxItems": policy.MOST, "items": {"anyOf": list(_CLAIM_VALUES)}},
+                ]
+            },
+        }
+    ),
+    policy.token_types: _texts({"type": "string", "pattern": f"^{_MEDIA_TYPE}(/{_MEDIA_TYPE})?$"}),
+    policy.max_lifetime: _clearable(_seconds(1, rules.LONGEST_EXPIRE)),
+    policy.networks: _texts({"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9.]+)?$"}),
+    policy.users: _clearable({"type": "string", "enum": [policy.EVERYBODY, policy.OWN]}),
+    policy.sync: _texts({"type": "string", "enum": list(policy.SYNCED)}),
+    policy.roles_claim: _clearable(_CLAIM),
+    policy.roles_map: _clearable(
+        {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": policy.MOST_ROLES,
+            "propertyNames": _COMPARED,
+            "additionalProperties": _ROLE,
+        }
+    ),
+}
 RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.text: _TEXT,
     str.strip: _TEXT,
@@ -61,13 +120,8 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.token_lifetime: _seconds(1, rules.LONGEST_EXPIRE),
     rules.grace_period: _seconds(0, rules.LONGEST_GRACE),
     rules.ticket_lifetime: _seconds(1, rules.LONGEST_TICKET),
-    rules.claim_name: {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": 128,
-        "pattern": _NO_CONTROLS,
-        "not": {"enum": [*rules.TIME_CLAIMS, *rules.REGISTERED_CLAIMS]},
-    },
+    rules.claim_name: {**_CLAIM, "not": {"enum": _NOT_OF_USERS}},
+    rules.optional_claim_name: {**_CLAIM, "minLength": 0, "not": {"enum": _NOT_OF_USERS}},
     rules.algorithm: {"type": "string", "enum": list(ALGORITHMS)},
     rules.flag: {
         "oneOf": [
@@ -96,4 +150,5 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "pattern": f"^/({_SEGMENT}+/)*{_SEGMENT}*([?#][^{_CONTROLS}]*)?$",
     },
     schemas.claims: {"type": "object", "propertyNames": {"not": {"enum": list(rules.TIME_CLAIMS)}}},
+    **{inspect.unwrap(rule): schema for rule, schema in _POLICY_SCHEMAS.items()},
 }

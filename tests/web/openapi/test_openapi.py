@@ -166,6 +166,8 @@ def test_a_rule_takes_what_its_description_allows(app: Flask) -> None:
         *("ERP", "Größe", "1", "0", "_x", "a b", "", "x" * 65, "a:b", "/x", "/x?y=//z", "//x", "/a\\b", "x\n", "exp"),
         *("token", "name", "HS256", "none", "************", 1, 0, -1, 60, 10**10, True, False, {}, {"x": [1]}),
         *([], ["a"], ["Administrator", "SYS_Reader"], ["SYS_Reader", "x"]),
+        *("https://id.example/keys", "HTTP://[::1]:8/", "10.0.0.0/255.0.0.0", ["::ffff:10.0.0.0/104"], "*", "own"),
+        *("at+jwt", "application/at+JWT", ["name", "roles"], {"/a/b": [1.5, True, "x"], "c": "SYS_Creator"}, "/exp"),
     ]
     checked = 0
     for field in all_ruled_fields(app):
@@ -274,6 +276,23 @@ def test_responses_match_their_schemas(app: Flask, clock: Clock, description: di
     for path in ("/healthz", "/readyz"):
         to.call("GET", path, headers={})
     assert to.seen == {operation["operationId"] for operation in operations(description).values()} - PAGES
+
+
+def test_a_trust_policy_matches_its_schemas(app: Flask, description: dict[str, Any]) -> None:
+    """Responses about an application with a trust policy, and about one with a provider, match their schemas."""
+    to = Documented(app, description)
+    key = public_pem(key_for("ES256"))
+    policy = {
+        "audience": "crm", "require": {"/realm/roles": ["a", True]}, "token_types": ["JWT", "at+jwt"],
+        "max_lifetime": 86400, "networks": "10.0.0.0/8", "users": "own",
+        "sync": ["roles"], "roles_claim": "roles", "roles_map": {"staff": "Sales"},
+    }  # fmt: skip
+    to.call("POST", f"{API}/update", json=application(name="CRM", secret=key, algorithm="ES256", **policy))
+    provider = {"jwks_uri": "https://id.example/keys", "issuer": "https://id.example"}
+    to.call("POST", f"{API}/update", json=application(name="Portal", secret=None, algorithm="ES256", **provider))
+    assert policy.keys() <= to.call("GET", f"{API}/content?name=CRM").keys()
+    assert provider.keys() <= to.call("GET", f"{API}/content?name=Portal").keys()
+    to.call("GET", f"{API}/list")
 
 
 def test_a_bug_an_outage_and_too_many_attempts_match_their_schemas(
