@@ -40,7 +40,8 @@ class Event(NamedTuple):
     """An event and its target: the name of an application or user, or the identifier of a token or ticket.
 
     ``unknown_user`` is the name of a sign-in whose user does not exist. It may be a password that was typed into the
-    wrong field, and is stored as a keyed hash.
+    wrong field, and is stored as a keyed hash. ``audience`` has the audiences of a token that was accepted although its
+    application has none.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class Event(NamedTuple):
     token: str | None = None
     fields: Sequence[str] | None = None
     reason: str | None = None
+    audience: Sequence[str] | None = None
 
     def __repr__(self) -> str:
         """Return the event without ``unknown_user``."""

@@ -180,6 +180,20 @@ class Audit:
             raise _no_page() from None
         return Page(events, None)
 
+    def since(self, time: float) -> Iterator[dict[str, Any]]:
+        """Yield every event since ``time`` (seconds since 1970), newest first; raise ``AuditUnavailable``.
+
+        Unlike ``page``, it reads any number of lines: not for a request.
+        """
+        for _, line in newest_first(self._log.folder):
+            event = _read(line)
+            if event is None:
+                continue
+            if event.time < time - _CLOCK_STEPS:
+                return
+            if event.time >= time:
+                yield event.members
+
     def _target(self, event: Event) -> dict[str, str]:
         """Return the members of the target, without the token."""
         unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
@@ -196,6 +210,7 @@ class Audit:
             target | _present(token=event.token),
             fields=event.fields,
             reason=event.reason,
+            audience=event.audience,
             outcome=outcome,
         )
 

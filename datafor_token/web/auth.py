@@ -15,6 +15,7 @@ from flask import Flask
 from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
 from datafor_token.gate import forwarded
+from datafor_token.tokens.audiences import unnamed
 from datafor_token.users.users import User
 from datafor_token.web import cookies
 from datafor_token.web.current import Caller, current
@@ -147,13 +148,13 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
         return Caller(verdict.user, way, verdict.application, verdict)
     name = verdict.application.name if verdict.application else None
     about = {"application": name, "user": verdict.username, "token": services().signin.audit_identifier(token, verdict)}
-    if verdict.user is None:
+    if verdict.user is None or verdict.token is None:
         services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
         current().application_name = name
         # Before the signature is verified, a detail can have values that anybody sent.
         raise InvalidToken(reason=verdict.reason, log_detail=verdict.steps[-1].detail if verdict.identifier else None)
     if not opens:
-        services().audit.record(Event(kind=Kind.SIGN_IN, **about))
+        services().audit.record(Event(kind=Kind.SIGN_IN, audience=unnamed(verdict.token), **about))
     return Caller(verdict.user, way, verdict.application, verdict, about["token"])
 
 

@@ -27,6 +27,7 @@ from datafor_token.errors import (
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import GateSession
 from datafor_token.requests.schemas import LeaveSchema, NextSchema
+from datafor_token.tokens.audiences import unnamed
 from datafor_token.tokens.signin import Verification
 from datafor_token.validation import logs
 from datafor_token.validation.names import USER_TYPES, display_text, fold
@@ -204,12 +205,13 @@ def enter(fields: dict[str, Any]) -> Response:
 def _open_session_of(caller: Caller) -> str:
     """Open a gate session for the token in the URL, and return its cookie."""
     verdict = caller.verdict
-    if verdict is None or not _expires_after(verdict, services().clock()):
+    if verdict is None or verdict.token is None or not _expires_after(verdict, services().clock()):
         raise InvalidToken(reason="expired", log_detail="its session would end at once")
     _refuse_parts_of_pages(verdict)
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None
-        record(Event(kind=Kind.SIGN_IN, application=name, user=caller.user.name, token=caller.token))
+        audience = unnamed(verdict.token)
+        record(Event(Kind.SIGN_IN, name, caller.user.name, token=caller.token, audience=audience))
         cookie = services().gate.open(verdict, again=True)
     if cookie is None:
         raise NotAuthenticated
