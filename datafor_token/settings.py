@@ -112,9 +112,9 @@ class Settings:
         check=between(0, 300),
     )
     tokens_may_administer: bool = _setting(
-        default=True,
+        default=False,
         unit="true or false",
-        text="Whether a token may sign in or create an Administrator.",
+        text="Whether a token may sign in or create an Administrator; if so, every issuer of tokens can act as one.",
     )
     min_password_length: int = _setting(
         8,

@@ -124,10 +124,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     config = tmp_path / "config"
     config.mkdir()
-    return Settings(config_dir=config, data_dir=tmp_path / "data", store=url_for(tmp_path / "data"))
+    return Settings(
+        config_dir=config,
+        data_dir=tmp_path / "data",
+        store=url_for(tmp_path / "data"),
+        tokens_may_administer=request.node.get_closest_marker("tokens_may_administer") is not None,
+    )
 
 
 @pytest.fixture

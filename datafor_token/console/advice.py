@@ -51,7 +51,7 @@ ADVICE = {
     "unknown_user": N_("Add the user, or set the application to create unknown users."),
     "disabled_user": N_("Enable the user to let them sign in."),
     "administrator_refused": N_(
-        "Give the application a strong secret, or let the Administrator sign in with a password. With "
-        "TOKENS_MAY_ADMINISTER = false no token signs in an Administrator."
+        "Let the Administrator sign in with a password. Tokens sign in an Administrator only with "
+        "TOKENS_MAY_ADMINISTER = true, and only if the secret of their application is strong."
     ),
 }

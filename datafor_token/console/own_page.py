@@ -6,6 +6,7 @@ from typing import Any
 from flask.typing import ResponseReturnValue
 
 from datafor_token.console import application_form, guard, pages
+from datafor_token.console.advice import ADVICE
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
@@ -43,7 +44,7 @@ def personal_token() -> ResponseReturnValue:
     """Issue a personal token, which is shown once."""
     wanted = application_form.read(_name, {"name": guard.text("name")} if guard.text("name") else {})
     application, token = issue_personal(wanted.get("name"), guard.caller().user.name)
-    return _page(token=token, issuer=application)
+    return _page(token=token, issuer=application, verdict=services().signin.explain(token, application), advice=ADVICE)
 
 
 def _page(

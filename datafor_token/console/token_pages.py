@@ -84,6 +84,7 @@ def generate_test_token() -> ResponseReturnValue:
         form,
         application=application,
         token=token,
+        verdict=services().signin.explain(token, application),
         header=[Member(name, str(value), _header_meaning(name)) for name, value in header.items()],
         claims=[_claim(name, value, application) for name, value in claims.items()],
         uses=_uses(application, token, target),
@@ -168,7 +169,7 @@ def _choices() -> dict[str, Any]:
 
 
 def _test_page(form: FormState, *, error: DataforTokenError | None = None, **values: Any) -> ResponseReturnValue:
-    return pages.render("test_token.html", error=error, form=form, **_choices(), **values)
+    return pages.render("test_token.html", error=error, form=form, advice=ADVICE, **_choices(), **values)
 
 
 def _check_page(form: FormState, *, error: DataforTokenError | None = None, **values: Any) -> ResponseReturnValue:

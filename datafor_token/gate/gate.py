@@ -10,10 +10,10 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from datafor_token.applications.record import Application
+from datafor_token.applications.record import Application, Signer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.errors import Forbidden, NotFound, StoreUnavailable
+from datafor_token.errors import Forbidden, Message, NotFound, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.identifiers import is_unkeyed
@@ -111,9 +111,7 @@ class Gate:
         username = claims[application.fieldmap.username]
         if not application.enable:
             raise Forbidden("application %(name)s is not enabled", name=application.name)
-        signer = next(application.accepted_signers(self._clock()), None)
-        if signer is None:
-            raise Forbidden("application %(name)s has no keys now", name=application.name)
+        signer = self._signer(application)
         ticket = secrets.token_urlsafe(32)
         document = {
             "format": 1,
@@ -131,6 +129,13 @@ class Gate:
             self._store.create(TICKETS, document)
         self._sweeper.sweep_if_due()
         return ticket
+
+    def refusal_of_ticket(self, application: Application, claims: Mapping[str, Any]) -> Message | None:
+        """Return why a ticket with these claims would be refused if it were redeemed now, or ``None``."""
+        username, expires = claims[application.fieldmap.username], self._clock() + application.expire
+        token = VerifiedToken(application, username, expires, claims, self._signer(application), None)
+        verification = self._signin.authenticate(token, create=False)
+        return None if verification.reason is None else verification.steps[-1].detail
 
     def redeem(self, ticket: str) -> tuple[str, str] | None:
         """Sign in with a ticket, once in all workers. Return the new cookie and the path to go to.
@@ -172,6 +177,12 @@ class Gate:
             self._sessions.end(cookie)
             raise
         return cookie
+
+    def _signer(self, application: Application) -> Signer:
+        signer = next(application.accepted_signers(self._clock()), None)
+        if signer is None:
+            raise Forbidden("application %(name)s has no keys now", name=application.name)
+        return signer
 
     def _granted(
         self, random_text: str, grant: Mapping[str, Any], username: str, expires: object

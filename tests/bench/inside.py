@@ -55,6 +55,7 @@ def main() -> None:
     folder, slices = Path(sys.argv[1]), int(sys.argv[2])
     os.environ["DATAFOR_TOKEN_CONFIG_DIR"] = str(folder / "config")
     os.environ["DATAFOR_TOKEN_DATA_DIR"] = str(folder / "data")
+    os.environ["DATAFOR_TOKEN_TOKENS_MAY_ADMINISTER"] = "true"
     from datafor_token.metrics import files
 
     # As gunicorn's configuration does.

@@ -136,9 +136,13 @@ def _pss(process: int) -> float:
 
 
 def product(folder: Path, changes: str = "", worker: str = "") -> Running:
-    """Start the whole service on the records in ``folder``, with ``changes`` to the shipped settings of gunicorn."""
+    """Start the whole service on the records in ``folder``, with ``changes`` to the shipped settings of gunicorn.
+
+    One of the measured callers of ``generate`` is an Administrator with a token.
+    """
     configuration = f"exec(open({str(CONFIGURATION)!r}).read())\n{changes}"
-    return Running(folder, "wsgi:app", configuration, "/healthz", DATAFOR_TOKEN_WORKER=worker)
+    environ = {"DATAFOR_TOKEN_WORKER": worker, "DATAFOR_TOKEN_TOKENS_MAY_ADMINISTER": "true"}
+    return Running(folder, "wsgi:app", configuration, "/healthz", **environ)
 
 
 def baseline(folder: Path, keys: Path, *, our_worker: bool = False) -> Running:

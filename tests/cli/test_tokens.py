@@ -28,8 +28,8 @@ def _erp(caller: Caller) -> None:
     [
         ({"inituser": "0"}, "nobody", "user nobody does not exist"),
         ({}, "nobody", ""),
-        ({}, "admin", "weak"),
-        ({"secret": STRONG_SECRET}, "admin", ""),
+        ({"secret": STRONG_SECRET}, "admin", "TOKENS_MAY_ADMINISTER is false"),
+        ({"secret": STRONG_SECRET}, "lena", ""),
     ],
 )
 def test_a_token_that_does_not_sign_in(
@@ -41,6 +41,16 @@ def test_a_token_that_does_not_sign_in(
     assert (result.exit_code, result.stdout.count(".")) == (0, 2)
     assert ("warning: it does not sign in here: " in result.stderr, warned in result.stderr) == (bool(warned), True)
     assert "nobody" not in shell.done("user", "list")
+
+
+@pytest.mark.tokens_may_administer
+def test_an_administrator_and_a_weak_secret(shell: Shell, caller: Caller) -> None:
+    """With TOKENS_MAY_ADMINISTER, ``token generate`` warns of an Administrator's token only if the secret is weak."""
+    for secret, warning in (("abcd", "warning: it does not sign in here: the secret of ERP is weak"), (None, "")):
+        caller.post("update", application(name="ERP", secret=secret or STRONG_SECRET))
+        stderr = shell("token", "generate", "ERP", "--username", "admin").stderr
+        assert warning in stderr
+        assert ("warning" in stderr) == bool(warning)
 
 
 def test_generate(shell: Shell, caller: Caller, tmp_path: Path) -> None:

@@ -206,6 +206,11 @@ def test_the_remedies_of_401(host: Host) -> None:
     assert f"`{enable}`" in text
     assert f"`{inituser}`" in text
     host.done(f"{enable}; {inituser}; datafor-token token explain < token.txt")
+    host.done("datafor-token token generate ERP --username admin > admin.txt")
+    assert host.run("datafor-token token explain < admin.txt").returncode == 1
+    setting = "TOKENS_MAY_ADMINISTER = true"
+    assert f"`{setting}`" in text
+    host.done(f"echo '{setting}' >> config/settings.toml; datafor-token token explain < admin.txt")
     # A weak secret; after the rotation, a token of the new one signs an Administrator in.
     host.done("printf abcd > weak; datafor-token application set ERP --new-secret --secret-file weak")
     assert "`datafor-token application rotate ERP`" in text

@@ -25,4 +25,7 @@ def link(fields: dict[str, Any]) -> Response:
     ticket = services().gate.make_ticket(application, claims, fields["next"], fields["ttl"])
     # Not from the Host header, which the client chooses.
     url = f"{services().settings.public_url}{root_path()}/auth/enter?ticket={ticket}"
-    return success(url=url, expire=fields["ttl"])
+    refusal = services().gate.refusal_of_ticket(application, claims)
+    # Otherwise only the person who opens the link would see it.
+    warnings = {} if refusal is None else {"warnings": [f"it does not sign in now: {refusal}"]}
+    return success(url=url, expire=fields["ttl"], **warnings)

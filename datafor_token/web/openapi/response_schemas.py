@@ -235,7 +235,11 @@ class LogoutResponse(SuccessResponse):
 
 
 class LinkResponse(SuccessResponse):
-    """A one-time link and its lifetime in seconds."""
+    """A one-time link and its lifetime in seconds.
+
+    `warnings`, if present, state why it does not sign in now, such as an Administrator with `TOKENS_MAY_ADMINISTER` =
+    `false`.
+    """
 
     example: ClassVar = {
         "url": "https://intra.example/auth/enter?ticket=7cgNvxmJ0ZaUW4Q3eSx0Zf0Wb1y8mHk2rTtLq5oPvEs",
@@ -243,6 +247,7 @@ class LinkResponse(SuccessResponse):
     }
     url = _text()
     expire = _seconds()
+    warnings = _texts()
 
 
 class IntrospectResponse(SuccessResponse):
@@ -348,6 +353,9 @@ class EventObject(Schema):
     count = fields.Integer(metadata={"description": "Number of further refusals of this kind that the event includes."})
     first = fields.String(metadata={"description": "Time of the first of them; `time` is that of the last."})
     changed = fields.List(fields.String(), data_key="fields")
+    audience = _texts(
+        metadata={"description": "The `aud` of a token that was accepted although its application has no `audience`."}
+    )
 
 
 class AuditResponse(SuccessResponse):

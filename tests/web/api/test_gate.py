@@ -260,6 +260,7 @@ def test_a_gate_session_is_as_good_as_its_token(app: Flask, caller: Caller, cloc
     assert status(seventh) == 401
 
 
+@pytest.mark.tokens_may_administer
 def test_an_administrator_with_a_weak_secret(app: Flask, caller: Caller) -> None:
     """A session from a weak secret is refused once its user becomes an Administrator."""
     caller.post("update", application())
@@ -397,6 +398,7 @@ class TestLinks:
             statuses = sorted(pool.map(lambda _: enter(app, f"ticket={ticket}").status_code, range(8)))
         assert statuses == [303] + [401] * 7
 
+    @pytest.mark.tokens_may_administer
     def test_the_defaults(self, caller: Caller, clock: Clock, app: Flask) -> None:
         """The defaults are one minute, the start page, the caller and the only application."""
         link = caller.post("link").json
@@ -407,6 +409,27 @@ class TestLinks:
         late = ticket_of(caller)
         clock.advance(60)
         assert enter(app, f"ticket={late}").status_code == 401
+
+    def test_a_link_that_does_not_sign_in(self, app: Flask, caller: Caller) -> None:
+        """A link that would be refused now says why in its response; any other has no further member."""
+        admin = caller.post("link", {"username": "admin"}).json
+        assert admin["warnings"] == [
+            "it does not sign in now: tokens cannot sign in an Administrator: TOKENS_MAY_ADMINISTER is false"
+        ]
+        assert enter(app, admin["url"].partition("?")[2]).status_code == 401
+        assert caller.post("link", {"username": "lena"}).json.keys() == {"success", "url", "expire"}
+        caller.post("update", application(inituser="0"))
+        (warning,) = caller.post("link", {"username": "otto"}).json["warnings"]
+        assert "otto does not exist" in warning
+
+    @pytest.mark.tokens_may_administer
+    def test_a_link_of_a_weak_secret(self, caller: Caller) -> None:
+        """With TOKENS_MAY_ADMINISTER, a link for an Administrator says that the secret is weak, if it is."""
+        caller.post("update", application())
+        (warning,) = caller.post("link", {"username": "admin"}).json["warnings"]
+        assert warning == "it does not sign in now: the secret of ERP is weak: it cannot sign in an Administrator"
+        caller.post("update", application(secret=STRONG_SECRET))
+        assert "warnings" not in caller.post("link", {"username": "admin"}).json
 
     def test_where_the_link_begins(self, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         """With PUBLIC_URL the link is absolute; the Host header is never used."""

@@ -1,20 +1,18 @@
 """Sign-in with tokens: order of credentials, reasons of ``explain``, first sign-in."""
 
-import dataclasses
 import json
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from datafor_token import create_app
 from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, Reply
+from tests.conftest import Caller, Reply
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record, records_in
-from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application, basic, key_for, public_pem
+from tests.support import ADMIN_PASSWORD, STRONG_SECRET, application, basic, key_for, public_pem
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
@@ -165,7 +163,7 @@ def explained(caller: Caller, text: str, reason: str | None, says: str, **more: 
          "the claim is called loginname, the token has exp, username"),
         (token(claims(loginname="a:b")), "invalid_username", "cannot contain ':'"),
         (token(claims(loginname="off")), "disabled_user", "the user off is disabled"),
-        (token(claims(loginname="admin")), "administrator_refused", "secret of ERP is weak"),
+        (token(claims(loginname="admin")), "administrator_refused", "TOKENS_MAY_ADMINISTER is false"),
         (token(claims()), None, "not an Administrator"),
     ],
 )  # fmt: skip
@@ -265,8 +263,9 @@ def test_a_token_never_changes_a_user(caller: Caller, settings: Settings) -> Non
     assert path.read_text() == before
 
 
+@pytest.mark.tokens_may_administer
 def test_weak_secrets_and_administrators(caller: Caller, settings: Settings) -> None:
-    """Only an application with a strong secret signs in or creates an Administrator."""
+    """With TOKENS_MAY_ADMINISTER, only an application with a strong secret signs in or creates an Administrator."""
     admins = ["Administrator"]
     caller.post("update", application(initroles=admins))
     for name in ("admin", "newboss"):
@@ -279,6 +278,7 @@ def test_weak_secrets_and_administrators(caller: Caller, settings: Settings) -> 
     assert caller.get("list", bearer(token(claims(loginname="newboss"), STRONG_SECRET))).status_code == 200
 
 
+@pytest.mark.tokens_may_administer
 def test_a_weak_previous_secret_stays_weak(caller: Caller) -> None:
     """A weak previous secret signs no Administrator in, also if the new one is strong."""
     caller.post("rotate", {"name": "ERP"})
@@ -286,6 +286,7 @@ def test_a_weak_previous_secret_stays_weak(caller: Caller) -> None:
     explained(caller, token(claims()), None, "not an Administrator")
 
 
+@pytest.mark.tokens_may_administer
 def test_a_weak_current_secret_is_weak(caller: Caller) -> None:
     """A strong previous secret signs no Administrator in while the current one is weak."""
     caller.post("update", application(secret=STRONG_SECRET))
@@ -295,13 +296,14 @@ def test_a_weak_current_secret_is_weak(caller: Caller) -> None:
     explained(caller, text, "administrator_refused", "weak")
 
 
-def test_tokens_may_not_administer(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With TOKENS_MAY_ADMINISTER = false no token signs an Administrator in."""
-    monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-    strict = dataclasses.replace(settings, tokens_may_administer=False)
-    caller = Caller(create_app(strict, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
-    caller.post("update", application(secret=STRONG_SECRET))
-    explained(caller, token(claims(loginname="admin"), STRONG_SECRET), "administrator_refused", "TOKENS_MAY_ADMINISTER")
+def test_tokens_do_not_administer(caller: Caller, settings: Settings) -> None:
+    """By default, no token signs in or creates an Administrator, whatever its secret."""
+    caller.post("update", application(secret=STRONG_SECRET, initroles=["Administrator"]))
+    for name in ("admin", "newboss"):
+        text = token(claims(loginname=name), STRONG_SECRET)
+        explained(caller, text, "administrator_refused", "TOKENS_MAY_ADMINISTER is false")
+        assert caller.get("list", bearer(text)).status_code == 401
+    assert user_names(settings) == ["admin"]
 
 
 def test_a_change_takes_effect_at_once(caller: Caller, app: Flask) -> None:
