@@ -112,6 +112,21 @@ def show_application(name: str) -> None:
     show_one(_fields(services().registry.get(name)))
 
 
+@application.command("check")
+def check() -> None:
+    """Show what the defaults of this version refuse: sign-ins of the last 30 days, from the audit log.
+
+    These are tokens with an aud, of applications without audience, and Administrators who signed in with a token or a
+    one-time link. Nothing is changed, and the exit code is 0, with or without findings. It also reads the folders of a
+    former version, before the upgrade.
+
+    Example: datafor-token application check
+    """
+    from datafor_token.cli import new_defaults
+
+    new_defaults.check()
+
+
 @application.command("add")
 @click.argument("name")
 @_options(new=True)

@@ -33,6 +33,7 @@ CASES: list[tuple[Sequence[str], str, set[str]]] = [
     (("user", "disable", "lena"), "", {"user", "warnings"}),
     (("user", "delete", "lena", "--yes"), "", {"deleted", "warnings"}),
     (("application", "list"), "", set()),
+    (("application", "check"), "", {"since", "findings", "notes", "warnings"}),
     (("application", "add", "New"), STRONG_SECRET, {"application", "warnings"}),
     (("application", "add", "New", "--random-secret"), "", {"application", "secret", "warnings"}),
     (("application", "set", "ERP", "--expire", "5"), "", {"application", "warnings"}),

@@ -19,6 +19,7 @@ user enable lena
 user list
 user show lena
 application add ERP --random-secret
+application check
 application list
 application show ERP
 application set ERP --expire 60

@@ -1,21 +1,24 @@
 """Upgrade from version 0.1.0 and back, with live records, as docs/upgrade.md describes it."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.docs import pages
-from tests.lifecycle.versions import LAST_OF_0_1_0, Records, former, need_former_version, run, server
+from tests.handmade_tokens import token
+from tests.lifecycle.versions import LAST_OF_0_1_0, LAST_OF_0_2_0, ME, Records, former, need_former_version, run, server
 from tests.package.host import Host
 from tests.package.wheels import pip, wheel
 from tests.processes import environment, first_start
-from tests.support import ROOT, Server
+from tests.support import ROOT, STRONG_SECRET, Server, application
 
 PAGE = "docs/upgrade.md"
 # The blocks of the page by their beginning.
@@ -28,6 +31,7 @@ STEPS = {
     "move": "install -d -m 0700 ",
     "install": "python3 -m venv ",
     "package": "datafor-token store backup ",
+    "check": "new/bin/datafor-token --config ",
     "back": "cp config/settings.toml ../settings.toml-after\n",
     "back to the checkout": "systemctl stop datafor-token\nmv /opt/datafor_token /opt/datafor_token-0.2.0\n",
 }
@@ -223,3 +227,53 @@ def test_from_package_to_package(tmp_path: Path) -> None:
     assert shown.splitlines()[-1].endswith(version(ROOT))
     assert host.systemctl() == ["restart datafor-token"]
     assert (host.root / "var/backups/datafor_token/before.gz").exists()
+
+
+def test_the_check_before_the_upgrade(tmp_path: Path) -> None:
+    """On the folders of 0.2.0, the command of the page finds whom the new defaults refuse, and changes no file."""
+    code = former(LAST_OF_0_2_0)
+    exp = int(time.time()) + 3600
+    tokens = {
+        name: token({"loginname": name, "exp": exp, "aud": "reports"}, STRONG_SECRET) for name in ("admin", "lena")
+    }
+
+    def sign_in(one: Server) -> list[int]:
+        return [one.request("GET", ME, headers={"Authorization": f"Bearer {text}"}).status for text in tokens.values()]
+
+    def findings(**environ: str) -> tuple[list[tuple[str, str, int]], Any]:
+        command = block("check").replace("/var/lib/datafor_token", ".").strip()
+        shown = pages.shell(f"{command} --json", tmp_path, environ)
+        assert shown.returncode == 0, shown.stderr
+        document = json.loads(shown.stdout)
+        return [(one["kind"], one["user"], one["count"]) for one in document["findings"]], document
+
+    (tmp_path / "new/bin").mkdir(parents=True)
+    program = tmp_path / "new/bin/datafor-token"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m datafor_token "$@"\n')
+    program.chmod(0o755)
+    one = server(code, tmp_path).start()
+    assert one.post("update", application(secret=STRONG_SECRET)).json["success"]
+    assert sign_in(one) == [200, 200]
+    url = one.post("link", {"name": "ERP", "username": "admin"}).json["url"]
+    assert one.request("GET", url, headers={}).status == 303
+    one.stop()
+
+    before = files(tmp_path)
+    assert findings()[0] == [("administrator", "admin", 2)]
+    assert findings(DATAFOR_TOKEN_TOKENS_MAY_ADMINISTER="true")[0] == []
+    assert files(tmp_path) == before
+
+    one = server(ROOT, tmp_path).start()
+    assert sign_in(one) == [401, 200]
+    assert one.request("GET", f"/auth/enter?token={tokens['lena']}&next=/", headers={}).status == 303
+    one.stop()
+    found, document = findings()
+    assert found == [("audience", None, 2), ("administrator", "admin", 2)]
+    assert document["findings"][0]["audiences"] == ["reports"]
+    assert run(ROOT, tmp_path, "audit", "show", "--event", "sign_in").stdout.count("audience=reports") == 2
+
+
+def files(folder: Path) -> dict[Path, tuple[float, bytes]]:
+    """Return the content and time of every file of an installation."""
+    found = [path for name in ("config", "data") for path in (folder / name).rglob("*") if path.is_file()]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in found}

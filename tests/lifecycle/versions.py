@@ -1,4 +1,4 @@
-"""Version 0.1.0 of the service, from the history of this repository, and records of one version for another."""
+"""Former versions of the service, from the history of this repository, and records of one version for another."""
 
 import functools
 import os
@@ -14,28 +14,30 @@ from tests.support import ADMIN_PASSWORD, API, ROOT, Server, application, key_fo
 
 # The last commit before 0.2.0.
 LAST_OF_0_1_0 = "b55fb86"
+# The last commit before the first change of behaviour for 0.3.0.
+LAST_OF_0_2_0 = "7855ebb"
 ME = f"{API.removesuffix('/token')}/user/detail"
 
 
-def need_former_version() -> None:
+def need_former_version(commit: str = LAST_OF_0_1_0) -> None:
     """Skip the test if the clone lacks the commit, as a shallow one does."""
-    done = subprocess.run(["git", "cat-file", "-e", f"{LAST_OF_0_1_0}^{{commit}}"], cwd=ROOT, check=False, stderr=-3)
+    done = subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=ROOT, check=False, stderr=-3)
     if done.returncode != 0:
-        pytest.skip(f"the commit {LAST_OF_0_1_0}, the last one of version 0.1.0, is not in this clone")
+        pytest.skip(f"the commit {commit}, the last one of a former version, is not in this clone")
 
 
 @functools.cache
-def _former() -> tempfile.TemporaryDirectory[str]:
+def _former(commit: str) -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory()
-    archive = subprocess.run(["git", "archive", LAST_OF_0_1_0], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, stdout=subprocess.PIPE)
     subprocess.run(["tar", "-x", "-C", folder.name], input=archive.stdout, check=True)
     return folder
 
 
-def former() -> Path:
-    """Return a folder with the files of version 0.1.0."""
-    need_former_version()
-    return Path(_former().name)
+def former(commit: str = LAST_OF_0_1_0) -> Path:
+    """Return a folder with the files of a former version, by default 0.1.0."""
+    need_former_version(commit)
+    return Path(_former(commit).name)
 
 
 def server(code: Path, folder: Path, **environ: str) -> Server:
