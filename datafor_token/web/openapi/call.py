@@ -18,12 +18,17 @@ View = Callable[..., Response]
 JSON_TYPE = "application/json"
 SECURITY_SCHEMES = {
     "basic": {"type": "http", "scheme": "basic", "description": "User name and password."},
-    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A token."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token. Tokens sign in no Administrator unless `TOKENS_MAY_ADMINISTER` is true.",
+    },
     "urlToken": {
         "type": "apiKey",
         "in": "query",
         "name": "token",
-        "description": "A token. The name of the parameter is the `token_name` of the token's application.",
+        "description": "A token, as for bearer. The name of the parameter is the `token_name` of its application.",
     },
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": "The ticket of a one-time link."},
     "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": "Set by `auth/login`."},
