@@ -143,7 +143,7 @@ def warnings_about(application: "Application") -> list[Message]:
     found = []
     if application.jwks_uri and application.jwks_uri.lower().startswith("http:"):
         found.append(
-            Message("jwks_uri is plain http: whoever can change the traffic to it can sign in as anybody; use https")
+            Message("jwks_uri is plain http: a host that can change its traffic can sign in as anybody; use https")
         )
     return found
 

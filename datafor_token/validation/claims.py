@@ -26,7 +26,7 @@ def find(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def members(pointer: str) -> list[str]:
-    """Return the names and indexes that a JSON Pointer is made of."""
+    """Return the names and indexes in a JSON Pointer."""
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 

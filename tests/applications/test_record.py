@@ -2,6 +2,7 @@
 
 import dataclasses
 from ipaddress import ip_network
+from typing import Any
 
 from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, POLICY, SECRETS, Application, FieldMap, Previous
 
@@ -72,7 +73,8 @@ def test_secrets_are_hidden() -> None:
 
 def test_an_application_without_a_policy_has_none_in_its_record() -> None:
     """A policy field that is not set, or was cleared, is in neither record nor response."""
-    plain = dataclasses.replace(APPLICATION, **dict.fromkeys(POLICY))
+    nothing: dict[str, Any] = dict.fromkeys(POLICY)
+    plain = dataclasses.replace(APPLICATION, **nothing)
     cleared = Application.from_document({**plain.to_document(), **dict.fromkeys(POLICY, "")}, audience_since=0)
     assert {*plain.to_document(), *plain.to_response(0)} & {*POLICY} == set()
     # A cleared audience is stored: it ends the permission that an old application has without one.

@@ -79,7 +79,7 @@ def test_pipes_and_endless_files(folder: Path) -> None:
     pipe = folder / "data" / "users" / "piped.json"
     os.mkfifo(pipe)
     (folder / "data" / "users" / "endless.json").symlink_to("/dev/zero")
-    # Whoever waits for this writer gets a name.
+    # A reader that waits for this writer gets a name.
     writer = threading.Thread(target=lambda: pipe.write_text('{"name": "piped"}'), daemon=True)
     writer.start()
     assert completed(folder, "datafor-token user show ") == ["Lena", "Max\\ Müller\\*", "admin"]

@@ -104,7 +104,7 @@ def test_check_a_refused_token(admin: Person) -> None:
     page.get_by_role("button", name="Check token").click()
     expect(page.get_by_role("heading", level=2)).to_have_text(f"Token refused: {name}")
     steps = page.locator(".steps li")
-    assert steps.count() == 8
+    assert steps.count() == 9
     for number in range(7):
         expect(steps.nth(number)).to_contain_text("passed")
         expect(steps.nth(number)).to_contain_text("No action needed.")

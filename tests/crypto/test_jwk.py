@@ -507,6 +507,6 @@ def test_any_json_is_a_key_or_a_rule_error(
 
 @given(st.sampled_from(ASYMMETRIC), st.text().map(lambda text: "{" + text))
 def test_any_text_is_a_key_or_a_rule_error(algorithm: str, text: str) -> None:
-    """Every text that begins like a JWK raises RuleError if it is none."""
+    """Every text that begins like a JWK raises RuleError, unless it is a key."""
     assert jwk.is_jwk(text)
     assert vetting.fault(algorithm, text)

@@ -26,7 +26,7 @@ def provider() -> Iterator[Provider]:
 
 def jwk(kid: str, algorithm: str = "ES256", other: str = "") -> dict[str, Any]:
     """Return the public JWK of a key."""
-    kinds = {"E": jwt.algorithms.ECAlgorithm, "R": jwt.algorithms.RSAAlgorithm}
+    kinds: dict[str, Any] = {"E": jwt.algorithms.ECAlgorithm, "R": jwt.algorithms.RSAAlgorithm}
     public = key_for(algorithm, other).public_key()
     return {**json.loads(kinds[algorithm[0]].to_jwk(public)), "kid": kid, "use": "sig", "alg": algorithm}
 

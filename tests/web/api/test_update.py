@@ -125,14 +125,14 @@ WRONG: list[tuple[str, Any, str]] = [
     *wrong("token_name", "", LONG, CONTROL, "tökén", "a b", "username", 5, []),
     *wrong("secret", "", 5, True, ["abcd"], {}, None, "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"),
     *wrong("expire", 0, -1, 315360001, 1.0, 1e300, "86400", "", True, [1], {}, None, 2**63),
-    *wrong("fieldmap", "", "{}", 5, [], [FIELDMAP], None, {**FIELDMAP, "name": "loginname"}),
+    *wrong("fieldmap", "", "{}", 5, [], [FIELDMAP], None),
     ("fieldmap", {}, "fieldmap.username"),
-    ("fieldmap", {**FIELDMAP, "username": None}, "fieldmap.username"),
+    *[("fieldmap", {**FIELDMAP, "username": value}, "fieldmap.username") for value in (None, "")],
     ("fieldmap", {**FIELDMAP, "user_nane": "x"}, "fieldmap.user_nane"),
     *[
         ("fieldmap", {**FIELDMAP, member: value}, f"fieldmap.{member}")
         for member in FIELDMAP
-        for _, value, _ in wrong(member, "", "x" * 129, CONTROL, "exp", "nbf", "iat", 5, ["x"], {})
+        for _, value, _ in wrong(member, "x" * 129, CONTROL, "exp", "nbf", "iat", "/exp", "/aud", "iss", 5, ["x"], {})
     ],
     *wrong("algorithm", "", "none", "None", "hs256", "HS256 ", "HS257", "ES256K", LONG, CONTROL, "\uff28S256"),
     *wrong("algorithm", 5, ["HS256"], None),

@@ -266,7 +266,7 @@ class TestOneSession:
             verified = verdict.token
             cookie = bundle.gate._sessions.open(
                 verdict.user,
-                application="ERP", token=verified.identifier, expires=verified.expires, secret_sealed=verified.secret,
+                application="ERP", token=verified.identifier, expires=verified.expires, secret_sealed=verified.signer.name,
             )  # fmt: skip
         assert len(cookie) == 43
         assert identity(check(app, Cookie=f"datafor_gate={cookie}"))[0] == "anna"
