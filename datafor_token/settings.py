@@ -290,6 +290,11 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
     return Settings(**accepted, config_dir=folder, data_dir=data_dir, origins=origins)
 
 
+def checkout() -> Path | None:
+    """Return the folder of the checkout that this code is in, or None for an installed package."""
+    return _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else None
+
+
 def _folder(environ: Mapping[str, str], variable: str, default: Path) -> Path:
     """Return an absolute path, so that a change of the current folder does not matter, and every path has a parent."""
     wanted = environ.get(f"{ENVIRONMENT_PREFIX}{variable}")
@@ -297,7 +302,7 @@ def _folder(environ: Mapping[str, str], variable: str, default: Path) -> Path:
         return Path(wanted).absolute()
     # Beside the code of a checkout, so that a command from another folder works on the same records; an installed
     # package is in a folder for code only.
-    return (_CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else Path.cwd()) / default
+    return (checkout() or Path.cwd()) / default
 
 
 def _from_file(file: Path, faults: list[str]) -> dict[str, tuple[Any, str]]:

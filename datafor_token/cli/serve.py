@@ -19,7 +19,6 @@ _BIND = "DATAFOR_TOKEN_BIND"
 # After a kill -9 of gunicorn's first process, its workers notice that within a second, then finish their requests.
 _LONGEST_WAIT = 3.0  # seconds
 _USED, _USED_SOCKET = os.strerror(errno.EADDRINUSE), "another server uses it"
-_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @click.command("serve", cls=Command)
@@ -37,6 +36,8 @@ def serve(bind: str | None, workers: int | None, threads: int | None) -> None:
 
     Example: datafor-token serve --bind 127.0.0.1:8080
     """
+    from datafor_token.settings import checkout
+
     environ = installation().environ
     if bind is not None:
         environ[_BIND] = bind
@@ -47,9 +48,9 @@ def serve(bind: str | None, workers: int | None, threads: int | None) -> None:
     configuration = ["-c", "python:datafor_token.gunicorn_conf", "datafor_token.wsgi:app"]
     # Nothing is imported from the current folder, neither now nor after SIGUSR2, at which gunicorn starts itself again.
     environ["PYTHONSAFEPATH"] = "1"
-    if (_CHECKOUT / "pyproject.toml").is_file():
+    if (folder := checkout()) is not None:
         # The code of `python -m datafor_token` in a checkout that is not installed.
-        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_CHECKOUT), environ.get("PYTHONPATH"))))
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), environ.get("PYTHONPATH"))))
     # gunicorn takes the place of this process, so that signals and systemd's notifications reach it.
     command = [sys.executable, "-m", "datafor_token.server", *given, *configuration]
     os.execve(sys.executable, command, environ)  # noqa: S606 - no shell
