@@ -1,6 +1,7 @@
 """Settings: the file, the environment, and all errors at once."""
 
 import dataclasses
+import os
 import tomllib
 from pathlib import Path
 from typing import get_origin
@@ -116,6 +117,16 @@ def test_a_ca_file_that_is_not_one(tmp_path: Path, name: str, content: str | Non
         (tmp_path / name).write_text(content)
     with pytest.raises(StartError, match=rf"JWKS_CA_FILE .* names a file .*{reason}"):
         load_settings(tmp_path, {"DATAFOR_TOKEN_JWKS_CA_FILE": str(tmp_path / name)})
+
+
+def test_files_that_are_pipes(tmp_path: Path) -> None:
+    """A named pipe in place of a file stops the start at once."""
+    os.mkfifo(tmp_path / "ca.pem")
+    with pytest.raises(StartError, match=r"JWKS_CA_FILE .*: it is not a regular file"):
+        load_settings(tmp_path, {"DATAFOR_TOKEN_JWKS_CA_FILE": str(tmp_path / "ca.pem")})
+    os.mkfifo(tmp_path / "settings.toml")
+    with pytest.raises(StartError, match=r"settings\.toml cannot be read: it is not a regular file"):
+        load_settings(tmp_path, {})
 
 
 def test_a_ca_file_has_an_absolute_path(tmp_path: Path) -> None:

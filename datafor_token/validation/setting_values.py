@@ -4,9 +4,11 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from datafor_token.errors import RuleError
+from datafor_token.validation import files
 
 
 def between(low: float, high: float) -> Callable[[Any], None]:
@@ -95,6 +97,8 @@ def check_ca_file(value: Any) -> None:
     if not value.startswith("/"):
         raise RuleError("must be empty or an absolute path such as /etc/ssl/private-ca.pem")
     try:
+        # First, since OpenSSL would wait for a pipe.
+        files.read(Path(value), 16 * files.LARGEST)
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
     except ssl.SSLError:
         raise RuleError("names a file that has no certificate in PEM") from None
