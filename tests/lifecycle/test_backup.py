@@ -18,7 +18,7 @@ from tests.handmade_tokens import token
 from tests.lifecycle.host import ME, Host, block, blocks_without_test, signs_in, user_of
 from tests.support import key_for, private_pem, public_pem
 
-pytestmark = pytest.mark.file_store
+pytestmark = [pytest.mark.file_store, pytest.mark.slow]
 
 PASSWORD = "a-Password-of-the-old-host"
 LENAS = "a-Password-of-lena"

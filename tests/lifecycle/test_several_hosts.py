@@ -16,7 +16,7 @@ from tests.store.postgres import Postgres, binaries
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Server, application, basic, free_port, need, wait_for
 from tests.users.test_throttle import Redis
 
-pytestmark = [pytest.mark.file_store, pytest.mark.sql]
+pytestmark = [pytest.mark.file_store, pytest.mark.slow, pytest.mark.sql]
 
 LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api/extension/auth/logout"
 
@@ -236,7 +236,6 @@ def test_a_dump_on_a_new_database_server(cluster: Cluster, one: Host) -> None:
     assert user_of(server, issued(one)) == "lena"
 
 
-@pytest.mark.slow
 def test_change_the_key(cluster: Cluster, one: Host) -> None:
     """While nodes restart one by one, each reads and revokes what another wrote; at the end one key suffices."""
     hosts = one, second_node(cluster, one)

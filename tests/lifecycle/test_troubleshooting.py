@@ -32,7 +32,7 @@ from tests.processes import environment, run
 from tests.store.postgres import Postgres
 from tests.support import ADMIN_PASSWORD, Clock, application, basic
 
-pytestmark = pytest.mark.file_store
+pytestmark = [pytest.mark.file_store, pytest.mark.slow]
 
 NEW_PASSWORD = "a-new-Password"
 CHECK = "/auth/check"

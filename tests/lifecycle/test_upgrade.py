@@ -20,6 +20,7 @@ from tests.package.wheels import pip, wheel
 from tests.processes import environment, first_start
 from tests.support import ROOT, STRONG_SECRET, Server, application
 
+pytestmark = pytest.mark.slow
 PAGE = "docs/upgrade.md"
 # The blocks of the page by their beginning.
 STEPS = {
@@ -55,7 +56,6 @@ def version(code: Path) -> str:
     return str(found)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("store", ["file", "sqlite"])
 def test_up_and_down(tmp_path: Path, store: str) -> None:
     """Each version reads every kind of record that the other wrote; sessions, links and revocations continue."""
@@ -79,7 +79,6 @@ def test_up_and_down(tmp_path: Path, store: str) -> None:
             assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.slow
 def test_backups(tmp_path: Path) -> None:
     """A backup of either version can be restored with the other."""
     old = former()
@@ -122,7 +121,6 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
 
 
-@pytest.mark.slow
 def test_a_checkout(tmp_path: Path) -> None:
     """In a checkout whose tracked settings were changed, the steps up and down keep settings and records."""
     need_former_version()
@@ -172,7 +170,6 @@ def serve(checkout: Path, use: Callable[[Server], T]) -> T:
         one.stop()
 
 
-@pytest.mark.slow
 def test_from_a_checkout_to_the_package(tmp_path: Path) -> None:
     """The steps move the records of a checkout in /opt below /var/lib, for the package, and back; nothing is lost."""
     host = Host(tmp_path / "host")
@@ -201,7 +198,6 @@ def test_from_a_checkout_to_the_package(tmp_path: Path) -> None:
     serve(checkout, records.check)
 
 
-@pytest.mark.slow
 def test_from_package_to_package(tmp_path: Path) -> None:
     """The steps replace a package by another version, up and down, and keep a backup of before."""
     host = Host(tmp_path / "host")
