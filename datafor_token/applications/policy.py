@@ -24,6 +24,9 @@ T = TypeVar("T")
 ANY = "*"  # as audience: a token for anybody is accepted
 OWN, EVERYBODY = "own", "any"  # whose tokens are accepted: the application's own users, or all
 SYNCED = ("name", "email", "roles")
+# Fields that decide, beside the audience, whether a token is accepted. Without the networks, which are checked at each
+# use of a session too, and without those that only change the user.
+RULES = ("jwks_uri", "issuer", "require", "token_types", "max_lifetime", "users")
 DEFAULT_TYPES = ("jwt",)
 MOST, MOST_ROLES = 32, 256  # entries of a list or object
 LONGEST = 512  # characters of a text that is compared with a claim

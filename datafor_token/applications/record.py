@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -291,6 +293,20 @@ class Application:
     def accepts_any_audience(self) -> bool:
         """True if a token may be for anybody."""
         return self.is_older_than_audience if self.audience is None else policy.ANY in self.audience
+
+    @functools.cached_property
+    def policy_digest(self) -> str | None:
+        """Digest of the rules that decide whether a token is accepted; a session ends when they change.
+
+        ``None`` for the rules of earlier versions, whose sessions have no digest: any audience, and nothing else.
+        """
+        values = {name: getattr(self, name) for name in policy.RULES}
+        rules = {
+            name: FIELDS[name].to_json(value) for name, value in values.items() if value not in (None, policy.EVERYBODY)
+        }
+        if not self.accepts_any_audience:
+            rules["audience"] = _texts_to_json(self.audience or ())
+        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest() if rules else None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], audience_since: int = 0) -> "Application":

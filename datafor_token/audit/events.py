@@ -10,7 +10,8 @@ from typing import NamedTuple
 REASONS = (
     "malformed", "header", "algorithm", "signature", "no_expiry", "expired", "not_yet_valid", "invalid_time",
     "no_username", "invalid_username", "revoked", "disabled_application", "unknown_user", "disabled_user",
-    "administrator_refused",
+    "administrator_refused", "audience", "issuer", "claim", "too_long_lived", "network", "not_own_user",
+    "keys_unavailable",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The gate: sessions and one-time tickets for pages behind a reverse proxy.
 
 The token that opened a session is checked again at each use. The session ends when the token expires or is revoked,
-when its application is disabled or deleted, and after a rotation when the grace period ends.
+when its application is disabled or deleted or gets another trust policy, when its key is removed from a set of keys,
+and after a rotation when the grace period ends.
 """
 
 import contextlib
@@ -17,8 +18,9 @@ from datafor_token.errors import Forbidden, Message, NotFound, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.identifiers import is_unkeyed
+from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.signin import SignIn, Verification
-from datafor_token.tokens.verifier import VerifiedToken
+from datafor_token.tokens.verifier import VerifiedToken, failed
 from datafor_token.users.sessions import Sessions, derived_cookie, keyed_hash, record_name
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
@@ -36,6 +38,17 @@ class GateSession(NamedTuple):
     application: Application
     token: str | None
     expires: float
+
+
+class NotAcceptedNow(Exception):
+    """The session or ticket is refused, but remains valid: in another network, or when the keys can be fetched again.
+
+    ``verification`` is the refusal.
+    """
+
+    def __init__(self, verification: Verification) -> None:
+        self.verification = verification
+        super().__init__(verification.reason)
 
 
 class Gate:
@@ -75,8 +88,10 @@ class Gate:
             return None
         if known.nonce is not None and not known.left:
             cookie = derived_cookie(self._key, credential, known.nonce)
-            if self.find(cookie) is not None:
-                return cookie
+            # The network was judged with the token.
+            with contextlib.suppress(NotAcceptedNow):
+                if self.find(cookie, None) is not None:
+                    return cookie
             # ``find`` may have removed the record, or another process changed it.
             known = self._sessions.derived(self._key, credential)
         return self._sessions.open_derived(self._key, credential, known, user, **_grant(token))
@@ -89,18 +104,27 @@ class Gate:
         expires = session.grant.get("expires")
         self._sessions.leave(cookie, expires if isinstance(expires, int | float) else 0)
 
-    def find(self, cookie: str) -> GateSession | None:
-        """Return the session of the cookie, or ``None`` if it is over."""
+    def find(self, cookie: str, client: ClientSource | None) -> GateSession | None:
+        """Return the session of the cookie, or ``None`` if it is over; raise ``NotAcceptedNow``.
+
+        ``client`` is the client that sent the cookie; ``None``: its network is not judged.
+        """
         session = self._sessions.find(cookie)
         if session is None:
             return None
         token = self._granted(cookie, session.grant, session.user.name, session.grant.get("expires"))
-        if token is not None and token.application.disabled_since(session.opened):
+        if token is not None and (
+            token.application.disabled_since(session.opened)
+            or token.application.policy_digest != session.grant.get("policy")
+        ):
             token = None
-        if token is None or self._signin.authenticate(token, create=False, user=session.user).reason is not None:
-            self._sessions.end(cookie)
-            return None
-        return GateSession(session.user, token.application, token.identifier, token.expires)
+        if token is not None:
+            verification = self._signin.authenticate(token, client=client, create=False, user=session.user)
+            if verification.reason is None:
+                return GateSession(session.user, token.application, token.identifier, token.expires)
+            _raise_if_not_now(verification)
+        self._sessions.end(cookie)
+        return None
 
     def make_ticket(self, application: Application, claims: Mapping[str, Any], next_path: str, ttl: int) -> str:
         """Return a random text that signs in once, within ``ttl`` seconds, the user whom ``claims`` name.
@@ -134,13 +158,14 @@ class Gate:
         """Return why a ticket with these claims would be refused if it were redeemed now, or ``None``."""
         username, expires = claims[application.fieldmap.username], self._clock() + application.expire
         token = VerifiedToken(application, username, expires, claims, self._signer(application), None)
-        verification = self._signin.authenticate(token, create=False)
+        verification = self._signin.authenticate(token, client=None, create=False)
         return None if verification.reason is None else verification.steps[-1].detail
 
-    def redeem(self, ticket: str) -> tuple[str, str] | None:
+    def redeem(self, ticket: str, client: ClientSource) -> tuple[str, str] | None:
         """Sign in with a ticket, once in all workers. Return the new cookie and the path to go to.
 
-        ``None`` if the ticket is unknown, expired or used, or if its application or user refuses the sign-in.
+        ``None`` if the ticket is unknown, expired or used, or if its application or user refuses the sign-in; raise
+        ``NotAcceptedNow``, which leaves the ticket unused.
         """
         name = record_name(ticket)
         document = None if name is None else self._store.get(TICKETS, name)
@@ -153,8 +178,10 @@ class Gate:
         token = self._granted(ticket, document, username, None)
         if token is None or token.application.disabled_since(made):
             return None
-        verification = self._signin.authenticate(token)
+        # Without the rules about claims: the service itself made the ticket.
+        verification = self._signin.authenticate(token, client=client)
         if verification.reason is not None:
+            _raise_if_not_now(verification)
             return None
         with contextlib.suppress(_Redeemed), self._audit.change() as record:
             record(self._event(Kind.LINK_REDEEMED, token.application, username, ticket))
@@ -187,10 +214,10 @@ class Gate:
     def _granted(
         self, random_text: str, grant: Mapping[str, Any], username: str, expires: object
     ) -> VerifiedToken | None:
-        """Return the token for which a session or ticket was created, if its application and secret still exist.
+        """Return the token for which a session or ticket was created, if its application and key still exist.
 
         ``expires`` is in seconds since 1970; ``None`` for a session that begins now. Return ``None`` after that time,
-        and for a record that was damaged by hand.
+        and for a record that was damaged by hand. Raise ``NotAcceptedNow`` while the keys of a provider are unknown.
         """
         now = self._clock()
         name, sealed = grant.get("application"), grant.get("secret_sealed")
@@ -211,6 +238,12 @@ class Gate:
                 digest = token if is_unkeyed(token) else None
                 claims = claims if isinstance(claims, dict) else {}
                 return VerifiedToken(application, username, expires, claims, signer, token, digest)
+        if application.jwks_uri and not application.key.all():
+            detail = Message("the keys of %(name)s are not known now", name=application.name)
+            step = failed("signature", lambda: detail)
+            raise NotAcceptedNow(
+                Verification("keys_unavailable", [step], application, username=username, identifier=token)
+            )
         return None
 
     def _is_over(self, document: Document) -> bool:
@@ -228,12 +261,19 @@ def _accepted(verification: Verification) -> tuple[User, VerifiedToken]:
     return verification.user, verification.token
 
 
+def _raise_if_not_now(verification: Verification) -> None:
+    if verification.reason == "network":
+        raise NotAcceptedNow(verification)
+
+
 def _grant(token: VerifiedToken) -> dict[str, Any]:
+    policy = token.application.policy_digest
     return {
         "application": token.application.name,
         "token": token.identifier,
         "expires": token.expires,
         "secret_sealed": token.signer.name,
+        **({} if policy is None else {"policy": policy}),
     }
 
 

@@ -13,6 +13,7 @@ from datafor_token.settings import Settings
 from datafor_token.tokens import claim_checks, identifiers, verifier
 from datafor_token.tokens.cache import VerifiedTokens
 from datafor_token.tokens.near_misses import near_miss
+from datafor_token.tokens.networks import ClientSource, check_network
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.steps import listed, provider_keys, signed_by, unexpected_algorithm, unsigned
 from datafor_token.tokens.token_users import TokenUsers
@@ -30,6 +31,9 @@ class Verification(NamedTuple):
     ``application`` accepts the token, or is the application whose checks it passes furthest. ``token`` and ``user``
     are set only for an accepted token; ``user`` is ``None`` if the sign-in would create one. ``username`` is the user
     that the token names, if verification came that far.
+
+    ``candidates`` is the token as each application verified it whose claims it has, up to the one that accepts it. The
+    others refuse it for what may change without a record of an application: its user, or the client's network.
     """
 
     reason: str | None
@@ -40,6 +44,7 @@ class Verification(NamedTuple):
     username: str | None = None
     identifier: str | None = None  # the token's, where an application's key signed it
     cached: bool = False  # signature and claims were verified before
+    candidates: Sequence[VerifiedToken] = ()
 
     def to_response(self) -> dict[str, Any]:
         """Return the members of the response to ``explain``."""
@@ -78,35 +83,36 @@ class SignIn:
         self._clock = clock
         self._settings = settings
         # The checks of a verified token at each use, in this order; each raises ``Refused``. Checks of its claims are
-        # in ``claim_checks.CLAIM_CHECKS``, checks of its user in ``TokenUsers``.
+        # in ``claim_checks.CLAIM_CHECKS``, of the client in ``networks``, and of its user in ``TokenUsers``.
         self._checks: Sequence[Callable[[VerifiedToken], Step]] = (self._check_revocation, _check_enabled)
 
-    def sign_in(self, text: str, token_name: str | None = None) -> Verification:
+    def sign_in(self, text: str, token_name: str | None, client: ClientSource) -> Verification:
         """Verify a token and return its user, who is created if unknown and if the application says so.
 
         With ``token_name``, only the enabled applications that receive their tokens under that name can accept it.
         """
         listing = self._listing(token_name, thorough=False)
-        token = self.cache.get(text, listing.version, self._instant())
-        # The registry returns the same object until the record changes: comparing all fields takes 2.5 us longer.
-        if token is not None and token.application is self._current(token.application.name):
-            verification = self.authenticate(token)
+        for token in self.cache.get(text, listing.version, self._instant()):
+            # The registry returns the same object until the record changes: comparing all fields takes 2.5 us longer.
+            if token.application is not self._current(token.application.name):
+                break
+            verification = self.authenticate(token, client=client)
             if verification.reason is None:
                 return verification._replace(cached=True)
         # Records may have been edited by hand. Check each of them if there are few, and before a refusal.
         few = len(listing.entries) <= _FEW
         listing = self._listing(token_name, thorough=few)
         verification = self._verify_text(
-            text, lambda token: listing.candidates(token.algorithm, token.claims), token_name, create=True
+            text, lambda token: listing.candidates(token.algorithm, token.claims), token_name, client, create=True
         )
         if verification.token is not None:
-            self.cache.put(text, listing.version, verification.token)
+            self.cache.put(text, listing.version, verification.candidates)
             return verification
         if verification.reason in ("signature", "keys_unavailable"):
             self._fetch_unknown_key(text, listing.entries)
         # The reason can come from an application that could not have accepted the token, such as a disabled one.
         entries = self._listing(token_name, thorough=not few).entries
-        return self._verify_text(text, lambda _: entries, token_name, create=True)
+        return self._verify_text(text, lambda _: entries, token_name, client, create=True)
 
     def verify(self, text: str) -> Verification:
         """Verify a token without creating a user or recording anything."""
@@ -149,23 +155,41 @@ class SignIn:
         return reasons[0] if reasons else Message("no application here signed it")
 
     def authenticate(
-        self, token: VerifiedToken, steps: Sequence[Step] = (), *, create: bool = True, user: User | None = None
+        self,
+        token: VerifiedToken,
+        steps: Sequence[Step] = (),
+        *,
+        client: ClientSource | None,
+        create: bool = True,
+        user: User | None = None,
     ) -> Verification:
         """Run the checks of a verified token at each use, and find its user. ``steps`` are those passed before.
 
-        An unknown user is created if ``create`` and the application say so. ``user`` is the token's, if known already.
+        ``client`` is the client that presents it; ``None``: its network is not judged. An unknown user is created if
+        ``create`` and the application say so. ``user`` is the token's, if known already.
         """
         application, done = token.application, list(steps)
         try:
             for check in self._checks:
                 done.append(check(token))  # noqa: PERF401 - a refusal needs the steps before it
+            if application.networks is not None:
+                done.append(check_network(application, client))
             user, last = self._token_users.admit(token, user or self._users.get(token.username), create=create)
         except Refused as refused:
             done.append(refused.step)
-            return Verification(refused.reason, done, application, username=token.username, identifier=token.identifier)
+            return Verification(
+                refused.reason,
+                done,
+                application,
+                username=token.username,
+                identifier=token.identifier,
+                candidates=(token,),
+            )
         if create and token.signer.is_previous:
             self.registry.note_previous_use(application)
-        return Verification(None, done + last, application, token, user, token.username, token.identifier)
+        return Verification(
+            None, done + last, application, token, user, token.username, token.identifier, candidates=(token,)
+        )
 
     def audit_identifier(self, text: str, verification: Verification) -> str:
         """Return the identifier of a verified token as the audit log shows it."""
@@ -191,11 +215,12 @@ class SignIn:
             shown.append(self.identifiers.of_text(text))
         return list(dict.fromkeys(shown))
 
-    def _verify_text(
+    def _verify_text(  # noqa: PLR0913 - what is asked, and of whom
         self,
         text: str,
         entries: Callable[[Token], Sequence[IndexEntry]],
         token_name: str | None = None,
+        client: ClientSource | None = None,
         *,
         create: bool = False,
         everyone: Sequence[IndexEntry] | None = None,
@@ -219,11 +244,12 @@ class SignIn:
         if not fitting:
             hint = None if everyone is None else near_miss(token, asked, everyone, self._clock())
             return Verification("algorithm", [*steps, unexpected_algorithm(algorithm, asked, hint)], self._only(asked))
-        refusals = []
+        refusals: list[Verification] = []
         for application, signer in self._signers(token, fitting, token_name):
-            verification = self._verify_signed(token, application, signer, steps, create=create)
+            verification = self._verify_signed(token, application, signer, steps, client, create=create)
             if verification.reason is None:
-                return verification
+                before = [candidate for refusal in refusals for candidate in refusal.candidates]
+                return verification._replace(candidates=(*before, *verification.candidates))
             refusals.append(verification)
         if refusals:
             return max(refusals, key=lambda refusal: len(refusal.steps))
@@ -246,8 +272,15 @@ class SignIn:
         states = [provider_keys(entry.name, token.kid, keys.status()) for entry, keys in provided]
         return Verification(reason, [*steps, *states, *unsigned(entries, hint)], self._only(lacking or entries))
 
-    def _verify_signed(
-        self, token: Token, application: Application, signer: Signer, steps: Sequence[Step], *, create: bool
+    def _verify_signed(  # noqa: PLR0913 - what is asked, and of whom
+        self,
+        token: Token,
+        application: Application,
+        signer: Signer,
+        steps: Sequence[Step],
+        client: ClientSource | None,
+        *,
+        create: bool,
     ) -> Verification:
         """Run the checks of a token that ``signer``, a key of ``application``, signed."""
         done = [*steps, *signed_by(application, signer)]
@@ -256,7 +289,7 @@ class SignIn:
         except Refused as refused:
             identifier = self.identifiers.present(identifiers.digest(token.signing_input, signer.key))
             return Verification(refused.reason, [*done, refused.step], application, identifier=identifier)
-        return self.authenticate(self._identified(verified, token), done + claim_steps, create=create)
+        return self.authenticate(self._identified(verified, token), done + claim_steps, client=client, create=create)
 
     def _identified(self, verified: VerifiedToken, token: Token) -> VerifiedToken:
         digest = identifiers.digest(token.signing_input, verified.signer.key)

@@ -15,9 +15,12 @@ from flask import Flask
 from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
 from datafor_token.gate import forwarded
+from datafor_token.gate.gate import GateSession, NotAcceptedNow
+from datafor_token.tokens import identifiers
 from datafor_token.tokens.audiences import unnamed
+from datafor_token.tokens.signin import Verification
 from datafor_token.users.users import User
-from datafor_token.web import cookies
+from datafor_token.web import cookies, proxies
 from datafor_token.web.current import Caller, current
 from datafor_token.web.services import services
 
@@ -121,11 +124,43 @@ def _by_session() -> Caller:
     return Caller(session.user, "session")
 
 
+def gate_session() -> GateSession | None:
+    """Return the gate session of the request, or None without one that is accepted from this client now."""
+    try:
+        return services().gate.find(gate_cookie(), proxies.client)
+    except NotAcceptedNow:
+        return None
+
+
 def _by_gate() -> Caller:
-    admitted = services().gate.find(gate_cookie())
+    try:
+        admitted = services().gate.find(gate_cookie(), proxies.client)
+    except NotAcceptedNow as refusal:
+        current().way = "gate"
+        verification = refusal.verification
+        token = verification.identifier or ""
+        # A session of an early version has a digest instead, which must not be logged.
+        record_refusal(verification, None if identifiers.is_unkeyed(token) else identifiers.short(token) or None)
+        # As without a session: whoever has a copied cookie need not learn that it is valid elsewhere.
+        raise NotAuthenticated(reason=verification.reason, log_detail=verification.steps[-1].detail) from None
     if admitted is None:
         raise NotAuthenticated
     return Caller(admitted.user, "gate", admitted.application)
+
+
+def record_refusal(verification: Verification, identifier: str | None) -> None:
+    """Record a refused session or ticket, whose token or ticket the audit log shows as ``identifier``."""
+    name = verification.application.name if verification.application else None
+    services().audit.record(
+        Event(
+            kind=Kind.SIGN_IN_REFUSED,
+            reason=verification.reason,
+            application=name,
+            user=verification.username,
+            token=identifier,
+        )
+    )
+    current().application_name = name
 
 
 def _by_password(credential: str) -> User:
@@ -143,7 +178,7 @@ def _by_password(credential: str) -> User:
 def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"], *, opens: bool = False) -> Caller:
     """Return the caller of a token. With ``opens``, the view opens a session and records the sign-in with it."""
     current().way = way
-    verdict = services().signin.sign_in(token, token_name)
+    verdict = services().signin.sign_in(token, token_name, proxies.client)
     if verdict.cached and verdict.user is not None and not opens:
         return Caller(verdict.user, way, verdict.application, verdict)
     name = verdict.application.name if verdict.application else None

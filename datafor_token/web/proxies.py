@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response
+from werkzeug.http import parse_list_header
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.sansio.utils import host_is_trusted
 
-from datafor_token.errors import Forbidden
+from datafor_token.errors import Forbidden, Message
+from datafor_token.tokens.networks import Client
 from datafor_token.validation import addresses, logs
 from datafor_token.web.current import current
 from datafor_token.web.services import services
@@ -52,6 +54,25 @@ def is_forwarded() -> bool:
     """Return whether a header shows that a proxy, trusted or not, passed the request on."""
     names = [name.lower() for name, _ in current().headers]
     return any(name in _FORWARDING or any(part in name for part in _FORWARDING_PARTS) for name in names)
+
+
+def client() -> Client:
+    """Return the client of the request, whose address is not known if the proxies are others than the settings say."""
+    request, trusted = current(), services().settings.trusted_proxies
+    address = request.remote_addr or ""
+    if is_forwarded():
+        if not trusted:
+            return Client(address, Message("a proxy sent the request, and TRUSTED_PROXIES is 0"))
+        hops = parse_list_header(request.environ.get("HTTP_X_FORWARDED_FOR", ""))
+        if len(hops) < trusted or not hops[-trusted]:
+            # Otherwise the address of a proxy would count as the client's.
+            detail = Message(
+                "X-Forwarded-For has fewer addresses than TRUSTED_PROXIES says: %(number)s", number=trusted
+            )
+            return Client(address, detail)
+    if not address:
+        return Client(address, Message("the client has no IP address"))
+    return Client(address)
 
 
 def is_directly_from(networks: Sequence[str]) -> bool:

@@ -25,21 +25,22 @@ from datafor_token.errors import (
     TooManyAttempts,
 )
 from datafor_token.gate import forwarded
-from datafor_token.gate.gate import GateSession
+from datafor_token.gate.gate import GateSession, NotAcceptedNow
 from datafor_token.requests.schemas import LeaveSchema, NextSchema
 from datafor_token.tokens.audiences import unnamed
 from datafor_token.tokens.signin import Verification
 from datafor_token.validation import logs
 from datafor_token.validation.names import USER_TYPES, display_text, fold
-from datafor_token.web import cookies
+from datafor_token.web import cookies, proxies
 from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
 from datafor_token.web.api.gate_pages import ask_page, error_page, signed_out_page
 from datafor_token.web.auth import (
     GATE_COOKIE,
     SESSION_COOKIE,
     gate_caller,
-    gate_cookie,
+    gate_session,
     is_cross_site,
+    record_refusal,
     refuse_several_tokens,
     tokens_among,
     url_caller,
@@ -123,7 +124,7 @@ def _open_gate_session(response: Response, verdict: Verification) -> None:
     A navigation shows a page of the token's user, whose images and scripts are requested with the cookie. Therefore a
     navigation replaces another user's session, or is refused. Any other request belongs to a page that is open.
     """
-    present = services().gate.find(gate_cookie())
+    present = gate_session()
     environ = current().environ
     navigates, prefetches = forwarded.is_navigation(environ), forwarded.is_prefetch(environ)
     others = present is not None and not _is_same_sign_in(present, verdict)
@@ -183,9 +184,14 @@ def enter(fields: dict[str, Any]) -> Response:
         _refuse_lost_parameters(pairs)
         _refuse_parts_of_pages(None)
         current().way = "ticket"
-        redeemed = services().gate.redeem(fields["ticket"])
+        name = services().signin.identifiers.of_text(fields["ticket"])
+        try:
+            redeemed = services().gate.redeem(fields["ticket"], proxies.client)
+        except NotAcceptedNow as refusal:
+            verification = refusal.verification
+            record_refusal(verification, name)
+            raise InvalidToken(reason=verification.reason, log_detail=verification.steps[-1].detail) from None
         if redeemed is None:
-            name = services().signin.identifiers.of_text(fields["ticket"])
             services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=name))
             raise InvalidToken(reason="ticket", log_detail="unknown, used, too old, or its application or user is gone")
         cookie, target = redeemed
@@ -286,7 +292,7 @@ def _refuse_parts_of_pages(verdict: Verification | None) -> None:
     environ = current().environ
     if "HTTP_ACCEPT" not in environ or forwarded.is_navigation(environ):
         return
-    present = services().gate.find(gate_cookie())
+    present = gate_session()
     if present is not None and (verdict is None or not _is_same_sign_in(present, verdict)):
         raise Forbidden("only going to a page signs in here")
 
