@@ -11,6 +11,7 @@ from werkzeug.test import TestResponse
 
 from datafor_token import create_app
 from datafor_token.settings import Settings
+from datafor_token.tokens.networks import Client
 from datafor_token.web.services import services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.handmade_tokens import NOW, claims, token
@@ -256,18 +257,23 @@ class TestOneSession:
         assert identity(check(other, Cookie=cookie))[0] == "anna"
         assert session_of(other, "anna") not in ("", cookie)
 
-    def test_records_of_before(self, app: Flask, settings: Settings) -> None:
-        """A session with a random cookie, from a ticket or an older version, is valid."""
+    def test_records_of_before(self, app: Flask, caller: Caller, settings: Settings) -> None:
+        """A session with a random cookie and no policy, as an older version opened it, is valid."""
+        # As an application of that version counts.
+        caller.post("update", application(name="CRM", token_name="crm", secret=STRONG_SECRET, audience="*"))
         with app.app_context():
             bundle = services()
-            verdict = bundle.signin.sign_in(signed(loginname="anna"))
+            verdict = bundle.signin.sign_in(signed(loginname="anna"), None, lambda: Client("127.0.0.1"))
             assert verdict.user is not None
             assert verdict.token is not None
             verified = verdict.token
             cookie = bundle.gate._sessions.open(
                 verdict.user,
-                application="ERP", token=verified.identifier, expires=verified.expires, secret_sealed=verified.signer.name,
-            )  # fmt: skip
+                application="CRM",
+                token=verified.identifier,
+                expires=verified.expires,
+                secret_sealed=verified.signer.name,
+            )
         assert len(cookie) == 43
         assert identity(check(app, Cookie=f"datafor_gate={cookie}"))[0] == "anna"
         leave(app, Cookie=f"datafor_gate={cookie}")
