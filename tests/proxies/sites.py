@@ -47,11 +47,17 @@ class Proxy(NamedTuple):
     process: subprocess.Popen[bytes]
 
     def get(
-        self, path: str, headers: Headers = (), method: str = "GET", body: bytes | None = None, host: str = REPORTS
+        self,
+        path: str,
+        headers: Headers = (),
+        method: str = "GET",
+        body: bytes | None = None,
+        host: str = REPORTS,
+        address: str = "127.0.0.1",
     ) -> HttpResponse:
-        """Send one request for a host; the path goes out as it stands, and headers may be repeated."""
+        """Send one request for a host from an address; the path goes out as it stands, and headers may be repeated."""
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=(address, 0))
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in [("Host", host), *pairs]:

@@ -10,7 +10,7 @@ from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
 from tests.stores import records_in
 from tests.support import STRONG_SECRET, application
-from tests.web.api.test_gate import check, enter, gate_of, put_user, ticket_of
+from tests.web.api.test_gate import check, enter, gate_of, put_user
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 SECRETS = {"ERP": STRONG_SECRET, "CRM": STRONG_SECRET[::-1]}
@@ -73,7 +73,9 @@ def test_sessions_and_links(app: Flask, caller: Caller) -> None:
     """Gate sessions and links are for own users only, too; the session of another user ends."""
     put_user(app, "berta", application="CRM")
     assert check(app, f"/?erp={signed('berta', 'ERP')}").status_code == 401
-    assert enter(app, f"ticket={ticket_of(caller, username='berta')}").status_code == 401
+    link = caller.post("link", {"name": "ERP", "username": "berta"}).json
+    assert "the user berta does not belong to ERP" in link["warnings"][0]
+    assert enter(app, link["url"].partition("?")[2]).status_code == 401
     cookie = gate_of(check(app, f"/?erp={signed('lena', 'ERP')}"))
     assert check(app, Cookie=cookie).status_code == 200
     put_user(app, "lena", application="CRM")
