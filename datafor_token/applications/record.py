@@ -340,7 +340,7 @@ class Application:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} is missing") from None
         except RuleError as error:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} {error}") from None
-        is_old = values["audience"] is None and values["created_date"] < audience_since
+        is_old = values["created_date"] < audience_since
         application = cls(**values, is_older_than_audience=is_old, extra=unread)
         # Fills the cached property ``key``.
         vars(application)["key"] = key

@@ -35,9 +35,8 @@ def merge(stored: Application | None, wanted: Mapping[str, Any], creator: str, n
     """
     values = dict(wanted)
     _choose_keys(values, stored)
-    never_set = stored is None or (stored.audience is None and not stored.is_older_than_audience)
-    if values.get("audience") == () and never_set:
-        # Nothing has to be cleared. A cleared audience is stored, since an old record without one accepts any.
+    if values.get("audience") == () and not (stored and stored.is_older_than_audience):
+        # Without an audience, nothing has to be cleared.
         values["audience"] = None
     if stored is None:
         if values["initpwd"] == MASK:
