@@ -167,19 +167,32 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "unknown_user": (token(claims()), {"inituser": "0"}),
     "disabled_user": (token(claims(loginname="off")), {}),
     "administrator_refused": (token(claims(loginname="admin")), {}),
+    "audience": (token(claims(aud="other")), {}),
+    "issuer": (token(claims(iss="https://id.example.com/")), {"issuer": "https://id.example.com"}),
+    "claim": (token(claims(dept="north")), {"require": {"dept": "sales"}}),
+    "too_long_lived": (token(claims(iat=NOW)), {"expire": 60, "max_lifetime": 60}),
+    "network": (token(claims()), {"networks": ["10.0.0.0/8"]}),
+    "not_own_user": (token(claims(loginname="hand")), {"users": "own"}),
+    "keys_unavailable": (
+        token(claims(iss="x"), header={"typ": "JWT", "alg": "RS256"}),
+        # Nothing listens there.
+        {"algorithm": "RS256", "secret": None, "jwks_uri": "http://127.0.0.1:1/keys", "issuer": "x"},
+    ),
 }
+NO_POLICY = {name: "" for name in ("issuer", "require", "max_lifetime", "networks", "users")}
 
 
 def test_the_reasons_of_tokens(app: Flask, caller: Caller, log: io.StringIO) -> None:
     """The page lists each reason why a token is refused."""
     put_user(app, "off", enabled=False)
+    put_user(app, "hand")
     caller.post("update", application())
     caller.post("revoke", {"token": REFUSED["revoked"][0]})
     for reason, (text, changes) in REFUSED.items():
-        caller.post("update", application(**changes))
+        assert caller.post("update", application(**{**NO_POLICY, **changes})).status_code == 200
         assert caller.get(ME, headers=bearer(text)).status_code == 401
         assert last(log)["reason"] == reason
-    caller.post("update", application())
+    caller.post("update", application(**NO_POLICY))
     assert caller.get(f"{ME}?token=a&token=b", headers={}).status_code == 401
     assert quotes("troubleshooting", "Tokens") == [*REFUSED, last(log)["reason"]]
 
