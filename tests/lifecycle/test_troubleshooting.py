@@ -179,7 +179,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         {"algorithm": "RS256", "secret": None, "jwks_uri": "http://127.0.0.1:1/keys", "issuer": "x"},
     ),
 }
-NO_POLICY = {name: "" for name in ("issuer", "require", "max_lifetime", "networks", "users")}
+NO_POLICY = dict.fromkeys(("issuer", "require", "max_lifetime", "networks", "users"), "")
 
 
 def test_the_reasons_of_tokens(app: Flask, caller: Caller, log: io.StringIO) -> None:
