@@ -173,7 +173,7 @@ def record_of(config_dir: Path, data_dir: Path, name: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(Record(data_dir, "applications", name).read_text())
     keys = [base64.urlsafe_b64decode(text) for text in (config_dir / "secret_key").read_text().split()]
     keyring = Keyring(keys)
-    for field in ("secret", "initpwd"):
+    for field in {"secret", "initpwd"} & record.keys():
         record[field] = keyring.decrypt(record["name"], field, record[field])
     if "previous" in record:
         record["previous"]["secret"] = keyring.decrypt(record["name"], "previous", record["previous"]["secret"])

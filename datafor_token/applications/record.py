@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from datafor_token.applications import policy, rules
 from datafor_token.crypto import vetting
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.keys import Key, KeySet, KeySource, verification_key
 from datafor_token.errors import Message, RecordDamaged, RuleError, about
 from datafor_token.providers.key_sets import ProviderKeys
@@ -256,7 +257,8 @@ class Application:
     def to_response(self, now: float) -> dict[str, Any]:
         """Return the fields for a response: secrets masked, ``previous`` only during its grace period.
 
-        ``keys`` is the state of the keys of a provider.
+        ``secret`` is shown if it is public, with the ``kid`` of a single key, or the ``keys`` of a set. ``keys`` of a
+        provider are their state. Sent back in an update, a response changes nothing.
         """
         response = {**self._response}
         if self.previous and self._in_grace(now):
@@ -268,10 +270,14 @@ class Application:
     @functools.cached_property
     def _response(self) -> Mapping[str, Any]:
         """The part of a response that does not depend on the time; cached, as a list has a thousand of them."""
-        masked = {name: MASK if getattr(self, name) else "" for name in SECRETS}
+        masked: dict[str, Any] = {name: MASK if getattr(self, name) else "" for name in SECRETS}
         if self.jwks_uri:
             # Sent back, the mask keeps the keys of the provider.
             masked["secret"] = MASK
+        elif not is_shared(self.algorithm):
+            masked["secret"] = self.secret
+            key = self.key
+            masked |= {"keys": {"kids": list(key.kids)}} if isinstance(key, KeySet) else {"kid": key.all()[0].kid}
         fieldmap = dataclasses.replace(self.fieldmap, extra={}).to_document()
         return {**self._fields_and_dates(), **masked, "fieldmap": fieldmap}
 

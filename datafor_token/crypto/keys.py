@@ -82,9 +82,10 @@ class KeySet:
     def __init__(self, keys: Iterable[tuple[Key, str | None]]) -> None:
         """``keys`` has each key with the ``kid`` of its JWK, which is ``None`` if it has none."""
         by_kid: dict[str, list[Key]] = {}
-        every, unnamed = [], []
+        every, unnamed, kids = [], [], []
         for key, kid in keys:
             every.append(key)
+            kids.append(str(key.kid) if kid is None else kid)
             if kid is None:
                 unnamed.append(key)
             for name in dict.fromkeys((kid, key.kid)):
@@ -92,6 +93,8 @@ class KeySet:
                     by_kid.setdefault(name, []).append(key)
         self._keys: Sequence[Key] = tuple(every)
         self._unnamed: Sequence[Key] = tuple(unnamed)
+        # Of each key: that of its JWK, or its thumbprint.
+        self.kids: Sequence[str] = tuple(kids)
         self._by_kid: Mapping[str, Sequence[Key]] = by_kid
 
     def signer(self, message: bytes, signature: bytes, kid: str | None) -> Key | None:
