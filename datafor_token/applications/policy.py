@@ -133,12 +133,17 @@ def roles_map(value: object) -> Mapping[str, str]:
     return {_text(claimed): names.role_name(rules.text(role)) for claimed, role in value.items()}
 
 
-@clearable
-def jwks_uri(value: object) -> str:
+def new_jwks_uri(value: object) -> str:
     """Return the URL of a JWK Set or of a discovery document. The settings restrict it further."""
     uri = rules.text(value)
     urls.parse(uri)
     return uri
+
+
+@clearable
+def jwks_uri(value: object) -> str:
+    """Return the URL of the keys."""
+    return new_jwks_uri(value)
 
 
 def warnings_about(application: "Application") -> list[Message]:

@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 
 from datafor_token.applications import policy
 from datafor_token.applications.index import ApplicationIndex, IndexEntry, build_index
-from datafor_token.applications.record import COLLECTION, MASK, Application, Previous
+from datafor_token.applications.record import COLLECTION, MASK, Application
 from datafor_token.applications.rules import check_password
 from datafor_token.applications.sealing import Sealer
-from datafor_token.applications.update import changed_fields, check_new_secret, merge
+from datafor_token.applications.update import changed_fields, merge, rotated
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.damaged_secrets import warnings_about
-from datafor_token.crypto.keys import new_secret
 from datafor_token.crypto.strength import weakness
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable, about
 from datafor_token.providers import urls
@@ -35,7 +33,7 @@ _NOTE_WAIT = 0.05  # seconds; a writer that holds the lock must not delay a sign
 class Rotation:
     """Result of a rotation: the secret that the service generated (None for a given one), and the warnings about it.
 
-    ``until`` is the end of the grace period of the previous secret, in milliseconds since 1970.
+    ``until`` is the time until which the previous secret or provider is accepted, in milliseconds since 1970.
     """
 
     secret: str | None = dataclasses.field(repr=False)
@@ -161,32 +159,27 @@ class Registry:
 
         return self._update(name, change)
 
-    def rotate(self, name: str, secret: str | None, grace: int, seen: int | None = None) -> Rotation:
+    def rotate(
+        self, name: str, secret: str | None, grace: int, seen: int | None = None, jwks_uri: str | None = None
+    ) -> Rotation:
         """Give the application a new secret; the present one is accepted for ``grace`` more seconds.
 
-        ``secret`` is None to generate a shared one. ``seen`` is the time of the last change that the caller knows of
-        (milliseconds since 1970), so that a request that was sent twice rotates once. Raises ``NotFound``, ``Conflict``
-        for a later change, and ``InvalidInput`` for a secret that does not fit or is the present one.
+        ``secret`` is None to generate a shared one, or if ``jwks_uri`` replaces it. The keys of a provider end at once.
+        ``seen`` is the time of the last change that the caller knows of (milliseconds since 1970), so that a request
+        that was sent twice rotates once. Raises ``NotFound``, ``Conflict`` for a later change, and ``InvalidInput`` for
+        a secret or URL that does not fit or is the present one.
         """
-        until = self._milliseconds() + grace * 1000
+        now = self._milliseconds()
 
         def change(stored: Application | None) -> Application:
             present = _existing(stored)
             if seen is not None and present.last_modified_date != seen:
                 raise Conflict("the application was changed meanwhile")
-            if secret is None and not is_shared(present.algorithm):
-                raise InvalidInput.of(
-                    "secret", "is missing: the service makes none for %(algorithm)s", algorithm=present.algorithm
-                )
-            new = new_secret(present.algorithm) if secret is None else secret
-            check_new_secret(present, new)
-            now = self._milliseconds()
-            # Stored without a grace period too, so that an update with it is recognised; 0 is past on every clock.
-            previous = Previous(present.secret, until if grace else 0, rotated=now)
-            return dataclasses.replace(present, secret=new, previous=previous, last_modified_date=now)
+            return rotated(present, secret, jwks_uri, now, grace * 1000)
 
         application, warnings = self._update(name, change, Kind.APPLICATION_ROTATED)
-        return Rotation(application.secret if secret is None else None, until, warnings)
+        generated = application.secret if secret is None and jwks_uri is None else None
+        return Rotation(generated, now if application.previous is None else now + grace * 1000, warnings)
 
     def delete(self, name: str) -> None:
         """Remove the application; ignore a name that does not exist, and leave a damaged record alone."""

@@ -1,4 +1,4 @@
-"""Merge of an update into the stored application."""
+"""Merge of an update, or of a rotation, into the stored application."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,12 +9,39 @@ from datafor_token.applications.record import FIELDS, MASK, Application, Previou
 from datafor_token.crypto import vetting
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.damaged_secrets import repaired
-from datafor_token.crypto.keys import is_same, verification_key
+from datafor_token.crypto.keys import is_same, new_secret, verification_key
 from datafor_token.errors import Conflict, InvalidInput, RotationUndone, RuleError
 from datafor_token.validation import times
 
 
-def check_new_secret(stored: Application, secret: str) -> None:
+def rotated(stored: Application, secret: str | None, jwks_uri: str | None, now: int, grace: int) -> Application:
+    """Return the application with a new secret or, if ``jwks_uri`` is given, with the keys of a provider.
+
+    Without either, a shared secret is generated. The stored secret is accepted for ``grace``; the keys of a stored
+    provider are not. ``now`` and ``grace`` are in milliseconds. Raises ``InvalidInput``.
+    """
+    if jwks_uri is not None:
+        if jwks_uri == stored.jwks_uri:
+            raise InvalidInput.of("jwks_uri", "is the present one already")
+        secret = ""
+    elif secret is not None:
+        _check_new_secret(stored, secret)
+    elif is_shared(stored.algorithm):
+        secret = new_secret(stored.algorithm)
+    else:
+        raise InvalidInput.of(
+            "secret", "is missing: the service makes none for %(algorithm)s", algorithm=stored.algorithm
+        )
+    # Stored without a grace period too, so that an update with it is recognised; 0 is past on every clock.
+    previous = None if stored.jwks_uri else Previous(stored.secret, now + grace if grace else 0, rotated=now)
+    application = dataclasses.replace(
+        stored, secret=secret, jwks_uri=jwks_uri, previous=previous, last_modified_date=now
+    )
+    _check_policy(application, stored)
+    return application
+
+
+def _check_new_secret(stored: Application, secret: str) -> None:
     """Raise ``InvalidInput`` if the application cannot be rotated to the secret."""
     try:
         if secret == MASK:

@@ -2,19 +2,20 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from datafor_token.applications.rules import DEFAULT_GRACE
+from datafor_token.cli.application_options import changed, field_options, is_given
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
 from datafor_token.cli.output import done, done_once, name_damaged, report, report_lines, show, show_one, wants_json
 from datafor_token.cli.parameters import Seconds, application_name
 from datafor_token.cli.services import services
-from datafor_token.crypto.algorithms import ALGORITHMS, is_shared
+from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Conflict, NotFound, RecordDamaged
 from datafor_token.printable import printable_json, printable_toml
 
@@ -28,49 +29,11 @@ application = Commands(
 _CREATOR = "command line"
 
 
-# Options for the fields of an application: name, default of a new one, help, and more for click. The defaults are those
-# of ``record.DEFAULTS``, which the help must not import: a test compares them.
-_FIELD_OPTIONS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
-    ("--algorithm", "HS256", "Signature algorithm of its tokens.", {"type": click.Choice(ALGORITHMS)}),
-    ("--token-name", "token", "Name of the URL parameter for its tokens.", {}),
-    ("--expire", "86400", "Token lifetime in seconds.", {"type": Seconds()}),
-    ("--claim-username", "username", "Claim with the user name.", {}),
-    ("--claim-name", "name", "Claim with the display name.", {}),
-    ("--claim-email", "email", "Claim with the email address.", {}),
-    ("--inituser", "0", "Create unknown users (1) or not (0).", {"type": click.Choice(["1", "0"])}),
-    ("--initrole", "SYS_Reader", "Role of created users; can be repeated.", {"multiple": True}),
-    ("--self-service", "0", "Allow personal tokens (1) or not (0).", {"type": click.Choice(["1", "0"])}),
-)
-
-
-def _options(*, new: bool) -> Callable[[Any], Any]:
-    """Return the options for the fields of an application, for a ``new`` one with the defaults in their help."""
-
-    def decorator(command: Any) -> Any:
-        for name, default, text, more in reversed(_FIELD_OPTIONS):
-            names = (name, "initroles") if name == "--initrole" else (name,)
-            command = click.option(*names, help=f"{text}  [default: {default}]" if new else text, **more)(command)
-        return command
-
-    return decorator
-
-
 def _wanted(values: dict[str, Any]) -> dict[str, Any]:
     from datafor_token.requests.forms import Body
     from datafor_token.requests.schemas import UpdateSchema
 
     return UpdateSchema().read(Body(values, is_form=False))
-
-
-def _changed(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields to save: those before the change, replaced by the given ones."""
-    claims = {}
-    for name, claim in before["fieldmap"].items():
-        other = given[f"claim_{name}"]
-        claims[name] = claim if other is None else other
-    fields = {name: value for name, value in given.items() if not name.startswith("claim_")}
-    after = {name: value for name, value in fields.items() if value not in (None, ())}
-    return {**before, **after, "fieldmap": claims, "initroles": list(after.get("initroles", before["initroles"]))}
 
 
 def _fields(one: "Application") -> dict[str, Any]:
@@ -105,7 +68,7 @@ def list_all() -> None:
 @application.command("show")
 @click.argument("name", type=application_name)
 def show_application(name: str) -> None:
-    """Show an application. Its secrets are shown as stars.
+    """Show an application. A shared secret is shown as stars.
 
     Example: datafor-token application show ERP
     """
@@ -129,11 +92,13 @@ def check() -> None:
 
 @application.command("add")
 @click.argument("name")
-@_options(new=True)
+@field_options(new=True)
 @click.option("--random-secret", is_flag=True, help="Generate a shared secret and print it once.")
 @secret_options("secret")
 def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
     """Register an application. Its secret is read from a prompt, standard input or a file, or is generated.
+
+    With --jwks-uri, its keys are those of an identity provider.
 
     Example: datafor-token application add ERP --algorithm HS256 --random-secret
     """
@@ -143,46 +108,62 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
     algorithm = given["algorithm"] or DEFAULTS["algorithm"]
     if random_secret and not is_shared(algorithm):
         raise click.UsageError(f"{algorithm} needs a public key: use --secret-file", click.get_current_context())
-    if random_secret and file is not None:
-        raise click.UsageError("Give either --secret-file or --random-secret", click.get_current_context())
+    sources = {"--secret-file": file, "--random-secret": random_secret or None, "--jwks-uri": given["jwks_uri"] or None}
+    _check_one_of(sources)
     with contextlib.suppress(NotFound):
         # Checked before the prompt for a secret, and again when the application is stored.
         found = services().registry.get(name).name
         raise Conflict(
             "name already exists as '%(name)s': change it with `datafor-token application set %(name)s`", name=found
         )
-    secret = new_secret(algorithm) if random_secret else _secret(file)
-    before = {**DEFAULTS, "name": name, "secret": secret}
-    warnings = services().registry.save(_wanted(_changed(before, given)), _CREATOR, new=True)
-    _report(name, "was added", warnings, secret if random_secret else None)
+    before = {**DEFAULTS, "name": name}
+    if not given["jwks_uri"]:
+        instead = "--secret-file, --random-secret or standard input"
+        before["secret"] = new_secret(algorithm) if random_secret else read_secret("secret", file, instead)
+    warnings = services().registry.save(_wanted(changed(before, given)), _CREATOR, new=True)
+    _report(name, "was added", warnings, before["secret"] if random_secret else None)
 
 
-def _secret(file: Any) -> str:
-    return read_secret("secret", file, "--secret-file, --random-secret or standard input")
+def _check_one_of(sources: dict[str, Any]) -> None:
+    """Raise ``click.UsageError`` if several of the options, by name, have a value."""
+    names = [name for name, value in sources.items() if value is not None]
+    if len(names) > 1:
+        raise click.UsageError(f"Give either {' or '.join(names)}", click.get_current_context())
 
 
 @application.command("set")
 @click.argument("name", type=application_name)
-@_options(new=False)
+@field_options(new=False)
 @click.option("--new-secret", is_flag=True, help="Read a new secret; the old one is invalid at once (see rotate).")
 @secret_options("secret")
 def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
-    """Change fields of an application. The other fields stay as they are.
+    """Change fields of an application. The other fields stay as they are; a list is replaced as a whole.
 
     Example: datafor-token application set ERP --expire 3600 --initrole Sales
     """
-    if not new_secret and file is None and all(value in (None, ()) for value in given.values()):
-        raise click.UsageError("Give at least one change, such as --expire 3600", click.get_current_context())
-    services().registry.get(name)
     wants_secret = new_secret or file is not None
-    secret = {"secret": read_secret("secret", file, "--secret-file or standard input")} if wants_secret else {}
-    changed, warnings = services().registry.modify(name, lambda before: _wanted(_changed({**before, **secret}, given)))
-    _report(changed.name, "was changed", warnings)
+    if not wants_secret and not any(is_given(value) for value in given.values()):
+        raise click.UsageError("Give at least one change, such as --expire 3600", click.get_current_context())
+    _check_one_of(
+        {
+            "--new-secret" if new_secret else "--secret-file": wants_secret or None,
+            "--jwks-uri": given["jwks_uri"] or None,
+        }
+    )
+    services().registry.get(name)
+    # A new secret replaces the keys of a provider.
+    keys = (
+        {"secret": read_secret("secret", file, "--secret-file or standard input"), "jwks_uri": ""}
+        if wants_secret
+        else {}
+    )
+    saved, warnings = services().registry.modify(name, lambda before: _wanted(changed({**before, **keys}, given)))
+    _report(saved.name, "was changed", warnings)
 
 
 def _set_enable(name: str, value: str) -> None:
-    changed, warnings = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
-    _report(changed.name, f"is {'enabled' if value == '1' else 'disabled'}", warnings)
+    saved, warnings = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
+    _report(saved.name, f"is {'enabled' if value == '1' else 'disabled'}", warnings)
 
 
 @application.command("enable")
@@ -210,20 +191,30 @@ def disable(name: str) -> None:
 @click.option(
     "--grace", type=Seconds(), default=DEFAULT_GRACE, show_default=True, help="How long the old secret remains valid."
 )
+@click.option("--jwks-uri", help="URL of a provider's keys, which replace the secret.")
 @secret_options("secret")
-def rotate(name: str, grace: int, file: Any) -> None:
+def rotate(name: str, grace: int, jwks_uri: str | None, file: Any) -> None:
     """Give an application a new secret. Without a file, a random one is generated and printed once.
+
+    The old secret remains valid for the grace period. The keys of a provider that are replaced end at once.
 
     Example: datafor-token application rotate ERP --grace 86400
     """
     from datafor_token.requests.forms import Body
     from datafor_token.requests.schemas import RotateSchema
 
-    secret = None if file is None else read_secret("secret", file, "a file with the secret, or leave --secret-file out")
-    sent = {"name": name, "grace": grace, **({"secret": secret} if secret is not None else {})}
+    _check_one_of({"--secret-file": file, "--jwks-uri": jwks_uri})
+    sent: dict[str, Any] = {"name": name, "grace": grace}
+    if file is not None:
+        sent["secret"] = read_secret("secret", file, "a file with the secret, or leave --secret-file out")
+    if jwks_uri is not None:
+        sent["jwks_uri"] = jwks_uri
     wanted = RotateSchema().read(Body(sent, is_form=False))
-    rotation = services().registry.rotate(wanted["name"], wanted.get("secret"), wanted["grace"])
-    _report(name, "has a new secret", rotation.warnings, rotation.secret)
+    rotation = services().registry.rotate(
+        wanted["name"], wanted.get("secret"), wanted["grace"], jwks_uri=wanted.get("jwks_uri")
+    )
+    what = "has a new secret" if jwks_uri is None else "has the keys of a provider"
+    _report(name, what, rotation.warnings, rotation.secret)
 
 
 @application.command("delete")
@@ -302,8 +293,16 @@ def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
         sentence,
         changes=[{"action": step.action, "application": step.name, "fields": _changes(step)} for step in doing],
         dry_run=dry_run,
-        warnings=[f"{step.name}: {warning}" for step in doing for warning in step.warnings],
+        warnings=[f"{step.name}: {warning}" for step in steps for warning in _warnings(step)],
     )
+
+
+def _warnings(step: "Step") -> Iterator[str]:
+    """Yield the warnings about what a step stores, and about what the files neither keep nor clear."""
+    if step.action != "same":
+        yield from step.warnings
+    for field in step.undeclared:
+        yield f'{field} is stored and not declared: it stays; declare {field} = "" to clear it'
 
 
 def _print(step: "Step") -> None:

@@ -1,8 +1,8 @@
 """Declared applications: files for git. Read them, plan the changes that they lead to, and apply these.
 
 A file is TOML or JSON and has a list ``application``, whose entries have the fields of ``token/update``. A secret or
-initial password that is left out keeps its stored value. ``secret_file`` and ``secret_env`` name a file or an
-environment variable with the secret; so do ``initpwd_file`` and ``initpwd_env``.
+initial password that is left out keeps its stored value, and so does a field of the trust policy. ``secret_file`` and
+``secret_env`` name a file or an environment variable with the secret; so do ``initpwd_file`` and ``initpwd_env``.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.applications import rules
-from datafor_token.applications.record import FIELDS, MASK, SECRETS, Application
+from datafor_token.applications.record import FIELDS, MASK, POLICY, SECRETS, Application
 from datafor_token.applications.registry import Registry
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError, about
@@ -30,7 +30,8 @@ class Step:
     """Change of one application: ``action`` is ``create``, ``change``, ``delete`` or ``same``.
 
     ``changes`` has the old and the new value of each changed field, with secrets masked. ``wanted`` is what
-    ``Registry.save`` takes, and ``warnings`` are those that it returns.
+    ``Registry.save`` takes, and ``warnings`` are those that it returns. ``undeclared`` has the fields of the trust
+    policy that are stored and not declared, and stay.
     """
 
     action: str
@@ -38,6 +39,7 @@ class Step:
     changes: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     wanted: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     warnings: Sequence[str] = ()
+    undeclared: Sequence[str] = ()
 
 
 def read(path: Path, environ: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -202,7 +204,9 @@ def _step(registry: Registry, wanted: dict[str, Any]) -> Step:
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     }
-    return Step("change" if changes else "same", after.name, changes, wanted, warnings)
+    # ``jwks_uri`` stays like a secret that is left out.
+    undeclared = [name for name in POLICY if name not in {*wanted, "jwks_uri"} and getattr(after, name)]
+    return Step("change" if changes else "same", after.name, changes, wanted, warnings, undeclared)
 
 
 def as_json(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, missing, validates_schema
 
-from datafor_token.applications import record, rules
+from datafor_token.applications import policy, record, rules
 from datafor_token.applications.record import FIELDS, MASK
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import verification_key
-from datafor_token.errors import RuleError, predicate_of
+from datafor_token.errors import Message, RuleError, predicate_of
 from datafor_token.requests.fields import CallSchema, Flag, Integer, Names, PolicyNames, RuleField, Structure, Text
 from datafor_token.requests.forms import Body
 from datafor_token.validation import names, times
@@ -22,6 +22,7 @@ EXAMPLE_TOKEN = (
     "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJFUlAiOiJhZG1pbiIsImV4cCI6MTcyMzAxNTkxNn0"  # noqa: S105 - public
     ".uEmUwBfNAd5FtzjPPrldU9bierng7fd8rCVlZtVPY2k"
 )
+_BOTH = Message("cannot be given together with secret: one replaces the other")
 # Members of responses beside an application's own fields, so that a listed application can be sent back whole.
 _IGNORED_ON_UPDATE = (
     "createdDate", "lastModifiedDate", "creatorId", "previous", "success", "code", "msg", "warnings", "kid", "keys",
@@ -143,7 +144,7 @@ class UpdateSchema(CallSchema):
     @validates_schema(skip_on_field_errors=False)
     def _check_fields_that_depend_on_the_algorithm(self, values: dict[str, Any], **_: Any) -> None:
         if values.get("secret", MASK) != MASK and values.get("jwks_uri"):
-            raise ValidationError({"jwks_uri": ["cannot be given together with secret: one replaces the other"]})
+            raise ValidationError({"jwks_uri": [_BOTH]})
         if "algorithm" not in values:
             return
         checks: dict[str, Callable[[], object]] = {
@@ -220,7 +221,7 @@ class NamesSchema(CallSchema):
 
 
 class RotateSchema(NameSchema):
-    """``token/rotate``: the new secret, and the grace period of the old one."""
+    """``token/rotate``: the new secret or provider of keys, and the grace period of the old secret."""
 
     example: ClassVar = {"name": "ERP", "grace": 3600}
 
@@ -228,6 +229,14 @@ class RotateSchema(NameSchema):
     grace = Integer(
         rules.grace_period, "Seconds for which the old secret remains valid.", load_default=rules.DEFAULT_GRACE
     )
+    jwks_uri = RuleField(
+        policy.new_jwks_uri, "The URL of the provider whose keys replace the secret, instead of `secret`."
+    )
+
+    @validates_schema
+    def _check_one_of(self, values: dict[str, Any], **_: Any) -> None:
+        if "secret" in values and "jwks_uri" in values:
+            raise ValidationError({"jwks_uri": [_BOTH]})
 
 
 class TokenSchema(CallSchema):

@@ -83,8 +83,13 @@ def delete_batch(fields: dict[str, Any]) -> Response:
 @blueprint.post(f"{MODELER}/token/rotate")
 @Call(id="rotate_secret", body=RotateSchema, response=RotateResponse, errors=(NotFound,))
 def rotate(fields: dict[str, Any]) -> Response:
-    """Give an application a new secret; the old one remains valid for a grace period."""
-    rotation = services().registry.rotate(fields["name"], fields.get("secret"), fields["grace"])
+    """Give an application a new secret; the old one remains valid for a grace period.
+
+    With `jwks_uri`, the keys of a provider replace the secret. The keys of a provider that are replaced end at once.
+    """
+    rotation = services().registry.rotate(
+        fields["name"], fields.get("secret"), fields["grace"], jwks_uri=fields.get("jwks_uri")
+    )
     generated = {"secret": rotation.secret} if rotation.secret is not None else {}
     return success(**generated, previous={"until": rotation.until}, **_if_any(warnings=rotation.warnings))
 

@@ -41,6 +41,7 @@ _NOT_OF_USERS = [*rules.TIME_CLAIMS, *rules.REGISTERED_CLAIMS]
 _NOT_OF_USERS += [f"/{claim}" for claim in _NOT_OF_USERS]
 _COMPARED = {"type": "string", "minLength": 1, "maxLength": policy.LONGEST, "pattern": _NO_CONTROLS}
 _CLAIM_VALUES = (_COMPARED, {"type": "number"}, {"type": "boolean"})
+_KEY_URL = {"type": "string", "maxLength": urls.MAX_LENGTH, "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$"}
 _MEDIA_TYPE = "[A-Za-z0-9!#$&^_.+-]{1,64}"
 _SEGMENT = rf"[^/\\?#@\u2028\u2029{_CONTROLS}]"
 _PASSWORD = {"type": "string", "maxLength": 1024, "pattern": r"^[^\x00-\x1f\x7f]*$"}
@@ -66,9 +67,7 @@ def _texts(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 _POLICY_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
-    policy.jwks_uri: _clearable(
-        {"type": "string", "maxLength": urls.MAX_LENGTH, "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$"}
-    ),
+    policy.jwks_uri: _clearable(_KEY_URL),
     policy.audience: _texts(_COMPARED),
     policy.issuer: _clearable(_COMPARED),
     policy.requirements: _clearable(
@@ -117,6 +116,7 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "pattern": rf"^[^\s{_NOT_IN_USERS}]([^{_NOT_IN_USERS}]*[^\s{_NOT_IN_USERS}])?$",
     },
     rules.secret: _SOME_TEXT,
+    policy.new_jwks_uri: _KEY_URL,
     rules.token_lifetime: _seconds(1, rules.LONGEST_EXPIRE),
     rules.grace_period: _seconds(0, rules.LONGEST_GRACE),
     rules.ticket_lifetime: _seconds(1, rules.LONGEST_TICKET),

@@ -288,7 +288,7 @@ def test_a_trust_policy_matches_its_schemas(app: Flask, description: dict[str, A
         "sync": ["roles"], "roles_claim": "roles", "roles_map": {"staff": "Sales"},
     }  # fmt: skip
     to.call("POST", f"{API}/update", json=application(name="CRM", secret=key, algorithm="ES256", **policy))
-    provider = {"jwks_uri": "https://id.example/keys", "issuer": "https://id.example"}
+    provider = {"jwks_uri": "https://localhost:1/keys", "issuer": "https://id.example"}
     to.call("POST", f"{API}/update", json=application(name="Portal", secret=None, algorithm="ES256", **provider))
     assert policy.keys() <= to.call("GET", f"{API}/content?name=CRM").keys()
     assert provider.keys() <= to.call("GET", f"{API}/content?name=Portal").keys()
