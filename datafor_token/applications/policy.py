@@ -19,6 +19,7 @@ from datafor_token.validation.addresses import Network, unwrapped_network
 
 if TYPE_CHECKING:
     from datafor_token.applications.record import Application
+    from datafor_token.settings import Settings
 
 T = TypeVar("T")
 ANY = "*"  # as audience: a token for anybody is accepted
@@ -146,13 +147,15 @@ def jwks_uri(value: object) -> str:
     return new_jwks_uri(value)
 
 
-def warnings_about(application: "Application") -> list[Message]:
-    """Return sentences about a policy that is accepted, but weaker than it looks."""
+def warnings_about(application: "Application", settings: "Settings") -> list[Message]:
+    """Return sentences about a policy that is accepted, but weaker than it looks, or without effect in part."""
     found = []
     if application.jwks_uri and application.jwks_uri.lower().startswith("http:"):
         found.append(
             Message("jwks_uri is plain http: a host that can change its traffic can sign in as anybody; use https")
         )
+    if "Administrator" in (application.roles_map or {}).values() and not settings.tokens_may_administer:
+        found.append(Message("roles_map gives Administrator in vain: TOKENS_MAY_ADMINISTER is false"))
     return found
 
 

@@ -279,7 +279,7 @@ class Registry:
         return [
             *([] if weak is None else [("weak secret", weak)]),
             *(("suspicious secret", sentence) for sentence in suspicious),
-            *(("trust policy", sentence) for sentence in policy.warnings_about(application)),
+            *(("trust policy", sentence) for sentence in policy.warnings_about(application, self._settings)),
             # Not refused: existing applications that have one continue to work.
             *([] if short is None else [("short initial password", short)]),
             # These were logged when the record was read. A violation by the secret is what makes it weak.

@@ -3,8 +3,8 @@
 import enum
 import os
 import pwd
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 # Reasons for which a token is refused.
 REASONS = (
@@ -31,6 +31,7 @@ class Kind(enum.StrEnum):
     SIGN_IN_REFUSED = "sign_in_refused"
     USER_MADE = "user_made"
     USER_CHANGED = "user_changed"
+    USER_SYNCED = "user_synced"
     USER_DELETED = "user_deleted"
     STORE_RESTORED = "store_restored"
     STORE_REPAIRED = "store_repaired"
@@ -42,7 +43,7 @@ class Event(NamedTuple):
 
     ``unknown_user`` is the name of a sign-in whose user does not exist. It may be a password that was typed into the
     wrong field, and is stored as a keyed hash. ``audience`` has the audiences of a token that was accepted although its
-    application has none.
+    application has none. ``before`` and ``after`` have the values of changed members by name.
     """
 
     kind: Kind
@@ -53,6 +54,8 @@ class Event(NamedTuple):
     fields: Sequence[str] | None = None
     reason: str | None = None
     audience: Sequence[str] | None = None
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         """Return the event without ``unknown_user``."""

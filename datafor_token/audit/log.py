@@ -209,6 +209,8 @@ class Audit:
             origin,
             target | _present(token=event.token),
             fields=event.fields,
+            before=event.before,
+            after=event.after,
             reason=event.reason,
             audience=event.audience,
             outcome=outcome,

@@ -44,7 +44,9 @@ def show_events(*, limit: int, **given: str | None) -> None:
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:
     details = {
-        name: event[name] for name in ("fields", "reason", "audience", "outcome", "count", "first") if name in event
+        name: event[name]
+        for name in ("fields", "before", "after", "reason", "audience", "outcome", "count", "first")
+        if name in event
     }
     return {
         "time": event["time"],

@@ -11,9 +11,9 @@ from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
 from datafor_token.cli.output import done, done_once, name_damaged, show, show_one
-from datafor_token.cli.parameters import user_name
+from datafor_token.cli.parameters import application_name, user_name
 from datafor_token.cli.services import current_settings, services
-from datafor_token.errors import Conflict, Forbidden
+from datafor_token.errors import Conflict, Forbidden, NotFound
 from datafor_token.validation.names import DEFAULT_USER_TYPE, USER_TYPES
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ _full_name = click.option("--full-name", help="Display name.")
 _email = click.option("--email", help="Email address.")
 
 
+_application = click.option(
+    "--application",
+    type=application_name,
+    help="Application to which the user belongs: the user may follow its tokens (sync).",
+)
 _random_password = click.option("--random-password", is_flag=True, help="Generate a password and print it once.")
 
 
@@ -41,9 +46,14 @@ def _password(file: Any, *, is_random: bool) -> str:
     return read_secret("password", file, "--password-file, --random-password or standard input")
 
 
+def _shown(one: "User") -> dict[str, Any]:
+    """Return what commands show of a user: as the calls do, and the application of a user that belongs to one."""
+    return {**one.to_response(), **({"application": one.application} if one.application else {})}
+
+
 def _report(changed: "User", what: str, *, result: str | None = None, password: str | None = None) -> None:
     """Report a change of a user; ``password``: a generated one."""
-    sentence, fields = f"{changed.name} {what}", changed.to_response()
+    sentence, fields = f"{changed.name} {what}", _shown(changed)
     if password is None:
         done(sentence, result=result, user=fields)
     else:
@@ -68,7 +78,13 @@ def _change(name: str, **changes: Any) -> "User":
 
 
 def _given(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None and value != ()}
+    given = {name: value for name, value in members.items() if value is not None and value != ()}
+    if "application" in given:
+        try:
+            given["application"] = services().registry.get(given["application"]).name
+        except NotFound as error:
+            raise Failed(f"application '{given['application']}' does not exist") from error
+    return given
 
 
 @user.command("add")
@@ -77,6 +93,7 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 @_roles
 @_full_name
 @_email
+@_application
 @secret_options("password")
 @_random_password
 def add(name: str, file: Any, *, random_password: bool, **members: Any) -> None:
@@ -102,7 +119,7 @@ def list_all() -> None:
     Example: datafor-token user list --json
     """
     users, damaged = services().accounts.all()
-    show([one.to_response() for one in users])
+    show([_shown(one) for one in users])
     name_damaged(damaged)
 
 
@@ -113,7 +130,7 @@ def show_user(name: str) -> None:
 
     Example: datafor-token user show lena
     """
-    show_one(services().accounts.get(name).to_response())
+    show_one(_shown(services().accounts.get(name)))
 
 
 @user.command("passwd")
@@ -158,15 +175,21 @@ def disable(name: str) -> None:
 @click.option("--no-roles", is_flag=True, help="Remove all roles.")
 @_full_name
 @_email
-def set_members(name: str, *, no_roles: bool, **members: Any) -> None:
+@_application
+@click.option("--no-application", is_flag=True, help="The user belongs to no application any more.")
+def set_members(name: str, *, no_roles: bool, no_application: bool, **members: Any) -> None:
     """Change a user. The given roles replace the present ones.
 
     Example: datafor-token user set lena --type SYS_Reader --role Sales --role North
     """
     given = _given(members)
-    if no_roles == ("roles" in given) and (no_roles or not given):
-        raise click.UsageError("Give at least one change, and either --role or --no-roles", click.get_current_context())
-    changes = given | ({"roles": ()} if no_roles else {})
+    removed: dict[str, Any] = ({"roles": ()} if no_roles else {}) | ({"application": ""} if no_application else {})
+    if not given | removed or given.keys() & removed.keys():
+        raise click.UsageError(
+            "Give at least one change, and either --role or --no-roles, either --application or --no-application",
+            click.get_current_context(),
+        )
+    changes = given | removed
     _report(_change(name, **changes), "was changed")
 
 

@@ -38,6 +38,7 @@ EVENTS = {
     "sign_in_refused": N_("sign-in refused"),
     "user_made": N_("user created"),
     "user_changed": N_("user changed"),
+    "user_synced": N_("user changed by a token"),
     "user_deleted": N_("user deleted"),
     "store_restored": N_("store restored"),
     "store_repaired": N_("damaged records moved aside"),

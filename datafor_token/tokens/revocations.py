@@ -51,7 +51,7 @@ class Revocations:
         if token.digest is None or token.identifier is None:
             raise ValueError("only a token whose text is known can be revoked")
         application, username = token.application.name, token.username
-        about = {"application": application, "user": username, "token": short(token.identifier)}
+        identifier = short(token.identifier)
         document = {
             "expires": token.expires,
             "application": application,
@@ -59,7 +59,7 @@ class Revocations:
             "revokedDate": int(self._clock() * 1000),
         }
         with self._audit.change() as record:
-            record(Event(kind=Kind.TOKEN_REVOKED, **about))
+            record(Event(kind=Kind.TOKEN_REVOKED, application=application, user=username, token=identifier))
             # Under former keys too: older sessions, and processes not restarted since a key change, know only those.
             for number, name in enumerate(self.identifiers.every(token.digest)):
                 try:

@@ -161,12 +161,14 @@ class SignIn:
         *,
         client: ClientSource | None,
         create: bool = True,
+        first: bool = False,
         user: User | None = None,
     ) -> Verification:
         """Run the checks of a verified token at each use, and find its user. ``steps`` are those passed before.
 
         ``client`` is the client that presents it; ``None``: its network is not judged. An unknown user is created if
-        ``create`` and the application say so. ``user`` is the token's, if known already.
+        ``create`` and the application say so. ``user`` is the token's, if known already. ``first`` is as in
+        ``TokenUsers.admit``.
         """
         application, done = token.application, list(steps)
         try:
@@ -174,7 +176,9 @@ class SignIn:
                 done.append(check(token))  # noqa: PERF401 - a refusal needs the steps before it
             if application.networks is not None:
                 done.append(check_network(application, client))
-            user, last = self._token_users.admit(token, user or self._users.get(token.username), create=create)
+            user, last = self._token_users.admit(
+                token, user or self._users.get(token.username), create=create, first=first
+            )
         except Refused as refused:
             done.append(refused.step)
             return Verification(
@@ -289,7 +293,8 @@ class SignIn:
         except Refused as refused:
             identifier = self.identifiers.present(identifiers.digest(token.signing_input, signer.key))
             return Verification(refused.reason, [*done, refused.step], application, identifier=identifier)
-        return self.authenticate(self._identified(verified, token), done + claim_steps, client=client, create=create)
+        verified = self._identified(verified, token)
+        return self.authenticate(verified, done + claim_steps, client=client, create=create, first=True)
 
     def _identified(self, verified: VerifiedToken, token: Token) -> VerifiedToken:
         digest = identifiers.digest(token.signing_input, verified.signer.key)

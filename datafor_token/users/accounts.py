@@ -143,8 +143,10 @@ class Accounts:
 
 
 def _changed(before: User, after: User) -> list[str]:
-    """Return the names of the members that differ, as in responses; never their values."""
-    old, new = ({**user.to_response(), "password": user.password} for user in (before, after))
+    """Return the names of the members that differ, as in responses and commands; never their values."""
+    old, new = (
+        {**user.to_response(), "application": user.application, "password": user.password} for user in (before, after)
+    )
     return [name for name in old if old[name] != new[name]]
 
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ COLLECTION = "users"
 FORMAT = 1
 ADMINISTRATOR = "Administrator"
 FIRST_USER = "admin"
+_MOST_RECORDED = 256  # characters of a text, or roles: tokens and maps give no more
 _PAUSE = 1.0  # seconds before a refusal without a hash, when there are many
 PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
 
@@ -45,7 +46,8 @@ PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
 class User:
     """One user. ``password`` is the argon2id hash, empty for a user without a password.
 
-    ``application`` is the one to which the user belongs: its token created the user. Empty: none.
+    ``application`` is the one to which the user belongs: its token created the user, or an administrator said so.
+    Empty: none. ``synced`` is the ``iat`` of the token that created or changed the user last, in seconds since 1970.
     ``created_date`` is in milliseconds since 1970, 0 if it is not known. ``format`` and ``extra`` are written back
     unchanged for other versions of this service, as in ``Application``.
     """
@@ -58,6 +60,7 @@ class User:
     enabled: bool = True
     password: str = dataclasses.field(default="", repr=False)
     application: str = ""
+    synced: float | None = None
     created_date: int = 0
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -111,8 +114,9 @@ class User:
         """Return the record, in a stable order, unknown members last."""
         known = dataclasses.asdict(self)
         del known["extra"]
-        if not self.application:
-            del known["application"]
+        for member in ("application", "synced"):
+            if known[member] in ("", None):
+                del known[member]
         return {"format": known.pop("format"), **known, "roles": list(self.roles), **self.extra}
 
     @classmethod
@@ -150,6 +154,8 @@ class User:
             yield "roles"
         if not isinstance(members["enabled"], bool):
             yield "enabled"
+        if type(members["synced"]) not in (int, float, type(None)):
+            yield "synced"
         yield from (member for member in ("format", "created_date") if type(members[member]) is not int)
 
 
@@ -252,6 +258,29 @@ class Users:
             self._store.update(COLLECTION, user.name, change)
         return user
 
+    def sync(
+        self, name: str, follow: Callable[[User], User | None], application: str, token: str | None
+    ) -> User | None:
+        """Store what ``follow`` makes of the user, unless it returns ``None``; return the user as it is stored then.
+
+        ``follow`` takes the user as it is stored under the lock: of several sign-ins at once, only one writes.
+        ``application`` and ``token``, an identifier, are for the audit log. Returns ``None`` if no such user exists.
+        """
+        with self._audit.change() as record:
+
+            def change(document: Document | None) -> Document:
+                before = None if document is None else User.from_document(document)
+                after = None if before is None else follow(before)
+                if before is None or after is None:
+                    raise _Unchanged(before)
+                record(_synced(before, after, application, token))
+                return after.to_document()
+
+            try:
+                return User.from_document(self._store.update(COLLECTION, name, change))
+            except _Unchanged as unchanged:
+                return unchanged.user
+
     def create_first(self, config_dir: Path, password: str | None, min_length: int) -> str | None:
         """Create the first administrator if there are no users; return the password if it was generated here.
 
@@ -294,6 +323,35 @@ def _refusal_reason(user: User | None) -> str:
     if user is None:
         return "unknown_user"
     return "wrong_password" if user.enabled else "disabled_user"
+
+
+def _synced(before: User, after: User, application: str, token: str | None) -> Event:
+    old, new = before.to_response(), after.to_response()
+    fields = [member for member in old if old[member] != new[member]]
+    return Event(
+        kind=Kind.USER_SYNCED,
+        application=application,
+        user=after.name,
+        token=token,
+        fields=fields,
+        before={member: _bounded(old[member]) for member in fields},
+        after={member: _bounded(new[member]) for member in fields},
+    )
+
+
+def _bounded(value: Any) -> Any:
+    """Return a member of a user for the audit log, where a stored text or list of any length is cut."""
+    return (
+        value[:_MOST_RECORDED] if isinstance(value, str) else [role[:_MOST_RECORDED] for role in value[:_MOST_RECORDED]]
+    )
+
+
+class _Unchanged(Exception):
+    """The user, which may not exist any more, need not be written."""
+
+    def __init__(self, user: User | None) -> None:
+        self.user = user
+        super().__init__()
 
 
 class _UserExists(Exception):

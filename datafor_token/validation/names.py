@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from datafor_token.errors import RuleError
 
+# The highest first.
 USER_TYPES = ("Administrator", "SYS_Creator", "SYS_Reader")
 DEFAULT_USER_TYPE = "SYS_Reader"
 

@@ -8,7 +8,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from flask import Flask
 
@@ -182,7 +182,11 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
     if verdict.cached and verdict.user is not None and not opens:
         return Caller(verdict.user, way, verdict.application, verdict)
     name = verdict.application.name if verdict.application else None
-    about = {"application": name, "user": verdict.username, "token": services().signin.audit_identifier(token, verdict)}
+    about: dict[str, Any] = {
+        "application": name,
+        "user": verdict.username,
+        "token": services().signin.audit_identifier(token, verdict),
+    }
     if verdict.user is None or verdict.token is None:
         services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
         current().application_name = name

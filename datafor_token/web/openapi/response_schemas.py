@@ -356,6 +356,8 @@ class EventObject(Schema):
     audience = _texts(
         metadata={"description": "The `aud` of a token that was accepted although its application has no `audience`."}
     )
+    before = fields.Dict(metadata={"description": "Values of the changed fields before a `user_synced`."})
+    after = fields.Dict(metadata={"description": "The same after it."})
 
 
 class AuditResponse(SuccessResponse):
