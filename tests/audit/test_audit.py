@@ -28,6 +28,8 @@ from datafor_token.settings import Settings
 from datafor_token.store.files.locking import exclusive
 from tests.commands import invoke
 from tests.conftest import Caller
+from tests.handmade_tokens import NOW, claims
+from tests.handmade_tokens import token as handmade
 from tests.support import (
     ADMIN_PASSWORD,
     API,
@@ -68,10 +70,12 @@ def command(app: Flask, *words: str, given_input: str = "") -> str:
 
 def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     """Cause every kind of event at least once; return texts that must not be in the log."""
-    caller.post("update", application(secret=STRONG_SECRET, self_service="1"))
+    caller.post("update", application(secret=STRONG_SECRET, self_service="1", sync=["email"]))
     caller.post("update", application(secret=STRONG_SECRET, self_service="1", expire=60))
     token = caller.post("generate", {"username": "lena"}).json["token"]
     assert caller.get(f"{API.removesuffix('token')}user/detail", headers=bearer(token)).status_code == 200
+    later = handmade(claims(iat=NOW + 10, email="lena@example.com"), STRONG_SECRET)
+    assert caller.get("/auth/check", headers=bearer(later)).status_code == 200
     old = caller.post("generate", {"username": "old"}).json["token"]
     caller.post("revoke", {"token": old})
     assert caller.get("/auth/check", headers=bearer(old)).status_code == 401
@@ -93,7 +97,7 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     command(app, "store", "rekey")
     caller.post("delete", {"name": "ERP"})
     return {
-        "tokens": f"{token} {old} {personal} {url.partition('=')[2]}",
+        "tokens": f"{token} {later} {old} {personal} {url.partition('=')[2]}",
         "texts": f"{STRONG_SECRET} {OTHER_SECRET} {PASSWORD} {ADMIN_PASSWORD} Wrong-Marked Typed-In-The-Wrong-Field",
     }
 
