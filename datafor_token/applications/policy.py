@@ -155,7 +155,7 @@ def warnings_about(application: "Application", settings: "Settings") -> list[Mes
             Message("jwks_uri is plain http: a host that can change its traffic can sign in as anybody; use https")
         )
     if "Administrator" in (application.roles_map or {}).values() and not settings.tokens_may_administer:
-        found.append(Message("roles_map gives Administrator in vain: TOKENS_MAY_ADMINISTER is false"))
+        found.append(Message("Administrator in roles_map has no effect: TOKENS_MAY_ADMINISTER is false"))
     return found
 
 

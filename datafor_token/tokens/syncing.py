@@ -25,7 +25,7 @@ def follow(application: Application, user: User, claims: Claims, *, may_administ
     only those that ``roles_map`` gives change: a role is removed if no value of the roles claim stands for it, a type
     stays. An Administrator stays one. ``may_administer``: a token of the application may make an Administrator.
     """
-    if _why_not(application, user, claims) is not None:
+    if not application.sync or not user.enabled or _why_not(application, user, claims) is not None:
         return None
     changes: dict[str, Any] = {}
     for member, field in _MEMBERS.items():
@@ -78,7 +78,7 @@ def steps(application: Application, user: User | None, claims: Claims, against: 
                 )
             )
         if against is not None and ADMINISTRATOR in _mapped(application, claims):
-            sentences.append(Message("%(claim)s gives Administrator in vain: %(reason)s", claim=claim, reason=against))
+            sentences.append(Message("Administrator in %(claim)s has no effect: %(reason)s", claim=claim, reason=against))
     return [_step(sentence) for sentence in sentences]
 
 
@@ -87,26 +87,20 @@ def _step(sentence: Message) -> Step:
 
 
 def _why_not(application: Application, user: User, claims: Claims) -> Message | None:
-    """Return why the user does not follow this token, or ``None``."""
-    if not application.sync:
-        return Message("%(name)s has no sync", name=application.name)
+    """Return why the token may not change the user, or ``None``."""
     if user.application != application.name:
         return Message(
-            "the user %(user)s does not follow tokens of %(name)s, to which it does not belong",
-            user=user.name,
-            name=application.name,
+            "nothing is synced: the user %(user)s does not belong to %(name)s", user=user.name, name=application.name
         )
     issued = issued_at(claims)
     if issued is None:
-        return Message("the token has no iat, so the user does not follow it")
+        return Message("nothing is synced: the token has no iat")
     if user.synced is not None and issued <= user.synced:
         return Message(
-            "iat is %(issued)s, not later than that of the token that the user followed last, %(synced)s",
+            "nothing is synced: iat is %(issued)s, not later than %(synced)s, that of the last sync",
             issued=f"{issued:.15g}",
             synced=f"{user.synced:.15g}",
         )
-    if not user.enabled:
-        return Message("the user %(name)s is disabled", name=user.name)
     return None
 
 
@@ -116,7 +110,7 @@ def _outcome(application: Application, user: User, claims: Claims, *, may_admini
         return reason
     followed = follow(application, user, claims, may_administer=may_administer)
     if followed is None:
-        return Message("the user %(name)s is as the token says already", name=user.name)
+        return Message("nothing is synced: the user %(name)s is as the token says", name=user.name)
     before, after = user.to_response(), followed.to_response()
     changes = Message("the sign-in changes the user %(name)s", name=user.name)
     for member in (name for name in before if before[name] != after[name]):

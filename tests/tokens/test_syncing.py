@@ -1,4 +1,4 @@
-"""What a token changes of its user: rules of ``sync``, ``roles_claim`` and ``roles_map``."""
+"""Changes of a user by a token: rules of ``sync``, ``roles_claim`` and ``roles_map``."""
 
 import dataclasses
 from typing import Any
@@ -114,14 +114,14 @@ def test_name_and_email() -> None:
 
 def test_only_what_sync_names() -> None:
     """Members that sync does not name stay."""
-    told: dict[str, Any] = {"name": "L", "email": "e@x", "groups": ["north"]}
+    sent: dict[str, Any] = {"name": "L", "email": "e@x", "groups": ["north"]}
     for fields, expected in {
         ("name",): {"full_name": "L"},
         ("email",): {"email": "e@x"},
         ("roles",): {"roles": ("Own", "North")},
         None: {},
     }.items():
-        assert changed(app=dataclasses.replace(ERP, sync=fields), **told) == expected
+        assert changed(app=dataclasses.replace(ERP, sync=fields), **sent) == expected
 
 
 @pytest.mark.parametrize("iat", [None, 0, 99, 100, "200", True])

@@ -165,7 +165,9 @@ def test_explain_changes_nothing(caller: Caller, settings: Settings) -> None:
     ]
     assert caller.post("introspect", {"token": text}).json["active"]
     assert record_of(settings).read_text() == before
-    assert explained(caller, token_of(-40, groups="sales")) == ["the user lena is as the token says already"]
+    assert explained(caller, token_of(-40, groups="sales")) == [
+        "nothing is synced: the user lena is as the token says"
+    ]
     assert "no iat" in explained(caller, token_of(None, groups="sales"))[0]
     assert "not later" in explained(caller, token_of(-50, groups="sales"))[0]
     assert "groups is 7, neither a list" in explained(caller, token_of(-40, groups=7))[1]
@@ -195,7 +197,7 @@ def test_creation_by_a_token_without_iat(caller: Caller, settings: Settings, clo
 
 
 def test_sync_that_is_set_later(caller: Caller) -> None:
-    """Where sync is set after a user was created, a token from before the creation changes nothing either."""
+    """A token from before the creation of a user changes nothing, even if sync is set only later."""
     caller.post("update", {**ERP, "sync": []})
     assert roles_by(caller, -50, "sales") == []
     caller.post("update", ERP)
@@ -220,12 +222,12 @@ def test_an_administrator_by_the_map(caller: Caller, settings: Settings, clock: 
     assert other.get(DETAIL, bearer(token_of(-20, groups=["author"]))).status_code == 401
 
 
-def test_a_map_in_vain_is_a_warning(caller: Caller, settings: Settings, clock: Clock) -> None:
+def test_a_map_without_effect_is_a_warning(caller: Caller, settings: Settings, clock: Clock) -> None:
     """Update warns of a map that gives Administrator while no token may administer."""
     strict = dataclasses.replace(settings, tokens_may_administer=False)
     other = Caller(create_app(strict, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client())
     assert other.post("update", ERP).json["warnings"] == [
-        "roles_map gives Administrator in vain: TOKENS_MAY_ADMINISTER is false"
+        "Administrator in roles_map has no effect: TOKENS_MAY_ADMINISTER is false"
     ]
     assert "warnings" not in caller.post("update", ERP).json
 
