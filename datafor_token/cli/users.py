@@ -33,7 +33,7 @@ _email = click.option("--email", help="Email address.")
 _application = click.option(
     "--application",
     type=application_name,
-    help="Application to which the user belongs: the user may follow its tokens (sync).",
+    help="Application to which the user belongs, and whose tokens may change the user (sync).",
 )
 _random_password = click.option("--random-password", is_flag=True, help="Generate a password and print it once.")
 

@@ -13,6 +13,7 @@ STEPS = {
     "application": N_("Application"),
     "user": N_("User"),
     "administrator": N_("Administrator sign-in"),
+    "sync": N_("Changes of the user"),
     "damaged": N_("Unreadable records"),
 }
 # By the reason that the API returns.

@@ -78,7 +78,7 @@ def steps(application: Application, user: User | None, claims: Claims, against: 
                 )
             )
         if against is not None and ADMINISTRATOR in _mapped(application, claims):
-            sentences.append(Message("Administrator in %(claim)s has no effect: %(reason)s", claim=claim, reason=against))
+            sentences.append(Message("Administrator in %(claim)s has no effect: %(cause)s", claim=claim, cause=against))
     return [_step(sentence) for sentence in sentences]
 
 

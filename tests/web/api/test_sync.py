@@ -165,9 +165,7 @@ def test_explain_changes_nothing(caller: Caller, settings: Settings) -> None:
     ]
     assert caller.post("introspect", {"token": text}).json["active"]
     assert record_of(settings).read_text() == before
-    assert explained(caller, token_of(-40, groups="sales")) == [
-        "nothing is synced: the user lena is as the token says"
-    ]
+    assert explained(caller, token_of(-40, groups="sales")) == ["nothing is synced: the user lena is as the token says"]
     assert "no iat" in explained(caller, token_of(None, groups="sales"))[0]
     assert "not later" in explained(caller, token_of(-50, groups="sales"))[0]
     assert "groups is 7, neither a list" in explained(caller, token_of(-40, groups=7))[1]
