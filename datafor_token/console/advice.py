@@ -8,6 +8,10 @@ STEPS = {
     "algorithm": N_("Algorithm"),
     "signature": N_("Signature"),
     "time": N_("Validity period"),
+    "audience": N_("Audience"),
+    "issuer": N_("Issuer"),
+    "claims": N_("Required claims"),
+    "lifetime": N_("Maximum lifetime"),
     "username": N_("User name"),
     "revocation": N_("Revocation"),
     "application": N_("Application"),
@@ -42,6 +46,20 @@ ADVICE = {
     "invalid_time": N_(
         "Configure the token issuer to write exp, nbf and iat as JSON numbers of seconds, not as text or milliseconds."
     ),
+    "audience": N_(
+        "If the token is meant for this application, add its aud to the audience of the application. Otherwise get a "
+        "token that is meant for it."
+    ),
+    "issuer": N_("Compare iss with the issuer of the application, to the last character: a slash at the end counts."),
+    "claim": N_("Configure the token issuer to send the claim named above, or change the required claims."),
+    "too_long_lived": N_(
+        "Configure the token issuer to set iat and a shorter lifetime, or change the maximum lifetime of the "
+        "application."
+    ),
+    "network": N_("Send the token from an accepted network, or add the sender's network to the application."),
+    "keys_unavailable": N_(
+        "Open the page of the application: its Trust section has the last error of the identity provider."
+    ),
     "no_username": N_(
         "Configure the token issuer to put the user name into the claim named above, or change the user name claim of "
         "the application."
@@ -50,6 +68,7 @@ ADVICE = {
     "revoked": N_("The token was revoked on purpose: generate a new one."),
     "disabled_application": N_("Enable the application to accept its tokens."),
     "unknown_user": N_("Add the user, or set the application to create unknown users."),
+    "not_own_user": N_("Assign the user to the application, or let the application accept all users."),
     "disabled_user": N_("Enable the user to let them sign in."),
     "administrator_refused": N_(
         "Let the Administrator sign in with a password. Tokens sign in an Administrator only with "

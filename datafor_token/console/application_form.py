@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from datafor_token.applications.record import DEFAULTS, Application
+from datafor_token.console import trust_form
+from datafor_token.console.durations import in_largest_unit, to_seconds
 from datafor_token.console.guard import Form
 from datafor_token.console.language import gettext, sentence
 from datafor_token.crypto.algorithms import is_shared
-from datafor_token.errors import InvalidInput, predicate_of
+from datafor_token.errors import InvalidInput, Message, about, predicate_of
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body
+from datafor_token.requests.schemas import UpdateSchema
 
-UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 _FLAGS = tuple(name for name, default in DEFAULTS.items() if default in ("0", "1"))
 _CLAIMS = tuple(DEFAULTS["fieldmap"])
+_update = UpdateSchema()
 
 
 @dataclasses.dataclass
@@ -45,15 +48,15 @@ def from_application(application: Application) -> dict[str, Any]:
 
 
 def _to_form(fields: Mapping[str, Any]) -> dict[str, Any]:
-    # The largest unit that divides the lifetime.
-    unit = [name for name, size in UNITS.items() if fields["expire"] % size == 0][-1]
+    number, unit = in_largest_unit(fields["expire"])
     return {
         **{name: fields[name] for name in ("name", *DEFAULTS)},
         "secret": "",
         "public_key": "",
-        "expire": str(fields["expire"] // UNITS[unit]),
+        "expire": number,
         "unit": unit,
         "initroles": "\n".join(fields["initroles"]),
+        **trust_form.to_form(fields),
     }
 
 
@@ -65,11 +68,36 @@ def from_form(form: Form) -> dict[str, Any]:
         # Browsers do not send an unchecked box.
         **{flag: "1" if form.get(flag) == "1" else "0" for flag in _FLAGS},
         "fieldmap": {claim: _text(fieldmap.get(claim) if isinstance(fieldmap, Mapping) else None) for claim in _CLAIMS},
+        **trust_form.from_form(form),
     }
 
 
-def to_call(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of ``token/update`` for the values of a form."""
+def read_update(values: Mapping[str, Any], stored: Application | None = None) -> dict[str, Any]:
+    """Return the checked fields of ``token/update`` for the values of a form; raise ``InvalidInput`` with all errors.
+
+    ``stored`` is the application that the form changes.
+    """
+    policy, errors = trust_form.to_call(values)
+    call = _to_call(values) | policy
+    if stored is not None and "secret" in call and call.get("jwks_uri") == stored.jwks_uri:
+        # The page shows the stored URL. A secret that is typed beside it replaces it.
+        call.pop("jwks_uri", None)
+    if stored is not None and stored.audience is None and not call.get("audience"):
+        # Sent empty, it would end what an application from before the rule may do without one.
+        call.pop("audience", None)
+    if stored is None and "secret" not in call and not values["jwks_uri"]:
+        # The registry reports this only if all else is valid; the reader should see all errors at once.
+        errors["secret"] = [about("secret", Message("is missing"))]
+    try:
+        wanted = read(_update, call)
+    except InvalidInput as error:
+        raise InvalidInput({**errors, **error.errors}) from None
+    if errors:
+        raise InvalidInput(errors)
+    return wanted
+
+
+def _to_call(values: Mapping[str, Any]) -> dict[str, Any]:
     first, second = ("secret", "public_key") if is_shared(values["algorithm"]) else ("public_key", "secret")
     # A value in the field of the other kind of algorithm is checked too, so that an error about it is shown.
     secret = values[first] or values[second]
@@ -81,18 +109,6 @@ def to_call(values: Mapping[str, Any]) -> dict[str, Any]:
         "initroles": [role for role in roles if role],
         **({"secret": secret} if secret else {}),
     }
-
-
-def to_seconds(number: str, unit: str, *, may_be_zero: bool = False) -> str:
-    """Convert a typed duration to a number of seconds.
-
-    Any text other than a plain decimal number is returned unchanged: the schema refuses it with its message.
-    """
-    if number == "0" and may_be_zero and unit in UNITS:
-        return number
-    if re.fullmatch("[1-9][0-9]{0,8}", number) and unit in UNITS:
-        return str(int(number) * UNITS[unit])
-    return number if unit in UNITS else f"{number} {unit}"
 
 
 def read(schema: CallSchema, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,6 +145,17 @@ def labels() -> dict[str, str]:
         "inituser": gettext("Create unknown users"),
         "initroles": gettext("Roles of new users"),
         "initpwd": gettext("Password of new users"),
+        "jwks_uri": gettext("Key set URL"),
+        "issuer": gettext("Issuer"),
+        "audience": gettext("Audience"),
+        "token_types": gettext("Token types"),
+        "max_lifetime": gettext("Maximum lifetime"),
+        "require": gettext("Required claims"),
+        "networks": gettext("Networks"),
+        "users": gettext("Accepted users"),
+        "sync": gettext("Update from tokens"),
+        "roles_claim": gettext("Roles claim"),
+        "roles_map": gettext("Role mapping"),
         "grace": gettext("Grace period"),
         "username": gettext("User"),
         "next": gettext("Target page"),

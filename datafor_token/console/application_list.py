@@ -1,6 +1,7 @@
 """The list of applications: search, filter, and actions on several applications."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from flask.typing import ResponseReturnValue
 
@@ -10,6 +11,7 @@ from datafor_token.console import guard, history, pages
 from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
+from datafor_token.console.trust_summary import trust_summary
 from datafor_token.errors import DataforTokenError, MalformedRequest
 from datafor_token.requests.schemas import NamesSchema, UpdateSchema
 from datafor_token.web.api.paths import proxy_prefix
@@ -23,9 +25,10 @@ STATES = ("enabled", "disabled", "grace")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of the list: an application with its last events of the audit log."""
+    """One row of the list: an application, a summary of its trust policy, and its last events of the audit log."""
 
     application: Application
+    trust: Sequence[str]
     activity: history.Activity
     in_grace: bool
 
@@ -47,7 +50,7 @@ def applications() -> ResponseReturnValue:
     page = pages.page_of(matching, lambda one: f"{one.name} {one.algorithm} {one.token_name} {one.creator_id}")
     recent = history.of_applications()
     rows = [
-        Row(one, recent.of(one.name), one.previous_secret(now) is not None)
+        Row(one, trust_summary(one), recent.of(one.name), one.previous_secret(now) is not None)
         for one in registry.applications_of(page.items)[0]
     ]
     return pages.render(

@@ -5,13 +5,15 @@ from typing import Any
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.applications.record import Application
+from datafor_token.applications.record import POLICY, Application
 from datafor_token.applications.rules import DEFAULT_GRACE
-from datafor_token.console import application_form, guard, history, pages
+from datafor_token.console import application_form, guard, history, pages, trust_form
 from datafor_token.console.application_form import FormState
 from datafor_token.console.application_list import set_enabled
 from datafor_token.console.blueprint import blueprint
+from datafor_token.console.durations import to_seconds
 from datafor_token.console.language import gettext, sentence
+from datafor_token.console.trust_summary import trust_summary
 from datafor_token.crypto.algorithms import ALGORITHMS, HMAC_LENGTHS, is_shared
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.keys import new_secret
@@ -21,16 +23,14 @@ from datafor_token.errors import (
     DataforTokenError,
     InvalidInput,
     MalformedRequest,
-    Message,
     RotationUndone,
-    about,
 )
-from datafor_token.requests.schemas import RotateSchema, UpdateSchema
+from datafor_token.requests.schemas import RotateSchema
 from datafor_token.validation.names import USER_TYPES
 from datafor_token.web.services import services
 
 _MISTYPED = "the name that was typed is not that of the application"  # for the log
-_update, _rotate = UpdateSchema(), RotateSchema()
+_rotate = RotateSchema()
 _ROTATION: dict[str, str] = {"secret": "", "public_key": "", "grace": str(DEFAULT_GRACE // 3600), "unit": "hours"}
 
 
@@ -46,13 +46,10 @@ def create_application() -> ResponseReturnValue:
     values = application_form.from_form(guard.form())
     if guard.text("generate"):
         return _new_page(FormState(_with_generated_secret(values)), generated=True)
-    call = application_form.to_call(values)
     try:
-        services().registry.save(application_form.read(_update, call), guard.caller().user.name, new=True)
+        services().registry.save(application_form.read_update(values), guard.caller().user.name, new=True)
     except InvalidInput as error:
-        # The registry reports a missing secret only if all else is valid; the reader should see all errors at once.
-        missing = {} if "secret" in call else {"secret": [about("secret", Message("is missing"))]}
-        errors = application_form.errors_by_field(InvalidInput({**missing, **error.errors}), values["algorithm"])
+        errors = application_form.errors_by_field(error, values["algorithm"])
         return _new_page(FormState(values, errors), error=error)
     except Conflict as error:
         return _new_page(FormState(values, {"name": [sentence(error.message)]}), error=error)
@@ -78,7 +75,7 @@ def change_application(name: str) -> ResponseReturnValue:
         conflict = gettext("Another user has changed this application. Save again to overwrite their changes.")
         return _page(found, FormState(values), error=Conflict(), conflict=conflict)
     try:
-        wanted = application_form.read(_update, application_form.to_call(values))
+        wanted = application_form.read_update(values, found)
         services().registry.save(wanted, guard.caller().user.name)
     except InvalidInput as error:
         errors = application_form.errors_by_field(error, values["algorithm"])
@@ -97,7 +94,7 @@ def rotate_application(name: str) -> ResponseReturnValue:
     secret = typed["secret"] if is_shared(found.algorithm) else typed["public_key"]
     call = {
         "name": found.name,
-        "grace": application_form.to_seconds(typed["grace"], typed["unit"], may_be_zero=True),
+        "grace": to_seconds(typed["grace"], typed["unit"], may_be_zero=True),
         **({"secret": secret} if secret else {}),
     }
     try:
@@ -155,20 +152,21 @@ def _with_generated_secret(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "algorithm": algorithm, "secret": new_secret(algorithm)}
 
 
-def _choices() -> dict[str, Any]:
+def _choices(form: FormState) -> dict[str, Any]:
     return {
         "algorithms": ALGORITHMS,
         "shared": HMAC_LENGTHS,
-        "units": application_form.UNITS,
         "user_types": USER_TYPES,
         "labels": application_form.labels(),
+        "synced": {"name": gettext("Display name"), "email": gettext("Email"), "roles": gettext("Roles")},
+        "trust_is_open": trust_form.is_set(form.values) or not form.errors.keys().isdisjoint(POLICY),
     }
 
 
 def _new_page(
     form: FormState, *, error: DataforTokenError | None = None, generated: bool = False
 ) -> ResponseReturnValue:
-    return pages.render("new_application.html", error=error, form=form, generated=generated, **_choices())
+    return pages.render("new_application.html", error=error, form=form, generated=generated, **_choices(form))
 
 
 def _page(
@@ -188,13 +186,16 @@ def _page(
         form=form,
         rotation=rotation or FormState(_ROTATION),
         deletion=deletion or FormState({"typed_name": ""}),
-        weak=weakness(found.algorithm, found.secret),
+        # The keys of a provider are checked when they are fetched.
+        weak=None if found.jwks_uri else weakness(found.algorithm, found.secret),
+        keys=found.to_response(now).get("keys"),
+        trust=trust_summary(found),
         suspicious=warnings_about(found.algorithm, found.secret),
         short_password=services().registry.short_password(found),
         previous=found.previous if found.previous_secret(now) is not None else None,
         is_shared=is_shared(found.algorithm),
         events=history.about_application(found.name),
-        **_choices(),
+        **_choices(form),
         **values,
     )
 

@@ -1,6 +1,7 @@
 """The form of an application, without a browser: every field is shown, stored, checked and never lost."""
 
 import re
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -26,8 +27,21 @@ LABELS = {
     "inituser": "Create unknown users",
     "initroles": "Roles of new users",
     "initpwd": "Password of new users",
+    "jwks_uri": "Key set URL",
+    "issuer": "Issuer",
+    "audience": "Audience",
+    "token_types": "Token types",
+    "max_lifetime": "Maximum lifetime",
+    "require": "Required claims",
+    "networks": "Networks",
+    "users": "Accepted users",
+    "sync[name]": "Display name",
+    "sync[email]": "Email",
+    "sync[roles]": "Roles",
+    "roles_claim": "Roles claim",
+    "roles_map": "Role mapping",
 }
-# A value of each field that differs from its default and from all others.
+# A value of each field that differs from its default and from all others; without jwks_uri, which replaces the secret.
 TYPED = {
     "name": "Typed",
     "algorithm": "HS384",
@@ -42,6 +56,19 @@ TYPED = {
     "inituser": "1",
     "initroles": "SYS_Creator\nSales",
     "initpwd": "first-password",
+    "issuer": "https://id.example.com",
+    "audience": "reports\nportal",
+    "token_types": "JWT\nat+jwt",
+    "max_lifetime": "30",
+    "max_lifetime_unit": "days",
+    "require": "azp = portal\n/org/id = 7",
+    "networks": "10.0.0.0/8\n2001:db8::/32",
+    "users": "own",
+    "sync[name]": "1",
+    "sync[email]": "1",
+    "sync[roles]": "1",
+    "roles_claim": "/realm/roles",
+    "roles_map": "CN=Sales = Sales\neditors = SYS_Creator",
 }
 STORED: dict[str, Any] = {
     "name": "Typed",
@@ -54,8 +81,19 @@ STORED: dict[str, Any] = {
     "inituser": True,
     "initroles": ("SYS_Creator", "Sales"),
     "initpwd": "first-password",
+    "jwks_uri": None,
+    "issuer": "https://id.example.com",
+    "audience": ("reports", "portal"),
+    "token_types": ("JWT", "at+jwt"),
+    "max_lifetime": 2_592_000,
+    "require": {"azp": ("portal",), "/org/id": (7,)},
+    "networks": (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")),
+    "users": "own",
+    "sync": ("name", "email", "roles"),
+    "roles_claim": "/realm/roles",
+    "roles_map": {"CN=Sales": "Sales", "editors": "SYS_Creator"},
 }
-FORM_ONLY = {"public_key", "unit"}
+FORM_ONLY = {"public_key", "unit", "max_lifetime_unit"}
 
 
 @pytest.fixture
@@ -80,7 +118,7 @@ def shown(client: Client, path: str) -> Page:
 
 def browser_fields(page: Page) -> dict[str, str]:
     """Return the fields of the application's form as a browser sends them."""
-    sent = {name: page.values.get(name) for name in (*LABELS, "unit", "seen")}
+    sent = {name: page.values.get(name) for name in (*LABELS, "unit", "max_lifetime_unit", "seen")}
     return {name: value for name, value in sent.items() if value is not None}
 
 
@@ -89,7 +127,7 @@ def test_every_field_has_an_input() -> None:
     fields = {name.partition("[")[0] for name in LABELS} - FORM_ONLY
     assert fields == set(UpdateSchema().fields)
     assert set(STORED) | {"fieldmap"} == fields
-    assert set(TYPED) - FORM_ONLY | {"enable"} == LABELS.keys() - FORM_ONLY
+    assert set(TYPED) - FORM_ONLY | {"enable", "jwks_uri"} == LABELS.keys() - FORM_ONLY
 
 
 def test_labels(app: Flask, client: Client) -> None:
@@ -149,6 +187,7 @@ def test_every_stored_value_is_shown(app: Flask, client: Client) -> None:
         **{name: value for name, value in TYPED.items() if name != "name"},
         "secret": "",
         "public_key": "",
+        "jwks_uri": "",
         "initpwd": MASK,
         "seen": page.values["seen"],
     }
@@ -187,6 +226,16 @@ def test_nothing_typed_is_lost_after_an_error(app: Flask, client: Client, path: 
         ("initroles", "Administrator\nSYS_Reader", "at most one of the user types"),
         ("initpwd", "a\x7fb", "control characters"),
         ("secret", "", "Is missing"),
+        ("jwks_uri", "id.example.com", "Must be a URL"),
+        ("issuer", "a\x7fb", "control or format characters"),
+        ("audience", "a\x7fb", "control or format characters"),
+        ("token_types", "JSON Web Token", "such as JWT"),
+        ("max_lifetime", "two", "Must be a whole number of seconds"),
+        ("require", "azp", "an equals sign and a value in line 1"),
+        ("networks", "10.0.0.1/8", "without host bits"),
+        ("users", "some", "Must be one of any, own"),
+        ("roles_claim", "", "Is missing: sync has roles"),
+        ("roles_map", "", "Is missing: sync has roles"),
     ],
 )
 def test_each_error_is_beside_its_field(client: Client, field: str, value: str, message: str) -> None:

@@ -1,0 +1,168 @@
+"""The trust policy in the form of an application: conversion to and from the fields of ``token/update``.
+
+The entries of lists and the members of objects are lines, with plain text where that is unambiguous, else JSON:
+``"7"`` is a text and ``7`` a number, and quotes protect blanks at the ends. Thus an unchanged form changes nothing.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from datafor_token.applications.policy import SYNCED
+from datafor_token.console.durations import in_largest_unit, to_seconds
+from datafor_token.errors import RuleError, about
+from datafor_token.validation import strict_json
+
+_TEXTS = ("jwks_uri", "issuer", "users", "roles_claim")
+_LISTS = ("audience", "token_types", "networks")
+_OBJECTS = ("require", "roles_map")
+# The inputs of the section; ``sync`` has a box for each member.
+_INPUTS = (*_TEXTS, *_LISTS, *_OBJECTS, "max_lifetime")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+# Blanks around the equals sign allow another one in the name, such as CN=Sales.
+_MEMBER = re.compile(rf"({_QUOTED}|.*?) = (.*)")
+_MEMBER_WITHOUT_BLANKS = re.compile(rf"({_QUOTED}|[^=]*)=(.*)")
+
+
+def to_form(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the section for the fields of an application, some of which may be left out."""
+    number, unit = in_largest_unit(fields["max_lifetime"]) if "max_lifetime" in fields else ("", "hours")
+    return {
+        **{name: fields.get(name, "") for name in _TEXTS},
+        **{name: "\n".join(_shown(entry, _text) for entry in fields.get(name, [])) for name in _LISTS},
+        "require": _shown_members(fields.get("require", {}), _json),
+        "roles_map": _shown_members(fields.get("roles_map", {}), _text),
+        "max_lifetime": number,
+        "max_lifetime_unit": unit,
+        "sync": {member: "1" if member in fields.get("sync", []) else "0" for member in SYNCED},
+    }
+
+
+def from_form(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the section in a form that was sent, exactly as typed."""
+    sync = form.get("sync")
+    checked = sync if isinstance(sync, Mapping) else {}
+    typed = {name: form.get(name) for name in (*_INPUTS, "max_lifetime_unit")}
+    return {
+        **{name: value if isinstance(value, str) else "" for name, value in typed.items()},
+        "sync": {member: "1" if checked.get(member) == "1" else "0" for member in SYNCED},
+    }
+
+
+def to_call(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Return the fields of the policy for the values of the section, and the errors of those with unreadable lines.
+
+    An empty input becomes an empty value, which clears the field.
+    """
+    fields = {
+        **{name: values[name] for name in _TEXTS},
+        "max_lifetime": to_seconds(values["max_lifetime"], values["max_lifetime_unit"])
+        if values["max_lifetime"]
+        else "",
+        "sync": [member for member in SYNCED if values["sync"][member] == "1"],
+    }
+    errors = {}
+    readers: dict[str, Callable[[str], Any]] = {
+        **dict.fromkeys(_LISTS, _entries),
+        "require": lambda text: _members(text, _json),
+        "roles_map": lambda text: _members(text, _text),
+    }
+    for name, read in readers.items():
+        try:
+            fields[name] = read(values[name])
+        except RuleError as error:
+            errors[name] = [about(name, error.message)]
+    return fields, errors
+
+
+def is_set(values: Mapping[str, Any]) -> bool:
+    """Return whether an input of the section has a value."""
+    return any(values[name] for name in _INPUTS) or "1" in values["sync"].values()
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    """Return the lines that are not blank, with their numbers, without blanks at the ends."""
+    lines = enumerate(re.split("\r\n|\r|\n", text), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def _entries(text: str) -> list[str]:
+    entries = []
+    for number, line in _lines(text):
+        try:
+            entries.append(_text(line))
+        except ValueError:
+            raise RuleError(
+                "must have valid JSON in line %(number)s, which begins with a quote", number=number
+            ) from None
+    return entries
+
+
+def _members(text: str, read: Callable[[str], Any]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    line_of: dict[str, int] = {}
+    for number, line in _lines(text):
+        try:
+            name, value = _member(line, read)
+        except ValueError:
+            raise RuleError(
+                "must have a name, an equals sign and a value in line %(number)s; what begins with a quote or bracket "
+                "must be valid JSON",
+                number=number,
+            ) from None
+        if name in members:
+            raise RuleError(
+                "has the same name in lines %(first)s and %(second)s: keep one of them",
+                first=line_of[name],
+                second=number,
+            )
+        members[name], line_of[name] = value, number
+    return members
+
+
+def _member(line: str, read: Callable[[str], Any]) -> tuple[str, Any]:
+    """Return the name and the value of a line; raise ``ValueError``."""
+    found = _MEMBER.fullmatch(line) or _MEMBER_WITHOUT_BLANKS.fullmatch(line)
+    name, value = (part.strip() for part in found.groups()) if found else ("", "")
+    if not name or not value:
+        raise ValueError(line)
+    return _text(name), read(value)
+
+
+def _text(text: str) -> str:
+    """Return plain text unchanged, and the text that a JSON text in quotes stands for; raise ``ValueError``."""
+    return str(_json(text)) if text.startswith('"') else text
+
+
+def _json(text: str) -> Any:
+    """Return the value of a JSON text, or the text itself if it is plain text; raise ``ValueError``."""
+    try:
+        return strict_json.loads(text)
+    except strict_json.JSONError:
+        if text.startswith(('"', "[", "{")):
+            raise
+        return text
+
+
+def _shown(value: Any, read: Callable[[str], Any]) -> str:
+    """Return the text of a value that ``read`` reads as that value: the text itself, if that is possible."""
+    if isinstance(value, str) and value == value.strip():
+        try:
+            if read(value) == value:
+                return value
+        except ValueError:
+            pass
+    return strict_json.readable(value)
+
+
+def _shown_members(members: Mapping[str, Any], read: Callable[[str], Any]) -> str:
+    return "\n".join(f"{_shown_name(name)} = {_shown(value, read)}" for name, value in members.items())
+
+
+def _shown_name(name: str) -> str:
+    try:
+        if _member(f"{name} = x", _text) == (name, "x"):
+            return name
+    except ValueError:
+        pass
+    return strict_json.readable(name)

@@ -1,0 +1,47 @@
+"""Summary of an application's trust policy for the pages that show an application."""
+
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from datafor_token.applications import policy
+from datafor_token.applications.record import Application
+from datafor_token.console.language import format_duration, gettext, ngettext
+
+_LONGEST = 60  # characters of a value; the form has all of it
+
+
+def trust_summary(application: Application) -> Sequence[str]:
+    """Return a short phrase about each rule of the policy that is set, in the order of the form."""
+    return [*_rules_of_issuer_and_audience(application), *_other_rules(application)]
+
+
+def _rules_of_issuer_and_audience(one: Application) -> Iterator[str]:
+    if one.jwks_uri:
+        yield gettext("keys from %(host)s") % {"host": _short(str(urlsplit(one.jwks_uri).hostname))}
+    if one.issuer:
+        yield gettext("issuer %(issuer)s") % {"issuer": _short(one.issuer)}
+    if one.audience and policy.ANY in one.audience:
+        yield gettext("any audience")
+    elif one.audience:
+        yield gettext("audience %(audience)s") % {"audience": _short(", ".join(one.audience))}
+
+
+def _other_rules(one: Application) -> Iterator[str]:
+    if one.token_types:
+        yield gettext("token types %(types)s") % {"types": _short(", ".join(one.token_types))}
+    if one.max_lifetime:
+        yield gettext("at most %(duration)s") % {"duration": format_duration(one.max_lifetime)}
+    if one.require:
+        count = len(one.require)
+        yield ngettext("%(num)s required claim", "%(num)s required claims", count) % {"num": count}
+    if one.networks:
+        count = len(one.networks)
+        yield ngettext("%(num)s network", "%(num)s networks", count) % {"num": count}
+    if one.users == policy.OWN:
+        yield gettext("own users only")
+    if one.sync:
+        yield gettext("users follow the token")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
