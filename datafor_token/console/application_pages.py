@@ -5,6 +5,7 @@ from typing import Any
 
 from flask.typing import ResponseReturnValue
 
+from datafor_token.applications import policy
 from datafor_token.applications.record import POLICY, Application
 from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.console import application_form, guard, history, pages, trust_form
@@ -186,11 +187,10 @@ def _page(
         form=form,
         rotation=rotation or FormState(_ROTATION),
         deletion=deletion or FormState({"typed_name": ""}),
-        # The keys of a provider are checked when they are fetched.
-        weak=None if found.jwks_uri else weakness(found.algorithm, found.secret),
+        weak=weakness(found.algorithm, found.secret),
         keys=found.to_response(now).get("keys"),
         trust=trust_summary(found),
-        suspicious=warnings_about(found.algorithm, found.secret),
+        suspicious=[*warnings_about(found.algorithm, found.secret), *policy.warnings_about(found)],
         short_password=services().registry.short_password(found),
         previous=found.previous if found.previous_secret(now) is not None else None,
         is_shared=is_shared(found.algorithm),

@@ -12,6 +12,7 @@ from datafor_token.applications import policy
 from datafor_token.applications.record import POLICY, Application
 from datafor_token.console import application_form, trust_form
 from datafor_token.errors import RuleError
+from datafor_token.providers.key_sets import KeySets, Status
 from tests.console.client import Client, Page, api
 from tests.console.test_forms import browser_fields, client, shown, stored
 from tests.support import STRONG_SECRET, Clock, application, key_for, public_pem
@@ -44,6 +45,11 @@ POLICIES: list[dict[str, Any]] = [
     {"roles_claim": ENTRA},
     {"roles_map": {"CN=Sales,OU=Groups,DC=example": "Sales", "a = b": "A=B", "7": "true", '"x"': '"Y" = Z'}},
 ]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KeySets, "start", lambda _: None)
 
 
 def policy_of(application: Application) -> dict[str, Any]:
@@ -180,8 +186,7 @@ def test_keys_of_a_provider_replace_the_public_key(app: Flask, client: Client) -
     """A key set URL replaces the stored key, and a key that is typed beside the stored URL replaces the URL."""
     key = public_pem(key_for("ES256"))
     api(app, "update", application(algorithm="ES256", secret=key))
-    del_issuer = save(client, "ERP", jwks_uri=PROVIDER["jwks_uri"])
-    assert del_issuer.messages.keys() == {"issuer"}
+    assert save(client, "ERP", jwks_uri=PROVIDER["jwks_uri"]).messages.keys() == {"issuer"}
     assert save(client, "ERP", jwks_uri=PROVIDER["jwks_uri"], issuer=PROVIDER["issuer"]).messages == {}
     assert (stored(app, "ERP").secret, stored(app, "ERP").jwks_uri) == ("", PROVIDER["jwks_uri"])
     assert save(client, "ERP").messages == {}
@@ -197,6 +202,12 @@ def test_keys_of_a_provider_replace_the_public_key(app: Flask, client: Client) -
     assert (stored(app, "ERP").secret.strip(), stored(app, "ERP").jwks_uri) == (key.strip(), None)
 
 
+def test_keys_over_plain_http(app: Flask, client: Client) -> None:
+    """The page of an application whose keys come over plain http has a warning."""
+    api(app, "update", {**application(), **PROVIDER, "jwks_uri": "http://127.0.0.1/keys", "secret": None})
+    assert "Jwks_uri is plain http" in client.get("applications/ERP").text
+
+
 def test_a_new_application_with_keys_of_a_provider(app: Flask, client: Client) -> None:
     """A new application needs either a secret or a key set URL, and cannot have both."""
     values = browser_fields(shown(client, "new-application"))
@@ -210,14 +221,10 @@ def test_a_new_application_with_keys_of_a_provider(app: Flask, client: Client) -
 def test_keys_that_were_fetched(app: Flask, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page of an application with keys of a provider shows them, when they were fetched, and the last error."""
     api(app, "update", {**application(), **PROVIDER} | {"secret": None})
-    original = Application.to_response
-
-    def to_response(self: Application, now: float) -> dict[str, Any]:
-        keys = {"kids": ["k-1", "<k>"], "fetched": 1722929516000, "error": "the URL cannot be reached"}
-        return {**original(self, now), "keys": keys}
-
-    assert "Last fetched" not in client.get("applications/ERP").text
-    monkeypatch.setattr(Application, "to_response", to_response)
+    assert "Last fetched" in client.get("applications/ERP").text
+    assert "failed" not in client.get("applications/ERP").text
+    status = Status(["k-1", "<k>"], 1722929516000, "the URL cannot be reached")
+    monkeypatch.setattr(KeySets, "status", lambda *_: status)
     text = client.get("applications/ERP").text
     assert "<code>k-1</code> <code>&lt;k&gt;</code>" in text
     assert "2024-08-06 07:31 UTC" in text
