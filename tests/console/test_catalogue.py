@@ -139,8 +139,35 @@ def test_no_step_of_a_check_is_english(app: Flask) -> None:
         token({"loginname": "lena", "exp": soon}, STRONG_SECRET, {"typ": "JWT", "alg": "HS256", "crit": ["x"]}),
         token({"loginname": "lena", "exp": soon}, STRONG_SECRET[::-1]),
     ]  # fmt: skip
+    check_in_chinese(client, tokens, ("", "ERP"))
+
+
+def test_no_step_about_a_policy_is_english(app: Flask) -> None:
+    """Every step of a check of the trust policy is in Chinese, whether the token passes it or not."""
+    policy = {
+        "audience": ["a"], "issuer": "i", "require": {"azp": "p"}, "token_types": ["JWT"], "max_lifetime": 86400,
+        "users": "own",
+    }  # fmt: skip
+    api(app, "update", application(secret=STRONG_SECRET, inituser="1", **policy))
+    api(app, "update", application(name="Plain", secret=STRONG_SECRET[::-1]))
+    client = Client(app, language="zh")
+    client.sign_in()
+    good = {"loginname": "lena", "aud": "a", "iss": "i", "azp": "p", "iat": 1722929516, "exp": 1722929516 + 86400}
+    wrong: list[dict[str, Any]] = [
+        {}, {"aud": "b"}, {"aud": None}, {"iss": "j"}, {"iss": None}, {"azp": "q"}, {"azp": None}, {"iat": None},
+        {"exp": 1722929516 + 90000}, {"loginname": "admin"},
+    ]  # fmt: skip
+    claims = [{name: value for name, value in {**good, **one}.items() if value is not None} for one in wrong]
+    tokens = [token(one, STRONG_SECRET) for one in claims]
+    tokens.append(token(good, STRONG_SECRET, {"typ": "at+jwt", "alg": "HS256"}))
+    tokens += [token(one, STRONG_SECRET[::-1]) for one in (good, {"loginname": "lena", "exp": good["exp"]})]
+    check_in_chinese(client, tokens, ("ERP", "Plain"))
+
+
+def check_in_chinese(client: Client, tokens: list[str], applications: tuple[str, ...]) -> None:
+    """Fail if the page of a checked token has three English words in a row."""
     for text in tokens:
-        for name in ("", "ERP"):
+        for name in applications:
             page = client.post("refused", {"token": text, "name": name}, page="refused").text
             main = re.sub("<textarea.*?</textarea>|<[^>]+>", " ", page.partition("<main")[2], flags=re.DOTALL)
             assert re.findall(r"\b[a-z]+ [a-z]+ [a-z]+\b", html.unescape(main)) == [], text

@@ -257,7 +257,7 @@ def test_errors_are_in_the_order_of_the_fields(client: Client) -> None:
 def test_a_summary_of_the_policy(app: Flask, client: Client) -> None:
     """The page of an application, and the list if any of its applications has one, show a summary of the policy."""
     api(app, "update", application(secret=STRONG_SECRET))
-    assert "trust:" not in client.get("applications/ERP").text
+    assert "Trust:" not in client.get("applications/ERP").text
     assert ">Trust<" not in client.get("applications").text
     wanted = {
         **PROVIDER,
@@ -269,6 +269,6 @@ def test_a_summary_of_the_policy(app: Flask, client: Client) -> None:
         "keys from id.example.com, issuer https://id.example.com, audience reports, token types at+jwt, at most 1 day, "
         "1 required claim, 2 networks, own users only, users follow the token"
     )
-    assert f"trust: {summary}" in client.get("applications/CRM").text
+    assert f"Trust: {summary}" in client.get("applications/CRM").text
     page = client.get("applications").text
     assert page.count(summary) == page.count(">Trust<") == 1
