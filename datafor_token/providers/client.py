@@ -151,8 +151,8 @@ class Client:
             if isinstance(one, ssl.SSLCertVerificationError):
                 # OpenSSL's words, which name at most the host that was asked for.
                 return (
-                    f"has a certificate that is not accepted ({one.verify_message.rstrip('.')}): the setting"
-                    " JWKS_CA_FILE names a private CA"
+                    f"has a certificate that is not accepted ({one.verify_message.rstrip('.')}): for a private CA, use"
+                    " the setting JWKS_CA_FILE"
                 )
         if any(isinstance(one, ssl.SSLError) for one in causes):
             return "has no usable TLS connection: is it an https URL, and the port right?"

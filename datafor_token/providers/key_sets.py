@@ -83,7 +83,7 @@ class ProviderKeys:
 
     @property
     def current(self) -> KeySet | None:
-        """The keys: the same object until they change. None: none were fetched in the last 7 days."""
+        """The keys: the same object while their record has the same version. None: none for the last 7 days."""
         found = self._sets.usable(self.place)
         return None if found is None else found.for_algorithm(self._algorithm)
 
@@ -96,6 +96,11 @@ class ProviderKeys:
         """Return all keys."""
         keys = self.current
         return () if keys is None else keys.all()
+
+    def knows(self, kid: str) -> bool:
+        """Return whether a key has this ``kid``."""
+        keys = self.current
+        return keys is not None and keys.knows(kid)
 
 
 class KeySets:

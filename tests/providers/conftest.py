@@ -26,7 +26,7 @@ def provider(authority: Authority) -> Iterator[Provider]:
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     """Return the addresses of each host name; others do not exist."""
-    known = {HOST: ["127.0.0.1"], "localhost": ["127.0.0.1"]}
+    known = {HOST: ["127.0.0.1"], "http.example": ["127.0.0.1"], "localhost": ["127.0.0.1"]}
 
     def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[Any, ...]]:
         try:

@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from datafor_token.crypto.keys import as_jwk, verification_key
+from tests.support import private_key, public_pem
+
 HOST = "idp.example"  # in the certificate, and resolved to loopback by the fixtures
 Send = Callable[[bytes], None]
 
@@ -64,6 +67,20 @@ def response(body: bytes | dict[str, Any], status: str = "200 OK", **headers: st
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(content)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+def jwk(kind: str, kid: str | None = None, **members: Any) -> dict[str, Any]:
+    """Return the public key of ``support.private_key(kind)`` as a JWK with further members."""
+    algorithm = "RS256" if kind.startswith("rsa") else kind.removesuffix("-other")
+    found = dict(as_jwk(verification_key(algorithm, public_pem(private_key(kind))).all()[0]))
+    for name in ("kid", "alg", "use"):
+        del found[name]
+    return found | ({} if kid is None else {"kid": kid}) | members
+
+
+def jwk_set(*keys: dict[str, Any]) -> bytes:
+    """Return the response with a JWK Set."""
+    return response({"keys": list(keys)})
 
 
 class Provider:
