@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 
 from datafor_token import create_app
 from datafor_token.settings import Settings
+from datafor_token.web.services import services_of
 from tests.stores import KIND, url_for
 from tests.support import ADMIN_PASSWORD, API, Clock, Server, basic
 
@@ -136,9 +137,13 @@ def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Flask:
+def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
-    return create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
+    app = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
+    yield app
+    services = services_of(app)
+    assert services is not None
+    services.key_sets.stop()
 
 
 @pytest.fixture

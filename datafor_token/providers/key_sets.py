@@ -184,6 +184,11 @@ class KeySets:
                 self._thread = os.getpid(), thread
                 thread.start()
 
+    def stop(self) -> None:
+        """End the background thread after what it does now, and fetch no more."""
+        self._wanted = None
+        self._woken.set()
+
     def wake(self) -> None:
         """Look for places to fetch now: after an application was stored."""
         self.start()
@@ -221,7 +226,7 @@ class KeySets:
                         self._store.delete(COLLECTION, name)
 
     def _run(self) -> None:
-        while True:
+        while self._wanted is not None:
             try:
                 self.refresh()
                 if time.monotonic() - self._swept >= _SWEEP:

@@ -49,7 +49,7 @@ def open_sets(settings: Settings, clock: Clock, client: Client, provider: Provid
     def opened() -> KeySets:
         sets = KeySets(open_store(settings, COLLECTIONS), clock, settings, client=client)
         sets.watch(lambda: [(provider.url(), ISSUER)])
-        sets.start = lambda: None  # type: ignore[method-assign] - the tests call ``refresh``
+        sets.start = lambda: None  # type: ignore[method-assign] # the tests call ``refresh``
         return sets
 
     provider.pages["/jwks"] = jwk_set(ONE)
@@ -479,8 +479,11 @@ class TestThread:
     """The background thread."""
 
     @pytest.fixture
-    def sets(self, store: Store, settings: Settings, clock: Clock, client: Client) -> KeySets:
-        return KeySets(store, clock, settings, client=client)
+    def sets(self, store: Store, settings: Settings, clock: Clock, client: Client) -> Iterator[KeySets]:
+        sets = KeySets(store, clock, settings, client=client)
+        yield sets
+        sets.stop()
+        _until(lambda: not _threads())
 
     def test_it_starts_with_the_first_use(self, sets: KeySets, provider: Provider) -> None:
         """The first use of a source starts one thread, which fetches."""
@@ -516,22 +519,26 @@ class TestThread:
         assert 'event="fetching keys failed"' in log.getvalue()
         assert "secret" not in log.getvalue()
 
-    def test_it_does_not_hold_up_the_end(self, sets: KeySets) -> None:
-        """The thread ends with the process."""
-        before = _threads()
+    def test_its_end(self, sets: KeySets) -> None:
+        """The thread ends with the process, and at once when it is asked to."""
         sets.watch(list)
         sets.start()
-        assert all(thread.daemon for thread in _threads() - before)
+        assert all(thread.daemon for thread in _threads())
+        sets.stop()
+        _until(lambda: not _threads())
 
     def test_a_fork(self, sets: KeySets, monkeypatch: pytest.MonkeyPatch) -> None:
         """A forked process starts a thread of its own."""
         sets.watch(list)
         sets.start()
-        before = _threads()
+        before, woken = _threads(), sets._woken
         monkeypatch.setattr("os.getpid", lambda: -1)
         sets.start()
         sets.start()
         assert len(_threads() - before) == 1
+        # The first thread, which a real fork would not have here, waits for this.
+        sets.stop()
+        woken.set()
 
 
 def _threads() -> set[threading.Thread]:

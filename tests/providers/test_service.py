@@ -1,0 +1,77 @@
+"""Keys by URL in the whole service."""
+
+import threading
+
+import pytest
+from flask import Flask
+
+from datafor_token.crypto.keys import Key
+from datafor_token.providers.client import Client
+from datafor_token.web import hooks
+from datafor_token.web.services import services_of
+from tests.conftest import Caller
+from tests.handmade_tokens import NOW, base64url, part
+from tests.providers.idp import Provider, jwk, jwk_set
+from tests.support import application, private_key
+
+ISSUER = "https://idp.example/realm"
+
+
+def token(kid: str) -> str:
+    claims = {"loginname": "lena", "iss": ISSUER, "exp": NOW + 3600}
+    text = f"{part({'typ': 'JWT', 'alg': 'ES256', 'kid': kid})}.{part(claims)}"
+    return f"{text}.{base64url(Key('ES256', private_key('ES256')).sign(text.encode()))}"
+
+
+def add(caller: Caller, provider: Provider, **changes: object) -> None:
+    fields = {"algorithm": "ES256", "secret": None, "issuer": ISSUER, "jwks_uri": provider.url(), **changes}
+    assert caller.post("update", application(**fields)).status_code == 200
+
+
+@pytest.fixture(autouse=True)
+def trusted(app: Flask, client: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the service trust the private CA."""
+    services = services_of(app)
+    assert services is not None
+    monkeypatch.setattr(services.key_sets, "_client", client)
+    provider.pages["/jwks"] = jwk_set(jwk("ES256", "one"))
+
+
+def test_a_token_of_a_provider(app: Flask, caller: Caller, provider: Provider) -> None:
+    """A token that is signed with a key of the provider signs in; one with another kid does not."""
+    add(caller, provider)
+    services = services_of(app)
+    assert services is not None
+    services.key_sets.refresh()
+    for kid, status in (("one", 200), ("two", 401)):
+        response = caller.get(
+            "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": f"Bearer {token(kid)}"}
+        )
+        assert response.status_code == status
+
+
+def test_only_enabled_applications(app: Flask, caller: Caller, provider: Provider) -> None:
+    """The keys of a disabled application are not fetched."""
+    add(caller, provider, enable="0")
+    services = services_of(app)
+    assert services is not None
+    services.key_sets.refresh()
+    assert provider.seen == []
+
+
+def test_the_thread(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker starts the thread when it has read the applications."""
+    services = services_of(app)
+    assert services is not None
+    started = threading.Event()
+    monkeypatch.setattr(services.key_sets, "start", started.set)
+    monkeypatch.setattr(hooks, "_DELAY", 0)
+    hooks.read_ahead(app)
+    started.wait()
+
+
+def test_the_master(app: Flask) -> None:
+    """Creating the application, as gunicorn's master does, starts no thread."""
+    services = services_of(app)
+    assert services is not None
+    assert services.key_sets._thread is None
