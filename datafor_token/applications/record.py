@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datafor_token.applications import policy, rules
+from datafor_token.applications.signing import Previous, Signer, read_previous
 from datafor_token.crypto import vetting
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.keys import Key, KeySet, KeySource, verification_key
@@ -53,43 +54,6 @@ def field_map(value: object) -> FieldMap:
 def _plain_field_map(username: str, name: str, email: str) -> FieldMap:
     # The same in most applications, so that it is stored once.
     return FieldMap(username, name, email)
-
-
-@dataclasses.dataclass(frozen=True)
-class Previous:
-    """The secret before the last rotation, which stays stored until the next one.
-
-    It is accepted until ``until`` (0: not at all). ``last_used`` and ``rotated`` are the times of its last use and of
-    the rotation, ``None`` where unknown. All times are milliseconds since 1970. ``extra`` holds the members of its
-    record that this version does not know.
-    """
-
-    secret: str = dataclasses.field(repr=False)
-    until: int
-    last_used: int | None = None
-    rotated: int | None = None
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
-
-    def to_document(self) -> dict[str, Any]:
-        """Return the JSON object of the record."""
-        rotated = {} if self.rotated is None else {"rotatedDate": self.rotated}
-        return {"secret": self.secret, "until": self.until, "lastUsed": self.last_used, **rotated, **self.extra}
-
-
-class Signer(NamedTuple):
-    """A key that signs tokens of an application.
-
-    ``name`` is the text that a session proves its key by: the secret, or the thumbprint of a key of a set.
-    ``is_previous`` is true for the secret before the last rotation.
-    """
-
-    key: Key
-    name: str
-    is_previous: bool
-
-    def __repr__(self) -> str:
-        """Return the key, without the secret."""
-        return f"Signer({self.key.kid!r}, is_previous={self.is_previous!r})"
 
 
 class Field(NamedTuple):
@@ -166,7 +130,9 @@ class Application:
     # None: never set. Empty: cleared, which is stored, since it ends what ``is_older_than_audience`` allows.
     audience: tuple[str, ...] | None = _policy(policy.audience, _texts_to_json)
     issuer: str | None = _policy(policy.issuer)
-    require: policy.Requirements | None = _policy(policy.requirements, policy.requirements_to_json)  # noqa: RUF009 - a declaration
+    require: policy.Requirements | None = _policy(  # noqa: RUF009 - a declaration, which is immutable
+        policy.requirements, policy.requirements_to_json
+    )
     token_types: tuple[str, ...] | None = _policy(policy.token_types, _texts_to_json)
     max_lifetime: int | None = _policy(policy.max_lifetime)
     networks: tuple[Network, ...] | None = _policy(policy.networks, _texts_to_json)
@@ -220,28 +186,30 @@ class Application:
         """Return the present key and, during a grace period, the previous one; ``now`` is in seconds since 1970."""
         return (self.key,) if self.previous_key is None or not self._in_grace(now) else (self.key, self.previous_key)
 
-    def accepts(self, signer: "Signer", now: float) -> bool:
+    def accepts(self, signer: Signer, now: float) -> bool:
         """Return whether the tokens of a key of this application are still accepted; ``now`` as for ``signer``."""
         if signer.is_previous:
             return self._in_grace(now)
         # The keys of a provider change without the record.
         return isinstance(self.key, Key) or signer.key in self.key.all()
 
-    def signer(self, message: bytes, signature: bytes, kid: str | None, now: float) -> "Signer | None":
+    def signer(self, message: bytes, signature: bytes, kid: str | None, now: float) -> Signer | None:
         """Return the key that signed ``message``, the present one first, or None; ``now`` is in seconds since 1970."""
         for number, source in enumerate(self.accepted_keys(now)):
             key = source.signer(message, signature, kid)
             if key is not None:
-                secret = self.previous.secret if self.previous and number else self.secret
-                return Signer(key, secret if source is key else str(key.kid), is_previous=number > 0)
+                return self._signer(key, source, number)
         return None
 
-    def accepted_signers(self, now: float) -> Iterator["Signer"]:
+    def accepted_signers(self, now: float) -> Iterator[Signer]:
         """Yield the keys whose tokens are accepted, the present ones first; ``now`` is in seconds since 1970."""
         for number, source in enumerate(self.accepted_keys(now)):
-            secret = self.previous.secret if self.previous and number else self.secret
             for key in source.all():
-                yield Signer(key, secret if source is key else str(key.kid), is_previous=number > 0)
+                yield self._signer(key, source, number)
+
+    def _signer(self, key: Key, source: KeySource, number: int) -> Signer:
+        secret = self.previous.secret if self.previous and number else self.secret
+        return Signer(key, secret if source is key else str(key.kid), is_previous=number > 0)
 
     def previous_secret(self, now: float) -> str | None:
         """Return the previous secret during its grace period, or None; ``now`` is in seconds since 1970."""
@@ -337,7 +305,7 @@ class Application:
             for member, (attribute, rule) in _BOOKKEEPING.items():
                 values[attribute] = rule(unread.pop(member, None))
             member = "previous"
-            values[member] = _previous(values["algorithm"], unread.pop(member, None))
+            values[member] = read_previous(values["algorithm"], unread.pop(member, None))
             member = "secret"
             key = verification_key(values["algorithm"], values["secret"]) if has_secret else KeySet(())
             member = "self_service"
@@ -405,20 +373,3 @@ def errors_in_new_values(values: Mapping[str, Any], stored: Application | None =
     if None not in pair and pair[1] and pair != (old.get("algorithm"), old.get("secret")):
         check("secret", lambda: vetting.check(values["algorithm"], values["secret"]))
     return errors
-
-
-def _previous(algorithm: str, value: object) -> Previous | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping) or "until" not in value:
-        raise RuleError("must be an object with secret and until")
-    verification_key(algorithm, rules.secret(value.get("secret")))
-    last_used, rotated = value.get("lastUsed"), value.get("rotatedDate")
-    known = ("secret", "until", "lastUsed", "rotatedDate")
-    return Previous(
-        secret=value["secret"],
-        until=rules.whole_number(value["until"]),
-        last_used=None if last_used is None else rules.whole_number(last_used),
-        rotated=None if rotated is None else rules.whole_number(rotated),
-        extra={member: inner for member, inner in value.items() if member not in known},
-    )

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from datafor_token.applications import policy
-from datafor_token.applications.record import FIELDS, MASK, Application, Previous, errors_in_new_values
+from datafor_token.applications.record import FIELDS, MASK, Application, errors_in_new_values
+from datafor_token.applications.signing import Previous
 from datafor_token.crypto import vetting
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.damaged_secrets import repaired

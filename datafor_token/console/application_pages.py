@@ -190,7 +190,7 @@ def _page(
         weak=weakness(found.algorithm, found.secret),
         keys=found.to_response(now).get("keys"),
         trust=trust_summary(found),
-        suspicious=[*warnings_about(found.algorithm, found.secret), *policy.warnings_about(found)],
+        suspicious=[*warnings_about(found.algorithm, found.secret), *policy.warnings_about(found, services().settings)],
         short_password=services().registry.short_password(found),
         previous=found.previous if found.previous_secret(now) is not None else None,
         is_shared=is_shared(found.algorithm),

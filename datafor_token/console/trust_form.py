@@ -61,7 +61,7 @@ def to_call(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[s
         else "",
         "sync": [member for member in SYNCED if values["sync"][member] == "1"],
     }
-    errors = {}
+    errors: dict[str, list[str]] = {}
     readers: dict[str, Callable[[str], Any]] = {
         **dict.fromkeys(_LISTS, _entries),
         "require": lambda text: _members(text, _json),

@@ -11,7 +11,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from datafor_token.applications.record import Application, Signer
+from datafor_token.applications.record import Application
+from datafor_token.applications.signing import Signer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import Forbidden, Message, NotFound, StoreUnavailable

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from datafor_token.applications import policy
-from datafor_token.applications.record import Application, Signer
+from datafor_token.applications.record import Application
 from datafor_token.applications.rules import TIME_CLAIMS
+from datafor_token.applications.signing import Signer
 from datafor_token.errors import Message, RuleError
 from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, passed
 from datafor_token.validation import claims, times

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from datafor_token.applications.index import EMPTY_INDEX, ApplicationIndex, IndexEntry
-from datafor_token.applications.record import Application, Signer
+from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
+from datafor_token.applications.signing import Signer
 from datafor_token.errors import Forbidden, Message, NotFound, RecordDamaged
 from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
@@ -154,7 +155,7 @@ class SignIn:
             return None
         return reasons[0] if reasons else Message("no application here signed it")
 
-    def authenticate(
+    def authenticate(  # noqa: PLR0913 - what is asked, and by whom
         self,
         token: VerifiedToken,
         steps: Sequence[Step] = (),

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from datafor_token.applications.index import IndexEntry
-from datafor_token.applications.record import Application, Signer
+from datafor_token.applications.record import Application
+from datafor_token.applications.signing import Signer
 from datafor_token.errors import Message
 from datafor_token.printable import printable
 from datafor_token.providers.key_sets import Status

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from datafor_token.applications.index import IndexEntry
-from datafor_token.applications.record import Application, Signer
+from datafor_token.applications.record import Application
+from datafor_token.applications.signing import Signer
 from datafor_token.errors import Message
 from datafor_token.validation import claims, strict_json
 

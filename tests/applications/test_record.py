@@ -4,7 +4,8 @@ import dataclasses
 from ipaddress import ip_network
 from typing import Any
 
-from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, POLICY, SECRETS, Application, FieldMap, Previous
+from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, POLICY, SECRETS, Application, FieldMap
+from datafor_token.applications.signing import Previous
 
 APPLICATION = Application(
     name="ERP",

@@ -30,7 +30,7 @@ def test_settings_are_escaped(tmp_path: Path) -> None:
 
 
 def test_settings_check_of_a_missing_folder(tmp_path: Path) -> None:
-    """A folder that does not exist, such as a mistyped one, is a warning of its own; one without the file causes none."""
+    """A missing folder, such as a mistyped one, is a warning of its own; one without the file causes none."""
     done = run_command(tmp_path, "settings", "check")
     assert done.stderr == f"warning: the folder {tmp_path / 'config'} does not exist\n"
     assert (done.returncode, str(tmp_path) in done.stdout) == (0, False)

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token.applications.record import Application, Signer
+from datafor_token.applications.record import Application
+from datafor_token.applications.signing import Signer
 from datafor_token.crypto import algorithms, keys, vetting
 from datafor_token.errors import InvalidInput, RuleError
 from datafor_token.tokens import claim_checks, issuer, verifier
