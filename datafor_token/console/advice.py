@@ -15,6 +15,7 @@ STEPS = {
     "username": N_("User name"),
     "revocation": N_("Revocation"),
     "application": N_("Application"),
+    "network": N_("Networks"),
     "user": N_("User"),
     "administrator": N_("Administrator sign-in"),
     "sync": N_("Changes of the user"),
