@@ -11,7 +11,7 @@ from datafor_token.applications.record import Application
 from datafor_token.errors import Message
 from datafor_token.tokens.verifier import Step, passed
 from datafor_token.users.users import ADMINISTRATOR, User
-from datafor_token.validation import claims as found
+from datafor_token.validation.claims import MISSING, find, show
 from datafor_token.validation.names import USER_TYPES, display_text, user_type_and_roles
 
 Claims = Mapping[str, Any]
@@ -29,7 +29,7 @@ def follow(application: Application, user: User, claims: Claims, *, may_administ
         return None
     changes: dict[str, Any] = {}
     for member, field in _MEMBERS.items():
-        text = _text(claims, getattr(application.fieldmap, field)) if field in (application.sync or ()) else ""
+        text = _text(claims, getattr(application.fieldmap, field)) if field in application.sync else ""
         changes |= {member: text} if text else {}
     if _has_roles(application):
         kind, changes["roles"] = _type_and_roles(application, user.roles, claims, may_administer=may_administer)
@@ -66,15 +66,15 @@ def steps(application: Application, user: User | None, claims: Claims, against: 
     sentences = [] if user is None else [_outcome(application, user, claims, may_administer=against is None)]
     if _has_roles(application):
         claim = application.roles_claim or ""
-        value = found.find(claims, claim)
-        if value is found.MISSING:
+        value = find(claims, claim)
+        if value is MISSING:
             sentences.append(Message("the token has no %(claim)s, so it gives no roles", claim=claim))
         elif not isinstance(value, str | list):
             sentences.append(
                 Message(
                     "%(claim)s is %(value)s, neither a list of texts nor a text, so it gives no roles",
                     claim=claim,
-                    value=found.show(value),
+                    value=show(value),
                 )
             )
         if against is not None and ADMINISTRATOR in _mapped(application, claims):
@@ -118,8 +118,8 @@ def _outcome(application: Application, user: User, claims: Claims, *, may_admini
             "%(first)s; %(member)s from %(before)s to %(after)s",
             first=changes,
             member=member,
-            before=found.show(before[member]),
-            after=found.show(after[member]),
+            before=show(before[member]),
+            after=show(after[member]),
         )
     return changes
 
@@ -129,7 +129,7 @@ def _has_roles(application: Application) -> bool:
 
 
 def _text(claims: Claims, claim: str) -> str:
-    value = found.find(claims, claim)
+    value = find(claims, claim)
     return display_text(value) if isinstance(value, str) else ""
 
 
@@ -146,7 +146,7 @@ def _type_and_roles(
 
 def _mapped(application: Application, claims: Claims) -> list[str]:
     """Return the roles and types that the values of the roles claim stand for, each once."""
-    value = found.find(claims, application.roles_claim or "")
+    value = find(claims, application.roles_claim or "")
     values: list[Any] = value if isinstance(value, list) else []
     if isinstance(value, str):
         # Also whole: the distinguished name of a group has commas.
