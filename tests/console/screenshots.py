@@ -17,8 +17,17 @@ FOLDER = ROOT / "screenshots"
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = {
     "applications": "applications", "application": f"applications/{LONG_NAME}", "new-application": "new-application",
-    "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena", "audit": "audit",
+    "trust": "applications/Keycloak", "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena", "audit": "audit",
     "status": "status", "me": "me", "not-found": "nothing",
+}  # fmt: skip
+# Nothing listens at the URL: the page shows an error.
+POLICY = {
+    "jwks_uri": "https://127.0.0.1:1/realms/main/protocol/openid-connect/certs",
+    "issuer": "https://127.0.0.1:1/realms/main",
+    "audience": ["reports", "portal"], "token_types": ["JWT", "at+jwt"], "max_lifetime": 90000,
+    "require": {"azp": "portal", "/org/id": 7, "level": "7", "groups": ["Sales", "North"]},
+    "networks": ["10.0.0.0/8", "2001:db8::/32"], "users": "own", "sync": ["name", "roles"],
+    "roles_claim": "/realm_access/roles", "roles_map": {"editors": "SYS_Creator", "CN=Sales,OU=Groups": "Sales"},
 }  # fmt: skip
 
 
@@ -28,6 +37,7 @@ def fill(server: Server, applications: int) -> None:
     register(server, name="Portal", secret="abcd", initroles=["SYS_Reader", "Sales", "North"])
     register(server, name=LONG_NAME, expire=93784)
     register(server, name="CRM", algorithm="ES256", secret=public_pem(key_for("ES256")), enable="0")
+    register(server, name="Keycloak", algorithm="ES256", secret=None, **POLICY)
     for number in range(applications):
         register(server, name=f"system-{number:04d}", expire=3600)
     people = {
@@ -64,6 +74,9 @@ def typed(page: Page, name: str) -> None:
         ):
             page.locator(f"#{field}").fill("")
         page.locator("#name").fill("!")
+        page.locator(".fields > summary").click()
+        for field in ("jwks_uri", "audience", "token_types", "max_lifetime", "require", "networks", "roles_map"):
+            page.locator(f"#{field}").fill('"!')
         page.locator("[data-default]").click()
         page.locator("div.summary").wait_for()
 

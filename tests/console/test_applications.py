@@ -97,6 +97,45 @@ def test_generate_a_secret(admin: Person) -> None:
     assert page.locator(".warning").count() == 0
 
 
+def test_trust(admin: Person) -> None:
+    """The folded section Trust opens by the keyboard, stores what is typed, and clears what is emptied."""
+    name = name_for(admin, "trust")
+    register(admin.server, name=name)
+    page = admin.open(f"applications/{name}")
+    expect(page.get_by_label("Audience")).to_be_hidden()
+    page.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Key set URL")).to_be_focused()
+    page.get_by_label("Issuer", exact=True).fill("https://id.example.com")
+    page.get_by_label("Audience").fill("reports\nportal\n")
+    page.get_by_label("Maximum lifetime", exact=True).fill("2")
+    page.get_by_label("Unit: Maximum lifetime").select_option("days")
+    page.get_by_label("Required claims").fill('azp = portal\n/org/id = 7\nlevel = "7"\ngroups = ["Sales", true]')
+    page.get_by_label("Networks").fill("10.0.0.0/8")
+    page.get_by_label("Accepted users").select_option("own")
+    page.get_by_role("group", name="Update from tokens").get_by_label("Email").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("Changes saved.")
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    expected = {
+        "issuer": "https://id.example.com", "audience": ["reports", "portal"], "max_lifetime": 172800,
+        "require": {"azp": "portal", "/org/id": 7, "level": "7", "groups": ["Sales", True]},
+        "networks": ["10.0.0.0/8"], "users": "own", "sync": ["email"],
+    }  # fmt: skip
+    assert {field: stored.get(field) for field in expected} == expected
+    expect(page.get_by_role("main")).to_contain_text("Trust: issuer https://id.example.com, audience reports, portal")
+    for label in ("Issuer", "Audience", "Maximum lifetime", "Required claims", "Networks"):
+        page.get_by_label(label, exact=True).fill("")
+    page.get_by_label("Accepted users").select_option("all")
+    page.get_by_role("group", name="Update from tokens").get_by_label("Email").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("Changes saved.")
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    assert not stored.keys() & expected.keys()
+    expect(page.get_by_label("Audience")).to_be_hidden()
+
+
 def test_change(admin: Person) -> None:
     """The form shows the stored values and saves changes; secret and password are not shown, but kept."""
     name = name_for(admin, "change")
