@@ -17,7 +17,8 @@ FOLDER = ROOT / "screenshots"
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = {
     "applications": "applications", "application": f"applications/{LONG_NAME}", "new-application": "new-application",
-    "trust": "applications/Keycloak", "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena", "audit": "audit",
+    "trust": "applications/Keycloak",
+    "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena", "audit": "audit",
     "status": "status", "me": "me", "not-found": "nothing",
 }  # fmt: skip
 # Nothing listens at the URL: the page shows an error.
