@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from tests.docs import pages
-from tests.docs.examples import check, examples
+from tests.docs.examples import Example, check, examples
 from tests.support import Server, free_port, need, wait_for
 
 
@@ -14,6 +14,10 @@ def test_the_examples_of_the_calls(tmp_path: Path) -> None:
     need("openssl")
     found = [one for one in examples("docs/http-api.md") if "pip install" not in one.command]
     assert sum(bool(one.response) for one in found) >= 15
+    # Nothing is fetched from another host: nothing listens on that port.
+    for host in ("keycloak.example", "login.microsoftonline.com", "auth.example"):
+        assert any(f"https://{host}/" in one.command for one in found)
+        found = [Example(one.command.replace(f"https://{host}", "https://localhost:1"), one.response) for one in found]
     server = Server(tmp_path, DATAFOR_TOKEN_ADMIN_PASSWORD="").start()
     check(found, tmp_path, server.port)
     server.stop()
