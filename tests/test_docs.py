@@ -91,10 +91,12 @@ def test_the_consoles_pages(app: Flask) -> None:
 
 
 def test_the_consoles_labels() -> None:
-    """The labels in bold on the page of the console are texts of its templates."""
-    templates = "".join(path.read_text() for path in (ROOT / "datafor_token/console/templates").rglob("*.html"))
+    """The labels in bold on the page of the console are texts of its templates, or labels of its forms."""
+    console = ROOT / "datafor_token/console"
+    templates = "".join(path.read_text() for path in (console / "templates").rglob("*.html"))
+    code = "".join(path.read_text() for path in console.glob("*.py"))
     labels = re.findall(r"\*\*(.+?)\*\*", pages.text("docs/console.md"))
-    assert [label for label in labels if f"_('{label}')" not in templates] == []
+    assert [one for one in labels if f"_('{one}')" not in templates and f'gettext("{one}")' not in code] == []
     assert labels
 
 

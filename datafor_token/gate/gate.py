@@ -89,7 +89,7 @@ class Gate:
             return None
         if known.nonce is not None and not known.left:
             cookie = derived_cookie(self._key, credential, known.nonce)
-            # The network was judged with the token.
+            # The network was checked with the token.
             with contextlib.suppress(NotAcceptedNow):
                 if self.find(cookie, None) is not None:
                     return cookie
@@ -108,7 +108,7 @@ class Gate:
     def find(self, cookie: str, client: ClientSource | None) -> GateSession | None:
         """Return the session of the cookie, or ``None`` if it is over; raise ``NotAcceptedNow``.
 
-        ``client`` is the client that sent the cookie; ``None``: its network is not judged.
+        ``client`` is the client that sent the cookie; ``None``: its network is not checked.
         """
         session = self._sessions.find(cookie)
         if session is None:

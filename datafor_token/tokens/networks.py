@@ -25,7 +25,7 @@ ClientSource = Callable[[], Client]
 def check_network(application: Application, client: ClientSource | None) -> Step:
     """Check that the client is in one of the networks of an application that has some; raise ``Refused``.
 
-    ``None``: not on behalf of a client, so that the network is not judged.
+    ``None``: not on behalf of a client, so that the network is not checked.
     """
     networks, name = application.networks or (), application.name
     texts = ", ".join(map(str, networks))
@@ -33,7 +33,7 @@ def check_network(application: Application, client: ClientSource | None) -> Step
         return passed(
             "network",
             lambda: Message(
-                "not judged here: %(name)s accepts tokens only from %(networks)s", name=name, networks=texts
+                "not checked here: %(name)s accepts tokens only from %(networks)s", name=name, networks=texts
             ),
         )
     found = client()
@@ -41,7 +41,7 @@ def check_network(application: Application, client: ClientSource | None) -> Step
         raise Refused(
             "network",
             "network",
-            Message("%(name)s accepts tokens only from its networks; %(reason)s", name=name, reason=found.unknown),
+            Message("%(name)s accepts tokens only from its networks; %(cause)s", name=name, cause=found.unknown),
         )
     address = addresses.parse(found.address)
     if address is None or not any(address in network for network in networks):

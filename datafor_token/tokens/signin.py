@@ -167,7 +167,7 @@ class SignIn:
     ) -> Verification:
         """Run the checks of a verified token at each use, and find its user. ``steps`` are those passed before.
 
-        ``client`` is the client that presents it; ``None``: its network is not judged. An unknown user is created if
+        ``client`` is the client that presents it; ``None``: its network is not checked. An unknown user is created if
         ``create`` and the application say so. ``user`` is the token's, if known already. ``first`` is as in
         ``TokenUsers.admit``.
         """

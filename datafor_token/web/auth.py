@@ -141,7 +141,7 @@ def _by_gate() -> Caller:
         token = verification.identifier or ""
         # A session of an early version has a digest instead, which must not be logged.
         record_refusal(verification, None if identifiers.is_unkeyed(token) else identifiers.short(token) or None)
-        # As without a session: whoever has a copied cookie need not learn that it is valid elsewhere.
+        # As without a session: a client with a copied cookie need not learn that it is valid elsewhere.
         raise NotAuthenticated(reason=verification.reason, log_detail=verification.steps[-1].detail) from None
     if admitted is None:
         raise NotAuthenticated

@@ -87,7 +87,7 @@ class TestUse:
     """The stored keys verify, in every process."""
 
     def test_before_the_first_fetch(self, open_sets: Open, provider: Provider) -> None:
-        """Without a set there are no keys, and that can be told from a set without the right key."""
+        """Without a set there are no keys, which differs from a set without the right key."""
         sets = open_sets()
         assert source(sets, provider).current is None
         assert source(sets, provider).all() == ()
@@ -335,7 +335,7 @@ class TestRefetch:
             assert max(len(value) for value in vars(sets).values() if hasattr(value, "__len__")) <= 1
 
     def test_another_process_has_fetched(self, open_sets: Open, provider: Provider, clock: Clock) -> None:
-        """What another process fetched meanwhile is seen without a fetch."""
+        """A set that another process fetched meanwhile is seen without a fetch."""
         first, second = open_sets(), open_sets()
         first.refresh()
         assert source(second, provider).knows("one")
@@ -402,7 +402,7 @@ class TestRefetch:
             inner.end_request()
 
     def test_in_a_command(self, settings: Settings, store: Store, clock: Clock, provider: Provider) -> None:
-        """Where ``watch`` was not called, as in a command, nothing is fetched and no thread starts."""
+        """If ``watch`` was not called, as in a command, nothing is fetched and no thread starts."""
         sets = KeySets(store, clock, settings)
         before = threading.active_count()
         assert not refetch(sets, provider)

@@ -60,7 +60,7 @@ def test_a_link(proxy: Proxy) -> None:
 
 
 def test_the_api(proxy: Proxy) -> None:
-    """A call of the API is judged by the visitor's address too."""
+    """A call of the API is checked by the visitor's address too."""
     path, bearer = "/datafor/plugin/datafor-modeler/api/user/detail", {"Authorization": f"Bearer {signed()}"}
     found = [proxy.get(path, {**bearer, **FORGED}, host=CONSOLE, address=one).status for one in (INSIDE, OUTSIDE)]
     assert found == [200, 401]

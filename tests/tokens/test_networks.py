@@ -68,5 +68,5 @@ def test_the_sentences() -> None:
     assert unknown.value.step.detail == "ERP accepts tokens only from its networks; it hides"
     inside = check_network(one, lambda: Client("10.0.0.1"))
     assert inside.detail == "the client's address 10.0.0.1 is in the networks of ERP"
-    not_judged = check_network(one, None)
-    assert not_judged.detail == "not judged here: ERP accepts tokens only from 10.0.0.0/8, 2001:db8::/32"
+    unchecked = check_network(one, None)
+    assert unchecked.detail == "not checked here: ERP accepts tokens only from 10.0.0.0/8, 2001:db8::/32"

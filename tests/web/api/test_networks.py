@@ -197,15 +197,15 @@ def test_another_users_cookie_from_elsewhere(app: Flask, caller: Caller) -> None
     assert gate_of(opened) not in ("", cookie)
 
 
-def test_explain_does_not_judge_it(app: Flask, caller: Caller) -> None:
-    """``explain`` and ``introspect`` accept the token, and ``explain`` says that it did not judge the network."""
+def test_explain_does_not_check_it(app: Flask, caller: Caller) -> None:
+    """``explain`` and ``introspect`` accept the token, and ``explain`` says that it did not check the network."""
     del app
     explained = caller.post("explain", {"token": signed()}).json
     assert (explained["accepted"], explained["reason"]) == (True, None)
     assert {
         "step": "network",
         "ok": True,
-        "detail": "not judged here: ERP accepts tokens only from 10.0.0.0/8, 2001:db8:1::/48",
+        "detail": "not checked here: ERP accepts tokens only from 10.0.0.0/8, 2001:db8:1::/48",
     } in explained["steps"]
     assert caller.post("introspect", {"token": signed()}).json["active"] is True
     caller.post("update", application(secret=STRONG_SECRET, networks=""))
