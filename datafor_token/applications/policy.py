@@ -28,7 +28,6 @@ SYNCED = ("name", "email", "roles")
 # Fields that decide, beside the audience, whether a token is accepted. Without the networks, which are checked at each
 # use of a session too, and without those that only change the user.
 RULES = ("jwks_uri", "issuer", "require", "token_types", "max_lifetime", "users")
-DEFAULT_TYPES = ("jwt",)
 MOST, MOST_ROLES = 32, 256  # entries of a list or object
 LONGEST = 512  # characters of a text that is compared with a claim
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}(?:/[A-Za-z0-9!#$&^_.+-]{1,64})?")

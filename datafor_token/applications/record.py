@@ -269,18 +269,21 @@ class Application:
         return self.is_older_than_audience if self.audience is None else policy.ANY in self.audience
 
     @functools.cached_property
-    def policy_digest(self) -> str | None:
-        """Digest of the rules that decide whether a token is accepted; a session ends when they change.
+    def policy_digest(self) -> str:
+        """Digest of the rules that decide whether a token is accepted; a session ends when they change."""
+        rules = {name: FIELDS[name].to_json(value) for name, value in self._rules.items()}
+        audience = [policy.ANY] if self.accepts_any_audience else _texts_to_json(self.audience or ())
+        return hashlib.sha256(json.dumps({**rules, "audience": audience}, sort_keys=True).encode()).hexdigest()
 
-        ``None`` for the rules of earlier versions, whose sessions have no digest: any audience, and nothing else.
-        """
+    @property
+    def has_no_rules(self) -> bool:
+        """True if no rule is set, as for every session that an earlier version opened."""
+        return not self._rules and (self.audience is None or policy.ANY in self.audience)
+
+    @property
+    def _rules(self) -> Mapping[str, Any]:
         values = {name: getattr(self, name) for name in policy.RULES}
-        rules = {
-            name: FIELDS[name].to_json(value) for name, value in values.items() if value not in (None, policy.EVERYBODY)
-        }
-        if not self.accepts_any_audience:
-            rules["audience"] = _texts_to_json(self.audience or ())
-        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest() if rules else None
+        return {name: value for name, value in values.items() if value not in (None, policy.EVERYBODY)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], audience_since: int = 0) -> "Application":

@@ -115,8 +115,7 @@ class Gate:
             return None
         token = self._granted(cookie, session.grant, session.user.name, session.grant.get("expires"))
         if token is not None and (
-            token.application.disabled_since(session.opened)
-            or token.application.policy_digest != session.grant.get("policy")
+            token.application.disabled_since(session.opened) or not _has_policy_of(token.application, session.grant)
         ):
             token = None
         if token is not None:
@@ -267,14 +266,19 @@ def _raise_if_not_now(verification: Verification) -> None:
         raise NotAcceptedNow(verification)
 
 
+def _has_policy_of(application: Application, grant: Mapping[str, Any]) -> bool:
+    """Return whether a session was opened under the policy that the application has now."""
+    policy = grant.get("policy")
+    return application.has_no_rules if policy is None else bool(policy == application.policy_digest)
+
+
 def _grant(token: VerifiedToken) -> dict[str, Any]:
-    policy = token.application.policy_digest
     return {
         "application": token.application.name,
         "token": token.identifier,
         "expires": token.expires,
         "secret_sealed": token.signer.name,
-        **({} if policy is None else {"policy": policy}),
+        "policy": token.application.policy_digest,
     }
 
 

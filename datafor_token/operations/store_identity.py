@@ -144,8 +144,11 @@ class StoreIdentity:
         if self._store is None or self.audience_since != _NEVER:
             return
 
+        # What an existing store has now is older than the rule, also what was created in this millisecond.
+        since = now if self._is_empty else now + 1
+
         def change(document: Document | None) -> Document:
-            return {_AUDIENCE_SINCE: now, **(document or identifier_record(secrets.token_hex(16)))}
+            return {_AUDIENCE_SINCE: since, **(document or identifier_record(secrets.token_hex(16)))}
 
         try:
             self._store.update(COLLECTION, RECORD, change)

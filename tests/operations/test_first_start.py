@@ -110,7 +110,7 @@ class TestCommands:
         done = run_command(tmp_path, "user", "list", DATAFOR_TOKEN_CONFIG_DIR=str(tmp_path / "mistyped"))
         assert (done.returncode, "mistyped/secret_key is missing" in done.stderr) == (1, True)
         done = run_command(tmp_path, "settings", "check", DATAFOR_TOKEN_CONFIG_DIR=str(tmp_path / "mistyped"))
-        assert (done.returncode, "does not exist, all are defaults" in done.stdout) == (0, True)
+        assert (done.returncode, "mistyped does not exist" in done.stderr) == (0, True)
         assert everything(tmp_path) == before
 
     @pytest.mark.file_store
