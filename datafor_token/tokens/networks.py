@@ -3,13 +3,14 @@
 The check is done at each use and never cached, because the same token can arrive from anywhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from datafor_token.applications.record import Application
 from datafor_token.errors import Message
 from datafor_token.tokens.verifier import Refused, Step, passed
 from datafor_token.validation import addresses
+from datafor_token.validation.addresses import Network
 
 
 class Client(NamedTuple):
@@ -28,12 +29,13 @@ def check_network(application: Application, client: ClientSource | None) -> Step
     ``None``: not on behalf of a client, so that the network is not checked.
     """
     networks, name = application.networks or (), application.name
-    texts = ", ".join(map(str, networks))
     if client is None:
         return passed(
             "network",
             lambda: Message(
-                "not checked here: %(name)s accepts tokens only from %(networks)s", name=name, networks=texts
+                "not checked here: %(name)s accepts tokens only from %(networks)s",
+                name=name,
+                networks=_listed(networks),
             ),
         )
     found = client()
@@ -49,7 +51,7 @@ def check_network(application: Application, client: ClientSource | None) -> Step
             "the client's address is %(address)s; %(name)s accepts tokens only from %(networks)s",
             address=found.address,
             name=name,
-            networks=texts,
+            networks=_listed(networks),
         )
         raise Refused("network", "network", detail)
     return passed(
@@ -58,3 +60,7 @@ def check_network(application: Application, client: ClientSource | None) -> Step
             "the client's address %(address)s is in the networks of %(name)s", address=found.address, name=name
         ),
     )
+
+
+def _listed(networks: Sequence[Network]) -> str:
+    return ", ".join(map(str, networks))

@@ -52,6 +52,8 @@ def init_app(app: Flask) -> None:
 
 def is_forwarded() -> bool:
     """Return whether a header shows that a proxy, trusted or not, passed the request on."""
+    if not _COMMON_FORWARDING.isdisjoint(current().environ):
+        return True
     names = [name.lower() for name, _ in current().headers]
     return any(name in _FORWARDING or any(part in name for part in _FORWARDING_PARTS) for name in names)
 
