@@ -88,7 +88,7 @@ def _step(sentence: Message) -> Step:
 
 def _why_not(application: Application, user: User, claims: Claims) -> Message | None:
     """Return why the token may not change the user, or ``None``."""
-    if user.application != application.name:
+    if not user.belongs_to(application.name):
         return Message(
             "nothing is synced: the user %(user)s does not belong to %(name)s", user=user.name, name=application.name
         )

@@ -127,7 +127,7 @@ class TokenUsers:
 def _check_user(application: Application, user: User) -> Step:
     if not user.enabled:
         raise Refused("user", "disabled_user", Message("the user %(name)s is disabled", name=user.name))
-    if application.users == policy.OWN and user.application != application.name:
+    if application.users == policy.OWN and not user.belongs_to(application.name):
         detail = Message(
             "the user %(user)s does not belong to %(name)s, which accepts only its own users",
             user=user.name,
