@@ -91,7 +91,7 @@ def read_update(values: Mapping[str, Any], stored: Application | None = None) ->
     try:
         wanted = read(_update, call)
     except InvalidInput as error:
-        raise InvalidInput({**errors, **error.errors}) from None
+        raise InvalidInput({**error.errors, **errors}) from None
     if errors:
         raise InvalidInput(errors)
     return wanted
