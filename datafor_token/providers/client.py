@@ -4,10 +4,11 @@ It is the only part of the service that makes outgoing HTTP requests.
 """
 
 import contextlib
+import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from http.client import HTTPException
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from socket import IPPROTO_TCP, SHUT_RDWR, gaierror, getaddrinfo, socket
@@ -53,37 +54,21 @@ class Client:
 
     def get(self, url: urls.KeyURL) -> bytes:
         """Return the body of the response to a GET; raise ``FetchError``, whose text begins with the URL."""
-        watchdog = _Watchdog(self._seconds)
+        end = time.monotonic() + self._seconds
         try:
-            with watchdog:
-                body = self._get(url, watchdog)
+            with contextlib.closing(self._connect(url, self._resolve(url, end), end)) as connection:
+                body = _exchange(connection, url, end)
         except FetchError as error:
             raise FetchError(f"{url} {error}") from None
         except (HTTPError, HTTPException, OSError, ValueError) as error:
-            fault = self._late if watchdog.has_bitten else self._sentence(error)
+            fault = self._late if time.monotonic() >= end else self._sentence(error)
             raise FetchError(f"{url} {fault}") from None
-        if watchdog.has_bitten:
+        if time.monotonic() >= end:
             # A connection that was shut down can look like the end of the body.
             raise FetchError(f"{url} {self._late}")
         return body
 
-    def _get(self, url: urls.KeyURL, watchdog: "_Watchdog") -> bytes:
-        candidates = self._resolve(url, watchdog)
-        connection = self._connect(url, candidates, watchdog)
-        try:
-            connection.request(
-                "GET",
-                url.target,
-                headers={"Host": url.authority, **_HEADERS},
-                preload_content=False,
-                decode_content=False,
-            )
-            with contextlib.closing(connection.getresponse()) as response:
-                return _body(response)
-        finally:
-            connection.close()
-
-    def _resolve(self, url: urls.KeyURL, watchdog: "_Watchdog") -> Sequence[Address]:
+    def _resolve(self, url: urls.KeyURL, end: float) -> Sequence[Address]:
         """Return the addresses of the host that may be connected to; the name is not resolved a second time."""
         found: list[Any] = []
 
@@ -96,7 +81,7 @@ class Client:
         # In a thread: the resolver of the C library can take half a minute, and cannot be interrupted.
         thread = threading.Thread(target=look_up, name="resolve", daemon=True)
         thread.start()
-        thread.join(watchdog.left())
+        thread.join(end - time.monotonic())
         if not found:
             raise FetchError("has a host name that is not resolved in time: check the name servers of this host")
         if isinstance(found[0], Exception):
@@ -109,33 +94,29 @@ class Client:
             raise FetchError("is plain http to another host, which the setting JWKS_HTTP_HOSTS does not name")
         return allowed
 
-    def _connect(self, url: urls.KeyURL, candidates: Sequence[Address], watchdog: "_Watchdog") -> HTTPConnection:
+    def _connect(self, url: urls.KeyURL, candidates: Sequence[Address], end: float) -> HTTPConnection:
+        """Return a connection to the first of the addresses that accepts one, with TLS for ``https``."""
         failure: Exception = FetchError("cannot be connected to")
         for number, address in enumerate(candidates):
-            # The first addresses leave time for the others.
-            seconds = watchdog.left() / (len(candidates) - number)
-            connection = self._connection(url, str(address), seconds, watchdog)
+            # The first addresses leave time for the others. The handshake of TLS as a whole has the same limit.
+            connection = self._connection(url, str(address), _left(end) / (len(candidates) - number))
             try:
                 connection.connect()
-                if url.scheme == "http":
-                    watchdog.watch(connection.sock)
-                connection.sock.settimeout(watchdog.left())
-            except ssl.SSLCertVerificationError:
-                connection.close()
-                raise
+                connection.timeout = _left(end)
             except (HTTPError, OSError) as error:
                 connection.close()
+                if isinstance(error, ssl.SSLCertVerificationError):
+                    raise
                 failure = error
             else:
                 return connection
         raise failure
 
-    def _connection(self, url: urls.KeyURL, address: str, seconds: float, watchdog: "_Watchdog") -> HTTPConnection:
+    def _connection(self, url: urls.KeyURL, address: str, seconds: float) -> HTTPConnection:
         if url.scheme == "http":
             return HTTPConnection(address, url.port, timeout=seconds)
         # A new context for each request: the files of the CAs may have been renewed.
-        context = _Context(ssl.PROTOCOL_TLS_CLIENT)
-        context.watch = watchdog.watch
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         if self._ca_file:
             try:
@@ -164,6 +145,36 @@ class Client:
         return "responds with something that is not complete HTTP"
 
 
+def _exchange(connection: HTTPConnection, url: urls.KeyURL, end: float) -> bytes:
+    """Send the request, and return the body of the response; at ``end``, the connection is shut down.
+
+    The timeout of a socket would begin again with each byte.
+    """
+    # A copy of the socket, to shut down the connection below TLS, whose objects are not for two threads.
+    with socket(fileno=os.dup(connection.sock.fileno())) as copy:
+        timer = threading.Timer(_left(end), _shut_down, [copy])
+        timer.daemon = True
+        timer.start()
+        try:
+            connection.request(
+                "GET",
+                url.target,
+                headers={"Host": url.authority, **_HEADERS},
+                preload_content=False,
+                decode_content=False,
+            )
+            with contextlib.closing(connection.getresponse()) as response:
+                return _body(response)
+        finally:
+            timer.cancel()
+            timer.join()
+
+
+def _shut_down(connection: socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(SHUT_RDWR)
+
+
 def _body(response: HTTPResponse) -> bytes:
     """Return the body of a response; raise ``FetchError``, whose text is a predicate about the URL."""
     if 300 <= response.status < 400:
@@ -180,68 +191,12 @@ def _body(response: HTTPResponse) -> bytes:
     return bytes(body)
 
 
-class _Context(ssl.SSLContext):
-    """TLS context that passes each socket to ``watch`` before its handshake, which a server could stretch."""
-
-    watch: Callable[[socket], None]
-
-    def wrap_socket(self, sock: socket, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """Watch the socket, then wrap it."""
-        self.watch(sock)
-        return super().wrap_socket(sock, *args, **options)
-
-
-class _Watchdog(contextlib.AbstractContextManager["_Watchdog"]):
-    """Time limit of one request: it shuts the connection down, since a timeout of a socket starts again with each byte.
-
-    ``has_bitten`` is true once the time is over.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.has_bitten = False
-        self._deadline = time.monotonic() + seconds
-        self._lock = threading.Lock()
-        self._sockets: list[socket] = []
-        self._timer = threading.Timer(seconds, self._bite)
-        self._timer.daemon = True
-
-    def __enter__(self) -> "_Watchdog":
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        with self._lock:
-            for one in self._sockets:
-                one.close()
-            self._sockets.clear()
-
-    def left(self) -> float:
-        """Return the seconds that are left; raise ``TimeoutError`` if none are."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            self._bite()
-            raise TimeoutError
-        return left
-
-    def watch(self, sock: socket) -> None:
-        """Shut this connection down at the end of the time."""
-        # A copy: ``ssl`` takes the descriptor out of the original.
-        copy = sock.dup()
-        with self._lock:
-            self._sockets.append(copy)
-            if self.has_bitten:
-                self._shut_down()
-
-    def _bite(self) -> None:
-        with self._lock:
-            self.has_bitten = True
-            self._shut_down()
-
-    def _shut_down(self) -> None:
-        for one in self._sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(SHUT_RDWR)
+def _left(end: float) -> float:
+    """Return the seconds until ``end``; raise ``TimeoutError`` if none are left."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _is_forbidden(address: Address) -> bool:

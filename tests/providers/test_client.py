@@ -138,6 +138,17 @@ class TestTime:
             provider.pages["/jwks"] = drip(provider, HEAD, b"A: b\r\n")
             assert fault(client, provider.url(host="127.0.0.1")).startswith("takes longer than 0.6 s")
 
+    def test_several_addresses(self, provider: Provider, authority: Authority, names: Names) -> None:
+        """A host with several addresses has as much time for its response as one with a single address."""
+        names[HOST] = ["127.0.0.1", *(f"127.0.0.{number}" for number in range(2, 11))]
+
+        def page(send: Send) -> None:
+            provider.stopped.wait(2.2)
+            send(response(BODY))
+
+        provider.pages["/jwks"] = page
+        assert get(Client(str(authority.ca), (), seconds=20), provider.url()) == BODY
+
     @pytest.mark.parametrize("piece", [b"", b"\x16\x03\x03\x40\x00"])
     def test_a_slow_handshake(self, client: Client, provider: Provider, piece: bytes) -> None:
         """A TLS handshake that hangs or drips is given up."""
