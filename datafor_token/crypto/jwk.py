@@ -6,6 +6,7 @@ left out.
 """
 
 import base64
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -90,25 +91,13 @@ def read(algorithm: str, text: str) -> Sequence[PublicJWK]:
 def usable(algorithm: str, keys: Sequence[object]) -> Sequence[PublicJWK]:
     """Return the public keys for the algorithm among the ``keys`` of a fetched JWK Set, which is parsed JSON.
 
-    Keys for something else and keys that cannot be read are left out (RFC 7517 section 5). Raise ``RuleError`` if there
-    is a private key, no key for the algorithm, or more than 32 of them.
+    Keys for something else and keys that cannot be read are left out (RFC 7517 section 5).
     """
-    if has_private(keys):
-        raise RuleError(_PRIVATE)
-    found, faults = [], []
+    found = []
     for number, member in enumerate(keys, 1):
-        if not isinstance(member, dict) or _mismatch(algorithm, member) is not None:
-            continue
-        try:
-            found.append(_parsed(algorithm, member, number))
-        except RuleError as error:
-            faults.append(faulty_key(number, error.message))
-        if len(found) > MOST_KEYS:
-            raise RuleError(
-                "must have at most %(number)s keys for %(algorithm)s", number=MOST_KEYS, algorithm=algorithm
-            )
-    if not found:
-        raise RuleError(faults[0] if faults else _no_key(algorithm, keys))
+        if isinstance(member, dict) and _mismatch(algorithm, member) is None:
+            with contextlib.suppress(RuleError):
+                found.append(_parsed(algorithm, member, number))
     return found
 
 

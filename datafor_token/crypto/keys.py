@@ -110,10 +110,6 @@ class KeySet:
         """Return all keys."""
         return self._keys
 
-    def knows(self, kid: str) -> bool:
-        """Return whether a key has this ``kid``."""
-        return kid in self._by_kid
-
 
 class SharedKey(Key):
     """A shared key with a prepared HMAC (RFC 2104).
@@ -262,7 +258,7 @@ def as_jwk(key: Key) -> Mapping[str, str]:
 def usable_keys(algorithm: str, members: Sequence[object]) -> Sequence[tuple[Key, str | None]]:
     """Return the keys for the algorithm among the members of a fetched JWK Set, each with its ``kid`` if it has one.
 
-    They are not vetted. Raise ``RuleError`` as ``jwk.usable`` does.
+    They are not vetted.
     """
     return [(_key(algorithm, one.key), one.kid) for one in jwk.usable(algorithm, members)]
 

@@ -97,11 +97,6 @@ class ProviderKeys:
         keys = self.current
         return () if keys is None else keys.all()
 
-    def knows(self, kid: str) -> bool:
-        """Return whether a key has this ``kid``."""
-        keys = self.current
-        return keys is not None and keys.knows(kid)
-
 
 class KeySets:
     """The sets of keys of all places.
@@ -242,33 +237,25 @@ class KeySets:
 
     # Fetching for a request.
 
-    def refetch(self, place: Place, kid: str | None) -> bool:
-        """Fetch the keys of a place, of which no key has this ``kid``, at most once a minute over all processes.
+    def refetch(self, place: Place, kid: str | None) -> None:
+        """Fetch the keys of a place if none has this ``kid``, at most once a minute over all processes.
 
-        One request of each process waits up to 2 s for the result. Return whether the set has changed since the caller
-        looked: then verification is worth another try.
+        One request of each process waits up to 2 s for the result; others return at once.
         """
         if self._wanted is None:
-            return False
-        before = self.usable(place)
-        if before is not None and kid is not None and kid in before.kids:
-            return True
-        if not self._waiting.acquire(blocking=False):
-            # The fetch of this process, if any, is waited for by another request.
-            self._begin(place)
-            return False
+            return
+        found = self.usable(place)
+        if found is not None and kid in found.kids:
+            return
+        fetch = self._begin(place)
+        if fetch is None or not self._waiting.acquire(blocking=False):
+            return
         try:
-            fetch = self._begin(place)
-            if fetch is None:
-                return False
-            with blocking.waiting():
+            # Without a free thread for other requests, it does not wait.
+            with contextlib.suppress(Overloaded), blocking.waiting():
                 fetch.wait(LONGEST_WAIT)
-        except Overloaded:
-            return False
         finally:
             self._waiting.release()
-        after = self.usable(place)
-        return after is not None and (before is None or after.keys != before.keys)
 
     def _begin(self, place: Place) -> threading.Event | None:
         """Return the fetch of a place that runs in this process; begin one if the limits allow."""

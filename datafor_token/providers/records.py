@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datafor_token.crypto.algorithms import ALGORITHMS, is_shared
-from datafor_token.crypto.keys import Key, KeySet, usable_keys
-from datafor_token.errors import RecordDamaged, RuleError
+from datafor_token.crypto.keys import KeySet, usable_keys
+from datafor_token.errors import RecordDamaged
 from datafor_token.providers.documents import JWK
 from datafor_token.store.base import Document
 
@@ -48,12 +48,16 @@ class StoredSet:
     def for_algorithm(self, algorithm: str) -> KeySet:
         """Return the keys for an algorithm: the same object each time."""
         # Two threads may parse at the same time; then one result replaces the other.
-        return self._parsed.get(algorithm) or self._parsed.setdefault(algorithm, KeySet(self._usable(algorithm)))
+        return self._parsed.get(algorithm) or self._parsed.setdefault(
+            algorithm, KeySet(usable_keys(algorithm, self.keys))
+        )
 
     @functools.cached_property
     def kids(self) -> Sequence[str]:
         """The ``kid`` of each key, or its thumbprint if it has none."""
-        found = (pair for algorithm in ALGORITHMS if not is_shared(algorithm) for pair in self._usable(algorithm))
+        found = (
+            pair for algorithm in ALGORITHMS if not is_shared(algorithm) for pair in usable_keys(algorithm, self.keys)
+        )
         return list(dict.fromkeys(kid or str(key.kid) for key, kid in found))
 
     def document(self, place: Place) -> Document:
@@ -66,12 +70,6 @@ class StoredSet:
             "fetched": self.fetched,
             "keys": [dict(key) for key in self.keys],
         }
-
-    def _usable(self, algorithm: str) -> Sequence[tuple[Key, str | None]]:
-        try:
-            return usable_keys(algorithm, self.keys)
-        except RuleError:
-            return ()
 
 
 @dataclass(frozen=True)
