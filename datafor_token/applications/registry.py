@@ -33,7 +33,8 @@ _NOTE_WAIT = 0.05  # seconds; a writer that holds the lock must not delay a sign
 class Rotation:
     """Result of a rotation: the secret that the service generated (None for a given one), and the warnings about it.
 
-    ``until`` is the time until which the previous secret or provider is accepted, in milliseconds since 1970.
+    ``until`` is the time until which the previous secret is accepted, in milliseconds since 1970; without one, the
+    time of the rotation.
     """
 
     secret: str | None = dataclasses.field(repr=False)

@@ -129,7 +129,5 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
 def _urls_of_keys(registry: Registry) -> Iterator[tuple[str, str]]:
     """Yield the URL and issuer of the keys of each enabled application that has them."""
     for entry in registry.index().entries:
-        sources: tuple[object, ...] = (entry.key, entry.previous)
-        for source in sources:
-            if entry.enable and isinstance(source, ProviderKeys):
-                yield source.place.uri, source.place.issuer
+        if entry.enable and isinstance(entry.key, ProviderKeys):
+            yield entry.key.place.uri, entry.key.place.issuer

@@ -142,6 +142,11 @@ def test_other_users(members: dict[str, Any]) -> None:
     assert changed(dataclasses.replace(LENA, **members)) == {}
 
 
+def test_another_spelling_of_the_application() -> None:
+    """A user belongs to the application in whatever case its name is stored: it can be created again as ``erp``."""
+    assert changed(dataclasses.replace(LENA, application="erp")) == {"roles": ("Own",)}
+
+
 @pytest.mark.parametrize(
     ("initroles", "groups", "expected"),
     [
