@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from datafor_token.cli.parameters import Seconds
 from datafor_token.crypto.algorithms import ALGORITHMS
@@ -42,58 +41,49 @@ class _ClearableChoice(click.Choice[str]):
         return value if value == "" else super().convert(value, param, ctx)
 
 
-class _TokenType(click.ParamType[str]):
-    """The ``typ`` of a token, of which the usual ones are completed."""
-
-    name = "type"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - as click calls it
-        """Return the usual types that begin with ``incomplete``, regardless of case."""
-        usual = ("JWT", "at+jwt")
-        return [CompletionItem(one) for one in usual if one.lower().startswith(incomplete.lower())]
-
-
 class _Pair(click.ParamType[tuple[str, Any]]):
-    """Two texts around a ``=``, or an empty text, which is read as a pair of empty texts."""
+    """Two texts around a ``=``, or an empty text, which is read as a pair of empty texts.
 
-    def __init__(self, name: str, example: str) -> None:
+    ``split`` returns what is before the separator, the separator, which is empty if there is none, and what is after.
+    """
+
+    def __init__(self, name: str, example: str, split: Callable[[str], tuple[str, str, Any]]) -> None:
         self.name = name
         self._example = example
+        self._split = split
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
         """Return the two parts; fail with an example."""
         if isinstance(value, tuple):
             # Click converts a converted value again.
             return value
-        left, separator, right = self.split(value)
+        left, separator, right = self._split(value)
         if value and not separator:
             self.fail(f"'{value}' is not {self.name}, such as {self._example}", param, ctx)
         return left, right
 
-    def split(self, value: str) -> tuple[str, str, Any]:
-        """Return what is before the separator, the separator, and what is after it."""
-        raise NotImplementedError
+
+def _requirement(text: str) -> tuple[str, str, Any]:
+    """Split ``CLAIM=VALUE``, whose value is JSON if it is a truth value, number, text or list.
+
+    The first ``=`` separates, since values such as Base64 contain it more often than claims.
+    """
+    claim, separator, value = text.partition("=")
+    try:
+        parsed = strict_json.loads(value)
+    except RuleError:
+        return claim, separator, value
+    return claim, separator, parsed if isinstance(parsed, bool | int | float | str | list) else value
 
 
-class _Requirement(_Pair):
-    """``CLAIM=VALUE``. The first ``=`` separates, since values such as Base64 contain it more often than claims."""
-
-    def split(self, value: str) -> tuple[str, str, Any]:
-        """Return the claim, the separator and the value, as JSON if it is a truth value, number, text or list."""
-        claim, separator, text = value.partition("=")
-        try:
-            parsed = strict_json.loads(text)
-        except RuleError:
-            return claim, separator, text
-        return claim, separator, parsed if isinstance(parsed, bool | int | float | str | list) else text
+def _role_of_value(text: str) -> tuple[str, str, Any]:
+    """Split ``VALUE=ROLE``. The last ``=`` separates: names of groups such as ``CN=Sales,OU=x`` contain it."""
+    return text.rpartition("=")
 
 
-class _RoleOfValue(_Pair):
-    """``VALUE=ROLE``. The last ``=`` separates: names of groups such as ``CN=Sales,OU=x`` contain it."""
-
-    def split(self, value: str) -> tuple[str, str, Any]:
-        """Return the value of the claim, the separator and the role."""
-        return value.rpartition("=")
+def _usual_types(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Return the usual ``typ`` of tokens that begin with ``incomplete``, regardless of case."""
+    return [one for one in ("JWT", "at+jwt") if one.lower().startswith(incomplete.lower())]
 
 
 _REQUIRE = (
@@ -109,9 +99,14 @@ _POLICY_OPTIONS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
         "--require",
         "require",
         _REQUIRE,
-        {"multiple": True, "type": _Requirement("CLAIM=VALUE", "azp=erp")},
+        {"multiple": True, "type": _Pair("CLAIM=VALUE", "azp=erp", _requirement)},
     ),
-    ("--token-type", "token_types", "Accepted typ of tokens.", {"multiple": True, "type": _TokenType()}),
+    (
+        "--token-type",
+        "token_types",
+        "Accepted typ of tokens.",
+        {"multiple": True, "metavar": "TYPE", "shell_complete": _usual_types},
+    ),
     (
         "--max-lifetime",
         "max_lifetime",
@@ -131,7 +126,7 @@ _POLICY_OPTIONS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
         "--roles-map",
         "roles_map",
         "Role or user type that a value of the roles claim gives; the last = separates.",
-        {"multiple": True, "type": _RoleOfValue("VALUE=ROLE", "staff=Sales")},
+        {"multiple": True, "type": _Pair("VALUE=ROLE", "staff=Sales", _role_of_value)},
     ),
 )
 
