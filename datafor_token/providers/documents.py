@@ -14,6 +14,7 @@ from datafor_token.errors import RuleError
 from datafor_token.printable import printable
 from datafor_token.providers import urls
 from datafor_token.providers.client import Client, FetchError
+from datafor_token.providers.records import JWK
 from datafor_token.validation import strict_json, utf8
 
 MOST_MEMBERS = 100  # of a set; vetting an RSA key takes up to 5 ms
@@ -21,8 +22,6 @@ _LONGEST_ISSUER = 200  # characters that an error repeats
 # The members of public keys (RFC 7517 section 4, RFC 7518 section 6). Certificates and private extensions are left out.
 _MEMBERS = frozenset(("kty", "kid", "use", "alg", "key_ops", "crv", "x", "y", "n", "e"))
 _SIGNING = tuple(algorithm for algorithm in ALGORITHMS if not is_shared(algorithm))
-
-JWK = Mapping[str, Any]
 
 
 def fetch(client: Client, uri: str, issuer: str, known: Sequence[JWK] = ()) -> Sequence[JWK]:

@@ -11,14 +11,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from datafor_token import blocking
 from datafor_token.crypto.keys import Key, KeySet
 from datafor_token.errors import Overloaded, RecordDamaged, StoreUnavailable
 from datafor_token.fifo_cache import FifoCache
-from datafor_token.providers import documents
-from datafor_token.providers.client import Client, FetchError
 from datafor_token.providers.records import (
     COLLECTION,
     Attempt,
@@ -33,6 +31,9 @@ from datafor_token.settings import Settings
 from datafor_token.store.base import Document, Store
 from datafor_token.store.cache import RecordCache
 from datafor_token.validation import logs
+
+if TYPE_CHECKING:
+    from datafor_token.providers.client import Client
 
 log = logging.getLogger(__name__)
 
@@ -110,12 +111,13 @@ class KeySets:
         clock: Callable[[], float],
         settings: Settings,
         counted: Callable[[str], None] = lambda _: None,
-        client: Client | None = None,
+        client: "Client | None" = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._counted = counted
-        self._client = client or Client(settings.jwks_ca_file, settings.jwks_http_hosts)
+        self._settings = settings
+        self._client = client
         self._sets = RecordCache(store, COLLECTION, set_of)
         self._attempts = RecordCache(store, COLLECTION, attempt_of)
         # Sets that could not be stored, by name.
@@ -303,9 +305,14 @@ class KeySets:
 
     def _fetch(self, place: Place) -> None:
         """Fetch the keys of a place, after ``_claim``, and store the result."""
+        # Importing them takes 40 ms, and a command fetches nothing.
+        from datafor_token.providers import documents  # noqa: PLC0415
+        from datafor_token.providers.client import Client, FetchError  # noqa: PLC0415
+
+        client = self._client or Client(self._settings.jwks_ca_file, self._settings.jwks_http_hosts)
         known = self._set(place)
         try:
-            keys = documents.fetch(self._client, place.uri, place.issuer, () if known is None else known.keys)
+            keys = documents.fetch(client, place.uri, place.issuer, () if known is None else known.keys)
         except FetchError as error:
             self._counted("failed")
             log.warning(logs.event("keys not fetched", issuer=place.issuer, reason=str(error)))

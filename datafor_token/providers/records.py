@@ -5,18 +5,19 @@ The set is written only when it changes, so that its version tells every process
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from datafor_token.crypto.algorithms import ALGORITHMS, is_shared
 from datafor_token.crypto.keys import KeySet, usable_keys
 from datafor_token.errors import RecordDamaged
-from datafor_token.providers.documents import JWK
 from datafor_token.store.base import Document
 
 COLLECTION = "key_sets"
 _ATTEMPT = "-attempt"  # suffix of the names of records of attempts
+
+JWK = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tests.commands import invoke
 from tests.processes import environment, first_start, run
 from tests.support import ROOT
 
-HEAVY = ("flask", "werkzeug", "marshmallow", "sqlalchemy", "gunicorn", "jwt", "cryptography", "argon2")
+HEAVY = ("flask", "werkzeug", "marshmallow", "sqlalchemy", "gunicorn", "jwt", "cryptography", "argon2", "urllib3")
 
 
 def imported(folder: Path, *arguments: str, **environ: str) -> set[str]:
@@ -31,13 +31,15 @@ def imported(folder: Path, *arguments: str, **environ: str) -> set[str]:
 
 @pytest.mark.file_store
 def test_a_command_imports_only_what_it_needs(tmp_path: Path) -> None:
-    """Help and completion import no large library; a list of users imports no web framework."""
+    """Help and completion import no large library; other commands import no web framework."""
     first_start(environment(tmp_path))
     assert imported(tmp_path, "--help") == set()
     assert imported(tmp_path, "user", "--help") == set()
     completion = {"_DATAFOR_TOKEN_COMPLETE": "bash_complete", "COMP_WORDS": "datafor-token us", "COMP_CWORD": "1"}
     assert imported(tmp_path, **completion) == set()
-    assert not imported(tmp_path, "user", "list") & {"flask", "werkzeug", "marshmallow", "sqlalchemy"}
+    for group in ("user", "application"):
+        found = imported(tmp_path, group, "list")
+        assert not found & {"flask", "werkzeug", "marshmallow", "sqlalchemy", "urllib3"}
 
 
 @pytest.mark.file_store
