@@ -5,7 +5,6 @@ A rule takes a JSON value and returns the value that the code uses. An empty val
 """
 
 import functools
-import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +14,7 @@ from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Message, RuleError, about
 from datafor_token.providers import urls
 from datafor_token.validation import names
-from datafor_token.validation.addresses import Network, unwrapped_network
+from datafor_token.validation.addresses import Network, parse_network
 
 if TYPE_CHECKING:
     from datafor_token.applications.record import Application
@@ -86,13 +85,7 @@ def plain_type(kind: str) -> str:
 @clearable
 def networks(value: object) -> tuple[Network, ...]:
     """Return networks in CIDR notation or addresses; an IPv4-mapped IPv6 network is its IPv4 network."""
-    found = []
-    for text in _texts(value):
-        try:
-            found.append(unwrapped_network(ipaddress.ip_network(text)))
-        except ValueError:
-            raise RuleError("must be a list of networks such as 10.0.0.0/8, without host bits") from None
-    return tuple(found)
+    return tuple(parse_network(text) for text in _texts(value))
 
 
 @clearable

@@ -57,25 +57,27 @@ def find(
     exists or was settled since, also by ``settings``, is not found.
     """
     known = {fold(one.name): one for one in applications}
-    found: dict[tuple[Subject, str, str], Finding] = {}
+    found: dict[tuple[Subject, str, str | None], Finding] = {}
+
+    def finding(*key: Any) -> Finding:
+        return found.setdefault(key, Finding(*key))
+
     administrators = {} if settings.tokens_may_administer else {fold(one.name): one for one in users if one.administers}
     for event in filter(_is_sign_in, events):
         application = known.get(_folded(event["target"].get("application")))
         if application is None:
             continue
         if "audience" in event and application.audience is None:
-            key = (Subject.AUDIENCE, application.name, "")
-            found.setdefault(key, Finding(Subject.AUDIENCE, application.name)).add(event)
+            finding(Subject.AUDIENCE, application.name, None).add(event)
         user = administrators.get(_folded(event["target"].get("user")))
         if user is not None:
-            key = (Subject.ADMINISTRATOR, application.name, user.name)
-            found.setdefault(key, Finding(Subject.ADMINISTRATOR, application.name, user.name)).add(event)
+            finding(Subject.ADMINISTRATOR, application.name, user.name).add(event)
     if not settings.tokens_may_administer:
         for one in known.values():
             if one.inituser and ADMINISTRATOR in one.initroles:
-                found[Subject.NEW_ADMINISTRATOR, one.name, ""] = Finding(Subject.NEW_ADMINISTRATOR, one.name)
+                finding(Subject.NEW_ADMINISTRATOR, one.name, None)
     order = list(Subject)
-    return [found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), *key[1:]))]
+    return sorted(found.values(), key=lambda one: (order.index(one.kind), one.application, one.user or ""))
 
 
 def _is_sign_in(event: Mapping[str, Any]) -> bool:

@@ -8,6 +8,8 @@ import functools
 import ipaddress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from datafor_token.errors import RuleError
+
 Network = IPv4Network | IPv6Network
 _LONGEST = 100  # characters; an IPv6 address with zone and port has fewer
 _MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
@@ -54,8 +56,15 @@ def client_of(text: str) -> str:
     return "" if address is None else str(address)
 
 
-def unwrapped_network(network: Network) -> Network:
-    """Return a network as ``parse`` returns its addresses: an IPv4-mapped IPv6 network as its IPv4 network."""
+def parse_network(text: str) -> Network:
+    """Return a network in CIDR notation, or that of one address; raise ``RuleError``.
+
+    An IPv4-mapped IPv6 network is its IPv4 network, as ``parse`` returns its addresses.
+    """
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise RuleError("must be a list of networks such as 10.0.0.0/8, without host bits") from None
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - _MAPPED.prefixlen))
     return network

@@ -1,6 +1,5 @@
 """Checks of the values of settings. A check raises ``RuleError`` for a value that breaks its rule."""
 
-import ipaddress
 import re
 import ssl
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.errors import RuleError
-from datafor_token.validation import files
+from datafor_token.validation import addresses, files
 
 
 def between(low: float, high: float) -> Callable[[Any], None]:
@@ -84,10 +83,7 @@ def check_hosts(value: Any) -> None:
 def check_networks(value: Any) -> None:
     """Check networks in CIDR notation, or addresses."""
     for network in value:
-        try:
-            ipaddress.ip_network(network if isinstance(network, str) else "")
-        except ValueError:
-            raise RuleError("must be a list of networks such as 10.0.0.0/8, without host bits") from None
+        addresses.parse_network(network if isinstance(network, str) else "")
 
 
 def check_ca_file(value: Any) -> None:

@@ -1,6 +1,5 @@
 """Trusted proxies, and requests from pages of other origins (CORS)."""
 
-import ipaddress
 import logging
 from collections.abc import Iterable, Sequence
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -86,7 +85,7 @@ def is_directly_from(networks: Sequence[str]) -> bool:
     original = environ.get("werkzeug.proxy_fix.orig", {})
     address = addresses.parse(original.get("REMOTE_ADDR") or environ.get("REMOTE_ADDR", ""))
     # A socket in the file system has no address.
-    return address is not None and any(address in ipaddress.ip_network(network) for network in networks)
+    return address is not None and any(address in addresses.parse_network(network) for network in networks)
 
 
 def _normalized(application: WSGIApplication) -> WSGIApplication:

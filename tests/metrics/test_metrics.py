@@ -391,6 +391,13 @@ def test_other_networks_can_be_allowed(make: Any) -> None:
     assert make(metrics_allow=()).get("/metrics").status_code == 403
 
 
+def test_a_mapped_network(make: Any) -> None:
+    """An IPv4-mapped IPv6 network of METRICS_ALLOW is its IPv4 network, as it is in ``networks``."""
+    client = make(metrics_allow=("::ffff:10.0.0.0/104",))
+    assert client.get("/metrics", environ_base={"REMOTE_ADDR": "10.1.2.3"}).status_code == 200
+    assert client.get("/metrics", environ_base={"REMOTE_ADDR": "11.1.2.3"}).status_code == 403
+
+
 MARK = "m4rk3d"
 
 
