@@ -13,7 +13,7 @@ from datafor_token.applications import rules
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Message, RuleError, about
 from datafor_token.providers import urls
-from datafor_token.validation import names
+from datafor_token.validation import names, strict_json
 from datafor_token.validation.addresses import Network, parse_network
 
 if TYPE_CHECKING:
@@ -212,4 +212,6 @@ def _claim_values(value: object) -> Sequence[Any]:
             _text(one)
         elif type(one) not in (bool, int, float):
             raise RuleError("must have texts, numbers, true or false as values")
+    # TOML has numbers with which the record could not be read again, such as nan.
+    strict_json.loads(strict_json.compact(found))
     return tuple(found)

@@ -311,6 +311,9 @@ class Application:
             values[member] = read_previous(values["algorithm"], unread.pop(member, None))
             member = "secret"
             key = verification_key(values["algorithm"], values["secret"]) if has_secret else KeySet(())
+            member = "jwks_uri"
+            if values[member] and (is_shared(values["algorithm"]) or not values["issuer"]):
+                raise RuleError("needs an issuer, and an algorithm with public keys")
             member = "self_service"
             rules.check_self_service(values["algorithm"], self_service=values["self_service"])
         except KeyError:

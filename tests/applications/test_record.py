@@ -1,11 +1,16 @@
 """The table of an application's fields."""
 
 import dataclasses
+import math
 from ipaddress import ip_network
 from typing import Any
 
+import pytest
+
 from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, POLICY, SECRETS, Application, FieldMap
 from datafor_token.applications.signing import Previous
+from datafor_token.errors import RecordDamaged, RuleError
+from tests.support import application
 
 APPLICATION = Application(
     name="ERP",
@@ -99,3 +104,20 @@ def test_only_an_old_application_accepts_any_audience() -> None:
     for changed, since in ((document, 1), ({**document, "audience": "x"}, 2), ({**document, "audience": []}, 2)):
         one = Application.from_document(changed, since)
         assert (one.accepts_any_audience, [*one.rule_violations]) == (False, [])
+
+
+@pytest.mark.parametrize("changes", [{"algorithm": "HS256"}, {"issuer": ""}])
+def test_a_provider_needs_public_keys_and_an_issuer(changes: dict[str, Any]) -> None:
+    """A record with jwks_uri that was edited by hand is damaged with a shared algorithm, or without an issuer."""
+    document = application(algorithm="RS256", jwks_uri="https://idp.example/jwks", issuer="https://idp.example")
+    Application.from_document(document)
+    with pytest.raises(RecordDamaged) as caught:
+        Application.from_document({**document, **changes})
+    assert "jwks_uri needs" in caught.value.reason
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 2**64, [1, -(2**63) - 1]])
+def test_required_numbers_can_be_stored(value: Any) -> None:
+    """A number that JSON cannot hold, as TOML has them, is refused: the record could not be read again."""
+    with pytest.raises(RuleError, match=r"NaN|64 bits"):
+        FIELDS["require"].rule({"level": value})
