@@ -113,7 +113,7 @@ def test_a_provider_needs_public_keys_and_an_issuer(changes: dict[str, Any]) -> 
     Application.from_document(document)
     with pytest.raises(RecordDamaged) as caught:
         Application.from_document({**document, **changes})
-    assert "jwks_uri needs" in caught.value.reason
+    assert "jwks_uri needs" in str(caught.value.reason)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 2**64, [1, -(2**63) - 1]])
