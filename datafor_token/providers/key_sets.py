@@ -142,7 +142,7 @@ class KeySets:
     def status(self, place: Place) -> Status:
         """Return what is known of a place; raise ``StoreUnavailable`` in an outage."""
         found, attempt = self._set(place), self._attempt(place)
-        fetched = max((time for time in (found and found.fetched, attempt.fetched) if time), default=None)
+        fetched = max((one for one in (found and found.fetched, attempt.fetched) if one), default=None)
         return Status([] if found is None else found.kids, fetched, attempt.error)
 
     def usable(self, place: Place) -> StoredSet | None:
@@ -213,11 +213,11 @@ class KeySets:
                 if isinstance(document, RecordDamaged):
                     continue
                 names.append(name)
-                time = attempt_of(document).attempted if is_attempt(name) else set_of(document).fetched
+                last = attempt_of(document).attempted if is_attempt(name) else set_of(document).fetched
                 place = place_of(document).name
-                used[place] = max(used.get(place, 0), time)
-        for place, time in used.items():
-            if place not in wanted and self._now() - time >= UNUSED:
+                used[place] = max(used.get(place, 0), last)
+        for place, last in used.items():
+            if place not in wanted and self._now() - last >= UNUSED:
                 for name in names:
                     if name.startswith(place):
                         self._store.delete(COLLECTION, name)
@@ -331,7 +331,7 @@ class KeySets:
         if place.uri.lower().startswith("http:"):
             log.warning(logs.event("keys fetched by http", issuer=place.issuer))
         try:
-            self._store.put(COLLECTION, found.document(place))
+            self._store.put(COLLECTION, found.to_document(place))
             self._unstored.discard(place.name)
         except StoreUnavailable as error:
             # With a read-only disk, this process uses them nevertheless.
@@ -342,7 +342,7 @@ class KeySets:
         def change(document: Document | None) -> Document:
             before = Attempt() if document is None else attempt_of(document)
             after = dataclasses.replace(before, is_pending=False, fetched=fetched or before.fetched, error=error)
-            return after.document(place)
+            return after.to_document(place)
 
         with contextlib.suppress(StoreUnavailable):
             # Without it, the attempt counts as interrupted.
@@ -356,7 +356,7 @@ class KeySets:
             before = Attempt() if document is None else attempt_of(document)
             if not self._is_due(before, interval):
                 raise _ClaimedByOther
-            return dataclasses.replace(before, attempted=now, is_pending=True).document(place)
+            return dataclasses.replace(before, attempted=now, is_pending=True).to_document(place)
 
         try:
             self._store.update(COLLECTION, place.attempt_name, change)

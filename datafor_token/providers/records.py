@@ -61,7 +61,7 @@ class StoredSet:
         )
         return list(dict.fromkeys(kid or str(key.kid) for key, kid in found))
 
-    def document(self, place: Place) -> Document:
+    def to_document(self, place: Place) -> Document:
         """Return the record."""
         return {
             "format": 1,
@@ -87,7 +87,7 @@ class Attempt:
     fetched: int | None = None
     error: str | None = None
 
-    def document(self, place: Place) -> Document:
+    def to_document(self, place: Place) -> Document:
         """Return the record."""
         return {
             "format": 1,
