@@ -82,28 +82,24 @@ class KeySet:
     def __init__(self, keys: Iterable[tuple[Key, str | None]]) -> None:
         """``keys`` has each key with the ``kid`` of its JWK, which is ``None`` if it has none."""
         by_kid: dict[str, list[Key]] = {}
-        every, unnamed, kids = [], [], []
+        every, kids = [], []
         for key, kid in keys:
             every.append(key)
             kids.append(str(key.kid) if kid is None else kid)
-            if kid is None:
-                unnamed.append(key)
             for name in dict.fromkeys((kid, key.kid)):
                 if name is not None:
                     by_kid.setdefault(name, []).append(key)
         self._keys: Sequence[Key] = tuple(every)
-        self._unnamed: Sequence[Key] = tuple(unnamed)
         # Of each key: that of its JWK, or its thumbprint.
         self.kids: Sequence[str] = tuple(kids)
         self._by_kid: Mapping[str, Sequence[Key]] = by_kid
 
     def signer(self, message: bytes, signature: bytes, kid: str | None) -> Key | None:
-        """Return the key that made the signature, or None.
+        """Return the key that made the signature, or None. Without a key of that ``kid``, each is tried.
 
-        Without a ``kid``, each key is tried; for an unknown one, only those that have none themselves: trying 32 keys
-        takes up to 60 ms, and anybody can invent a ``kid``.
+        Trying 32 keys takes 6 ms (RS256) to 60 ms (ES512).
         """
-        candidates = self._keys if kid is None else self._by_kid.get(kid, self._unnamed)
+        candidates = self._keys if kid is None else self._by_kid.get(kid, self._keys)
         return next((key for key in candidates if key.verify(message, signature)), None)
 
     def all(self) -> Sequence[Key]:

@@ -207,16 +207,15 @@ def test_the_kid_of_a_token_chooses() -> None:
         found = signer(source, kid, key_for("RS256", "-other"), "RS256")
         assert found is not None
         assert found.kid == thumbprint
-    for kid in ("a", "unknown"):
-        assert signer(source, kid, key_for("RS256", "-other"), "RS256") is None
+    assert signer(source, "a", key_for("RS256", "-other"), "RS256") is None
 
 
 def test_an_unknown_kid() -> None:
-    """An unknown kid tries the keys of a set that have none."""
+    """For an unknown kid, each key of the set is tried."""
     named, unnamed = jwk_of("RS256", kid="a"), jwk_of("RS256", "-other", kid=None)
     source = keys.verification_key("RS256", set_of(named, unnamed))
     assert signer(source, "unknown", key_for("RS256", "-other"), "RS256") is not None
-    assert signer(source, "unknown", key_for("RS256"), "RS256") is None
+    assert signer(source, "unknown", key_for("RS256"), "RS256") is not None
 
 
 def test_a_single_jwk_needs_no_kid() -> None:
