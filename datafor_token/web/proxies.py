@@ -64,9 +64,11 @@ def client() -> Client:
     if is_forwarded():
         if not trusted:
             return Client(address, Message("a proxy sent the request, and TRUSTED_PROXIES is 0"))
-        hops = parse_list_header(request.environ.get("HTTP_X_FORWARDED_FOR", ""))
-        if len(hops) < trusted or not hops[-trusted]:
-            # Otherwise the address of a proxy would count as the client's.
+        header = request.environ.get("HTTP_X_FORWARDED_FOR", "")
+        added = [entry.strip(' \t"') for entry in header.split(",")[-trusted:]]
+        if len(parse_list_header(header)) < trusted or not all(added):
+            # Otherwise the address of a proxy, or one that the client sent, would count as the client's: Werkzeug skips
+            # empty entries.
             detail = Message(
                 "X-Forwarded-For has fewer addresses than TRUSTED_PROXIES says: %(number)s", number=trusted
             )

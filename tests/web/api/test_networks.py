@@ -283,6 +283,18 @@ class TestForwarding:
         visitor.headers = {"X-Forwarded-Proto": "https"}
         assert visitor.bearer(signed()) == 401
 
+    @pytest.mark.parametrize(
+        ("proxies", "sent"),
+        [(1, f"{INSIDE},"), (1, f'{INSIDE}, ""'), (2, f"{INSIDE}, , 172.16.0.2"), (2, f"{INSIDE}, {INSIDE}, ")],
+        indirect=["proxies"],
+    )
+    def test_a_proxy_that_adds_no_address(self, app: Flask, log: io.StringIO, sent: str) -> None:
+        """Where a trusted proxy adds an empty entry, no address in front of it, which a client can send, counts."""
+        visitor = Visitor(app, OUTSIDE)
+        visitor.headers["X-Forwarded-For"] = sent
+        assert visitor.bearer(signed()) == 401
+        assert "X-Forwarded-For has fewer addresses than TRUSTED_PROXIES says" in log.getvalue()
+
     @pytest.mark.parametrize("proxies", [1, 2], indirect=True)
     def test_a_direct_request(self, app: Flask) -> None:
         """A request without any forwarding header comes from its peer."""
