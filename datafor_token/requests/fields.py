@@ -16,6 +16,7 @@ from datafor_token.requests.forms import Body
 from datafor_token.validation import strict_json
 
 T = TypeVar("T")
+_EMPTY = ("[]", "{}")
 _MAX_ERRORS = 100  # in one response; a body can have thousands of unknown fields
 _PREDICATES = {"Missing data for required field.": Message("is missing")}
 # The documented message has the name of the record's field.
@@ -110,6 +111,22 @@ class PolicyNames(Names):
     def from_form(self, value: Any) -> Any:
         """Return an empty text unchanged, and anything else as a list."""
         return value if value == "" else super().from_form(value)
+
+
+class PolicyText(RuleField[T]):
+    """A text, which an empty list or object clears, in a form as JSON text."""
+
+    def from_form(self, value: Any) -> Any:
+        """Return an empty text for the JSON text of an empty list or object, and anything else unchanged."""
+        return "" if value in _EMPTY else value
+
+
+class PolicyInteger(Integer):
+    """A whole number, which an empty list or object clears, in a form as JSON text."""
+
+    def from_form(self, value: Any) -> Any:
+        """Return an empty text for the JSON text of an empty list or object, else read the digits."""
+        return "" if value in _EMPTY else super().from_form(value)
 
 
 class CallSchema(Schema):

@@ -14,7 +14,18 @@ from datafor_token.applications.record import FIELDS, MASK
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import verification_key
 from datafor_token.errors import Message, RuleError, predicate_of
-from datafor_token.requests.fields import CallSchema, Flag, Integer, Names, PolicyNames, RuleField, Structure, Text
+from datafor_token.requests.fields import (
+    CallSchema,
+    Flag,
+    Integer,
+    Names,
+    PolicyInteger,
+    PolicyNames,
+    PolicyText,
+    RuleField,
+    Structure,
+    Text,
+)
 from datafor_token.requests.forms import Body
 from datafor_token.validation import names, times
 
@@ -118,27 +129,29 @@ class UpdateSchema(CallSchema):
         "self_service", "Whether users may generate personal tokens. Only with HS256, HS384 or HS512."
     )
     jwks_uri = _policy_field(
-        "jwks_uri", RuleField, "The URL of the provider's JWK Set or discovery document, instead of `secret`."
+        "jwks_uri", PolicyText, "The URL of the provider's JWK Set or discovery document, instead of `secret`."
     )
     audience = _policy_field(
         "audience",
         PolicyNames,
         "The audiences of which a token must name one; `*`: any. Without it, a token with `aud` is refused.",
     )
-    issuer = _policy_field("issuer", RuleField, "The `iss` that a token must have.")
+    issuer = _policy_field("issuer", PolicyText, "The `iss` that a token must have.")
     require = _policy_field(
         "require",
         Structure,
         "By claim name or JSON Pointer, the value that a claim must have, or a list of such values.",
     )
     token_types = _policy_field("token_types", PolicyNames, "The accepted `typ` of tokens. Not set: JWT.")
-    max_lifetime = _policy_field("max_lifetime", Integer, "The longest accepted time from `iat` to `exp` in seconds.")
+    max_lifetime = _policy_field(
+        "max_lifetime", PolicyInteger, "The longest accepted time from `iat` to `exp` in seconds."
+    )
     networks = _policy_field("networks", PolicyNames, "The networks from which tokens are accepted.")
     users = _policy_field(
-        "users", RuleField, "`any`: tokens of all users are accepted. `own`: only of the application's own users."
+        "users", PolicyText, "`any`: tokens of all users are accepted. `own`: only of the application's own users."
     )
     sync = _policy_field("sync", PolicyNames, "What of a user follows the token: `name`, `email`, `roles`.")
-    roles_claim = _policy_field("roles_claim", RuleField, "The claim with the user's roles, by name or JSON Pointer.")
+    roles_claim = _policy_field("roles_claim", PolicyText, "The claim with the user's roles, by name or JSON Pointer.")
     roles_map = _policy_field("roles_map", Structure, "The role or user type that each value of `roles_claim` gives.")
 
     @validates_schema(skip_on_field_errors=False)

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask
 
+from datafor_token.applications import record
 from datafor_token.applications.record import MASK
 from datafor_token.crypto.keys import as_jwk
 from datafor_token.settings import Settings
@@ -114,6 +115,19 @@ def test_a_public_key_in_a_response_becomes_no_secret(caller: Caller) -> None:
     assert (response.status_code, [*response.json["errors"]]) == (400, ["secret"])
 
 
+@pytest.mark.parametrize("empty", ["", "[]", "{}"])
+@pytest.mark.parametrize("kind", ["policy", "provider"])
+def test_a_form_clears_the_policy(caller: Caller, kind: str, empty: str) -> None:
+    """In a form, an empty text, list or object clears each field of the trust policy."""
+    fields = [name for name in record.POLICY if name in APPLICATIONS[kind]]
+    assert caller.post("update", APPLICATIONS[kind]).status_code == 200
+    sent = application(algorithm="ES256", secret=KEY, **dict.fromkeys(fields, empty))
+    response = caller.post("update", as_form(sent))
+    assert response.status_code == 200, response.json
+    found = from_content(caller)
+    assert [name for name in fields if found.get(name)] == []
+
+
 @pytest.mark.parametrize("again", [{"audience": ""}, {}, {"audience": []}])
 @pytest.mark.parametrize("before", [None, "portal"])
 def test_a_cleared_audience_stays_cleared(
@@ -122,8 +136,8 @@ def test_a_cleared_audience_stays_cleared(
     """An application from before the rule whose audience was cleared never accepts any audience again."""
     caller.post("update", application())
     path = Record(settings.data_dir, "applications", "erp")
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "createdDate": 1}))
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({**stored, "createdDate": 1}))
     if before is not None:
         caller.post("update", application(audience=before))
     caller.post("update", application(audience=""))
