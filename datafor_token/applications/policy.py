@@ -79,7 +79,8 @@ def token_types(value: object) -> tuple[str, ...]:
 
 def plain_type(kind: str) -> str:
     """Return a type of tokens as it is compared: without case and without ``application/``."""
-    return kind.lower().removeprefix("application/")
+    # Of ASCII letters only: the Kelvin sign in lower case is "k".
+    return kind.lower().removeprefix("application/") if kind.isascii() else kind
 
 
 @clearable

@@ -62,7 +62,8 @@ def parse_network(text: str) -> Network:
     An IPv4-mapped IPv6 network is its IPv4 network, as ``parse`` returns its addresses.
     """
     try:
-        network = ipaddress.ip_network(text)
+        # Without a zone, as ``parse`` returns addresses without theirs.
+        network = ipaddress.ip_network("" if "%" in text else text)
     except ValueError:
         raise RuleError("must be a list of networks such as 10.0.0.0/8, without host bits") from None
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):

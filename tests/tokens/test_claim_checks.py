@@ -121,6 +121,7 @@ def test_required_claims(required: dict[str, Any], changes: dict[str, Any], *, a
         ("at+jwt", {"typ": "AT+JWT"}, True),
         ("application/at+jwt", {"typ": "at+jwt"}, True),
         ("at+jwt", {"typ": "JWT"}, False),
+        ("k+jwt", {"typ": "\u212a+jwt"}, False),
         ("at+jwt", {}, False),
         (["at+jwt", "JWT"], {}, True),
     ],

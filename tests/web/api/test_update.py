@@ -149,7 +149,9 @@ WRONG: list[tuple[str, Any, str]] = [
     *wrong("require", {"a": [1] * 33}, {f"a{number}": 1 for number in range(33)}, {"x" * 129: 1}),
     *wrong("token_types", 5, "a b", ["a/b/c"], [""], {"x": 1}, ["x"] * 33),
     *wrong("max_lifetime", 0, -1, 315360001, 1.0, "60", True, [60], {"x": 1}),
-    *wrong("networks", 5, "x", "10.0.0.1/8", ["10.0.0.0/33"], [""], [5], {"x": 1}, "10.0.0.0/8,10.1.0.0/16"),
+    *wrong(
+        "networks", 5, "x", "fe80::1%eth0", "10.0.0.1/8", ["10.0.0.0/33"], [""], [5], {"x": 1}, "10.0.0.0/8,10.1.0.0/16"
+    ),
     *wrong("users", 5, "all", ["own"], {"x": 1}),
     *wrong("sync", 5, "type", ["name", "x"], {"name": 1}),
     *wrong("roles_claim", 5, ["x"], {"x": 1}, "x" * 129, CONTROL),
