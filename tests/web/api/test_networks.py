@@ -289,7 +289,7 @@ class TestForwarding:
         indirect=["proxies"],
     )
     def test_a_proxy_that_adds_no_address(self, app: Flask, log: io.StringIO, sent: str) -> None:
-        """Where a trusted proxy adds an empty entry, no address in front of it, which a client can send, counts."""
+        """With an empty entry among those of the trusted proxies, an address that the client sent does not count."""
         visitor = Visitor(app, OUTSIDE)
         visitor.headers["X-Forwarded-For"] = sent
         assert visitor.bearer(signed()) == 401
