@@ -18,7 +18,9 @@ from datafor_token.validation import names
 from datafor_token.validation.addresses import Network
 
 COLLECTION = "applications"
-FORMAT = 1
+# Of a record, and of one with rules that version 0.2.0 does not know. That version takes the latter for damaged, so it
+# accepts no token that the rules refuse.
+PLAIN_FORMAT, FORMAT = 1, 2
 MASK = "************"  # replaces a stored secret in responses; sent back, it keeps the stored one
 
 
@@ -108,9 +110,8 @@ class Application:
 
     ``expire`` is in seconds. ``created_date``, ``last_modified_date`` and ``disabled_date`` (the last time that a call
     disabled it) are milliseconds since 1970. ``is_older_than_audience`` is true for a record from before the rule that
-    a token with an ``aud`` needs an ``audience``. ``format`` is the version of its record, and ``extra`` holds the
-    members of the record that this version does not know; both are written back unchanged. Secrets are left out of
-    ``repr``.
+    a token with an ``aud`` needs an ``audience``. ``extra`` holds the members of the record that this version does not
+    know, which are written back unchanged. Secrets are left out of ``repr``.
     """
 
     name: str = _field(rules.of_text(names.application_name))
@@ -146,8 +147,12 @@ class Application:
     disabled_date: int = 0
     previous: Previous | None = None
     is_older_than_audience: bool = False
-    format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def format(self) -> int:
+        """The version of its record."""
+        return PLAIN_FORMAT if self.has_no_rules and self.networks is None else FORMAT
 
     def to_document(self) -> dict[str, Any]:
         """Return the record, with its members in a fixed order and the unknown ones last."""
@@ -291,13 +296,14 @@ class Application:
 
         ``audience_since`` is the time from which applications need an ``audience``, in milliseconds since 1970.
         """
-        unread = {"format": FORMAT, **_DEFAULTS_OF_RECORDS, **document}
+        unread = {"format": PLAIN_FORMAT, **_DEFAULTS_OF_RECORDS, **document}
         has_secret = not document.get("jwks_uri")
         if not has_secret:
             unread.pop("secret", None)
         member = "format"
         try:
-            values: dict[str, Any] = {member: rules.record_format(unread.pop(member), FORMAT)}
+            version = rules.record_format(unread.pop(member), FORMAT)
+            values: dict[str, Any] = {}
             for member, field in FIELDS.items():
                 if member not in unread and field.is_policy:
                     values[member] = None
@@ -322,6 +328,10 @@ class Application:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} {error}") from None
         is_old = values["created_date"] < audience_since
         application = cls(**values, is_older_than_audience=is_old, extra=unread)
+        if version > application.to_document()["format"]:
+            raise RecordDamaged(
+                reason=f"application {application.name!r}: the rules that its format announces are missing"
+            )
         # Fills the cached property ``key``.
         vars(application)["key"] = key
         return application

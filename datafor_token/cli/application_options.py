@@ -44,7 +44,7 @@ class _ClearableChoice(click.Choice[str]):
 class _Pair(click.ParamType[tuple[str, Any]]):
     """Two texts around a ``=``, or an empty text, which is read as a pair of empty texts.
 
-    ``split`` returns what is before the separator, the separator, which is empty if there is none, and what is after.
+    ``split`` returns what is before the separator, the separator (empty if it is missing), and what is after.
     """
 
     def __init__(self, name: str, example: str, split: Callable[[str], tuple[str, str, Any]]) -> None:

@@ -49,7 +49,7 @@ def test_a_record_has_every_attribute() -> None:
         field.name for field in dataclasses.fields(Application) if field.default == getattr(APPLICATION, field.name)
     ]
     # The first replaces the secret, and the second is not in the record.
-    assert different == ["jwks_uri", "is_older_than_audience", "format"]
+    assert different == ["jwks_uri", "is_older_than_audience"]
     assert Application.from_document(APPLICATION.to_document()) == APPLICATION
 
 
@@ -57,7 +57,7 @@ def test_defaults_follow_the_rules() -> None:
     """Each default is the JSON form of a valid value, and a record may leave out a field that is not required."""
     for name, default in DEFAULTS.items():
         assert FIELDS[name].to_json(FIELDS[name].rule(default)) == default
-    document = APPLICATION.to_document()
+    document = {**APPLICATION.to_document(), "format": 1}
     for name, field in FIELDS.items():
         if not field.required:
             document.pop(name, None)
@@ -121,3 +121,32 @@ def test_required_numbers_can_be_stored(value: Any) -> None:
     """A number that JSON cannot hold, as TOML has them, is refused: the record could not be read again."""
     with pytest.raises(RuleError, match=r"NaN|64 bits"):
         FIELDS["require"].rule({"level": value})
+
+
+@pytest.mark.parametrize(
+    ("policy", "number"),
+    [
+        ({}, 1),
+        ({"audience": "*"}, 1),
+        ({"users": "any"}, 1),
+        ({"sync": ["name"]}, 1),
+        ({"audience": "portal"}, 2),
+        ({"audience": []}, 2),
+        ({"issuer": "https://id.example.com"}, 2),
+        ({"require": {"tenant": "a"}}, 2),
+        ({"token_types": "at+jwt"}, 2),
+        ({"max_lifetime": 120}, 2),
+        ({"networks": "10.0.0.0/8"}, 2),
+        ({"users": "own"}, 2),
+    ],
+)
+def test_an_earlier_version_takes_a_record_with_rules_for_damaged(policy: dict[str, Any], number: int) -> None:
+    """A record with rules that version 0.2.0 would ignore has a format that it does not accept."""
+    nothing: dict[str, Any] = dict.fromkeys(POLICY)
+    plain = dataclasses.replace(APPLICATION, **nothing).to_document()
+    document = Application.from_document({**plain, **policy}).to_document()
+    assert document["format"] == number
+    if number == 2:
+        with pytest.raises(RecordDamaged):
+            # Its rules were lost.
+            Application.from_document({**plain, "format": 2})
