@@ -4,6 +4,7 @@ It is the only part of the service that makes outgoing HTTP requests.
 """
 
 import contextlib
+import logging
 import os
 import ssl
 import threading
@@ -31,6 +32,10 @@ _HEADERS = {
     "User-Agent": "datafor_token",
     "Connection": "close",
 }
+
+# It logs headers that it cannot read, with the text of the server and the query of the URL.
+logging.getLogger("urllib3").disabled = True
+logging.getLogger("urllib3.connection").disabled = True
 
 Address = IPv4Address | IPv6Address
 

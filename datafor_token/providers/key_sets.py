@@ -239,23 +239,24 @@ class KeySets:
 
     # Fetching for a request.
 
-    def refetch(self, place: Place, kid: str | None) -> None:
-        """Fetch the keys of a place if none has this ``kid``, at most once a minute over all processes.
+    def refetch(self, places: Iterable[Place], kid: str | None) -> None:
+        """Fetch the keys of the places of which none has this ``kid``, each at most once a minute over all processes.
 
-        One request of each process waits up to 2 s for the result; others return at once.
+        One request of each process waits up to 2 s for all results together; others return at once.
         """
         if self._wanted is None:
             return
-        found = self.usable(place)
-        if found is not None and kid in found.kids:
+        sets = {place: self.usable(place) for place in places}
+        lacking = [place for place, found in sets.items() if found is None or kid not in found.kids]
+        fetches = [fetch for place in lacking if (fetch := self._begin(place)) is not None]
+        if not fetches or not self._waiting.acquire(blocking=False):
             return
-        fetch = self._begin(place)
-        if fetch is None or not self._waiting.acquire(blocking=False):
-            return
+        end = time.monotonic() + LONGEST_WAIT
         try:
             # Without a free thread for other requests, it does not wait.
             with contextlib.suppress(Overloaded), blocking.waiting():
-                fetch.wait(LONGEST_WAIT)
+                for fetch in fetches:
+                    fetch.wait(max(0.0, end - time.monotonic()))
         finally:
             self._waiting.release()
 

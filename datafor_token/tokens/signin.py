@@ -264,8 +264,9 @@ class SignIn:
     def _fetch_unknown_key(self, text: str, entries: Sequence[IndexEntry]) -> None:
         """Fetch the keys of the provider that the token names, in case it has a new one; see ``KeySets.refetch``."""
         token = verifier.read(text)
-        for place in {keys.place for _, keys in _provided(token, entries)}:
-            self._key_sets.refetch(place, token.kid)
+        # A disabled application accepts no token: nothing is fetched for it.
+        enabled = [entry for entry in entries if entry.enable]
+        self._key_sets.refetch({keys.place for _, keys in _provided(token, enabled)}, token.kid)
 
     def _unsigned(
         self, token: Token, entries: Sequence[IndexEntry], hint: Message | None, steps: Sequence[Step]

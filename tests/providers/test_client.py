@@ -55,6 +55,14 @@ def test_no_proxy(client: Client, provider: Provider, monkeypatch: pytest.Monkey
     assert get(client, provider.url()) == BODY
 
 
+@pytest.mark.parametrize("line", [b"no header \x1b[31m", b" continued", b"X: \x1b[31m"])
+def test_the_log(client: Client, provider: Provider, line: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Headers that cannot be read leave no line in the log: it would have text of the server, and the URL's query."""
+    provider.pages["/jwks?key=abcd"] = HEAD + line + b"\r\nContent-Length: 12\r\n\r\n" + BODY
+    get(client, provider.url("/jwks?key=abcd"))
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
 def test_a_redirect(client: Client, provider: Provider, status: str) -> None:
     """A redirect is not followed, and the error does not repeat a secret of either URL."""

@@ -76,7 +76,7 @@ def status(sets: KeySets, provider: Provider) -> Status:
 
 def refetch(sets: KeySets, provider: Provider, kid: str | None = "two") -> bool:
     """Fetch as for a token; return whether the keys have its kid then."""
-    sets.refetch(Place(provider.url(), ISSUER), kid)
+    sets.refetch([Place(provider.url(), ISSUER)], kid)
     return knows(source(sets, provider), kid)
 
 
@@ -390,6 +390,22 @@ class TestRefetch:
         finish.set()
         _settle(sets)
         assert knows(source(sets, provider), "two")
+
+    def test_several_places(self, open_sets: Open, provider: Provider) -> None:
+        """A request waits at most 2 s for all places of an issuer together, which are fetched at the same time."""
+        sets = open_sets()
+        begun, finish = [threading.Event() for _ in range(3)], threading.Event()
+        places = [Place(provider.url(f"/{number}"), ISSUER) for number in range(3)]
+        for number in range(3):
+            provider.pages[f"/{number}"] = _held(begun[number], finish, jwk_set(TWO))
+        thread = threading.Thread(target=sets.refetch, args=(places, "two"))
+        thread.start()
+        for one in begun:
+            one.wait()
+        assert thread.is_alive()
+        finish.set()
+        thread.join()
+        assert all(sets.usable(place) for place in places)
 
     def test_a_request_of_a_database(self, open_sets: Open, provider: Provider, clock: Clock) -> None:
         """A request sees the keys that were fetched while it waited, although a database's store caches versions."""

@@ -1,6 +1,7 @@
 """Keys by URL in the whole service."""
 
 import threading
+import time
 
 import pytest
 from flask import Flask
@@ -51,12 +52,17 @@ def test_a_token_of_a_provider(app: Flask, caller: Caller, provider: Provider) -
 
 
 def test_only_enabled_applications(app: Flask, caller: Caller, provider: Provider) -> None:
-    """The keys of a disabled application are not fetched."""
+    """The keys of a disabled application are not fetched, neither in the background nor for a token."""
     add(caller, provider, enable="0")
+    add(caller, provider, name="Other", jwks_uri=provider.url("/other"), issuer="other")
     services = services_of(app)
     assert services is not None
     services.key_sets.refresh()
-    assert provider.seen == []
+    url = "/plugin/datafor-modeler/api/user/detail"
+    assert caller.get(url, headers={"Authorization": f"Bearer {token('two')}"}).status_code == 401
+    while services.key_sets._fetches:
+        time.sleep(0.01)
+    assert "/jwks" not in {text.split()[1] for text in provider.seen}
 
 
 def test_the_thread(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
