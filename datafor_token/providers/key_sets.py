@@ -57,7 +57,7 @@ class Status(NamedTuple):
 
     - ``kids``: of the stored keys, whatever their age.
     - ``fetched``: when they were last fetched, in milliseconds since 1970, or None.
-    - ``error``: the sentence of the last attempt if it failed, or None.
+    - ``error``: the sentence of the last attempt if it failed, or why no key is usable, or None.
     """
 
     kids: Sequence[str]
@@ -79,8 +79,11 @@ class ProviderKeys:
         self._algorithm = algorithm
 
     def status(self) -> Status:
-        """Return what is known of the keys."""
-        return self._sets.status(self.place)
+        """Return what is known of the keys. A set without a key for the algorithm is an error too."""
+        found, keys = self._sets.status(self.place), self.current
+        if found.error is None and keys is not None and not keys.all():
+            return found._replace(error=f"jwks_uri has no key for {self._algorithm}: is it the provider's algorithm?")
+        return found
 
     @property
     def current(self) -> KeySet | None:

@@ -301,6 +301,16 @@ class TestAway:
         assert signer(source(sets, provider), "ES256-other", "two")
 
 
+def test_no_key_for_the_algorithm(open_sets: Open, provider: Provider) -> None:
+    """The state of a set without a key for the application's algorithm says so: no token of it can be verified."""
+    sets = open_sets()
+    sets.refresh()
+    assert source(sets, provider).status().error is None
+    found = source(sets, provider, "RS256").status()
+    assert found.kids == ["one"]
+    assert found.error == "jwks_uri has no key for RS256: is it the provider's algorithm?"
+
+
 class TestRefetch:
     """A token with an unknown kid, or without a set."""
 
