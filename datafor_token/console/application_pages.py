@@ -26,6 +26,7 @@ from datafor_token.errors import (
     MalformedRequest,
     RotationUndone,
 )
+from datafor_token.printable import printable
 from datafor_token.requests.schemas import RotateSchema
 from datafor_token.validation.names import USER_TYPES
 from datafor_token.web.services import services
@@ -170,6 +171,12 @@ def _new_page(
     return pages.render("new_application.html", error=error, form=form, generated=generated, **_choices(form))
 
 
+def _keys(found: Application) -> dict[str, Any] | None:
+    """Return the state of the keys of a set or provider, which chose their identifiers, for the page."""
+    keys = found.to_response(services().clock()).get("keys")
+    return None if keys is None else {**keys, "kids": [printable(kid) for kid in keys["kids"]]}
+
+
 def _page(
     found: Application,
     form: FormState,
@@ -188,7 +195,7 @@ def _page(
         rotation=rotation or FormState(_ROTATION),
         deletion=deletion or FormState({"typed_name": ""}),
         weak=weakness(found.algorithm, found.secret),
-        keys=found.to_response(now).get("keys"),
+        keys=_keys(found),
         trust=trust_summary(found),
         suspicious=[*warnings_about(found.algorithm, found.secret), *policy.warnings_about(found, services().settings)],
         short_password=services().registry.short_password(found),

@@ -374,7 +374,8 @@ class KeySets:
         return True
 
     def _is_due(self, attempt: Attempt, interval: int) -> bool:
-        # An attempt in the future is from before the clock was set back.
+        # One without a result after a minute was interrupted. One in the future is from before the clock was set back.
+        interval = RETRY if attempt.is_pending else interval
         return not 0 <= self._now() - attempt.attempted < interval
 
     # The store.

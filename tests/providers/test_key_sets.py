@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -175,6 +176,22 @@ class TestRefresh:
         clock.advance(MINUTE)
         sets.refresh()
         assert knows(source(sets, provider), "one")
+
+    def test_an_interrupted_attempt(
+        self, open_sets: Open, provider: Provider, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After an attempt without a result, whose process was killed, the next one follows in a minute."""
+        sets = open_sets()
+        sets.refresh()
+        clock.advance(10 * MINUTE)
+        with monkeypatch.context() as killed:
+            killed.setattr("datafor_token.providers.documents.fetch", mock.Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                sets.refresh()
+        for seconds, requests in ((59, 1), (1, 2)):
+            clock.advance(seconds)
+            open_sets().refresh()
+            assert len(provider.seen) == requests
 
     def test_a_clock_that_was_set_back(self, open_sets: Open, provider: Provider, clock: Clock) -> None:
         """An attempt in the future does not stop the attempts."""
