@@ -110,7 +110,11 @@ def sync(value: object) -> tuple[str, ...]:
 def requirements(value: object) -> Requirements:
     """Return, by claim name or JSON Pointer, the values of which the claim must have one."""
     if not isinstance(value, Mapping) or len(value) > MOST:
-        raise RuleError("must be an object of at most %(number)s claims", number=MOST)
+        raise RuleError(
+            "must be an object of at most %(number)s claims, such as %(example)s",
+            number=MOST,
+            example='{"azp": "portal"}',
+        )
     return {rules.claim_path(claim): _claim_values(one) for claim, one in value.items()}
 
 
@@ -123,7 +127,11 @@ def requirements_to_json(value: Requirements) -> dict[str, Any]:
 def roles_map(value: object) -> Mapping[str, str]:
     """Return the role or user type that each value of the roles claim stands for."""
     if not isinstance(value, Mapping) or len(value) > MOST_ROLES:
-        raise RuleError("must be an object of at most %(number)s members", number=MOST_ROLES)
+        raise RuleError(
+            "must be an object of at most %(number)s members, such as %(example)s",
+            number=MOST_ROLES,
+            example='{"staff": "Sales"}',
+        )
     return {_text(claimed): names.role_name(rules.text(role)) for claimed, role in value.items()}
 
 

@@ -263,8 +263,8 @@ class Application:
         }
         if self.accepts_any_audience and self.audience is None:
             found["audience"] = Message(
-                "audience is not set: tokens for any audience are accepted, as before this rule; set audience to yours,"
-                " or to * to keep that"
+                "audience is not set: tokens for any audience are accepted, as before this rule; set audience to yours"
+                " or to *, or clear it if your tokens have no aud"
             )
         return found
 

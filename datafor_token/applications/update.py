@@ -31,7 +31,9 @@ def rotated(stored: Application, secret: str | None, jwks_uri: str | None, now: 
         secret = new_secret(stored.algorithm)
     else:
         raise InvalidInput.of(
-            "secret", "is missing: the service makes none for %(algorithm)s", algorithm=stored.algorithm
+            "secret",
+            "is missing: the service makes none for %(algorithm)s; give its public key, or jwks_uri",
+            algorithm=stored.algorithm,
         )
     # Stored without a grace period too, so that an update with it is recognised; 0 is past on every clock.
     previous = None if stored.jwks_uri else Previous(stored.secret, now + grace if grace else 0, rotated=now)

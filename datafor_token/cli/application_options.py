@@ -1,5 +1,6 @@
 """Options of ``datafor-token application add`` and ``set``: one for each field of an application."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 from datafor_token.cli.parameters import Seconds
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.errors import RuleError
-from datafor_token.validation import strict_json
+from datafor_token.validation import strict_json, times
 
 # Options for the fields of an application: name, default of a new one, help, and more for click. The defaults are those
 # of ``record.DEFAULTS``, which the help must not import: a test compares them.
@@ -58,7 +59,7 @@ class _Pair(click.ParamType[tuple[str, Any]]):
             # Click converts a converted value again.
             return value
         left, separator, right = self._split(value)
-        if value and not separator:
+        if value and not (separator and left):
             self.fail(f"'{value}' is not {self.name}, such as {self._example}", param, ctx)
         return left, right
 
@@ -66,19 +67,27 @@ class _Pair(click.ParamType[tuple[str, Any]]):
 def _requirement(text: str) -> tuple[str, str, Any]:
     """Split ``CLAIM=VALUE``, whose value is JSON if it is a truth value, number, text or list.
 
-    The first ``=`` separates, since values such as Base64 contain it more often than claims.
+    The first ``=`` separates, since values such as Base64 contain it more often than claims. Blanks around it are
+    ignored, as in the console.
     """
-    claim, separator, value = text.partition("=")
+    claim, separator, value = (part.strip() for part in text.partition("="))
+    parsed = _json(value)
+    return claim, separator, value if parsed is None else parsed
+
+
+def _json(text: str) -> Any:
+    """Return the value of a JSON text if it is a truth value, number, text or list, else None."""
     try:
-        parsed = strict_json.loads(value)
+        parsed = strict_json.loads(text)
     except RuleError:
-        return claim, separator, value
-    return claim, separator, parsed if isinstance(parsed, bool | int | float | str | list) else value
+        return None
+    return parsed if isinstance(parsed, bool | int | float | str | list) else None
 
 
 def _role_of_value(text: str) -> tuple[str, str, Any]:
     """Split ``VALUE=ROLE``. The last ``=`` separates: names of groups such as ``CN=Sales,OU=x`` contain it."""
-    return text.rpartition("=")
+    claimed, separator, role = (part.strip() for part in text.rpartition("="))
+    return claimed, separator, role
 
 
 def _usual_types(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -145,6 +154,26 @@ def field_options(*, new: bool) -> Callable[[Any], Any]:
         return command
 
     return decorator
+
+
+def shown(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an application for people: ``require`` as its option takes it, and the time of the keys."""
+    found = dict(fields)
+    if "require" in found:
+        found["require"] = {claim: _shown_requirement(value) for claim, value in found["require"].items()}
+    if "fetched" in found.get("keys", {}):
+        fetched, error = found["keys"]["fetched"], found["keys"]["error"]
+        found["keys"] = {
+            "fetched": "never" if fetched is None else times.show(fetched / 1000),
+            **({"kids": " ".join(found["keys"]["kids"])} if found["keys"]["kids"] else {}),
+            **({} if error is None else {"error": error}),
+        }
+    return found
+
+
+def _shown_requirement(value: Any) -> str:
+    is_plain = isinstance(value, str) and value == value.strip() and _json(value) is None
+    return value if is_plain else json.dumps(value, ensure_ascii=False)
 
 
 def is_given(value: object) -> bool:

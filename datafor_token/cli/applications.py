@@ -1,6 +1,7 @@
 """``datafor-token application``: applications, and their declared files."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from datafor_token.applications.rules import DEFAULT_GRACE
-from datafor_token.cli.application_options import changed, field_options, is_given
+from datafor_token.cli.application_options import changed, field_options, is_given, shown
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
 from datafor_token.cli.output import done, done_once, name_damaged, report, report_lines, show, show_one, wants_json
@@ -72,7 +73,8 @@ def show_application(name: str) -> None:
 
     Example: datafor-token application show ERP
     """
-    show_one(_fields(services().registry.get(name)))
+    fields = _fields(services().registry.get(name))
+    show_one(fields if wants_json() else shown(fields))
 
 
 @application.command("check")
@@ -107,7 +109,8 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
 
     algorithm = given["algorithm"] or DEFAULTS["algorithm"]
     if random_secret and not is_shared(algorithm):
-        raise click.UsageError(f"{algorithm} needs a public key: use --secret-file", click.get_current_context())
+        instead = "--secret-file or --jwks-uri"
+        raise click.UsageError(f"{algorithm} needs a public key: use {instead}", click.get_current_context())
     sources = {"--secret-file": file, "--random-secret": random_secret or None, "--jwks-uri": given["jwks_uri"] or None}
     _check_one_of(sources)
     with contextlib.suppress(NotFound):
@@ -119,6 +122,8 @@ def add(name: str, file: Any, *, random_secret: bool, **given: Any) -> None:
     before = {**DEFAULTS, "name": name}
     if not given["jwks_uri"]:
         instead = "--secret-file, --random-secret or standard input"
+        if not is_shared(algorithm):
+            instead = "--secret-file, --jwks-uri or standard input"
         before["secret"] = new_secret(algorithm) if random_secret else read_secret("secret", file, instead)
     warnings = services().registry.save(_wanted(changed(before, given)), _CREATOR, new=True)
     _report(name, "was added", warnings, before["secret"] if random_secret else None)
@@ -307,8 +312,15 @@ def _warnings(step: "Step") -> Iterator[str]:
 
 def _print(step: "Step") -> None:
     """Print a step of apply before it is done, since it may have to be confirmed."""
-    fields = [f"    {field}: {old} -> {new}" for field, (old, new) in step.changes.items()]
+    fields = [f"    {field}: {_shown(old)} -> {_shown(new)}" for field, (old, new) in step.changes.items()]
     report_lines(f"{step.action} {step.name}", *fields)
+
+
+def _shown(value: Any) -> Any:
+    """Return a value of a change as a file has it."""
+    if value is None:
+        return "not set"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _changes(step: "Step") -> dict[str, Any]:

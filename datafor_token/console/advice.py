@@ -5,6 +5,7 @@ from datafor_token.console.language import N_
 STEPS = {
     "read": N_("Format"),
     "header": N_("Header"),
+    "keys": N_("Keys of the identity provider"),
     "algorithm": N_("Algorithm"),
     "signature": N_("Signature"),
     "time": N_("Validity period"),
@@ -28,7 +29,8 @@ ADVICE = {
         "a word before it. A token in a URL may have been truncated or encoded twice."
     ),
     "header": N_(
-        "Configure the token issuer to create a signed token with typ and alg, without crit, b64, enc or zip."
+        "Configure the token issuer to create a signed token with typ and alg, without crit, b64, enc or zip. If only "
+        "the typ differs, add it to the accepted token types of the application."
     ),
     "algorithm": N_(
         "Configure the token issuer to sign with the algorithm of the application, or change the application's "
@@ -52,7 +54,10 @@ ADVICE = {
         "token that is meant for it."
     ),
     "issuer": N_("Compare iss with the issuer of the application, to the last character: a slash at the end counts."),
-    "claim": N_("Configure the token issuer to send the claim named above, or change the required claims."),
+    "claim": N_(
+        "Configure the token issuer to send the claim named above, or change the required claims. A claim inside "
+        "another one is named by a JSON Pointer, such as /realm_access/roles."
+    ),
     "too_long_lived": N_(
         "Configure the token issuer to set iat and a shorter lifetime, or change the maximum lifetime of the "
         "application."

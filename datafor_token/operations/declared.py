@@ -134,10 +134,12 @@ def _entries(file: Path, errors: dict[str, list[str]], *, waits: bool) -> list[d
         return []
     entries = content.get("application") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        errors[str(file)] = [f"{file}: the list 'application' is missing"]
+        errors[str(file)] = [f"{file}: the list 'application' is missing: begin each application with [[application]]"]
         return []
     if isinstance(content, dict) and content.keys() != {"application"}:
-        errors[str(file)] = [f"{file} can only have the list 'application'"]
+        errors[str(file)] = [
+            f"{file} can only have the list 'application': name a table in it [application.require], for example"
+        ]
     return entries
 
 

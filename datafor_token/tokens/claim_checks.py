@@ -54,7 +54,7 @@ def check_audience(token: Token, application: Application, _: Instant) -> Step |
             detail = Message(
                 "the token has no aud; %(name)s accepts %(accepted)s",
                 name=application.name,
-                accepted=", ".join(accepted),
+                accepted=_listed(accepted),
             )
             raise Refused("audience", "audience", detail)
         return passed(
@@ -67,7 +67,7 @@ def check_audience(token: Token, application: Application, _: Instant) -> Step |
                 "aud is %(value)s; %(name)s accepts %(accepted)s",
                 value=claims.show(named),
                 name=application.name,
-                accepted=", ".join(accepted),
+                accepted=_listed(accepted),
             )
         else:
             detail = Message(
@@ -89,7 +89,7 @@ def check_issuer(token: Token, application: Application, _: Instant) -> Step | N
             "iss is %(value)s; %(name)s accepts %(issuer)s",
             value=claims.show(issuer) if "iss" in token.claims else Message("missing"),
             name=application.name,
-            issuer=application.issuer,
+            issuer=claims.show(application.issuer),
         )
         raise Refused("issuer", "issuer", detail)
     return passed(
@@ -102,19 +102,30 @@ def check_required_claims(token: Token, application: Application, _: Instant) ->
     required = application.require or {}
     for claim, values in required.items():
         found = claims.find(token.claims, claim)
-        candidates = found if isinstance(found, list) else [found]
+        candidates = found if isinstance(found, list) else [] if found is claims.MISSING else [found]
         if not any(_is_equal(one, value) for one in candidates for value in values):
             detail = Message(
                 "the claim %(claim)s is %(found)s; %(name)s requires %(values)s",
                 claim=claim,
                 found=Message("missing") if found is claims.MISSING else claims.show(found),
                 name=application.name,
-                values=", ".join(claims.show(value) for value in values),
+                values=_listed(values),
             )
+            if any(_as_text(one) == _as_text(value) for one in candidates for value in values):
+                detail = Message("%(first)s: only a text has double quotes, so the types differ", first=detail)
             raise Refused("claims", "claim", detail)
     if not required:
         return None
     return passed("claims", lambda: Message("the token has the required claims %(claims)s", claims=", ".join(required)))
+
+
+def _listed(values: Sequence[object]) -> str:
+    # Texts in quotes: "a, b" is one, and "a", "b" are two.
+    return ", ".join(claims.show(value) for value in values)
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else claims.show(value)
 
 
 def _is_equal(one: object, other: object) -> bool:

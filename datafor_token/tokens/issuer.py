@@ -25,6 +25,7 @@ from datafor_token.validation.names import user_name
 from datafor_token.validation.strict_json import compact
 
 LONGEST_TOKEN = 4096  # characters; proxies may refuse a longer one in a URL or a header
+_FIELDS_OF_CLAIMS = {"aud": "audience", "iss": "issuer"}
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -44,6 +45,10 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
     """
     if not application.enable:
         raise Forbidden("application %(name)s is not enabled", name=application.name)
+    if application.jwks_uri and private_key is None:
+        raise InvalidInput.of(
+            "privateKey", "is missing: the identity provider of %(name)s issues its tokens", name=application.name
+        )
     present, *previous = [source.all() for source in application.accepted_keys(now)]
     expected = [*present, *(key for keys in previous for key in keys)]
     try:
@@ -143,6 +148,12 @@ def claims_for(fieldmap: FieldMap, username: str, payload: Mapping[str, Any]) ->
         if field == "username":
             continue
         path, claim = f"payload.{field[:64]}", renamed.get(field, field)
+        if field in _FIELDS_OF_CLAIMS:
+            raise InvalidInput.of(
+                path,
+                "cannot be given: the service sets that claim itself, from the application's %(field)s",
+                field=_FIELDS_OF_CLAIMS[field],
+            )
         if claim in TIME_CLAIMS or field in REGISTERED_CLAIMS:
             raise InvalidInput.of(path, "cannot be given: the service sets that claim itself")
         content = value if isinstance(value, list) else _text(value)

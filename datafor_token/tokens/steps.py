@@ -58,16 +58,24 @@ def provider_keys(name: str, kid: str | None, status: Status) -> Step:
     """Return the step about the keys of a provider, none of which signed the token."""
 
     def detail() -> Message:
-        known = listed([printable(one) for one in status.kids]) if status.kids else Message("none")
-        sentence = Message(
-            "%(name)s has the keys %(known)s of its provider, fetched %(time)s; the token's kid is %(kid)s",
-            name=name,
-            known=known,
-            time=Message("never") if status.fetched is None else times.show(status.fetched / 1000),
-            kid=Message("missing") if kid is None else printable(kid)[:64],
-        )
+        wanted = Message("missing") if kid is None else printable(kid)[:64]
+        if status.fetched is None:
+            sentence = Message(
+                "no keys of the provider of %(name)s were fetched yet; the token's kid is %(kid)s",
+                name=name,
+                kid=wanted,
+            )
+            waiting = Message("%(first)s; the running service fetches them within a minute", first=sentence)
+        else:
+            sentence = waiting = Message(
+                "%(name)s has the keys %(known)s of its provider, fetched %(time)s; the token's kid is %(kid)s",
+                name=name,
+                known=listed([printable(one) for one in status.kids]) if status.kids else Message("none"),
+                time=times.show(status.fetched / 1000),
+                kid=wanted,
+            )
         if status.error is None:
-            return sentence
+            return waiting
         return Message("%(first)s; the last attempt failed: %(error)s", first=sentence, error=status.error)
 
     return failed("keys", detail)

@@ -63,9 +63,17 @@ def parse_network(text: str) -> Network:
     """
     try:
         # Without a zone, as ``parse`` returns addresses without theirs.
-        network = ipaddress.ip_network("" if "%" in text else text)
+        network = ipaddress.ip_network("" if "%" in text else text, strict=False)
     except ValueError:
-        raise RuleError("must be a list of networks such as 10.0.0.0/8, without host bits") from None
+        raise RuleError(
+            "must be a list of networks such as 10.0.0.0/8, or addresses; '%(text)s' is neither", text=text[:64]
+        ) from None
+    if ipaddress.ip_interface(text).ip != network.network_address:
+        raise RuleError(
+            "must be a list of networks: '%(text)s' has host bits; for the network, write %(network)s",
+            text=text,
+            network=str(network),
+        )
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - _MAPPED.prefixlen))
     return network

@@ -62,6 +62,7 @@ def test_every_field_has_a_tested_option() -> None:
         (['a={"x":1}'], {"a": '{"x":1}'}),
         (["a=1=2=="], {"a": "1=2=="}),
         (['a=["x", 1]', "a=y", "b=z"], {"a": ["x", 1, "y"], "b": "z"}),
+        (["azp = erp", ' b= "5" '], {"azp": "erp", "b": "5"}),
         (["/realm_access/roles=erp"], {"/realm_access/roles": "erp"}),
     ],
 )  # fmt: skip
@@ -69,6 +70,22 @@ def test_values_of_require(shell: Shell, given: list[str], required: dict[str, A
     """A value is JSON if it is a truth value, number, list or quoted text, else text; one claim may have several."""
     shell.done("application", "add", "ERP", *(f"--require={one}" for one in given), put=STRONG_SECRET)
     assert shown(shell)["require"] == required
+
+
+def test_show_tells_texts_from_numbers(shell: Shell) -> None:
+    """Show has required values as --require takes them: a text that looks like JSON has its quotes."""
+    given = ['a="5"', "b=5", "c=x", 'd=["x", 1]', "e=true", 'e=" x"', "f=[x"]
+    shell.done("application", "add", "ERP", *(f"--require={one}" for one in given), put=STRONG_SECRET)
+    line = next(one for one in shell.done("application", "show", "ERP").splitlines() if one.startswith("require "))
+    assert line.split(None, 1)[1] == 'a="5", b=5, c=x, d=["x", 1], e=[true, " x"], f=[x'
+
+
+def test_show_says_when_keys_were_fetched(shell: Shell) -> None:
+    """Show has the keys of a provider in words: never, as long as no server has fetched them."""
+    provider = ["--jwks-uri", "https://localhost:1/keys", "--issuer", "https://id.example", "--algorithm", "ES256"]
+    shell.done("application", "add", "ERP", *provider)
+    line = next(one for one in shell.done("application", "show", "ERP").splitlines() if one.startswith("keys "))
+    assert line.split(None, 1)[1] == "fetched=never"
 
 
 def test_a_provider(shell: Shell, caller: Caller) -> None:
@@ -136,9 +153,9 @@ def test_changes_of_the_policy(shell: Shell, caller: Caller, tmp_path: Path) -> 
     lines = shell.done("application", "apply", str(file)).splitlines()
     assert lines == [
         "change ERP",
-        "    audience: ['portal', '[\"text\", that looks like a list'] -> ['erp']",
+        r'    audience: ["portal", "[\"text\", that looks like a list"] -> ["erp"]',
         "    max_lifetime: 86400 -> 90000",
-        "    users: own -> None",
+        "    users: own -> not set",
         "1 changed",
     ]
     assert shown(shell)["audience"] == ["erp"]

@@ -140,7 +140,12 @@ CASES: list[tuple[str, str, int, tuple[str, ...]]] = [
     ),
     ("application add a/b --random-secret", "", 1, ("name may only contain letters",)),
     ("application set ERP --audience= --audience x", "", 1, ("audience can not be empty",)),
-    ("application set ERP --network 10.0.0.1/8", "", 1, ("networks must be a list of networks such as 10.0.0.0/8",)),
+    (
+        "application set ERP --network 10.0.0.1/8",
+        "",
+        1,
+        ("10.0.0.1/8' has host bits; for the network, write 10.0.0.0/8",),
+    ),
     ("application set ERP --jwks-uri https://x/", "", 1, ("jwks_uri needs an algorithm with public keys", "issuer is")),
     ("application show nobody", "", 1, ("application 'nobody' does not exist: `datafor-token application list`",)),
     ("application export ERP nobody", "", 1, ("application 'nobody' does not exist",)),

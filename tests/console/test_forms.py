@@ -232,7 +232,7 @@ def test_nothing_typed_is_lost_after_an_error(app: Flask, client: Client, path: 
         ("token_types", "JSON Web Token", "such as JWT"),
         ("max_lifetime", "two", "Must be a whole number of seconds"),
         ("require", "azp", "an equals sign and a value in line 1"),
-        ("networks", "10.0.0.1/8", "without host bits"),
+        ("networks", "10.0.0.1/8", "10.0.0.1/8' has host bits"),
         ("users", "some", "Must be one of any, own"),
         ("roles_claim", "", "Is missing: sync has roles"),
         ("roles_map", "", "Is missing: sync has roles"),

@@ -64,7 +64,7 @@ def test_audience(audience: Any, aud: Any, *, accepted: bool) -> None:
 
 def test_the_sentence_about_an_audience_names_the_values() -> None:
     """The sentence has the token's audience and the accepted ones."""
-    assert result({"audience": ["a", "b"]}, aud=["x"])[1] == 'aud is ["x"]; ERP accepts a, b'
+    assert result({"audience": ["a", "b"]}, aud=["x"])[1] == 'aud is ["x"]; ERP accepts "a", "b"'
     assert result({}, aud="x")[1] == 'aud is "x", and ERP has no audience: set its audience to accept the token'
     assert result({"audience": "a"}, aud="a")[1] == 'aud is "a", which is accepted'
 
@@ -108,6 +108,15 @@ def test_issuer(iss: Any, *, accepted: bool) -> None:
 def test_required_claims(required: dict[str, Any], changes: dict[str, Any], *, accepted: bool) -> None:
     """Each required claim, by name or JSON Pointer, must be, or contain, one of its values, of the same type."""
     assert result({"require": required}, **changes)[0] == (None if accepted else "claim")
+
+
+def test_the_sentence_about_a_claim_says_when_only_the_type_differs() -> None:
+    """A text and a number that look alike differ in the sentence."""
+    hint = "only a text has double quotes, so the types differ"
+    assert result({"require": {"ver": 2.0}}, ver="2.0")[1] == f'the claim ver is "2.0"; ERP requires 2.0: {hint}'
+    assert result({"require": {"ver": "5"}}, ver=[5])[1] == f'the claim ver is [5]; ERP requires "5": {hint}'
+    assert hint not in result({"require": {"ver": "5"}}, ver="6")[1]
+    assert hint not in result({"require": {"ver": "missing"}})[1]
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def test_the_payload_becomes_claims() -> None:
         ({"exp": 1}, "payload.exp"),
         ({"nbf": 1}, "payload.nbf"),
         ({"iat": 1}, "payload.iat"),
+        ({"jti": "1"}, "payload.jti"),
         ({"ERP": "eve"}, "payload.ERP"),
         ({"mail": "1", "email": "2"}, "payload.email"),
         ({"email": "2", "mail": "1"}, "payload.mail"),
@@ -130,6 +131,13 @@ def test_claims_that_would_be_lost(payload: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         issue(ERP, "abcd", payload)
     assert list(caught.value.errors) == [field]
+
+
+def test_the_audience_and_issuer_are_those_of_the_application() -> None:
+    """An aud or iss in the payload is refused with the field of the application that sets it."""
+    for claim, field in (("aud", "audience"), ("iss", "issuer")):
+        with pytest.raises(InvalidInput, match=rf"^payload\.{claim} .* from the application's {field}$"):
+            issue(ERP, "abcd", {claim: "x"})
 
 
 def test_the_user_of_a_token() -> None:

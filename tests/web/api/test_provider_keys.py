@@ -151,6 +151,18 @@ def test_explain_names_the_keys(caller: Caller, provider: Provider) -> None:
     assert len(provider.seen) == before
 
 
+def test_explain_before_the_first_fetch(caller: Caller, provider: Provider) -> None:
+    """Before the first fetch, ``explain`` says so; ``generate`` says that the provider issues the tokens."""
+    publish(provider, jwk("a"))
+    provider.stop()
+    register(caller, provider)
+    explained = caller.post("explain", {"token": token("a")}).json
+    step = next(one for one in explained["steps"] if one["step"] == "keys")
+    assert step["detail"].startswith("no keys of the provider of Portal were fetched yet; the token's kid is a; ")
+    refused = caller.post("generate", {"name": "Portal"}).json
+    assert refused["msg"] == "privateKey is missing: the identity provider of Portal issues its tokens"
+
+
 def test_a_secret_and_a_url_replace_each_other(caller: Caller, provider: Provider) -> None:
     """One of ``secret`` and ``jwks_uri`` replaces the other; both at once, and neither, are errors."""
     publish(provider, jwk("a"))
