@@ -264,7 +264,8 @@ class Application:
         if self.accepts_any_audience and self.audience is None:
             found["audience"] = Message(
                 "audience is not set: tokens for any audience are accepted, as before this rule; set audience to yours"
-                " or to *, or clear it if your tokens have no aud"
+                " or to *, or, if its tokens have no aud, clear it with `application set %(name)s --audience ''`",
+                name=self.name,
             )
         return found
 

@@ -217,7 +217,9 @@ class Issuer:
         username = claims[application.fieldmap.username]
         user = self._users.get(username) if application.users == policy.OWN else None
         if user is not None and not user.belongs_to(application.name):
-            raise InvalidInput.of("users", "would refuse the token: the user belongs to no or another application")
+            raise InvalidInput.of(
+                "users", "would refuse the token: its user does not belong to %(name)s", name=application.name
+            )
         issued = issue(application, private_key, claims, self._clock())
         if issued.sent_previous:
             self._registry.note_previous_use(application)

@@ -27,7 +27,7 @@ def lines(block: str) -> Iterator[list[str]]:
         reader = shlex.shlex(line, posix=True, punctuation_chars=True)
         reader.whitespace_split = True
         for word in reader:
-            if set(word) <= set("();<>|&"):
+            if word and set(word) <= set("();<>|&"):
                 if found is not None:
                     # The number in `2>&1` is no argument.
                     yield found[:-1] if word[0] in "<>" and found[-1:] == ["2"] else found
