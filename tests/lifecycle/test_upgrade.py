@@ -269,6 +269,23 @@ def test_the_check_before_the_upgrade(tmp_path: Path) -> None:
     assert run(ROOT, tmp_path, "audit", "show", "--event", "sign_in").stdout.count("audience=reports") == 2
 
 
+def test_a_policy_on_the_way_back(tmp_path: Path) -> None:
+    """0.2.0 accepts no token of an application with a rule that it does not know, until the policy is cleared."""
+    code = former(LAST_OF_0_2_0)
+    bearer = {"Authorization": f"Bearer {token({'loginname': 'lena', 'exp': int(time.time()) + 3600}, STRONG_SECRET)}"}
+    for policy, status in (
+        ({"audience": "reports", "networks": ["10.0.0.0/8"]}, 401),
+        ({"networks": ""}, 401),
+        ({"audience": "*"}, 200),
+    ):
+        one = server(ROOT, tmp_path).start()
+        assert one.post("update", application(secret=STRONG_SECRET, **policy)).json["success"]
+        one.stop()
+        one = server(code, tmp_path).start()
+        assert one.request("GET", ME, headers=bearer).status == status
+        one.stop()
+
+
 def files(folder: Path) -> dict[Path, tuple[float, bytes]]:
     """Return the content and time of every file of an installation."""
     found = [path for name in ("config", "data") for path in (folder / name).rglob("*") if path.is_file()]
