@@ -155,6 +155,10 @@ def warnings_about(application: "Application", settings: "Settings") -> list[Mes
         found.append(
             Message("jwks_uri is plain http: a host that can change its traffic can sign in as anybody; use https")
         )
+    if application.jwks_uri and not application.audience and not application.accepts_any_audience:
+        found.append(
+            Message("audience is not set: tokens with an aud are refused, and those of most providers have one")
+        )
     if "Administrator" in (application.roles_map or {}).values() and not settings.tokens_may_administer:
         found.append(Message("Administrator in roles_map has no effect: TOKENS_MAY_ADMINISTER is false"))
     return found

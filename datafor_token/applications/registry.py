@@ -53,7 +53,7 @@ class Registry:
     """The applications in the store.
 
     ``clock`` returns seconds since 1970. ``fetch_keys`` is called after an application with ``jwks_uri`` was stored, to
-    fetch its keys in the background. ``logs_warnings``: whether the warnings about a change, which are returned, are
+    fetch its keys in the background. ``logs_warnings``: whether the warnings about a record, which are returned, are
     logged too; a command prints them. Every method raises ``StoreUnavailable`` in an outage, and ``RecordDamaged``
     for a record that is not a valid application.
     """
@@ -258,7 +258,7 @@ class Registry:
     def _entry(self, document: Document) -> IndexEntry:
         """Return the index entry of a record; log each rule that its stored values break, once."""
         entry = IndexEntry.of(self._sealer.unseal(document))
-        for violation in entry.rule_violations:
+        for violation in entry.rule_violations if self.logs_warnings else ():
             if (entry.name, violation) not in self._logged_violations:
                 self._logged_violations.add((entry.name, violation))
                 log.warning(logs.event("stored value breaks a rule", application=entry.name, reason=violation))

@@ -181,6 +181,12 @@ def test_a_secret_and_a_url_replace_each_other(caller: Caller, provider: Provide
     assert "jwks_uri" not in caller.get("content?name=Portal").json
 
 
+def test_a_provider_without_an_audience_is_warned_of(caller: Caller, provider: Provider) -> None:
+    """Tokens of most providers have an ``aud``, so an application without ``audience`` gets a warning."""
+    assert any("audience is not set" in one for one in register(caller, provider, audience=None).json["warnings"])
+    assert not any("audience" in one for one in register(caller, provider).json["warnings"])
+
+
 def test_only_allowed_hosts_may_use_http(caller: Caller, provider: Provider) -> None:
     """A plain http URL of another host is refused, unless a setting names the host; other schemes always are."""
     for url in ("http://id.example.com/keys", "file:///etc/passwd", "https://user@id.example.com/", "//x/y"):

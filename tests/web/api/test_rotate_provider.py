@@ -16,7 +16,7 @@ URI, OTHER_URI = "https://localhost:1/keys", "https://localhost:1/others"
 
 @pytest.fixture(autouse=True)
 def _erp(caller: Caller) -> None:
-    sent = application(algorithm="ES256", secret=public_pem(OLD), issuer="https://id.example")
+    sent = application(algorithm="ES256", secret=public_pem(OLD), issuer="https://id.example", audience="erp")
     assert caller.post("update", sent).status_code == 200
 
 
