@@ -187,7 +187,8 @@ def test_keys_of_a_provider_replace_the_public_key(app: Flask, client: Client) -
     key = public_pem(key_for("ES256"))
     api(app, "update", application(algorithm="ES256", secret=key))
     assert save(client, "ERP", jwks_uri=PROVIDER["jwks_uri"]).messages.keys() == {"issuer"}
-    assert save(client, "ERP", jwks_uri=PROVIDER["jwks_uri"], issuer=PROVIDER["issuer"]).messages == {}
+    provider = {"jwks_uri": PROVIDER["jwks_uri"], "issuer": PROVIDER["issuer"], "audience": "portal"}
+    assert save(client, "ERP", **provider).messages == {}
     assert (stored(app, "ERP").secret, stored(app, "ERP").jwks_uri) == ("", PROVIDER["jwks_uri"])
     assert save(client, "ERP").messages == {}
     page = client.get("applications/ERP").text
