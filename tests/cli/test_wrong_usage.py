@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -301,6 +302,8 @@ def interrupted(folder: Path, words: Sequence[str], prompt: bytes) -> tuple[int,
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
+        # A shell without job control starts programs in the background with SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         arguments = [sys.executable, "-m", "datafor_token", *words]
         os.execve(sys.executable, arguments, environment(folder))  # noqa: S606 - a test
     output = b""
