@@ -20,7 +20,7 @@ from datafor_token.operations.installation import COLLECTIONS, Opened, Opener, O
 from datafor_token.operations.readiness import Readiness
 from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
-from datafor_token.store.base import Store
+from datafor_token.store.base import RequestScoped, Store
 from datafor_token.store.files.store import FileStore
 from datafor_token.tokens.identifiers import Identifiers
 from datafor_token.tokens.issuer import Issuer
@@ -94,10 +94,17 @@ def open_services(
     return services
 
 
+def _renew(store: Store) -> None:
+    """Let the current request see what others have stored since it began."""
+    if isinstance(store, RequestScoped):
+        store.end_request()
+        store.begin_request()
+
+
 def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -> Services:
     store, keyring, audit, users = opened.store, opened.keyring, opened.audit, opened.users
     identifiers = Identifiers(keyring.token_identifier_keys)
-    key_sets = KeySets(store, clock, settings, metrics.keys_fetched)
+    key_sets = KeySets(store, clock, settings, metrics.keys_fetched, renew=lambda: _renew(opened.backend))
     sealer = Sealer(keyring, opened.audience_since, key_sets.source)
     registry = Registry(store, sealer, audit, clock, settings, key_sets.wake)
     revocations = Revocations(store, audit, clock, settings.leeway, identifiers)

@@ -106,16 +106,19 @@ class KeySets:
     """The sets of keys of all places.
 
     ``clock`` returns seconds since 1970. ``counted`` is called with ``fetched`` or ``failed`` after each attempt.
+    ``renew`` lets the current request see what was stored since it began.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
         self,
         store: Store,
         clock: Callable[[], float],
         settings: Settings,
         counted: Callable[[str], None] = lambda _: None,
         client: "Client | None" = None,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
+        self._renew = renew
         self._store = store
         self._clock = clock
         self._counted = counted
@@ -262,6 +265,7 @@ class KeySets:
                     fetch.wait(max(0.0, end - time.monotonic()))
         finally:
             self._waiting.release()
+        self._renew()
 
     def _begin(self, place: Place) -> threading.Event | None:
         """Return the fetch of a place that runs in this process; begin one if the limits allow."""
