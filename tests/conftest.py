@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,10 @@ def _no_connection_is_left() -> Iterator[None]:
     if KIND != "file":
         from datafor_token.store.sql.engine import close_all
 
+        for thread in threading.enumerate():
+            # They have a connection while they fetch keys; each is told to stop, or ends by itself.
+            if thread.name in ("key sets", "fetch keys"):
+                thread.join(20)
         close_all()
 
 
