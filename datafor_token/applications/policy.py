@@ -189,7 +189,7 @@ def errors_in(application: "Application") -> dict[str, list[str]]:
             (
                 field in wanted and not getattr(application.fieldmap, field),
                 f"fieldmap.{field}",
-                Message("can not be empty: sync has %(field)s", field=field),
+                Message("cannot be empty: sync has %(field)s", field=field),
             )
             for field in ("name", "email")
         ),
