@@ -105,7 +105,7 @@ def _no_connection_is_left() -> Iterator[None]:
         from datafor_token.store.sql.engine import close_all
 
         for thread in threading.enumerate():
-            # They have a connection while they fetch keys; each is told to stop, or ends by itself.
+            # They have a connection while they fetch keys; all of them end soon.
             if thread.name in ("key sets", "fetch keys"):
                 thread.join(20)
         close_all()
