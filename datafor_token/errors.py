@@ -215,6 +215,17 @@ class Overloaded(DataforTokenError):
     retry_after = 1
 
 
+class JustRevoked(DataforTokenError):
+    """503: the user's tokens of this second were revoked, so that a new one would be refused."""
+
+    status = 503
+    message = "the tokens of this second were revoked: try again in a second"
+
+    def __init__(self, seconds: int = 1) -> None:
+        super().__init__()
+        self.retry_after = seconds
+
+
 class MetricsUnavailable(DataforTokenError):
     """503: the counters of the workers cannot be read. Other calls are not affected."""
 

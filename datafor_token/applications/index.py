@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 class IndexEntry:
     """The part of an application that is cached for every application; it takes a third of the memory of the whole.
 
-    ``claim`` holds the user name. ``previous`` is the key of the secret before the last rotation, and
-    ``previous_until`` the end of its grace period in milliseconds since 1970 (0: it is not accepted).
+    ``claim`` holds the user name. ``expire`` and ``last_expiry`` are as in ``Application``. ``previous`` is the key of
+    the secret before the last rotation, and ``previous_until`` the end of its grace period in milliseconds since 1970
+    (0: it is not accepted).
     """
 
     name: str
@@ -30,6 +31,8 @@ class IndexEntry:
     token_name: str
     claim: str
     creator_id: str
+    expire: int
+    last_expiry: int
     enable: bool
     self_service: bool
     key: KeySource = dataclasses.field(repr=False)
@@ -46,6 +49,8 @@ class IndexEntry:
             token_name=sys.intern(application.token_name),
             claim=sys.intern(application.fieldmap.username),
             creator_id=sys.intern(application.creator_id),
+            expire=application.expire,
+            last_expiry=application.last_expiry,
             enable=application.enable,
             self_service=application.self_service,
             key=application.key,
@@ -53,6 +58,10 @@ class IndexEntry:
             previous_until=0 if application.previous is None else application.previous.until,
             rule_violations=tuple(application.rule_violations.values()),
         )
+
+    def tokens_expire_by(self, issued: float) -> float:
+        """Return when the last token that was issued until ``issued`` expires; both are in seconds since 1970."""
+        return max(issued + self.expire, self.last_expiry / 1000)
 
     def in_grace(self, now: float) -> bool:
         """Return whether the previous secret is still accepted; ``now`` is in seconds since 1970."""

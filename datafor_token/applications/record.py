@@ -108,8 +108,9 @@ class Application:
 
     To add a field that a call can set, add one line with ``_field`` here; it is then read, checked and written.
 
-    ``expire`` is in seconds. ``created_date``, ``last_modified_date`` and ``disabled_date`` (the last time that a call
-    disabled it) are milliseconds since 1970. ``is_older_than_audience`` is true for a record from before the rule that
+    ``expire`` is in seconds. ``created_date``, ``last_modified_date``, ``disabled_date`` (the last time that a call
+    disabled it) and ``last_expiry`` (the end of all tokens that were issued with a longer ``expire``) are milliseconds
+    since 1970. ``is_older_than_audience`` is true for a record from before the rule that
     a token with an ``aud`` needs an ``audience``. ``extra`` holds the members of the record that this version does not
     know, which are written back unchanged. Secrets are left out of ``repr``.
     """
@@ -145,6 +146,7 @@ class Application:
     last_modified_date: int = 0
     creator_id: str = ""
     disabled_date: int = 0
+    last_expiry: int = 0
     previous: Previous | None = None
     is_older_than_audience: bool = False
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -160,6 +162,7 @@ class Application:
             "format": self.format,
             **self._fields_and_dates(),
             **({"disabledDate": self.disabled_date} if self.disabled_date else {}),
+            **({"lastExpiry": self.last_expiry} if self.last_expiry else {}),
             **({"previous": self.previous.to_document()} if self.previous else {}),
             **self.extra,
         }
@@ -360,6 +363,7 @@ _BOOKKEEPING: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "lastModifiedDate": ("last_modified_date", rules.whole_number),
     "creatorId": ("creator_id", _optional_text),
     "disabledDate": ("disabled_date", rules.whole_number),
+    "lastExpiry": ("last_expiry", rules.whole_number),
 }
 
 

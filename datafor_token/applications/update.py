@@ -90,6 +90,9 @@ def merge(stored: Application | None, wanted: Mapping[str, Any], creator: str, n
     if stored.enable and not values["enable"]:
         # The sessions that its tokens opened end now, even if it is enabled again before they are used.
         values["disabled_date"] = now
+    if values["expire"] < stored.expire:
+        # A cut-off lasts until the tokens that were issued before it are over.
+        values["last_expiry"] = max(stored.last_expiry, now + stored.expire * 1000)
     application = dataclasses.replace(stored, **values, last_modified_date=now)
     _check_policy(application, stored)
     return application

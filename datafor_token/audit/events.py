@@ -25,6 +25,7 @@ class Kind(enum.StrEnum):
     TOKEN_GENERATED = "token_generated"  # noqa: S105 - the name of an event
     TOKEN_PERSONAL = "token_personal"  # noqa: S105 - the same
     TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the same
+    TOKENS_CUT_OFF = "tokens_cut_off"
     LINK_MADE = "link_made"
     LINK_REDEEMED = "link_redeemed"
     SIGN_IN = "sign_in"
@@ -44,6 +45,8 @@ class Event(NamedTuple):
     ``unknown_user`` is the name of a sign-in whose user does not exist. It may be a password that was typed into the
     wrong field, and is stored as a keyed hash. ``audience`` has the audiences of a token that was accepted although its
     application has none. ``before`` and ``after`` have the values of changed members by name.
+    ``tokens_before`` is the time of a cut-off in milliseconds since 1970. ``expires`` and ``iat``, if it has one, are
+    of an issued token, in seconds since 1970.
     """
 
     kind: Kind
@@ -56,6 +59,9 @@ class Event(NamedTuple):
     audience: Sequence[str] | None = None
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
+    tokens_before: int | None = None
+    expires: int | None = None
+    iat: int | None = None
 
     def __repr__(self) -> str:
         """Return the event without ``unknown_user``."""

@@ -89,6 +89,11 @@ class Audit:
         self._key = key
         self._repeats = Repeats(clock, self._record_repeated)
 
+    @property
+    def actor(self) -> str | None:
+        """The user who acts now, or None before a sign-in."""
+        return self._origin().actor
+
     def record(self, event: Event, outcome: str | None = None) -> bool:
         """Record an event that changes nothing in the store, best effort: a failure is logged and counted.
 
@@ -213,6 +218,9 @@ class Audit:
             after=event.after,
             reason=event.reason,
             audience=event.audience,
+            tokens_before=event.tokens_before,
+            expires=event.expires,
+            iat=event.iat,
             outcome=outcome,
         )
 

@@ -18,7 +18,8 @@ from datafor_token.audit.log import Audit
 from datafor_token.errors import Forbidden, Message, NotFound, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
-from datafor_token.tokens.identifiers import is_unkeyed
+from datafor_token.tokens import identifiers
+from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.signin import SignIn, Verification
 from datafor_token.tokens.verifier import VerifiedToken, failed
@@ -64,6 +65,7 @@ class Gate:
         store: Store,
         sessions: Sessions,
         signin: SignIn,
+        cut_offs: CutOffs,
         audit: Audit,
         clock: Callable[[], float],
         key: bytes,
@@ -72,6 +74,7 @@ class Gate:
         self._store = store
         self._sessions = sessions
         self._signin = signin
+        self._cut_offs = cut_offs
         self._clock = clock
         self._key = key
         self._sweeper = Sweeper(store, TICKETS, clock, self._is_over)
@@ -136,6 +139,8 @@ class Gate:
         if not application.enable:
             raise Forbidden("application %(name)s is not enabled", name=application.name)
         signer = self._signer(application)
+        # Redeemed, it would be refused if it were from the second of a cut-off.
+        self._cut_offs.new_iat(username, application.name, self._clock())
         ticket = secrets.token_urlsafe(32)
         document = {
             "format": 1,
@@ -157,7 +162,7 @@ class Gate:
     def refusal_of_ticket(self, application: Application, claims: Mapping[str, Any]) -> Message | None:
         """Return why a ticket with these claims would be refused if it were redeemed now, or ``None``."""
         username, expires = claims[application.fieldmap.username], self._clock() + application.expire
-        token = VerifiedToken(application, username, expires, claims, self._signer(application), None)
+        token = VerifiedToken(application, username, expires, claims, self._signer(application), None, self._clock())
         verification = self._signin.authenticate(token, client=None, create=False)
         return None if verification.reason is None else verification.steps[-1].detail
 
@@ -175,7 +180,7 @@ class Gate:
         if not isinstance(username, str) or not isinstance(target, str) or not isinstance(made, int | float):
             return None
         # The session is valid for as long as a token that is issued now.
-        token = self._granted(ticket, document, username, None)
+        token = self._granted(ticket, {**document, "issued": made}, username, None)
         if token is None or token.application.disabled_since(made):
             return None
         # Without the rules about claims: the service itself made the ticket.
@@ -235,9 +240,22 @@ class Gate:
         for signer in application.accepted_signers(now):
             if keyed_hash(random_text, signer.name) == sealed:
                 # A session that an earlier version opened has the digest instead of the identifier.
-                digest = token if is_unkeyed(token) else None
+                digest, names = None, () if token is None else identifiers.names_of(token)
+                if token is not None and identifiers.is_unkeyed(token):
+                    digest, names = token, self._signin.identifiers.revoked_by(token)
                 claims = claims if isinstance(claims, dict) else {}
-                return VerifiedToken(application, username, expires, claims, signer, token, digest)
+                issued, further = grant.get("issued"), grant.get("revoked_by")
+                return VerifiedToken(
+                    application,
+                    username,
+                    expires,
+                    claims,
+                    signer,
+                    token,
+                    issued if isinstance(issued, int | float) else None,
+                    (*names, *(further if isinstance(further, list) else ())),
+                    digest,
+                )
         if application.jwks_uri and not application.key.all():
             detail = Message("the keys of %(name)s are not known now", name=application.name)
             step = failed("signature", lambda: detail)
@@ -273,12 +291,16 @@ def _has_policy_of(application: Application, grant: Mapping[str, Any]) -> bool:
 
 
 def _grant(token: VerifiedToken) -> dict[str, Any]:
+    derived = () if token.identifier is None else identifiers.names_of(token.identifier)
+    further = [name for name in token.revoked_by if name not in derived]
     return {
         "application": token.application.name,
         "token": token.identifier,
         "expires": token.expires,
         "secret_sealed": token.signer.name,
         "policy": token.application.policy_digest,
+        "issued": token.issued,
+        **({"revoked_by": further} if further else {}),
     }
 
 

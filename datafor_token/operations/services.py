@@ -22,6 +22,7 @@ from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
 from datafor_token.store.base import RequestScoped, Store
 from datafor_token.store.files.store import FileStore
+from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import Identifiers
 from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.revocations import Revocations
@@ -53,6 +54,7 @@ class Services:
     users: Users
     accounts: Accounts
     revocations: Revocations
+    cut_offs: CutOffs
     sessions: Sessions
     signin: SignIn
     gate: Gate
@@ -62,7 +64,7 @@ class Services:
         try:
             if isinstance(self.store, FileStore):
                 self.store.sweep()
-            for owner in (self.revocations, self.sessions, self.gate):
+            for owner in (self.revocations, self.cut_offs, self.sessions, self.gate):
                 owner.sweep()
         except StoreUnavailable as error:
             # With a read-only disk, the service still verifies tokens.
@@ -108,8 +110,9 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
     sealer = Sealer(keyring, opened.audience_since, key_sets.source)
     registry = Registry(store, sealer, audit, clock, settings, key_sets.wake)
     revocations = Revocations(store, audit, clock, settings.leeway, identifiers)
+    cut_offs = CutOffs(store, audit, clock, settings.leeway, registry)
     signin = SignIn(
-        registry, users, revocations, key_sets, clock, settings, lambda hit: metrics.cache("tokens", hit=hit)
+        registry, users, revocations, cut_offs, key_sets, clock, settings, lambda hit: metrics.cache("tokens", hit=hit)
     )
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     gate_sessions = Sessions("gate", store, users, clock, lifetimes)
@@ -120,16 +123,17 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         store=opened.backend,
         key_sets=key_sets,
         registry=registry,
-        issuer=Issuer(registry, users, audit, clock, identifiers),
+        issuer=Issuer(registry, users, audit, clock, identifiers, cut_offs),
         keyring=keyring,
         audit=audit,
         readiness=Readiness(store, audit, clock),
         users=users,
         accounts=Accounts(store, users, audit, clock, settings),
         revocations=revocations,
+        cut_offs=cut_offs,
         sessions=Sessions("api", store, users, clock, lifetimes),
         signin=signin,
-        gate=Gate(store, gate_sessions, signin, audit, clock, keyring.derive("gate sessions")),
+        gate=Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions")),
     )
 
 

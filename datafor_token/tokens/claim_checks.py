@@ -241,7 +241,7 @@ def check_claims(
     """
     steps = [step for check in checks if (step := check(token, application, instant)) is not None]
     username, expires = _username(token, application), float(token.claims["exp"])
-    return VerifiedToken(application, username, expires, token.claims, signer, None), steps
+    return VerifiedToken(application, username, expires, token.claims, signer, None, token.claims.get("iat")), steps
 
 
 def _username(token: Token, application: Application) -> str:

@@ -10,9 +10,10 @@ import re
 from collections.abc import Sequence
 
 from datafor_token.crypto.keys import Key, SharedKey
+from datafor_token.validation.names import fold
 
 _MARK = "hmac-"
-_SHORT = 12  # hex digits that the audit log shows
+_SHORT = 32  # hex digits that the audit log shows; earlier versions showed 12
 _UNKEYED = re.compile(r"[0-9a-f]{64}")
 
 
@@ -34,6 +35,27 @@ def short(identifier: str) -> str:
     return identifier.removeprefix(_MARK)[:_SHORT]
 
 
+def is_short(text: str) -> bool:
+    """Return whether a text is an identifier as the audit log shows it."""
+    return re.fullmatch(rf"[0-9a-f]{{{_SHORT}}}", text) is not None
+
+
+def names_of(identifier: str) -> Sequence[str]:
+    """Return the names of the records that revoke a token: by its identifier, and by the short one."""
+    return identifier, _MARK + short(identifier)
+
+
+def short_name(short_identifier: str) -> str:
+    """Return the name of the record that revokes a token of which only the short identifier is known."""
+    return _MARK + short_identifier
+
+
+def jti_name(application: str, jti: str) -> str:
+    """Return the name of the record that revokes the tokens of an application with this ``jti`` claim."""
+    # A hash, because names of records are compared regardless of case. A ``jti`` is no secret.
+    return "jti-" + hashlib.sha256(f"{fold(application)}\0{jti}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Identifiers:
     """Computes identifiers under the present key and former ones, whose identifiers are still in use."""
 
@@ -47,6 +69,10 @@ class Identifiers:
     def every(self, token_digest: str) -> Sequence[str]:
         """Return the identifier under each key, the present one first."""
         return [_MARK + key.sign(token_digest.encode()).hex() for key in self._keys]
+
+    def revoked_by(self, token_digest: str) -> tuple[str, ...]:
+        """Return the names of all records that revoke a token by its identifier."""
+        return tuple(name for identifier in self.every(token_digest) for name in names_of(identifier))
 
     def of_text(self, text: str) -> str:
         """Return the short identifier of a one-time ticket, or of a text that no known key signed as a token.

@@ -4,6 +4,7 @@ import binascii
 import functools
 import json
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from datafor_token.applications import policy
@@ -18,6 +19,7 @@ from datafor_token.crypto.keys import Key, signing_key
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
 from datafor_token.tokens import claim_checks
 from datafor_token.tokens.claim_checks import ClaimCheck
+from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import Identifiers, digest, short
 from datafor_token.tokens.verifier import Instant, Refused, Token
 from datafor_token.users.users import Users
@@ -26,22 +28,35 @@ from datafor_token.validation.strict_json import compact
 
 LONGEST_TOKEN = 4096  # characters; proxies may refuse a longer one in a URL or a header
 _FIELDS_OF_CLAIMS = {"aud": "audience", "iss": "issuer"}
+_ORDER = ("iss", "aud", "jti", "iat", "exp")  # of the claims that the service sets
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Issued(NamedTuple):
-    """A token, its ``identifiers.digest``, and whether the caller sent the secret before the last rotation."""
+    """A token, its ``identifiers.digest``, and whether the caller sent the secret before the last rotation.
+
+    ``issued`` is the token's ``iat``, if it has one, and ``expires`` its ``exp``.
+    """
 
     token: str
     digest: str
     sent_previous: bool
+    issued: int | None
+    expires: int
 
 
-def issue(application: Application, private_key: str | None, claims: Mapping[str, Any], now: float) -> Issued:
+def issue(
+    application: Application,
+    private_key: str | None,
+    claims: Mapping[str, Any],
+    now: float,
+    further: Mapping[str, Any] = MappingProxyType({}),
+) -> Issued:
     """Return a token of ``application`` with ``claims`` and an ``exp``; ``now`` is in seconds since 1970.
 
-    Without ``private_key``, the stored secret signs; that requires a shared key. Raises ``Forbidden`` for a disabled
-    application and for a key that does not belong to it, before anything is signed.
+    ``further`` are a ``jti``, an ``iat`` or another ``exp`` that the token has too. Without ``private_key``, the stored
+    secret signs; that requires a shared key. Raises ``Forbidden`` for a disabled application and for a key that does
+    not belong to it, before anything is signed.
     """
     if not application.enable:
         raise Forbidden("application %(name)s is not enabled", name=application.name)
@@ -58,7 +73,8 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
     if found is None:
         raise _foreign_key(application, private_key, now)
     key, number = found
-    whole = {**_policy_claims(application, now), "exp": int(now) + application.expire}
+    about = {**_policy_claims(application, now), "exp": int(now) + application.expire, **further}
+    whole = {name: about[name] for name in _ORDER if name in about}
     # A claim of the user comes first, and is not replaced: an old field map may use the name of one of these.
     whole = {**claims, **{name: value for name, value in whole.items() if name not in claims}}
     _check_policy(application, whole, now)
@@ -71,7 +87,7 @@ def issue(application: Application, private_key: str | None, claims: Mapping[str
             most=LONGEST_TOKEN,
         )
     signing_input = token.rpartition(".")[0].encode()
-    return Issued(token, digest(signing_input, key), sent_previous=number >= len(present))
+    return Issued(token, digest(signing_input, key), number >= len(present), whole.get("iat"), whole["exp"])
 
 
 def _policy_claims(application: Application, now: float) -> dict[str, Any]:
@@ -193,9 +209,16 @@ def _base64url(data: bytes) -> bytes:
 class Issuer:
     """Issues tokens of the registered applications and records them. ``clock`` returns seconds since 1970."""
 
-    def __init__(
-        self, registry: Registry, users: Users, audit: Audit, clock: Callable[[], float], identifiers: Identifiers
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
+        self,
+        registry: Registry,
+        users: Users,
+        audit: Audit,
+        clock: Callable[[], float],
+        identifiers: Identifiers,
+        cut_offs: CutOffs,
     ) -> None:
+        self._cut_offs = cut_offs
         self._registry = registry
         self._users = users
         self._identifiers = identifiers
@@ -213,16 +236,42 @@ class Issuer:
         return application, claims_for(application.fieldmap, username, payload)
 
     def issue(self, kind: Kind, application: Application, private_key: str | None, claims: Mapping[str, Any]) -> str:
-        """Return a token with these claims (see ``claims_for``) and record it as ``kind``; raise as ``issue`` does."""
+        """Return a token with these claims (see ``claims_for``) and record it as ``kind``; raise as ``sign`` does."""
+        issued = self.sign(application, private_key, claims)
+        self._audit.record(self.event(kind, application, claims, issued))
+        return issued.token
+
+    def sign(
+        self,
+        application: Application,
+        private_key: str | None,
+        claims: Mapping[str, Any],
+        further: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Issued:
+        """Return a token with these claims (see ``claims_for``), which is not recorded; ``further`` as for ``issue``.
+
+        Raises the errors of ``issue``, and ``JustRevoked`` in the second of a cut-off.
+        """
         username = claims[application.fieldmap.username]
         user = self._users.get(username) if application.users == policy.OWN else None
         if user is not None and not user.belongs_to(application.name):
             raise InvalidInput.of(
                 "users", "would refuse the token: its user does not belong to %(name)s", name=application.name
             )
-        issued = issue(application, private_key, claims, self._clock())
+        now = self._clock()
+        iat = self._cut_offs.new_iat(username, application.name, now)
+        issued = issue(application, private_key, claims, now, further if iat is None else {"iat": iat, **further})
         if issued.sent_previous:
             self._registry.note_previous_use(application)
-        token = short(self._identifiers.present(issued.digest))
-        self._audit.record(Event(kind=kind, application=application.name, user=username, token=token))
-        return issued.token
+        return issued
+
+    def event(self, kind: Kind, application: Application, claims: Mapping[str, Any], issued: Issued) -> Event:
+        """Return the event of an issued token."""
+        return Event(
+            kind=kind,
+            application=application.name,
+            user=claims[application.fieldmap.username],
+            token=short(self._identifiers.present(issued.digest)),
+            expires=issued.expires,
+            iat=issued.issued,
+        )

@@ -1,25 +1,45 @@
 """Revoked tokens (RFC 7009), stored until they would have expired."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.errors import MaybeStored, RecordDamaged, StoreUnavailable
+from datafor_token.errors import MaybeStored, Message, RecordDamaged, StoreUnavailable
 from datafor_token.fifo_cache import FifoCache
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
-from datafor_token.tokens.identifiers import Identifiers, is_unkeyed, short
+from datafor_token.tokens.identifiers import Identifiers, is_unkeyed, jti_name, short, short_name
 from datafor_token.tokens.verifier import VerifiedToken
+from datafor_token.validation import times
 
 COLLECTION = "revocations"
+LONGEST = 315_360_000  # seconds: how long a token can be valid of which nothing is known
 _MOST_ABSENT = 4096  # identifiers
 
 
-class Revocations:
-    """The revoked tokens: one record each, named by the token's keyed identifier. The token itself is not stored.
+class Revocation(NamedTuple):
+    """When a token was revoked (milliseconds since 1970; None: not known), and by whom (empty: not known)."""
 
-    Records of earlier versions, named by the token's ``identifiers.digest``, still revoke it. ``clock`` returns
-    seconds since 1970; ``leeway`` is in seconds. Raises ``StoreUnavailable`` in an outage.
+    date: int | None
+    by: str
+
+    def describe(self) -> Message:
+        """Return the sentence about the revoked token."""
+        if self.date is None:
+            return Message("the token was revoked")
+        time = times.show(self.date / 1000)
+        if not self.by:
+            return Message("the token was revoked on %(time)s", time=time)
+        return Message("the token was revoked on %(time)s by %(actor)s", time=time, actor=self.by)
+
+
+class Revocations:
+    """The revoked tokens: one record each. The token itself is not stored.
+
+    A record is named by the token's keyed identifier, whole or as the audit log shows it, or by its ``jti`` claim.
+    Records of early versions, named by the token's ``identifiers.digest``, still revoke it. ``clock`` returns seconds
+    since 1970; ``leeway`` is in seconds. Raises ``StoreUnavailable`` in an outage.
     """
 
     def __init__(
@@ -27,41 +47,70 @@ class Revocations:
     ) -> None:
         self.identifiers = identifiers
         self._store = store
-        # Identifiers that had no record, with the stamp of the collection: no record is added without a new stamp.
-        self._absent: FifoCache[str, Hashable] = FifoCache(_MOST_ABSENT)
+        # Names that had no record, with the stamp of the collection: no record is added without a new stamp.
+        self._absent: FifoCache[tuple[str, ...], Hashable] = FifoCache(_MOST_ABSENT)
         self._audit = audit
         self._clock = clock
         self._leeway = leeway
         self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
 
-    def __contains__(self, token: VerifiedToken) -> bool:
-        identifier = token.identifier
-        if identifier is None:
-            return False
+    def find(self, token: VerifiedToken) -> Revocation | None:
+        """Return the revocation of a token, or None."""
+        names = token.revoked_by if token.digest is None else (*token.revoked_by, token.digest)
+        if not names:
+            return None
         stamp = self._store.stamp(COLLECTION)
-        if self._absent.get(identifier) == stamp:
-            return False
-        if any(self._store.get(COLLECTION, name) is not None for name in self._names(token)):
-            return True
-        self._absent.put(identifier, stamp)
-        return False
+        if self._absent.get(names) == stamp:
+            return None
+        for name in names:
+            document = self._store.get(COLLECTION, name)
+            if document is not None:
+                date, by = document.get("revokedDate"), document.get("revokedBy")
+                return Revocation(date if isinstance(date, int) else None, by if isinstance(by, str) else "")
+        self._absent.put(names, stamp)
+        return None
+
+    def names(self) -> set[str]:
+        """Return the names of all records, to look up many tokens by ``identifiers.names_of``."""
+        return set(self._store.names(COLLECTION))
 
     def add(self, token: VerifiedToken) -> None:
         """Revoke a token. As soon as this returns, no process accepts it."""
         if token.digest is None or token.identifier is None:
             raise ValueError("only a token whose text is known can be revoked")
-        application, username = token.application.name, token.username
-        identifier = short(token.identifier)
+        # Under former keys too: older sessions, and processes not restarted since a key change, know only those.
+        names = self.identifiers.every(token.digest)
+        self._add(names, token.expires, token.application.name, token.username, short(token.identifier))
+
+    def add_identifier(
+        self, identifier: str, expires: float | None = None, application: str | None = None, username: str | None = None
+    ) -> None:
+        """Revoke the token that the audit log shows as ``identifier``; ``expires`` is in seconds since 1970."""
+        self._add([short_name(identifier)], expires, application, username, identifier)
+
+    def add_jti(self, application: str, jti: str, expires: float | None = None, username: str | None = None) -> None:
+        """Revoke the tokens of an application with this ``jti`` claim."""
+        self._add([jti_name(application, jti)], expires, application, username, None)
+
+    def _add(
+        self,
+        names: Sequence[str],
+        expires: float | None,
+        application: str | None,
+        username: str | None,
+        identifier: str | None,
+    ) -> None:
+        now = self._clock()
         document = {
-            "expires": token.expires,
+            "expires": now + LONGEST if expires is None else expires,
             "application": application,
             "username": username,
-            "revokedDate": int(self._clock() * 1000),
+            "revokedDate": int(now * 1000),
+            "revokedBy": self._audit.actor,
         }
         with self._audit.change() as record:
             record(Event(kind=Kind.TOKEN_REVOKED, application=application, user=username, token=identifier))
-            # Under former keys too: older sessions, and processes not restarted since a key change, know only those.
-            for number, name in enumerate(self.identifiers.every(token.digest)):
+            for number, name in enumerate(names):
                 try:
                     self._store.put(COLLECTION, {"format": 1, "name": name, **document})
                 except StoreUnavailable as error:
@@ -71,18 +120,12 @@ class Revocations:
         self._sweeper.sweep_if_due()
 
     def rename_unkeyed(self) -> None:
-        """Rename the records of earlier versions, whose names allow offline guessing of the tokens' secrets."""
+        """Rename the records of early versions, whose names allow offline guessing of the tokens' secrets."""
         for name, document in list(self._store.documents(COLLECTION)):
             if is_unkeyed(name) and not isinstance(document, RecordDamaged):
                 # The new record first, so that the token is revoked at all times.
                 self._store.put(COLLECTION, {**document, "name": self.identifiers.present(name)})
                 self._store.delete(COLLECTION, name)
-
-    def _names(self, token: VerifiedToken) -> Iterable[str]:
-        """Return the names of all records that would revoke the token."""
-        if token.digest is None:
-            return [token.identifier] if token.identifier is not None else []
-        return [*self.identifiers.every(token.digest), token.digest]
 
     def sweep(self) -> None:
         """Remove the revocations of tokens that have expired."""

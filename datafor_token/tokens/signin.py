@@ -13,6 +13,7 @@ from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
 from datafor_token.tokens import claim_checks, identifiers, verifier
 from datafor_token.tokens.cache import VerifiedTokens
+from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.near_misses import near_miss
 from datafor_token.tokens.networks import ClientSource, check_network
 from datafor_token.tokens.revocations import Revocations
@@ -69,6 +70,7 @@ class SignIn:
         registry: Registry,
         users: Users,
         revocations: Revocations,
+        cut_offs: CutOffs,
         key_sets: KeySets,
         clock: Callable[[], float],
         settings: Settings,
@@ -80,6 +82,7 @@ class SignIn:
         self._users = users
         self._token_users = TokenUsers(users, clock, settings)
         self._revocations = revocations
+        self._cut_offs = cut_offs
         self._key_sets = key_sets
         self._clock = clock
         self._settings = settings
@@ -300,7 +303,10 @@ class SignIn:
 
     def _identified(self, verified: VerifiedToken, token: Token) -> VerifiedToken:
         digest = identifiers.digest(token.signing_input, verified.signer.key)
-        return dataclasses.replace(verified, digest=digest, identifier=self.identifiers.present(digest))
+        names, jti = self.identifiers.revoked_by(digest), token.claims.get("jti")
+        if isinstance(jti, str):
+            names = (*names, identifiers.jti_name(verified.application.name, jti))
+        return dataclasses.replace(verified, digest=digest, identifier=names[0], revoked_by=names)
 
     def _signers(
         self, token: Token, entries: Iterable[IndexEntry], token_name: str | None = None
@@ -330,8 +336,12 @@ class SignIn:
         return found, reasons
 
     def _check_revocation(self, token: VerifiedToken) -> Step:
-        if token in self._revocations:
-            raise Refused("revocation", "revoked", Message("the token was revoked"))
+        revocation = self._revocations.find(token)
+        if revocation is not None:
+            raise Refused("revocation", "revoked", revocation.describe())
+        cut_off = self._cut_offs.refusing(token.username, token.application.name, token.issued)
+        if cut_off is not None:
+            raise Refused("revocation", "revoked", cut_off.describe(token.issued))
         return _NOT_REVOKED
 
     def _instant(self) -> Instant:

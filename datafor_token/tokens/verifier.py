@@ -99,9 +99,10 @@ class Token:
 class VerifiedToken:
     """A token, or a ticket that stands for one, whose signature and claims one application accepts.
 
-    ``expires`` is in seconds since 1970; ``signer`` signed the token. ``identifier`` is the token's keyed identifier,
-    ``None`` for a ticket. ``digest`` is the token's ``identifiers.digest``: it must stay in memory, and is ``None``
-    where the token itself is not known any more.
+    ``expires`` and ``issued``, which is ``None`` if it is not known, are in seconds since 1970; ``signer`` signed the
+    token. ``identifier`` is the token's keyed identifier, ``None`` for a ticket. ``revoked_by`` are the names of the
+    records of which each would revoke it (see ``identifiers``). ``digest`` is the token's ``identifiers.digest``: it
+    must stay in memory, and is ``None`` where the token itself is not known any more.
     """
 
     application: Application
@@ -110,6 +111,8 @@ class VerifiedToken:
     claims: Mapping[str, Any]
     signer: Signer
     identifier: str | None
+    issued: float | None = None
+    revoked_by: tuple[str, ...] = ()
     digest: str | None = dataclasses.field(default=None, repr=False)
 
     def is_valid_at(self, instant: Instant) -> bool:
