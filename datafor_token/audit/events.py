@@ -34,6 +34,7 @@ class Kind(enum.StrEnum):
     USER_CHANGED = "user_changed"
     USER_SYNCED = "user_synced"
     USER_DELETED = "user_deleted"
+    SESSION_ENDED = "session_ended"
     STORE_RESTORED = "store_restored"
     STORE_REPAIRED = "store_repaired"
     STORE_REKEYED = "store_rekeyed"

@@ -7,6 +7,7 @@ from datafor_token.console import csrf, guard, language, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
 from datafor_token.errors import NotFound, Overloaded, TooManyAttempts, WrongPassword
+from datafor_token.users.sessions import CONSOLE
 from datafor_token.web.api.gate_cookies import end_gate_session
 from datafor_token.web.api.paths import cookie_attributes, proxy_prefix
 from datafor_token.web.api.sessions import open_session
@@ -29,7 +30,7 @@ def sign_in_now() -> ResponseReturnValue:
     path, typed, target = guard.text("path"), guard.text("typed"), guard.text("next")
     fields = {"next": target, "path": path, "typed": typed, "username": guard.text("username")}
     try:
-        user, cookie = open_session(guard.text("username"), guard.text("password"))
+        user, cookie = open_session(guard.text("username"), guard.text("password"), CONSOLE)
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
         page = pages.render("sign_in.html", error=error, refusal=sentence(error.message), **fields)
         return pages.with_retry_after(page, error)

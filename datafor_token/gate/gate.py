@@ -15,7 +15,7 @@ from datafor_token.applications.record import Application
 from datafor_token.applications.signing import Signer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.errors import Forbidden, Message, NotFound, StoreUnavailable
+from datafor_token.errors import Forbidden, Message, NotFound, RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens import identifiers
@@ -23,7 +23,7 @@ from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.signin import SignIn, Verification
 from datafor_token.tokens.verifier import VerifiedToken, failed
-from datafor_token.users.sessions import Sessions, derived_cookie, keyed_hash, record_name
+from datafor_token.users.sessions import Session, Sessions, derived_cookie, keyed_hash, record_name
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 
@@ -79,11 +79,11 @@ class Gate:
         self._key = key
         self._sweeper = Sweeper(store, TICKETS, clock, self._is_over)
 
-    def open(self, verification: Verification, *, again: bool) -> str | None:
-        """Return the cookie of the session for an accepted token.
+    def open(self, verification: Verification, address: str, *, again: bool) -> str | None:
+        """Return the cookie of the session for an accepted token; ``address`` is the client's.
 
-        The same token always has the same session: it is opened once, and nothing is written again. If its user left
-        the session, open another one if ``again``, else return ``None``. No other session ends.
+        The same token always has the same session: it is opened once, and nothing is written again. If the session was
+        left or ended, open another one if ``again``, else return ``None``. No other session ends.
         """
         user, token = _accepted(verification)
         credential = json.dumps([token.application.name, fold(user.name), token.identifier])
@@ -98,15 +98,12 @@ class Gate:
                     return cookie
             # ``find`` may have removed the record, or another process changed it.
             known = self._sessions.derived(self._key, credential)
-        return self._sessions.open_derived(self._key, credential, known, user, **_grant(token))
+        return self._sessions.open_derived(self._key, credential, known, user, address, **_grant(token))
 
     def leave(self, cookie: str) -> None:
         """End the session; its token opens another one only with ``open(again=True)``."""
-        session = self._sessions.find(cookie)
-        if session is None:
-            return
-        expires = session.grant.get("expires")
-        self._sessions.leave(cookie, expires if isinstance(expires, int | float) else 0)
+        if self._sessions.find(cookie) is not None:
+            self._sessions.leave(cookie)
 
     def find(self, cookie: str, client: ClientSource | None) -> GateSession | None:
         """Return the session of the cookie, or ``None`` if it is over; raise ``NotAcceptedNow``.
@@ -116,18 +113,41 @@ class Gate:
         session = self._sessions.find(cookie)
         if session is None:
             return None
+        verification = self._verification(session, client, cookie)
+        if verification is None or verification.reason is not None or verification.token is None:
+            self._sessions.end(cookie)
+            return None
+        token = verification.token
+        return GateSession(session.user, token.application, token.identifier, token.expires)
+
+    def accepts(self, session: Session) -> bool:
+        """Return whether a session is valid, or refused for now, as far as its record tells without the cookie.
+
+        It does not tell that the key of its token was replaced or removed.
+        """
+        try:
+            verification = self._verification(session, None)
+        except (NotAcceptedNow, RecordDamaged):
+            return True
+        return verification is not None and verification.reason is None
+
+    def _verification(
+        self, session: Session, client: ClientSource | None, cookie: str | None = None
+    ) -> Verification | None:
+        """Verify the token of a session again, or return ``None`` if it is not granted any more.
+
+        Raise ``NotAcceptedNow``.
+        """
         token = self._granted(cookie, session.grant, session.user.name, session.grant.get("expires"))
-        if token is not None and (
-            token.application.disabled_since(session.opened) or not _has_policy_of(token.application, session.grant)
+        if (
+            token is None
+            or token.application.disabled_since(session.opened)
+            or not _has_policy_of(token.application, session.grant)
         ):
-            token = None
-        if token is not None:
-            verification = self._signin.authenticate(token, client=client, create=False, user=session.user)
-            if verification.reason is None:
-                return GateSession(session.user, token.application, token.identifier, token.expires)
-            _raise_if_not_now(verification)
-        self._sessions.end(cookie)
-        return None
+            return None
+        verification = self._signin.authenticate(token, client=client, create=False, user=session.user)
+        _raise_if_not_now(verification)
+        return verification
 
     def make_ticket(self, application: Application, claims: Mapping[str, Any], next_path: str, ttl: int) -> str:
         """Return a random text that signs in once, within ``ttl`` seconds, the user whom ``claims`` name.
@@ -190,17 +210,17 @@ class Gate:
             return None
         with contextlib.suppress(_Redeemed), self._audit.change() as record:
             record(self._event(Kind.LINK_REDEEMED, token.application, username, ticket))
-            return self._spend(name, verification), target
+            return self._spend(name, verification, client().address), target
         return None
 
     def sweep(self) -> None:
         """Remove the tickets that were not redeemed in time."""
         self._sweeper.sweep()
 
-    def _spend(self, name: str, verification: Verification) -> str:
+    def _spend(self, name: str, verification: Verification, address: str) -> str:
         """Return the cookie of a new session in exchange for a ticket; raise ``_Redeemed`` if it is used already."""
         user, token = _accepted(verification)
-        cookie = self._sessions.open(user, **_grant(token))
+        cookie = self._sessions.open(user, address, **_grant(token))
         try:
             # Last, so that no outage before it loses the ticket. Of two requests at once, only one removes the record.
             if not self._store.delete(TICKETS, name):
@@ -217,10 +237,11 @@ class Gate:
         return signer
 
     def _granted(
-        self, random_text: str, grant: Mapping[str, Any], username: str, expires: object
+        self, random_text: str | None, grant: Mapping[str, Any], username: str, expires: object
     ) -> VerifiedToken | None:
         """Return the token for which a session or ticket was created, if its application and key still exist.
 
+        Without ``random_text``, the cookie or ticket, any key of the application is taken for that of the token.
         ``expires`` is in seconds since 1970; ``None`` for a session that begins now. Return ``None`` after that time,
         and for a record that was damaged by hand. Raise ``NotAcceptedNow`` while the keys of a provider are unknown.
         """
@@ -238,7 +259,7 @@ class Gate:
         if not isinstance(expires, int | float) or now >= expires:
             return None
         for signer in application.accepted_signers(now):
-            if keyed_hash(random_text, signer.name) == sealed:
+            if random_text is None or keyed_hash(random_text, signer.name) == sealed:
                 # A session that an earlier version opened has the digest instead of the identifier.
                 digest, names = None, () if token is None else identifiers.names_of(token)
                 if token is not None and identifiers.is_unkeyed(token):

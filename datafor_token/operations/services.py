@@ -29,6 +29,7 @@ from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users.accounts import Accounts
 from datafor_token.users.passwords import Passwords
+from datafor_token.users.session_list import SessionList
 from datafor_token.users.sessions import Sessions
 from datafor_token.users.users import Users
 from datafor_token.validation import logs
@@ -56,6 +57,7 @@ class Services:
     revocations: Revocations
     cut_offs: CutOffs
     sessions: Sessions
+    session_list: SessionList
     signin: SignIn
     gate: Gate
 
@@ -115,7 +117,9 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         registry, users, revocations, cut_offs, key_sets, clock, settings, lambda hit: metrics.cache("tokens", hit=hit)
     )
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
+    sessions = Sessions("api", store, users, clock, lifetimes)
     gate_sessions = Sessions("gate", store, users, clock, lifetimes)
+    gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions"))
     return Services(
         settings=settings,
         clock=clock,
@@ -131,9 +135,10 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         accounts=Accounts(store, users, audit, clock, settings),
         revocations=revocations,
         cut_offs=cut_offs,
-        sessions=Sessions("api", store, users, clock, lifetimes),
+        sessions=sessions,
+        session_list=SessionList(store, users, audit, sessions, gate.accepts),
         signin=signin,
-        gate=Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions")),
+        gate=gate,
     )
 
 

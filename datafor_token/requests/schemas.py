@@ -281,9 +281,27 @@ class LoginSchema(CallSchema):
 
 
 class UserSchema(CallSchema):
-    """``user/detail``: a user name."""
+    """``user/detail`` and ``user/sessions``: a user name."""
 
     username = Text(names.user_name, "Left out: the caller.")
+
+
+class EndSessionsSchema(CallSchema):
+    """``user/sessions/end``: a user, or the identifier of a session."""
+
+    example: ClassVar = {"username": "lena"}
+
+    username = Text(names.user_name, "The user whose sessions all end.")
+    id = Text(description="The `id` of the only session that ends, instead of `username`.")
+
+    @validates_schema
+    def _check_one_of(self, values: dict[str, Any], **_: Any) -> None:
+        if not values:
+            raise ValidationError(
+                {"username": [Message("is missing: send it to end all sessions of a user, or id to end one session")]}
+            )
+        if len(values) > 1:
+            raise ValidationError({"id": [Message("cannot be given together with username: send one of them")]})
 
 
 class LinkSchema(CallSchema):

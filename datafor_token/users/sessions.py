@@ -24,6 +24,7 @@ from datafor_token.store.cache import RecordCache
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.users.users import User, Users
 from datafor_token.validation import logs
+from datafor_token.validation.names import fold
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ _COOKIE = re.compile(rf"[A-Za-z0-9_-]{{{_HALF}}}(?:[A-Za-z0-9_-]{{{_HALF}}})?")
 _TOUCH_SECONDS = 60  # the last use is stored at most so often, because each time is a write
 _TOUCH_WAIT = 0.05  # seconds; a stuck writer must not delay signed-in users
 _HASHED_SUFFIX = "_sealed"  # of the members that are stored as a hash; existing records have this name
+CONSOLE = "console"  # where a session of kind ``api`` was opened, if not by a call
 
 
 def record_name(random_text: str) -> str | None:
@@ -87,31 +89,35 @@ class Sessions:
         self._users = users
         self._clock = clock
         self._lifetime, self._idle = lifetime_and_idle
-        self._sweeper = Sweeper(store, COLLECTION, clock, self._is_over)
+        self._sweeper = Sweeper(store, COLLECTION, clock, self.is_over)
 
-    def open(self, user: User, **grant: Any) -> str:
+    def open(self, user: User, address: str = "", opened_in: str | None = None, **grant: Any) -> str:
         """Open a session of the user under a new cookie, and return the cookie.
 
-        A member of ``grant`` whose name ends in ``_sealed`` is stored as a hash of its value.
+        ``address`` is the client's; ``opened_in`` is ``CONSOLE`` or nothing. A member of ``grant`` whose name ends in
+        ``_sealed`` is stored as a hash of its value.
         """
         cookie = secrets.token_urlsafe(32)
-        self._store.create(COLLECTION, self._document(cookie, user, grant))
+        document = self._document(cookie, user, address, grant)
+        self._store.create(COLLECTION, document if opened_in is None else {**document, "opened_in": opened_in})
         self._sweeper.sweep_if_due()
         return cookie
 
     def derived(self, key: bytes, credential: str) -> Derived:
         """Return the state of the session that a credential opened, which may be over."""
-        name = _name_of_cookie(derived_cookie(key, credential, ""))
+        name = name_of_cookie(derived_cookie(key, credential, ""))
         return _derived(None if name is None else self._read(name))
 
-    def open_derived(self, key: bytes, credential: str, instead_of: Derived, user: User, **grant: Any) -> str | None:
+    def open_derived(
+        self, key: bytes, credential: str, instead_of: Derived, user: User, address: str = "", **grant: Any
+    ) -> str | None:
         """Open the only session of a credential in place of ``instead_of``, and return its cookie.
 
         If another process opened it in the meantime, return the cookie of that session; ``None`` if its user left it.
         """
         nonce = secrets.token_urlsafe(16)
         cookie = derived_cookie(key, credential, nonce)
-        document = self._document(cookie, user, grant)
+        document = self._document(cookie, user, address, grant)
         document |= {"nonce": nonce, "cookie_sha256": hashlib.sha256(cookie.encode()).hexdigest()}
 
         def change(present: Document | None) -> Document:
@@ -126,19 +132,21 @@ class Sessions:
         self._sweeper.sweep_if_due()
         return cookie
 
-    def _document(self, cookie: str, user: User, grant: Mapping[str, Any]) -> Document:
+    def _document(self, cookie: str, user: User, address: str, grant: Mapping[str, Any]) -> Document:
         now = self._clock()
         stored = {
             name: keyed_hash(cookie, value) if name.endswith(_HASHED_SUFFIX) else value for name, value in grant.items()
         }
         return {
             "format": 1,
-            "name": _name_of_cookie(cookie),
+            "name": name_of_cookie(cookie),
             "kind": self._kind,
             "user": user.name,
             "password_sealed": keyed_hash(cookie, user.password),
+            "password_hash_sha256": _digest(user.password),
             "opened": now,
             "used": now,
+            "address": address,
             "grant": stored,
         }
 
@@ -149,7 +157,7 @@ class Sessions:
         password: at once, and for every process.
         """
         document = self._find_record(cookie)
-        if document is None or self._is_over(document) or document["kind"] != self._kind:
+        if document is None or self.is_over(document) or document["kind"] != self._kind:
             return None
         user = self._users.get(document["user"])
         if (
@@ -169,18 +177,22 @@ class Sessions:
         if document is not None:
             self._store.delete(COLLECTION, document["name"])
 
-    def leave(self, cookie: str, until: float) -> None:
-        """End the session. For a derived one, store that its user left it, until ``until`` (seconds since 1970).
+    def leave(self, cookie: str) -> None:
+        """End the session of the cookie, if there is one, as ``end_for_good`` does."""
+        document = self._find_record(cookie)
+        if document is not None:
+            self.end_for_good(document)
+
+    def end_for_good(self, document: Document) -> None:
+        """End the session of a valid record. For a derived one, store until its credential expires that it was left.
 
         Other sessions cannot be opened again.
         """
-        document = self._find_record(cookie)
-        if document is None:
-            return
         if "nonce" not in document:
             self._store.delete(COLLECTION, document["name"])
             return
         members = {name: document[name] for name in ("format", "name", "kind", "user", "nonce")}
+        until = document["grant"].get("expires", 0)
 
         def change(present: Document | None) -> Document:
             # Another request ended it, or opened another session in its place.
@@ -201,7 +213,7 @@ class Sessions:
 
     def _find_record(self, cookie: str) -> Document | None:
         """Return the record of the cookie, unless the session was left."""
-        name = _name_of_cookie(cookie)
+        name = name_of_cookie(cookie)
         document = None if name is None else self._read(name)
         if document is None or "left" in document:
             return None
@@ -223,7 +235,8 @@ class Sessions:
         """Remove the records of sessions whose time is over."""
         self._sweeper.sweep()
 
-    def _is_over(self, document: Document) -> bool:
+    def is_over(self, document: Document) -> bool:
+        """Return whether the time of a record is over, or the record was damaged by hand."""
         if "left" in document:
             until = document.get("until")
             return not isinstance(until, int | float) or self._clock() >= until
@@ -236,6 +249,19 @@ class Sessions:
             return True
         now = self._clock()
         return bool(now >= document["opened"] + self._lifetime or now >= document["used"] + self._idle)
+
+    def may_be_of(self, document: Document, user: User) -> bool:
+        """Return whether a record can be that of a valid session of the user, as far as it tells without the cookie.
+
+        A session that an earlier version opened does not tell that the password was changed.
+        """
+        return (
+            "left" not in document
+            and not self.is_over(document)
+            and fold(document["user"]) == fold(user.name)
+            and user.is_enabled_since(document["opened"])
+            and document.get("password_hash_sha256") in (None, _digest(user.password))
+        )
 
     def _touch(self, name: str) -> None:
         def change(document: Document | None) -> Document:
@@ -251,8 +277,14 @@ class Sessions:
             return
 
 
-def _name_of_cookie(cookie: str) -> str | None:
+def name_of_cookie(cookie: str) -> str | None:
+    """Return the name of the record of a cookie, or ``None`` for a text that cannot be one."""
     return record_name(cookie[:_HALF]) if _COOKIE.fullmatch(cookie) else None
+
+
+def _digest(password_hash: str) -> str:
+    """Return a digest of an argon2id hash, whose random salt makes it useless for guesses at the password."""
+    return hashlib.sha256(password_hash.encode()).hexdigest()
 
 
 def _derived(document: Document | None) -> Derived:

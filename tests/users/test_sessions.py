@@ -129,13 +129,13 @@ def test_a_closed_session_does_not_come_back(
     """A request during which the session is closed does not restore it by storing its last use."""
     cookie = sessions.open(LENA)
     clock.advance(120)
-    whole = sessions._is_over
+    whole = sessions.is_over
 
     def closed_just_then(document: dict[str, object]) -> bool:
         sessions.close(cookie)
         return whole(document)
 
-    monkeypatch.setattr(sessions, "_is_over", closed_just_then)
+    monkeypatch.setattr(sessions, "is_over", closed_just_then)
     user_of(sessions, cookie)
     assert store.names("sessions") == []
 

@@ -13,7 +13,7 @@ from datafor_token.validation import strict_json
 from datafor_token.validation.names import fold
 
 Row = sa.Row[Any, Any, Any, Any]
-_HASH_MARK = "~"
+HASH_MARK = "~"
 _LONGEST_NAME = 200  # characters
 _PAGE = CHUNK = 1000  # records read at once
 _RECORDS = sa.select(records.c.collection, records.c.name, records.c.document, records.c.write_id)
@@ -32,9 +32,9 @@ def key_of(name: str) -> str:
     No two names collide: a name that contains the mark is always hashed.
     """
     key = fold(name)
-    if key and key.isprintable() and len(key) <= _LONGEST_NAME and _HASH_MARK not in key:
+    if key and key.isprintable() and len(key) <= _LONGEST_NAME and HASH_MARK not in key:
         return key
-    return _HASH_MARK + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return HASH_MARK + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_collection(collection: str) -> sa.ColumnElement[bool]:

@@ -38,6 +38,7 @@ from datafor_token.store.sql.generations import UNKNOWN, Generations
 from datafor_token.store.sql.rows import (
     CHUNK,
     GENERATIONS,
+    HASH_MARK,
     Row,
     document_of,
     is_record,
@@ -86,8 +87,10 @@ class SqlStore:
         return None if found is None else document_of(found, fold(name))
 
     def names(self, collection: str) -> list[str]:
+        keys = self._transactions.read(partial(write_ids_of, collection=self._checked(collection)))
         # Only the document has a name that was hashed.
-        return [name for name, _ in self.documents(collection)]
+        hashed = [key for key in keys if key.startswith(HASH_MARK)]
+        return [key for key in keys if key not in hashed] + [_named(row)[0] for row in self._rows(collection, hashed)]
 
     def documents(self, collection: str) -> Iterator[tuple[str, Document | RecordDamaged]]:
         return (_named(row) for row in self._pages(collection))

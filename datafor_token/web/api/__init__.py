@@ -13,13 +13,15 @@ from datafor_token.web.api import (
     operations,
     sessions,
     tokens,
+    user_sessions,
     users,
 )
 
 
 def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
-    for module in (applications, tokens, links, sessions, users, gate, audit, operations, description, guide):
+    users_and_sessions = (sessions, users, user_sessions)
+    for module in (applications, tokens, links, *users_and_sessions, gate, audit, operations, description, guide):
         app.register_blueprint(module.blueprint, url_prefix=url_prefix or None)
     responses.set_error_renderer(app, gate.blueprint.name, gate.error_response)
     responses.set_error_renderer(app, guide.blueprint.name, guide.error_response)

@@ -37,6 +37,7 @@ from datafor_token.web.api.gate_pages import ask_page, error_page, signed_out_pa
 from datafor_token.web.auth import (
     GATE_COOKIE,
     SESSION_COOKIE,
+    client_address,
     gate_caller,
     gate_session,
     is_cross_site,
@@ -137,7 +138,7 @@ def _open_gate_session(response: Response, verdict: Verification) -> None:
             raise InvalidToken(reason="expired", log_detail="it cannot replace the session of another user")
         return
     try:
-        cookie = services().gate.open(verdict, again=navigates and not prefetches)
+        cookie = services().gate.open(verdict, client_address(), again=navigates and not prefetches)
     except StoreUnavailable as error:
         if others:
             raise
@@ -218,7 +219,7 @@ def _open_session_of(caller: Caller) -> str:
         name = caller.application.name if caller.application else None
         audience = unnamed(verdict.token)
         record(Event(Kind.SIGN_IN, name, caller.user.name, token=caller.token, audience=audience))
-        cookie = services().gate.open(verdict, again=True)
+        cookie = services().gate.open(verdict, client_address(), again=True)
     if cookie is None:
         raise NotAuthenticated
     return cookie

@@ -54,8 +54,8 @@ def logout() -> Response:
     return response
 
 
-def open_session(username: str, password: str) -> tuple[User, str]:
-    """Replace the request's session by a new one for a user name and password.
+def open_session(username: str, password: str, opened_in: str | None = None) -> tuple[User, str]:
+    """Replace the request's session by a new one for a user name and password; ``opened_in`` is as in ``Sessions``.
 
     Return the user and the new cookie; raise ``WrongPassword``.
     """
@@ -67,7 +67,7 @@ def open_session(username: str, password: str) -> tuple[User, str]:
         raise
     with services().audit.change() as record:
         record(Event(kind=Kind.SIGN_IN, user=user.name))
-        cookie = services().sessions.open(user)
+        cookie = services().sessions.open(user, client_address(), opened_in)
     services().metrics.signed_in("login", "accepted")
     services().sessions.close(session_cookie())
     return user, cookie
