@@ -10,10 +10,11 @@ import click
 from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
-from datafor_token.cli.output import done, done_once, name_damaged, show, show_one
+from datafor_token.cli.output import done, done_once, name_damaged, show, show_one, wants_json
 from datafor_token.cli.parameters import application_name, user_name
 from datafor_token.cli.services import current_settings, services
 from datafor_token.errors import Conflict, Forbidden, NotFound
+from datafor_token.validation import logs
 from datafor_token.validation.names import DEFAULT_USER_TYPE, USER_TYPES
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _full_name = click.option("--full-name", help="Display name.")
 _email = click.option("--email", help="Email address.")
 
 
+_TIMES = ("since", "last_seen")  # members of a session
 _application = click.option(
     "--application",
     type=application_name,
@@ -146,6 +148,40 @@ def passwd(name: str, file: Any, *, random_password: bool) -> None:
     password = _password(file, is_random=random_password)
     services().accounts.set_password(name, password)
     _report(services().accounts.get(name), "has a new password", password=password if random_password else None)
+
+
+@user.command("sessions")
+@click.argument("name", type=user_name)
+def sessions(name: str) -> None:
+    """Show the sessions of a user, newest first. With --json, times are in milliseconds since 1970.
+
+    Example: datafor-token user sessions lena
+    """
+    rows = [one.to_response() for one in services().session_list.of(services().accounts.get(name))]
+    if not wants_json():
+        for row in rows:
+            row |= {member: logs.timestamp(row[member] / 1000) for member in _TIMES}
+    show(rows)
+
+
+@user.command("end-sessions")
+@click.argument("name", type=user_name)
+@click.option("--id", "identifier", help="Identifier of the only session to end, as `user sessions` shows it.")
+def end_sessions(name: str, identifier: str | None) -> None:
+    """End the sessions of a user, or one of them. A token can open another session until it is revoked.
+
+    Example: datafor-token user end-sessions lena
+    """
+    found = services().accounts.get(name)
+    if identifier is None:
+        number = services().session_list.end_all(found)
+    else:
+        try:
+            services().session_list.end(identifier, found.name)
+        except NotFound as error:
+            raise Failed(f"{found.name} has no such session: `datafor-token user sessions {name}` shows all") from error
+        number = 1
+    done(f"{number} {'session' if number == 1 else 'sessions'} of {found.name} ended", ended=number)
 
 
 @user.command("enable")

@@ -31,6 +31,8 @@ CASES: list[tuple[Sequence[str], str, set[str]]] = [
     (("user", "set", "lena", "--no-roles"), "", {"user", "warnings"}),
     (("user", "enable", "lena"), "", {"user", "warnings"}),
     (("user", "disable", "lena"), "", {"user", "warnings"}),
+    (("user", "sessions", "lena"), "", set()),
+    (("user", "end-sessions", "lena"), "", {"ended", "warnings"}),
     (("user", "delete", "lena", "--yes"), "", {"deleted", "warnings"}),
     (("application", "list"), "", set()),
     (("application", "check"), "", {"since", "findings", "notes", "warnings"}),

@@ -11,7 +11,19 @@ from tests.support import token_parts
 # A block of commands, and the block of JSON below it, if any.
 _EXAMPLE = re.compile(r"```sh\n(.*?)```(?:\n\n```json\n(.*?)\n```)?", re.DOTALL)
 # Members with another value each time: random, a time or a duration.
-_VARIABLE = {"url", "time", "until", "createdDate", "lastModifiedDate", "exp", "request_id", "jsessionid"}
+_VARIABLE = {
+    "url",
+    "time",
+    "until",
+    "createdDate",
+    "lastModifiedDate",
+    "exp",
+    "request_id",
+    "jsessionid",
+    "id",
+    "since",
+    "last_seen",
+}
 
 
 class Example(NamedTuple):

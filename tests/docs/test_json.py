@@ -18,6 +18,8 @@ user disable lena
 user enable lena
 user list
 user show lena
+user sessions admin
+user end-sessions admin
 application add ERP --random-secret
 application check
 application list
@@ -44,6 +46,12 @@ application apply applications.json --dry-run
 application delete ERP --yes
 user delete lena --yes
 """
+OPEN_A_SESSION = """
+from datafor_token.web.services import services_of
+from wsgi import app
+services = services_of(app)
+services.sessions.open(services.users.get("admin"))
+"""
 
 
 def shown() -> dict[str, set[str]]:
@@ -57,6 +65,7 @@ def test_the_members_of_each_document(tmp_path: Path) -> None:
     """With ``--json``, each command prints one JSON document, whose members are those of the table."""
     environ = environment(tmp_path)
     first_start(environ)
+    assert run("-c", OPEN_A_SESSION, environ=environ).returncode == 0
     (tmp_path / "applications.json").write_text('{"application": []}')
     found = {}
     token = ""
