@@ -86,6 +86,7 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     caller.post(f"{EXTENSION}/auth/login", {"username": "admin", "password": ADMIN_PASSWORD}, headers={})
     caller.post(f"{EXTENSION}/auth/login", {"username": "admin", "password": "Wrong-Marked"}, headers={})
     caller.post(f"{EXTENSION}/auth/login", {"username": "Typed-In-The-Wrong-Field", "password": "x"}, headers={})
+    caller.post(f"{API.removesuffix('token')}user/sessions/end", {"username": "lena"})
     caller.post("rotate", {"name": "ERP", "secret": OTHER_SECRET})
     command(app, "user", "add", "otto", given_input=PASSWORD)
     command(app, "user", "set", "otto", "--email", "otto@example.com")
@@ -118,7 +119,7 @@ def test_every_kind_of_event(app: Flask, caller: Caller, tmp_path: Path) -> None
         assert event not in events(app, event=next(other for other in Kind if other != kind))
         assert event not in events(app, user="nobody", event=kind)
     once = ("application_added", "application_changed", "application_rotated", "application_deleted", "token_revoked",
-            "token_personal", "link_made", "user_deleted", "store_restored")  # fmt: skip
+            "token_personal", "link_made", "user_deleted", "session_ended", "store_restored")  # fmt: skip
     assert {kind: len(events(app, event=kind)) for kind in once} == dict.fromkeys(once, 1)
 
 

@@ -75,7 +75,9 @@ def test_the_list(app: Flask, plain: Caller, clock: Clock) -> None:
     clock.advance(1)
     console = Client(app)
     console.sign_in("lena", PASSWORD)
-    second = {"Cookie": f"JSESSIONID={console.client.get_cookie('JSESSIONID').value}"}
+    cookie = console.client.get_cookie("JSESSIONID")
+    assert cookie is not None
+    second = {"Cookie": f"JSESSIONID={cookie.value}"}
     login(app, "paul")
     clock.advance(70)
     assert works(plain, first)
@@ -188,7 +190,7 @@ ENDINGS: dict[str, tuple[list[tuple[str, Any]], list[str]]] = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_only_valid_sessions(app: Flask, plain: Caller, clock: Clock, ending: str) -> None:
-    """What ends a session takes it off the list, although its record exists, and it cannot be ended then."""
+    """A session that ended for any reason is not in the list, although its record exists, and cannot be ended."""
     login(app)
     by_token(app, exp=NOW + 1800)
     clock.advance(1)
@@ -261,7 +263,7 @@ def test_damaged_records(app: Flask, plain: Caller, settings: Settings) -> None:
 
 
 def test_the_audit_log(app: Flask, plain: Caller) -> None:
-    """Each session that is ended is an event with its user and application; a refusal is none."""
+    """Each session that is ended is an event with its user and application; a refusal records nothing."""
     login(app)
     by_token(app)
     assert plain.post(END, {"id": "0" * 64}).status_code == 404
@@ -276,7 +278,7 @@ def test_the_audit_log(app: Flask, plain: Caller) -> None:
 
 @pytest.mark.file_store
 def test_nothing_ends_unrecorded(app: Flask, plain: Caller, settings: Settings) -> None:
-    """Where the audit log cannot be written, nothing ends, and the response is 503."""
+    """If the audit log cannot be written, nothing ends, and the response is 503."""
     cookie = login(app)
     log = settings.data_dir / "audit.log"
     log.unlink()
@@ -313,35 +315,47 @@ def test_the_commands(app: Flask, plain: Caller, clock: Clock) -> None:
     assert "does not exist" in shell.refused("user", "sessions", "nobody")
 
 
+class Requests:
+    """Requests with a cookie in four threads; their statuses, ``after`` those of requests that begin after an event."""
+
+    def __init__(self, server: Server, headers: dict[str, str]) -> None:
+        self.server, self.headers = server, headers
+        self.ended = threading.Event()
+        self.before: list[int] = []
+        self.after: list[int] = []
+        self.threads = [threading.Thread(target=self._run) for _ in range(4)]
+        for thread in self.threads:
+            thread.start()
+        while len(self.before) < 40:
+            self.ended.wait(0.01)
+
+    def _run(self) -> None:
+        while len(self.after) < 40:
+            statuses = self.after if self.ended.is_set() else self.before
+            statuses.append(self.server.request("GET", DETAIL, headers=self.headers).status)
+
+    def finish(self) -> None:
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+
+
 @pytest.mark.file_store
-def test_both_workers(server: Server) -> None:
+@pytest.mark.parametrize("member", ["id", "username"])
+def test_both_workers(server: Server, member: str) -> None:
     """While requests run in both workers, each that begins after the end of the session is refused."""
     server.both_workers()
     body = {"username": "admin", "password": ADMIN_PASSWORD}
-    for by_id in (True, False):
-        cookies = [server.request("POST", LOGIN, body, {}).json["jsessionid"] for _ in range(2)]
-        headers = [{"Cookie": f"JSESSIONID={cookie}"} for cookie in cookies]
-        ended, before, after = threading.Event(), [], []
-
-        def run(
-            before: list[int] = before, after: list[int] = after, ended: threading.Event = ended, cookie: Any = headers
-        ) -> None:
-            while len(after) < 40:
-                results = after if ended.is_set() else before
-                results.append(server.request("GET", DETAIL, headers=cookie[0]).status)
-
-        threads = [threading.Thread(target=run) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        while len(before) < 40:
-            ended.wait(0.01)
-        rows = server.request("GET", SESSIONS, headers=headers[0]).json["data"]
-        (current,) = [one["id"] for one in rows if one["current"]]
-        sent = {"id": current} if by_id else {"username": "admin"}
-        assert server.request("POST", END, sent, headers[1]).status == 200
-        ended.set()
-        for thread in threads:
-            thread.join()
-        assert set(after) == {401}
-        others = {server.request("GET", DETAIL, headers=headers[1]).status for _ in range(20)}
-        assert others == ({200} if by_id else {401})
+    cookies = [server.request("POST", LOGIN, body, {}).json["jsessionid"] for _ in range(2)]
+    own, other = ({"Cookie": f"JSESSIONID={cookie}"} for cookie in cookies)
+    rows = server.request("GET", SESSIONS, headers=own).json["data"]
+    (current,) = [one["id"] for one in rows if one["current"]]
+    running = Requests(server, own)
+    try:
+        sent = {"id": current} if member == "id" else {"username": "admin"}
+        assert server.request("POST", END, sent, other).status == 200
+    finally:
+        running.finish()
+    assert (running.before[0], set(running.after)) == (200, {401})
+    statuses = {server.request("GET", DETAIL, headers=other).status for _ in range(20)}
+    assert statuses == ({200} if member == "id" else {401})

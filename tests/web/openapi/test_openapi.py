@@ -266,6 +266,10 @@ def test_responses_match_their_schemas(app: Flask, clock: Clock, description: di
     to.call("GET", f"{MODELER}/user/detail?username=lena")
     to.call("POST", LOGIN, json={"username": "admin", "password": ADMIN_PASSWORD})
     to.call("POST", LOGIN, 401, json={"username": "admin", "password": "x"})
+    assert to.call("GET", f"{MODELER}/user/sessions")["data"]
+    to.call("POST", f"{MODELER}/user/sessions/end", 400, json={})
+    to.call("POST", f"{MODELER}/user/sessions/end", 404, json={"id": "x"})
+    to.call("POST", f"{MODELER}/user/sessions/end", json={"username": "admin"})
     to.call("GET", LOGOUT)
     to.call("POST", LOGOUT)
     new = {"old": ADMIN_PASSWORD, "new": "another one"}
