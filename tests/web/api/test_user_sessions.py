@@ -184,6 +184,7 @@ ENDINGS: dict[str, tuple[list[tuple[str, Any]], list[str]]] = {
     "application disabled and enabled": ([("update", {**ERP, "enable": "0"}), ("update", ERP)], ["api"]),
     "application deleted": ([("delete", {"name": "ERP"})], ["api"]),
     "a rule of the application": ([("update", {**ERP, "users": "own"})], ["api"]),
+    "a cut-off": ([("cut_off", None)], ["api"]),
     "a revoked token": ([("revoke", {"token": signed(exp=NOW + 1800)})], ["api"]),
 }
 
@@ -199,6 +200,9 @@ def test_only_valid_sessions(app: Flask, plain: Caller, clock: Clock, ending: st
     for what, value in steps:
         if what == "wait":
             clock.advance(value)
+        elif what == "cut_off":
+            with app.app_context():
+                services().cut_offs.set("lena", None, value)
         elif what in ("change", "set_password", "remove", "add"):
             account(app, what, **value)
         else:
