@@ -16,6 +16,7 @@ from datafor_token.validation import names
 
 LONGEST_EXPIRE = 315_360_000  # seconds: ten years
 LONGEST_PASSWORD = 1024  # characters
+LONGEST_LABEL = 64  # characters
 DEFAULT_GRACE, LONGEST_GRACE = 3600, 2_592_000  # seconds: an hour, thirty days
 DEFAULT_TICKET, LONGEST_TICKET = 60, 86_400  # seconds: a minute, a day
 # Claims that the service itself sets or checks; no field can be mapped to them.
@@ -50,6 +51,15 @@ def of_text(rule: Callable[[str], str]) -> Callable[[object], str]:
 def token_lifetime(value: object) -> int:
     """Return the lifetime of a token in whole seconds."""
     return _seconds(value, 1, LONGEST_EXPIRE)
+
+
+def token_label(label: str) -> str:
+    """Return the text by which a user recognises a personal token; empty for none."""
+    if len(label) > LONGEST_LABEL:
+        raise RuleError("must be at most %(number)s characters long", number=LONGEST_LABEL)
+    if names.has_control_characters(label, also=("Zl", "Zp")):
+        raise RuleError("cannot contain control or format characters")
+    return label
 
 
 def grace_period(value: object) -> int:

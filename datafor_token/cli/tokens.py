@@ -1,4 +1,4 @@
-"""``datafor-token token``: generate, explain, decode and revoke tokens."""
+"""``datafor-token token``: generate, explain, decode and revoke tokens, and list personal ones."""
 
 import base64
 import datetime as dt
@@ -14,7 +14,7 @@ from datafor_token.cli.inputs import read_token, text_of
 from datafor_token.cli.output import done, echo, show, show_json, show_one, wants_json
 from datafor_token.cli.parameters import application_name, user_name
 from datafor_token.cli.services import services
-from datafor_token.errors import InvalidInput
+from datafor_token.errors import InvalidInput, NotFound
 from datafor_token.validation import strict_json
 
 token = Commands("token", help="Manage tokens. Example: datafor-token token explain < token.txt")
@@ -158,6 +158,37 @@ def revoke(text: str | None) -> None:
     if reason is not None:
         raise Failed(f"Nothing was revoked: {reason}")
     done("The token is revoked", revoked=True)
+
+
+@token.command("personal")
+@click.argument("user", type=user_name)
+@click.option("--revoke", "jti", metavar="JTI", help="Revoke the token with this identifier.")
+def personal(user: str, jti: str | None) -> None:
+    """List the personal tokens of a user, newest first, or revoke one of them.
+
+    Example: datafor-token token personal lena
+    """
+    found = services().accounts.get(user)
+    if jti is not None:
+        try:
+            services().personal_tokens.revoke(found.name, jti)
+        except NotFound as error:
+            raise Failed(
+                f"{found.name} has no personal token {jti}: `datafor-token token personal {found.name}` lists them"
+            ) from error
+        done("The token is revoked", revoked=jti)
+        return
+    rows = services().personal_tokens.listed(found.name)
+    show(rows if wants_json() else [{name: _as_date(name, value) for name, value in row.items()} for row in rows])
+
+
+def _as_date(name: str, value: Any) -> Any:
+    """Return a time in milliseconds since 1970 as a date, and any other member as it is."""
+    from datafor_token.validation import times
+
+    if not name.endswith("_at"):
+        return value
+    return "never" if value is None else times.show(value / 1000)
 
 
 def _readable_time(value: object, now: float) -> object:

@@ -11,12 +11,12 @@ from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
 from datafor_token.errors import DataforTokenError, InvalidInput, Overloaded, TooManyAttempts, WrongPassword
-from datafor_token.requests.schemas import OptionalNameSchema, PasswordSchema
-from datafor_token.web.api.tokens import issue_personal
+from datafor_token.requests.schemas import PasswordSchema, PersonalSchema
+from datafor_token.web.api.personal import issue_personal
 from datafor_token.web.auth import client_address
 from datafor_token.web.services import services
 
-_password, _name = PasswordSchema(), OptionalNameSchema()
+_password, _personal = PasswordSchema(), PersonalSchema()
 
 
 @blueprint.get("/me")
@@ -42,8 +42,8 @@ def change_password() -> ResponseReturnValue:
 @blueprint.post("/me/token")
 def personal_token() -> ResponseReturnValue:
     """Issue a personal token, which is shown once."""
-    wanted = application_form.read(_name, {"name": guard.text("name")} if guard.text("name") else {})
-    application, token = issue_personal(wanted.get("name"), guard.caller().user.name)
+    wanted = application_form.read(_personal, {"name": guard.text("name")} if guard.text("name") else {})
+    application, token, _ = issue_personal(guard.caller().user.name, wanted)
     return _page(token=token, issuer=application, verdict=services().signin.explain(token, application), advice=ADVICE)
 
 

@@ -1,6 +1,7 @@
 """Restore of a backup: the records that it leads to, and a comparison with the present ones.
 
-Revocations of a backup are added to the present ones and never replace them.
+Revocations of a backup are added to the present ones and never replace them. So are personal tokens: those that were
+issued since the backup are still valid, and their users must be able to revoke them.
 """
 
 from pathlib import Path

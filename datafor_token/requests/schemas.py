@@ -214,11 +214,29 @@ class NameSchema(CallSchema):
 
 
 class OptionalNameSchema(CallSchema):
-    """``token/personal`` and its ``config``: the name of an application, or none."""
+    """``token/personal/config``: the name of an application, or none."""
 
-    example: ClassVar = {"name": "ERP"}
+    name = Text(names.application_name, "Left out: the first by name that allows personal tokens.")
 
-    name = Text(names.application_name)
+
+class PersonalSchema(OptionalNameSchema):
+    """``token/personal``: the application, a label, and the lifetime of the token."""
+
+    example: ClassVar = {"name": "ERP", "label": "nightly export", "expire": 3600}
+
+    label = Text(rules.token_label, "A text by which you recognise the token.", load_default="")
+    expire = Integer(
+        rules.token_lifetime, "Lifetime in seconds, at most the application's. Left out: the application's."
+    )
+
+
+class PersonalRevokeSchema(CallSchema):
+    """``token/personal/revoke``: the identifier of a personal token, and its user."""
+
+    example: ClassVar = {"jti": "3nV9pQ0mT2aXcWfL7sYk1g"}
+
+    jti = Text(description="The `jti` of the token.", required=True)
+    username = Text(names.user_name, "The user of the token. Left out: the caller.")
 
 
 class NamesSchema(CallSchema):

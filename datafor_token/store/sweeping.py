@@ -1,4 +1,4 @@
-"""Removal of expired records: revocations, sessions, tickets."""
+"""Removal of what has expired: revocations, sessions, tickets, entries of personal tokens."""
 
 from collections.abc import Callable
 
@@ -11,16 +11,23 @@ _SECONDS_BETWEEN = 3600
 class Sweeper:
     """Removes expired records from one collection.
 
-    ``clock`` returns seconds since 1970. ``is_expired`` returns whether a document has expired.
+    ``clock`` returns seconds since 1970. ``is_expired`` returns whether a document has expired, or a part of it.
+    ``remove`` removes that by the name of the record; by default it deletes the record.
     """
 
     def __init__(
-        self, store: Store, collection: str, clock: Callable[[], float], is_expired: Callable[[Document], bool]
+        self,
+        store: Store,
+        collection: str,
+        clock: Callable[[], float],
+        is_expired: Callable[[Document], bool],
+        remove: Callable[[str], object] | None = None,
     ) -> None:
         self._store = store
         self._collection = collection
         self._clock = clock
         self._is_expired = is_expired
+        self._remove = remove or (lambda name: store.delete(collection, name))
         self._swept = 0.0
 
     def sweep_if_due(self) -> None:
@@ -34,6 +41,6 @@ class Sweeper:
         for name, found in self._store.documents(self._collection):
             try:
                 if not isinstance(found, RecordDamaged) and self._is_expired(found):
-                    self._store.delete(self._collection, name)
+                    self._remove(name)
             except StoreUnavailable:
                 continue

@@ -11,6 +11,7 @@ from datafor_token.web.api import (
     guide,
     links,
     operations,
+    personal,
     sessions,
     tokens,
     user_sessions,
@@ -20,8 +21,8 @@ from datafor_token.web.api import (
 
 def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
-    users_and_sessions = (sessions, users, user_sessions)
-    for module in (applications, tokens, links, *users_and_sessions, gate, audit, operations, description, guide):
+    about_tokens, about_users = (tokens, personal, links), (sessions, users, user_sessions)
+    for module in (applications, *about_tokens, *about_users, gate, audit, operations, description, guide):
         app.register_blueprint(module.blueprint, url_prefix=url_prefix or None)
     responses.set_error_renderer(app, gate.blueprint.name, gate.error_response)
     responses.set_error_renderer(app, guide.blueprint.name, guide.error_response)

@@ -1,17 +1,15 @@
 """API calls that issue, explain, introspect and revoke tokens, and the public keys that verify them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response
 
-from datafor_token.applications.record import Application
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.keys import as_jwk
-from datafor_token.errors import Forbidden, NotFound
-from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, OptionalNameSchema, TokenSchema
-from datafor_token.tokens import issuer
+from datafor_token.errors import NotFound
+from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, TokenSchema
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
@@ -20,8 +18,6 @@ from datafor_token.web.openapi.response_schemas import (
     IntrospectResponse,
     KeysResponse,
     MessageResponse,
-    PersonalConfigResponse,
-    PersonalTokenResponse,
     TokenResponse,
 )
 from datafor_token.web.responses import success
@@ -38,54 +34,6 @@ def generate(fields: dict[str, Any]) -> Response:
     current().application_name = application.name
     token = services().issuer.issue(Kind.TOKEN_GENERATED, application, fields.get("privateKey"), claims)
     return success(expire=application.expire, token=token)
-
-
-@blueprint.get(f"{MODELER}/token/personal/config")
-@Call(
-    id="get_personal_token_config",
-    access=Access.SIGNED_IN,
-    query=OptionalNameSchema,
-    response=PersonalConfigResponse,
-    errors=(NotFound,),
-)
-def personal_config(fields: dict[str, Any]) -> Response:
-    """Get whether users may generate personal tokens, and of which application."""
-    application = _self_service(fields.get("name"))
-    if application is None:
-        return success(enabled=False)
-    return success(enabled=True, name=application.name, expire=application.expire)
-
-
-@blueprint.post(f"{MODELER}/token/personal")
-@Call(
-    id="generate_personal_token",
-    access=Access.PASSWORD_OR_SESSION,
-    # Otherwise a token could be renewed without end.
-    token_refusal="a session opened with a token cannot issue tokens",  # noqa: S106 - a sentence
-    body=OptionalNameSchema,
-    response=PersonalTokenResponse,
-    errors=(NotFound,),
-)
-def personal(fields: dict[str, Any]) -> Response:
-    """Generate a personal token for the caller.
-
-    It has the caller's user name and its expiry time, and no other claims.
-    """
-    username = current().caller.user.name
-    application, token = issue_personal(fields.get("name"), username)
-    return success(token=token, expire=application.expire, username=username, name=application.name)
-
-
-def issue_personal(name: str | None, username: str) -> tuple[Application, str]:
-    """Issue a personal token of the application ``name``, or of the first that allows it.
-
-    Return the application and the token; raise ``Forbidden`` if none allows it.
-    """
-    application = _self_service(name)
-    if application is None:
-        raise Forbidden("self-service token is not enabled")
-    claims = issuer.claims_for(application.fieldmap, username, {})
-    return application, services().issuer.issue(Kind.TOKEN_PERSONAL, application, None, claims)
 
 
 @blueprint.post(f"{MODELER}/token/explain")
@@ -141,14 +89,3 @@ def jwks() -> Response:
             for signer in application.accepted_signers(services().clock()):
                 keys[str(signer.key.kid), signer.key.algorithm] = as_jwk(signer.key)
     return success(keys=list(keys.values()))
-
-
-def _self_service(name: str | None) -> Application | None:
-    """Return the application ``name``, or the first by name, if users may generate personal tokens of it."""
-    registry = services().registry
-    if name is not None:
-        candidates: Sequence[Application] = [registry.get(name)]
-    else:
-        first = next((one for one in registry.index().entries if one.enable and one.self_service), None)
-        candidates = registry.applications_of([first])[0] if first is not None else ()
-    return next((one for one in candidates if one.enable and one.self_service), None)

@@ -167,23 +167,6 @@ class RotateResponse(SuccessResponse):
     warnings = _texts()
 
 
-class PersonalConfigResponse(SuccessResponse):
-    """`name` and `expire` are present only if `enabled` is true."""
-
-    example: ClassVar = {"enabled": True, "name": "ERP", "expire": 86400}
-    enabled = fields.Boolean(required=True)
-    name = fields.String()
-    expire = fields.Integer(strict=True)
-
-
-class PersonalTokenResponse(TokenResponse):
-    """A personal token, its user and its application."""
-
-    example: ClassVar = {**TokenResponse.example, "username": "admin", "name": "ERP"}
-    username = _text()
-    name = _text()
-
-
 class UserObject(Schema):
     """One user, without the password."""
 

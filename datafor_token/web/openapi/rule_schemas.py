@@ -118,6 +118,7 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.secret: _SOME_TEXT,
     policy.new_jwks_uri: _KEY_URL,
     rules.token_lifetime: _seconds(1, rules.LONGEST_EXPIRE),
+    rules.token_label: {"type": "string", "maxLength": rules.LONGEST_LABEL, "pattern": _NO_CONTROLS},
     rules.grace_period: _seconds(0, rules.LONGEST_GRACE),
     rules.ticket_lifetime: _seconds(1, rules.LONGEST_TICKET),
     rules.claim_name: {**_CLAIM, "not": {"enum": _NOT_OF_USERS}},
