@@ -149,6 +149,7 @@ def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> It
     services = services_of(app)
     assert services is not None
     services.key_sets.stop()
+    services.personal_tokens.uses.stop()
 
 
 @pytest.fixture

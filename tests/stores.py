@@ -18,7 +18,17 @@ from datafor_token.store.files.store import FileStore
 from datafor_token.validation.names import fold
 
 KIND = os.environ.get("TEST_STORE", "file")
-COLLECTIONS = ("applications", "users", "sessions", "revocations", "tickets", "instance", "key_sets")
+COLLECTIONS = (
+    "applications",
+    "users",
+    "sessions",
+    "revocations",
+    "tickets",
+    "instance",
+    "key_sets",
+    "cut_offs",
+    "personal_tokens",
+)
 _numbers = itertools.count()
 _urls: dict[Path, str] = {}
 

@@ -17,7 +17,7 @@ from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.files.disk import outage
 from datafor_token.store.files.store import FileStore
-from datafor_token.tokens import personal
+from datafor_token.tokens import cut_offs, personal
 from datafor_token.users import users
 
 _ASIDE = "damaged"
@@ -51,6 +51,8 @@ def read(collection: str, document: Document, keyring: Keyring) -> applications.
     """Parse the application or user of a record, None in other collections; raise ``RecordDamaged``."""
     if collection == applications.COLLECTION:
         return Sealer(keyring).unseal(document)
+    if collection == cut_offs.COLLECTION:
+        cut_offs.CutOff.from_document(document)
     if collection == personal.COLLECTION:
         personal.tokens_of(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None

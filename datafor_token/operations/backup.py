@@ -28,12 +28,13 @@ from datafor_token.operations.store_identity import is_identifier
 from datafor_token.store.base import Document
 from datafor_token.store.files.disk import remove, sync_folder, write_new
 from datafor_token.tokens.cut_offs import COLLECTION as CUT_OFFS
+from datafor_token.tokens.personal import COLLECTION as PERSONAL_TOKENS
 from datafor_token.tokens.revocations import COLLECTION as REVOCATIONS
 from datafor_token.users import users
 from datafor_token.validation import strict_json
 from datafor_token.validation.names import fold
 
-COLLECTIONS = (applications.COLLECTION, users.COLLECTION, REVOCATIONS, CUT_OFFS)
+COLLECTIONS = (applications.COLLECTION, users.COLLECTION, REVOCATIONS, CUT_OFFS, PERSONAL_TOKENS)
 MAX_LINE = 16 * 1024 * 1024 + 4096  # bytes; a record file may have 16 MiB
 MAX_SIZE = 1024 * 1024 * 1024  # bytes, decompressed
 # Anybody may have written an unauthenticated backup, and all of it is parsed.

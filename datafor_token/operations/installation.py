@@ -23,7 +23,7 @@ from datafor_token.settings import ENVIRONMENT_PREFIX, Settings
 from datafor_token.store.base import Store
 from datafor_token.store.metered import Metered
 from datafor_token.store.opening import is_new, open_store, store_location
-from datafor_token.tokens import cut_offs, revocations
+from datafor_token.tokens import cut_offs, personal, revocations
 from datafor_token.users import sessions, users
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.throttle import Throttle
@@ -37,6 +37,7 @@ COLLECTIONS = (
     sessions.COLLECTION,
     revocations.COLLECTION,
     cut_offs.COLLECTION,
+    personal.COLLECTION,
     gate.TICKETS,
     key_sets.COLLECTION,
     at_rest.COLLECTION,

@@ -1,9 +1,10 @@
 """Restore of a backup: the records that it leads to, and a comparison with the present ones.
 
-Revocations of a backup are added to the present ones and never replace them. So are personal tokens: those that were
-issued since the backup are still valid, and their users must be able to revoke them.
+Revocations and cut-offs of a backup are added to the present ones and never take one back. Personal tokens are added
+too: those that were issued since the backup are still valid, and their users must be able to revoke them.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from datafor_token.errors import Forbidden, RecordDamaged
 from datafor_token.operations.backup import COLLECTIONS, Backup, Records
 from datafor_token.operations.store_identity import identifier_record, is_identifier
 from datafor_token.store.base import Document
+from datafor_token.tokens import cut_offs, personal
 from datafor_token.tokens.revocations import COLLECTION as REVOCATIONS
 from datafor_token.users import users
 from datafor_token.users.users import User
@@ -68,15 +70,27 @@ def with_identifier(records: Records, known: str | None, path: object, file: Pat
     return [*records, (INSTANCE, identifier_record(known))]
 
 
+# Of these the present records stay. A function merges the present record with that of the backup; None: the latter.
+_STAYING: Mapping[str, Callable[[Document, Document], Document] | None] = {
+    INSTANCE: None,
+    REVOCATIONS: None,
+    cut_offs.COLLECTION: cut_offs.merged,
+    personal.COLLECTION: personal.merged,
+}
+
+
 def merge(present: Records, restored: Records) -> Records:
-    """Return the records after a restore: those of the backup, and of the present ones the keys and revocations."""
-    names = {(collection, fold(document["name"])) for collection, document in restored}
-    remaining = [
-        (collection, document)
-        for collection, document in present
-        if collection in (INSTANCE, REVOCATIONS) and (collection, fold(document["name"])) not in names
-    ]
-    return [*restored, *remaining]
+    """Return the records after a restore: those of the backup, and the present ones that stay.
+
+    Keys, revocations, cut-offs and lists of personal tokens stay. Of a cut-off, the later one stays.
+    """
+    staying = {(one, fold(document["name"])): document for one, document in present if one in _STAYING}
+    merged: list[tuple[str, Document]] = []
+    for collection, document in restored:
+        stored = staying.pop((collection, fold(document["name"])), None)
+        both = _STAYING.get(collection)
+        merged.append((collection, both(stored, document) if both and stored else document))
+    return [*merged, *((collection, document) for (collection, _), document in staying.items())]
 
 
 class Changes(NamedTuple):

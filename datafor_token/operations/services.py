@@ -25,6 +25,7 @@ from datafor_token.store.files.store import FileStore
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import Identifiers
 from datafor_token.tokens.issuer import Issuer
+from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users.accounts import Accounts
@@ -56,6 +57,7 @@ class Services:
     accounts: Accounts
     revocations: Revocations
     cut_offs: CutOffs
+    personal_tokens: PersonalTokens
     sessions: Sessions
     session_list: SessionList
     signin: SignIn
@@ -66,7 +68,7 @@ class Services:
         try:
             if isinstance(self.store, FileStore):
                 self.store.sweep()
-            for owner in (self.revocations, self.cut_offs, self.sessions, self.gate):
+            for owner in (self.revocations, self.cut_offs, self.personal_tokens, self.sessions, self.gate):
                 owner.sweep()
         except StoreUnavailable as error:
             # With a read-only disk, the service still verifies tokens.
@@ -113,11 +115,26 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
     registry = Registry(store, sealer, audit, clock, settings, key_sets.wake)
     revocations = Revocations(store, audit, clock, settings.leeway, identifiers)
     cut_offs = CutOffs(store, audit, clock, settings.leeway, registry)
+    issuer = Issuer(registry, users, audit, clock, identifiers, cut_offs)
+    personal_tokens = PersonalTokens(store, issuer, revocations, cut_offs, audit, clock)
     signin = SignIn(
-        registry, users, revocations, cut_offs, key_sets, clock, settings, lambda hit: metrics.cache("tokens", hit=hit)
+        registry,
+        users,
+        revocations,
+        cut_offs,
+        key_sets,
+        clock,
+        settings,
+        lambda hit: metrics.cache("tokens", hit=hit),
+        personal_tokens.uses.note,
     )
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     sessions = Sessions("api", store, users, clock, lifetimes)
+
+    def end_tokens(user: str) -> None:
+        cut_offs.set(user, None, None)
+        personal_tokens.remove_all(user)
+
     gate_sessions = Sessions("gate", store, users, clock, lifetimes)
     gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions"))
     return Services(
@@ -127,16 +144,17 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         store=opened.backend,
         key_sets=key_sets,
         registry=registry,
-        issuer=Issuer(registry, users, audit, clock, identifiers, cut_offs),
+        issuer=issuer,
         keyring=keyring,
         audit=audit,
         readiness=Readiness(store, audit, clock),
         users=users,
-        accounts=Accounts(store, users, audit, clock, settings),
+        accounts=Accounts(store, users, audit, clock, settings, cut_off=end_tokens),
         revocations=revocations,
         cut_offs=cut_offs,
         sessions=sessions,
         session_list=SessionList(store, users, audit, sessions, gate.accepts),
+        personal_tokens=personal_tokens,
         signin=signin,
         gate=gate,
     )

@@ -104,6 +104,19 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
+def merged(present: Document, restored: Document) -> Document:
+    """Return the cut-off of a backup or the present one of the same name, whichever refuses more.
+
+    A present record that is damaged is replaced.
+    """
+    theirs = CutOff.from_document(restored)
+    try:
+        ours = CutOff.from_document(present)
+    except RecordDamaged:
+        return restored
+    return _later(ours, theirs).to_document()
+
+
 class CutOffs:
     """The cut-offs in the store. ``clock`` returns seconds since 1970; ``leeway`` is in seconds.
 
@@ -135,8 +148,7 @@ class CutOffs:
             stored = None if document is None else CutOff.from_document(document)
             if stored is None:
                 return wanted.to_document()
-            latest = max(stored, wanted, key=lambda one: one.before)
-            return dataclasses.replace(latest, until=max(stored.until, wanted.until)).to_document()
+            return _later(stored, wanted).to_document()
 
         with self._audit.change() as record:
             record(
@@ -228,6 +240,12 @@ class CutOffs:
         except RecordDamaged:
             return False
         return self._clock() >= max(found.until, found.second + _KEPT + self._leeway)
+
+
+def _later(one: CutOff, other: CutOff) -> CutOff:
+    """Return the later of two cut-offs of the same tokens, in force as long as one of them."""
+    latest = max(one, other, key=lambda found: found.before)
+    return dataclasses.replace(latest, until=max(one.until, other.until))
 
 
 def _name(user: str, application: str) -> str:

@@ -260,7 +260,7 @@ class Issuer:
             )
         now = self._clock()
         iat = self._cut_offs.new_iat(username, application.name, now)
-        issued = issue(application, private_key, claims, now, further if iat is None else {"iat": iat, **further})
+        issued = issue(application, private_key, claims, now, further if iat is None else {**further, "iat": iat})
         if issued.sent_previous:
             self._registry.note_previous_use(application)
         return issued

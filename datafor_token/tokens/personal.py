@@ -17,7 +17,7 @@ from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.cut_offs import CutOffs
-from datafor_token.tokens.identifiers import jti_name, names_of, short
+from datafor_token.tokens.identifiers import jti_name, names_of
 from datafor_token.tokens.issuer import Issuer, claims_for
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.uses import SECONDS, Use, Uses
@@ -157,14 +157,14 @@ class PersonalTokens:
                 name=application.name,
             )
         claims = claims_for(application.fieldmap, username, {})
-        now = int(self._clock())
-        further = {"jti": secrets.token_urlsafe(_RANDOM_BYTES), "iat": now, "exp": now + lifetime}
+        now, jti = int(self._clock()), secrets.token_urlsafe(_RANDOM_BYTES)
+        further = {"jti": jti, "iat": now, "exp": now + lifetime}
         issued = self._issuer.sign(application, None, claims, further)
         entry = PersonalToken(
-            jti=further["jti"],
+            jti=jti,
             label=label,
             application=application.name,
-            issued=now * 1000,
+            issued=(issued.issued or now) * 1000,
             expires=issued.expires * 1000,
             identifier=self._revocations.identifiers.present(issued.digest),
         )
@@ -174,58 +174,53 @@ class PersonalTokens:
         return issued.token, entry
 
     def _add(self, username: str, entry: PersonalToken) -> None:
+        now = self._clock()
+        live = [one for one in self._read(username) if not one.is_over(now)]
+        # Only near the limit: each takes a look at the revocations.
+        refused = {one.jti for one in live if self._is_revoked(username, one)} if len(live) >= MOST_ACTIVE else set()
+
+        def change(document: Document | None) -> Document:
+            tokens = _kept(tokens_of(document), now)
+            active = [one for one in tokens if not one.is_over(now) and one.jti not in refused]
+            if len(active) >= MOST_ACTIVE:
+                raise Conflict(
+                    "%(user)s has %(number)s active personal tokens, and more are not allowed: revoke one first",
+                    user=username,
+                    number=len(active),
+                )
+            # The oldest go first that are over, then the oldest that are revoked.
+            ended = [one for one in tokens if one.is_over(now)] + [one for one in tokens if one.jti in refused]
+            surplus = {one.jti for one in ended[: max(0, len(tokens) + 1 - _MOST)]}
+            return _document(document, username, [*(one for one in tokens if one.jti not in surplus), entry])
+
         with _named(username):
-            now = self._clock()
-            live = [one for one in tokens_of(self._store.get(COLLECTION, username)) if not one.is_over(now)]
-            # Only near the limit: each takes a look at the revocations.
-            refused = {one.jti for one in live if self._is_revoked(username, one)} if len(live) >= MOST_ACTIVE else ()
-
-            def change(document: Document | None) -> Document:
-                tokens = tokens_of(document)
-                active = {one.jti for one in tokens if not one.is_over(now) and one.jti not in refused}
-                if len(active) >= MOST_ACTIVE:
-                    raise Conflict(
-                        "%(user)s has %(number)s active personal tokens, and more are not allowed: revoke one first",
-                        user=username,
-                        number=len(active),
-                    )
-                kept = _kept(tokens, now)
-                # The oldest go first that are over, then the oldest that are revoked.
-                ended = [one for one in kept if one.is_over(now)] + [one for one in kept if one.jti in refused]
-                surplus = {one.jti for one in ended[: max(0, len(kept) + 1 - _MOST)]}
-                return _document(document, username, [*(one for one in kept if one.jti not in surplus), entry])
-
             self._store.update(COLLECTION, username, change)
 
     def listed(self, username: str) -> list[dict[str, Any]]:
         """Return the tokens of a user as calls and commands show them, newest first."""
-        with _named(username):
-            tokens = _kept(tokens_of(self._store.get(COLLECTION, username)), self._clock())
-            return [
-                {
-                    "jti": one.jti,
-                    "label": one.label,
-                    "name": one.application,
-                    "issued_at": one.issued,
-                    "expires_at": one.expires,
-                    "last_used_at": one.used,
-                    "status": self._status(username, one),
-                }
-                for one in reversed(tokens)
-            ]
+        return [
+            {
+                "jti": one.jti,
+                "label": one.label,
+                "name": one.application,
+                "issued_at": one.issued,
+                "expires_at": one.expires,
+                "last_used_at": one.used,
+                "status": self._status(username, one),
+            }
+            for one in reversed(_kept(self._read(username), self._clock()))
+        ]
 
     def revoke(self, username: str, jti: str) -> None:
         """Revoke a token of the user; raise ``NotFound`` if they have none with this ``jti``.
 
         As soon as this returns, no process accepts it.
         """
-        with _named(username):
-            tokens = tokens_of(self._store.get(COLLECTION, username))
-        found = next((one for one in tokens if one.jti == jti), None)
+        found = next((one for one in self._read(username) if one.jti == jti), None)
         if found is None:
             raise NotFound("token not found")
-        if not found.is_over(self._clock()) and not self._revocations.has(_revocation_names(found)):
-            self._revocations.add_identifier(short(found.identifier), found.expires / 1000, found.application, username)
+        if not found.is_over(self._clock()) and self._revocations.find_by(_revocation_names(found)) is None:
+            self._revocations.add_identifier(found.identifier, found.expires / 1000, found.application, username)
 
     def remove_all(self, username: str) -> None:
         """Remove the record of a deleted user, whose tokens a cut-off refuses. A damaged record stays."""
@@ -236,6 +231,10 @@ class PersonalTokens:
         """Remove the tokens that expired 30 days ago."""
         self._sweeper.sweep()
 
+    def _read(self, username: str) -> Sequence[PersonalToken]:
+        with _named(username):
+            return tokens_of(self._store.get(COLLECTION, username))
+
     def _status(self, username: str, token: PersonalToken) -> str:
         if token.is_over(self._clock()):
             return "expired"
@@ -243,7 +242,7 @@ class PersonalTokens:
 
     def _is_revoked(self, username: str, token: PersonalToken) -> bool:
         return (
-            self._revocations.has(_revocation_names(token))
+            self._revocations.find_by(_revocation_names(token)) is not None
             or self._cut_offs.refusing(username, token.application, token.issued / 1000) is not None
         )
 

@@ -9,7 +9,7 @@ from datafor_token.errors import MaybeStored, Message, RecordDamaged, StoreUnava
 from datafor_token.fifo_cache import FifoCache
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
-from datafor_token.tokens.identifiers import Identifiers, is_unkeyed, jti_name, short, short_name
+from datafor_token.tokens.identifiers import Identifiers, is_short, is_unkeyed, jti_name, short, short_name
 from datafor_token.tokens.verifier import VerifiedToken
 from datafor_token.validation import times
 
@@ -56,7 +56,10 @@ class Revocations:
 
     def find(self, token: VerifiedToken) -> Revocation | None:
         """Return the revocation of a token, or None."""
-        names = token.revoked_by if token.digest is None else (*token.revoked_by, token.digest)
+        return self.find_by(token.revoked_by if token.digest is None else (*token.revoked_by, token.digest))
+
+    def find_by(self, names: tuple[str, ...]) -> Revocation | None:
+        """Return the revocation of the token that each of these records would revoke (see ``identifiers``), or None."""
         if not names:
             return None
         stamp = self._store.stamp(COLLECTION)
@@ -85,8 +88,13 @@ class Revocations:
     def add_identifier(
         self, identifier: str, expires: float | None = None, application: str | None = None, username: str | None = None
     ) -> None:
-        """Revoke the token that the audit log shows as ``identifier``; ``expires`` is in seconds since 1970."""
-        self._add([short_name(identifier)], expires, application, username, identifier)
+        """Revoke the token with this keyed identifier, or which the audit log shows under it.
+
+        ``expires`` is in seconds since 1970.
+        """
+        # Under the whole identifier where it is known: earlier versions do not know the short one.
+        name = short_name(identifier) if is_short(identifier) else identifier
+        self._add([name], expires, application, username, short(identifier))
 
     def add_jti(self, application: str, jti: str, expires: float | None = None, username: str | None = None) -> None:
         """Revoke the tokens of an application with this ``jti`` claim."""

@@ -61,8 +61,8 @@ class Verification(NamedTuple):
 class SignIn:
     """Verifies tokens and signs their users in. ``clock`` returns seconds since 1970.
 
-    ``looked_up`` is called with whether a token was found in the cache. Every method raises ``StoreUnavailable`` in an
-    outage.
+    ``looked_up`` is called with whether a token was found in the cache, ``used`` with each token that signs in. Every
+    method raises ``StoreUnavailable`` in an outage.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
@@ -75,6 +75,7 @@ class SignIn:
         clock: Callable[[], float],
         settings: Settings,
         looked_up: Callable[[bool], None] = lambda _: None,
+        used: Callable[[VerifiedToken], None] = lambda _: None,
     ) -> None:
         self.registry = registry
         self.identifiers = revocations.identifiers
@@ -86,6 +87,7 @@ class SignIn:
         self._key_sets = key_sets
         self._clock = clock
         self._settings = settings
+        self._used = used
         # The checks of a verified token at each use, in this order; each raises ``Refused``. Checks of its claims are
         # in ``claim_checks.CLAIM_CHECKS``, of the client in ``networks``, and of its user in ``TokenUsers``.
         self._checks: Sequence[Callable[[VerifiedToken], Step]] = (self._check_revocation, _check_enabled)
@@ -195,6 +197,8 @@ class SignIn:
             )
         if create and token.signer.is_previous:
             self.registry.note_previous_use(application)
+        if create and client is not None:
+            self._used(token)
         return Verification(
             None, done + last, application, token, user, token.username, token.identifier, candidates=(token,)
         )

@@ -19,17 +19,25 @@ from datafor_token.validation.names import fold, has_control_characters, user_na
 class Accounts:
     """Adds, changes and removes users. ``clock`` returns seconds since 1970.
 
-    Every method raises ``StoreUnavailable`` in an outage.
+    ``cut_off`` is called with the name of a user who is being deleted, and revokes the user's tokens. Every method
+    raises ``StoreUnavailable`` in an outage.
     """
 
-    def __init__(
-        self, store: Store, users: Users, audit: Audit, clock: Callable[[], float], settings: Settings
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
+        self,
+        store: Store,
+        users: Users,
+        audit: Audit,
+        clock: Callable[[], float],
+        settings: Settings,
+        cut_off: Callable[[str], object],
     ) -> None:
         self._store = store
         self._audit = audit
         self._users = users
         self._clock = clock
         self._settings = settings
+        self._cut_off = cut_off
 
     def add(self, name: str, password: str, **members: Any) -> User:
         """Create a user; ``members`` are those of ``User``. Raises ``Conflict`` and ``InvalidInput``."""
@@ -92,6 +100,7 @@ class Accounts:
         """Remove a user; raise ``Forbidden`` for the last enabled Administrator."""
         # Disabled first: whatever fails in between, the user can be removed again.
         user = self.change(name, enabled=False)
+        self._cut_off(user.name)
         with self._audit.change() as record:
             record(Event(kind=Kind.USER_DELETED, user=user.name))
             self._store.delete(COLLECTION, name)

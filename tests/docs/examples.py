@@ -23,6 +23,9 @@ _VARIABLE = {
     "id",
     "since",
     "last_seen",
+    "jti",
+    "issued_at",
+    "expires_at",
 }
 
 
@@ -78,4 +81,4 @@ def _fixed_part(token: str) -> Any:
     if "." not in token:
         return len(token)
     header, claims = token_parts(token)
-    return header, {**claims, "exp": int}
+    return header, {name: type(value) if name in ("jti", "iat", "exp") else value for name, value in claims.items()}

@@ -30,6 +30,7 @@ application enable ERP
 application rotate ERP
 application export
 token generate ERP --username lena
+token personal lena
 token explain -
 token decode -
 token revoke -
@@ -67,6 +68,18 @@ def test_the_members_of_each_document(tmp_path: Path) -> None:
     first_start(environ)
     assert run("-c", OPEN_A_SESSION, environ=environ).returncode == 0
     (tmp_path / "applications.json").write_text('{"application": []}')
+    # Commands issue no personal tokens.
+    entry = {
+        "jti": "x",
+        "label": "",
+        "application": "ERP",
+        "issued": 0,
+        "expires": 2**50,
+        "identifier": "",
+        "used": None,
+    }
+    record = {"format": 1, "name": "lena", "tokens": [entry]}
+    (tmp_path / "data/personal_tokens/lena.json").write_text(json.dumps(record))
     found = {}
     token = ""
     for line in COMMANDS.replace("/FOLDER", str(tmp_path)).strip().splitlines():

@@ -248,7 +248,7 @@ def test_two_changes_of_a_password_at_once(
     users: Users, store: FileStore, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two changes with the same old password, the second one is refused."""
-    keeper = Accounts(store, users, audit_in(tmp_path, clock), clock, Settings(config_dir=tmp_path))
+    keeper = Accounts(store, users, audit_in(tmp_path, clock), clock, Settings(config_dir=tmp_path), cut_off=print)
     olga = keeper.add("olga", "the one before")
     hashed = users.hash_password
 

@@ -73,7 +73,12 @@ def test_the_response_and_the_claims(caller: Caller, clock: Clock) -> None:
         "success": True, "expire": 3600, "username": "lena", "name": "ERP", "label": "nightly export",
         "issued_at": now * 1000, "expires_at": (now + 3600) * 1000,
     }  # fmt: skip
-    assert list(token_parts(token)[1].items()) == [("loginname", "lena"), ("jti", jti), ("iat", now), ("exp", now + 3600)]
+    assert list(token_parts(token)[1].items()) == [
+        ("loginname", "lena"),
+        ("jti", jti),
+        ("iat", now),
+        ("exp", now + 3600),
+    ]
     assert signs_in(caller, token)
 
 
@@ -105,7 +110,7 @@ def test_labels_that_are_refused(caller: Caller, label: Any) -> None:
     assert listed(caller) == []
 
 
-@pytest.mark.parametrize("label", ["", " ", "ä" * 64, "CI <b> & \"x\" %s", "夜間エクスポート", "🗝"])
+@pytest.mark.parametrize("label", ["", " ", "ä" * 64, 'CI <b> & "x" %s', "夜間エクスポート", "🗝"])
 def test_labels_that_are_kept(caller: Caller, label: str) -> None:
     """Any other text is kept as it was sent."""
     assert issue(caller, label=label)["label"] == label
