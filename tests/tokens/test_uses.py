@@ -164,14 +164,14 @@ class TestInTheService:
     """Uses of tokens of the running service."""
 
     @pytest.fixture
-    def tokens(self, app: Flask, caller: Caller) -> PersonalTokens:
-        caller.post("update", application(self_service="1", secret=STRONG_SECRET, inituser="1", initpwd="the password"))
+    def tokens(self, app: Flask) -> PersonalTokens:
         services = services_of(app)
         assert services is not None
         return services.personal_tokens
 
     @pytest.fixture
-    def lena(self, caller: Caller, tokens: PersonalTokens, clock: Clock) -> dict[str, str]:
+    def lena(self, caller: Caller, clock: Clock) -> dict[str, str]:
+        caller.post("update", application(self_service="1", secret=STRONG_SECRET, inituser="1", initpwd="the password"))
         first = handmade({"loginname": "lena", "exp": int(clock.now) + 60}, STRONG_SECRET)
         assert caller.get(DETAIL, {"Authorization": f"Bearer {first}"}).status_code == 200
         return basic("lena", "the password")
@@ -221,7 +221,7 @@ class TestInTheService:
         assert last() == first + 30_000
 
     def test_questions_and_refusals_are_no_uses(
-        self, caller: Caller, tokens: PersonalTokens, clock: Clock, use: Any, last: Any
+        self, caller: Caller, tokens: PersonalTokens, use: Any, last: Any
     ) -> None:
         """Neither introspect nor explain nor a refused request is a use."""
         for call in ("introspect", "explain"):
@@ -245,8 +245,11 @@ class TestInTheService:
         tokens.uses.flush()
         assert last() == first
 
-    def test_a_token_after_a_change_of_the_key(self, tokens: PersonalTokens, clock: Clock, use: Any, last: Any) -> None:
+    def test_a_token_after_a_change_of_the_key(
+        self, caller: Caller, tokens: PersonalTokens, clock: Clock, lena: dict[str, str], last: Any
+    ) -> None:
         """A token is found by its identifier under a former key of the service too."""
+        assert caller.post("personal", {}, lena).status_code == 200
         noted = dataclasses.replace(verified("hmac-new"), revoked_by=("hmac-new", _identifier(tokens)))
         tokens.uses.note(noted)
         tokens.uses.flush()
