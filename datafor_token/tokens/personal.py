@@ -144,7 +144,7 @@ class PersonalTokens:
     ) -> tuple[str, PersonalToken]:
         """Issue a token for ``expire`` seconds (None: the application's), and return it with its entry.
 
-        It is recorded first: without an entry there is no token. Raises ``InvalidInput`` for an ``expire`` above the
+        It is recorded before it is returned. Raises ``InvalidInput`` for an ``expire`` above the
         application's, ``Conflict`` if the user has as many active tokens as allowed, and the errors of
         ``Issuer.sign``.
         """

@@ -14,6 +14,7 @@ from datafor_token.errors import Forbidden
 from datafor_token.operations import backup, restore
 from datafor_token.operations.backup import Records
 from datafor_token.operations.store_identity import identifier_record
+from datafor_token.tokens.cut_offs import CutOff
 from datafor_token.users.users import User
 from tests.service import KEYS
 from tests.support import STRONG_SECRET, application
@@ -193,6 +194,40 @@ class TestMerge:
         ]
         restored: Records = [("revocations", {**REVOCATION, "name": name}), ("instance", identifier_record(IDENTIFIER))]
         assert restore.merge(present, restored) == restored
+
+    def test_personal_tokens_are_merged(self) -> None:
+        """The personal tokens of a user are those of the backup and those issued since, with their last use."""
+        backed_up = personal_tokens("Lena", old=None, both=None)
+        present = personal_tokens("lena", both=5, new=None)
+        otto = personal_tokens("otto", other=1)
+        merged = restore.merge([present, otto], [backed_up])
+        assert merged == [personal_tokens("Lena", old=None, both=5, new=None), otto]
+        damaged: Records = [("personal_tokens", {"format": 1, "name": "lena", "tokens": 5})]
+        assert restore.merge(damaged, [backed_up]) == [backed_up]
+
+    @pytest.mark.parametrize(("present", "restored"), [(5, 9), (9, 5)])
+    def test_the_later_cut_off_stays(self, present: int, restored: int) -> None:
+        """A restore takes no cut-off back."""
+        others = [cut_off("otto", 1)]
+        assert restore.merge([cut_off("lena", present), *others], [cut_off("Lena", restored)]) == [
+            cut_off("lena" if present > restored else "Lena", 9), *others,
+        ]  # fmt: skip
+
+
+def personal_tokens(name: str, **tokens: int | None) -> tuple[str, dict[str, Any]]:
+    """Return the record of a user with these tokens and their last uses."""
+    entries = [
+        {
+            "jti": jti, "label": "", "application": "ERP", "issued": ["old", "both", "new", "other"].index(jti),
+            "expires": 9, "identifier": f"hmac-{jti}", "used": used,
+        }
+        for jti, used in tokens.items()
+    ]  # fmt: skip
+    return "personal_tokens", {"format": 1, "name": name, "tokens": entries}
+
+
+def cut_off(user: str, before: int) -> tuple[str, dict[str, Any]]:
+    return "cut_offs", CutOff(user, "", before, 1, "admin", 20).to_document()
 
 
 class TestReencrypt:

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,7 +192,7 @@ def test_revoking_those_of_others(caller: Caller) -> None:
 
 
 def test_a_token_that_was_revoked_in_another_way_is_listed_as_revoked(caller: Caller, tokens: PersonalTokens) -> None:
-    """Whether a token is revoked is asked of the revocations and cut-offs, whichever call made them."""
+    """A token is listed as revoked after token/revoke and after a cut-off too."""
     found = issue(caller)
     caller.post("revoke", {"token": found["token"]}, LENA)
     assert statuses(caller) == ["revoked"]
@@ -257,7 +258,7 @@ def test_the_record_is_bounded(
 
 
 def test_no_token_without_a_record(caller: Caller, settings: Settings) -> None:
-    """While the record cannot be written there is no token, and the audit log has none either."""
+    """While the record cannot be written no token is issued, and none is in the audit log."""
     with unavailable(settings.data_dir, "personal_tokens"):
         response = caller.post("personal", {}, LENA)
         assert response.status_code == 503
@@ -368,6 +369,24 @@ def test_a_user_with_a_damaged_record_can_be_deleted(app: Flask, caller: Caller,
     result = invoke(app, ["user", "delete", "lena", "--yes"])
     assert result.exit_code == 0, result.output
     assert record.read_text() == "{"
+
+
+@pytest.mark.file_store
+def test_a_restore(app: Flask, caller: Caller, tmp_path: Path) -> None:
+    """After the restore of an old backup, a token issued since is listed, and a token revoked since stays revoked."""
+    revoked = issue(caller, label="revoked since")
+    file = str(tmp_path / "backup.gz")
+    assert invoke(app, ["store", "backup", file]).exit_code == 0
+    caller.post("personal/revoke", {"jti": revoked["jti"]}, LENA)
+    issued = issue(caller, label="issued since")
+    restored = invoke(app, ["store", "restore", file, "--yes"])
+    assert restored.exit_code == 0, restored.output
+    assert [(one["label"], one["status"]) for one in listed(caller)] == [
+        ("issued since", "active"), ("revoked since", "revoked"),
+    ]  # fmt: skip
+    assert not signs_in(caller, revoked["token"])
+    caller.post("personal/revoke", {"jti": issued["jti"]}, LENA)
+    assert not signs_in(caller, issued["token"])
 
 
 def test_the_command(app: Flask, caller: Caller) -> None:
