@@ -13,7 +13,7 @@ from typing import Any
 from datafor_token.applications.record import Application
 from datafor_token.audit.events import Kind
 from datafor_token.audit.log import Audit
-from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged
+from datafor_token.errors import Conflict, InvalidInput, Message, NotFound, RecordDamaged
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.cut_offs import CutOffs
@@ -291,11 +291,10 @@ def _named(username: str) -> Iterator[None]:
     try:
         yield
     except RecordDamaged as error:
-        raise RecordDamaged(
-            "storage is unavailable: the record of the personal tokens of %(user)s is damaged",
-            user=username,
-            reason=error.reason,
-        ) from error
+        message = Message(
+            "storage is unavailable: the record of the personal tokens of %(user)s is damaged", user=username
+        )
+        raise RecordDamaged(message, reason=error.reason) from error
 
 
 class _Unchanged(Exception):

@@ -25,7 +25,7 @@ FOLDERS = (
 # The functions and classes that take a message, with the argument's position where it is not the first.
 KEYWORDS: dict[str, tuple[int, ...] | None] = {
     "_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "Message": None, "about": (2,), "of": (2,),
-    "RuleError": None, "JSONError": None, "Refused": (3,), "Forbidden": None, "NotFound": None, "Conflict": None, "RecordDamaged": None,
+    "RuleError": None, "JSONError": None, "Refused": (3,), "Forbidden": None, "NotFound": None, "Conflict": None,
     "RotationUndone": None, "MalformedRequest": None, "AuditUnavailable": None,
 }  # fmt: skip
 # The errors of settings stop the start, and no page shows them.
