@@ -36,7 +36,7 @@ class Uses:
     def __init__(self, clock: Callable[[], float], write: Callable[[str, Sequence[Use]], None]) -> None:
         self._clock = clock
         self._write = write
-        self._noted: dict[str, Use] = {}
+        self._noted: dict[str, tuple[VerifiedToken, float]] = {}
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
         _all.add(self)
@@ -47,7 +47,8 @@ class Uses:
         if not isinstance(jti, str) or len(jti) != JTI_LENGTH or identifier is None:
             return
         if identifier in self._noted or len(self._noted) < _MOST:
-            self._noted[identifier] = Use(token, self._clock())
+            # Not yet a ``Use``: creating one takes longer than all else here.
+            self._noted[identifier] = token, self._clock()
             if self._timer is None:
                 self._start_timer()
 
@@ -60,9 +61,9 @@ class Uses:
         with self._lock:
             # Before the uses are taken: a later use starts the next timer.
             self._timer = None
-            taken = [self._noted.popitem() for _ in range(len(self._noted))]
+            taken = [Use(*self._noted.popitem()[1]) for _ in range(len(self._noted))]
         of_users: dict[str, list[Use]] = {}
-        for _, use in taken:
+        for use in taken:
             of_users.setdefault(fold(use.token.username), []).append(use)
         try:
             while of_users and (ends is None or time.monotonic() < ends):
