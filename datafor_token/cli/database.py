@@ -68,11 +68,11 @@ def migrate(to: str) -> None:
     if outcome.changed:
         raise Failed(
             *(f"{collection}/{name}: changed during the copy" for collection, name in outcome.changed[:_MOST_NAMED]),
-            f"{len(outcome.changed)} records changed during the copy: stop the service and run this command again",
+            f"records that changed during the copy: {len(outcome.changed)}; stop the service and run this command again",
         )
     setting = 'STORE = "file"' if to == FILE else "STORE"
     done(
-        f"{outcome.records} records are equal in both stores ({outcome.written} written, {outcome.removed} removed);"
+        f"both stores are equal (records: {outcome.records}, written: {outcome.written}, removed: {outcome.removed});"
         f" now set {setting} and start the service",
         records=outcome.records,
         written=outcome.written,

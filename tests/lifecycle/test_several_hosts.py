@@ -96,7 +96,7 @@ def one(cluster: Cluster) -> Host:
     host.done("datafor-token application add ERP --random-secret --inituser 1")
     host.done("datafor-token token generate ERP --username lena > token.txt")
     host.done(page("store backup before.gz"))
-    assert "records are equal in both stores" in cluster.done(host, page("--to postgresql"))
+    assert "both stores are equal" in cluster.done(host, page("--to postgresql"))
     cluster.set(host, page("password@db1.example/", "toml"))
     assert host.done(page("chmod 600")).endswith("All records are valid\n")
     host.done(page("mv data/applications"))
@@ -129,7 +129,7 @@ def test_move_to_postgresql_and_back(cluster: Cluster, one: Host) -> None:
     cookie = signed_in(server)
     assert not (one.data / "users").exists()
     cluster.stop()
-    assert "records are equal in both stores" in one.done(page("--to file"))
+    assert "both stores are equal" in one.done(page("--to file"))
     cluster.set(one, page("RATELIMIT", "toml"))
     assert one.done(page("sed -i '/^STORE")).endswith("All records are valid\n")
     assert (one.config / "settings.toml").read_text() == ""

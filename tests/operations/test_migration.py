@@ -195,7 +195,7 @@ def test_from_a_terminal(tmp_path: Path) -> None:
     bad.unlink()
     before = files_of(tmp_path / "data")
     done = shell(tmp_path, "store", "migrate", "--to", url)
-    assert (done.returncode, "equal in both stores" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, "both stores are equal" in done.stderr) == (0, True), done.stderr
     after = files_of(tmp_path / "data")
     assert {path: found for path, found in after.items() if path.suffix == ".json"} == {
         path: found for path, found in before.items() if path.suffix == ".json"

@@ -36,7 +36,7 @@ def test_a_migration_is_refused_while_a_server_runs(tmp_path: Path, url: str) ->
         assert " (connected from 127.0.0.1): stop the service on every node, " in done.stderr
     server.stop()
     done = run_command(tmp_path, *arguments, DATAFOR_TOKEN_STORE=url)
-    assert (done.returncode, "equal in both stores" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, "both stores are equal" in done.stderr) == (0, True), done.stderr
 
 
 def test_no_server_starts_during_a_migration(tmp_path: Path, url: str) -> None:
