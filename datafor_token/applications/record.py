@@ -23,6 +23,14 @@ COLLECTION = "applications"
 PLAIN_FORMAT, FORMAT = 1, 2
 MASK = "************"  # replaces a stored secret in responses; sent back, it keeps the stored one
 
+# Returns the keys of a provider for a ``jwks_uri``, ``issuer`` and ``algorithm``.
+ProviderKeySource = Callable[[str, str, str], KeySource]
+
+
+def no_provider_keys(_uri: str, _issuer: str, _algorithm: str) -> KeySource:
+    """Return no keys, for a reader of records that verifies no tokens."""
+    return KeySet(())
+
 
 @dataclasses.dataclass(frozen=True)
 class FieldMap:
@@ -110,9 +118,10 @@ class Application:
 
     ``expire`` is in seconds. ``created_date``, ``last_modified_date``, ``disabled_date`` (the last time that a call
     disabled it) and ``last_expiry`` (the end of all tokens that were issued with a longer ``expire``) are milliseconds
-    since 1970. ``is_older_than_audience`` is true for a record from before the rule that
-    a token with an ``aud`` needs an ``audience``. ``extra`` holds the members of the record that this version does not
-    know, which are written back unchanged. Secrets are left out of ``repr``.
+    since 1970. ``is_older_than_audience`` is true for a record from before the rule that a token with an ``aud`` needs
+    an ``audience``. ``provider_keys`` is where ``jwks_uri`` is looked up, and no part of the record. ``extra`` holds
+    the members of the record that this version does not know, which are written back unchanged. Secrets are left out of
+    ``repr``.
     """
 
     name: str = _field(rules.of_text(names.application_name))
@@ -149,6 +158,7 @@ class Application:
     last_expiry: int = 0
     previous: Previous | None = None
     is_older_than_audience: bool = False
+    provider_keys: ProviderKeySource = dataclasses.field(default=no_provider_keys, repr=False, compare=False)
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -179,11 +189,10 @@ class Application:
 
     @functools.cached_property
     def key(self) -> KeySource:
-        """The key that verifies its tokens and, if it is a shared secret, signs them; or a set of public keys.
-
-        With ``jwks_uri``, the ``Sealer`` that read the record has put the keys of the provider here.
-        """
-        return KeySet(()) if self.jwks_uri else verification_key(self.algorithm, self.secret)
+        """The key that verifies its tokens and, if it is a shared secret, signs them; or a set of public keys."""
+        if self.jwks_uri:
+            return self.provider_keys(self.jwks_uri, self.issuer or "", self.algorithm)
+        return verification_key(self.algorithm, self.secret)
 
     @functools.cached_property
     def previous_key(self) -> KeySource | None:
@@ -295,7 +304,12 @@ class Application:
         return {name: value for name, value in values.items() if value not in (None, policy.EVERYBODY)}
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], audience_since: int = 0) -> "Application":
+    def from_document(
+        cls,
+        document: Mapping[str, Any],
+        audience_since: int = 0,
+        provider_keys: ProviderKeySource = no_provider_keys,
+    ) -> "Application":
         """Read a record, which may have been edited by hand; raise ``RecordDamaged``, which names the wrong member.
 
         ``audience_since`` is the time from which applications need an ``audience``, in milliseconds since 1970.
@@ -319,8 +333,14 @@ class Application:
                 values[attribute] = rule(unread.pop(member, None))
             member = "previous"
             values[member] = read_previous(values["algorithm"], unread.pop(member, None))
+            application = cls(
+                **values,
+                is_older_than_audience=values["created_date"] < audience_since,
+                provider_keys=provider_keys,
+                extra=unread,
+            )
             member = "secret"
-            key = verification_key(values["algorithm"], values["secret"]) if has_secret else KeySet(())
+            _ = application.key  # cached, if the secret is a key
             member = "jwks_uri"
             if values[member] and (is_shared(values["algorithm"]) or not values["issuer"]):
                 raise RuleError("needs an issuer, and an algorithm with public keys")
@@ -330,14 +350,10 @@ class Application:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} is missing") from None
         except RuleError as error:
             raise RecordDamaged(reason=f"application {document.get('name')!r}: {member} {error}") from None
-        is_old = values["created_date"] < audience_since
-        application = cls(**values, is_older_than_audience=is_old, extra=unread)
         if version > application.to_document()["format"]:
             raise RecordDamaged(
                 reason=f"application {application.name!r}: the rules that its format announces are missing"
             )
-        # Fills the cached property ``key``.
-        vars(application)["key"] = key
         return application
 
 

@@ -1,10 +1,7 @@
 """Records of applications in the store: their secrets are encrypted, and the keys of a provider are stored apart."""
 
-from collections.abc import Callable
-
-from datafor_token.applications.record import SECRETS, Application
+from datafor_token.applications.record import SECRETS, Application, ProviderKeySource, no_provider_keys
 from datafor_token.crypto.at_rest import Keyring
-from datafor_token.crypto.keys import KeySet, KeySource
 from datafor_token.store.base import Document
 
 
@@ -12,15 +9,9 @@ class Sealer:
     """Reads and writes the records of applications, whose secrets are encrypted with this installation's keys."""
 
     def __init__(
-        self,
-        keyring: Keyring,
-        audience_since: int = 0,
-        provider_keys: Callable[[str, str, str], KeySource] = lambda _uri, _issuer, _algorithm: KeySet(()),
+        self, keyring: Keyring, audience_since: int = 0, provider_keys: ProviderKeySource = no_provider_keys
     ) -> None:
-        """``audience_since`` is as in ``Application.from_document``.
-
-        ``provider_keys`` returns the keys for a ``jwks_uri``, ``issuer`` and ``algorithm``.
-        """
+        """``audience_since`` and ``provider_keys`` are as in ``Application.from_document``."""
         self._keyring = keyring
         self._audience_since = audience_since
         self._provider_keys = provider_keys
@@ -35,11 +26,7 @@ class Sealer:
         if isinstance(previous, dict):
             secret = self._keyring.decrypt(name, "previous", previous.get("secret"))
             plain["previous"] = {**previous, "secret": secret}
-        application = Application.from_document(plain, self._audience_since)
-        if application.jwks_uri:
-            source = self._provider_keys(application.jwks_uri, application.issuer or "", application.algorithm)
-            vars(application)["key"] = source
-        return application
+        return Application.from_document(plain, self._audience_since, self._provider_keys)
 
     def seal(self, application: Application) -> Document:
         """Return the record of an application, with its secrets encrypted."""
