@@ -11,6 +11,9 @@ endif
 endif
 BIN := $(VENV)/bin
 
+# Compiling the service and the tests anew takes a second of each process that is started.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run wheel sql test test-all test-rest test-pythons test-sql check faults figures bench bench-peers screenshots
 
 run: $(VENV)/run-installed
