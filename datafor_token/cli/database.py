@@ -68,7 +68,7 @@ def migrate(to: str) -> None:
     if outcome.changed:
         raise Failed(
             *(f"{collection}/{name}: changed during the copy" for collection, name in outcome.changed[:_MOST_NAMED]),
-            f"records that changed during the copy: {len(outcome.changed)}; stop the service and run this command again",
+            f"records changed during the copy ({len(outcome.changed)}): stop the service and run this command again",
         )
     setting = 'STORE = "file"' if to == FILE else "STORE"
     done(
