@@ -33,7 +33,7 @@ def run_with(lack: str, folder: Path, *arguments: str, **changes: str) -> subpro
     need("strace")
     options = ["-e", f"trace={lack.partition(':')[0]}", "-e", f"inject={lack}", "-o", "/dev/null"]
     return subprocess.run(
-        ["strace", "-f", "-qq", *options, os.path.realpath(sys.executable), *arguments],
+        ["strace", "-f", "--seccomp-bpf", "-qq", *options, os.path.realpath(sys.executable), *arguments],
         cwd=ROOT,
         env=environment(folder, DATAFOR_TOKEN_BIND="127.0.0.1:0", PYTHONPATH=os.pathsep.join(sys.path), **changes),
         capture_output=True,
