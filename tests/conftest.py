@@ -83,7 +83,8 @@ _WITHOUT_THE_STORE = ("web/api/test_gate_options", "web/api/test_unknown_fields"
 
 # A test that uses one of these fixtures gets the marker, so that none is forgotten; others are marked by hand.
 _MARKER_OF_FIXTURE = {
-    "browser": "browser", "sites": "proxy", "own_sites": "proxy", "postgres": "sql", "own_postgres": "sql", "redis": "sql",
+    "browser": "browser", "sites": "proxy", "own_sites": "proxy", "postgres": "sql",
+    "own_postgres": "sql", "redis": "sql",
 }  # fmt: skip
 
 

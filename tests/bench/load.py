@@ -104,8 +104,14 @@ class Wrk:
         )
 
     def stop(self) -> Round:
-        self._process.send_signal(signal.SIGINT)
-        output = self._process.communicate(timeout=60)[0]
+        for _ in range(60):
+            # A wrk that has not yet begun its measurement misses the signal.
+            self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                output = self._process.communicate(timeout=1)[0]
+                break
+        else:
+            raise Failed(f"wrk at {self._contender.name} does not end")
         cpu = self._contender.server.cpu_seconds() - self._cpu
         _, mark, line = output.partition("\nRESULT ")
         if not mark:

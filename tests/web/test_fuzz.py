@@ -30,8 +30,8 @@ GOOD = [
 ]
 PATHS = [
     *(f"{API}/{call}" for call in (
-        "update", "generate", "list", "content", "delete", "deleteBatch", "personal", "personal/config", "personal/list",
-        "personal/revoke", "explain",
+        "update", "generate", "list", "content", "delete", "deleteBatch", "personal", "personal/config",
+        "personal/list", "personal/revoke", "explain",
         "rotate", "revoke", "introspect", "link", "nothing",
     )),
     "/plugin/datafor-modeler/api/user/detail", "/plugin/datafor/api/extension/auth/login",
