@@ -16,7 +16,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from datafor_token import create_app
@@ -50,25 +49,6 @@ hypothesis_settings.register_profile(
     ],
 )
 hypothesis_settings.load_profile("tests")
-
-
-def _cached_builders() -> None:
-    """Let applications of one process share the code that builds their URLs, which depends on the rule only.
-
-    Compiling it takes 22 of the 37 ms in which ``create_app`` creates an application, and thousands of tests do.
-    """
-    compile_builder, compiled = Rule._compile_builder, dict[tuple[object, ...], Any]()
-
-    def cached(rule: Rule, append_unknown: bool = True) -> Any:
-        key = (rule.rule, rule.merge_slashes, repr(rule.defaults), append_unknown)
-        if key not in compiled:
-            compiled[key] = compile_builder(rule, append_unknown)
-        return compiled[key]
-
-    Rule._compile_builder = cached  # type: ignore[method-assign]
-
-
-_cached_builders()
 
 
 # Tests that store records through the whole service; the others store none, or open stores of their own.
