@@ -13,7 +13,7 @@ from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_o
 from datafor_token.cli.output import done, done_once, name_damaged, show, show_one, wants_json
 from datafor_token.cli.parameters import application_name, user_name
 from datafor_token.cli.services import current_settings, services
-from datafor_token.errors import Conflict, Forbidden, NotFound
+from datafor_token.errors import Conflict, InvalidInput, LastAdministrator, NotFound, predicate_of
 from datafor_token.validation import logs
 from datafor_token.validation.names import DEFAULT_USER_TYPE, USER_TYPES
 
@@ -29,7 +29,9 @@ _type_of_new = click.option(
 _roles = click.option("--role", "roles", multiple=True, help="Role; can be repeated.")
 _full_name = click.option("--full-name", help="Display name.")
 _email = click.option("--email", help="Email address.")
-
+_mobile = click.option("--mobile", help="Telephone number.")
+_dept = click.option("--dept", help="Department.")
+_title = click.option("--title", help="Title.")
 
 _TIMES = ("since", "last_seen")  # members of a session
 _application = click.option(
@@ -49,8 +51,9 @@ def _password(file: Any, *, is_random: bool) -> str:
 
 
 def _shown(one: "User") -> dict[str, Any]:
-    """Return what commands show of a user: as the calls do, and the application of a user that belongs to one."""
-    return {**one.to_response(), **({"application": one.application} if one.application else {})}
+    """Return what commands show of a user: as the calls do, and further members that are not empty."""
+    further = {**one.profile, "application": one.application}
+    return {**one.to_response(), **{name: value for name, value in further.items() if value}}
 
 
 def _report(changed: "User", what: str, *, result: str | None = None, password: str | None = None) -> None:
@@ -65,10 +68,14 @@ def _report(changed: "User", what: str, *, result: str | None = None, password: 
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Add to a refusal what to do: the last enabled Administrator stays."""
+    """Add to a refusal what to do, and name the option of a value that breaks a rule."""
     try:
         yield
-    except Forbidden as error:
+    except InvalidInput as error:
+        if "name" in error.errors:
+            raise InvalidInput.of("full-name", predicate_of(error.errors["name"][0])) from None
+        raise
+    except LastAdministrator as error:
         raise Failed(
             f"{error.message}: make another one first, with `datafor-token user set NAME --type Administrator`"
         ) from error
@@ -95,6 +102,9 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 @_roles
 @_full_name
 @_email
+@_mobile
+@_dept
+@_title
 @_application
 @secret_options("password")
 @_random_password
@@ -107,7 +117,8 @@ def add(name: str, file: Any, *, random_password: bool, **members: Any) -> None:
     """
     password = _password(file, is_random=random_password)
     try:
-        created = services().accounts.add(name, password, **_given(members))
+        with _explained():
+            created = services().accounts.add(name, password, **_given(members))
     except Conflict as error:
         raise Failed(f"{error.message}: change it with `datafor-token user set {name}`") from error
     generated = password if random_password else None
@@ -211,6 +222,9 @@ def disable(name: str) -> None:
 @click.option("--no-roles", is_flag=True, help="Remove all roles.")
 @_full_name
 @_email
+@_mobile
+@_dept
+@_title
 @_application
 @click.option("--no-application", is_flag=True, help="The user belongs to no application any more.")
 def set_members(name: str, *, no_roles: bool, no_application: bool, **members: Any) -> None:

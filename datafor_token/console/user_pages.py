@@ -65,7 +65,7 @@ def enable_user() -> ResponseReturnValue:
 @blueprint.post("/user/disable")
 def disable_user() -> ResponseReturnValue:
     """Disable a user; the last enabled Administrator cannot be disabled."""
-    changed = services().accounts.change(_from_url().name, enabled=False)
+    changed = services().accounts.change(_from_url().name, enabled=False, by=guard.caller().user)
     return pages.redirect_to("user", "disabled", name=changed.name)
 
 

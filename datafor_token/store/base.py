@@ -73,8 +73,12 @@ class Store(Protocol):
         ``wait`` is the longest time in seconds to wait for other writers, by default the store's lock timeout.
         """
 
-    def delete(self, collection: str, name: str) -> bool:
-        """Delete the record, and return whether it existed."""
+    def delete(self, collection: str, name: str, check: Callable[[Document], object] | None = None) -> bool:
+        """Delete the record, and return whether it existed.
+
+        ``check`` gets the stored document under the lock. If it raises an error, nothing is deleted, and the caller
+        gets the error.
+        """
 
     def version(self, collection: str, name: str) -> Hashable | None:
         """Return a value that differs whenever the document may have changed, or None if there is no record.

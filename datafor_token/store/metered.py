@@ -88,8 +88,8 @@ class Metered:
         return self._store.update(collection, name, change, wait=wait)
 
     @_counted
-    def delete(self, collection: str, name: str) -> bool:
-        return self._store.delete(collection, name)
+    def delete(self, collection: str, name: str, check: Callable[[Document], object] | None = None) -> bool:
+        return self._store.delete(collection, name, check)
 
     @_counted
     def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:

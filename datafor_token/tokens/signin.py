@@ -81,7 +81,7 @@ class SignIn:
         self.identifiers = revocations.identifiers
         self.cache = VerifiedTokens(looked_up)
         self._users = users
-        self._token_users = TokenUsers(users, clock, settings)
+        self._token_users = TokenUsers(users, clock, settings, self._check_again)
         self._revocations = revocations
         self._cut_offs = cut_offs
         self._key_sets = key_sets
@@ -338,6 +338,11 @@ class SignIn:
             else:
                 found.append(self._identified(verified, token))
         return found, reasons
+
+    def _check_again(self, token: VerifiedToken) -> None:
+        """Run the checks of a verified token at each use; in an update of the store, which then caches nothing."""
+        for check in self._checks:
+            check(token)
 
     def _check_revocation(self, token: VerifiedToken) -> Step:
         revocation = self._revocations.find(token)

@@ -21,12 +21,23 @@ _MAY_ADMINISTER = passed("administrator", lambda: Message("tokens of this applic
 
 
 class TokenUsers:
-    """Finds, creates and changes the users of verified tokens. ``clock`` returns seconds since 1970."""
+    """Finds, creates and changes the users of verified tokens. ``clock`` returns seconds since 1970.
 
-    def __init__(self, users: Users, clock: Callable[[], float], settings: Settings) -> None:
+    ``check_again`` raises ``Refused`` for a token that was revoked since it was verified. It is called before a user is
+    created, under the lock of the users.
+    """
+
+    def __init__(
+        self,
+        users: Users,
+        clock: Callable[[], float],
+        settings: Settings,
+        check_again: Callable[[VerifiedToken], object],
+    ) -> None:
         self._users = users
         self._clock = clock
         self._settings = settings
+        self._check_again = check_again
 
     def admit(
         self, token: VerifiedToken, user: User | None, *, create: bool, first: bool = False
@@ -87,7 +98,10 @@ class TokenUsers:
             created_date=int(now * 1000),
         )
         try:
-            user = self._users.create(newcomer, application.initpwd, application.name)
+            # A deletion of the user ends before the user is seen to be missing, and revokes the token before it ends.
+            user = self._users.create(
+                newcomer, application.initpwd, application.name, check=lambda: self._check_again(token)
+            )
         except AlreadyExists:
             # Another request created the user meanwhile: it is an existing user now.
             return self.admit(token, self._users.get(token.username), create=create, first=True)

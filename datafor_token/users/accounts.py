@@ -1,25 +1,45 @@
-"""Administration of users: add, change and remove them, and set passwords. One Administrator always remains."""
+"""Administration of users: add, change and remove them, and set passwords. One Administrator always remains.
+
+Users change only their own profile. Administrators cannot delete or disable themselves, or change their own type.
+"""
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from datafor_token.applications.rules import check_password, new_password
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound, RecordDamaged, RuleError, WrongPassword
+from datafor_token.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LastAdministrator,
+    NotFound,
+    RecordDamaged,
+    RuleError,
+    WrongPassword,
+    about,
+)
 from datafor_token.settings import Settings
 from datafor_token.store.base import AlreadyExists, Document, Store
-from datafor_token.users.users import COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
+from datafor_token.store.cache import RecordIndex
+from datafor_token.users import joined_roles
+from datafor_token.users.users import ADMINISTRATOR, COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
 from datafor_token.validation import files
-from datafor_token.validation.names import fold, has_control_characters, user_name, user_role_name
+from datafor_token.validation.names import fold, new_profile_text, new_user_role_name, user_name
+
+_MOST_ROLES = 256  # of a user; the gate sends them in a header
+# Members that users may change themselves, with the names that calls have for them.
+_OWN = {"full_name": "name", "email": "email", "mobile": "mobile", "dept": "dept", "title": "title"}
 
 
 class Accounts:
     """Adds, changes and removes users. ``clock`` returns seconds since 1970.
 
-    ``cut_off`` is called with the name of a user who is being deleted, and revokes the user's tokens. Every method
+    ``cut_off`` is called with the name of a user who is being deleted, and revokes the user's tokens. The argument
+    ``by`` of methods is the user who acts, who obeys the rules of this module; commands leave it out. Every method
     raises ``StoreUnavailable`` in an outage.
     """
 
@@ -33,6 +53,8 @@ class Accounts:
         cut_off: Callable[[str], object],
     ) -> None:
         self._store = store
+        self._index = RecordIndex(store, COLLECTION, User.from_document)
+        self._listed: tuple[int, Sequence[User], Sequence[str]] = (0, [], [])
         self._audit = audit
         self._users = users
         self._clock = clock
@@ -52,17 +74,15 @@ class Accounts:
             found = self._users.get(user.name)
             raise Conflict("name already exists as '%(value)s'", value=found.name if found else user.name) from None
 
-    def all(self) -> tuple[list[User], list[str]]:
+    def all(self) -> tuple[Sequence[User], Sequence[str]]:
         """Return every user, sorted by name, and the names of the records that cannot be read."""
-        users, damaged = [], []
-        for name, found in self._store.documents(COLLECTION):
-            try:
-                if isinstance(found, RecordDamaged):
-                    raise found
-                users.append(User.from_document(found))
-            except RecordDamaged:
-                damaged.append(name)
-        return sorted(users, key=lambda user: fold(user.name)), sorted(damaged)
+        version, records = self._index.all()
+        listed = self._listed
+        if listed[0] != version:
+            users = [user for _, user in records.values() if isinstance(user, User)]
+            damaged = sorted(name for name, user in records.values() if isinstance(user, RecordDamaged))
+            listed = self._listed = version, sorted(users, key=lambda user: fold(user.name)), damaged
+        return listed[1], listed[2]
 
     def get(self, name: str) -> User:
         """Return the user of that name; raise ``NotFound``."""
@@ -71,8 +91,52 @@ class Accounts:
             raise NotFound
         return user
 
-    def change(self, name: str, *, expected_hash: str | None = None, **members: Any) -> User:
-        """Change members of a user; raise ``Forbidden`` if no enabled Administrator would remain.
+    def save(
+        self, name: str, password: str, *, by: User, roles: str | Sequence[str] | None = None, **members: Any
+    ) -> User:
+        """Create a user, or change the given members of the existing one, with a new password unless it is empty.
+
+        ``name`` obeys ``names.user_name``.
+        ``roles`` as a text are joined with ``&``. A new password ends the user's sessions. Raises ``InvalidInput``,
+        ``Conflict``, and ``Forbidden`` for what ``by`` may not change.
+        """
+        administers = by.type == ADMINISTRATOR
+        if not administers and fold(name) != fold(by.name):
+            raise Forbidden
+        if password and not administers:
+            raise Forbidden("only an Administrator sets a password without the old one: use user/updatePassword")
+        hashed = self._hashed(name, password, "password") if password else None
+        with self._audit.change() as record, self._first_password_of(name, replaced=hashed is not None):
+
+            def change(document: Document | None) -> Document:
+                if document is None and not administers:
+                    # Deleted since the sign-in.
+                    raise Forbidden
+                before = None if document is None else User.from_document(document)
+                start = before or User(name=name, created_date=int(self._clock() * 1000))
+                if roles is not None:
+                    members["roles"] = (
+                        joined_roles.split(roles, start.roles)
+                        if isinstance(roles, str)
+                        else tuple(dict.fromkeys(roles))
+                    )
+                after = dataclasses.replace(start, **members, password=hashed or start.password)
+                if before is None:
+                    _check_members(after, None)
+                    record(Event(kind=Kind.USER_MADE, user=after.name))
+                    return after.to_document()
+                if not administers and any(
+                    getattr(after, member) != getattr(before, member) for member in members if member not in _OWN
+                ):
+                    raise Forbidden(
+                        "without being Administrator, you can change only %(fields)s", fields=", ".join(_OWN.values())
+                    )
+                return self._checked(before, after, by, record).to_document()
+
+            return User.from_document(self._store.update(COLLECTION, name, change))
+
+    def change(self, name: str, *, expected_hash: str | None = None, by: User | None = None, **members: Any) -> User:
+        """Change members of a user; raise ``Conflict`` if no enabled Administrator would remain.
 
         With ``expected_hash``, raise ``WrongPassword`` if the stored password hash is another one by now.
         """
@@ -84,26 +148,34 @@ class Accounts:
                 before = User.from_document(document)
                 if expected_hash is not None and before.password != expected_hash:
                     raise WrongPassword
-                after = dataclasses.replace(before, **members)
-                _check_members(after, before)
-                # Every change of a user takes the same lock: no two changes can each rely on the other's Administrator.
-                if before.administers and not after.administers and not self._has_administrator_besides(before):
-                    raise Forbidden("%(name)s is the last enabled Administrator", name=before.name)
-                fields = _changed(before, after)
-                if fields:
-                    record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))
-                return after.to_document()
+                return self._checked(before, dataclasses.replace(before, **members), by, record).to_document()
 
             return User.from_document(self._store.update(COLLECTION, name, change))
 
-    def remove(self, name: str) -> None:
-        """Remove a user; raise ``Forbidden`` for the last enabled Administrator."""
-        # Disabled first: whatever fails in between, the user can be removed again.
-        user = self.change(name, enabled=False)
+    def _checked(self, before: User, after: User, by: User | None, record: Callable[[Event], None]) -> User:
+        """Return the changed user after all checks, and record the change; call it under the lock."""
+        _check_members(after, before)
+        is_own = by is not None and fold(by.name) == fold(before.name)
+        if is_own and (before.type != after.type or (before.enabled and not after.enabled)):
+            raise Conflict("you cannot delete or disable yourself, or change your own type")
+        # Every change of a user takes the same lock: no two changes can each rely on the other's Administrator.
+        if before.administers and not after.administers and not self._has_administrator_besides(before):
+            raise LastAdministrator(before.name)
+        fields = _changed(before, after)
+        if fields:
+            record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))
+        return after
+
+    def remove(self, name: str, *, by: User | None = None) -> User:
+        """Remove a user, and return the removed one; raise ``NotFound``, and ``Conflict`` as ``change`` does."""
+        # Disabled first: whatever fails in between, the user can be removed again. The tokens are revoked before the
+        # record is gone: none creates the user again.
+        user = self.change(name, enabled=False, by=by)
         self._cut_off(user.name)
         with self._audit.change() as record:
             record(Event(kind=Kind.USER_DELETED, user=user.name))
-            self._store.delete(COLLECTION, name)
+            self._store.delete(COLLECTION, name, _check_disabled)
+        return user
 
     def set_password(
         self, name: str, password: str, *, expected_hash: str | None = None, field: str = "password"
@@ -112,9 +184,18 @@ class Accounts:
 
         Raises ``InvalidInput``, which names ``field``, for a password that breaks the rules.
         """
-        hashed = self._users.hash_password(self._checked_password(name, password, field))
-        replaces_first = fold(name) == fold(FIRST_USER) and self._has_first_password(name)
-        self.change(name, expected_hash=expected_hash, password=hashed)
+        hashed = self._hashed(name, password, field)
+        with self._first_password_of(name):
+            self.change(name, expected_hash=expected_hash, password=hashed)
+
+    def _hashed(self, name: str, password: str, field: str) -> str:
+        return self._users.hash_password(self._checked_password(name, password, field))
+
+    @contextlib.contextmanager
+    def _first_password_of(self, name: str, *, replaced: bool = True) -> Iterator[None]:
+        """Surround a change of the password; remove the file with the first password if that was the user's."""
+        replaces_first = replaced and fold(name) == fold(FIRST_USER) and self._has_first_password(name)
+        yield
         if replaces_first:
             with contextlib.suppress(OSError):
                 (self._settings.config_dir / PASSWORD_FILE).unlink(missing_ok=True)
@@ -128,16 +209,16 @@ class Accounts:
         user = self._users.get(name)
         return user is not None and self._users.is_password(user, text)
 
-    def change_own_password(self, user: User, old: str, new: str, address: str) -> None:
+    def change_own_password(self, user: User, old: str, new: str, address: str, field: str = "new") -> None:
         """Set a new password for the user who knows the old one; raise ``WrongPassword`` if ``old`` is wrong.
 
-        ``address`` is the client's.
+        ``address`` is the client's, and ``field`` as in ``set_password``.
         """
         # First, because verifying the old one takes a tenth of a second, and a wrong one is counted.
-        self._checked_password(user.name, new, "new")
+        self._checked_password(user.name, new, field)
         found = self._users.with_password(user.name, old, address, record_success=False)
         # Of two changes at once with the same old password, the second one is refused.
-        self.set_password(user.name, new, expected_hash=found.password, field="new")
+        self.set_password(user.name, new, expected_hash=found.password, field=field)
 
     def _checked_password(self, name: str, password: str, field: str) -> str:
         try:
@@ -148,27 +229,49 @@ class Accounts:
         return checked
 
     def _has_administrator_besides(self, user: User) -> bool:
-        return any(other.administers and fold(other.name) != fold(user.name) for other in self.all()[0])
+        # Not from the index: under the lock, the records decide.
+        for _, document in self._store.documents(COLLECTION):
+            with contextlib.suppress(RecordDamaged):
+                other = None if isinstance(document, RecordDamaged) else User.from_document(document)
+                if other is not None and other.administers and fold(other.name) != fold(user.name):
+                    return True
+        return False
 
 
 def _changed(before: User, after: User) -> list[str]:
     """Return the names of the members that differ, as in responses and commands; never their values."""
     old, new = (
-        {**user.to_response(), "application": user.application, "password": user.password} for user in (before, after)
+        {**user.to_response(), **user.profile, "application": user.application, "password": user.password}
+        for user in (before, after)
     )
     return [name for name in old if old[name] != new[name]]
 
 
 def _check_members(user: User, before: User | None) -> None:
     """Check the new and changed members: a stored one that breaks a later rule does not prevent other changes."""
+    present = () if before is None else before.roles
+    if user.roles != present and len(user.roles) > _MOST_ROLES:
+        raise InvalidInput.of("roles", "can be at most %(number)s", number=_MOST_ROLES)
+    errors: dict[str, list[str]] = {}
     for role in user.roles:
-        try:
-            if before is None or role not in before.roles:
-                user_role_name(role)
-        except RuleError as error:
-            raise InvalidInput.of("roles", error.message) from None
-    # They are sent in headers by the gate, and printed on terminals.
-    for field, member in (("full-name", "full_name"), ("email", "email")):
-        text = getattr(user, member)
-        if text != getattr(before, member, None) and has_control_characters(text):
-            raise InvalidInput.of(field, "has control characters")
+        if role not in present:
+            _collect(errors, "roles", new_user_role_name, role)
+    for member, field in _OWN.items():
+        if getattr(user, member) != getattr(before, member, ""):
+            _collect(errors, field, new_profile_text, getattr(user, member))
+    if errors:
+        raise InvalidInput(errors)
+
+
+def _collect(errors: dict[str, list[str]], field: str, rule: Callable[[str], object], text: str) -> None:
+    """Add the error of a text that breaks a rule, unless the field has one already."""
+    try:
+        rule(text)
+    except RuleError as error:
+        errors.setdefault(field, [about(field, error.message)])
+
+
+def _check_disabled(document: Document) -> None:
+    # Otherwise the last enabled Administrator might be deleted.
+    if User.from_document(document).enabled:
+        raise Conflict("%(name)s was enabled again meanwhile: try again", name=document["name"])

@@ -37,6 +37,7 @@ COLLECTION = "users"
 FORMAT = 1
 ADMINISTRATOR = "Administrator"
 FIRST_USER = "admin"
+_PROFILE = ("mobile", "dept", "title")
 _MOST_RECORDED = 256  # characters of a text, or roles: tokens and maps give no more
 _PAUSE = 1.0  # seconds before a refusal without a hash, when there are many
 PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
@@ -48,7 +49,8 @@ class User:
 
     ``application`` is the one to which the user belongs: its token created the user, or an administrator said so.
     Empty: none. ``synced`` is the ``iat`` of the token that created or changed the user last, in seconds since 1970.
-    ``created_date`` is in milliseconds since 1970, 0 if it is not known. ``format`` and ``extra`` are written back
+    ``mobile``, ``dept`` and ``title`` are any text. ``created_date`` is in milliseconds since 1970, 0 if it is not
+    known. ``format`` and ``extra`` are written back
     unchanged for other versions of this service, as in ``Application``.
     """
 
@@ -61,6 +63,9 @@ class User:
     password: str = dataclasses.field(default="", repr=False)
     application: str = ""
     synced: float | None = None
+    mobile: str = ""
+    dept: str = ""
+    title: str = ""
     created_date: int = 0
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -102,6 +107,11 @@ class User:
             "enabled": self.enabled,
         }
 
+    @property
+    def profile(self) -> dict[str, str]:
+        """Return the further texts about the user, which may be empty."""
+        return {member: getattr(self, member) for member in _PROFILE}
+
     def belongs_to(self, application: str) -> bool:
         """Return whether the application is the user's."""
         return bool(self.application) and names.fold(self.application) == names.fold(application)
@@ -114,10 +124,11 @@ class User:
         """Return the record, in a stable order, unknown members last."""
         known = dataclasses.asdict(self)
         del known["extra"]
-        for member in ("application", "synced"):
+        for member in ("application", "synced", *_PROFILE):
             if known[member] in ("", None):
                 del known[member]
-        return {"format": known.pop("format"), **known, "roles": list(self.roles), **self.extra}
+        extra = {member: value for member, value in self.extra.items() if member not in known}
+        return {"format": known.pop("format"), **known, "roles": list(self.roles), **extra}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "User":
@@ -126,6 +137,9 @@ class User:
         for field in dataclasses.fields(cls):
             if field.name != "extra" and field.name in document:
                 value = document[field.name]
+                if field.name in _PROFILE and not isinstance(value, str):
+                    # For earlier versions, they were unknown members of any type.
+                    continue
                 values[field.name] = tuple(value) if field.name == "roles" and isinstance(value, list) else value
         extra = {name: value for name, value in document.items() if name not in values}
         if type(values.get("format")) is int and values["format"] > FORMAT:
@@ -240,10 +254,13 @@ class Users:
         except RecordDamaged:
             return False
 
-    def create(self, user: User, password: str, application: str | None = None) -> User:
+    def create(
+        self, user: User, password: str, application: str | None = None, check: Callable[[], object] = lambda: None
+    ) -> User:
         """Store a new user, with a password unless it is empty; raise ``AlreadyExists`` if the name is taken.
 
-        ``application`` is the one whose token creates the user.
+        ``application`` is the one whose token creates the user. ``check`` is called under the lock of the users, and
+        may raise an error: then nothing is stored.
         """
         if password:
             user = dataclasses.replace(user, password=self._passwords.hash(password))
@@ -252,6 +269,7 @@ class Users:
             def change(document: Document | None) -> Document:
                 if document is not None:
                     raise AlreadyExists
+                check()
                 record(Event(kind=Kind.USER_MADE, user=user.name, application=application))
                 return user.to_document()
 

@@ -12,6 +12,7 @@ from datafor_token.errors import RuleError
 # The highest first.
 USER_TYPES = ("Administrator", "SYS_Creator", "SYS_Reader")
 DEFAULT_USER_TYPE = "SYS_Reader"
+LONGEST_PROFILE_TEXT = 256  # characters
 
 # URL parameters of our own calls. A token in one of these could not be distinguished from their values.
 # fmt: off
@@ -121,6 +122,25 @@ def user_role_name(text: str) -> str:
     if text in USER_TYPES:
         raise RuleError("cannot contain %(role)s, which is a user type", role=text)
     return role_name(text)
+
+
+def new_user_role_name(text: str) -> str:
+    """Check a new role of a user: without ``&``, by which calls join roles."""
+    if "&" in text:
+        raise RuleError("cannot contain '&' within a name")
+    return user_role_name(text)
+
+
+def new_profile_text(text: str) -> str:
+    """Check a new name, address, telephone number, department or title of a user.
+
+    They are sent in headers by the gate, and printed on terminals.
+    """
+    if len(text) > LONGEST_PROFILE_TEXT:
+        raise RuleError("must be at most %(number)s characters long", number=LONGEST_PROFILE_TEXT)
+    if has_control_characters(text):
+        raise RuleError("has control characters")
+    return text
 
 
 def user_type_like(text: str) -> str | None:

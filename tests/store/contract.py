@@ -22,6 +22,10 @@ PROCESSES.set_forkserver_preload(["tests.store.contract", "tests.store.conftest"
 ANY_NAME = st.text(min_size=0, max_size=200)
 
 
+class _RefusedError(Exception):
+    """Raised by the check of a deletion."""
+
+
 def count_up(factory: Factory, times: int) -> None:
     """Add one to a shared counter, several times, in a process of its own."""
 
@@ -160,6 +164,22 @@ class StoreContract:
         with pytest.raises(ValueError, match="rename"):
             store.update("users", "lena", lambda _: {"name": "other"})
         assert store.names("users") == ["lena"]
+
+    def test_a_checked_deletion(self, store: Store) -> None:
+        """A check that raises an error prevents the deletion; it sees the stored document, if there is one."""
+        store.put("users", {"name": "Lena", "enabled": True})
+        seen: list[Document] = []
+
+        def refuse(document: Document) -> None:
+            seen.append(document)
+            raise _RefusedError
+
+        with pytest.raises(_RefusedError):
+            store.delete("users", "lena", refuse)
+        assert seen == [{"name": "Lena", "enabled": True}] == [store.get("users", "lena")]
+        assert store.delete("users", "lena", seen.append) is True
+        assert store.delete("users", "lena", refuse) is False
+        assert len(seen) == 2
 
     def test_delete_removes(self, store: Store) -> None:
         """A deleted record does not exist, and its name can be created again."""

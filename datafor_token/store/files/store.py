@@ -127,11 +127,14 @@ class FileStore:
             self._write(self._file(collection, name), document)
         return document
 
-    def delete(self, collection: str, name: str) -> bool:
+    def delete(self, collection: str, name: str, check: Callable[[Document], object] | None = None) -> bool:
         path = Path(self._file(collection, name))
         with self.locked(collection):
-            if self.get(collection, name) is None:
+            document = self.get(collection, name)
+            if document is None:
                 return False
+            if check is not None:
+                check(document)
             with outage(f"delete {short_path(path)}"):
                 path.unlink(missing_ok=True)
             sync_folder(path.parent)

@@ -140,12 +140,14 @@ class SqlStore:
 
         return self._write(collection, work, wait)
 
-    def delete(self, collection: str, name: str) -> bool:
+    def delete(self, collection: str, name: str, check: Callable[[Document], object] | None = None) -> bool:
         def work(connection: sa.Connection, _: str) -> bool:
             row = row_of(connection, collection, key_of(name))
             if row is None:
                 raise _Missing
-            document_of(row, fold(name))
+            document = document_of(row, fold(name))
+            if check is not None:
+                check(document)
             connection.execute(records.delete().where(*is_record(collection, key_of(name))))
             return True
 

@@ -4,18 +4,33 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from datafor_token.errors import Forbidden, NotFound
+from datafor_token.errors import Conflict, Forbidden, InvalidInput, NotFound
 from datafor_token.requests.schemas import PasswordSchema, UserSchema
-from datafor_token.validation.names import fold
+from datafor_token.requests.user_schemas import (
+    DeleteUserSchema,
+    SaveUserSchema,
+    UpdatePasswordSchema,
+    UsersSchema,
+    wanted,
+)
+from datafor_token.users import joined_roles, listing
+from datafor_token.users.users import User
+from datafor_token.validation.names import USER_TYPES, fold
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.auth import client_address
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
 from datafor_token.web.openapi.response_schemas import MessageResponse, UserResponse
+from datafor_token.web.openapi.user_responses import UserNameResponse, UsersResponse, UserTypesResponse
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
 blueprint = Blueprint("users", __name__)
+
+_NO_PASSWORD = "a session opened with a token cannot change the password"  # noqa: S105 - a sentence
+# Fields of a request whose members of ``User`` have other names.
+_MEMBERS = {"name": "full_name", "usertype": "type"}
+_EDITORS = ("Administrator", "SYS_Creator")
 
 
 @blueprint.get(f"{MODELER}/user/detail")
@@ -32,18 +47,108 @@ def detail(fields: dict[str, Any]) -> Response:
         if found is None:
             raise NotFound
         user = found
-    return success(data={"user": {"userid": fold(user.name), **user.to_response()}})
+    return success(data={"user": {"userid": fold(user.name), **user.to_response(), **user.profile}})
+
+
+@blueprint.get(f"{MODELER}/user/list")
+@Call(id="list_users", query=UsersSchema, strict_query=True, response=UsersResponse)
+def list_all(fields: dict[str, Any]) -> Response:
+    """List users, sorted and in pages.
+
+    Records that cannot be read are named in `damaged`.
+    """
+    users, damaged = services().accounts.all()
+    found = listing.select(users, wanted(fields), listing.order(fields["orderBy"]))
+    page = found[fields["start"] : fields["start"] + fields["count"]]
+    data = {"total": len(found), "list": [_listed(user) for user in page]}
+    return success(data=data, **({"damaged": damaged} if damaged else {}))
+
+
+def _listed(user: User) -> dict[str, Any]:
+    return {
+        "username": user.name,
+        "name": user.full_name,
+        "email": user.email,
+        "usertype": user.type,
+        "roles": joined_roles.join(user.roles),
+        "rolesList": [
+            {"rolename": user.type, "type": "2"},
+            *({"rolename": role, "type": "0"} for role in user.roles),
+        ],
+        "enabled": "1" if user.enabled else "0",
+        "canEdit": user.type in _EDITORS,
+        **user.profile,
+    }
+
+
+@blueprint.post(f"{MODELER}/user/insertOrUpdate")
+@Call(id="save_user", access=Access.SIGNED_IN, body=SaveUserSchema, response=UserNameResponse, errors=(Conflict,))
+def save(fields: dict[str, Any]) -> Response:
+    """Create a user, or change the given fields of an existing one.
+
+    An Administrator may change everything. Other users may change their own `name`, `email`, `mobile`, `dept` and
+    `title`.
+    """
+    caller = current().caller
+    if caller.by_token and "password" in fields:
+        raise Forbidden(_NO_PASSWORD)
+    if caller.is_administrator and fields.get("application"):
+        fields["application"] = _existing_application(fields["application"])
+    name, password = fields.pop("username"), fields.pop("password", "")
+    members = {_MEMBERS.get(field, field): value for field, value in fields.items()}
+    return success(username=services().accounts.save(name, password, by=caller.user, **members).name)
+
+
+def _existing_application(name: str) -> str:
+    try:
+        return services().registry.get(name).name
+    except NotFound:
+        raise InvalidInput.of("application", "must be the name of an existing application") from None
+
+
+@blueprint.post(f"{MODELER}/user/delete")
+@Call(id="delete_user", body=DeleteUserSchema, response=UserNameResponse, errors=(NotFound, Conflict))
+def delete(fields: dict[str, Any]) -> Response:
+    """Delete a user, whose sessions end and whose tokens are revoked.
+
+    It can be repeated if it fails.
+    """
+    return success(username=services().accounts.remove(fields["username"], by=current().caller.user).name)
+
+
+@blueprint.get(f"{MODELER}/roles/types")
+@Call(id="list_user_types", access=Access.SIGNED_IN, response=UserTypesResponse)
+def user_types() -> Response:
+    """List the user types."""
+    return success(data={"total": len(USER_TYPES), "list": [{"authority": kind} for kind in reversed(USER_TYPES)]})
 
 
 @blueprint.post(f"{MODELER}/user/password")
 @Call(
     id="change_password",
     access=Access.PASSWORD_OR_SESSION,
-    token_refusal="a session opened with a token cannot change the password",  # noqa: S106 - a sentence
+    token_refusal=_NO_PASSWORD,
     body=PasswordSchema,
     response=MessageResponse,
 )
 def password(fields: dict[str, Any]) -> Response:
     """Change the caller's own password; all sessions of the user end."""
     services().accounts.change_own_password(current().caller.user, fields["old"], fields["new"], client_address())
+    return success(msg="success")
+
+
+@blueprint.post(f"{MODELER}/user/updatePassword")
+@Call(
+    id="update_password",
+    access=Access.PASSWORD_OR_SESSION,
+    token_refusal=_NO_PASSWORD,
+    body=UpdatePasswordSchema,
+    response=MessageResponse,
+)
+def update_password(fields: dict[str, Any]) -> Response:
+    """Change the caller's own password, as `user/password` does."""
+    user = current().caller.user
+    if fold(fields.get("username", user.name)) != fold(user.name):
+        raise Forbidden("username can only be your own; an Administrator uses user/insertOrUpdate")
+    services().accounts.change_own_password(user, fields["oldPwd"], fields["newPwd"], client_address(), "newPwd")
     return success(msg="success")

@@ -178,6 +178,9 @@ class UserObject(Schema):
         "type": "SYS_Reader",
         "roles": [],
         "enabled": True,
+        "mobile": "",
+        "dept": "",
+        "title": "",
     }
     userid = _text()
     username = _text()
@@ -186,6 +189,9 @@ class UserObject(Schema):
     type = _text(*USER_TYPES)
     roles = _texts(required=True)
     enabled = fields.Boolean(required=True)
+    mobile = _text()
+    dept = _text()
+    title = _text()
 
 
 class UserResponse(SuccessResponse):

@@ -13,6 +13,7 @@ from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.providers import urls
 from datafor_token.requests import schemas
+from datafor_token.users import listing
 from datafor_token.validation import names, times
 
 _TEXT = {"type": "string"}
@@ -36,6 +37,10 @@ _ROLE = {
     "maxLength": 64,
     "pattern": rf"^[^\s{_NOT_IN_ROLES}]([^{_NOT_IN_ROLES}]*[^\s{_NOT_IN_ROLES}])?$",
 }
+# A name of a new role, which is not a user type.
+_NO_TYPE = f"(?!({'|'.join(names.USER_TYPES)})(&|$))"
+_USER_ROLE = rf"{_NO_TYPE}[^\s&{_NOT_IN_ROLES}]([^&{_NOT_IN_ROLES}]{{0,62}}[^\s&{_NOT_IN_ROLES}])?"
+_PROFILE_TEXT = {"type": "string", "maxLength": names.LONGEST_PROFILE_TEXT, "pattern": _NO_CONTROLS}
 _CLAIM = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": _NO_CONTROLS}
 _NOT_OF_USERS = [*rules.TIME_CLAIMS, *rules.REGISTERED_CLAIMS]
 _NOT_OF_USERS += [f"/{claim}" for claim in _NOT_OF_USERS]
@@ -144,6 +149,20 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.new_password: {**_PASSWORD, "minLength": 1},
     times.check_time: {"type": "string", "pattern": f"^({times.TIME_PATTERN})$"},
     rules.page_size: {"type": "integer", "minimum": 1, "maximum": 1000},
+    rules.page_start: {"type": "integer", "minimum": 0},
+    rules.profile_text: _PROFILE_TEXT,
+    rules.user_type: {"type": "string", "enum": list(names.USER_TYPES)},
+    rules.user_roles: {
+        "anyOf": [
+            {"type": "string", "pattern": f"^({_USER_ROLE}(&{_USER_ROLE})*)?$"},
+            {"type": "array", "maxItems": 256, "items": {**_ROLE, "pattern": f"^{_USER_ROLE}$"}},
+        ]
+    },
+    rules.application_or_none: {"anyOf": [_APPLICATION, {"type": "string", "maxLength": 0}]},
+    listing.order_text: {
+        "type": "string",
+        "pattern": "^(-?({0})|({0}) (asc|desc))$".format("|".join(listing.COLUMNS)),
+    },
     schemas.event_kind: {"type": "string", "enum": list(Kind)},
     rules.next_path: {
         "type": "string",

@@ -1,0 +1,113 @@
+"""Schemas of the fields of calls about users."""
+
+from typing import Any, ClassVar
+
+from datafor_token.applications import rules
+from datafor_token.errors import RuleError
+from datafor_token.requests.fields import CallSchema, Flag, Integer, RuleField, Structure, Text
+from datafor_token.requests.forms import Body
+from datafor_token.users import listing
+from datafor_token.validation import names
+
+MOST_LISTED = 1000  # users in one response
+# Values of ``withRole`` that ask for the roles, which every response has; any other value is a role.
+_WITH_ROLES = ("true", "false")
+
+
+class UsersSchema(CallSchema):
+    """``user/list``: a filter of users, and a page of the result."""
+
+    start = Integer(rules.page_start, "Number of users before the first one of the response.", load_default=0)
+    count = Integer(rules.page_size, "Maximum number of users.", load_default=MOST_LISTED)
+    withRole = Text(  # noqa: N815 - documented
+        description="Only users with this role or user type. `true` and `false`: all users."
+    )
+    enabled = Flag(description="Only users who are enabled, or only those who are not.")
+    filter = Text(description="Words that all occur in the name, email address or other texts of a user.")
+    orderBy = Text(  # noqa: N815 - documented
+        listing.order_text, "Column, with `-` in front for descending.", load_default="username"
+    )
+
+
+def wanted(fields: dict[str, Any]) -> listing.Wanted:
+    """Return the filter in the fields of ``UsersSchema``."""
+    role = fields.get("withRole")
+    return listing.Wanted(
+        role=None if role is None or role.lower() in _WITH_ROLES else role,
+        enabled=fields.get("enabled"),
+        words=names.fold(fields.get("filter", "")).split(),
+    )
+
+
+class Roles(Structure[str | tuple[str, ...]]):
+    """Roles joined with ``&``, or a list, in a form also as JSON text."""
+
+    def from_form(self, value: Any) -> Any:
+        """Read a list in JSON; any other text is joined roles."""
+        try:
+            return super().from_form(value)
+        except RuleError:
+            return value
+
+
+class SaveUserSchema(CallSchema):
+    """``user/insertOrUpdate``: the fields of a user.
+
+    On an existing user, a field that is left out keeps its value; so does an empty ``password``, ``usertype`` or
+    ``enabled``. Other empty texts clear it.
+    """
+
+    example: ClassVar = {
+        "username": "lena",
+        "name": "Lena Li",
+        "email": "lena@example.com",
+        "usertype": "SYS_Creator",
+        "roles": "Sales&Finance",
+        "enabled": "1",
+        "mobile": "12345678910",
+        "dept": "IT",
+        "title": "Manager",
+    }
+    # Members of responses beside the fields of a user, so that a listed user can be sent back whole.
+    ignored = ("userid", "type", "rolesList", "canEdit", "cut_offs", "success", "code", "msg", "warnings")
+
+    username = Text(names.user_name, required=True)
+    name = RuleField(rules.profile_text, "Display name.")
+    email = RuleField(rules.profile_text, "Email address.")
+    usertype = RuleField(rules.user_type, "User type. Left out for a new user: SYS_Reader.")
+    enabled = Flag(description="Whether the user can sign in. Left out for a new user: 1.")
+    password = Text(rules.initial_password, "New password. Left out for a new user: none.")
+    roles = Roles(rules.user_roles, "Roles, joined with `&`. Empty: none.")
+    mobile = RuleField(rules.profile_text, "Telephone number.")
+    dept = RuleField(rules.profile_text, "Department.")
+    title = RuleField(rules.profile_text, "Title.")
+    application = Text(rules.application_or_none, "Application to which the user belongs. Empty: none.")
+
+    def read(self, body: Body) -> dict[str, Any]:
+        """Return the checked fields, without the empty ones that say nothing."""
+        if isinstance(body.values, dict):
+            says_nothing = [name for name in ("password", "usertype", "enabled") if body.values.get(name) == ""]
+            body = body._replace(
+                values={name: value for name, value in body.values.items() if name not in says_nothing}
+            )
+        return super().read(body)
+
+
+class DeleteUserSchema(CallSchema):
+    """``user/delete``: the name of a user."""
+
+    example: ClassVar = {"username": "lena"}
+
+    username = Text(names.user_name, required=True)
+
+
+class UpdatePasswordSchema(CallSchema):
+    """``user/updatePassword``: the fields of ``user/password`` under other names."""
+
+    example: ClassVar = {"oldPwd": "the current password", "newPwd": "the new password"}
+
+    oldPwd = Text(required=True)  # noqa: N815 - documented
+    newPwd = Text(  # noqa: N815 - documented
+        rules.new_password, "At least MIN_PASSWORD_LENGTH characters, and not the user name.", required=True
+    )
+    username = Text(names.user_name, "The caller.")
