@@ -340,9 +340,11 @@ class SignIn:
         return found, reasons
 
     def _check_again(self, token: VerifiedToken) -> None:
-        """Run the checks of a verified token at each use; in an update of the store, which then caches nothing."""
-        for check in self._checks:
-            check(token)
+        """Check again whether a token was revoked, from the store itself; raise ``Refused``."""
+        self._check_revocation(token)
+        cut_off = self._cut_offs.refusing_now(token.username, token.application.name, token.issued)
+        if cut_off is not None:
+            raise Refused("revocation", "revoked", cut_off.describe(token.issued))
 
     def _check_revocation(self, token: VerifiedToken) -> Step:
         revocation = self._revocations.find(token)

@@ -155,12 +155,12 @@ class Accounts:
     def _checked(self, before: User, after: User, by: User | None, record: Callable[[Event], None]) -> User:
         """Return the changed user after all checks, and record the change; call it under the lock."""
         _check_members(after, before)
-        is_own = by is not None and fold(by.name) == fold(before.name)
-        if is_own and (before.type != after.type or (before.enabled and not after.enabled)):
-            raise Conflict("you cannot delete or disable yourself, or change your own type")
         # Every change of a user takes the same lock: no two changes can each rely on the other's Administrator.
         if before.administers and not after.administers and not self._has_administrator_besides(before):
             raise LastAdministrator(before.name)
+        is_own = by is not None and fold(by.name) == fold(before.name)
+        if is_own and (before.type != after.type or (before.enabled and not after.enabled)):
+            raise Conflict("you cannot delete or disable yourself, or change your own type")
         fields = _changed(before, after)
         if fields:
             record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))

@@ -10,9 +10,28 @@ from datafor_token.users.users import User
 from datafor_token.web.services import services
 from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
-from tests.support import STRONG_SECRET, application
+from tests.support import STRONG_SECRET, Clock, application
 
 API = "/plugin/datafor-modeler/api"
+
+
+@pytest.mark.parametrize("extra", [{}, {"iat": 1722929516}])
+def test_tokens_of_a_deleted_user(app: Flask, caller: Caller, clock: Clock, extra: dict[str, int]) -> None:
+    """No token from before a deletion signs its user in or creates the user again; a later one does."""
+    caller.post("update", application(secret=STRONG_SECRET))
+    bearer = {"Authorization": f"Bearer {token(claims(loginname='lena', **extra), STRONG_SECRET)}"}
+    unused = {"Authorization": f"Bearer {token(claims(loginname='LENA', name='x', **extra), STRONG_SECRET)}"}
+    assert caller.get(f"{API}/user/detail", bearer).status_code == 200
+    clock.advance(1)
+    assert caller.post(f"{API}/user/delete", {"username": "lena"}).status_code == 200
+    assert [caller.get(f"{API}/user/detail", headers).status_code for headers in (bearer, unused)] == [401, 401]
+    assert (
+        caller.post("explain", {"token": bearer["Authorization"].removeprefix("Bearer ")}).json["reason"] == "revoked"
+    )
+    clock.advance(1)
+    later = token(claims(loginname="lena", iat=int(clock())), STRONG_SECRET)
+    assert caller.get(f"{API}/user/detail", {"Authorization": f"Bearer {later}"}).status_code == 200
+    assert caller.get(f"{API}/user/detail", bearer).status_code == 401
 
 
 def test_a_token_verified_before_a_deletion_creates_nobody(
@@ -20,12 +39,11 @@ def test_a_token_verified_before_a_deletion_creates_nobody(
 ) -> None:
     """A token that passed its checks before its user was deleted does not create the user again."""
     caller.post("update", application(secret=STRONG_SECRET))
-    text = token(claims(loginname="lena"), STRONG_SECRET)
-    bearer = {"Authorization": f"Bearer {text}"}
+    bearer = {"Authorization": f"Bearer {token(claims(loginname='lena'), STRONG_SECRET)}"}
     assert caller.get(f"{API}/user/detail", bearer).status_code == 200
     verified, deleted = threading.Barrier(2), threading.Barrier(2)
     with app.app_context():
-        users, signin = services().users, services().signin
+        users = services().users
     get = users.get
 
     def slowly(name: str) -> User | None:
@@ -43,8 +61,6 @@ def test_a_token_verified_before_a_deletion_creates_nobody(
     thread.start()
     verified.wait()
     with app.app_context():
-        # A deletion revokes the user's tokens; here each of them by itself.
-        services().accounts._cut_off = lambda _: signin.revoke(text, None)
         services().accounts.remove("lena")
     deleted.wait()
     thread.join()
