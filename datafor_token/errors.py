@@ -183,9 +183,6 @@ class RotationUndone(Conflict):
 class LastAdministrator(Conflict):
     """409: no enabled Administrator would remain."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__("%(name)s is the last enabled Administrator", name=name)
-
 
 class BodyTooLarge(DataforTokenError):
     """413: the request body is larger than ``MAX_CONTENT_LENGTH``."""

@@ -1,17 +1,39 @@
 """Schemas of the fields of calls about users."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from datafor_token.applications import rules
 from datafor_token.errors import RuleError
 from datafor_token.requests.fields import CallSchema, Flag, Integer, RuleField, Structure, Text
 from datafor_token.requests.forms import Body
-from datafor_token.users import listing
 from datafor_token.validation import names
 
 MOST_LISTED = 1000  # users in one response
+COLUMNS = ("username", "name", "usertype", "create_time")
 # Values of ``withRole`` that ask for the roles, which every response has; any other value is a role.
-_WITH_ROLES = ("true", "false")
+_WITH_ROLES = ("true", "false", "")
+
+
+class Order(NamedTuple):
+    """Column by which users are sorted, and direction."""
+
+    column: str = "username"
+    descending: bool = False
+
+
+def order(value: object) -> Order:
+    """Read an order: a column, with ``-`` in front or ``desc`` behind it for descending."""
+    text = rules.text(value)
+    column, _, direction = text.removeprefix("-").partition(" ")
+    if column not in COLUMNS or direction not in (("",) if text.startswith("-") else ("", "asc", "desc")):
+        raise RuleError("must be one of %(values)s, with '-' in front for descending", values=", ".join(COLUMNS))
+    return Order(column, text.startswith("-") or direction == "desc")
+
+
+def role_filter(value: object) -> str | None:
+    """Return the role that users must have; ``None`` for a value that names none."""
+    text = names.new_profile_text(rules.text(value))
+    return None if text in _WITH_ROLES else text
 
 
 class UsersSchema(CallSchema):
@@ -19,23 +41,13 @@ class UsersSchema(CallSchema):
 
     start = Integer(rules.page_start, "Number of users before the first one of the response.", load_default=0)
     count = Integer(rules.page_size, "Maximum number of users.", load_default=MOST_LISTED)
-    withRole = Text(  # noqa: N815 - documented
-        description="Only users with this role or user type. `true` and `false`: all users."
+    withRole = RuleField(  # noqa: N815 - documented
+        role_filter, "Only users with this role or user type. `true` and `false`: all users."
     )
     enabled = Flag(description="Only users who are enabled, or only those who are not.")
-    filter = Text(description="Words that all occur in the name, email address or other texts of a user.")
-    orderBy = Text(  # noqa: N815 - documented
-        listing.order_text, "Column, with `-` in front for descending.", load_default="username"
-    )
-
-
-def wanted(fields: dict[str, Any]) -> listing.Wanted:
-    """Return the filter in the fields of ``UsersSchema``."""
-    role = fields.get("withRole")
-    return listing.Wanted(
-        role=None if role is None or role.lower() in _WITH_ROLES else role,
-        enabled=fields.get("enabled"),
-        words=names.fold(fields.get("filter", "")).split(),
+    filter = Text(names.new_profile_text, "Words that all occur in the name, email address or other texts of a user.")
+    orderBy = RuleField(  # noqa: N815 - documented
+        order, "Column, with `-` in front for descending.", load_default=Order()
     )
 
 

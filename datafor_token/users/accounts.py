@@ -157,7 +157,7 @@ class Accounts:
         _check_members(after, before)
         # Every change of a user takes the same lock: no two changes can each rely on the other's Administrator.
         if before.administers and not after.administers and not self._has_administrator_besides(before):
-            raise LastAdministrator(before.name)
+            raise LastAdministrator("%(name)s is the last enabled Administrator", name=before.name)
         is_own = by is not None and fold(by.name) == fold(before.name)
         if is_own and (before.type != after.type or (before.enabled and not after.enabled)):
             raise Conflict("you cannot delete or disable yourself, or change your own type")

@@ -1,40 +1,19 @@
-"""Pages of the list of users: filtered, sorted, and cut."""
+"""Pages of the list of users: filtered and sorted."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from datafor_token.errors import RuleError
+from datafor_token.requests.user_schemas import Order
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 
+# By the columns of ``user_schemas.COLUMNS``. Users who are equal in one are sorted by user name.
 _KEYS: Mapping[str, Callable[[User], Any]] = {
     "username": lambda user: fold(user.name),
     "name": lambda user: (fold(user.full_name), fold(user.name)),
     "usertype": lambda user: (user.type, fold(user.name)),
     "create_time": lambda user: (user.created_date, fold(user.name)),
 }
-COLUMNS = tuple(_KEYS)
-
-
-class Order(NamedTuple):
-    """Column by which users are sorted, and direction. Users who are equal in it are sorted by user name."""
-
-    column: str = "username"
-    descending: bool = False
-
-
-def order(text: str) -> Order:
-    """Read an order: a column, with ``-`` in front or ``desc`` behind it for descending."""
-    column, _, direction = text.removeprefix("-").partition(" ")
-    if column not in _KEYS or direction.lower() not in (("",) if text.startswith("-") else ("", "asc", "desc")):
-        raise RuleError("must be one of %(values)s, with '-' in front for descending", values=", ".join(COLUMNS))
-    return Order(column, text.startswith("-") or direction.lower() == "desc")
-
-
-def order_text(text: str) -> str:
-    """Check an order, and return it unchanged."""
-    order(text)
-    return text
 
 
 class Wanted(NamedTuple):
@@ -52,7 +31,7 @@ class Wanted(NamedTuple):
             return False
         if not self.words:
             return True
-        text = fold("\n".join((user.name, user.full_name, user.email, *user.profile.values())))
+        text = fold(f"{user.name}\n{user.full_name}\n{user.email}\n{user.mobile}\n{user.dept}\n{user.title}")
         return all(word in text for word in self.words)
 
 

@@ -11,7 +11,6 @@ from datafor_token.requests.user_schemas import (
     SaveUserSchema,
     UpdatePasswordSchema,
     UsersSchema,
-    wanted,
 )
 from datafor_token.users import joined_roles, listing
 from datafor_token.users.users import User
@@ -58,7 +57,9 @@ def list_all(fields: dict[str, Any]) -> Response:
     Records that cannot be read are named in `damaged`.
     """
     users, damaged = services().accounts.all()
-    found = listing.select(users, wanted(fields), listing.order(fields["orderBy"]))
+    words = fold(fields.get("filter", "")).split()
+    wanted = listing.Wanted(fields.get("withRole"), fields.get("enabled"), words)
+    found = listing.select(users, wanted, fields["orderBy"])
     page = found[fields["start"] : fields["start"] + fields["count"]]
     data = {"total": len(found), "list": [_listed(user) for user in page]}
     return success(data=data, **({"damaged": damaged} if damaged else {}))

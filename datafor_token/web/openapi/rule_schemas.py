@@ -12,8 +12,7 @@ from datafor_token.applications import policy, rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.providers import urls
-from datafor_token.requests import schemas
-from datafor_token.users import listing
+from datafor_token.requests import schemas, user_schemas
 from datafor_token.validation import names, times
 
 _TEXT = {"type": "string"}
@@ -159,9 +158,11 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         ]
     },
     rules.application_or_none: {"anyOf": [_APPLICATION, {"type": "string", "maxLength": 0}]},
-    listing.order_text: {
+    names.new_profile_text: _PROFILE_TEXT,
+    user_schemas.role_filter: _PROFILE_TEXT,
+    user_schemas.order: {
         "type": "string",
-        "pattern": "^(-?({0})|({0}) (asc|desc))$".format("|".join(listing.COLUMNS)),
+        "pattern": "^(-?({0})|({0}) (asc|desc))$".format("|".join(user_schemas.COLUMNS)),
     },
     schemas.event_kind: {"type": "string", "enum": list(Kind)},
     rules.next_path: {

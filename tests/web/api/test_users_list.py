@@ -130,7 +130,7 @@ def test_the_types(caller: Caller) -> None:
 
 
 def test_changes_are_seen_at_once(caller: Caller, app: Flask, three: None) -> None:
-    """A list has every change that was made before it, by whatever process."""
+    """A list has every change from before it, by whatever process."""
     assert len(names(caller.get(LIST))) == 4
     shell = Shell(app)
     shell.done("user", "set", "lena", "--full-name", "Lena Li", "--dept", "Sales")

@@ -97,7 +97,7 @@ def test_what_is_left_out_stays(caller: Caller, lena: None) -> None:
 @pytest.mark.parametrize("way", ["form", "json", "json in form"])
 @pytest.mark.parametrize("source", ["list", "detail"])
 def test_a_user_is_sent_back_whole(caller: Caller, settings: Settings, lena: None, way: str, source: str) -> None:
-    """What the list or the detail shows of a user can be changed and sent back whole, with the envelope."""
+    """A user as the list or the detail shows it can be changed and sent back whole, with the envelope."""
     record = Record(settings.data_dir, "users", "lena")
     before = json.loads(record.read_text())
     shown = {"list": listed(caller, "lena"), "detail": caller.get(f"{DETAIL}?username=lena").json["data"]["user"]}

@@ -17,9 +17,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from werkzeug.test import TestResponse
 
 from datafor_token import create_app
+from datafor_token.applications import rules
 from datafor_token.errors import RuleError, StoreUnavailable, TooManyAttempts
 from datafor_token.requests.fields import RuleField
 from datafor_token.requests.schemas import AuditSchema
+from datafor_token.requests.user_schemas import UsersSchema
 from datafor_token.settings import Settings
 from datafor_token.validation import names
 from datafor_token.web.openapi.call import call_of
@@ -139,7 +141,7 @@ def test_a_view_without_a_body_reads_none(caller: Caller, description: dict[str,
 
 def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, description: dict[str, Any]) -> None:
     """Each described query parameter is checked by its call."""
-    broken = {"name": "_", "username": ":", "next": "x"}
+    broken = {"name": "_", "username": ":", "next": "x", "withRole": "%00", "filter": "%00"}
     seen = set()
     for (method, path), operation in operations(description).items():
         for parameter in operation.get("parameters", []):
@@ -150,7 +152,7 @@ def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, desc
                 assert response.status_code == (401 if name == "ticket" else 400), (path, name)
                 left_out = caller.open(method, path, None).status_code == 400
                 assert left_out is parameter["required"], (path, name)
-    assert seen == {*broken, "ticket", *AuditSchema().fields}
+    assert seen == {*broken, "ticket", *AuditSchema().fields, *UsersSchema().fields}
 
 
 def all_ruled_fields(app: Flask) -> list[RuleField[Any]]:
@@ -161,7 +163,13 @@ def all_ruled_fields(app: Flask) -> list[RuleField[Any]]:
 
 def test_a_rule_takes_what_its_description_allows(app: Flask) -> None:
     """The JSON Schema of a field allows every sample value that its rule accepts."""
-    for_new_values: dict[Callable[..., object], Callable[[str], object]] = {names.stored_token_name: names.token_name}
+    for_new_values: dict[Callable[..., object], Callable[[Any], object]] = {
+        names.stored_token_name: names.token_name,
+        rules.profile_text: names.new_profile_text,
+        rules.user_roles: lambda value: [
+            names.new_user_role_name(role) for role in (value.split("&") if isinstance(value, str) else value) if value
+        ],
+    }
     values: list[Any] = [
         *("ERP", "Größe", "1", "0", "_x", "a b", "", "x" * 65, "a:b", "/x", "/x?y=//z", "//x", "/a\\b", "x\n", "exp"),
         *("token", "name", "HS256", "none", "************", 1, 0, -1, 60, 10**10, True, False, {}, {"x": [1]}),
@@ -231,6 +239,27 @@ def call_personal_tokens(to: Documented) -> None:
     to.call("POST", f"{API}/personal/revoke", 404, json={"jti": "x"})
 
 
+def call_users(to: Documented) -> None:
+    """Call the calls that list, change and delete users."""
+    to.call("GET", f"{MODELER}/roles/types")
+    assert to.call("GET", f"{MODELER}/user/list")["data"]["total"]
+    to.call("POST", f"{MODELER}/user/insertOrUpdate", json={"username": "lena", "roles": "A&B"})
+    to.call("POST", f"{MODELER}/user/insertOrUpdate", 409, json={"username": "admin", "enabled": "0"})
+    to.call("POST", f"{MODELER}/user/delete", json={"username": "lena"})
+    to.call("POST", f"{MODELER}/user/delete", 404, json={"username": "lena"})
+    to.call("POST", f"{MODELER}/user/delete", 409, json={"username": "admin"})
+
+
+def change_passwords(to: Documented) -> dict[str, str]:
+    """Call the calls that change the caller's password, and return the credential with the last one."""
+    new = {"old": ADMIN_PASSWORD, "new": "another one"}
+    to.call("POST", f"{MODELER}/user/password", json=new)
+    there = basic(password="another one")
+    newer = {"oldPwd": "another one", "newPwd": "the last one"}
+    to.call("POST", f"{MODELER}/user/updatePassword", headers=there, json=newer)
+    return basic(password="the last one")
+
+
 def test_responses_match_their_schemas(  # noqa: PLR0915 - one call after another
     app: Flask, clock: Clock, description: dict[str, Any]
 ) -> None:
@@ -274,6 +303,7 @@ def test_responses_match_their_schemas(  # noqa: PLR0915 - one call after anothe
     assert {"fields", "reason"} <= {name for event in to.call("GET", f"{API}/audit")["data"] for name in event}
     to.call("POST", f"{API}/revoke", json={"token": lena})
     to.call("GET", f"{MODELER}/user/detail?username=lena")
+    call_users(to)
     to.call("POST", LOGIN, json={"username": "admin", "password": ADMIN_PASSWORD})
     to.call("POST", LOGIN, 401, json={"username": "admin", "password": "x"})
     assert to.call("GET", f"{MODELER}/user/sessions")["data"]
@@ -282,9 +312,7 @@ def test_responses_match_their_schemas(  # noqa: PLR0915 - one call after anothe
     to.call("POST", f"{MODELER}/user/sessions/end", json={"username": "admin"})
     to.call("GET", LOGOUT)
     to.call("POST", LOGOUT)
-    new = {"old": ADMIN_PASSWORD, "new": "another one"}
-    to.call("POST", f"{MODELER}/user/password", json=new)
-    there = basic(password="another one")
+    there = change_passwords(to)
     to.call("POST", f"{API}/delete", headers=there, json={"name": "ERP"})
     to.call("POST", f"{API}/deleteBatch", headers=there, json=["CRM"])
     for path in ("/healthz", "/readyz"):
