@@ -46,7 +46,8 @@ def detail(fields: dict[str, Any]) -> Response:
         if found is None:
             raise NotFound
         user = found
-    return success(data={"user": {"userid": fold(user.name), **user.to_response(), **user.profile}})
+    further = {member: text for member, text in user.profile.items() if text}
+    return success(data={"user": {"userid": fold(user.name), **user.to_response(), **further}})
 
 
 @blueprint.get(f"{MODELER}/user/list")

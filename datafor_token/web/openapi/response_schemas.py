@@ -168,7 +168,7 @@ class RotateResponse(SuccessResponse):
 
 
 class UserObject(Schema):
-    """One user, without the password."""
+    """One user, without the password. `mobile`, `dept` and `title` are present if they are set."""
 
     example: ClassVar = {
         "userid": "lena",
@@ -178,9 +178,6 @@ class UserObject(Schema):
         "type": "SYS_Reader",
         "roles": [],
         "enabled": True,
-        "mobile": "",
-        "dept": "",
-        "title": "",
     }
     userid = _text()
     username = _text()
@@ -189,9 +186,9 @@ class UserObject(Schema):
     type = _text(*USER_TYPES)
     roles = _texts(required=True)
     enabled = fields.Boolean(required=True)
-    mobile = _text()
-    dept = _text()
-    title = _text()
+    mobile = fields.String()
+    dept = fields.String()
+    title = fields.String()
 
 
 class UserResponse(SuccessResponse):

@@ -15,6 +15,8 @@ AS_ADMINISTRATOR = [
     f"admin:{ADMIN_PASSWORD}",
     "--exclude-operation-id",
     "change_password",
+    "--exclude-operation-id",
+    "update_password",
     "--max-examples",
     "8",
 ]
