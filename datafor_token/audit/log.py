@@ -8,7 +8,6 @@ No event holds a secret, a password or a token; a token appears as its keyed ide
 
 import contextlib
 import dataclasses
-import datetime as dt
 import hashlib
 import hmac
 import logging
@@ -16,18 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from datafor_token.audit.events import Event, Kind, Origin
-from datafor_token.audit.reader import Place, newest_first
+from datafor_token.audit.reader import newest_first
 from datafor_token.audit.repeats import Refusal, Repeated, Repeats
+from datafor_token.audit.search import CLOCK_STEPS, Page, Recorded, Search, find, folded, may_name, parse
 from datafor_token.audit.writer import AuditLog
-from datafor_token.errors import AuditUnavailable, InvalidInput, MaybeStored, StoreUnavailable
+from datafor_token.errors import AuditUnavailable, MaybeStored, StoreUnavailable
 from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
 from datafor_token.validation.times import parse_time
 
 log = logging.getLogger(__name__)
-
-_MOST_LINES = 200_000  # read for one page
-_CLOCK_STEPS = 3600  # seconds by which a clock may have been set back: an event older than that ends a search
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,14 +44,6 @@ class Filter:
         members = {name: value for name, value in wanted.items() if name in known}
         members |= {name: parse_time(members[name], now) for name in ("since", "until") if name in members}
         return cls(**members)
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """Events, newest first. ``next`` identifies the page of older events; it is None on the last page."""
-
-    events: Sequence[dict[str, Any]]
-    next: str | None
 
 
 class AuditMetrics(Protocol):
@@ -167,23 +156,11 @@ class Audit:
         A page can have fewer although more exist, since a search reads a limited number of lines. Raises
         ``InvalidInput`` for a ``page`` that is not or no longer valid, and ``AuditUnavailable``.
         """
-        events: list[dict[str, Any]] = []
-        place = None if page is None else _place(page)
-        # Lines of other kinds need not be parsed.
-        kind = b"" if wanted.event is None else f'"event":"{wanted.event}"'.encode()
-        try:
-            for read, (here, line) in enumerate(newest_first(self._log.folder, place), start=1):
-                event = _read(line) if kind in line else None
-                if event is not None:
-                    if wanted.since is not None and event.time < wanted.since - _CLOCK_STEPS:
-                        return Page(events, None)
-                    if self._fits(event, wanted):
-                        events.append(event.members)
-                if len(events) == limit or read == _MOST_LINES:
-                    return Page(events, f"{here.file}-{here.offset}")
-        except LookupError:
-            raise _no_page() from None
-        return Page(events, None)
+        return self.search(_Events(wanted, self._hashed), limit, page)
+
+    def search(self, search: Search, limit: int, page: str | None = None) -> Page:
+        """Return at most ``limit`` events of any search, as ``page`` does."""
+        return find(self._log.folder, search, limit, page)
 
     def since(self, time: float) -> Iterator[dict[str, Any]]:
         """Yield every event since ``time`` (seconds since 1970), newest first; raise ``AuditUnavailable``.
@@ -191,10 +168,10 @@ class Audit:
         Unlike ``page``, it reads any number of lines: not for a request.
         """
         for _, line in newest_first(self._log.folder):
-            event = _read(line)
+            event = parse(line)
             if event is None:
                 continue
-            if event.time < time - _CLOCK_STEPS:
+            if event.time < time - CLOCK_STEPS:
                 return
             if event.time >= time:
                 yield event.members
@@ -228,20 +205,35 @@ class Audit:
         text = fold(name[:2048]).encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, text, hashlib.sha256).hex()[:12]
 
-    def _fits(self, event: "_Read", wanted: Filter) -> bool:
-        members, target = event.members, event.members["target"]
-        users = {fold(name) for name in (members.get("actor"), target.get("user")) if isinstance(name, str)}
-        return (
+
+class _Events:
+    """Search for the events of a filter; ``hashed`` is ``Audit._hashed``."""
+
+    def __init__(self, wanted: Filter, hashed: Callable[[str], str]) -> None:
+        self._wanted = wanted
+        self.since = wanted.since
+        self._unknown_user = None if wanted.user is None else hashed(wanted.user)
+        self._kind = b"" if wanted.event is None else f'"event":"{wanted.event}"'.encode()
+        names = [folded(wanted.user), self._unknown_user], [folded(wanted.application)]
+        self._names = [[name.encode() for name in either if name is not None] for either in names]
+
+    def may_fit(self, line: bytes) -> bool:
+        return self._kind in line and all(may_name(line, either) for either in self._names if either)
+
+    def shown(self, event: Recorded) -> dict[str, Any] | None:
+        wanted, members, target = self._wanted, event.members, event.members["target"]
+        fits = (
             (wanted.since is None or event.time >= wanted.since)
             and (wanted.until is None or event.time < wanted.until)
             and (wanted.event is None or members["event"] == wanted.event)
-            and (wanted.application is None or _folded(target.get("application")) == fold(wanted.application))
+            and (wanted.application is None or folded(target.get("application")) == fold(wanted.application))
             and (
                 wanted.user is None
-                or fold(wanted.user) in users
-                or target.get("unknown_user") == self._hashed(wanted.user)
+                or fold(wanted.user) in (folded(members.get("actor")), folded(target.get("user")))
+                or target.get("unknown_user") == self._unknown_user
             )
         )
+        return members if fits else None
 
 
 def _line(time: float, kind: str, origin: Origin, target: dict[str, str], **details: Any) -> bytes:
@@ -261,37 +253,3 @@ def _line(time: float, kind: str, origin: Origin, target: dict[str, str], **deta
 
 def _present(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
-
-
-def _folded(name: object) -> str | None:
-    return fold(name) if isinstance(name, str) else None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Read:
-    """A parsed line. ``time`` is in seconds since 1970."""
-
-    members: dict[str, Any]
-    time: float
-
-
-def _read(line: bytes) -> _Read | None:
-    """Parse a line; return None if it is not an event."""
-    try:
-        members = strict_json.loads(line)
-        seconds = dt.datetime.fromisoformat(members["time"]).timestamp()
-        known = isinstance(members["target"], dict) and isinstance(members["event"], str)
-    except (strict_json.JSONError, KeyError, TypeError, ValueError):
-        return None
-    return _Read(members, seconds) if known else None
-
-
-def _place(page: str) -> Place:
-    file, _, offset = page.partition("-")
-    if not offset.isdecimal() or not offset.isascii() or len(offset) > 18:
-        raise _no_page()
-    return Place(file, int(offset))
-
-
-def _no_page() -> InvalidInput:
-    return InvalidInput.of("page", "is not the next of an earlier response, or its part of the log was removed")

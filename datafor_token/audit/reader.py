@@ -9,9 +9,8 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from datafor_token.audit.writer import FILE
 from datafor_token.errors import AuditUnavailable, StoreUnavailable
@@ -26,8 +25,7 @@ _TRIES, _PAUSE = 100, 0.002  # pause in seconds
 _ROTATED = re.compile(re.escape(FILE) + r"([.-][0-9-]+)?(\.gz)?")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Position of a line: its file, identified by the hash of the file's first line, and its offset in bytes."""
 
     file: str
@@ -62,9 +60,7 @@ class _File:
         )
         self.inode = os.fstat(self._raw.fileno()).st_ino
         # A line starts with a time, by which files are sorted, and never changes once it is complete.
-        self.first_line = (
-            b"".join(self._pieces()).partition(b"\n")[0] if self._is_compressed() else self._raw.readline()
-        )
+        self.first_line = self._first_line() if self._is_compressed() else self._raw.readline()
         self.name = hashlib.sha256(self.first_line.rstrip(b"\n")).hexdigest()[:12]
 
     def __enter__(self) -> "_File":
@@ -72,6 +68,15 @@ class _File:
 
     def __exit__(self, *_: object) -> None:
         self._raw.close()
+
+    def _first_line(self) -> bytes:
+        """Decompress only as much as the first line needs: a file may have 100 MB."""
+        line = b""
+        for piece in self._pieces():
+            line += piece
+            if b"\n" in piece:
+                break
+        return line.partition(b"\n")[0]
 
     def _is_compressed(self) -> bool:
         return self._path.suffix == ".gz"

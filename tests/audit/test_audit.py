@@ -18,6 +18,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datafor_token.audit import search
 from datafor_token.audit import writer as audit_log
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Filter
@@ -26,6 +27,7 @@ from datafor_token.errors import AuditUnavailable, InvalidInput
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store.files.locking import exclusive
+from datafor_token.validation.names import fold
 from tests.commands import invoke
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims
@@ -394,7 +396,7 @@ def test_ready_to_record(caller: Caller, settings: Settings, clock: Clock) -> No
 
 def test_a_long_search_is_limited(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page reads a limited number of lines and has a next; the pages together find everything."""
-    monkeypatch.setattr("datafor_token.audit.log._MOST_LINES", 10)
+    monkeypatch.setattr("datafor_token.audit.search._MOST_LINES", 10)
     fill(tmp_path, clock, 25)
     trail = audit_in(tmp_path, clock)
     sizes, page = [], None
@@ -405,6 +407,41 @@ def test_a_long_search_is_limited(tmp_path: Path, clock: Clock, monkeypatch: pyt
         if page is None:
             break
     assert sizes == [0, 0, 1]
+
+
+def test_a_search_ends_at_its_start_time(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that nothing fits ends soon after the events of ``since``, not at the end of the log."""
+    start = clock.now
+    fill(tmp_path, clock, 1000)
+    clock.advance(7200)
+    fill(tmp_path, clock, 150, start=1000)
+    parsed = []
+
+    def parse(line: bytes) -> search.Recorded | None:
+        parsed.append(line)
+        return search_parse(line)
+
+    search_parse = search.parse
+    monkeypatch.setattr(search, "parse", parse)
+    assert audit_in(tmp_path, clock).page(Filter(user="nobody", since=start + 8200)).events == []
+    assert [b"user950" in parsed[-1], len(parsed)] == [True, 2]
+
+
+@pytest.mark.parametrize(
+    "name", ["Lena", "LENA", "le\u0301na", "\uff2cena", 'l"ena', "l\\ena", "\u212aarl", "karl", "KARL"]
+)
+def test_a_name_is_found_in_any_spelling(tmp_path: Path, clock: Clock, name: str) -> None:
+    """A search finds the names that are equal after folding, whatever their characters, and no others."""
+    names = ["Lena", "l\u00e9na", "l\u00c9NA", 'l"ena', "l\\ena", "Karl", "\uff2b\uff21\uff32\uff2c", "lenab"]
+    trail = audit_in(tmp_path, clock)
+    for each in names:
+        trail.record(Event(kind=Kind.TOKEN_GENERATED, application=each, user="x"))
+        trail.record(Event(kind=Kind.TOKEN_GENERATED, application="x", user=each))
+    equal = [each for each in reversed(names) if fold(each) == fold(name)]
+    assert equal
+    assert users_of(list(trail.page(Filter(user=name)).events)) == equal
+    found = trail.page(Filter(application=name)).events
+    assert [event["target"]["application"] for event in found] == equal
 
 
 def test_the_call(app: Flask, caller: Caller, clock: Clock) -> None:
