@@ -4,6 +4,7 @@ The same rule applies to a request and to a record that was edited by hand. A va
 with a predicate ("must be ...").
 """
 
+import enum
 import functools
 import re
 import unicodedata
@@ -23,6 +24,14 @@ DEFAULT_TICKET, LONGEST_TICKET = 60, 86_400  # seconds: a minute, a day
 TIME_CLAIMS = ("exp", "nbf", "iat")
 # Claims about the issuer, the audience and the identifier of a token (RFC 7519 section 4.1).
 REGISTERED_CLAIMS = ("iss", "aud", "jti")
+
+
+class TokenStatus(enum.StrEnum):
+    """Status of an issued token. One that was revoked and has expired since is expired."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
 def check_self_service(algorithm: str, *, self_service: bool) -> None:
@@ -121,6 +130,13 @@ def user_type(value: object) -> str:
 def application_or_none(text: str) -> str:
     """Check the name of an application; empty for none."""
     return names.application_name(text) if text else ""
+
+
+def token_status(text: str) -> str:
+    """Return the status of an issued token unchanged; refuse any other text."""
+    if text not in list(TokenStatus):
+        raise RuleError("must be one of %(values)s", values=", ".join(TokenStatus))
+    return text
 
 
 def next_path(text: str) -> str:

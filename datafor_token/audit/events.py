@@ -47,7 +47,7 @@ class Event(NamedTuple):
     wrong field, and is stored as a keyed hash. ``audience`` has the audiences of a token that was accepted although its
     application has none. ``before`` and ``after`` have the values of changed members by name.
     ``tokens_before`` is the time of a cut-off in milliseconds since 1970. ``expires`` and ``iat``, if it has one, are
-    of an issued token, in seconds since 1970.
+    of an issued token, in seconds since 1970, and ``jti`` its claim of that name, if it has one.
     """
 
     kind: Kind
@@ -63,6 +63,7 @@ class Event(NamedTuple):
     tokens_before: int | None = None
     expires: int | None = None
     iat: int | None = None
+    jti: str | None = None
 
     def __repr__(self) -> str:
         """Return the event without ``unknown_user``."""

@@ -198,6 +198,7 @@ class Audit:
             tokens_before=event.tokens_before,
             expires=event.expires,
             iat=event.iat,
+            jti=event.jti,
             outcome=outcome,
         )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from datafor_token.validation import strict_json
 from datafor_token.validation.names import fold
 
 _MOST_LINES = 200_000  # read for one page
+_PAGE = 1000  # events
 _LOOK_EVERY = 100  # lines
 CLOCK_STEPS = 3600  # seconds by which a clock may have been set back: an event older than that ends a search
 
@@ -69,6 +70,22 @@ def find(folder: Path, search: Search, limit: int, page: str | None) -> Page:
     return Page(events, None)
 
 
+def newest(page: Callable[[int, str | None], Page], limit: int) -> list[dict[str, Any]]:
+    """Return at most ``limit`` events of any number of pages; ``page`` has the arguments of ``find``.
+
+    It reads any number of lines: not for a request.
+    """
+    events: list[dict[str, Any]] = []
+    following = None
+    while len(events) < limit:
+        found = page(min(_PAGE, limit - len(events)), following)
+        events += found.events
+        following = found.next
+        if following is None:
+            break
+    return events
+
+
 def parse(line: bytes) -> Recorded | None:
     """Parse a line; return None if it is not an event."""
     try:
@@ -86,11 +103,14 @@ def may_name(line: bytes, names: Iterable[bytes]) -> bool:
     if b"\\" in line or not line.isascii():
         return True
     text = line.lower()
-    return any(name in text for name in names)
+    for name in names:  # noqa: SIM110 - three times as fast as any()
+        if name in text:
+            return True
+    return False
 
 
 def folded(name: object) -> str | None:
-    """Return a name of an event folded for comparison; None for what is no text."""
+    """Return a name of an event folded for comparison; None if it is not text."""
     return fold(name) if isinstance(name, str) else None
 
 

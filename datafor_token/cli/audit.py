@@ -1,5 +1,6 @@
 """``datafor-token audit``: the audit log."""
 
+import functools
 from typing import Any
 
 import click
@@ -10,7 +11,6 @@ from datafor_token.cli.parameters import Number, application_name, user_name
 from datafor_token.cli.services import services
 
 audit = Commands("audit", help="Search the audit log. Example: datafor-token audit show --since 24h --user lena")
-_PAGE = 1000
 
 
 @audit.command("show")
@@ -26,26 +26,33 @@ def show_events(*, limit: int, **given: str | None) -> None:
     Example: datafor-token audit show --since 24h --event sign_in_refused
     """
     from datafor_token.audit.log import Filter
+    from datafor_token.audit.search import newest
     from datafor_token.requests.forms import Body
     from datafor_token.requests.schemas import AuditSchema
 
     sent = {name: value for name, value in given.items() if value is not None}
     wanted = Filter.of(AuditSchema().read(Body(sent, is_form=True)), services().clock())
-    events: list[dict[str, Any]] = []
-    page = None
-    while len(events) < limit:
-        found = services().audit.page(wanted, min(_PAGE, limit - len(events)), page)
-        events += found.events
-        page = found.next
-        if page is None:
-            break
+    events = newest(functools.partial(services().audit.page, wanted), limit)
     show(events if wants_json() else [_row(event) for event in events])
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:
     details = {
         name: event[name]
-        for name in ("fields", "before", "after", "reason", "audience", "outcome", "count", "first")
+        for name in (
+            "fields",
+            "before",
+            "after",
+            "reason",
+            "audience",
+            "outcome",
+            "count",
+            "first",
+            "tokens_before",
+            "expires",
+            "iat",
+            "jti",
+        )
         if name in event
     }
     return {

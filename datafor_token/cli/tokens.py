@@ -2,6 +2,7 @@
 
 import base64
 import datetime as dt
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import read_token, text_of
 from datafor_token.cli.output import done, echo, show, show_json, show_one, wants_json
-from datafor_token.cli.parameters import application_name, user_name
+from datafor_token.cli.parameters import Number, application_name, user_name
 from datafor_token.cli.services import services
 from datafor_token.errors import InvalidInput, NotFound
 from datafor_token.validation import strict_json
@@ -145,6 +146,35 @@ def _json_object(part: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("this is not a JSON object")  # noqa: TRY004 - of the text, not of a caller
     return value
+
+
+@token.command("issued")
+@click.option("--user", type=user_name, help="User of the token.")
+@click.option("--application", type=application_name, help="Application of the token.")
+@click.option("--status", type=click.Choice(["active", "expired", "revoked"]), help="Status of the token.")
+@click.option("--since", help="Earliest time of issuing: a time (RFC 3339), a day, or an age such as 90m, 24h, 7d.")
+@click.option("--until", help="End of the time of issuing, not included; the same forms.")
+@click.option("--limit", type=Number(1), default=50, show_default=True, help="Maximum number of tokens.")
+def issued(*, limit: int, **given: str | None) -> None:
+    """Show the tokens that were issued on this host, newest first, from its audit log.
+
+    "id" identifies a token, to revoke it without having it. Tokens that versions before 0.3.0 issued are not shown.
+
+    Example: datafor-token token issued --user lena --status active
+    """
+    from datafor_token.audit.search import newest
+    from datafor_token.requests.forms import Body
+    from datafor_token.requests.schemas import IssuedSchema
+    from datafor_token.tokens.issued import IssuedFilter
+    from datafor_token.validation import times
+
+    sent = {name: value for name, value in given.items() if value is not None}
+    wanted = IssuedFilter.of(IssuedSchema().read(Body(sent, is_form=True)), services().clock())
+    found = newest(functools.partial(services().issued.page, wanted), limit)
+    if not wants_json():
+        for one in found:
+            one |= {name: times.show(one[name] / 1000) for name in ("issued_at", "expires_at")}
+    show(found)
 
 
 @token.command("revoke")

@@ -24,6 +24,7 @@ from datafor_token.store.base import RequestScoped, Store
 from datafor_token.store.files.store import FileStore
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import Identifiers
+from datafor_token.tokens.issued import IssuedTokens
 from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.tokens.revocations import Revocations
@@ -57,6 +58,7 @@ class Services:
     accounts: Accounts
     revocations: Revocations
     cut_offs: CutOffs
+    issued: IssuedTokens
     personal_tokens: PersonalTokens
     sessions: Sessions
     session_list: SessionList
@@ -152,6 +154,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         accounts=Accounts(store, users, audit, clock, settings, cut_off=end_tokens),
         revocations=revocations,
         cut_offs=cut_offs,
+        issued=IssuedTokens(audit, revocations, cut_offs, clock),
         sessions=sessions,
         session_list=SessionList(store, users, audit, sessions, gate.accepts),
         personal_tokens=personal_tokens,

@@ -366,6 +366,18 @@ class AuditSchema(CallSchema):
     page = Text(description="The value of `next` in the previous response.")
 
 
+class IssuedSchema(CallSchema):
+    """``token/issued``: a filter of issued tokens, and a page of the result."""
+
+    user = Text(names.user_name, "The user of the token.")
+    application = Text(names.application_name, "The application of the token.")
+    status = Text(rules.token_status, "Status of the token.")
+    since = Text(times.check_time, "Earliest time of issuing, in the formats of `token/audit`.")
+    until = Text(times.check_time, "Time before which the tokens were issued, in the same formats.")
+    limit = Integer(rules.page_size, "Maximum number of tokens.", load_default=100)
+    page = Text(description="The value of `next` in the previous response.")
+
+
 class PasswordSchema(CallSchema):
     """``user/password``: the current password and the new one."""
 

@@ -175,7 +175,7 @@ class CutOffs:
 
     def refusing(self, user: str, application: str, issued: float | None) -> CutOff | None:
         """Return the cut-off that refuses a token issued at ``issued`` (seconds since 1970; None: unknown)."""
-        return _first_refusing(self._concerning(user, application), issued, self._clock())
+        return _first_refusing(self.concerning(user, application), issued, self._clock())
 
     def refusing_now(self, user: str, application: str, issued: float | None) -> CutOff | None:
         """Do the same from the store itself, and not as of the beginning of the request.
@@ -191,7 +191,7 @@ class CutOffs:
 
         Raises ``JustRevoked`` in the second of the cut-off, whose tokens are refused. Times are in seconds since 1970.
         """
-        in_force = [one for one in self._concerning(user, application) if now < one.until or int(now) <= one.second]
+        in_force = [one for one in self.concerning(user, application) if now < one.until or int(now) <= one.second]
         if not in_force:
             return None
         last = max(one.second for one in in_force)
@@ -217,7 +217,8 @@ class CutOffs:
         valid = [one for one in found if isinstance(one, CutOff) and now < one.until]
         return sorted(valid, key=lambda one: one.before, reverse=True)
 
-    def _concerning(self, user: str, application: str) -> list[CutOff]:
+    def concerning(self, user: str, application: str) -> list[CutOff]:
+        """Return the cut-offs that may refuse a token of this user and application."""
         cut_offs = self._all()
         if not cut_offs:
             return []

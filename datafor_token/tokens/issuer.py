@@ -35,7 +35,7 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 class Issued(NamedTuple):
     """A token, its ``identifiers.digest``, and whether the caller sent the secret before the last rotation.
 
-    ``issued`` is the token's ``iat``, if it has one, and ``expires`` its ``exp``.
+    ``issued`` and ``jti`` are the token's ``iat`` and ``jti``, if it has them, and ``expires`` its ``exp``.
     """
 
     token: str
@@ -43,6 +43,7 @@ class Issued(NamedTuple):
     sent_previous: bool
     issued: int | None
     expires: int
+    jti: str | None
 
 
 def issue(
@@ -87,7 +88,8 @@ def issue(
             most=LONGEST_TOKEN,
         )
     signing_input = token.rpartition(".")[0].encode()
-    return Issued(token, digest(signing_input, key), number >= len(present), whole.get("iat"), whole["exp"])
+    jti = None if "jti" in claims else further.get("jti")
+    return Issued(token, digest(signing_input, key), number >= len(present), whole.get("iat"), whole["exp"], jti)
 
 
 def _policy_claims(application: Application, now: float) -> dict[str, Any]:
@@ -274,4 +276,5 @@ class Issuer:
             token=short(self._identifiers.present(issued.digest)),
             expires=issued.expires,
             iat=issued.issued,
+            jti=issued.jti,
         )

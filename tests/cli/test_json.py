@@ -49,6 +49,7 @@ CASES: list[tuple[Sequence[str], str, set[str]]] = [
     (("token", "generate", "ERP", "--username", "lena"), "", {"token", "expire", "warnings"}),
     (("token", "explain"), TOKEN, {"accepted", "reason", "application", "steps"}),
     (("token", "decode"), TOKEN, {"header", "claims", "identifiers", "refused"}),
+    (("token", "issued"), "", set()),
     (("token", "revoke"), TOKEN, {"revoked", "warnings"}),
     (("audit", "show"), "", set()),
     (("settings", "show"), "", set()),

@@ -26,6 +26,7 @@ _VARIABLE = {
     "jti",
     "issued_at",
     "expires_at",
+    "next",
 }
 
 

@@ -33,6 +33,7 @@ token generate ERP --username lena
 token personal lena
 token explain -
 token decode -
+token issued
 token revoke -
 store check
 store backup backup.gz

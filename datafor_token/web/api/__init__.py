@@ -9,6 +9,7 @@ from datafor_token.web.api import (
     description,
     gate,
     guide,
+    issued,
     links,
     operations,
     personal,
@@ -21,7 +22,7 @@ from datafor_token.web.api import (
 
 def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
-    about_tokens, about_users = (tokens, personal, links), (sessions, users, user_sessions)
+    about_tokens, about_users = (tokens, issued, personal, links), (sessions, users, user_sessions)
     for module in (applications, *about_tokens, *about_users, gate, audit, operations, description, guide):
         app.register_blueprint(module.blueprint, url_prefix=url_prefix or None)
     responses.set_error_renderer(app, gate.blueprint.name, gate.error_response)

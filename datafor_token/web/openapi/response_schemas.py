@@ -311,7 +311,7 @@ class TargetObject(Schema):
     application = fields.String()
     user = fields.String()
     unknown_user = fields.String()
-    token = fields.String(validate=Regexp("^[0-9a-f]{12}$"))
+    token = fields.String(validate=Regexp("^[0-9a-f]{12}([0-9a-f]{20})?$"))
 
 
 class EventObject(Schema):
@@ -344,6 +344,10 @@ class EventObject(Schema):
     )
     before = fields.Dict(metadata={"description": "Values of the changed fields before a `user_synced`."})
     after = fields.Dict(metadata={"description": "The same after it."})
+    tokens_before = fields.Integer(metadata={"description": "Time of a cut-off in milliseconds since 1970."})
+    expires = fields.Integer(metadata={"description": "The `exp` of an issued token, in seconds since 1970."})
+    iat = fields.Integer(metadata={"description": "Its `iat`, if it has one."})
+    jti = fields.String(metadata={"description": "Its `jti`, if it has one."})
 
 
 class AuditResponse(SuccessResponse):

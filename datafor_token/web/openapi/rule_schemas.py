@@ -164,6 +164,7 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "type": "string",
         "pattern": "^(-?({0})|({0}) (asc|desc))$".format("|".join(user_schemas.COLUMNS)),
     },
+    rules.token_status: {"type": "string", "enum": list(rules.TokenStatus)},
     schemas.event_kind: {"type": "string", "enum": list(Kind)},
     rules.next_path: {
         "type": "string",

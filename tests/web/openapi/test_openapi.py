@@ -20,7 +20,7 @@ from datafor_token import create_app
 from datafor_token.applications import rules
 from datafor_token.errors import RuleError, StoreUnavailable, TooManyAttempts
 from datafor_token.requests.fields import RuleField
-from datafor_token.requests.schemas import AuditSchema
+from datafor_token.requests.schemas import AuditSchema, IssuedSchema
 from datafor_token.requests.user_schemas import UsersSchema
 from datafor_token.settings import Settings
 from datafor_token.validation import names
@@ -152,7 +152,7 @@ def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, desc
                 assert response.status_code == (401 if name == "ticket" else 400), (path, name)
                 left_out = caller.open(method, path, None).status_code == 400
                 assert left_out is parameter["required"], (path, name)
-    assert seen == {*broken, "ticket", *AuditSchema().fields, *UsersSchema().fields}
+    assert seen == {*broken, "ticket", *AuditSchema().fields, *IssuedSchema().fields, *UsersSchema().fields}
 
 
 def all_ruled_fields(app: Flask) -> list[RuleField[Any]]:
@@ -302,6 +302,7 @@ def test_responses_match_their_schemas(  # noqa: PLR0915 - one call after anothe
     assert "next" in to.call("GET", f"{API}/audit?limit=1")
     assert {"fields", "reason"} <= {name for event in to.call("GET", f"{API}/audit")["data"] for name in event}
     to.call("POST", f"{API}/revoke", json={"token": lena})
+    assert len(to.call("GET", f"{API}/issued?limit=1")["data"]) == 1
     to.call("GET", f"{MODELER}/user/detail?username=lena")
     call_users(to)
     to.call("POST", LOGIN, json={"username": "admin", "password": ADMIN_PASSWORD})

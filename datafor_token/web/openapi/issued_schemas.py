@@ -1,0 +1,49 @@
+"""Marshmallow schemas of the response with issued tokens; see ``response_schemas``."""
+
+from typing import ClassVar
+
+from marshmallow import Schema, fields
+from marshmallow.validate import OneOf, Range, Regexp
+
+from datafor_token.applications.rules import TokenStatus
+from datafor_token.web.openapi.response_schemas import SuccessResponse
+
+
+def _milliseconds() -> fields.Integer:
+    metadata = {"description": "Milliseconds since 1970."}
+    return fields.Integer(strict=True, required=True, validate=Range(0), metadata=metadata)
+
+
+class IssuedTokenObject(Schema):
+    """An issued token, without the token itself."""
+
+    example: ClassVar = {
+        "id": "0f3a9c1d2b4e5f60718293a4b5c6d7e8",
+        "kind": "generated",
+        "user": "lena",
+        "application": "ERP",
+        "issued_at": 1722929516000,
+        "expires_at": 1723015916000,
+        "by": "admin",
+        "status": "active",
+    }
+    id = fields.String(
+        required=True,
+        validate=Regexp("^[0-9a-f]{32}$"),
+        metadata={"description": "Its identifier: `target.token` of the audit log, and the `id` for `token/revoke`."},
+    )
+    kind = fields.String(required=True, validate=OneOf(("generated", "personal")))
+    user = fields.String(required=True)
+    application = fields.String(required=True)
+    issued_at = _milliseconds()
+    expires_at = _milliseconds()
+    by = fields.String(required=True, allow_none=True, metadata={"description": "Who issued it."})
+    status = fields.String(required=True, validate=OneOf(list(TokenStatus)))
+
+
+class IssuedResponse(SuccessResponse):
+    """Issued tokens, newest first. With `next`, there may be more: send it as `page`, even if `data` is empty."""
+
+    example: ClassVar = {"data": [IssuedTokenObject.example]}
+    data = fields.List(fields.Nested(IssuedTokenObject), required=True)
+    next = fields.String()
