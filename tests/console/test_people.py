@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from datafor_token import __version__
 from tests.console.browsing import Person, register, secret_of, token_of
-from tests.support import Server, basic
+from tests.support import API, Server, basic
 
 
 def create_user(server: Server, application: str, username: str, **payload: str) -> None:
@@ -114,6 +114,16 @@ def test_audit(admin: Person) -> None:
     page.get_by_label("User").fill("a:b")
     page.get_by_role("button", name="Filter").click()
     expect(page.locator("#user-wrong")).to_contain_text("not contain ':'")
+
+
+def test_a_token_in_the_audit_log(admin: Person) -> None:
+    """An event shows the first 12 digits of a token's identifier, and all of them in its title."""
+    name = f"identified-{admin.run}"
+    register(admin.server, name=name)
+    admin.server.post("generate", {"name": name, "username": "lena"})
+    identifier = admin.server.request("GET", f"{API}/issued?application={name}").json["data"][0]["id"]
+    page = admin.open(f"audit?application={name}&event=token_generated")
+    expect(page.get_by_title(identifier)).to_have_text(f"token {identifier[:12]}…")
 
 
 def test_pages_of_the_audit_log(admin: Person) -> None:
