@@ -160,7 +160,7 @@ def test_nothing_secret(app: Flask, caller: Caller, settings: Settings, tmp_path
         assert secret not in text
         assert secret.lower() not in text.lower()
     for token in marked["tokens"].split()[:2]:
-        assert f'"token":"{hashlib.sha256(token.encode()).hexdigest()[:12]}"' not in text
+        assert f'"token":"{hashlib.sha256(token.encode()).hexdigest()[:32]}"' not in text
     # A search for the name finds it.
     assert [event["reason"] for event in events(app, user="typed-in-the-wrong-field")] == ["unknown_user"]
 

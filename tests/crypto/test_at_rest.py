@@ -146,7 +146,7 @@ def test_one_token_has_one_identifier(service: Service) -> None:
         ("token_generated", None),
     ]  # fmt: skip
     (name,) = {event["target"]["token"] for event in events(caller) if "token" in event["target"]}
-    assert len(name) == 12
+    assert len(name) == 32
     assert json.loads(service.run("token", "decode", "--json", put=text))["identifiers"] == [name]
     assert name in service.run("token", "decode", put=text)
 
