@@ -56,7 +56,7 @@ _WITH_THE_STORE = (
     "applications/", "audit/test_audit", "cli/", "crypto/test_at_rest", "crypto/test_copy_of_data",
     "metrics/test_metrics",
     "operations/test_backup", "operations/test_first", "providers/test_key_sets",
-    "server/test_server", "tokens/test_issued", "server/test_work", "users/test_new_passwords",
+    "server/test_server", "server/test_work", "tokens/test_issued", "tokens/test_uses", "users/test_new_passwords",
     "validation/test_logs", "web/api/", "web/test_auth",
 )  # fmt: skip
 _WITHOUT_THE_STORE = ("web/api/test_gate_options", "web/api/test_unknown_fields")

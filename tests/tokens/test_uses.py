@@ -255,6 +255,7 @@ class TestInTheService:
         tokens.uses.flush()
         assert last() == int(clock.now) * 1000
 
+    @pytest.mark.file_store
     def test_an_outage(self, tokens: PersonalTokens, clock: Clock, use: Any, last: Any, settings: Settings) -> None:
         """Requests with a token succeed while its use cannot be stored, and it is stored after the outage."""
         with unavailable(settings.data_dir, "personal_tokens"):
