@@ -205,6 +205,7 @@ def test_a_forked_process_counts_for_itself(clock: Clock) -> None:
     assert found == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=str)
 def test_a_graceful_stop_loses_no_refusal(tmp_path: Path, how: signal.Signals) -> None:
     """All of many junk tokens and wrong passwords are in the audit log after a stop, in a few lines."""

@@ -244,6 +244,7 @@ def command(folder: Path, line: str, shell: str) -> subprocess.CompletedProcess[
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.file_store
 @pytest.mark.parametrize(
     ("line", "shell", "code", "out", "message"),
@@ -276,6 +277,7 @@ def test_from_cron(tmp_path: Path, line: str, shell: str, code: int | None, out:
     assert len(done.stderr.splitlines()) <= 2, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.file_store
 def test_a_secret_that_cannot_be_printed(tmp_path: Path) -> None:
     """If a generated secret or password cannot be printed, the error names the change and how to get another one."""

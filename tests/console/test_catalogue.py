@@ -1,9 +1,10 @@
 """Messages and their translations: every message that a page can show is in the catalogue."""
 
 import ast
+import functools
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,11 @@ def calls(module: Path) -> Iterator[tuple[ast.Call, ast.expr]]:
                 yield node, node.args[position]
 
 
-CALLS = [
-    found
-    for folder in catalogue.FOLDERS
-    for module in sorted((catalogue.PACKAGE / folder).rglob("*.py"))
-    for found in calls(module)
-]
+@functools.cache
+def all_calls() -> Sequence[tuple[ast.Call, ast.expr]]:
+    """Return the calls of all modules that take a message, with the message."""
+    modules = [module for folder in catalogue.FOLDERS for module in sorted((catalogue.PACKAGE / folder).rglob("*.py"))]
+    return [found for module in modules for found in calls(module)]
 
 
 def texts(message: Any) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def test_messages_are_constant() -> None:
     """No error is raised with a text built at run time, which has no translation: values are parameters."""
     built = [
         ast.unparse(call)
-        for call, message in CALLS
+        for call, message in all_calls()
         if isinstance(message, ast.JoinedStr | ast.BinOp)
         or (isinstance(message, ast.Call) and ast.unparse(message.func).endswith((".format", ".join")))
     ]
@@ -78,7 +78,7 @@ def test_messages_have_their_parameters() -> None:
     """The parameters of a message are those that its template names."""
     different = [
         ast.unparse(call)
-        for call, message in CALLS
+        for call, message in all_calls()
         if isinstance(message, ast.Constant) and isinstance(message.value, str)
         if {keyword.arg for keyword in call.keywords} - {"reason", "log_detail"}
         != set(PLACEHOLDER.findall(message.value))
@@ -90,7 +90,7 @@ def test_extraction_knows_every_error() -> None:
     """The catalogue finds the message of every class of errors that is given one."""
     given = {
         ast.unparse(call.func).rpartition(".")[2]
-        for call, message in CALLS
+        for call, message in all_calls()
         if isinstance(message, ast.Constant) and message.value is not None
     }
     assert given - catalogue.KEYWORDS.keys() == set()

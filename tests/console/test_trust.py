@@ -19,6 +19,8 @@ from tests.support import STRONG_SECRET, Clock, application, key_for, public_pem
 
 __all__ = ["client"]
 
+pytestmark = pytest.mark.slow
+
 PROVIDER: dict[str, Any] = {
     "algorithm": "ES256",
     "jwks_uri": "https://id.example.com/keys",

@@ -49,6 +49,7 @@ def test_a_good_secret_causes_no_warning(secret: str) -> None:
         assert damaged_secrets.warnings_about("HS256", text) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 @given(secret=SECRETS)
 def test_each_damage_has_its_warning_and_its_repair(kind: str, secret: str) -> None:

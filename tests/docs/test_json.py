@@ -4,10 +4,14 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.docs.commands import contexts, words
 from tests.docs.examples import check, examples
 from tests.docs.pages import text
 from tests.processes import environment, first_start, run
+
+pytestmark = pytest.mark.slow
 
 # Every command that prints JSON, in an order in which each succeeds and has every member that is optional.
 COMMANDS = """

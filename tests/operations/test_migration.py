@@ -178,6 +178,7 @@ def test_a_damaged_record_stops_it(source: FileStore, target: SqlStore) -> None:
     assert content(target) == {}
 
 
+@pytest.mark.slow
 def test_from_a_terminal(tmp_path: Path) -> None:
     """The command migrates there and back; sessions and secrets remain valid; a damaged record exits with 3."""
     url = f"sqlite:///{tmp_path}/records.db"

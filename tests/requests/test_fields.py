@@ -20,6 +20,7 @@ VALUES = st.sampled_from(["ERP", "", " ", "a:b", "/x", "1", "24h", "sign_in", 0,
 VALUES |= st.text(max_size=5) | st.none()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: type(schema).__name__)
 @given(data=st.data())
 def test_a_request_is_read_or_refused_by_field(schema: CallSchema, data: st.DataObject) -> None:

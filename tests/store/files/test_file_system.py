@@ -60,6 +60,7 @@ def mount(folder: Path, *arguments: str) -> None:
         pytest.skip(f"mount: {done.stderr.strip()}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lack", LACKS)
 def test_a_server_refuses_an_unsuitable_file_system(tmp_path: Path, lack: str) -> None:
     """The server exits with 3 and a sentence that names folder, file system and remedy, and creates nothing."""
@@ -73,6 +74,7 @@ def test_a_server_refuses_an_unsuitable_file_system(tmp_path: Path, lack: str) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_existing_store_continues_without_hard_links(tmp_path: Path) -> None:
     """A store that an earlier version created starts where only `store restore` would fail, and that is logged."""
     first_start(environment(tmp_path))
@@ -82,6 +84,7 @@ def test_an_existing_store_continues_without_hard_links(tmp_path: Path) -> None:
     assert "unsuitable file system" in run_with("link,linkat:error=EPERM", tmp_path, "-c", "import wsgi").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["restore", "migrate"])
 def test_a_command_creates_no_store_there(tmp_path: Path, command: str) -> None:
     """`store restore` and `store migrate --to file` create no records on an unsuitable file system, and exit with 3."""

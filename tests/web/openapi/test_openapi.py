@@ -404,6 +404,7 @@ def test_a_prefix_is_the_servers_and_not_the_paths(settings: Settings, monkeypat
     assert injected["servers"] == [{"url": "/datafor"}]
 
 
+@pytest.mark.slow
 def test_a_generated_client_works(server: Server, tmp_path: Path) -> None:
     """A client from a public generator creates an application and generates a token."""
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning"]
