@@ -9,7 +9,7 @@ import base64
 import binascii
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -30,6 +30,8 @@ _INSIDE = re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[
 _PARAMETER = re.compile(r"[?&#]([A-Za-z0-9_-]{1,64})=$")
 _URL_SAFE = str.maketrans("+/", "-_", "=")
 _OTHER_TEXT = Message("this one has other text around it")
+# Audiences in the audit log. Anybody who can sign may put anything into the claim, and a line of the log is short.
+_MOST_AUDIENCES, _LONGEST_AUDIENCE = 8, 128
 
 
 class Instant(NamedTuple):
@@ -128,6 +130,20 @@ class VerifiedToken:
         """Return the value of a claim, by name or JSON Pointer, if it is text, else an empty text."""
         value = claims.find(self.claims, claim)
         return value if isinstance(value, str) else ""
+
+    @property
+    def unnamed_audiences(self) -> Sequence[str] | None:
+        """The audiences, as text, if the application has no ``audience`` to compare them with; for the audit log.
+
+        ``None`` without the claim ``aud``, or if the application has an ``audience``. There are at most 8, of at most
+        128 characters each. Only an application from before the rule accepts such a token.
+        """
+        if "aud" not in self.claims or self.application.audience is not None:
+            return None
+        claim = self.claims["aud"]
+        values = claim if isinstance(claim, list) else [claim]
+        texts = [value if isinstance(value, str) else strict_json.compact(value) for value in values[:_MOST_AUDIENCES]]
+        return [text[:_LONGEST_AUDIENCE] for text in texts]
 
 
 def read(text: str, *, explain: bool = False) -> Token:

@@ -17,7 +17,6 @@ from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, Wron
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import GateSession, NotAcceptedNow
 from datafor_token.tokens import identifiers
-from datafor_token.tokens.audiences import unnamed
 from datafor_token.tokens.signin import Verification
 from datafor_token.users.users import User
 from datafor_token.web import cookies, proxies
@@ -193,7 +192,7 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
         # Before the signature is verified, a detail can have values that anybody sent.
         raise InvalidToken(reason=verdict.reason, log_detail=verdict.steps[-1].detail if verdict.identifier else None)
     if not opens:
-        services().audit.record(Event(kind=Kind.SIGN_IN, audience=unnamed(verdict.token), **about))
+        services().audit.record(Event(kind=Kind.SIGN_IN, audience=verdict.token.unnamed_audiences, **about))
     return Caller(verdict.user, way, verdict.application, verdict, about["token"])
 
 

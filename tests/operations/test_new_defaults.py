@@ -12,7 +12,6 @@ from datafor_token import create_app
 from datafor_token.operations.new_defaults import Finding, find
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
-from datafor_token.tokens.audiences import unnamed
 from datafor_token.tokens.verifier import VerifiedToken
 from tests.cli.shell import Shell
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
@@ -179,7 +178,8 @@ def test_the_audience_in_the_log(app: Flask, caller: Caller, aud: Any, noted: li
     caller.post("update", application())
     erp = services(app).registry.get("ERP")
     signed = VerifiedToken(erp, "lena", 0, {"aud": aud}, next(erp.accepted_signers(0)), None)
-    assert unnamed(signed) == noted
-    assert unnamed(dataclasses.replace(signed, claims={})) is None
+    assert signed.unnamed_audiences == noted
+    assert dataclasses.replace(signed, claims={}).unnamed_audiences is None
     for audience in ((), ("*",), ("reports",)):
-        assert unnamed(dataclasses.replace(signed, application=dataclasses.replace(erp, audience=audience))) is None
+        named = dataclasses.replace(erp, audience=audience)
+        assert dataclasses.replace(signed, application=named).unnamed_audiences is None

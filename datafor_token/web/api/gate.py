@@ -27,7 +27,6 @@ from datafor_token.errors import (
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import GateSession, NotAcceptedNow
 from datafor_token.requests.schemas import LeaveSchema, NextSchema
-from datafor_token.tokens.audiences import unnamed
 from datafor_token.tokens.signin import Verification
 from datafor_token.validation import logs
 from datafor_token.validation.names import USER_TYPES, display_text, fold
@@ -217,7 +216,7 @@ def _open_session_of(caller: Caller) -> str:
     _refuse_parts_of_pages(verdict)
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None
-        audience = unnamed(verdict.token)
+        audience = verdict.token.unnamed_audiences
         record(Event(Kind.SIGN_IN, name, caller.user.name, token=caller.token, audience=audience))
         cookie = services().gate.open(verdict, client_address(), again=True)
     if cookie is None:
