@@ -1,8 +1,6 @@
 """Issued tokens, as the audit log of this node names them, with their present status."""
 
 import dataclasses
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,12 +16,6 @@ from datafor_token.validation.times import parse_time
 
 _KINDS: Mapping[str, str] = {Kind.TOKEN_GENERATED: "generated", Kind.TOKEN_PERSONAL: "personal"}
 _TOKEN_EVENT = b'"event":"token_'
-# The end of the line of an issued token. Read like this, it takes a fifth of the time that parsing takes.
-_TEXT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
-_END = re.compile(
-    rb'"target":\{"application":%b,"user":%b,"token":"([0-9a-f]+)"\}' % (_TEXT, _TEXT)
-    + rb',"expires":([0-9]{1,15})(?:,"iat":([0-9]{1,15}))?(?:,"jti":%b)?\}' % _TEXT
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,19 +106,7 @@ class _Search:
         self._names = [(name.encode(),) for name in (self._user, self._application) if name is not None]
 
     def may_fit(self, line: bytes) -> bool:
-        # In the order in which most lines are sorted out: this is called for every line, and takes most of the time.
-        if _TOKEN_EVENT not in line:
-            return False
-        for name in self._names:
-            if not may_name(line, name):
-                return False
-        if self._wanted.status is None and b"\\" not in line:
-            return True
-        try:
-            token = _token_at(line)
-        except ValueError:
-            return True
-        return token is None or self._fits(token)
+        return _TOKEN_EVENT in line and all(may_name(line, name) for name in self._names)
 
     def shown(self, event: Recorded) -> dict[str, Any] | None:
         wanted, token = self._wanted, _token_of(event.members)
@@ -155,26 +135,6 @@ class _Search:
             and (application is None or fold(token.application) == application)
             and (status is None or self._statuses.of(token) == status)
         )
-
-
-def _token_at(line: bytes) -> _Token | None:
-    """Return the token of a line in the usual form, which is not parsed, or None; raise ``ValueError`` for bad text."""
-    found = _END.search(line)
-    if found is None:
-        return None
-    application, user, identifier, expires, issued, jti = found.groups()
-    return _Token(
-        _unescaped(application),
-        _unescaped(user),
-        identifier.decode(),
-        int(expires),
-        None if issued is None else int(issued),
-        None if jti is None else _unescaped(jti),
-    )
-
-
-def _unescaped(text: bytes) -> str:
-    return str(json.loads(b'"%b"' % text)) if b"\\" in text else text.decode()
 
 
 def _token_of(members: Mapping[str, Any]) -> _Token | None:

@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from datafor_token.audit import search
 from datafor_token.audit.events import Origin
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
-from datafor_token.tokens import issued as issued_tokens
 from datafor_token.validation import logs
 from datafor_token.validation.names import fold
 from datafor_token.validation.strict_json import compact
@@ -202,28 +200,6 @@ def test_each_filter(app: Flask, caller: Caller, settings: Settings, monkeypatch
     for of in APPLICATIONS:
         expected = [token for token in whole if fold(token["application"]) == fold(of)]
         assert listed(caller, f"application={quote(of)}") == expected
-    # Reading the usual line without parsing it gives the same as parsing it.
-    monkeypatch.setattr(issued_tokens, "_END", re.compile(b"never"))
-    assert listed(caller, "status=active") == [token for token in whole if token["status"] == "active"]
-
-
-def test_the_usual_line_is_not_parsed(app: Flask, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search parses the lines that fit only, also of names in other scripts: parsing takes most of the time."""
-    caller.post("update", application(secret=STRONG_SECRET, self_service="1", max_lifetime=100_000))
-    for number in range(5):
-        caller.post("generate", {"username": f"\u738b\u5c0f\u660e{number}"})
-    caller.post("personal")
-    parsed = []
-    parse = search.parse
-
-    def noted(line: bytes) -> Any:
-        parsed.append(line)
-        return parse(line)
-
-    monkeypatch.setattr(search, "parse", noted)
-    assert listed(caller, "status=revoked") == []
-    assert listed(caller, f"user={quote(NAMES[3])}") == []
-    assert parsed == []
 
 
 def test_when_it_was_issued(caller: Caller, settings: Settings) -> None:
