@@ -123,6 +123,7 @@ def test_the_workers_counts_add_up(counting: Server) -> None:
     assert len(list((counting.data_dir.parent / "run").rglob("*.db"))) == 3 * FILES_OF_A_SLOT
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_metrics_are_scraped(counting: Server) -> None:
     """When workers are killed under load, no scrape fails, no count decreases, and no request is missing."""
     acknowledged, stop = [0], threading.Event()

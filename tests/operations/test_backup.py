@@ -284,6 +284,7 @@ class TestBombs:
             # Its checksum is wrong, which only a reader of the whole file notices.
             out.write(packer.flush())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("unauthenticated", [False, True])
     @pytest.mark.parametrize(
         ("header", "part", "times"),
@@ -321,6 +322,7 @@ class TestBombs:
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
+    @pytest.mark.slow
     def test_very_many_records(self, file: Path) -> None:
         """The largest allowed number of small records is read within 700 MiB of memory; one more is refused."""
         number = backup.MAX_UNAUTHENTICATED_SIZE // 200

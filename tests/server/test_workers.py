@@ -29,6 +29,7 @@ def claims(name: str, **more: Any) -> dict[str, Any]:
     return {"loginname": name, "exp": int(time.time()) + 3600, **more}
 
 
+@pytest.mark.slow
 def test_sixteen_first_sign_ins_create_one_user(server: Server) -> None:
     """Sixteen requests at once with a token of an unknown user are all signed in, and create one user."""
     server.post("update", application(name="First", secret="first", initpwd="start"))

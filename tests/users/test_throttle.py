@@ -417,6 +417,7 @@ def test_names_are_limited_behind_a_trusted_proxy(
     assert guess(50, "203.0.113.6") == 401
 
 
+@pytest.mark.slow
 def test_two_hundred_at_once(tmp_path: Path) -> None:
     """Of 200 parallel wrong sign-ins at most ten are verified, and the right password from another address works."""
     server = Server(tmp_path).start()

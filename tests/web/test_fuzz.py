@@ -85,6 +85,7 @@ REQUESTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=1000)
 @given(sent=REQUESTS)
 def test_a_thousand_requests(app: Flask, sent: Sent) -> None:
