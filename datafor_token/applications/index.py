@@ -59,10 +59,6 @@ class IndexEntry:
             rule_violations=tuple(application.rule_violations.values()),
         )
 
-    def tokens_expire_by(self, issued: float) -> float:
-        """Return when the last token that was issued until ``issued`` expires; both are in seconds since 1970."""
-        return max(issued + self.expire, self.last_expiry / 1000)
-
     def in_grace(self, now: float) -> bool:
         """Return whether the previous secret is still accepted; ``now`` is in seconds since 1970."""
         return now * 1000 < self.previous_until

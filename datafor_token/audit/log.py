@@ -162,6 +162,14 @@ class Audit:
         """Return at most ``limit`` events of any search, as ``page`` does."""
         return find(self._log.folder, search, limit, page)
 
+    def about_token(self, identifier: str) -> dict[str, Any] | None:
+        """Return the event that issued the token with this identifier, else the newest about it, or None.
+
+        Reads a limited number of lines, as ``page`` does. Raises ``AuditUnavailable``.
+        """
+        issued = self.search(_AboutToken(identifier, issued=True), 1).events
+        return next(iter(issued or self.search(_AboutToken(identifier), 1).events), None)
+
     def since(self, time: float) -> Iterator[dict[str, Any]]:
         """Yield every event since ``time`` (seconds since 1970), newest first; raise ``AuditUnavailable``.
 
@@ -235,6 +243,23 @@ class _Events:
             )
         )
         return members if fits else None
+
+
+class _AboutToken:
+    """Search for the events about a token; with ``issued``, for the one that issued it."""
+
+    since: float | None = None
+
+    def __init__(self, identifier: str, *, issued: bool = False) -> None:
+        self._identifier = identifier
+        self._issued = issued
+
+    def may_fit(self, line: bytes) -> bool:
+        return self._identifier.encode() in line
+
+    def shown(self, event: Recorded) -> dict[str, Any] | None:
+        fits = event.members["target"].get("token") == self._identifier
+        return event.members if fits and ("expires" in event.members or not self._issued) else None
 
 
 def _line(time: float, kind: str, origin: Origin, target: dict[str, str], **details: Any) -> bytes:

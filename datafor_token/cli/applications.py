@@ -13,7 +13,17 @@ from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.cli.application_options import changed, field_options, is_given, shown
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
-from datafor_token.cli.output import done, done_once, name_damaged, report, report_lines, show, show_one, wants_json
+from datafor_token.cli.output import (
+    done,
+    done_once,
+    name_damaged,
+    report,
+    report_lines,
+    show,
+    show_one,
+    shown_cut_offs,
+    wants_json,
+)
 from datafor_token.cli.parameters import Seconds, application_name
 from datafor_token.cli.services import services
 from datafor_token.crypto.algorithms import is_shared
@@ -69,12 +79,13 @@ def list_all() -> None:
 @application.command("show")
 @click.argument("name", type=application_name)
 def show_application(name: str) -> None:
-    """Show an application. A shared secret is shown as stars.
+    """Show an application, and its cut-offs in force. A shared secret is shown as stars.
 
     Example: datafor-token application show ERP
     """
-    fields = _fields(services().registry.get(name))
-    show_one(fields if wants_json() else shown(fields))
+    found = services().registry.get(name)
+    cut_offs = services().cut_offs.of_application(found.name)
+    show_one((_fields(found) if wants_json() else shown(_fields(found))) | shown_cut_offs(cut_offs))
 
 
 @application.command("check")

@@ -48,7 +48,7 @@ def database_refused(instead: str) -> Forbidden:
 
 
 def read(collection: str, document: Document, keyring: Keyring) -> applications.Application | users.User | None:
-    """Parse the application or user of a record, None in other collections; raise ``RecordDamaged``."""
+    """Parse a record and return it if it is an application or a user, else None; raise ``RecordDamaged``."""
     if collection == applications.COLLECTION:
         return Sealer(keyring).unseal(document)
     if collection == cut_offs.COLLECTION:

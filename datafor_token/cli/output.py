@@ -12,12 +12,15 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from datafor_token.cli.services import installation
 from datafor_token.printable import printable, printable_json
+
+if TYPE_CHECKING:
+    from datafor_token.tokens.cut_offs import CutOff
 
 _One = TypeVar("_One")
 _MANY = 1000  # steps, above which progress is shown
@@ -121,6 +124,13 @@ def show_one(members: Mapping[str, Any]) -> None:
 
     cells = [(_cell(name), _cell(value)) for name, value in members.items()]
     click.echo(tabulate(cells, tablefmt="plain", disable_numparse=True))
+
+
+def shown_cut_offs(found: Sequence["CutOff"]) -> dict[str, Any]:
+    """Return the member that shows the cut-offs of a user or application, if there are any."""
+    if not found:
+        return {}
+    return {"cut_offs": [one.to_response() if wants_json() else one.describe(one.second) for one in found]}
 
 
 def name_damaged(names: Sequence[str]) -> None:

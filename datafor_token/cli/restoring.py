@@ -1,6 +1,7 @@
 """Steps of ``datafor-token store restore``: what is checked first, the printed changes, the replacement."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def restore(file: Path | None, *, dry_run: bool, unauthenticated: bool, yes: boo
         settings.config_dir / STORE_ID,
     )
     current = [] if is_new else snapshots.take(files_or_refuse(""), without_damaged=True)
-    changes = restoring.compare(current, restoring.merge(current, records), keyring)
+    changes = restoring.compare(current, restoring.merge(current, records, time.time()), keyring)
     notes = list(_notes(found, keyring, settings.data_dir, is_new=is_new))
     # Before the confirmation; as JSON at the end.
     for sentence in notes:
@@ -74,7 +75,7 @@ def _replace_all(records: backup.Records, *, is_authentic: bool) -> None:
         record(Event(kind=Kind.STORE_RESTORED, reason=None if is_authentic else "unauthenticated"))
         snapshots.restore(
             files,
-            lambda latest: restoring.merge(latest, records),
+            lambda latest: restoring.merge(latest, records, services().clock()),
             lambda writes: progress(writes, len(writes), "Writing"),
         )
     StoreIdentity(files, settings.config_dir, str(settings.data_dir)).save()

@@ -15,8 +15,9 @@ from datafor_token.cli.inputs import read_token, text_of
 from datafor_token.cli.output import done, echo, show, show_json, show_one, wants_json
 from datafor_token.cli.parameters import Number, application_name, user_name
 from datafor_token.cli.services import services
-from datafor_token.errors import InvalidInput, NotFound
+from datafor_token.errors import InvalidInput, NotFound, RuleError
 from datafor_token.validation import strict_json
+from datafor_token.validation.times import parse_time
 
 token = Commands("token", help="Manage tokens. Example: datafor-token token explain < token.txt")
 
@@ -179,15 +180,50 @@ def issued(*, limit: int, **given: str | None) -> None:
 
 @token.command("revoke")
 @click.argument("text", metavar="[TOKEN]", required=False)
-def revoke(text: str | None) -> None:
-    """Revoke a token. The exit code is 1 if no application here accepts it.
+@click.option("--id", help="Identifier of the token in the audit log: 32 hex digits.")
+@click.option("--jti", help="Claim jti of the token, with --application.")
+@click.option("--user", type=user_name, help="User whose tokens are revoked, with --before.")
+@click.option("--application", type=application_name, help="Application of the tokens, with --before or --jti.")
+@click.option(
+    "--before", metavar="TIME", help="Revoke all tokens issued up to this time: now, a time, a day, or an age like 90m."
+)
+def revoke(text: str | None, **options: str | None) -> None:
+    """Revoke a token, or all tokens of a user, an application or both.
 
-    Example: datafor-token token revoke < token.txt
+    Without options, the token is an argument or read from standard input, and the exit code is 1 if no application here
+    accepts it. With options, names and identifiers that are unknown here are revoked all the same, with a warning.
+
+    Example: datafor-token token revoke --user lena --before now
     """
+    given = {name: value for name, value in options.items() if value is not None}
+    if given:
+        _revoke_named(given if text is None else {"token": text, **given})
+        return
     reason = services().signin.revoke(read_token(text), None)
     if reason is not None:
         raise Failed(f"Nothing was revoked: {reason}")
     done("The token is revoked", revoked=True)
+
+
+def _revoke_named(given: dict[str, Any]) -> None:
+    from datafor_token.requests.forms import Body
+    from datafor_token.requests.revoke_schema import RevokeSchema
+
+    if given.get("before", "now") != "now":
+        try:
+            given["before"] = int(parse_time(given["before"], services().clock()) * 1000)
+        except RuleError as error:
+            raise InvalidInput.of("before", error.message) from None
+    wanted, revoker = RevokeSchema().read(Body(given, is_form=False)), services().revoker
+    if "id" in wanted:
+        done("The token is revoked", warnings=revoker.by_identifier(wanted["id"]), revoked=True)
+    elif "jti" in wanted:
+        warnings = revoker.by_jti(wanted["application"], wanted["jti"])
+        done("The token is revoked", warnings=warnings, revoked=True)
+    else:
+        cut_off, warnings = revoker.up_to(wanted["before"], wanted.get("user"), wanted.get("application"))
+        sentence = str(cut_off.describe(cut_off.second))
+        done(f"{sentence[:1].upper()}{sentence[1:]}", warnings=warnings, revoked=True)
 
 
 @token.command("personal")

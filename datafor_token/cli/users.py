@@ -10,7 +10,7 @@ import click
 from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
-from datafor_token.cli.output import done, done_once, name_damaged, show, show_one, wants_json
+from datafor_token.cli.output import done, done_once, name_damaged, show, show_one, shown_cut_offs, wants_json
 from datafor_token.cli.parameters import application_name, user_name
 from datafor_token.cli.services import current_settings, services
 from datafor_token.errors import Conflict, InvalidInput, LastAdministrator, NotFound, predicate_of
@@ -139,11 +139,12 @@ def list_all() -> None:
 @user.command("show")
 @click.argument("name", type=user_name)
 def show_user(name: str) -> None:
-    """Show a user.
+    """Show a user, and the cut-offs in force of the user's tokens.
 
     Example: datafor-token user show lena
     """
-    show_one(_shown(services().accounts.get(name)))
+    found = services().accounts.get(name)
+    show_one(_shown(found) | shown_cut_offs(services().cut_offs.of_user(found.name)))
 
 
 @user.command("passwd")

@@ -200,7 +200,9 @@ class Gate:
         if not isinstance(username, str) or not isinstance(target, str) or not isinstance(made, int | float):
             return None
         # The session is valid for as long as a token that is issued now.
-        token = self._granted(ticket, {**document, "issued": made}, username, None)
+        shown_as = self._signin.identifiers.of_text(ticket)
+        grant = {**document, "issued": made, "revoked_by": [identifiers.short_name(shown_as)]}
+        token = self._granted(ticket, grant, username, None)
         if token is None or token.application.disabled_since(made):
             return None
         # Without the rules about claims: the service itself made the ticket.

@@ -1,10 +1,11 @@
 """Restore of a backup: the records that it leads to, and a comparison with the present ones.
 
-Revocations and cut-offs of a backup are added to the present ones and never take one back. Personal tokens are added
-too: those that were issued since the backup are still valid, and their users must be able to revoke them.
+Revocations and cut-offs of a backup are added to the present ones and never take one back: no token that was revoked is
+accepted again. Personal tokens are added too: those that were issued since the backup are still valid, and their users
+must be able to revoke them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from datafor_token.operations.backup import COLLECTIONS, Backup, Records
 from datafor_token.operations.store_identity import identifier_record, is_identifier
 from datafor_token.store.base import Document
 from datafor_token.tokens import cut_offs, personal
+from datafor_token.tokens.cut_offs import CutOff
 from datafor_token.tokens.revocations import COLLECTION as REVOCATIONS
 from datafor_token.users import users
 from datafor_token.users.users import User
@@ -79,18 +81,55 @@ _STAYING: Mapping[str, Callable[[Document, Document], Document] | None] = {
 }
 
 
-def merge(present: Records, restored: Records) -> Records:
+def merge(present: Records, restored: Records, now: float) -> Records:
     """Return the records after a restore: those of the backup, and the present ones that stay.
 
-    Keys, revocations, cut-offs and lists of personal tokens stay. Of a cut-off, the later one stays.
+    Keys, revocations, cut-offs and lists of personal tokens stay. Of a cut-off, the later one stays. ``now`` is in
+    seconds since 1970.
     """
-    staying = {(one, fold(document["name"])): document for one, document in present if one in _STAYING}
+    stored = {(one, fold(document["name"])): document for one, document in present}
     merged: list[tuple[str, Document]] = []
     for collection, document in restored:
-        stored = staying.pop((collection, fold(document["name"])), None)
+        before = stored.pop((collection, fold(document["name"])), None)
         both = _STAYING.get(collection)
-        merged.append((collection, both(stored, document) if both and stored else document))
-    return [*merged, *((collection, document) for (collection, _), document in staying.items())]
+        if before is None:
+            merged.append((collection, document))
+        elif collection == applications.COLLECTION:
+            merged.append((collection, _with_last_expiry(before, document, now)))
+        else:
+            merged.append((collection, both(before, document) if both else document))
+    merged += [(collection, document) for (collection, _), document in stored.items() if collection in _STAYING]
+    added = [document for collection, document in merged if collection == applications.COLLECTION]
+    return [
+        (collection, _prolonged(document, added) if collection == cut_offs.COLLECTION else document)
+        for collection, document in merged
+    ]
+
+
+def _with_last_expiry(present: Document, restored: Document, now: float) -> Document:
+    """Return a restored application with the end of the tokens that were issued with the present ``expire``.
+
+    A later cut-off must concern them.
+    """
+    ends = [one for one in (present.get("lastExpiry"), restored.get("lastExpiry")) if isinstance(one, int)]
+    if _number(present.get("expire")) > _number(restored.get("expire")):
+        ends.append(int((now + _number(present["expire"])) * 1000))
+    return {**restored, "lastExpiry": max(ends)} if ends else restored
+
+
+def _prolonged(document: Document, added: Sequence[Document]) -> Document:
+    """Return a cut-off in force until the tokens of these applications, which the store may not have had, expired."""
+    try:
+        found = CutOff.from_document(document)
+    except RecordDamaged:
+        return document
+    for one in added:
+        found = found.until_expiry(one["name"], _number(one.get("expire")), _number(one.get("lastExpiry")))
+    return found.to_document()
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 class Changes(NamedTuple):

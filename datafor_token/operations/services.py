@@ -28,6 +28,7 @@ from datafor_token.tokens.issued import IssuedTokens
 from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.tokens.revocations import Revocations
+from datafor_token.tokens.revoker import Revoker
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users.accounts import Accounts
 from datafor_token.users.passwords import Passwords
@@ -60,6 +61,7 @@ class Services:
     cut_offs: CutOffs
     issued: IssuedTokens
     personal_tokens: PersonalTokens
+    revoker: Revoker
     sessions: Sessions
     session_list: SessionList
     signin: SignIn
@@ -155,6 +157,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         revocations=revocations,
         cut_offs=cut_offs,
         issued=IssuedTokens(audit, revocations, cut_offs, clock),
+        revoker=Revoker(registry, users, revocations, cut_offs, audit),
         sessions=sessions,
         session_list=SessionList(store, users, audit, sessions, gate.accepts),
         personal_tokens=personal_tokens,

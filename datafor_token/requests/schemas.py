@@ -37,6 +37,7 @@ _BOTH = Message("cannot be given together with secret: one replaces the other")
 # Members of responses beside an application's own fields, so that a listed application can be sent back whole.
 _IGNORED_ON_UPDATE = (
     "createdDate", "lastModifiedDate", "creatorId", "previous", "success", "code", "msg", "warnings", "kid", "keys",
+    "cut_offs",
 )  # fmt: skip
 
 
@@ -271,7 +272,7 @@ class RotateSchema(NameSchema):
 
 
 class TokenSchema(CallSchema):
-    """``token/revoke`` and ``token/introspect``: a token. The hint of RFC 7009 and RFC 7662 is ignored."""
+    """``token/introspect``: a token. The hint of RFC 7662 is ignored."""
 
     example: ClassVar = {"token": EXAMPLE_TOKEN}
     ignored = ("token_type_hint",)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 COLLECTION = "cut_offs"
 FORMAT = 1
 # Seconds, the longest ``expire`` of an application: a token with ``iat`` that others issued can be valid for as long.
-_KEPT = 315_360_000
+KEPT = 315_360_000
 _Place = tuple[str, str]  # user and application, folded; an empty text stands for all
 
 
@@ -32,8 +32,8 @@ class CutOff:
     """A cut-off. Without ``user`` it concerns all users, without ``application`` the tokens of all applications.
 
     Tokens issued up to the second of ``before`` are refused. ``set`` is the time when ``by`` set it; both are in
-    milliseconds since 1970. Until ``until``, in seconds since 1970, tokens without ``iat`` are refused too, since they
-    may be from before.
+    milliseconds since 1970. It is in force until ``until``, in seconds since 1970, when the last token from before has
+    expired: tokens without ``iat`` are refused too, since they may be from before.
     """
 
     user: str
@@ -52,6 +52,20 @@ class CutOff:
         """Return whether a token is refused that was issued at ``issued`` (seconds since 1970; None: unknown)."""
         return now < self.until if issued is None else int(issued) <= self.second
 
+    def until_expiry(self, name: str, expire: float, last_expiry: float) -> "CutOff":
+        """Return it in force until the tokens from before of an application have expired, if it concerns that one.
+
+        ``name``, ``expire`` and ``last_expiry`` are as in ``Application``.
+        """
+        if self.application and fold(self.application) != fold(name):
+            return self
+        return dataclasses.replace(self, until=max(self.until, self.before / 1000 + expire, last_expiry / 1000))
+
+    def merge(self, other: "CutOff") -> "CutOff":
+        """Return the later one of two with the same user and application, in force as long as both."""
+        latest = max(self, other, key=lambda one: one.before)
+        return dataclasses.replace(latest, until=max(self.until, other.until))
+
     def to_response(self) -> dict[str, Any]:
         """Return the members that calls and commands show."""
         named = {"user": self.user, "application": self.application}
@@ -63,20 +77,28 @@ class CutOff:
         }
 
     def describe(self, issued: float | None) -> Message:
-        """Return the sentence about a token that it refuses, issued at ``issued``."""
-        whom = Message("%(user)s", user=self.user) if self.user else Message("all users")
-        if self.application:
-            whom = Message("%(whom)s of %(application)s", whom=whom, application=self.application)
+        """Return the sentence about a token that it refuses, issued at ``issued`` (see ``refuses``)."""
         sentence = Message(
             "revoked for %(whom)s on %(time)s by %(actor)s: tokens issued up to %(before)s are refused",
-            whom=whom,
+            whom=self._whom(),
             time=times.show(self.set / 1000),
-            actor=self.by,
+            actor=self.by or "?",
             before=times.show(self.second),
         )
         if issued is not None:
             return sentence
-        return Message("%(first)s, and this one does not say when it was issued: it has no iat", first=sentence)
+        return Message(
+            "%(sentence)s, and until %(until)s also those without iat, which may be from before",
+            sentence=sentence,
+            until=times.show(self.until),
+        )
+
+    def _whom(self) -> str:
+        if not self.application:
+            return self.user or Message("all users")
+        if not self.user:
+            return Message("all users of %(application)s", application=self.application)
+        return Message("%(user)s (tokens of %(application)s)", user=self.user, application=self.application)
 
     def to_document(self) -> Document:
         """Return the record."""
@@ -85,15 +107,15 @@ class CutOff:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "CutOff":
         """Read a record, which may have been edited by hand; raise ``RecordDamaged``."""
-        try:
-            found = cls(**{field.name: document[field.name] for field in dataclasses.fields(cls)})
-        except KeyError as error:
-            raise RecordDamaged(reason=f"cut-off {document.get('name')!r}: {error} is missing") from None
-        for field, kinds in _TYPES.items():
-            if type(getattr(found, field)) not in kinds:
-                raise RecordDamaged(reason=f"cut-off {document.get('name')!r}: {field} has an invalid value")
+        name = document.get("name")
         if type(document.get("format")) is not int or document["format"] > FORMAT:
-            raise RecordDamaged(reason=f"cut-off {document.get('name')!r}: a newer version wrote the record")
+            raise RecordDamaged(reason=f"cut-off {name!r}: a newer version of this service wrote the record")
+        for member, kinds in _TYPES.items():
+            if type(document.get(member)) not in kinds:
+                raise RecordDamaged(reason=f"cut-off {name!r}: {member} is missing or has an invalid value")
+        found = cls(**{member: document[member] for member in _TYPES})
+        if not isinstance(name, str) or fold(name) != fold(_name(found.user, found.application)):
+            raise RecordDamaged(reason=f"cut-off {name!r}: user or application has an invalid value")
         return found
 
 
@@ -105,16 +127,14 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def merged(present: Document, restored: Document) -> Document:
-    """Return the cut-off of a backup or the present one of the same name, whichever refuses more.
+    """Return the record of a backup or the present one of the same name, whichever refuses more.
 
-    A present record that is damaged is replaced.
+    A present record that is damaged remains: it accepts no token that it may concern.
     """
-    theirs = CutOff.from_document(restored)
     try:
-        ours = CutOff.from_document(present)
+        return CutOff.from_document(present).merge(CutOff.from_document(restored)).to_document()
     except RecordDamaged:
-        return restored
-    return _later(ours, theirs).to_document()
+        return present
 
 
 class CutOffs:
@@ -145,10 +165,7 @@ class CutOffs:
         wanted = self._wanted(user or "", application or "", before)
 
         def change(document: Document | None) -> Document:
-            stored = None if document is None else CutOff.from_document(document)
-            if stored is None:
-                return wanted.to_document()
-            return _later(stored, wanted).to_document()
+            return (wanted if document is None else CutOff.from_document(document).merge(wanted)).to_document()
 
         with self._audit.change() as record:
             record(
@@ -168,14 +185,19 @@ class CutOffs:
         before = int(now * 1000) if before is None else before
         if before > now * 1000:
             raise InvalidInput.of("before", "must not be in the future: give a time in milliseconds since 1970, or now")
-        entries = self._registry.index().entries
-        concerned = [entry for entry in entries if fold(entry.name) == fold(application)] or entries
-        expire_by = max((entry.tokens_expire_by(before / 1000) for entry in concerned), default=before / 1000)
-        return CutOff(user, application, before, int(now * 1000), self._audit.actor or "", expire_by + self._leeway)
+        found = CutOff(user, application, before, int(now * 1000), self._audit.actor or "", before / 1000)
+        listing = self._registry.index()
+        for one in listing.entries:
+            found = found.until_expiry(one.name, one.expire, one.last_expiry)
+        known = {fold(one.name) for one in listing.entries}
+        if listing.damaged or (application and fold(application) not in known):
+            # Their ``expire`` is not known: they are damaged, or on another node, or deleted and may be added again.
+            found = found.until_expiry(application, KEPT, 0)
+        return found
 
     def refusing(self, user: str, application: str, issued: float | None) -> CutOff | None:
         """Return the cut-off that refuses a token issued at ``issued`` (seconds since 1970; None: unknown)."""
-        return _first_refusing(self.concerning(user, application), issued, self._clock())
+        return _first_refusing(self.concerning(user, application), issued, self._expired_by())
 
     def refusing_now(self, user: str, application: str, issued: float | None) -> CutOff | None:
         """Do the same from the store itself, and not as of the beginning of the request.
@@ -184,17 +206,17 @@ class CutOffs:
         """
         documents = [self._store.get(COLLECTION, _name(*place)) for place in _places(user, application)]
         found = [CutOff.from_document(document) for document in documents if document is not None]
-        return _first_refusing(found, issued, self._clock())
+        return _first_refusing(found, issued, self._expired_by())
 
     def new_iat(self, user: str, application: str, now: float) -> int | None:
         """Return the ``iat`` that a token issued at ``now`` needs because of a cut-off, or None.
 
         Raises ``JustRevoked`` in the second of the cut-off, whose tokens are refused. Times are in seconds since 1970.
         """
-        in_force = [one for one in self.concerning(user, application) if now < one.until or int(now) <= one.second]
-        if not in_force:
+        concerning = self.concerning(user, application)
+        if _first_refusing(concerning, None, now - self._leeway) is None:
             return None
-        last = max(one.second for one in in_force)
+        last = max(one.second for one in concerning)
         if int(now) <= last:
             raise JustRevoked(last + 1 - int(now))
         return int(now)
@@ -212,9 +234,8 @@ class CutOffs:
         self._sweeper.sweep()
 
     def _in_force(self, part: int, name: str) -> Sequence[CutOff]:
-        now = self._clock()
         found = [one for place, one in self._all().items() if place[part] == fold(name)]
-        valid = [one for one in found if isinstance(one, CutOff) and now < one.until]
+        valid = [one for one in found if isinstance(one, CutOff) and self._expired_by() < one.until]
         return sorted(valid, key=lambda one: one.before, reverse=True)
 
     def concerning(self, user: str, application: str) -> list[CutOff]:
@@ -230,34 +251,36 @@ class CutOffs:
 
     def _all(self) -> Mapping[_Place, CutOff | RecordDamaged]:
         content = self._index.all(thorough=False)
-        if self._by_place[0] != content.version:
-            places = {_place(name): one for name, one in content.records.values()}
+        # As one value: another thread may replace it meanwhile, by an older one too.
+        version, places = self._by_place
+        if version != content.version:
+            places = {_place(name, one): one for name, one in content.records.values()}
             self._by_place = content.version, places
-        return self._by_place[1]
+        return places
+
+    def _expired_by(self) -> float:
+        """Return the time up to which the ``exp`` of a refused token lies, in seconds since 1970."""
+        return self._clock() - self._leeway
 
     def _is_over(self, document: Document) -> bool:
         try:
             found = CutOff.from_document(document)
         except RecordDamaged:
             return False
-        return self._clock() >= max(found.until, found.second + _KEPT + self._leeway)
-
-
-def _later(one: CutOff, other: CutOff) -> CutOff:
-    """Return the later of two cut-offs of the same tokens, in force as long as one of them."""
-    latest = max(one, other, key=lambda found: found.before)
-    return dataclasses.replace(latest, until=max(one.until, other.until))
+        return self._clock() >= max(found.until, found.second + KEPT + self._leeway)
 
 
 def _name(user: str, application: str) -> str:
-    # Neither name can have a colon.
     return f"{user}:{application}"
 
 
-def _place(name: str) -> _Place:
-    # A damaged record can have any name. Without a colon, it may concern everybody.
-    user, _, application = fold(name).partition(":") if ":" in name else ("", "", "")
-    return user, application
+def _place(name: str, found: CutOff | RecordDamaged) -> _Place:
+    if isinstance(found, CutOff):
+        return fold(found.user), fold(found.application)
+    # The last colon: a user name has none, but a folded one can.
+    user, colon, application = fold(name).rpartition(":")
+    # A file that was renamed by hand, or a name so long that the store hashed it, may concern everybody.
+    return (user, application) if colon and "~" not in name else ("", "")
 
 
 def _places(user: str, application: str) -> Sequence[_Place]:

@@ -83,7 +83,7 @@ class Revocations:
             raise ValueError("only a token whose text is known can be revoked")
         # Under former keys too: older sessions, and processes not restarted since a key change, know only those.
         names = self.identifiers.every(token.digest)
-        self._add(names, token.expires, token.application.name, token.username, short(token.identifier))
+        self._add(names, token.expires, token.application.name, token.username, token=short(token.identifier))
 
     def add_identifier(
         self, identifier: str, expires: float | None = None, application: str | None = None, username: str | None = None
@@ -94,11 +94,11 @@ class Revocations:
         """
         # Under the whole identifier where it is known: earlier versions do not know the short one.
         name = short_name(identifier) if is_short(identifier) else identifier
-        self._add([name], expires, application, username, short(identifier))
+        self._add([name], expires, application, username, token=short(identifier))
 
     def add_jti(self, application: str, jti: str, expires: float | None = None, username: str | None = None) -> None:
         """Revoke the tokens of an application with this ``jti`` claim."""
-        self._add([jti_name(application, jti)], expires, application, username, None)
+        self._add([jti_name(application, jti)], expires, application, username, jti=jti)
 
     def _add(
         self,
@@ -106,8 +106,9 @@ class Revocations:
         expires: float | None,
         application: str | None,
         username: str | None,
-        identifier: str | None,
+        **named: str,
     ) -> None:
+        """Store a record with each of these names; ``named`` are the members of the event that name the token."""
         now = self._clock()
         document = {
             "expires": now + LONGEST if expires is None else expires,
@@ -117,7 +118,7 @@ class Revocations:
             "revokedBy": self._audit.actor,
         }
         with self._audit.change() as record:
-            record(Event(kind=Kind.TOKEN_REVOKED, application=application, user=username, token=identifier))
+            record(Event(kind=Kind.TOKEN_REVOKED, application=application, user=username, **named))
             for number, name in enumerate(names):
                 try:
                     self._store.put(COLLECTION, {"format": 1, "name": name, **document})

@@ -175,7 +175,7 @@ class TestMerge:
     def test_the_backup_replaces(self) -> None:
         """Applications and users are those of the backup only; a name is the same regardless of case."""
         present: Records = [("applications", {"name": "CRM"}), ("users", {"name": "LENA"}), ("sessions", {"name": "x"})]
-        assert restore.merge(present, RECORDS) == RECORDS
+        assert restore.merge(present, RECORDS, 0) == RECORDS
 
     def test_present_records_that_stay(self) -> None:
         """Present revocations and keys stay beside those of the backup."""
@@ -183,7 +183,7 @@ class TestMerge:
             ("revocations", {**REVOCATION, "name": "b" * 64}),
             ("instance", {"name": "key", "identifier": "0"}),
         ]
-        assert restore.merge(stays, RECORDS) == [*RECORDS, *stays]
+        assert restore.merge(stays, RECORDS, 0) == [*RECORDS, *stays]
 
     @pytest.mark.parametrize(("name", "other"), [("a" * 64, "A" * 64), ("A" * 64, "a" * 64)])
     def test_no_duplicates(self, name: str, other: str) -> None:
@@ -193,23 +193,23 @@ class TestMerge:
             ("instance", identifier_record("1" * 32)),
         ]
         restored: Records = [("revocations", {**REVOCATION, "name": name}), ("instance", identifier_record(IDENTIFIER))]
-        assert restore.merge(present, restored) == restored
+        assert restore.merge(present, restored, 0) == restored
 
     def test_personal_tokens_are_merged(self) -> None:
         """The personal tokens of a user are those of the backup and those issued since, with their last use."""
         backed_up = personal_tokens("Lena", old=None, both=None)
         present = personal_tokens("lena", both=5, new=None)
         otto = personal_tokens("otto", other=1)
-        merged = restore.merge([present, otto], [backed_up])
+        merged = restore.merge([present, otto], [backed_up], 0)
         assert merged == [personal_tokens("Lena", old=None, both=5, new=None), otto]
         damaged: Records = [("personal_tokens", {"format": 1, "name": "lena", "tokens": 5})]
-        assert restore.merge(damaged, [backed_up]) == [backed_up]
+        assert restore.merge(damaged, [backed_up], 0) == [backed_up]
 
     @pytest.mark.parametrize(("present", "restored"), [(5, 9), (9, 5)])
     def test_the_later_cut_off_stays(self, present: int, restored: int) -> None:
         """A restore takes no cut-off back."""
         others = [cut_off("otto", 1)]
-        assert restore.merge([cut_off("lena", present), *others], [cut_off("Lena", restored)]) == [
+        assert restore.merge([cut_off("lena", present), *others], [cut_off("Lena", restored)], 0) == [
             cut_off("lena" if present > restored else "Lena", 9), *others,
         ]  # fmt: skip
 

@@ -9,8 +9,8 @@ from datafor_token.requests.schemas import NameSchema, NamesSchema, RotateSchema
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Call
+from datafor_token.web.openapi.cut_off_schemas import ContentResponse
 from datafor_token.web.openapi.response_schemas import (
-    ContentResponse,
     ListResponse,
     MessageResponse,
     RotateResponse,
@@ -55,8 +55,10 @@ def list_all() -> Response:
 def content(fields: dict[str, Any]) -> Response:
     """Get one application, with its secrets masked."""
     application = services().registry.get(fields["name"])
+    cut_offs = [one.to_response() for one in services().cut_offs.of_application(application.name)]
     return success(
-        **application.to_response(services().clock()), **_if_any(warnings=list(application.rule_violations.values()))
+        **application.to_response(services().clock()),
+        **_if_any(cut_offs=cut_offs, warnings=list(application.rule_violations.values())),
     )
 
 

@@ -8,16 +8,17 @@ from flask import Blueprint, Response
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.keys import as_jwk
-from datafor_token.errors import NotFound
+from datafor_token.errors import Forbidden, NotFound
+from datafor_token.requests.revoke_schema import RevokeSchema
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, TokenSchema
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
+from datafor_token.web.openapi.cut_off_schemas import RevokeResponse
 from datafor_token.web.openapi.response_schemas import (
     ExplainResponse,
     IntrospectResponse,
     KeysResponse,
-    MessageResponse,
     TokenResponse,
 )
 from datafor_token.web.responses import success
@@ -45,16 +46,27 @@ def explain(fields: dict[str, Any]) -> Response:
 
 
 @blueprint.post(f"{MODELER}/token/revoke")
-@Call(id="revoke_token", access=Access.SIGNED_IN, body=TokenSchema, response=MessageResponse)
+@Call(id="revoke_token", access=Access.SIGNED_IN, body=RevokeSchema, response=RevokeResponse)
 def revoke(fields: dict[str, Any]) -> Response:
-    """Revoke a token (RFC 7009).
+    """Revoke a token (RFC 7009), or all tokens of a user or application that were issued up to a time.
 
-    Users other than Administrators may revoke their own tokens. An unknown, expired or revoked token is not an error.
+    Users other than Administrators may revoke their own tokens, by `token`. Unknown names, and an unknown, expired or
+    revoked token, are not an error.
     """
     caller = current().caller
-    owner = None if caller.is_administrator else caller.user.name
-    services().signin.revoke(fields["token"], owner)
-    return success(msg="success")
+    if "token" in fields:
+        services().signin.revoke(fields["token"], None if caller.is_administrator else caller.user.name)
+        return success(msg="success")
+    if not caller.is_administrator:
+        raise Forbidden
+    revoker = services().revoker
+    if "id" in fields:
+        warnings = revoker.by_identifier(fields["id"])
+    elif "jti" in fields:
+        warnings = revoker.by_jti(fields["application"], fields["jti"])
+    else:
+        _, warnings = revoker.up_to(fields["before"], fields.get("user"), fields.get("application"))
+    return success(msg="success", **({"warnings": warnings} if warnings else {}))
 
 
 @blueprint.post(f"{MODELER}/token/introspect")

@@ -19,7 +19,8 @@ from datafor_token.web.api.paths import MODELER
 from datafor_token.web.auth import client_address
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
-from datafor_token.web.openapi.response_schemas import MessageResponse, UserResponse
+from datafor_token.web.openapi.cut_off_schemas import UserResponse
+from datafor_token.web.openapi.response_schemas import MessageResponse
 from datafor_token.web.openapi.user_responses import UserNameResponse, UsersResponse, UserTypesResponse
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
@@ -47,7 +48,10 @@ def detail(fields: dict[str, Any]) -> Response:
             raise NotFound
         user = found
     further = {member: text for member, text in user.profile.items() if text}
-    return success(data={"user": {"userid": fold(user.name), **user.to_response(), **further}})
+    # Of no use to the user: every token from before is refused.
+    cut_offs = services().cut_offs.of_user(user.name) if caller.is_administrator else ()
+    shown = {"cut_offs": [one.to_response() for one in cut_offs]} if cut_offs else {}
+    return success(data={"user": {"userid": fold(user.name), **user.to_response(), **further, **shown}})
 
 
 @blueprint.get(f"{MODELER}/user/list")

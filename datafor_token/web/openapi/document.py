@@ -150,6 +150,7 @@ def _body(schema: type[CallSchema], *, may_be_list: bool) -> dict[str, Any]:
 def _add_form(components: dict[str, Any], schema: type[CallSchema]) -> None:
     """Add the schemas of the form bodies beside that of the JSON body: without null, and with flags as text."""
     found = components[_name(schema)]
+    found.update(schema.conditions)
     for name in schema.ignored:
         found["properties"].setdefault(name, {"description": "Ignored."})
     properties = {}
@@ -237,8 +238,8 @@ def _rule_schema(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, A
     if isinstance(field, schemas.FieldMapField):
         return dict(converter.resolve_nested_schema(field.members))
     found = dict(RULE_SCHEMAS[field.schema_rule])
-    if isinstance(field.parent, CallSchema) and not field.required:
-        # ``null`` means left out.
+    if isinstance(field.parent, CallSchema) and not field.required and not field.parent.conditions:
+        # ``null`` means left out. The conditions are about the presence of fields, so they are described without null.
         several = next((one for one in ("oneOf", "anyOf") if one in found), None)
         if several:
             found[several] = [*found[several], {"type": "null"}]

@@ -151,13 +151,6 @@ class ListResponse(SuccessResponse):
     warnings = _texts()
 
 
-class ContentResponse(SuccessResponse, ApplicationObject):
-    """One application. `warnings` as in the list."""
-
-    example: ClassVar = ApplicationObject.example
-    warnings = _texts()
-
-
 class RotateResponse(SuccessResponse):
     """`secret` is present only if the service generated it. It is not shown again."""
 
@@ -189,15 +182,6 @@ class UserObject(Schema):
     mobile = fields.String()
     dept = fields.String()
     title = fields.String()
-
-
-class UserResponse(SuccessResponse):
-    """One user."""
-
-    example: ClassVar = {"data": {"user": UserObject.example}}
-    data = fields.Nested(
-        Schema.from_dict({"user": fields.Nested(UserObject, required=True)}, name="UserData"), required=True
-    )
 
 
 class LoginResponse(SuccessResponse):

@@ -12,7 +12,7 @@ from datafor_token.applications import policy, rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.providers import urls
-from datafor_token.requests import schemas, user_schemas
+from datafor_token.requests import revoke_schema, schemas, user_schemas
 from datafor_token.validation import names, times
 
 _TEXT = {"type": "string"}
@@ -165,6 +165,14 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "pattern": "^(-?({0})|({0}) (asc|desc))$".format("|".join(user_schemas.COLUMNS)),
     },
     rules.token_status: {"type": "string", "enum": list(rules.TokenStatus)},
+    revoke_schema.audit_identifier: {"type": "string", "pattern": "^[0-9A-Fa-f]{32}$"},
+    revoke_schema.token_id: _SOME_TEXT,
+    revoke_schema.time_of_cut_off: {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": revoke_schema.LATEST},
+            {"type": "string", "enum": ["now"]},
+        ]
+    },
     schemas.event_kind: {"type": "string", "enum": list(Kind)},
     rules.next_path: {
         "type": "string",
