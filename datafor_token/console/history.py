@@ -32,6 +32,7 @@ EVENTS = {
     "token_generated": N_("token issued"),
     "token_personal": N_("personal token issued"),
     "token_revoked": N_("token revoked"),
+    "tokens_cut_off": N_("all earlier tokens revoked"),
     "link_made": N_("one-time link created"),
     "link_redeemed": N_("one-time link used"),
     "sign_in": N_("signed in"),

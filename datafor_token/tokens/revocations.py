@@ -1,7 +1,7 @@
 """Revoked tokens (RFC 7009), stored until they would have expired."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
@@ -106,7 +106,7 @@ class Revocations:
         expires: float | None,
         application: str | None,
         username: str | None,
-        **named: str,
+        **named: Any,
     ) -> None:
         """Store a record with each of these names; ``named`` are the members of the event that name the token."""
         now = self._clock()

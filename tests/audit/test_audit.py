@@ -81,6 +81,7 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     old = caller.post("generate", {"username": "old"}).json["token"]
     caller.post("revoke", {"token": old})
     assert caller.get("/auth/check", headers=bearer(old)).status_code == 401
+    caller.post("revoke", {"user": "old", "before": "now"})
     personal = caller.post("personal").json["token"]
     url = caller.post("link", {"username": "lena", "next": "/"}).json["url"]
     assert caller.get(url, headers={}).status_code == 303
@@ -121,7 +122,7 @@ def test_every_kind_of_event(app: Flask, caller: Caller, tmp_path: Path) -> None
         assert event not in events(app, event=next(other for other in Kind if other != kind))
         assert event not in events(app, user="nobody", event=kind)
     once = ("application_added", "application_changed", "application_rotated", "application_deleted", "token_revoked",
-            "token_personal", "link_made", "user_deleted", "session_ended", "store_restored")  # fmt: skip
+            "tokens_cut_off", "token_personal", "link_made", "user_deleted", "session_ended", "store_restored")  # fmt: skip
     assert {kind: len(events(app, event=kind)) for kind in once} == dict.fromkeys(once, 1)
 
 

@@ -112,7 +112,7 @@ def test_why_a_backup_cannot_be_written(shell: Shell, tmp_path: Path) -> None:
 
 @pytest.mark.file_store
 def test_backup_and_restore(shell: Shell, caller: Caller, settings: Settings, tmp_path: Path) -> None:
-    """A restore brings back the records of the backup; sessions end, revoked tokens remain revoked."""
+    """A restore brings back the records of the backup; sessions end, revoked tokens and cut-offs remain."""
     fill(caller)
     file = tmp_path / "backup.gz"
     assert shell.said("store", "backup", str(file)).startswith("3 records were written to")
@@ -122,9 +122,10 @@ def test_backup_and_restore(shell: Shell, caller: Caller, settings: Settings, tm
         "/plugin/datafor/api/extension/auth/login", json={"username": "admin", "password": ADMIN_PASSWORD}
     )
     caller.post("delete", {"name": "ERP"})
-    caller.post("update", application(name="CRM", expire=5))
+    caller.post("update", application(name="CRM", token_name="t"))
     caller.post("update", application(name="New"))
     caller.post("revoke", {"token": token(claims())})
+    caller.post("revoke", {"user": "otto", "before": "now"})
     output = shell.done("store", "restore", str(file), "--dry-run")
     assert (
         output
@@ -136,7 +137,9 @@ def test_backup_and_restore(shell: Shell, caller: Caller, settings: Settings, tm
     after = {path.name: path.read_text() for path in records_in(settings.data_dir, "applications")}
     assert after == before
     assert caller.get(DETAIL, {}).status_code == 401
-    assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 401
+    for user in ("lena", "otto"):
+        headers = {"Authorization": f"Bearer {token(claims(loginname=user))}"}
+        assert caller.get(DETAIL, headers).status_code == 401
     caller.post("update", application(name="Later"))
     assert not [
         path

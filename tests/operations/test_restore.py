@@ -1,8 +1,9 @@
 """Functions of a backup and a restore, on records without a service: each test takes milliseconds."""
 
+import dataclasses
 import gzip
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from datafor_token.errors import Forbidden
 from datafor_token.operations import backup, restore
 from datafor_token.operations.backup import Records
 from datafor_token.operations.store_identity import identifier_record
+from datafor_token.store.base import Document
 from datafor_token.tokens.cut_offs import CutOff
 from datafor_token.users.users import User
+from tests.handmade_tokens import NOW
 from tests.service import KEYS
 from tests.support import STRONG_SECRET, application
 
@@ -205,14 +208,6 @@ class TestMerge:
         damaged: Records = [("personal_tokens", {"format": 1, "name": "lena", "tokens": 5})]
         assert restore.merge(damaged, [backed_up], 0) == [backed_up]
 
-    @pytest.mark.parametrize(("present", "restored"), [(5, 9), (9, 5)])
-    def test_the_later_cut_off_stays(self, present: int, restored: int) -> None:
-        """A restore takes no cut-off back."""
-        others = [cut_off("otto", 1)]
-        assert restore.merge([cut_off("lena", present), *others], [cut_off("Lena", restored)], 0) == [
-            cut_off("lena" if present > restored else "Lena", 9), *others,
-        ]  # fmt: skip
-
 
 def personal_tokens(name: str, **tokens: int | None) -> tuple[str, dict[str, Any]]:
     """Return the record of a user with these tokens and their last uses."""
@@ -226,8 +221,62 @@ def personal_tokens(name: str, **tokens: int | None) -> tuple[str, dict[str, Any
     return "personal_tokens", {"format": 1, "name": name, "tokens": entries}
 
 
-def cut_off(user: str, before: int) -> tuple[str, dict[str, Any]]:
-    return "cut_offs", CutOff(user, "", before, 1, "admin", 20).to_document()
+class TestMergeOfCutOffs:
+    """Cut-offs after a restore: no token that was revoked is accepted again."""
+
+    def after(self, present: list[CutOff | Document], restored: list[CutOff]) -> list[CutOff | Document]:
+        """Return the cut-offs after a restore of a backup with the application ERP."""
+
+        def records(found: Sequence[CutOff | Document]) -> Records:
+            return [("cut_offs", one.to_document() if isinstance(one, CutOff) else one) for one in found]
+
+        erp = [("applications", {"name": "ERP", "expire": 600, "lastExpiry": (NOW + 5000) * 1000})]
+        merged = restore.merge(records(present), [*erp, *records(restored)], NOW)
+        documents = [document for collection, document in merged if collection == "cut_offs"]
+        return [CutOff.from_document(one) if "until" in one else one for one in documents]
+
+    def cut_off(self, before: int, user: str = "lena", until: float = NOW + 9000) -> CutOff:
+        return CutOff(user, "", (NOW + before) * 1000, (NOW + before) * 1000, "admin", until)
+
+    def test_the_later_time_remains(self) -> None:
+        """Of two of the same user, regardless of case, the later time remains, and the longer of both ends."""
+        early, late = self.cut_off(1, until=NOW + 9999), self.cut_off(2, user="LENA")
+        expected = dataclasses.replace(late, until=NOW + 9999)
+        assert self.after([early], [late]) == [expected]
+        assert self.after([late], [early]) == [expected]
+
+    def test_those_of_one_side_remain(self) -> None:
+        """A cut-off that only the store or only the backup has remains."""
+        mine, theirs = self.cut_off(1), self.cut_off(1, user="otto")
+        assert self.after([mine], [theirs]) == [theirs, mine]
+
+    def test_a_restored_application(self) -> None:
+        """A cut-off lasts until the tokens of a restored application are over, which the store did not have."""
+        found = self.cut_off(1, until=NOW + 1)
+        assert self.after([found], []) == [dataclasses.replace(found, until=NOW + 5000)]
+        other = dataclasses.replace(found, application="CRM")
+        assert self.after([other], []) == [other]
+
+    def test_a_damaged_one_remains(self) -> None:
+        """A present cut-off that is damaged remains: it accepts nobody."""
+        damaged: Document = {"name": "lena:"}
+        assert self.after([damaged], [self.cut_off(1)]) == [damaged]
+
+    @pytest.mark.parametrize(
+        ("present", "restored", "expected"),
+        [
+            ({"expire": 900}, {"expire": 600}, (NOW + 900) * 1000),
+            ({"expire": 600}, {"expire": 900}, None),
+            ({"expire": 600, "lastExpiry": 7}, {"expire": 900}, 7),
+            ({"expire": 600, "lastExpiry": 7}, {"expire": 900, "lastExpiry": 8}, 8),
+        ],
+    )
+    def test_a_lower_lifetime(self, present: Document, restored: Document, expected: int | None) -> None:
+        """A restored application keeps when the tokens of a longer expire of the present one are over."""
+        ((_, found),) = restore.merge(
+            [("applications", {"name": "erp", **present})], [("applications", {"name": "ERP", **restored})], NOW
+        )
+        assert found.get("lastExpiry") == expected
 
 
 class TestReencrypt:

@@ -238,8 +238,8 @@ def _rule_schema(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, A
     if isinstance(field, schemas.FieldMapField):
         return dict(converter.resolve_nested_schema(field.members))
     found = dict(RULE_SCHEMAS[field.schema_rule])
-    if isinstance(field.parent, CallSchema) and not field.required and not field.parent.conditions:
-        # ``null`` means left out. The conditions are about the presence of fields, so they are described without null.
+    if isinstance(field.parent, CallSchema) and not field.required:
+        # ``null`` means left out.
         several = next((one for one in ("oneOf", "anyOf") if one in found), None)
         if several:
             found[several] = [*found[several], {"type": "null"}]

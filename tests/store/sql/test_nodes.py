@@ -105,6 +105,37 @@ def test_each_change_holds_on_every_node(pair: list[Server]) -> None:
         all_agree(pair, headers, status)
 
 
+def test_revoking_holds_on_every_node(pair: list[Server]) -> None:
+    """What one node revoked by id, by jti or up to a time is refused by the other at once, also in gate sessions."""
+    secret = f"{STRONG_SECRET}-to-revoke"
+    assert pair[0].post("update", application(name="Revoking", secret=secret)).status == 200
+
+    def cookie_of(text: str) -> dict[str, str]:
+        entered = pair[1].request("GET", f"/auth/enter?token={text}&next=/", headers={})
+        return {"Cookie": entered.headers["Set-Cookie"].partition(";")[0]}
+
+    exp = int(time.time()) + 3600
+    by_id = pair[0].post("generate", {"name": "Revoking", "username": "by-id"}).json["token"]
+    query = "event=token_generated&user=by-id&limit=1"
+    (line,) = pair[0].request("GET", f"{API}/audit?{query}").json["data"]
+    cases: list[tuple[str, dict[str, Any]]] = [
+        (by_id, {"id": line["target"]["token"]}),
+        (token({"loginname": "by-jti", "exp": exp, "jti": "7"}, secret), {"jti": "7", "application": "Revoking"}),
+        (token({"loginname": "of-user", "exp": exp}, secret), {"user": "of-user", "before": "now"}),
+        (token({"loginname": "all", "exp": exp}, secret), {"application": "Revoking", "before": "now"}),
+    ]
+    for number, (text, body) in enumerate(cases):
+        headers, cookie = {"Authorization": f"Bearer {text}"}, cookie_of(text)
+        all_agree(pair, headers, 200)
+        all_agree(pair, cookie, 200, "/auth/check")
+        assert pair[1 - number % 2].post("revoke", body).status == 200
+        all_agree(pair, headers, 401)
+        all_agree(pair, cookie, 401, "/auth/check")
+    time.sleep(1)
+    after = pair[1].post("generate", {"name": "Revoking", "username": "of-user"}).json["token"]
+    all_agree(pair, {"Authorization": f"Bearer {after}"}, 200)
+
+
 def test_sessions_are_shared(pair: list[Server]) -> None:
     """A session of one node is valid on the other, until the logout on either."""
     login = pair[0].request("POST", LOGIN, f"username=admin&password={ADMIN_PASSWORD}", {})

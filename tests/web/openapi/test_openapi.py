@@ -1,6 +1,7 @@
 """OpenAPI document: complete, in agreement with the calls, and usable by tools."""
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -351,6 +352,34 @@ def test_a_bug_an_outage_and_too_many_attempts_match_their_schemas(
 
         monkeypatch.setattr("datafor_token.store.files.store.FileStore.stamp", fail)
         to.call("GET", f"{API}/list", status)
+
+
+def test_cut_offs_match_their_schemas(app: Flask, description: dict[str, Any]) -> None:
+    """Responses that set and show cut-offs, and the error of their second, match their schemas."""
+    to = Documented(app, description)
+    to.call("POST", f"{API}/update", json=SAMPLE_APPLICATION)
+    to.call("GET", "/auth/check", headers={"Authorization": f"Bearer {token(claims())}"})
+    for whose in ({"user": "lena"}, {"application": "ERP"}, {"user": "lena", "application": "ERP"}):
+        to.call("POST", f"{API}/revoke", json={**whose, "before": "now"})
+    assert to.call("POST", f"{API}/revoke", json={"id": "0" * 32})["warnings"]
+    assert to.call("POST", f"{API}/generate", 503, json={"name": "ERP", "username": "lena"})["msg"]
+    assert to.call("GET", f"{API}/content?name=ERP")["cut_offs"]
+    assert to.call("GET", f"{MODELER}/user/detail?username=lena")["data"]["user"]["cut_offs"]
+    to.call("GET", f"{API}/audit?event=tokens_cut_off")
+
+
+def test_the_forms_of_revoke_are_those_of_the_view(caller: Caller, description: dict[str, Any]) -> None:
+    """The described conditions allow exactly the combinations of fields, also null, that the call accepts."""
+    values = {"token": "x", "id": "0" * 32, "jti": "1", "before": 1, "user": "lena", "application": "ERP"}
+    schema = {"$ref": "#/components/schemas/RevokeRequest", "components": description["components"]}
+    validator, accepted = jsonschema.Draft202012Validator(schema), 0
+    for chosen in itertools.product(("left out", "null", "given"), repeat=len(values)):
+        pairs = zip(values.items(), chosen, strict=True)
+        body = {name: value if how == "given" else None for (name, value), how in pairs if how != "left out"}
+        status = caller.post("revoke", body).status_code
+        assert validator.is_valid(body) is (status == 200), body
+        accepted += status == 200 and "null" not in chosen
+    assert accepted == 6
 
 
 def test_the_reasons_are_those_of_the_code(description: dict[str, Any]) -> None:
