@@ -110,9 +110,9 @@ class RevokeSchema(CallSchema):
         if first is None:
             missing = "before" if values else "token"
             raise ValidationError({missing: [Message("is missing: %(forms)s", forms=_SEND)]})
-        surplus = values.keys() - FORMS[first] - {first}
-        if surplus:
+        surplus = next((name for name in self.fields if name in values.keys() - FORMS[first] - {first}), None)
+        if surplus is not None:
             problem = Message("cannot be given together with %(field)s: %(forms)s", field=first, forms=_SEND)
-            raise ValidationError({name: [problem] for name in surplus})
+            raise ValidationError({surplus: [problem]})
         if FORMS[first] and not FORMS[first] & values.keys():
             raise ValidationError({"application": [Message("is missing: %(forms)s", forms=_SEND)]})

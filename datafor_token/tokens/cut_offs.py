@@ -217,8 +217,9 @@ class CutOffs:
         if _first_refusing(concerning, None, now - self._leeway) is None:
             return None
         last = max(one.second for one in concerning)
-        if int(now) <= last:
-            raise JustRevoked(last + 1 - int(now))
+        wait = last + 1 - int(now)
+        if wait > 0:
+            raise JustRevoked(wait)
         return int(now)
 
     def of_user(self, user: str) -> Sequence[CutOff]:

@@ -13,7 +13,7 @@ from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import records_in
-from tests.support import SAMPLE_APPLICATION, STRONG_SECRET, application, key_for, private_pem, public_pem
+from tests.support import SAMPLE_APPLICATION, STRONG_SECRET, Clock, application, key_for, private_pem, public_pem
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 
@@ -232,3 +232,59 @@ def test_revoke_of_a_token_that_is_not_accepted(
     assert records_in(settings.data_dir, "revocations") == []
     if text:
         assert caller.post("revoke", {"token": text}).json == {"success": True, "msg": "success"}
+
+
+def test_revoke_by_name(shell: Shell, caller: Caller, settings: Settings, clock: Clock) -> None:
+    """The options revoke by id, by jti, and all tokens up to a time; unknown names are a warning, not an error."""
+    caller.post("update", application(name="CRM", secret="other"))
+    headers = {"Authorization": f"Bearer {token(claims(jti='7'))}"}
+    assert caller.get(DETAIL, headers).status_code == 200
+    (line,) = caller.get("audit?event=sign_in&user=lena").json["data"]
+    assert shell.said("token", "revoke", "--id", line["target"]["token"]) == "The token is revoked\n"
+    assert caller.get(DETAIL, headers).status_code == 401
+    other = {"Authorization": f"Bearer {token(claims(jti='8'))}"}
+    assert caller.get(DETAIL, other).status_code == 200
+    assert shell.said("token", "revoke", "--jti", "8", "--application", "erp") == "The token is revoked\n"
+    assert caller.get(DETAIL, other).status_code == 401
+    clock.advance(60)
+    said = shell.said("token", "revoke", "--user", "LENA", "--application", "CRM", "--before", "30s")
+    assert re.fullmatch(
+        r"Revoked for lena \(tokens of CRM\) on 2024-08-06T07:32:56Z by \S+: tokens issued up to 2024-08-06T07:32:26Z"
+        r" are refused\n",
+        said,
+    )
+    said = shell.said("token", "revoke", "--user", "nobody", "--before", "2024-08-06")
+    assert said.startswith("warning: no user is called nobody\nRevoked for nobody on ")
+    done = json.loads(shell.done("token", "revoke", "--application", "Portal", "--before", "now", "--json"))
+    assert done == {"revoked": True, "warnings": ["no application is called Portal"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--id", "0" * 12), "id has 12 digits"),
+        (("--user", "lena"), "before is missing"),
+        (("--before", "now"), "application is missing"),
+        (("--jti", "7"), "application is missing"),
+        (("--before", "tomorrow", "--user", "lena"), "before must be a time such as"),
+        (("--before", "2099-01-01", "--user", "lena"), "before must not be in the future"),
+        (("x.y.z", "--user", "lena", "--before", "now"), "cannot be given together with token"),
+    ],
+)
+def test_revoke_with_wrong_options(shell: Shell, settings: Settings, arguments: tuple[str, ...], message: str) -> None:
+    """A mixed or incomplete form is refused in one line that says what to give."""
+    output = shell.refused("token", "revoke", *arguments)
+    assert message in output, output
+    assert len(output.splitlines()) == 1
+    assert records_in(settings.data_dir, "cut_offs") == records_in(settings.data_dir, "revocations") == []
+
+
+def test_show_cut_offs(shell: Shell, caller: Caller) -> None:
+    """The commands that show a user or an application show the cut-offs in force, in a table as sentences."""
+    assert caller.get(DETAIL, {"Authorization": f"Bearer {token(claims())}"}).status_code == 200
+    assert "cut_offs" not in shell.done("user", "show", "lena") + shell.done("application", "show", "ERP")
+    caller.post("revoke", {"user": "lena", "application": "ERP", "before": "now"})
+    for words in (("user", "show", "lena"), ("application", "show", "ERP")):
+        assert "revoked for lena (tokens of ERP) on 2024-08-06T07:31:56Z by admin: tokens" in shell.done(*words)
+        (found,) = json.loads(shell.done(*words, "--json"))["cut_offs"]
+        assert found == {"user": "lena", "application": "ERP", "before": NOW * 1000, "set": NOW * 1000, "by": "admin"}

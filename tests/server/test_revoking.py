@@ -120,7 +120,7 @@ def test_two_administrators_at_once(server: Server) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["restart", "kill"])
 def test_a_restart_between(tmp_path: Path, how: signal.Signals) -> None:
-    """What was acknowledged holds after a restart and after kill -9, for tokens, sessions, and tokens issued later."""
+    """Acknowledged revocations hold after a restart and after kill -9, for tokens and their gate sessions."""
     server = Server(tmp_path).start()
     secret = register(server, "ERP")
     issued_at = int(time.time())

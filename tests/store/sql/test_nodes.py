@@ -106,7 +106,7 @@ def test_each_change_holds_on_every_node(pair: list[Server]) -> None:
 
 
 def test_revoking_holds_on_every_node(pair: list[Server]) -> None:
-    """What one node revoked by id, by jti or up to a time is refused by the other at once, also in gate sessions."""
+    """A token that one node revoked by id, jti or time is refused by the other at once, with its session."""
     secret = f"{STRONG_SECRET}-to-revoke"
     assert pair[0].post("update", application(name="Revoking", secret=secret)).status == 200
 
