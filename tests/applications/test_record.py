@@ -38,6 +38,7 @@ APPLICATION = Application(
     last_modified_date=2,
     creator_id="admin",
     disabled_date=3,
+    last_expiry=7,
     previous=Previous("old", 4, 5, 6, {"later": 2}),
     extra={"later": 3},
 )
