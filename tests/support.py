@@ -1,5 +1,6 @@
 """Helpers for tests: a clock to advance, a valid application, keys, a real server."""
 
+import atexit
 import base64
 import functools
 import http.client
@@ -227,6 +228,8 @@ class Server:
             text=True,
             start_new_session=True,
         )
+        # A test that fails does not stop it.
+        atexit.register(self.stop, signal.SIGKILL)
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
