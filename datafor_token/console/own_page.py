@@ -1,27 +1,39 @@
-"""The page of the signed-in user: profile, password, personal token."""
+"""The page of the signed-in user: profile, password, personal tokens, sessions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import application_form, guard, pages
+from datafor_token.applications.record import Application
+from datafor_token.console import application_form, guard, pages, user_access
 from datafor_token.console.advice import ADVICE
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import sentence
-from datafor_token.errors import DataforTokenError, InvalidInput, Overloaded, TooManyAttempts, WrongPassword
+from datafor_token.console.language import gettext, sentence
+from datafor_token.errors import (
+    Conflict,
+    DataforTokenError,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    TooManyAttempts,
+    WrongPassword,
+)
 from datafor_token.requests.schemas import PasswordSchema, PersonalSchema
 from datafor_token.web.api.personal import issue_personal
 from datafor_token.web.auth import client_address
 from datafor_token.web.services import services
 
 _password, _personal = PasswordSchema(), PersonalSchema()
+_TOKEN = {"label": "", "name": "", "expire": ""}
+_DAY = 86400  # seconds
+_LIFETIMES = (3600, *(days * _DAY for days in (1, 7, 30, 90, 365)))
 
 
 @blueprint.get("/me")
 def own_page() -> ResponseReturnValue:
-    """Show profile, password form and personal tokens."""
+    """Show profile, password form, personal tokens and sessions."""
     return _page()
 
 
@@ -32,9 +44,9 @@ def change_password() -> ResponseReturnValue:
         wanted = application_form.read(_password, {"old": guard.text("old"), "new": guard.text("new")})
         services().accounts.change_own_password(guard.caller().user, wanted["old"], wanted["new"], client_address())
     except InvalidInput as error:
-        return _page(error=error, form=FormState({}, application_form.errors_by_field(error)))
+        return _page(error=error, form=FormState(_TOKEN, application_form.errors_by_field(error)))
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
-        form = FormState({}, {"old": [sentence(error.message)]})
+        form = FormState(_TOKEN, {"old": [sentence(error.message)]})
         return pages.with_retry_after(_page(error=error, form=form), error)
     return pages.redirect_to("sign_in", "own_password")
 
@@ -42,27 +54,69 @@ def change_password() -> ResponseReturnValue:
 @blueprint.post("/me/token")
 def personal_token() -> ResponseReturnValue:
     """Issue a personal token, which is shown once."""
-    wanted = application_form.read(_personal, {"name": guard.text("name")} if guard.text("name") else {})
-    application, token, _ = issue_personal(guard.caller().user.name, wanted)
-    return _page(token=token, issuer=application, verdict=services().signin.explain(token, application), advice=ADVICE)
+    typed = {name: guard.text(name) for name in _TOKEN}
+    form = FormState(typed)
+    try:
+        wanted = application_form.read(_personal, {name: value for name, value in typed.items() if value})
+        application, token, issued = issue_personal(guard.caller().user.name, wanted)
+    except InvalidInput as error:
+        form.errors = application_form.errors_by_field(error)
+        return _page(error=error, form=form)
+    except NotFound as error:
+        form.errors = {"name": [sentence(error.message)]}
+        return _page(error=error, form=form)
+    except Conflict as error:
+        return _page(error=error, form=form, conflict=sentence(error.message))
+    return _page(
+        form=FormState({**_TOKEN, "name": application.name}),
+        token=token,
+        lifetime=(issued.expires - issued.issued) // 1000,
+        verdict=services().signin.explain(token, application),
+        advice=ADVICE,
+    )
+
+
+@blueprint.post("/me/token/revoke")
+def revoke_own_token() -> ResponseReturnValue:
+    """Revoke one of one's own personal tokens."""
+    return user_access.revoke_token(guard.caller().user, "own_page")
+
+
+@blueprint.post("/me/sessions/end")
+def end_own_sessions() -> ResponseReturnValue:
+    """End one of one's own sessions, or all of them."""
+    return user_access.end_sessions(guard.caller().user, "own_page")
 
 
 def _page(
     *, error: DataforTokenError | None = None, form: FormState | None = None, **values: Any
 ) -> ResponseReturnValue:
-    registry = services().registry
+    registry, user = services().registry, guard.caller().user
     choices, _ = registry.applications_of(one for one in registry.index().entries if one.enable and one.self_service)
     return pages.render(
         "own_page.html",
         error=error,
-        user=guard.caller().user,
-        form=form or FormState({}),
+        user=user,
+        form=form or FormState(_TOKEN),
         choices=choices,
-        labels=application_form.labels(),
+        lifetimes=_lifetimes(choices),
+        labels={
+            **application_form.labels(),
+            "label": gettext("Label"),
+            "name": gettext("Application"),
+            "expire": gettext("Lifetime"),
+        },
+        **user_access.of_user(user),
         **values,
     )
 
 
+def _lifetimes(choices: Sequence[Application]) -> list[int]:
+    """Return the lifetimes, in seconds, that are shorter than that of an application."""
+    longest = max((one.expire for one in choices), default=0)
+    return [seconds for seconds in _LIFETIMES if seconds < longest]
+
+
 @guard.redisplays("change_password", "personal_token")
-def _redisplay(_: Mapping[str, Any], __: guard.Form) -> ResponseReturnValue:
-    return _page()
+def _redisplay(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
+    return _page(form=FormState({name: str(form.get(name, "")) for name in _TOKEN}))

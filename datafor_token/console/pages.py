@@ -35,6 +35,11 @@ NOTICES = {
     "password": N_("Password changed. All sessions of this user have ended."),
     "own_password": N_("Password changed. All your sessions have ended: sign in with the new password."),
     "signed_out": N_("You are signed out."),
+    "revoked": N_("The token was revoked."),
+    "session": N_("The session has ended."),
+    "session_gone": N_("The session had ended already."),
+    "sessions": N_("All sessions of this user have ended."),
+    "own_sessions": N_("All your sessions have ended, including this one."),
     "nothing": N_("Nothing was selected."),
     "unsent": N_("You are signed in again. Your last request was not carried out: please repeat it."),
     "again": N_(

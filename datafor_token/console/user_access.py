@@ -1,0 +1,67 @@
+"""Sessions and personal tokens of one user, on the user's own page and on the page that Administrators see."""
+
+from typing import Any
+
+from flask import make_response
+from flask.typing import ResponseReturnValue
+
+from datafor_token.console import guard, pages
+from datafor_token.console.language import N_
+from datafor_token.errors import NotFound, RecordDamaged
+from datafor_token.users.sessions import name_of_cookie
+from datafor_token.users.users import User
+from datafor_token.web.api.paths import cookie_attributes
+from datafor_token.web.auth import SESSION_COOKIE, session_cookie
+from datafor_token.web.current import current
+from datafor_token.web.services import services
+
+# By the kind of a session.
+_KINDS = {"api": N_("API"), "console": N_("Console"), "gate": N_("Protected pages")}
+_STATUSES = {"active": N_("active"), "expired": N_("expired"), "revoked": N_("revoked")}
+
+
+def of_user(user: User) -> dict[str, Any]:
+    """Return the values of the template for the user's sessions and personal tokens.
+
+    ``tokens`` is None if they cannot be read: then the page says so, and the log the reason.
+    """
+    try:
+        tokens = services().personal_tokens.listed(user.name)
+    except RecordDamaged as error:
+        tokens, current().refusal = None, error
+    return {
+        "sessions": services().session_list.of(user),
+        "this_session": name_of_cookie(session_cookie()),
+        "session_kinds": _KINDS,
+        "tokens": tokens,
+        "statuses": _STATUSES,
+    }
+
+
+def end_sessions(user: User, view: str, **values: Any) -> ResponseReturnValue:
+    """End the session of the user that the form names, or all of them, and show the page ``view`` again.
+
+    If the reader's own session has ended, the sign-in follows.
+    """
+    identifier, everywhere = guard.text("id"), bool(guard.text("all"))
+    if everywhere:
+        services().session_list.end_all(user)
+    elif identifier:
+        try:
+            services().session_list.end(identifier, user.name)
+        except NotFound:
+            return pages.redirect_to(view, "session_gone", **values)
+    else:
+        return pages.redirect_to(view, "nothing", **values)
+    is_own = everywhere and user.name == guard.caller().user.name
+    if is_own or identifier == name_of_cookie(session_cookie()):
+        response = make_response(pages.redirect_to("sign_in", "own_sessions" if is_own else "signed_out"))
+        response.delete_cookie(SESSION_COOKIE, **cookie_attributes())
+        return response
+    return pages.redirect_to(view, "sessions" if everywhere else "session", **values)
+
+
+def revoke_token(user: User, view: str, **values: Any) -> ResponseReturnValue:
+    """Revoke the personal token of the user that the form names, and show the page ``view`` again."""
+    services().personal_tokens.revoke(user.name, guard.text("jti"))
+    return pages.redirect_to(view, "revoked", **values)
