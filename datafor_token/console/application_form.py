@@ -22,6 +22,7 @@ from datafor_token.requests.schemas import UpdateSchema
 
 _FLAGS = tuple(name for name, default in DEFAULTS.items() if default in ("0", "1"))
 _CLAIMS = tuple(DEFAULTS["fieldmap"])
+MOST_CHOICES = 200  # names in a list to choose from; any other name can be typed
 _update = UpdateSchema()
 
 

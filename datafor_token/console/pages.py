@@ -36,6 +36,7 @@ NOTICES = {
     "own_password": N_("Password changed. All your sessions have ended: sign in with the new password."),
     "signed_out": N_("You are signed out."),
     "revoked": N_("The token was revoked."),
+    "cut_off": N_("All tokens issued until now are revoked."),
     "session": N_("The session has ended."),
     "session_gone": N_("The session had ended already."),
     "sessions": N_("All sessions of this user have ended."),

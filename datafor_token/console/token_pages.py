@@ -25,7 +25,6 @@ from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _generate, _explain = GenerateSchema(), ExplainSchema()
-_MOST_CHOICES = 200  # names in a list to choose from; any other name can be typed
 _EMPTY = {"name": "", "username": "", "next": "/", "privateKey": ""}
 
 
@@ -165,7 +164,11 @@ def _uses(application: Application, token: str, target: str) -> Uses:
 def _choices() -> dict[str, Any]:
     names = [one.name for one in services().registry.index().entries]
     users = [user.name for user in services().accounts.all()[0]]
-    return {"names": names[:_MOST_CHOICES], "users": users[:_MOST_CHOICES], "labels": application_form.labels()}
+    return {
+        "names": names[: application_form.MOST_CHOICES],
+        "users": users[: application_form.MOST_CHOICES],
+        "labels": application_form.labels(),
+    }
 
 
 def _test_page(form: FormState, *, error: DataforTokenError | None = None, **values: Any) -> ResponseReturnValue:

@@ -1,10 +1,10 @@
-"""The pages of users: their list, and one user with enabling, disabling and a password reset."""
+"""The pages of users: their list, and one user with enabling, disabling, a password reset, sessions and tokens."""
 
 import secrets
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import application_form, guard, history, pages
+from datafor_token.console import application_form, cut_off_form, guard, history, pages, user_access
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import DataforTokenError, InvalidInput, RuleError
@@ -69,6 +69,32 @@ def disable_user() -> ResponseReturnValue:
     return pages.redirect_to("user", "disabled", name=changed.name)
 
 
+@blueprint.post("/user/sessions/end")
+def end_sessions() -> ResponseReturnValue:
+    """End one session of a user, or all of them."""
+    found = _from_url()
+    return user_access.end_sessions(found, "user", name=found.name)
+
+
+@blueprint.post("/user/token/revoke")
+def revoke_personal_token() -> ResponseReturnValue:
+    """Revoke a personal token of a user."""
+    found = _from_url()
+    return user_access.revoke_token(found, "user", name=found.name)
+
+
+@blueprint.post("/user/revoke-tokens")
+def cut_off_user() -> ResponseReturnValue:
+    """Revoke all tokens of a user issued until now, of all applications or of one, if the user's name was typed."""
+    found = _from_url()
+    form, error = cut_off_form.revoke_all(found.name, found.name)
+    return (
+        pages.redirect_to("user", "cut_off", name=found.name)
+        if error is None
+        else _page(found, error=error, cut_off=form)
+    )
+
+
 def _from_url() -> User:
     """Return the user that the URL names."""
     try:
@@ -77,7 +103,13 @@ def _from_url() -> User:
         raise InvalidInput.of("username", error.message) from None
 
 
-def _page(found: User, *, error: DataforTokenError | None = None, form: FormState | None = None) -> ResponseReturnValue:
+def _page(
+    found: User,
+    *,
+    error: DataforTokenError | None = None,
+    form: FormState | None = None,
+    cut_off: FormState | None = None,
+) -> ResponseReturnValue:
     recent = history.of_users()
     return pages.render(
         "user.html",
@@ -88,4 +120,7 @@ def _page(found: User, *, error: DataforTokenError | None = None, form: FormStat
         form=form or FormState({}),
         events=history.about_user(found.name),
         labels=application_form.labels(),
+        names=[one.name for one in services().registry.index().entries[: application_form.MOST_CHOICES]],
+        **user_access.of_user(found),
+        **cut_off_form.values(services().cut_offs.of_user(found.name), cut_off, user=found.name),
     )

@@ -162,7 +162,7 @@ class CutOffs:
         With both, those of the user from this application. As soon as this returns, no process accepts them. An earlier
         cut-off of the same is never taken back: the later time remains.
         """
-        wanted = self._wanted(user or "", application or "", before)
+        wanted = self.wanted(user or "", application or "", before)
 
         def change(document: Document | None) -> Document:
             return (wanted if document is None else CutOff.from_document(document).merge(wanted)).to_document()
@@ -180,7 +180,8 @@ class CutOffs:
         self._sweeper.sweep_if_due()
         return CutOff.from_document(stored)
 
-    def _wanted(self, user: str, application: str, before: int | None) -> CutOff:
+    def wanted(self, user: str, application: str, before: int | None) -> CutOff:
+        """Return the cut-off that ``set`` would store now if there is no other; an empty text stands for all."""
         now = self._clock()
         before = int(now * 1000) if before is None else before
         if before > now * 1000:

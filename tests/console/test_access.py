@@ -232,3 +232,52 @@ def test_ones_own_session(app: Flask, lena: Client, chosen: str, words: str) -> 
     lena.client.set_cookie("JSESSIONID", cookie.value)
     assert lena.get("me").status_code == 303
     assert other.get("me").status_code == (200 if chosen == "id" else 303)
+
+
+@pytest.fixture
+def admin(app: Flask) -> Client:
+    client = Client(app)
+    assert client.sign_in().status_code == 303
+    return client
+
+
+def test_tokens_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
+    """An Administrator sees a user's personal tokens and revokes one."""
+    token = issue(lena, label="export")
+    text = admin.get("user?name=lena").text
+    assert rows(text, "Personal tokens")[0].startswith("export ERP")
+    response = admin.post("user/token/revoke?name=lena", {"jti": values(text, "jti")[0]})
+    assert response.headers["Location"] == "/console/user?name=lena&done=revoked"
+    assert notice(admin, response.headers["Location"]) == "The token was revoked."
+    assert not signs_in(app, token)
+    assert values(admin.get("user?name=lena").text, "jti") == []
+
+
+def test_a_damaged_record_of_a_user(lena: Client, admin: Client, settings: Settings) -> None:
+    """With a damaged record of personal tokens, the page of the user says so and works."""
+    issue(lena)
+    next(iter(records_in(settings.data_dir, "personal_tokens"))).write_text('{"format": 1, "name": "lena"}')
+    response = admin.get("user?name=lena")
+    assert response.status_code == 200
+    assert "The personal tokens cannot be read" in response.text
+    assert len(values(response.text, "id")) == 1
+
+
+def test_sessions_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
+    """An Administrator ends one session of a user, or all; the Administrator's own go on."""
+    other = signed_in(app, "lena")
+    sessions = values(admin.get("user?name=lena").text, "id")
+    assert len(sessions) == 2
+    response = admin.post("user/sessions/end?name=lena", {"id": sessions[0]})
+    assert notice(admin, response.headers["Location"]) == "The session has ended."
+    assert sorted(one.get("me").status_code for one in (lena, other)) == [200, 303]
+    # That of another user.
+    own = values(admin.get("me").text, "id")[0]
+    response = admin.post("user/sessions/end?name=lena", {"id": own})
+    assert notice(admin, response.headers["Location"]) == "The session had ended already."
+    response = admin.post("user/sessions/end?name=lena", {"all": "1"})
+    assert notice(admin, response.headers["Location"]) == "All sessions of this user have ended."
+    assert [one.get("me").status_code for one in (lena, other, admin)] == [303, 303, 200]
+    assert "No sessions." in admin.get("user?name=lena").text
+    response = admin.post("user/sessions/end?name=admin", {"all": "1"})
+    assert response.headers["Location"] == "/console/sign-in?done=own_sessions"
