@@ -1,4 +1,4 @@
-"""The pages of one application: create, change, rotate, enable, disable and delete."""
+"""The pages of one application: create, change, rotate, revoke all tokens, enable, disable and delete."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from datafor_token.applications import policy
 from datafor_token.applications.record import POLICY, Application
 from datafor_token.applications.rules import DEFAULT_GRACE
-from datafor_token.console import application_form, guard, history, pages, trust_form
+from datafor_token.console import application_form, cut_off_form, guard, history, pages, trust_form
 from datafor_token.console.application_form import FormState
 from datafor_token.console.application_list import set_enabled
 from datafor_token.console.blueprint import blueprint
@@ -120,6 +120,16 @@ def rotate_application(name: str) -> ResponseReturnValue:
     return pages.render("new_secret.html", application=found, rotation=rotation, grace=wanted["grace"])
 
 
+@blueprint.post("/applications/<name>/revoke-tokens")
+def cut_off_application(name: str) -> ResponseReturnValue:
+    """Revoke all tokens of an application issued until now, if its exact name was typed."""
+    found = services().registry.get(name)
+    cut_off, error = cut_off_form.revoke_all(found.name, None, found.name)
+    if error is None:
+        return pages.redirect_to("application", "cut_off", name=found.name)
+    return _page(found, FormState(application_form.from_application(found)), error=error, cut_off=cut_off)
+
+
 @blueprint.post("/applications/<name>/enable")
 def enable_application(name: str) -> ResponseReturnValue:
     """Enable an application: its tokens are accepted."""
@@ -203,7 +213,7 @@ def _page(
         is_shared=is_shared(found.algorithm),
         events=history.about_application(found.name),
         **_choices(form),
-        **values,
+        **cut_off_form.values(services().cut_offs.of_application(found.name), application=found.name) | values,
     )
 
 

@@ -36,13 +36,11 @@ def revoke_all(
     return form, None
 
 
-def values(
-    cut_offs: Sequence[CutOff], form: FormState | None = None, user: str = "", application: str = ""
-) -> dict[str, Any]:
-    """Return the values of the template for the cut-offs in force and for the form."""
+def values(cut_offs: Sequence[CutOff], user: str = "", application: str = "") -> dict[str, Any]:
+    """Return the values of the template for the cut-offs in force and for an empty form."""
     return {
         "cut_offs": cut_offs,
-        "cut_off": form or FormState(_EMPTY),
+        "cut_off": FormState(_EMPTY),
         "cut_off_labels": {"application": gettext("Application"), "cut_off_name": gettext("Type the name to confirm")},
         # Milliseconds since 1970, until when tokens without ``iat`` would be refused.
         "cut_off_until": services().cut_offs.wanted(user, application, None).until * 1000,

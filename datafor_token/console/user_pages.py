@@ -1,6 +1,7 @@
 """The pages of users: their list, and one user with enabling, disabling, a password reset, sessions and tokens."""
 
 import secrets
+from typing import Any
 
 from flask.typing import ResponseReturnValue
 
@@ -108,7 +109,7 @@ def _page(
     *,
     error: DataforTokenError | None = None,
     form: FormState | None = None,
-    cut_off: FormState | None = None,
+    **values: Any,
 ) -> ResponseReturnValue:
     recent = history.of_users()
     return pages.render(
@@ -122,5 +123,5 @@ def _page(
         labels=application_form.labels(),
         names=[one.name for one in services().registry.index().entries[: application_form.MOST_CHOICES]],
         **user_access.of_user(found),
-        **cut_off_form.values(services().cut_offs.of_user(found.name), cut_off, user=found.name),
+        **cut_off_form.values(services().cut_offs.of_user(found.name), user=found.name) | values,
     )

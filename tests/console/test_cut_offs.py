@@ -101,3 +101,32 @@ def test_the_check_of_a_revoked_token(app: Flask, admin: Client) -> None:
     chinese.sign_in()
     text = chinese.post("refused", {"token": token}).text
     assert re.findall(r"\b[a-z]+ [a-z]+ [a-z]+\b", re.sub("<[^>]+>", " ", text.partition('id="result"')[2])) == []
+
+
+def test_all_tokens_of_an_application(app: Flask, admin: Client) -> None:
+    """They are refused at once, those of other applications are not; the page then has the cut-off in a sentence."""
+    refused = [token_of(app, name) for name in ("lena", "paul")]
+    accepted = token_of(app, name="CRM")
+    assert "are refused until 2024-08-07 07:32 UTC at the latest" in panel(admin, "applications/ERP")
+    response = admin.post("applications/ERP/revoke-tokens", {"cut_off_name": "ERP"})
+    assert (response.status_code, response.headers["Location"]) == (303, "/console/applications/ERP?done=cut_off")
+    assert [signs_in(app, one) for one in (*refused, accepted)] == [False, False, True]
+    assert "All users: tokens issued up to 2024-08-06 07:31 UTC are refused" in panel(admin, "applications/ERP")
+    assert "Set on" not in panel(admin, "applications/CRM")
+
+
+def test_a_mistyped_application(app: Flask, admin: Client) -> None:
+    """Without the exact name of the application nothing is revoked, and the page says so."""
+    token = token_of(app)
+    response = admin.post("applications/ERP/revoke-tokens", {"cut_off_name": "erp"})
+    assert response.status_code == 400
+    page = Page(response.text)
+    assert page.messages == {"cut_off_name": "This is not the name: nothing was revoked."}
+    assert page.values["cut_off_name"] == "erp"
+    assert signs_in(app, token)
+
+
+def test_a_cut_off_of_one_user(admin: Client) -> None:
+    """The page of the application names the user of a cut-off for one user, with a link."""
+    admin.post("user/revoke-tokens?name=lena", {**CONFIRMED, "application": "ERP"})
+    assert '<a href="/console/user?name=lena">lena</a>: tokens issued up to' in admin.get("applications/ERP").text
