@@ -15,9 +15,9 @@ from datafor_token.web.auth import SESSION_COOKIE, session_cookie
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
-# By the kind of a session.
+# By the kind of a session, and by the status of a token.
 _KINDS = {"api": N_("API"), "console": N_("Console"), "gate": N_("Protected pages")}
-_STATUSES = {"active": N_("active"), "expired": N_("expired"), "revoked": N_("revoked")}
+STATUSES = {"active": N_("active"), "expired": N_("expired"), "revoked": N_("revoked")}
 
 
 def of_user(user: User) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def of_user(user: User) -> dict[str, Any]:
         "this_session": name_of_cookie(session_cookie()),
         "session_kinds": _KINDS,
         "tokens": tokens,
-        "statuses": _STATUSES,
+        "statuses": STATUSES,
     }
 
 

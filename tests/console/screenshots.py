@@ -18,8 +18,8 @@ PICTURES = ROOT / "docs" / "pictures"
 PAGES = {
     "applications": "applications", "application": f"applications/{LONG_NAME}", "new-application": "new-application",
     "trust": "applications/Keycloak",
-    "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena", "audit": "audit",
-    "status": "status", "me": "me", "not-found": "nothing",
+    "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena",
+    "issued": "issued", "audit": "audit", "status": "status", "me": "me", "not-found": "nothing",
 }  # fmt: skip
 # Nothing listens at the URL: the page shows an error.
 POLICY = {
@@ -52,6 +52,8 @@ def fill(server: Server, applications: int) -> None:
             server.request("GET", "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": header})
     server.post("rotate", {"name": "Portal", "grace": 7200})
     server.post("generate", {"name": "Portal", "privateKey": "abcd"})
+    server.post("personal", {"name": "ERP", "label": "nightly export"})
+    server.post("revoke", {"before": "now", "user": "lena", "application": LONG_NAME})
 
 
 def typed(page: Page, name: str) -> None:
