@@ -31,6 +31,7 @@ CASES: list[tuple[Sequence[str], str, set[str]]] = [
     (("user", "set", "lena", "--no-roles"), "", {"user", "warnings"}),
     (("user", "enable", "lena"), "", {"user", "warnings"}),
     (("user", "disable", "lena"), "", {"user", "warnings"}),
+    (("token", "personal", "lena"), "", set()),
     (("user", "sessions", "lena"), "", set()),
     (("user", "end-sessions", "lena"), "", {"ended", "warnings"}),
     (("user", "delete", "lena", "--yes"), "", {"deleted", "warnings"}),
