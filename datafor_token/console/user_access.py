@@ -23,17 +23,19 @@ STATUSES = {"active": N_("active"), "expired": N_("expired"), "revoked": N_("rev
 def of_user(user: User) -> dict[str, Any]:
     """Return the values of the template for the user's sessions and personal tokens.
 
-    ``tokens`` is None if they cannot be read: then the page says so, and the log the reason.
+    If the tokens cannot be read, the page says so, and the log has the reason.
     """
+    damaged = False
     try:
         tokens = services().personal_tokens.listed(user.name)
     except RecordDamaged as error:
-        tokens, current().refusal = None, error
+        tokens, damaged, current().refusal = [], True, error
     return {
         "sessions": services().session_list.of(user),
         "this_session": name_of_cookie(session_cookie()),
         "session_kinds": _KINDS,
         "tokens": tokens,
+        "tokens_damaged": damaged,
         "statuses": STATUSES,
     }
 
