@@ -107,11 +107,34 @@ def of_users() -> Recent:
     """Return how each user was created, and their last sign-in."""
     recent = Recent()
     for activity, event in _activities("user", recent):
-        if event["event"] == "user_made":
-            activity.created = activity.created or event
-        elif event["event"] == "sign_in":
-            activity.used = activity.used or event
+        _add_of_user(activity, event)
     return recent
+
+
+def of_user(name: str, most: int = 10) -> tuple[Recent, list[Event]]:
+    """Return the same of one user, and the last events by or about them, with one search of the log.
+
+    With 20,000 events, reading the newest ones of all users besides takes as long as the rest of the page.
+    """
+    recent = Recent()
+    try:
+        found = services().audit.page(Filter(user=name), _PAGE)
+    except AuditUnavailable:
+        g.audit_unreadable = True
+        return recent, []
+    for event in found.events:
+        if fold(str(event["target"].get("user", ""))) == fold(name):
+            _add_of_user(recent.setdefault(fold(name), Activity()), event)
+    if found.next is not None:
+        recent.since = milliseconds(found.events[-1]) if found.events else of_users().since
+    return recent, list(found.events[:most])
+
+
+def _add_of_user(activity: Activity, event: Event) -> None:
+    if event["event"] == "user_made":
+        activity.created = activity.created or event
+    elif event["event"] == "sign_in":
+        activity.used = activity.used or event
 
 
 def _activities(kind: str, recent: Recent) -> Iterator[tuple[Activity, Event]]:
@@ -145,11 +168,6 @@ def last_day() -> Day:
 def about_application(name: str, most: int = 10) -> list[Event]:
     """Return the last events about one application."""
     return list(_readable(Filter(application=name), most))
-
-
-def about_user(name: str, most: int = 10) -> list[Event]:
-    """Return the last events by or about one user."""
-    return list(_readable(Filter(user=name), most))
 
 
 def event_count(event: Event) -> int:

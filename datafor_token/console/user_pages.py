@@ -111,7 +111,7 @@ def _page(
     form: FormState | None = None,
     **values: Any,
 ) -> ResponseReturnValue:
-    recent = history.of_users()
+    recent, events = history.of_user(found.name)
     return pages.render(
         "user.html",
         error=error,
@@ -119,7 +119,7 @@ def _page(
         activity=recent.of(found.name),
         since=recent.since,
         form=form or FormState({}),
-        events=history.about_user(found.name),
+        events=events,
         labels=application_form.labels(),
         names=[one.name for one in services().registry.index().entries[: application_form.MOST_CHOICES]],
         **user_access.of_user(found),

@@ -281,3 +281,17 @@ def test_sessions_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
     assert "No sessions." in admin.get("user?name=lena").text
     response = admin.post("user/sessions/end?name=admin", {"all": "1"})
     assert response.headers["Location"] == "/console/sign-in?done=own_sessions"
+
+
+def test_the_last_sign_in_of_a_user(app: Flask, lena: Client, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of a user has their creation and last sign-in even if newer events are about others only."""
+    monkeypatch.setattr("datafor_token.console.history.LOOKED_AT", 1)
+    assert '"2024-08-06T07:31:56Z"' in fact(admin, "Last sign-in")
+    assert "2024-08-06" in fact(admin, "Created by")
+    assert "never" in fact(admin, "Last sign-in", "paul")
+
+
+def fact(client: Client, name: str, user: str = "lena") -> str:
+    found = re.search(rf"<dt>{name}</dt><dd>(.*?)</dd>", client.get(f"user?name={user}").text, flags=re.DOTALL)
+    assert found is not None
+    return found[1]
