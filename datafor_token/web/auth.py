@@ -13,12 +13,13 @@ from typing import Any, Literal, NoReturn
 from flask import Flask
 
 from datafor_token.audit.events import Event, Kind
-from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, WrongPassword
+from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, NotFound, WrongPassword
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import GateSession, NotAcceptedNow
 from datafor_token.tokens import identifiers
 from datafor_token.tokens.signin import Verification
 from datafor_token.users.users import User
+from datafor_token.validation.names import fold
 from datafor_token.web import cookies, proxies
 from datafor_token.web.current import Caller, current
 from datafor_token.web.services import services
@@ -41,6 +42,23 @@ def init_app(app: Flask) -> None:
 def signed_in_caller() -> Caller:
     """Return the caller of an API call; raise ``NotAuthenticated`` without a valid credential."""
     return _set_caller(_by_header() or _by_url(_query_pairs()) or _by_session())
+
+
+def user_or_caller(name: str | None) -> User:
+    """Return the user of this name, or the caller without a name.
+
+    Raises ``Forbidden`` for another user unless the caller is an Administrator, and then ``NotFound`` for an unknown
+    one.
+    """
+    caller = current().caller
+    if name is None or fold(name) == fold(caller.user.name):
+        return caller.user
+    if not caller.is_administrator:
+        raise Forbidden
+    found = services().users.get(name)
+    if found is None:
+        raise NotFound
+    return found
 
 
 def _query_pairs() -> list[tuple[str, str]]:

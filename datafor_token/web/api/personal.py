@@ -9,8 +9,8 @@ from datafor_token.applications.record import Application
 from datafor_token.errors import Conflict, Forbidden, NotFound
 from datafor_token.requests.schemas import OptionalNameSchema, PersonalRevokeSchema, PersonalSchema, UserSchema
 from datafor_token.tokens.personal import PersonalToken
-from datafor_token.validation.names import fold
 from datafor_token.web.api.paths import MODELER
+from datafor_token.web.auth import user_or_caller
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
 from datafor_token.web.openapi.personal_schemas import (
@@ -84,9 +84,7 @@ def list_tokens(fields: dict[str, Any]) -> Response:
 
     A token is listed until 30 days after it expired. Its last use is known to within a minute.
     """
-    username = _owner(fields)
-    if services().users.get(username) is None:
-        raise NotFound
+    username = user_or_caller(fields.get("username")).name
     return success(data=services().personal_tokens.listed(username))
 
 
@@ -103,7 +101,8 @@ def revoke(fields: dict[str, Any]) -> Response:
 
     A token that has expired or is revoked already is not an error.
     """
-    services().personal_tokens.revoke(_owner(fields), fields["jti"])
+    username = user_or_caller(fields.get("username")).name
+    services().personal_tokens.revoke(username, fields["jti"])
     return success(msg="success")
 
 
@@ -117,15 +116,6 @@ def issue_personal(username: str, fields: dict[str, Any]) -> tuple[Application, 
     if application is None:
         raise Forbidden("self-service token is not enabled")
     return application, *services().personal_tokens.issue(application, username, fields["label"], fields.get("expire"))
-
-
-def _owner(fields: dict[str, Any]) -> str:
-    """Return the user whose tokens a request is about; raise ``Forbidden`` if the caller may not."""
-    caller = current().caller
-    username: str = fields.get("username", caller.user.name)
-    if fold(username) != fold(caller.user.name) and not caller.is_administrator:
-        raise Forbidden
-    return username
 
 
 def _self_service(name: str | None) -> Application | None:

@@ -4,13 +4,11 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from datafor_token.errors import Forbidden, NotFound
+from datafor_token.errors import NotFound
 from datafor_token.requests.schemas import EndSessionsSchema, UserSchema
 from datafor_token.users.sessions import name_of_cookie
-from datafor_token.users.users import User
-from datafor_token.validation.names import fold
 from datafor_token.web.api.paths import MODELER
-from datafor_token.web.auth import session_cookie
+from datafor_token.web.auth import session_cookie, user_or_caller
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
 from datafor_token.web.openapi.response_schemas import MessageResponse
@@ -33,7 +31,7 @@ def list_sessions(fields: dict[str, Any]) -> Response:
     """List the caller's sessions, or as an Administrator those of another user."""
     caller = current().caller
     own = name_of_cookie(session_cookie()) if caller.way == "session" else None
-    listed = services().session_list.of(_user(fields.get("username", caller.user.name)))
+    listed = services().session_list.of(user_or_caller(fields.get("username")))
     return success(data=[{**one.to_response(), "current": one.identifier == own} for one in listed])
 
 
@@ -54,18 +52,5 @@ def end_sessions(fields: dict[str, Any]) -> Response:
     if "id" in fields:
         services().session_list.end(fields["id"], None if caller.is_administrator else caller.user.name)
     else:
-        services().session_list.end_all(_user(fields["username"]))
+        services().session_list.end_all(user_or_caller(fields["username"]))
     return success(msg="success")
-
-
-def _user(name: str) -> User:
-    """Return the user of this name; raise ``Forbidden`` unless it is the caller or the caller is an Administrator."""
-    caller = current().caller
-    if fold(name) == fold(caller.user.name):
-        return caller.user
-    if not caller.is_administrator:
-        raise Forbidden
-    found = services().users.get(name)
-    if found is None:
-        raise NotFound
-    return found

@@ -16,7 +16,7 @@ from datafor_token.users import joined_roles, listing
 from datafor_token.users.users import User
 from datafor_token.validation.names import USER_TYPES, fold
 from datafor_token.web.api.paths import MODELER
-from datafor_token.web.auth import client_address
+from datafor_token.web.auth import client_address, user_or_caller
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
 from datafor_token.web.openapi.cut_off_schemas import UserResponse
@@ -38,15 +38,7 @@ _EDITORS = ("Administrator", "SYS_Creator")
 def detail(fields: dict[str, Any]) -> Response:
     """Get the caller, or another user as an Administrator."""
     caller = current().caller
-    user = caller.user
-    name = fields.get("username", user.name)
-    if fold(name) != fold(user.name):
-        if not caller.is_administrator:
-            raise Forbidden
-        found = services().users.get(name)
-        if found is None:
-            raise NotFound
-        user = found
+    user = user_or_caller(fields.get("username"))
     further = {member: text for member, text in user.profile.items() if text}
     # Of no use to the user: every token from before is refused.
     cut_offs = services().cut_offs.of_user(user.name) if caller.is_administrator else ()
