@@ -90,46 +90,10 @@ def _seconds(value: object, lowest: int, highest: int) -> int:
 
 
 def page_size(value: object) -> int:
-    """Return the largest number of events or users in one response."""
+    """Return the largest number of entries in one response."""
     if type(value) is not int or not 1 <= value <= 1000:
         raise RuleError("must be a whole number from 1 to 1000")
     return value
-
-
-def page_start(value: object) -> int:
-    """Return the number of entries before a page."""
-    if type(value) is not int or value < 0:
-        raise RuleError("must be a whole number from 0")
-    return value
-
-
-def profile_text(value: object) -> str:
-    """Return a text about a user; ``names.new_profile_text`` has the rule for a new one."""
-    return text(value)
-
-
-def user_roles(value: object) -> str | tuple[str, ...]:
-    """Return the roles of a user, joined with ``&`` or as a list.
-
-    ``names.new_user_role_name`` has the rule for each new name.
-    """
-    if isinstance(value, list) and all(isinstance(role, str) for role in value):
-        return tuple(value)
-    if not isinstance(value, str):
-        raise RuleError("must be names joined with '&', or a list of names")
-    return value
-
-
-def user_type(value: object) -> str:
-    """Return a user type, spelled exactly."""
-    if not isinstance(value, str) or value not in names.USER_TYPES:
-        raise RuleError("must be one of %(values)s", values=", ".join(names.USER_TYPES))
-    return value
-
-
-def application_or_none(text: str) -> str:
-    """Check the name of an application; empty for none."""
-    return names.application_name(text) if text else ""
 
 
 def token_status(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Schemas of the fields of calls about users."""
+"""Schemas of the fields of calls about users, and the rules of these fields."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,6 +30,42 @@ def order(value: object) -> Order:
     return Order(column, text.startswith("-") or direction == "desc")
 
 
+def page_start(value: object) -> int:
+    """Return the number of entries before a page."""
+    if type(value) is not int or value < 0:
+        raise RuleError("must be a whole number from 0")
+    return value
+
+
+def profile_text(value: object) -> str:
+    """Return a text about a user; ``names.new_profile_text`` has the rule for a new one."""
+    return rules.text(value)
+
+
+def user_roles(value: object) -> str | tuple[str, ...]:
+    """Return the roles of a user, joined with ``&`` or as a list.
+
+    ``names.new_user_role_name`` has the rule for each new name.
+    """
+    if isinstance(value, list) and all(isinstance(role, str) for role in value):
+        return tuple(value)
+    if not isinstance(value, str):
+        raise RuleError("must be names joined with '&', or a list of names")
+    return value
+
+
+def user_type(value: object) -> str:
+    """Return a user type, spelled exactly."""
+    if not isinstance(value, str) or value not in names.USER_TYPES:
+        raise RuleError("must be one of %(values)s", values=", ".join(names.USER_TYPES))
+    return value
+
+
+def application_or_none(text: str) -> str:
+    """Check the name of an application; empty for none."""
+    return names.application_name(text) if text else ""
+
+
 def role_filter(value: object) -> str | None:
     """Return the role that users must have; ``None`` for a value that names none."""
     text = names.new_profile_text(rules.text(value))
@@ -39,7 +75,7 @@ def role_filter(value: object) -> str | None:
 class UsersSchema(CallSchema):
     """``user/list``: a filter of users, and a page of the result."""
 
-    start = Integer(rules.page_start, "Number of users before the first one of the response.", load_default=0)
+    start = Integer(page_start, "Number of users before the first one of the response.", load_default=0)
     count = Integer(rules.page_size, "Maximum number of users.", load_default=MOST_LISTED)
     withRole = RuleField(  # noqa: N815 - documented
         role_filter, "Only users with this role or user type. `true` and `false`: all users."
@@ -84,16 +120,16 @@ class SaveUserSchema(CallSchema):
     ignored = ("userid", "type", "rolesList", "canEdit", "cut_offs", "success", "code", "msg", "warnings")
 
     username = Text(names.user_name, required=True)
-    name = RuleField(rules.profile_text, "Display name.")
-    email = RuleField(rules.profile_text, "Email address.")
-    usertype = RuleField(rules.user_type, "User type. Left out for a new user: SYS_Reader.")
+    name = RuleField(profile_text, "Display name.")
+    email = RuleField(profile_text, "Email address.")
+    usertype = RuleField(user_type, "User type. Left out for a new user: SYS_Reader.")
     enabled = Flag(description="Whether the user can sign in. Left out for a new user: 1.")
     password = Text(rules.initial_password, "New password. Left out for a new user: none.")
-    roles = Roles(rules.user_roles, "Roles, joined with `&`. Empty: none.")
-    mobile = RuleField(rules.profile_text, "Telephone number.")
-    dept = RuleField(rules.profile_text, "Department.")
-    title = RuleField(rules.profile_text, "Title.")
-    application = Text(rules.application_or_none, "Application to which the user belongs. Empty: none.")
+    roles = Roles(user_roles, "Roles, joined with `&`. Empty: none.")
+    mobile = RuleField(profile_text, "Telephone number.")
+    dept = RuleField(profile_text, "Department.")
+    title = RuleField(profile_text, "Title.")
+    application = Text(application_or_none, "Application to which the user belongs. Empty: none.")
 
     def read(self, body: Body) -> dict[str, Any]:
         """Return the checked fields, without the empty ones that say nothing."""

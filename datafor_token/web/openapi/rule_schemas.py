@@ -148,16 +148,16 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.new_password: {**_PASSWORD, "minLength": 1},
     times.check_time: {"type": "string", "pattern": f"^({times.TIME_PATTERN})$"},
     rules.page_size: {"type": "integer", "minimum": 1, "maximum": 1000},
-    rules.page_start: {"type": "integer", "minimum": 0},
-    rules.profile_text: _PROFILE_TEXT,
-    rules.user_type: {"type": "string", "enum": list(names.USER_TYPES)},
-    rules.user_roles: {
+    user_schemas.page_start: {"type": "integer", "minimum": 0},
+    user_schemas.profile_text: _PROFILE_TEXT,
+    user_schemas.user_type: {"type": "string", "enum": list(names.USER_TYPES)},
+    user_schemas.user_roles: {
         "anyOf": [
             {"type": "string", "pattern": f"^({_USER_ROLE}(&{_USER_ROLE})*)?$"},
             {"type": "array", "maxItems": 256, "items": {**_ROLE, "pattern": f"^{_USER_ROLE}$"}},
         ]
     },
-    rules.application_or_none: {"anyOf": [_APPLICATION, {"type": "string", "maxLength": 0}]},
+    user_schemas.application_or_none: {"anyOf": [_APPLICATION, {"type": "string", "maxLength": 0}]},
     names.new_profile_text: _PROFILE_TEXT,
     user_schemas.role_filter: _PROFILE_TEXT,
     user_schemas.order: {

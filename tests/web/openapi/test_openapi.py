@@ -18,8 +18,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from werkzeug.test import TestResponse
 
 from datafor_token import create_app
-from datafor_token.applications import rules
 from datafor_token.errors import RuleError, StoreUnavailable, TooManyAttempts
+from datafor_token.requests import user_schemas
 from datafor_token.requests.fields import RuleField
 from datafor_token.requests.schemas import AuditSchema, IssuedSchema
 from datafor_token.requests.user_schemas import UsersSchema
@@ -166,8 +166,8 @@ def test_a_rule_takes_what_its_description_allows(app: Flask) -> None:
     """The JSON Schema of a field allows every sample value that its rule accepts."""
     for_new_values: dict[Callable[..., object], Callable[[Any], object]] = {
         names.stored_token_name: names.token_name,
-        rules.profile_text: names.new_profile_text,
-        rules.user_roles: lambda value: [
+        user_schemas.profile_text: names.new_profile_text,
+        user_schemas.user_roles: lambda value: [
             names.new_user_role_name(role) for role in (value.split("&") if isinstance(value, str) else value) if value
         ],
     }
