@@ -11,39 +11,26 @@ import dataclasses
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from datafor_token.audit.events import Event, Kind, Origin
 from datafor_token.audit.reader import newest_first
 from datafor_token.audit.repeats import Refusal, Repeated, Repeats
-from datafor_token.audit.search import CLOCK_STEPS, Page, Recorded, Search, find, folded, may_name, parse
+from datafor_token.audit.search import CLOCK_STEPS, BaseFilter, Page, Recorded, Search, find, folded, may_name, parse
 from datafor_token.audit.writer import AuditLog
 from datafor_token.errors import AuditUnavailable, MaybeStored, StoreUnavailable
 from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
-from datafor_token.validation.times import parse_time
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Filter for events. Times are in seconds since 1970. ``user`` matches the actor and the target."""
+class Filter(BaseFilter):
+    """Filter for events, with the fields of ``schemas.AuditSchema``. ``user`` matches the actor and the target."""
 
-    since: float | None = None
-    until: float | None = None
     event: str | None = None
-    user: str | None = None
-    application: str | None = None
-
-    @classmethod
-    def of(cls, wanted: Mapping[str, Any], now: float) -> "Filter":
-        """Create the filter from the result of ``schemas.AuditSchema``; ``now`` is in seconds since 1970."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        members = {name: value for name, value in wanted.items() if name in known}
-        members |= {name: parse_time(members[name], now) for name in ("since", "until") if name in members}
-        return cls(**members)
 
 
 class AuditMetrics(Protocol):
@@ -232,8 +219,7 @@ class _Events:
     def shown(self, event: Recorded) -> dict[str, Any] | None:
         wanted, members, target = self._wanted, event.members, event.members["target"]
         fits = (
-            (wanted.since is None or event.time >= wanted.since)
-            and (wanted.until is None or event.time < wanted.until)
+            wanted.includes(event.time)
             and (wanted.event is None or members["event"] == wanted.event)
             and (wanted.application is None or folded(target.get("application")) == fold(wanted.application))
             and (

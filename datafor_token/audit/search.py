@@ -2,14 +2,15 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from datafor_token.audit.reader import Place, newest_first
 from datafor_token.errors import InvalidInput
 from datafor_token.validation import strict_json
 from datafor_token.validation.names import fold
+from datafor_token.validation.times import parse_time
 
 _MOST_LINES = 200_000  # read for one page
 _PAGE = 1000  # events
@@ -31,6 +32,28 @@ class Page:
 
     events: Sequence[dict[str, Any]]
     next: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaseFilter:
+    """Filter for events by their time, in seconds since 1970, and by a user and an application."""
+
+    since: float | None = None
+    until: float | None = None
+    user: str | None = None
+    application: str | None = None
+
+    @classmethod
+    def of(cls, wanted: Mapping[str, Any], now: float) -> Self:
+        """Create the filter from the checked fields of a request; ``now`` is in seconds since 1970."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        members = {name: value for name, value in wanted.items() if name in known}
+        members |= {name: parse_time(members[name], now) for name in ("since", "until") if name in members}
+        return cls(**members)
+
+    def includes(self, time: float) -> bool:
+        """Return whether events of this time are wanted."""
+        return (self.since is None or time >= self.since) and (self.until is None or time < self.until)
 
 
 class Search(Protocol):

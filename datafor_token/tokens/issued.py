@@ -7,34 +7,21 @@ from typing import Any, NamedTuple
 from datafor_token.applications.rules import TokenStatus
 from datafor_token.audit.events import Kind
 from datafor_token.audit.log import Audit
-from datafor_token.audit.search import Page, Recorded, folded, may_name
+from datafor_token.audit.search import BaseFilter, Page, Recorded, folded, may_name
 from datafor_token.tokens.cut_offs import CutOff, CutOffs
 from datafor_token.tokens.identifiers import is_short, jti_name, short
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.validation.names import fold
-from datafor_token.validation.times import parse_time
 
 _KINDS: Mapping[str, str] = {Kind.TOKEN_GENERATED: "generated", Kind.TOKEN_PERSONAL: "personal"}
 _TOKEN_EVENT = b'"event":"token_'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IssuedFilter:
-    """Filter for issued tokens. Times are those of issuing, in seconds since 1970."""
+class IssuedFilter(BaseFilter):
+    """Filter for issued tokens, with the fields of ``schemas.IssuedSchema``. Times are those of issuing."""
 
-    user: str | None = None
-    application: str | None = None
     status: str | None = None
-    since: float | None = None
-    until: float | None = None
-
-    @classmethod
-    def of(cls, wanted: Mapping[str, Any], now: float) -> "IssuedFilter":
-        """Create the filter from the result of ``schemas.IssuedSchema``; ``now`` is in seconds since 1970."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        members = {name: value for name, value in wanted.items() if name in known}
-        members |= {name: parse_time(members[name], now) for name in ("since", "until") if name in members}
-        return cls(**members)
 
 
 class IssuedTokens:
@@ -110,12 +97,7 @@ class _Search:
 
     def shown(self, event: Recorded) -> dict[str, Any] | None:
         wanted, token = self._wanted, _token_of(event.members)
-        if (
-            token is None
-            or (wanted.since is not None and event.time < wanted.since)
-            or (wanted.until is not None and event.time >= wanted.until)
-            or not self._fits(token)
-        ):
+        if token is None or not wanted.includes(event.time) or not self._fits(token):
             return None
         return {
             "id": token.identifier,

@@ -121,9 +121,11 @@ def test_every_kind_of_event(app: Flask, caller: Caller, tmp_path: Path) -> None
         assert event not in events(app, event=next(other for other in Kind if other != kind))
         assert event not in events(app, user="nobody", event=kind)
     once = ("application_added", "application_changed", "application_rotated", "application_deleted", "token_revoked",
-            "tokens_cut_off", "token_personal", "link_made", "user_deleted", "session_ended",
+            "token_personal", "link_made", "user_deleted", "session_ended",
             "store_restored")  # fmt: skip
     assert {kind: len(events(app, event=kind)) for kind in once} == dict.fromkeys(once, 1)
+    # The deletion of a user is one too.
+    assert {event["target"]["user"] for event in events(app, event="tokens_cut_off")} == {"old", "otto"}
 
 
 @pytest.mark.file_store
