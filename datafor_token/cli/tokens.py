@@ -222,7 +222,7 @@ def _revoke_named(given: dict[str, Any]) -> None:
         done("The token is revoked", warnings=warnings, revoked=True)
     else:
         cut_off, warnings = revoker.up_to(wanted["before"], wanted.get("user"), wanted.get("application"))
-        sentence = str(cut_off.describe(cut_off.second))
+        sentence = str(cut_off.describe())
         done(f"{sentence[:1].upper()}{sentence[1:]}", warnings=warnings, revoked=True)
 
 

@@ -4,11 +4,11 @@ They are cached in memory: a request looks only at the stamp of their collection
 """
 
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datafor_token.applications.registry import Registry
+from datafor_token.applications.rules import LONGEST_EXPIRE
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import InvalidInput, JustRevoked, Message, RecordDamaged
@@ -18,12 +18,8 @@ from datafor_token.store.sweeping import Sweeper
 from datafor_token.validation import times
 from datafor_token.validation.names import fold
 
-log = logging.getLogger(__name__)
-
 COLLECTION = "cut_offs"
 FORMAT = 1
-# Seconds, the longest ``expire`` of an application: a token with ``iat`` that others issued can be valid for as long.
-KEPT = 315_360_000
 _Place = tuple[str, str]  # user and application, folded; an empty text stands for all
 
 
@@ -76,20 +72,23 @@ class CutOff:
             "by": self.by,
         }
 
-    def describe(self, issued: float | None) -> Message:
-        """Return the sentence about a token that it refuses, issued at ``issued`` (see ``refuses``)."""
-        sentence = Message(
+    def describe(self) -> Message:
+        """Return the sentence about it."""
+        return Message(
             "revoked for %(whom)s on %(time)s by %(actor)s: tokens issued up to %(before)s are refused",
             whom=self._whom(),
             time=times.show(self.set / 1000),
             actor=self.by or "?",
             before=times.show(self.second),
         )
+
+    def refusal(self, issued: float | None) -> Message:
+        """Return the sentence about a token that it refuses (see ``refuses``)."""
         if issued is not None:
-            return sentence
+            return self.describe()
         return Message(
             "%(sentence)s, and until %(until)s also those without iat, which may be from before",
-            sentence=sentence,
+            sentence=self.describe(),
             until=times.show(self.until),
         )
 
@@ -127,9 +126,9 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def merged(present: Document, restored: Document) -> Document:
-    """Return the record of a backup or the present one of the same name, whichever refuses more.
+    """Return the record that refuses what the present one and that of a backup refuse.
 
-    A present record that is damaged remains: it accepts no token that it may concern.
+    If either is damaged, the present one stays: a damaged one accepts no token that it may concern.
     """
     try:
         return CutOff.from_document(present).merge(CutOff.from_document(restored)).to_document()
@@ -193,7 +192,7 @@ class CutOffs:
         known = {fold(one.name) for one in listing.entries}
         if listing.damaged or (application and fold(application) not in known):
             # Their ``expire`` is not known: they are damaged, or on another node, or deleted and may be added again.
-            found = found.until_expiry(application, KEPT, 0)
+            found = found.until_expiry(application, LONGEST_EXPIRE, 0)
         return found
 
     def refusing(self, user: str, application: str, issued: float | None) -> CutOff | None:
@@ -265,11 +264,13 @@ class CutOffs:
         return self._clock() - self._leeway
 
     def _is_over(self, document: Document) -> bool:
+
         try:
             found = CutOff.from_document(document)
         except RecordDamaged:
             return False
-        return self._clock() >= max(found.until, found.second + KEPT + self._leeway)
+        # A token with ``iat`` that others issued can be valid for as long as the longest ``expire``.
+        return self._clock() >= max(found.until, found.second + LONGEST_EXPIRE + self._leeway)
 
 
 def _name(user: str, application: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+from datafor_token.applications.rules import LONGEST_EXPIRE
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import MaybeStored, Message, RecordDamaged, StoreUnavailable
@@ -14,7 +15,6 @@ from datafor_token.tokens.verifier import VerifiedToken
 from datafor_token.validation import times
 
 COLLECTION = "revocations"
-LONGEST = 315_360_000  # seconds: how long a token can be valid of which nothing is known
 _MOST_ABSENT = 4096  # identifiers
 
 
@@ -111,7 +111,7 @@ class Revocations:
         """Store a record with each of these names; ``named`` are the members of the event that name the token."""
         now = self._clock()
         document = {
-            "expires": now + LONGEST if expires is None else expires,
+            "expires": now + LONGEST_EXPIRE if expires is None else expires,
             "application": application,
             "username": username,
             "revokedDate": int(now * 1000),

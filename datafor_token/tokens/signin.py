@@ -344,7 +344,7 @@ class SignIn:
         self._check_revocation(token)
         cut_off = self._cut_offs.refusing_now(token.username, token.application.name, token.issued)
         if cut_off is not None:
-            raise Refused("revocation", "revoked", cut_off.describe(token.issued))
+            raise Refused("revocation", "revoked", cut_off.refusal(token.issued))
 
     def _check_revocation(self, token: VerifiedToken) -> Step:
         revocation = self._revocations.find(token)
@@ -352,7 +352,7 @@ class SignIn:
             raise Refused("revocation", "revoked", revocation.describe())
         cut_off = self._cut_offs.refusing(token.username, token.application.name, token.issued)
         if cut_off is not None:
-            raise Refused("revocation", "revoked", cut_off.describe(token.issued))
+            raise Refused("revocation", "revoked", cut_off.refusal(token.issued))
         return _NOT_REVOKED
 
     def _instant(self) -> Instant:

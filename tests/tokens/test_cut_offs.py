@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token.applications.index import ApplicationIndex
+from datafor_token.applications.rules import LONGEST_EXPIRE
 from datafor_token.errors import InvalidInput, JustRevoked, RecordDamaged
 from datafor_token.settings import Settings
 from datafor_token.store.files.store import FileStore
-from datafor_token.tokens.cut_offs import COLLECTION, KEPT, CutOff, CutOffs
+from datafor_token.tokens.cut_offs import COLLECTION, CutOff, CutOffs
 from datafor_token.web.services import services_of
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, token
@@ -137,18 +138,18 @@ def test_an_application_that_is_not_known(caller: Caller, clock: Clock, settings
     """The cut-off of an unknown application, or beside a damaged one, lasts ten years: its lifetime is not known."""
     cut(caller, application="Portal")
     caller.post("update", application(name="Portal"))
-    assert status(caller, handmade(exp=NOW + 2 * KEPT)) == 401
-    clock.advance(KEPT + LEEWAY - 1)
-    assert status(caller, handmade(exp=NOW + 2 * KEPT)) == 401
+    assert status(caller, handmade(exp=NOW + 2 * LONGEST_EXPIRE)) == 401
+    clock.advance(LONGEST_EXPIRE + LEEWAY - 1)
+    assert status(caller, handmade(exp=NOW + 2 * LONGEST_EXPIRE)) == 401
     clock.advance(1)
-    assert status(caller, handmade(exp=NOW + 2 * KEPT)) == 200
+    assert status(caller, handmade(exp=NOW + 2 * LONGEST_EXPIRE)) == 200
     record = Record(settings.data_dir, "applications", "portal")
     whole = record.read_text()
     record.write_text("{")
     cut(caller, user="lena")
     record.write_text(whole)
-    clock.advance(KEPT - 1)
-    assert status(caller, handmade(exp=NOW + 10 * KEPT)) == 401
+    clock.advance(LONGEST_EXPIRE - 1)
+    assert status(caller, handmade(exp=NOW + 10 * LONGEST_EXPIRE)) == 401
 
 
 def test_an_earlier_time_takes_nothing_back(caller: Caller, clock: Clock) -> None:
@@ -253,7 +254,7 @@ def test_old_ones_are_removed(app: Flask, caller: Caller, clock: Clock, settings
     cut(caller, user="lena")
     services = services_of(app)
     assert services is not None
-    for seconds, left in ((KEPT + LEEWAY - 1, 1), (1, 0)):
+    for seconds, left in ((LONGEST_EXPIRE + LEEWAY - 1, 1), (1, 0)):
         clock.advance(seconds)
         services.cut_offs.sweep()
         assert len(records_in(settings.data_dir, COLLECTION)) == left
@@ -270,11 +271,11 @@ def test_old_ones_are_removed(app: Flask, caller: Caller, clock: Clock, settings
 def test_its_sentence(user: str, application: str, sentence: str) -> None:
     """The sentence says whose tokens were revoked, when, by whom, up to when; without iat, until when."""
     found = CutOff(user, application, NOW * 1000 - 1, NOW * 1000, "admin", NOW + 60)
-    assert found.describe(1) == (
+    assert found.describe() == (
         f"{sentence} 2024-08-06T07:31:56Z by admin: tokens issued up to 2024-08-06T07:31:55Z are refused"
     )
-    assert found.describe(None) == (
-        f"{found.describe(1)}, and until 2024-08-06T07:32:56Z also those without iat, which may be from before"
+    assert found.refusal(None) == (
+        f"{found.describe()}, and until 2024-08-06T07:32:56Z also those without iat, which may be from before"
     )
 
 
