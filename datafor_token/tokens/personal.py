@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from datafor_token.applications.record import Application
+from datafor_token.applications.rules import TokenStatus
 from datafor_token.audit.events import Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import Conflict, InvalidInput, Message, NotFound, RecordDamaged
@@ -76,9 +77,8 @@ class PersonalToken:
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("jti", "label", "application"), (str,)),
+    **dict.fromkeys(("jti", "label", "application", "identifier"), (str,)),
     **dict.fromkeys(("issued", "expires"), (int,)),
-    "identifier": (str,),
     "used": (int, type(None)),
 }
 
@@ -235,10 +235,10 @@ class PersonalTokens:
         with _named(username):
             return tokens_of(self._store.get(COLLECTION, username))
 
-    def _status(self, username: str, token: PersonalToken) -> str:
+    def _status(self, username: str, token: PersonalToken) -> TokenStatus:
         if token.is_over(self._clock()):
-            return "expired"
-        return "revoked" if self._is_revoked(username, token) else "active"
+            return TokenStatus.EXPIRED
+        return TokenStatus.REVOKED if self._is_revoked(username, token) else TokenStatus.ACTIVE
 
     def _is_revoked(self, username: str, token: PersonalToken) -> bool:
         return (

@@ -3,14 +3,9 @@
 from typing import ClassVar
 
 from marshmallow import Schema, fields
-from marshmallow.validate import Range
 
+from datafor_token.web.openapi.members import milliseconds, text
 from datafor_token.web.openapi.response_schemas import ApplicationObject, MessageResponse, SuccessResponse, UserObject
-
-
-def _milliseconds(description: str) -> fields.Integer:
-    metadata = {"description": f"{description}, in milliseconds since 1970."}
-    return fields.Integer(strict=True, required=True, validate=Range(0), metadata=metadata)
 
 
 class CutOffObject(Schema):
@@ -18,9 +13,9 @@ class CutOffObject(Schema):
 
     user = fields.String()
     application = fields.String()
-    before = _milliseconds("Tokens that were issued up to this second are refused")
-    set = _milliseconds("When it was set")
-    by = fields.String(required=True, metadata={"description": "Who set it."})
+    before = milliseconds("Tokens that were issued up to this second are refused")
+    set = milliseconds("When it was set")
+    by = text(description="Who set it.")
 
 
 class RevokeResponse(MessageResponse):

@@ -3,15 +3,11 @@
 from typing import ClassVar
 
 from marshmallow import Schema, fields
-from marshmallow.validate import OneOf, Range, Regexp
+from marshmallow.validate import Regexp
 
 from datafor_token.applications.rules import TokenStatus
+from datafor_token.web.openapi.members import milliseconds, text
 from datafor_token.web.openapi.response_schemas import SuccessResponse
-
-
-def _milliseconds() -> fields.Integer:
-    metadata = {"description": "Milliseconds since 1970."}
-    return fields.Integer(strict=True, required=True, validate=Range(0), metadata=metadata)
 
 
 class IssuedTokenObject(Schema):
@@ -32,13 +28,13 @@ class IssuedTokenObject(Schema):
         validate=Regexp("^[0-9a-f]{32}$"),
         metadata={"description": "Its identifier: `target.token` of the audit log, and the `id` for `token/revoke`."},
     )
-    kind = fields.String(required=True, validate=OneOf(("generated", "personal")))
-    user = fields.String(required=True)
-    application = fields.String(required=True)
-    issued_at = _milliseconds()
-    expires_at = _milliseconds()
+    kind = text("generated", "personal")
+    user = text()
+    application = text()
+    issued_at = milliseconds()
+    expires_at = milliseconds()
     by = fields.String(required=True, allow_none=True, metadata={"description": "Who issued it."})
-    status = fields.String(required=True, validate=OneOf(list(TokenStatus)))
+    status = text(*TokenStatus)
 
 
 class IssuedResponse(SuccessResponse):

@@ -3,19 +3,10 @@
 from typing import ClassVar
 
 from marshmallow import Schema, fields
-from marshmallow.validate import OneOf, Range
 
-from datafor_token.applications.rules import LONGEST_LABEL
+from datafor_token.applications.rules import LONGEST_LABEL, TokenStatus
+from datafor_token.web.openapi.members import milliseconds, text
 from datafor_token.web.openapi.response_schemas import SuccessResponse, TokenResponse
-
-
-def _text(description: str = "") -> fields.String:
-    return fields.String(required=True, metadata={"description": description} if description else {})
-
-
-def _milliseconds(*, allow_none: bool = False) -> fields.Integer:
-    metadata = {"description": "Milliseconds since 1970."}
-    return fields.Integer(strict=True, required=True, allow_none=allow_none, validate=Range(0), metadata=metadata)
 
 
 class PersonalConfigResponse(SuccessResponse):
@@ -39,12 +30,12 @@ class PersonalTokenResponse(TokenResponse):
         "issued_at": 1722929516000,
         "expires_at": 1723015916000,
     }
-    username = _text()
-    name = _text("The application.")
-    jti = _text()
-    label = _text(f"At most {LONGEST_LABEL} characters; empty without one.")
-    issued_at = _milliseconds()
-    expires_at = _milliseconds()
+    username = text()
+    name = text(description="The application.")
+    jti = text()
+    label = text(description=f"At most {LONGEST_LABEL} characters; empty without one.")
+    issued_at = milliseconds()
+    expires_at = milliseconds()
 
 
 class PersonalTokenObject(Schema):
@@ -63,13 +54,13 @@ class PersonalTokenObject(Schema):
         "last_used_at": 1722933116000,
         "status": "active",
     }
-    jti = _text()
-    label = _text()
-    name = _text("The application.")
-    issued_at = _milliseconds()
-    expires_at = _milliseconds()
-    last_used_at = _milliseconds(allow_none=True)
-    status = fields.String(required=True, validate=OneOf(("active", "expired", "revoked")))
+    jti = text()
+    label = text()
+    name = text(description="The application.")
+    issued_at = milliseconds()
+    expires_at = milliseconds()
+    last_used_at = milliseconds(allow_none=True)
+    status = text(*TokenStatus)
 
 
 class PersonalListResponse(SuccessResponse):

@@ -18,11 +18,7 @@ from datafor_token.audit.events import REASONS, Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.requests.schemas import EXAMPLE_TOKEN, UpdateSchema
 from datafor_token.validation.names import USER_TYPES
-
-
-def _text(*values: str, **options: Any) -> fields.String:
-    """Return a required text member; one of ``values``, if given."""
-    return fields.String(required=True, validate=[OneOf(values)] if values else [], **options)
+from datafor_token.web.openapi.members import milliseconds, text
 
 
 def _texts(**options: Any) -> fields.List[str]:
@@ -31,11 +27,6 @@ def _texts(**options: Any) -> fields.List[str]:
 
 def _seconds() -> fields.Integer:
     return fields.Integer(strict=True, required=True, validate=Range(1, LONGEST_EXPIRE))
-
-
-def _milliseconds() -> fields.Integer:
-    metadata = {"description": "Milliseconds since 1970."}
-    return fields.Integer(strict=True, required=True, validate=Range(0), metadata=metadata)
 
 
 class SuccessResponse(Schema):
@@ -49,7 +40,7 @@ class MessageResponse(SuccessResponse):
     """The call changed something, or there was nothing to change."""
 
     example: ClassVar = {"msg": "success"}
-    msg = _text("success")
+    msg = text("success")
 
 
 class UpdateResponse(MessageResponse):
@@ -63,21 +54,21 @@ class TokenResponse(SuccessResponse):
 
     example: ClassVar = {"expire": 86400, "token": EXAMPLE_TOKEN}
     expire = _seconds()
-    token = _text()
+    token = text()
 
 
 class FieldMapObject(Schema):
     """The claims that hold the user's name, display name and email address."""
 
-    username = _text()
-    name = _text()
-    email = _text()
+    username = text()
+    name = text()
+    email = text()
 
 
 class PreviousSecretObject(Schema):
     """The secret before the last rotation: until when it is accepted, and when it was last used, if ever."""
 
-    until = _milliseconds()
+    until = milliseconds()
     lastUsed = fields.Integer(strict=True, required=True, allow_none=True)  # noqa: N815 - the record's name
 
 
@@ -108,17 +99,17 @@ class ApplicationObject(Schema):
         "lastModifiedDate": 1722929516000,
         "creatorId": "admin",
     }
-    name = _text()
-    token_name = _text()
-    secret = _text()
+    name = text()
+    token_name = text()
+    secret = text()
     expire = _seconds()
     fieldmap = fields.Nested(FieldMapObject, required=True)
-    algorithm = _text(*ALGORITHMS)
-    enable = _text("0", "1")
-    inituser = _text("0", "1")
+    algorithm = text(*ALGORITHMS)
+    enable = text("0", "1")
+    inituser = text("0", "1")
     initroles = _texts(required=True)
-    initpwd = _text(MASK, "")
-    self_service = _text("0", "1")
+    initpwd = text(MASK, "")
+    self_service = text("0", "1")
     jwks_uri = fields.String()
     audience = _texts()
     issuer = fields.String()
@@ -132,9 +123,9 @@ class ApplicationObject(Schema):
     roles_map = fields.Dict(fields.String(), fields.String())
     kid = fields.String()
     keys = fields.Nested(KeysObject)
-    createdDate = _milliseconds()  # noqa: N815 - the record's names
-    lastModifiedDate = _milliseconds()  # noqa: N815
-    creatorId = _text()  # noqa: N815
+    createdDate = milliseconds()  # noqa: N815 - the record's names
+    lastModifiedDate = milliseconds()  # noqa: N815
+    creatorId = text()  # noqa: N815
     previous = fields.Nested(PreviousSecretObject)
 
 
@@ -156,7 +147,7 @@ class RotateResponse(SuccessResponse):
 
     example: ClassVar = {"secret": "9dZ1...", "previous": {"until": 1722933116000}}
     secret = fields.String()
-    previous = fields.Nested(Schema.from_dict({"until": _milliseconds()}, name="GracePeriodObject"), required=True)
+    previous = fields.Nested(Schema.from_dict({"until": milliseconds()}, name="GracePeriodObject"), required=True)
     warnings = _texts()
 
 
@@ -172,11 +163,11 @@ class UserObject(Schema):
         "roles": [],
         "enabled": True,
     }
-    userid = _text()
-    username = _text()
-    name = _text()
-    email = _text()
-    type = _text(*USER_TYPES)
+    userid = text()
+    username = text()
+    name = text()
+    email = text()
+    type = text(*USER_TYPES)
     roles = _texts(required=True)
     enabled = fields.Boolean(required=True)
     mobile = fields.String()
@@ -192,16 +183,16 @@ class LoginResponse(SuccessResponse):
         "data": "1",
         "jsessionid": "KZbCkJ8dH0lqg0Tz4u2oA3S8mYx0bTqvJ6yWQ1cJk1E",
     }
-    msg = _text("login success")
-    data = _text("1", "2")
-    jsessionid = _text()
+    msg = text("login success")
+    data = text("1", "2")
+    jsessionid = text()
 
 
 class LogoutResponse(SuccessResponse):
     """The session has ended."""
 
     example: ClassVar = {"code": "200"}
-    code = _text("200")
+    code = text("200")
 
 
 class LinkResponse(SuccessResponse):
@@ -215,7 +206,7 @@ class LinkResponse(SuccessResponse):
         "url": "https://intra.example/auth/enter?ticket=7cgNvxmJ0ZaUW4Q3eSx0Zf0Wb1y8mHk2rTtLq5oPvEs",
         "expire": 300,
     }
-    url = _text()
+    url = text()
     expire = _seconds()
     warnings = _texts()
 
@@ -240,9 +231,9 @@ class IntrospectResponse(SuccessResponse):
 class StepObject(Schema):
     """One step of the verification: whether the token passed it, and a sentence about it."""
 
-    step = _text()
+    step = text()
     ok = fields.Boolean(required=True)
-    detail = _text()
+    detail = text()
 
 
 class ExplainResponse(SuccessResponse):
@@ -255,8 +246,8 @@ class ExplainResponse(SuccessResponse):
         "steps": [{"step": "signature", "ok": False, "detail": "not signed with the secret of ERP"}],
     }
     accepted = fields.Boolean(required=True)
-    reason = _text(*REASONS, allow_none=True)
-    application = _text(allow_none=True)
+    reason = text(*REASONS, allow_none=True)
+    application = text(allow_none=True)
     steps = fields.List(fields.Nested(StepObject), required=True)
 
 
@@ -268,10 +259,10 @@ class KeyObject(Schema):
 
         unknown = INCLUDE
 
-    kty = _text("RSA", "EC", "OKP")
-    alg = _text(*ALGORITHMS)
-    kid = _text()
-    use = _text("sig")
+    kty = text("RSA", "EC", "OKP")
+    alg = text(*ALGORITHMS)
+    kid = text()
+    use = text("sig")
 
 
 class KeysResponse(SuccessResponse):
@@ -311,12 +302,12 @@ class EventObject(Schema):
         "target": {"application": "ERP"},
         "fields": ["expire"],
     }
-    time = _text(metadata={"description": "RFC 3339, UTC."})
-    event = _text(*Kind)
-    actor = _text(allow_none=True)
-    way = _text(allow_none=True)
-    address = _text(allow_none=True)
-    request_id = _text(allow_none=True)
+    time = text(description="RFC 3339, UTC.")
+    event = text(*Kind)
+    actor = text(allow_none=True)
+    way = text(allow_none=True)
+    address = text(allow_none=True)
+    request_id = text(allow_none=True)
     target = fields.Nested(TargetObject, required=True)
     reason = fields.String()
     outcome = fields.String()

@@ -3,21 +3,10 @@
 from typing import ClassVar
 
 from marshmallow import Schema, fields
-from marshmallow.validate import OneOf, Range
 
 from datafor_token.users.session_list import KINDS
+from datafor_token.web.openapi.members import milliseconds, text
 from datafor_token.web.openapi.response_schemas import SuccessResponse
-
-
-def _time(description: str) -> fields.Integer:
-    metadata = {"description": f"{description}, in milliseconds since 1970."}
-    return fields.Integer(strict=True, required=True, validate=Range(0), metadata=metadata)
-
-
-def _text(description: str, *values: str) -> fields.String:
-    return fields.String(
-        required=True, validate=[OneOf(values)] if values else [], metadata={"description": description}
-    )
 
 
 class SessionObject(Schema):
@@ -32,12 +21,14 @@ class SessionObject(Schema):
         "application": "",
         "current": True,
     }
-    id = _text("Identifier for `user/sessions/end`. It does not open the session.")
-    kind = _text("Where the session was opened: by `auth/login`, in the console, or by the gate.", *KINDS)
-    since = _time("When the session was opened")
-    last_seen = _time("The last request, to the minute")
-    address = _text("The client's address when the session was opened. Empty if an earlier version opened it.")
-    application = _text("The application whose token or one-time link opened a gate session, else empty.")
+    id = text(description="Identifier for `user/sessions/end`. It does not open the session.")
+    kind = text(*KINDS, description="Where the session was opened: by `auth/login`, in the console, or by the gate.")
+    since = milliseconds("When the session was opened")
+    last_seen = milliseconds("The last request, to the minute")
+    address = text(
+        description="The client's address when the session was opened. Empty if an earlier version opened it."
+    )
+    application = text(description="The application whose token or one-time link opened a gate session, else empty.")
     current = fields.Boolean(required=True, metadata={"description": "Whether this session makes the call."})
 
 

@@ -1,27 +1,19 @@
 """Marshmallow schemas of the responses of calls about users; see ``response_schemas``."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from marshmallow import Schema, fields
-from marshmallow.validate import OneOf, Range
 
 from datafor_token.validation.names import USER_TYPES
+from datafor_token.web.openapi.members import count, text
 from datafor_token.web.openapi.response_schemas import SuccessResponse
-
-
-def _text(*values: str, **options: Any) -> fields.String:
-    return fields.String(required=True, validate=[OneOf(values)] if values else [], **options)
-
-
-def _total() -> fields.Integer:
-    return fields.Integer(strict=True, required=True, validate=Range(0))
 
 
 class RoleObject(Schema):
     """A role, or the user type."""
 
-    rolename = _text()
-    type = _text("2", "0", metadata={"description": "2 for a user type, 0 for any other role."})
+    rolename = text()
+    type = text("2", "0", description="2 for a user type, 0 for any other role.")
 
 
 class ListedUserObject(Schema):
@@ -44,25 +36,25 @@ class ListedUserObject(Schema):
         "dept": "IT",
         "title": "Manager",
     }
-    username = _text()
-    name = _text()
-    email = _text()
-    usertype = _text(*USER_TYPES)
-    roles = _text(metadata={"description": "Joined with `&`."})
+    username = text()
+    name = text()
+    email = text()
+    usertype = text(*USER_TYPES)
+    roles = text(description="Joined with `&`.")
     rolesList = fields.List(fields.Nested(RoleObject), required=True)  # noqa: N815 - documented
-    enabled = _text("0", "1")
+    enabled = text("0", "1")
     canEdit = fields.Boolean(  # noqa: N815 - documented
         required=True, metadata={"description": "True for Administrator and SYS_Creator."}
     )
-    mobile = _text()
-    dept = _text()
-    title = _text()
+    mobile = text()
+    dept = text()
+    title = text()
 
 
 class UserPageObject(Schema):
     """A page of users. `total` is the number of matching users on all pages."""
 
-    total = _total()
+    total = count()
     list = fields.List(fields.Nested(ListedUserObject), required=True)
 
 
@@ -78,19 +70,19 @@ class UserNameResponse(SuccessResponse):
     """The name of the user, as it is stored."""
 
     example: ClassVar = {"username": "lena"}
-    username = _text()
+    username = text()
 
 
 class AuthorityObject(Schema):
     """A user type."""
 
-    authority = _text(*USER_TYPES)
+    authority = text(*USER_TYPES)
 
 
 class UserTypesObject(Schema):
     """All user types."""
 
-    total = _total()
+    total = count()
     list = fields.List(fields.Nested(AuthorityObject), required=True)
 
 
