@@ -21,6 +21,7 @@ from tests.stores import COLLECTIONS
 from tests.support import ADMIN_PASSWORD, ROOT, Server, application
 
 KEYRING = Keyring([b"k" * 32])
+NUMBER = 20 * len(COLLECTIONS)  # records of the source
 
 
 def shell(folder: Path, *arguments: str, store: str = "file") -> subprocess.CompletedProcess[str]:
@@ -85,10 +86,10 @@ def files_of(folder: Path) -> dict[Path, tuple[bytes, int]]:
 def test_there_and_back(source: FileStore, target: SqlStore, tmp_path: Path) -> None:
     """Every record arrives with its members in order, there and back, and the source is unchanged."""
     before, files = content(source), files_of(tmp_path / "source")
-    assert move(source, target) == migration.Outcome(140, 140, 0, [])
+    assert move(source, target) == migration.Outcome(NUMBER, NUMBER, 0, [])
     assert content(target) == before
     again = FileStore(tmp_path / "again", COLLECTIONS, 5)
-    assert move(target, again) == migration.Outcome(140, 140, 0, [])
+    assert move(target, again) == migration.Outcome(NUMBER, NUMBER, 0, [])
     assert content(again) == before
     assert files_of(tmp_path / "source") == files
     for number in (1, 19):
@@ -99,7 +100,7 @@ def test_there_and_back(source: FileStore, target: SqlStore, tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("steps", [0, 1, 50, 139])
+@pytest.mark.parametrize("steps", [0, 1, 50, NUMBER - 1])
 def test_an_interrupted_migration_continues(source: FileStore, target: SqlStore, steps: int) -> None:
     """After an interruption the service does not start on the target, and the next run completes the migration."""
     with pytest.raises(KeyboardInterrupt):
@@ -109,10 +110,10 @@ def test_an_interrupted_migration_continues(source: FileStore, target: SqlStore,
     source.delete("users", "név 3")
     source.put("users", {"name": "later"})
     outcome = move(source, target)
-    assert (outcome.records, outcome.changed) == (140, [])
+    assert (outcome.records, outcome.changed) == (NUMBER, [])
     assert content(target) == content(source)
     migration.check_complete(target)
-    assert move(source, target) == migration.Outcome(140, 0, 0, [])
+    assert move(source, target) == migration.Outcome(NUMBER, 0, 0, [])
 
 
 def test_a_target_with_other_records_is_left_alone(source: FileStore, target: SqlStore) -> None:
