@@ -18,7 +18,8 @@ from tests.lifecycle.versions import LAST_OF_0_1_0, LAST_OF_0_2_0, ME, Records, 
 from tests.package.host import Host
 from tests.package.wheels import pip, wheel
 from tests.processes import environment, first_start
-from tests.support import ROOT, STRONG_SECRET, Server, application
+from tests.stores import Record
+from tests.support import API, ROOT, STRONG_SECRET, Server, application
 
 pytestmark = pytest.mark.slow
 PAGE = "docs/upgrade.md"
@@ -284,6 +285,32 @@ def test_a_policy_on_the_way_back(tmp_path: Path) -> None:
         one = server(code, tmp_path).start()
         assert one.request("GET", ME, headers=bearer).status == status
         one.stop()
+
+
+def test_new_members_on_the_way_back(tmp_path: Path) -> None:
+    """0.2.0 keeps the new members of users and applications, and a revoked personal token stays revoked under it."""
+    code, user = former(LAST_OF_0_2_0), f"{API.removesuffix('/token')}/user"
+    one = server(ROOT, tmp_path).start()
+    fields = application(secret=STRONG_SECRET, self_service="1")
+    assert one.post("update", {**fields, "expire": 7200}).json["success"]
+    assert one.post("update", {**fields, "expire": 3600}).json["success"]
+    assert one.request("POST", f"{user}/insertOrUpdate", {"username": "lena", "mobile": "123"}).status == 200
+    revoked, other = (one.post("personal", {}).json for _ in range(2))
+    assert one.post("personal/revoke", {"jti": revoked["jti"]}).json["success"]
+    one.stop()
+    one = server(code, tmp_path).start()
+    assert run(code, tmp_path, "user", "set", "lena", "--email", "lena@example.com").returncode == 0
+    assert one.post("update", {**fields, "expire": 1800}).json["success"]
+    for token_of, status in ((revoked, 401), (other, 200)):
+        bearer = {"Authorization": f"Bearer {token_of['token']}"}
+        assert one.request("GET", ME, headers=bearer).status == status
+    one.stop()
+    one = server(ROOT, tmp_path).start()
+    assert one.request("GET", f"{user}/detail?username=lena").json["data"]["user"]["mobile"] == "123"
+    assert json.loads(Record(tmp_path / "data", "applications", "ERP").read_text())["lastExpiry"] > 0
+    listed = one.request("GET", f"{API}/personal/list").json["data"]
+    assert {one["jti"]: one["status"] for one in listed} == {revoked["jti"]: "revoked", other["jti"]: "active"}
+    one.stop()
 
 
 def files(folder: Path) -> dict[Path, tuple[float, bytes]]:
