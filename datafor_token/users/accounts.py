@@ -96,9 +96,8 @@ class Accounts:
     ) -> User:
         """Create a user, or change the given members of the existing one, with a new password unless it is empty.
 
-        ``name`` obeys ``names.user_name``.
-        ``roles`` as a text are joined with ``&``. A new password ends the user's sessions. Raises ``InvalidInput``,
-        ``Conflict``, and ``Forbidden`` for what ``by`` may not change.
+        ``name`` obeys ``names.user_name``. ``roles`` as a text are joined with ``&``. A new password ends the user's
+        sessions. Raises ``InvalidInput``, ``Conflict``, and ``Forbidden`` for what ``by`` may not change.
         """
         administers = by.type == ADMINISTRATOR
         if not administers and fold(name) != fold(by.name):
@@ -114,19 +113,18 @@ class Accounts:
                     raise Forbidden
                 before = None if document is None else User.from_document(document)
                 start = before or User(name=name, created_date=int(self._clock() * 1000))
-                if roles is not None:
-                    members["roles"] = (
-                        joined_roles.split(roles, start.roles)
-                        if isinstance(roles, str)
-                        else tuple(dict.fromkeys(roles))
-                    )
-                after = dataclasses.replace(start, **members, password=hashed or start.password)
+                wanted = dict(members)
+                if isinstance(roles, str):
+                    wanted["roles"] = joined_roles.split(roles, start.roles)
+                elif roles is not None:
+                    wanted["roles"] = tuple(dict.fromkeys(roles))
+                after = dataclasses.replace(start, **wanted, password=hashed or start.password)
                 if before is None:
                     _check_members(after, None)
                     record(Event(kind=Kind.USER_MADE, user=after.name))
                     return after.to_document()
                 if not administers and any(
-                    getattr(after, member) != getattr(before, member) for member in members if member not in _OWN
+                    getattr(after, member) != getattr(before, member) for member in wanted if member not in _OWN
                 ):
                     raise Forbidden(
                         "without being Administrator, you can change only %(fields)s", fields=", ".join(_OWN.values())

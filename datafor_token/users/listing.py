@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from datafor_token.requests.user_schemas import Order
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 
@@ -35,7 +34,9 @@ class Wanted(NamedTuple):
         return all(word in text for word in self.words)
 
 
-def select(users: Sequence[User], wanted: Wanted, by: Order) -> Sequence[User]:
-    """Return the wanted users in an order. ``users`` are sorted by user name."""
+def select(users: Sequence[User], wanted: Wanted, column: str, *, descending: bool) -> Sequence[User]:
+    """Return the wanted users, sorted by a column. ``users`` are sorted by user name."""
     found = users if wanted == Wanted() else [user for user in users if wanted.matches(user)]
-    return found if by == Order() else sorted(found, key=_KEYS[by.column], reverse=by.descending)
+    if column == "username" and not descending:
+        return found
+    return sorted(found, key=_KEYS[column], reverse=descending)

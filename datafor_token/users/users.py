@@ -50,8 +50,8 @@ class User:
     ``application`` is the one to which the user belongs: its token created the user, or an administrator said so.
     Empty: none. ``synced`` is the ``iat`` of the token that created or changed the user last, in seconds since 1970.
     ``mobile``, ``dept`` and ``title`` are any text. ``created_date`` is in milliseconds since 1970, 0 if it is not
-    known. ``format`` and ``extra`` are written back
-    unchanged for other versions of this service, as in ``Application``.
+    known. ``format`` and ``extra`` are written back unchanged for other versions of this service, as in
+    ``Application``.
     """
 
     name: str

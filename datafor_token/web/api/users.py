@@ -56,7 +56,8 @@ def list_all(fields: dict[str, Any]) -> Response:
     users, damaged = services().accounts.all()
     words = fold(fields.get("filter", "")).split()
     wanted = listing.Wanted(fields.get("withRole"), fields.get("enabled"), words)
-    found = listing.select(users, wanted, fields["orderBy"])
+    order = fields["orderBy"]
+    found = listing.select(users, wanted, order.column, descending=order.descending)
     page = found[fields["start"] : fields["start"] + fields["count"]]
     data = {"total": len(found), "list": [_listed(user) for user in page]}
     return success(data=data, **({"damaged": damaged} if damaged else {}))
