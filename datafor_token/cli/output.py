@@ -18,6 +18,7 @@ import click
 
 from datafor_token.cli.services import installation
 from datafor_token.printable import printable, printable_json
+from datafor_token.validation import times
 
 if TYPE_CHECKING:
     from datafor_token.tokens.cut_offs import CutOff
@@ -103,6 +104,21 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
 
         cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
         click.echo(tabulate(cells, headers="keys", disable_numparse=True))
+
+
+def show_dated(rows: Sequence[Mapping[str, Any]], *times_of: str) -> None:
+    """Print rows as ``show`` does; a table has dates for the members of these names.
+
+    They are in milliseconds since 1970, or None for never.
+    """
+    if wants_json():
+        show(rows)
+    else:
+        show([row | {name: _date(row[name]) for name in times_of} for row in map(dict, rows)])
+
+
+def _date(milliseconds: int | None) -> str:
+    return "never" if milliseconds is None else times.show(milliseconds / 1000)
 
 
 def as_json_text(value: Any) -> str:

@@ -12,7 +12,7 @@ import click
 from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import read_token, text_of
-from datafor_token.cli.output import done, echo, show, show_json, show_one, wants_json
+from datafor_token.cli.output import done, echo, show, show_dated, show_json, show_one, wants_json
 from datafor_token.cli.parameters import Number, application_name, user_name
 from datafor_token.cli.services import services
 from datafor_token.errors import InvalidInput, NotFound, RuleError
@@ -167,15 +167,11 @@ def issued(*, limit: int, **given: str | None) -> None:
     from datafor_token.requests.forms import Body
     from datafor_token.requests.schemas import IssuedSchema
     from datafor_token.tokens.issued import IssuedFilter
-    from datafor_token.validation import times
 
     sent = {name: value for name, value in given.items() if value is not None}
     wanted = IssuedFilter.of(IssuedSchema().read(Body(sent, is_form=True)), services().clock())
     found = newest(functools.partial(services().issued.page, wanted), limit)
-    if not wants_json():
-        for one in found:
-            one |= {name: times.show(one[name] / 1000) for name in ("issued_at", "expires_at")}
-    show(found)
+    show_dated(found, "issued_at", "expires_at")
 
 
 @token.command("revoke")
@@ -244,17 +240,7 @@ def personal(user: str, jti: str | None) -> None:
             ) from error
         done("The token is revoked", revoked=jti)
         return
-    rows = services().personal_tokens.listed(found.name)
-    show(rows if wants_json() else [{name: _as_date(name, value) for name, value in row.items()} for row in rows])
-
-
-def _as_date(name: str, value: Any) -> Any:
-    """Return a time in milliseconds since 1970 as a date, and any other member as it is."""
-    from datafor_token.validation import times
-
-    if not name.endswith("_at"):
-        return value
-    return "never" if value is None else times.show(value / 1000)
+    show_dated(services().personal_tokens.listed(found.name), "issued_at", "expires_at", "last_used_at")
 
 
 def _readable_time(value: object, now: float) -> object:

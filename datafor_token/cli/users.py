@@ -10,11 +10,18 @@ import click
 from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import confirm, read_secret, secret_options, yes_option
-from datafor_token.cli.output import done, done_once, name_damaged, show, show_one, shown_cut_offs, wants_json
+from datafor_token.cli.output import (
+    done,
+    done_once,
+    name_damaged,
+    show,
+    show_dated,
+    show_one,
+    shown_cut_offs,
+)
 from datafor_token.cli.parameters import application_name, user_name
 from datafor_token.cli.services import current_settings, services
 from datafor_token.errors import Conflict, InvalidInput, LastAdministrator, NotFound, predicate_of
-from datafor_token.validation import logs
 from datafor_token.validation.names import DEFAULT_USER_TYPE, USER_TYPES
 
 if TYPE_CHECKING:
@@ -33,7 +40,6 @@ _mobile = click.option("--mobile", help="Telephone number.")
 _dept = click.option("--dept", help="Department.")
 _title = click.option("--title", help="Title.")
 
-_TIMES = ("since", "last_seen")  # members of a session
 _application = click.option(
     "--application",
     type=application_name,
@@ -169,11 +175,8 @@ def sessions(name: str) -> None:
 
     Example: datafor-token user sessions lena
     """
-    rows = [one.to_response() for one in services().session_list.of(services().accounts.get(name))]
-    if not wants_json():
-        for row in rows:
-            row |= {member: logs.timestamp(row[member] / 1000) for member in _TIMES}
-    show(rows)
+    found = services().session_list.of(services().accounts.get(name))
+    show_dated([one.to_response() for one in found], "since", "last_seen")
 
 
 @user.command("end-sessions")
