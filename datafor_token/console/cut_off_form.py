@@ -38,10 +38,11 @@ def revoke_all(
 
 def values(cut_offs: Sequence[CutOff], user: str = "", application: str = "") -> dict[str, Any]:
     """Return the values of the template for the cut-offs in force and for an empty form."""
+    confirm = gettext("Type the user name to confirm") if user else gettext("Type the name to confirm")
     return {
         "cut_offs": cut_offs,
         "cut_off": FormState(_EMPTY),
-        "cut_off_labels": {"application": gettext("Application"), "cut_off_name": gettext("Type the name to confirm")},
+        "cut_off_labels": {"application": gettext("Application"), "cut_off_name": confirm},
         # Milliseconds since 1970, until when tokens without ``iat`` would be refused.
         "cut_off_until": services().cut_offs.wanted(user, application, None).until * 1000,
     }

@@ -47,7 +47,7 @@ def test_all_tokens_of_a_user(app: Flask, admin: Client, clock: Clock) -> None:
     """They are refused at once, those of others are not; the page of the user then has the cut-off in a sentence."""
     tokens = [token_of(app, name=name) for name in ("ERP", "CRM")]
     others = token_of(app, "paul")
-    assert "are refused until 2024-08-16 07:31 UTC at the latest" in panel(admin, "user?name=lena")
+    assert "will be refused until 2024-08-16 07:31 UTC at the latest" in panel(admin, "user?name=lena")
     assert "Set on" not in panel(admin, "user?name=lena")
     response = admin.post("user/revoke-tokens?name=lena", CONFIRMED)
     assert (response.status_code, response.headers["Location"]) == (303, "/console/user?name=lena&done=cut_off")
@@ -107,7 +107,7 @@ def test_all_tokens_of_an_application(app: Flask, admin: Client) -> None:
     """They are refused at once, those of other applications are not; the page then has the cut-off in a sentence."""
     refused = [token_of(app, name) for name in ("lena", "paul")]
     accepted = token_of(app, name="CRM")
-    assert "are refused until 2024-08-07 07:31 UTC at the latest" in panel(admin, "applications/ERP")
+    assert "will be refused until 2024-08-07 07:31 UTC at the latest" in panel(admin, "applications/ERP")
     response = admin.post("applications/ERP/revoke-tokens", {"cut_off_name": "ERP"})
     assert (response.status_code, response.headers["Location"]) == (303, "/console/applications/ERP?done=cut_off")
     assert [signs_in(app, one) for one in (*refused, accepted)] == [False, False, True]

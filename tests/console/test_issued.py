@@ -109,7 +109,8 @@ def test_an_outage(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_links(app: Flask, admin: Client) -> None:
-    """The pages of a user and an application link to their tokens."""
+    """The audit log links to the page, and the pages of a user and an application to their tokens."""
     assert signs_in(app, token_of(app))
+    assert 'href="/console/issued"' in admin.get("audit").text
     assert 'href="/console/issued?user=lena"' in admin.get("user?name=lena").text
     assert 'href="/console/issued?application=ERP"' in admin.get("applications/ERP").text
