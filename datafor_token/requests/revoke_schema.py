@@ -11,6 +11,7 @@ from datafor_token.requests.fields import CallSchema, RuleField, Text
 from datafor_token.requests.schemas import EXAMPLE_TOKEN
 from datafor_token.validation import names
 
+EARLIEST = 100_000_000_000  # milliseconds since 1970, in 1973; as seconds it would be the year 5138
 LATEST = 253_402_300_799_999  # milliseconds since 1970: the end of the year 9999
 # The fields that are allowed with the one that chooses the form, in the order in which a request is read.
 FORMS: Mapping[str, frozenset[str]] = {
@@ -28,8 +29,8 @@ def audit_identifier(text: str) -> str:
     found = text.strip().lower()
     if re.fullmatch("[0-9a-f]{12}", found):
         raise RuleError(
-            "has 12 digits: an earlier version wrote that line, and it does not name one token for certain; send the"
-            " token itself, or before with its user and application"
+            "has 12 of the 32 digits: give all of them; where an earlier version wrote the line, it has no more: send"
+            " the token itself, or before with its user and application"
         )
     if not re.fullmatch("[0-9a-f]{32}", found):
         raise RuleError("must be the 32 hex digits that the audit log shows as target.token")
@@ -49,6 +50,9 @@ def time_of_cut_off(value: object) -> int | None:
         return None
     if type(value) is not int or not 0 <= value <= LATEST:
         raise RuleError("must be a whole number of milliseconds since 1970, or now")
+    if value < EARLIEST:
+        # A time in seconds would be a cut-off in January 1970: accepted, and without any effect.
+        raise RuleError("must be in milliseconds since 1970: append 000 to a number of seconds")
     return value
 
 

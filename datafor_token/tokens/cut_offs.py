@@ -184,7 +184,7 @@ class CutOffs:
         now = self._clock()
         before = int(now * 1000) if before is None else before
         if before > now * 1000:
-            raise InvalidInput.of("before", "must not be in the future: give a time in milliseconds since 1970, or now")
+            raise InvalidInput.of("before", "must not be in the future: now revokes all tokens that were issued so far")
         found = CutOff(user, application, before, int(now * 1000), self._audit.actor or "", before / 1000)
         listing = self._registry.index()
         for one in listing.entries:

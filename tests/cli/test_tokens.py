@@ -262,12 +262,12 @@ def test_revoke_by_name(shell: Shell, caller: Caller, settings: Settings, clock:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--id", "0" * 12), "id has 12 digits"),
+        (("--id", "0" * 12), "id has 12 of the 32 digits: give all of them"),
         (("--user", "lena"), "before is missing"),
         (("--before", "now"), "application is missing"),
         (("--jti", "7"), "application is missing"),
         (("--before", "tomorrow", "--user", "lena"), "before must be a time such as"),
-        (("--before", "2099-01-01", "--user", "lena"), "before must not be in the future"),
+        (("--before", "2099-01-01", "--user", "lena"), "before must not be in the future: now revokes all"),
         (("x.y.z", "--user", "lena", "--before", "now"), "cannot be given together with token"),
     ],
 )

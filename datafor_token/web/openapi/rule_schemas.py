@@ -169,7 +169,7 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     revoke_schema.token_id: _SOME_TEXT,
     revoke_schema.time_of_cut_off: {
         "anyOf": [
-            {"type": "integer", "minimum": 0, "maximum": revoke_schema.LATEST},
+            {"type": "integer", "minimum": revoke_schema.EARLIEST, "maximum": revoke_schema.LATEST},
             {"type": "string", "enum": ["now"]},
         ]
     },

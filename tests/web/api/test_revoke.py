@@ -22,7 +22,7 @@ DETAIL = "/plugin/datafor-modeler/api/user/detail"
 CHECK = "/auth/check"
 SEND = "send token; or id; or jti and application; or before with user, application or both"
 TWELVE = (
-    "has 12 digits: an earlier version wrote that line, and it does not name one token for certain; send the token"
+    "has 12 of the 32 digits: give all of them; where an earlier version wrote the line, it has no more: send the token"
     " itself, or before with its user and application"
 )
 MILLISECONDS = NOW * 1000
@@ -74,7 +74,9 @@ def _erp(request: pytest.FixtureRequest) -> None:
         ({"user": "a:b", "before": "now"}, "user", "cannot contain ':'"),
         ({"application": "", "before": "now"}, "application", "can not be empty"),
         ({"user": "lena", "before": MILLISECONDS + 1}, "before",
-         "must not be in the future: give a time in milliseconds since 1970, or now"),
+         "must not be in the future: now revokes all tokens that were issued so far"),
+        *[({"user": "lena", "before": seconds}, "before",
+           "must be in milliseconds since 1970: append 000 to a number of seconds") for seconds in (0, 1, NOW, 10**11 - 1)],
         *[({"user": "lena", "before": wrong}, "before", "must be a whole number of milliseconds since 1970, or now")
           for wrong in ("", "tomorrow", "NOW", -1, 1.5, True, 10**15, "1e3", "\u0663", " 1")],
     ],
