@@ -12,16 +12,21 @@ from datafor_token.errors import Message
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SIMILARITY = 0.8  # of 1; "usrename" and "username" have 0.875
+# Fields of some calls that have another name in others. They are public, so a message may repeat them.
+_SYNONYMS = {"username": "user", "user": "username", "name": "application", "application": "name", "department": "dept"}
 _REQUEST = "request"  # the key of messages that belong to no field
 
 
 def resembled(name: str, known: Collection[str]) -> str | None:
-    """Return the known field of which a name is a misspelling, or ``None``."""
+    """Return the known field of which a name is a misspelling or a synonym, or ``None``."""
     if not _PLAIN.fullmatch(name):
         return None
     spellings = {_reduced(field): field for field in known}
     found = difflib.get_close_matches(_reduced(name), spellings, n=1, cutoff=_SIMILARITY)
-    return spellings[found[0]] if found else None
+    if found:
+        return spellings[found[0]]
+    meant = _SYNONYMS.get(name)
+    return meant if meant in known else None
 
 
 def messages(

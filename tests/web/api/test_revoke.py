@@ -76,7 +76,8 @@ def _erp(request: pytest.FixtureRequest) -> None:
         ({"user": "lena", "before": MILLISECONDS + 1}, "before",
          "must not be in the future: now revokes all tokens that were issued so far"),
         *[({"user": "lena", "before": seconds}, "before",
-           "must be in milliseconds since 1970: append 000 to a number of seconds") for seconds in (0, 1, NOW, 10**11 - 1)],
+           "must be in milliseconds since 1970: append 000 to a number of seconds")
+          for seconds in (0, 1, NOW, 10**11 - 1)],
         *[({"user": "lena", "before": wrong}, "before", "must be a whole number of milliseconds since 1970, or now")
           for wrong in ("", "tomorrow", "NOW", -1, 1.5, True, 10**15, "1e3", "\u0663", " 1")],
     ],

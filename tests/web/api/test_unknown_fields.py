@@ -97,6 +97,17 @@ def test_a_misspelled_field_is_named(caller: Caller, sent: str, meant: str) -> N
         assert reply.json["errors"][sent] == [f"{sent} is not a field of this call; did you mean '{meant}'?"]
 
 
+@pytest.mark.parametrize(
+    ("call", "sent", "meant"),
+    [("revoke", "username", "user"), ("revoke", "name", "application"), ("personal/revoke", "user", "username"),
+     ("explain", "application", "name")],
+)  # fmt: skip
+def test_the_name_that_another_call_has(caller: Caller, call: str, sent: str, meant: str) -> None:
+    """A field that is called otherwise in another call is named together with the one of this call."""
+    reply = caller.post(call, f"{sent}=x")
+    assert reply.json["errors"][sent] == [f"{sent} is not a field of this call; did you mean '{meant}'?"]
+
+
 @pytest.mark.parametrize("name", [TAIL, "a b", "\u202ename", "name\n", "nam\x00e", "x" * 500, "hunter2", "pa55", "Zq"])
 def test_what_resembles_no_field(name: str) -> None:
     """A name that resembles no field, or is not plain text, is not repeated."""
