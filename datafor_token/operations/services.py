@@ -157,7 +157,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         revocations=revocations,
         cut_offs=cut_offs,
         issued=IssuedTokens(audit, revocations, cut_offs, clock),
-        revoker=Revoker(registry, users, revocations, cut_offs, audit),
+        revoker=Revoker(registry, users, revocations, cut_offs, audit, clock),
         sessions=sessions,
         session_list=SessionList(store, users, audit, sessions, gate.accepts),
         personal_tokens=personal_tokens,

@@ -175,6 +175,23 @@ def test_by_jti(caller: Caller) -> None:
     assert [status(caller, text) for text in (*revoked, *others)] == [401, 401, 200, 200, 200]
 
 
+@pytest.mark.parametrize("fields", [{"jti": "A"}, {"before": "now"}, {"before": "now", "user": "lena"}])
+def test_another_application_has_the_secret(caller: Caller, fields: dict[str, str]) -> None:
+    """A warning names the other applications that accept the tokens with the same secret, also in a grace period."""
+    revoked, wanted = token(claims(jti="A")), {"application": "ERP", **fields}
+    assert status(caller, revoked) == 200
+    for name, changes in {"Off": {"enable": "0"}, "HR": {"secret": "other"}, "CRM": {}}.items():
+        caller.post("update", application(name=name, **changes))
+    caller.post("rotate", {"name": "CRM", "secret": STRONG_SECRET, "grace": 3600})
+    warning = "CRM, with the same secret, may still accept the tokens: revoke them there too"
+    assert caller.post("revoke", wanted).json["warnings"] == [warning]
+    assert status(caller, revoked) == 200
+    caller.post("revoke", {**wanted, "application": "CRM"})
+    assert status(caller, revoked) == 401
+    found = caller.post("revoke", {**wanted, "application": "HR"}).json
+    assert found == {"success": True, "msg": "success"}
+
+
 def test_names_that_are_not_known(caller: Caller) -> None:
     """Unknown names are stored with a warning each: they may concern tokens of another node or issuer."""
     late = {"loginname": "late", "exp": NOW + 3600}
