@@ -201,7 +201,7 @@ class Gate:
             return None
         # The session is valid for as long as a token that is issued now.
         shown_as = self._signin.identifiers.of_text(ticket)
-        grant = {**document, "issued": made, "revoked_by": [identifiers.short_name(shown_as)]}
+        grant = {**document, "issued": made, "revocation_names": [identifiers.revocation_name(shown_as)]}
         token = self._granted(ticket, grant, username, None)
         if token is None or token.application.disabled_since(made):
             return None
@@ -263,11 +263,11 @@ class Gate:
         for signer in application.accepted_signers(now):
             if random_text is None or keyed_hash(random_text, signer.name) == sealed:
                 # A session that an earlier version opened has the digest instead of the identifier.
-                digest, names = None, () if token is None else identifiers.names_of(token)
+                digest, names = None, () if token is None else identifiers.revocation_names(token)
                 if token is not None and identifiers.is_unkeyed(token):
-                    digest, names = token, self._signin.identifiers.revoked_by(token)
+                    digest, names = token, self._signin.identifiers.all_revocation_names(token)
                 claims = claims if isinstance(claims, dict) else {}
-                issued, further = grant.get("issued"), grant.get("revoked_by")
+                issued, further = grant.get("issued"), grant.get("revocation_names")
                 return VerifiedToken(
                     application,
                     username,
@@ -314,8 +314,8 @@ def _has_policy_of(application: Application, grant: Mapping[str, Any]) -> bool:
 
 
 def _grant(token: VerifiedToken) -> dict[str, Any]:
-    derived = () if token.identifier is None else identifiers.names_of(token.identifier)
-    further = [name for name in token.revoked_by if name not in derived]
+    derived = () if token.identifier is None else identifiers.revocation_names(token.identifier)
+    further = [name for name in token.revocation_names if name not in derived]
     return {
         "application": token.application.name,
         "token": token.identifier,
@@ -323,7 +323,7 @@ def _grant(token: VerifiedToken) -> dict[str, Any]:
         "secret_sealed": token.signer.name,
         "policy": token.application.policy_digest,
         "issued": token.issued,
-        **({"revoked_by": further} if further else {}),
+        **({"revocation_names": further} if further else {}),
     }
 
 

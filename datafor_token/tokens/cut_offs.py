@@ -87,7 +87,7 @@ class CutOff:
         if issued is not None:
             return self.describe()
         return Message(
-            "%(sentence)s, and until %(until)s also those without iat, which may be from before",
+            "%(sentence)s, and until %(until)s also tokens without iat, which may be older",
             sentence=self.describe(),
             until=times.show(self.until),
         )

@@ -40,12 +40,12 @@ def is_short(text: str) -> bool:
     return re.fullmatch(rf"[0-9a-f]{{{_SHORT}}}", text) is not None
 
 
-def names_of(identifier: str) -> Sequence[str]:
+def revocation_names(identifier: str) -> Sequence[str]:
     """Return the names of the records that revoke a token: by its identifier, and by the short one."""
     return identifier, _MARK + short(identifier)
 
 
-def short_name(short_identifier: str) -> str:
+def revocation_name(short_identifier: str) -> str:
     """Return the name of the record that revokes a token of which only the short identifier is known."""
     return _MARK + short_identifier
 
@@ -70,9 +70,9 @@ class Identifiers:
         """Return the identifier under each key, the present one first."""
         return [_MARK + key.sign(token_digest.encode()).hex() for key in self._keys]
 
-    def revoked_by(self, token_digest: str) -> tuple[str, ...]:
+    def all_revocation_names(self, token_digest: str) -> tuple[str, ...]:
         """Return the names of all records that revoke a token by its identifier."""
-        return tuple(name for identifier in self.every(token_digest) for name in names_of(identifier))
+        return tuple(name for identifier in self.every(token_digest) for name in revocation_names(identifier))
 
     def of_text(self, text: str) -> str:
         """Return the short identifier of a one-time ticket, or of a text that no known key signed as a token.

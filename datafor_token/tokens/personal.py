@@ -18,7 +18,7 @@ from datafor_token.errors import Conflict, InvalidInput, Message, NotFound, Reco
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.cut_offs import CutOffs
-from datafor_token.tokens.identifiers import jti_name, names_of
+from datafor_token.tokens.identifiers import jti_name, revocation_names
 from datafor_token.tokens.issuer import Issuer, claims_for
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.uses import SECONDS, Use, Uses
@@ -54,7 +54,7 @@ class PersonalToken:
 
     def with_uses(self, uses: Sequence[Use]) -> "PersonalToken":
         """Return the token with its last use, unless the stored one is less than ``SECONDS`` older."""
-        last = max((use.time for use in uses if self.identifier in use.token.revoked_by), default=None)
+        last = max((use.time for use in uses if self.identifier in use.token.revocation_names), default=None)
         if last is None or (self.used is not None and last * 1000 - self.used < SECONDS * 1000):
             return self
         return dataclasses.replace(self, used=int(last * 1000))
@@ -282,7 +282,7 @@ def _kept(tokens: Sequence[PersonalToken], now: float) -> list[PersonalToken]:
 
 
 def _revocation_names(token: PersonalToken) -> tuple[str, ...]:
-    return (*names_of(token.identifier), jti_name(token.application, token.jti))
+    return (*revocation_names(token.identifier), jti_name(token.application, token.jti))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from datafor_token.errors import MaybeStored, Message, RecordDamaged, StoreUnava
 from datafor_token.fifo_cache import FifoCache
 from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
-from datafor_token.tokens.identifiers import Identifiers, is_short, is_unkeyed, jti_name, short, short_name
+from datafor_token.tokens.identifiers import Identifiers, is_short, is_unkeyed, jti_name, revocation_name, short
 from datafor_token.tokens.verifier import VerifiedToken
 from datafor_token.validation import times
 
@@ -56,7 +56,7 @@ class Revocations:
 
     def find(self, token: VerifiedToken) -> Revocation | None:
         """Return the revocation of a token, or None."""
-        return self.find_by(token.revoked_by if token.digest is None else (*token.revoked_by, token.digest))
+        return self.find_by(token.revocation_names if token.digest is None else (*token.revocation_names, token.digest))
 
     def find_by(self, names: tuple[str, ...]) -> Revocation | None:
         """Return the revocation of the token that each of these records would revoke (see ``identifiers``), or None."""
@@ -74,7 +74,7 @@ class Revocations:
         return None
 
     def names(self) -> set[str]:
-        """Return the names of all records, to look up many tokens by ``identifiers.names_of``."""
+        """Return the names of all records, to look up many tokens."""
         return set(self._store.names(COLLECTION))
 
     def add(self, token: VerifiedToken) -> None:
@@ -93,7 +93,7 @@ class Revocations:
         ``expires`` is in seconds since 1970.
         """
         # Under the whole identifier where it is known: earlier versions do not know the short one.
-        name = short_name(identifier) if is_short(identifier) else identifier
+        name = revocation_name(identifier) if is_short(identifier) else identifier
         self._add([name], expires, application, username, token=short(identifier))
 
     def add_jti(self, application: str, jti: str, expires: float | None = None, username: str | None = None) -> None:

@@ -307,10 +307,10 @@ class SignIn:
 
     def _identified(self, verified: VerifiedToken, token: Token) -> VerifiedToken:
         digest = identifiers.digest(token.signing_input, verified.signer.key)
-        names, jti = self.identifiers.revoked_by(digest), token.claims.get("jti")
+        names, jti = self.identifiers.all_revocation_names(digest), token.claims.get("jti")
         if isinstance(jti, str):
             names = (*names, identifiers.jti_name(verified.application.name, jti))
-        return dataclasses.replace(verified, digest=digest, identifier=names[0], revoked_by=names)
+        return dataclasses.replace(verified, digest=digest, identifier=names[0], revocation_names=names)
 
     def _signers(
         self, token: Token, entries: Iterable[IndexEntry], token_name: str | None = None

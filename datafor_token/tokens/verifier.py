@@ -102,9 +102,9 @@ class VerifiedToken:
     """A token, or a ticket that stands for one, whose signature and claims one application accepts.
 
     ``expires`` and ``issued``, which is ``None`` if it is not known, are in seconds since 1970; ``signer`` signed the
-    token. ``identifier`` is the token's keyed identifier, ``None`` for a ticket. ``revoked_by`` are the names of the
-    records of which each would revoke it (see ``identifiers``). ``digest`` is the token's ``identifiers.digest``: it
-    must stay in memory, and is ``None`` where the token itself is not known any more.
+    token. ``identifier`` is the token's keyed identifier, ``None`` for a ticket. ``revocation_names`` are the names of
+    the records of which each would revoke it (see ``identifiers``). ``digest`` is the token's ``identifiers.digest``:
+    it must stay in memory, and is ``None`` where the token itself is not known any more.
     """
 
     application: Application
@@ -114,7 +114,7 @@ class VerifiedToken:
     signer: Signer
     identifier: str | None
     issued: float | None = None
-    revoked_by: tuple[str, ...] = ()
+    revocation_names: tuple[str, ...] = ()
     digest: str | None = dataclasses.field(default=None, repr=False)
 
     def is_valid_at(self, instant: Instant) -> bool:

@@ -275,7 +275,7 @@ def test_its_sentence(user: str, application: str, sentence: str) -> None:
         f"{sentence} 2024-08-06T07:31:56Z by admin: tokens issued up to 2024-08-06T07:31:55Z are refused"
     )
     assert found.refusal(None) == (
-        f"{found.describe()}, and until 2024-08-06T07:32:56Z also those without iat, which may be from before"
+        f"{found.describe()}, and until 2024-08-06T07:32:56Z also tokens without iat, which may be older"
     )
 
 

@@ -250,7 +250,7 @@ class TestInTheService:
     ) -> None:
         """A token is found by its identifier under a former key of the service too."""
         assert caller.post("personal", {}, lena).status_code == 200
-        noted = dataclasses.replace(verified("hmac-new"), revoked_by=("hmac-new", _identifier(tokens)))
+        noted = dataclasses.replace(verified("hmac-new"), revocation_names=("hmac-new", _identifier(tokens)))
         tokens.uses.note(noted)
         tokens.uses.flush()
         assert last() == int(clock.now) * 1000
