@@ -92,6 +92,17 @@ class CutOff:
             until=times.show(self.until),
         )
 
+    def refusal_of_new_user(self, issued: float | None) -> Message:
+        """Return the sentence about a token that would create its user (see ``CutOffs.refusing_new_user``)."""
+        if issued is not None:
+            return self.refusal(issued)
+        return Message(
+            "%(sentence)s, and a token without iat, which may be older, does not create %(user)s again: add the user,"
+            " or give the token an iat",
+            sentence=self.describe(),
+            user=self.user,
+        )
+
     def _whom(self) -> str:
         if not self.application:
             return self.user or Message("all users")
@@ -199,22 +210,32 @@ class CutOffs:
         """Return the cut-off that refuses a token issued at ``issued`` (seconds since 1970; None: unknown)."""
         return _first_refusing(self.concerning(user, application), issued, self._expired_by())
 
-    def refusing_now(self, user: str, application: str, issued: float | None) -> CutOff | None:
-        """Do the same from the store itself, and not as of the beginning of the request.
+    def refusing_new_user(self, user: str, application: str, issued: float | None) -> CutOff | None:
+        """Return the cut-off because of which a token does not create its user.
 
-        It is called under the lock of another collection, so that no cut-off that was set before is missed.
+        The user may have been deleted: a token without ``iat`` creates nobody again, however long it is valid. The
+        store itself is read, and not as of the beginning of the request: under the lock of the users, no cut-off that
+        was set before is missed.
         """
         documents = [self._store.get(COLLECTION, _name(*place)) for place in _places(user, application)]
         found = [CutOff.from_document(document) for document in documents if document is not None]
-        return _first_refusing(found, issued, self._expired_by())
+        return next(
+            (one for one in found if one.refuses(issued, self._expired_by()) or (issued is None and one.user)), None
+        )
 
-    def new_iat(self, user: str, application: str, now: float) -> int | None:
+    def new_iat(
+        self, user: str, application: str, now: float, is_known: Callable[[], bool] = lambda: True
+    ) -> int | None:
         """Return the ``iat`` that a token issued at ``now`` needs because of a cut-off, or None.
+
+        ``is_known`` returns whether the user exists: otherwise the token has to create the user.
 
         Raises ``JustRevoked`` in the second of the cut-off, whose tokens are refused. Times are in seconds since 1970.
         """
         concerning = self.concerning(user, application)
-        if _first_refusing(concerning, None, now - self._leeway) is None:
+        if _first_refusing(concerning, None, now - self._leeway) is None and (
+            not any(one.user for one in concerning) or is_known()
+        ):
             return None
         last = max(one.second for one in concerning)
         wait = last + 1 - int(now)

@@ -261,7 +261,7 @@ class Issuer:
                 "users", "would refuse the token: its user does not belong to %(name)s", name=application.name
             )
         now = self._clock()
-        iat = self._cut_offs.new_iat(username, application.name, now)
+        iat = self._cut_offs.new_iat(username, application.name, now, lambda: self._users.get(username) is not None)
         issued = issue(application, private_key, claims, now, further if iat is None else {**further, "iat": iat})
         if issued.sent_previous:
             self._registry.note_previous_use(application)

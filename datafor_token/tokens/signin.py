@@ -81,7 +81,7 @@ class SignIn:
         self.identifiers = revocations.identifiers
         self.cache = VerifiedTokens(looked_up)
         self._users = users
-        self._token_users = TokenUsers(users, clock, settings, self._check_again)
+        self._token_users = TokenUsers(users, clock, settings, self._check_new_user)
         self._revocations = revocations
         self._cut_offs = cut_offs
         self._key_sets = key_sets
@@ -339,12 +339,12 @@ class SignIn:
                 found.append(self._identified(verified, token))
         return found, reasons
 
-    def _check_again(self, token: VerifiedToken) -> None:
-        """Check again whether a token was revoked, from the store itself; raise ``Refused``."""
+    def _check_new_user(self, token: VerifiedToken) -> None:
+        """Check whether a token may create its user, from the store itself; raise ``Refused``."""
         self._check_revocation(token)
-        cut_off = self._cut_offs.refusing_now(token.username, token.application.name, token.issued)
+        cut_off = self._cut_offs.refusing_new_user(token.username, token.application.name, token.issued)
         if cut_off is not None:
-            raise Refused("revocation", "revoked", cut_off.refusal(token.issued))
+            raise Refused("revocation", "revoked", cut_off.refusal_of_new_user(token.issued))
 
     def _check_revocation(self, token: VerifiedToken) -> Step:
         revocation = self._revocations.find(token)

@@ -23,8 +23,8 @@ _MAY_ADMINISTER = passed("administrator", lambda: Message("tokens of this applic
 class TokenUsers:
     """Finds, creates and changes the users of verified tokens. ``clock`` returns seconds since 1970.
 
-    ``check_again`` raises ``Refused`` for a token that was revoked since it was verified. It is called before a user is
-    created, under the lock of the users.
+    ``check_new_user`` raises ``Refused`` for a token that must not create its user: one that was revoked since it was
+    verified, or is from before a deletion. It is called before a user is created, under the lock of the users.
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class TokenUsers:
         users: Users,
         clock: Callable[[], float],
         settings: Settings,
-        check_again: Callable[[VerifiedToken], object],
+        check_new_user: Callable[[VerifiedToken], object],
     ) -> None:
         self._users = users
         self._clock = clock
         self._settings = settings
-        self._check_again = check_again
+        self._check_new_user = check_new_user
 
     def admit(
         self, token: VerifiedToken, user: User | None, *, create: bool, first: bool = False
@@ -83,6 +83,7 @@ class TokenUsers:
         )
         steps = [new, self._check_administrator(kind, token)]
         if not create:
+            self._check_new_user(token)
             against = self._against_administrator(token)
             return None, [*steps, *syncing.steps(application, None, token.claims, against)]
         now, issued = self._clock(), syncing.issued_at(token.claims)
@@ -100,7 +101,7 @@ class TokenUsers:
         try:
             # A deletion of the user ends before the user is seen to be missing, and revokes the token before it ends.
             user = self._users.create(
-                newcomer, application.initpwd, application.name, check=lambda: self._check_again(token)
+                newcomer, application.initpwd, application.name, check=lambda: self._check_new_user(token)
             )
         except AlreadyExists:
             # Another request created the user meanwhile: it is an existing user now.

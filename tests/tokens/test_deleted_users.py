@@ -66,3 +66,19 @@ def test_a_token_verified_before_a_deletion_creates_nobody(
     thread.join()
     assert statuses == [401]
     assert get("lena") is None
+
+
+def test_a_token_without_iat_never_creates_a_deleted_user(app: Flask, caller: Caller, clock: Clock) -> None:
+    """A deleted user is not created by a token that may be from before, however long another issuer made it valid."""
+    caller.post("update", application(secret=STRONG_SECRET, expire=5))
+    old = token(claims(loginname="lena", exp=int(clock()) + 10**8), STRONG_SECRET)
+    bearer = {"Authorization": f"Bearer {old}"}
+    assert caller.get(f"{API}/user/detail", bearer).status_code == 200
+    caller.post(f"{API}/user/delete", {"username": "lena"})
+    clock.advance(10**7)
+    assert caller.get(f"{API}/user/detail", bearer).status_code == 401
+    explained = caller.post("explain", {"token": old}).json
+    assert explained["reason"] == "revoked"
+    assert "does not create lena again" in explained["steps"][-1]["detail"]
+    new = caller.post("generate", {"username": "lena"}).json["token"]
+    assert caller.get(f"{API}/user/detail", {"Authorization": f"Bearer {new}"}).status_code == 200
