@@ -162,6 +162,9 @@ class Accounts:
         fields = _changed(before, after)
         if fields:
             record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))
+        if before.enabled and not after.enabled:
+            # The sessions end for good: enabled again, the user must not have those that nobody used in between.
+            return dataclasses.replace(after, times_disabled=before.times_disabled + 1)
         return after
 
     def remove(self, name: str, *, by: User | None = None) -> User:

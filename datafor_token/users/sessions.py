@@ -144,6 +144,7 @@ class Sessions:
             "user": user.name,
             "password_sealed": keyed_hash(cookie, user.password),
             "password_hash_sha256": _digest(user.password),
+            "times_disabled": user.times_disabled,
             "opened": now,
             "used": now,
             "address": address,
@@ -162,7 +163,7 @@ class Sessions:
         user = self._users.get(document["user"])
         if (
             user is None
-            or not user.is_enabled_since(document["opened"])
+            or not _is_enabled_since(user, document)
             or keyed_hash(cookie, user.password) != document["password_sealed"]
         ):
             self.end(cookie)
@@ -259,7 +260,7 @@ class Sessions:
             "left" not in document
             and not self.is_over(document)
             and fold(document["user"]) == fold(user.name)
-            and user.is_enabled_since(document["opened"])
+            and _is_enabled_since(user, document)
             and document.get("password_hash_sha256") in (None, _digest(user.password))
         )
 
@@ -280,6 +281,13 @@ class Sessions:
 def name_of_cookie(cookie: str) -> str | None:
     """Return the name of the record of a cookie, or ``None`` for a text that cannot be one."""
     return record_name(cookie[:_HALF]) if _COOKIE.fullmatch(cookie) else None
+
+
+def _is_enabled_since(user: User, document: Document) -> bool:
+    """Return whether the user existed when the session of the record was opened, and was never disabled since."""
+    # A count, not a time: it holds for a session that was being opened meanwhile, and whatever a clock says. A session
+    # that an earlier version opened has none.
+    return user.is_enabled_since(document["opened"]) and document.get("times_disabled", 0) == user.times_disabled
 
 
 def _digest(password_hash: str) -> str:

@@ -50,8 +50,8 @@ class User:
     ``application`` is the one to which the user belongs: its token created the user, or an administrator said so.
     Empty: none. ``synced`` is the ``iat`` of the token that created or changed the user last, in seconds since 1970.
     ``mobile``, ``dept`` and ``title`` are any text. ``created_date`` is in milliseconds since 1970, 0 if it is not
-    known. ``format`` and ``extra`` are written back unchanged for other versions of this service, as in
-    ``Application``.
+    known. ``times_disabled`` is how often the user was disabled: a session from before is over. ``format`` and
+    ``extra`` are written back unchanged for other versions of this service, as in ``Application``.
     """
 
     name: str
@@ -67,6 +67,7 @@ class User:
     dept: str = ""
     title: str = ""
     created_date: int = 0
+    times_disabled: int = 0
     format: int = FORMAT
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -127,6 +128,8 @@ class User:
         for member in ("application", "synced", *_PROFILE):
             if known[member] in ("", None):
                 del known[member]
+        if not self.times_disabled:
+            del known["times_disabled"]
         extra = {member: value for member, value in self.extra.items() if member not in known}
         return {"format": known.pop("format"), **known, "roles": list(self.roles), **extra}
 
@@ -170,7 +173,9 @@ class User:
             yield "enabled"
         if type(members["synced"]) not in (int, float, type(None)):
             yield "synced"
-        yield from (member for member in ("format", "created_date") if type(members[member]) is not int)
+        yield from (
+            member for member in ("format", "created_date", "times_disabled") if type(members[member]) is not int
+        )
 
 
 class Users:

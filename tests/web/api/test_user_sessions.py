@@ -180,6 +180,8 @@ ENDINGS: dict[str, tuple[list[tuple[str, Any]], list[str]]] = {
     "idle time": ([("wait", 3600)], []),
     "password": ([("set_password", {"password": "another one"})], []),
     "disabled": ([("change", {"enabled": False})], []),
+    "disabled and enabled": ([("change", {"enabled": False}), ("change", {"enabled": True})], []),
+    "enabled again": ([("change", {"enabled": True})], ["gate", "api"]),
     "deleted and created": ([("remove", {}), ("add", {"password": PASSWORD})], []),
     "application disabled and enabled": ([("update", {**ERP, "enable": "0"}), ("update", ERP)], ["api"]),
     "application deleted": ([("delete", {"name": "ERP"})], ["api"]),
