@@ -72,6 +72,14 @@ def role_filter(value: object) -> str | None:
     return None if text in _WITH_ROLES else text
 
 
+class ShownFlag(Flag):
+    """A flag that a response shows as JSON ``true`` or ``false``: a form may send these back as text."""
+
+    def from_form(self, value: Any) -> Any:
+        """Read ``true`` and ``false``; any other text is unchanged."""
+        return value == "true" if value in ("true", "false") else value
+
+
 class UsersSchema(CallSchema):
     """``user/list``: a filter of users, and a page of the result."""
 
@@ -123,7 +131,7 @@ class SaveUserSchema(CallSchema):
     name = RuleField(profile_text, "Display name.")
     email = RuleField(profile_text, "Email address.")
     usertype = RuleField(user_type, "User type. Left out for a new user: SYS_Reader.")
-    enabled = Flag(description="Whether the user can sign in. Left out for a new user: 1.")
+    enabled = ShownFlag(description="Whether the user can sign in. Left out for a new user: 1.")
     password = Text(rules.initial_password, "New password. Left out for a new user: none.")
     roles = Roles(user_roles, "Roles, joined with `&`. Empty: none.")
     mobile = RuleField(profile_text, "Telephone number.")

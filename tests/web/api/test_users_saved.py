@@ -104,8 +104,8 @@ def test_a_user_is_sent_back_whole(caller: Caller, settings: Settings, lena: Non
     user = shown[source]
     body = {**user, "success": True, "code": "200", "msg": "", "warnings": [], "title": "Dr."}
     if way == "form":
-        body |= {"enabled": "1", "rolesList": json.dumps(body.get("rolesList", [])), "canEdit": "true"}
-        body["roles"] = body["roles"] if isinstance(body["roles"], str) else json.dumps(body["roles"])
+        # Whatever is no text is sent as JSON text: ``enabled=true`` of the detail too.
+        body = {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
     response = caller.post(SAVE, urlencode(body) if way == "form" else body if way == "json" else json.dumps(body))
     assert response.status_code == 200, response.json
     assert json.loads(record.read_text()) == {**before, "title": "Dr."}
