@@ -146,7 +146,7 @@ def shown_cut_offs(found: Sequence["CutOff"]) -> dict[str, Any]:
     """Return the member that shows the cut-offs of a user or application, if there are any."""
     if not found:
         return {}
-    return {"cut_offs": [one.to_response() if wants_json() else one.describe() for one in found]}
+    return {"cut_offs": [one.to_response() if wants_json() else one.refusal(None) for one in found]}
 
 
 def name_damaged(names: Sequence[str]) -> None:

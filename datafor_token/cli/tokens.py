@@ -159,7 +159,8 @@ def _json_object(part: str) -> dict[str, Any]:
 def issued(*, limit: int, **given: str | None) -> None:
     """Show the tokens that were issued on this host, newest first, from its audit log.
 
-    "id" identifies a token, to revoke it without having it. Tokens that versions before 0.3.0 issued are not shown.
+    "id" identifies a token, to revoke it without having it. In `audit show --event sign_in` the same identifier shows
+    where a token was used. Tokens that versions before 0.3.0 issued are not shown.
 
     Example: datafor-token token issued --user lena --status active
     """
@@ -181,13 +182,16 @@ def issued(*, limit: int, **given: str | None) -> None:
 @click.option("--user", type=user_name, help="User whose tokens are revoked, with --before.")
 @click.option("--application", type=application_name, help="Application of the tokens, with --before or --jti.")
 @click.option(
-    "--before", metavar="TIME", help="Revoke all tokens issued up to this time: now, a time, a day, or an age like 90m."
+    "--before",
+    metavar="TIME",
+    help="Revoke all tokens issued up to this time: now, a time (UTC unless it has a zone), a day, or an age like 90m.",
 )
 def revoke(text: str | None, **options: str | None) -> None:
     """Revoke a token, or all tokens of a user, an application or both.
 
     Without options, the token is an argument or read from standard input, and the exit code is 1 if no application here
     accepts it. With options, names and identifiers that are unknown here are revoked all the same, with a warning.
+    --before also ends sessions that these tokens opened; those opened with a password remain: see user end-sessions.
 
     Example: datafor-token token revoke --user lena --before now
     """
@@ -218,7 +222,8 @@ def _revoke_named(given: dict[str, Any]) -> None:
         done("The token is revoked", warnings=warnings, revoked=True)
     else:
         cut_off, warnings = revoker.up_to(wanted["before"], wanted.get("user"), wanted.get("application"))
-        sentence = str(cut_off.describe())
+        # Tokens without iat are named only while any from before can still be valid.
+        sentence = str(cut_off.refusal(None) if cut_off.until > services().clock() else cut_off.describe())
         done(f"{sentence[:1].upper()}{sentence[1:]}", warnings=warnings, revoked=True)
 
 

@@ -212,7 +212,9 @@ def enable(name: str) -> None:
 @user.command("disable")
 @click.argument("name", type=user_name)
 def disable(name: str) -> None:
-    """Disable a user, who can no longer sign in. The last Administrator cannot be disabled.
+    """Disable a user, who can no longer sign in. Sessions end; the last Administrator cannot be disabled.
+
+    After enable, tokens from before are accepted again: revoke them first, with token revoke --user.
 
     Example: datafor-token user disable lena
     """
@@ -251,7 +253,9 @@ def set_members(name: str, *, no_roles: bool, no_application: bool, **members: A
 @click.argument("name", type=user_name)
 @yes_option
 def delete(name: str, *, yes: bool) -> None:
-    """Delete a user. The last Administrator cannot be deleted.
+    """Delete a user, and revoke the user's tokens. Sessions end; the last Administrator cannot be deleted.
+
+    A new token creates the user again where an application has inituser 1: disable the user to prevent that.
 
     Example: datafor-token user delete lena --yes
     """
@@ -259,4 +263,4 @@ def delete(name: str, *, yes: bool) -> None:
     confirm(f"Delete the user {found.name}?", yes=yes)
     with _explained():
         services().accounts.remove(name)
-    done(f"{found.name} was deleted", deleted=found.name)
+    done(f"{found.name} was deleted: sessions ended, and all tokens issued so far are refused", deleted=found.name)

@@ -250,11 +250,13 @@ def test_revoke_by_name(shell: Shell, caller: Caller, settings: Settings, clock:
     said = shell.said("token", "revoke", "--user", "LENA", "--application", "CRM", "--before", "30s")
     assert re.fullmatch(
         r"Revoked for lena \(tokens of CRM\) on 2024-08-06T07:32:56Z by \S+: tokens issued up to 2024-08-06T07:32:26Z"
-        r" are refused\n",
+        r" are refused, and until 2024-08-07T07:3\d:\d\dZ also those without iat, which may be from before\n",
         said,
     )
     said = shell.said("token", "revoke", "--user", "nobody", "--before", "2024-08-06")
     assert said.startswith("warning: no user is called nobody\nRevoked for nobody on ")
+    long_ago = shell.said("token", "revoke", "--application", "ERP", "--before", "2020-01-01")
+    assert long_ago.endswith("tokens issued up to 2020-01-01T00:00:00Z are refused\n")
     done = json.loads(shell.done("token", "revoke", "--application", "Portal", "--before", "now", "--json"))
     assert done == {"revoked": True, "warnings": ["no application is called Portal"]}
 
@@ -285,6 +287,8 @@ def test_show_cut_offs(shell: Shell, caller: Caller) -> None:
     assert "cut_offs" not in shell.done("user", "show", "lena") + shell.done("application", "show", "ERP")
     caller.post("revoke", {"user": "lena", "application": "ERP", "before": "now"})
     for words in (("user", "show", "lena"), ("application", "show", "ERP")):
-        assert "revoked for lena (tokens of ERP) on 2024-08-06T07:31:56Z by admin: tokens" in shell.done(*words)
+        shown = shell.done(*words)
+        assert "revoked for lena (tokens of ERP) on 2024-08-06T07:31:56Z by admin: tokens" in shown
+        assert "and until 2024-08-07T07:31:56Z also those without iat" in shown
         (found,) = json.loads(shell.done(*words, "--json"))["cut_offs"]
         assert found == {"user": "lena", "application": "ERP", "before": NOW * 1000, "set": NOW * 1000, "by": "admin"}
