@@ -12,6 +12,7 @@ from datafor_token import errors
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.metrics.table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
+from datafor_token.operations.installation import COLLECTIONS
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.server import selection
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, load_settings, table
@@ -61,6 +62,12 @@ def test_the_examples_of_settings(tmp_path: Path, page: str) -> None:
     for example in examples:
         (tmp_path / "settings.toml").write_text(example)
         load_settings(tmp_path, {})
+
+
+def test_all_records_are_moved_aside() -> None:
+    """The page of several hosts moves the folders of all records, and no others."""
+    (block,) = [one for one in pages.blocks("docs/several-hosts.md", "sh") if "records-before/" in one]
+    assert set(re.findall(r"data/(\w+)", block)) == set(COLLECTIONS)
 
 
 def test_the_environment_table() -> None:
