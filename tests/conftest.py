@@ -56,7 +56,8 @@ _WITH_THE_STORE = (
     "applications/", "audit/test_audit", "cli/", "crypto/test_at_rest", "crypto/test_copy_of_data",
     "metrics/test_metrics",
     "operations/test_backup", "operations/test_first", "providers/test_key_sets",
-    "server/test_server", "server/test_work", "tokens/test_issued", "tokens/test_uses", "users/test_new_passwords",
+    "server/test_server", "server/test_work", "tokens/test_deleted_users", "tokens/test_issued", "tokens/test_uses",
+    "users/test_new_passwords",
     "validation/test_logs", "web/api/", "web/test_auth",
 )  # fmt: skip
 # Of those, files and tests whose rule is about a request or a secret, whatever store has the records.

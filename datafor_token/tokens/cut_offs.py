@@ -213,15 +213,10 @@ class CutOffs:
     def refusing_new_user(self, user: str, application: str, issued: float | None) -> CutOff | None:
         """Return the cut-off because of which a token does not create its user.
 
-        The user may have been deleted: a token without ``iat`` creates nobody again, however long it is valid. The
-        store itself is read, and not as of the beginning of the request: under the lock of the users, no cut-off that
-        was set before is missed.
+        The user may have been deleted: a token without ``iat`` creates nobody again, however long it is valid.
         """
-        documents = [self._store.get(COLLECTION, _name(*place)) for place in _places(user, application)]
-        found = [CutOff.from_document(document) for document in documents if document is not None]
-        return next(
-            (one for one in found if one.refuses(issued, self._expired_by()) or (issued is None and one.user)), None
-        )
+        found, now = self.concerning(user, application), self._expired_by()
+        return next((one for one in found if one.refuses(issued, now) or (issued is None and one.user)), None)
 
     def new_iat(
         self, user: str, application: str, now: float, is_known: Callable[[], bool] = lambda: True

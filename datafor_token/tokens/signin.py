@@ -340,7 +340,7 @@ class SignIn:
         return found, reasons
 
     def _check_new_user(self, token: VerifiedToken) -> None:
-        """Check whether a token may create its user, from the store itself; raise ``Refused``."""
+        """Check whether a token that is not revoked may create its user; raise ``Refused``."""
         self._check_revocation(token)
         cut_off = self._cut_offs.refusing_new_user(token.username, token.application.name, token.issued)
         if cut_off is not None:

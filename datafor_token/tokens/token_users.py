@@ -24,7 +24,8 @@ class TokenUsers:
     """Finds, creates and changes the users of verified tokens. ``clock`` returns seconds since 1970.
 
     ``check_new_user`` raises ``Refused`` for a token that must not create its user: one that was revoked since it was
-    verified, or is from before a deletion. It is called before a user is created, under the lock of the users.
+    verified, or is from before a deletion. It is called before a user is created, under the lock of the users: there
+    the store returns what is stored now, and not as of the beginning of the request.
     """
 
     def __init__(
