@@ -8,7 +8,7 @@ import pytest
 
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.files.store import FileStore
-from datafor_token.users.sessions import Sessions
+from datafor_token.users.sessions import Sessions, name_of_cookie
 from datafor_token.users.users import User
 from tests.support import Clock
 from tests.users.test_users import cheap
@@ -174,6 +174,20 @@ def test_a_damaged_session_is_not_valid(sessions: Sessions, tmp_path: Path) -> N
     sessions.close(cookie)
     assert path.read_text() == "{"
     assert user_of(sessions, sessions.open(LENA)) == LENA
+
+
+def test_ending_a_former_session(sessions: Sessions, store: FileStore) -> None:
+    """Ending a session of a credential does not end the one that was opened in its place meanwhile."""
+    cookies = []
+    for _ in range(2):
+        cookie = sessions.open_derived(b"key", "token", sessions.derived(b"key", "token"), LENA)
+        assert cookie is not None
+        cookies.append((cookie, store.get("sessions", name_of_cookie(cookie) or "")))
+    (former, document), (present, _) = cookies
+    assert document is not None
+    sessions.end_for_good(document)
+    assert [user_of(sessions, cookie) for cookie in (former, present)] == [None, LENA]
+    assert sessions.derived(b"key", "token").left is False
 
 
 def test_old_sessions_are_swept(sessions: Sessions, store: FileStore, clock: Clock, tmp_path: Path) -> None:
