@@ -124,7 +124,7 @@ class SaveUserSchema(CallSchema):
         "dept": "IT",
         "title": "Manager",
     }
-    # Members of responses beside the fields of a user, so that a listed user can be sent back whole.
+    # Members of responses beside the fields of a user, so that a user can be sent back whole. ``type`` is read first.
     ignored = ("userid", "type", "rolesList", "canEdit", "cut_offs", "success", "code", "msg", "warnings")
 
     username = Text(names.user_name, required=True)
@@ -142,10 +142,10 @@ class SaveUserSchema(CallSchema):
     def read(self, body: Body) -> dict[str, Any]:
         """Return the checked fields, without the empty ones that say nothing."""
         if isinstance(body.values, dict):
-            says_nothing = [name for name in ("password", "usertype", "enabled") if body.values.get(name) == ""]
-            body = body._replace(
-                values={name: value for name, value in body.values.items() if name not in says_nothing}
-            )
+            # ``user/detail`` calls the user type by another name.
+            sent = {"usertype": body.values.get("type"), **body.values}
+            says_nothing = [name for name in ("password", "usertype", "enabled") if sent.get(name) == ""]
+            body = body._replace(values={name: value for name, value in sent.items() if name not in says_nothing})
         return super().read(body)
 
 

@@ -327,6 +327,8 @@ def test_an_index_entry_is_small(app: Flask, caller: Caller) -> None:
         "token_name": "token",
         "claim": "loginname",
         "creator_id": "admin",
+        "expire": 86400,
+        "last_expiry": 0,
         "enable": True,
         "self_service": False,
         "previous": None,

@@ -50,7 +50,7 @@ def completed(folder: Path, line: str, **changes: str) -> list[str]:
     ("line", "offered"),
     [
         ("datafor-token us", ["user"]),
-        ("datafor-token user s", ["set", "show"]),
+        ("datafor-token user s", ["sessions", "set", "show"]),
         ("datafor-token user add lena --ty", ["--type"]),
         ("datafor-token user add lena --type SYS_C", ["SYS_Creator"]),
         ("datafor-token completion z", ["zsh"]),

@@ -147,7 +147,7 @@ def test_a_session_of_the_gate(app: Flask, settings: Settings, log: io.StringIO)
     assert (event["reason"], event["address"], event["way"]) == ("network", OUTSIDE, "gate")
     assert event["target"]["application"] == "ERP"
     assert event["target"]["user"] == "lena"
-    assert len(event["target"]["token"]) == 12
+    assert len(event["target"]["token"]) == 32
 
 
 def test_a_one_time_link(app: Flask, caller: Caller) -> None:

@@ -45,6 +45,16 @@ def listed(caller: Caller, name: str) -> dict[str, Any]:
     return found
 
 
+def test_the_type_of_a_detail(caller: Caller, lena: None) -> None:
+    """A type that was changed in user/detail and sent back is the new user type, unless usertype has another."""
+    shown = caller.get(f"{DETAIL}?username=lena").json["data"]["user"]
+    assert caller.post(SAVE, {**shown, "type": "SYS_Creator"}).status_code == 200
+    assert listed(caller, "lena")["usertype"] == "SYS_Creator"
+    assert caller.post(SAVE, {**shown, "type": "SYS_Creator", "usertype": "SYS_Reader"}).status_code == 200
+    assert listed(caller, "lena")["usertype"] == "SYS_Reader"
+    assert caller.post(SAVE, {**shown, "type": "x"}).json["msg"].startswith("usertype must be one of")
+
+
 @pytest.mark.parametrize("way", ["form", "json", "json in form", "multipart"])
 def test_the_documented_request(caller: Caller, way: str) -> None:
     """The documented request creates the user, in every form of a body, and repeated it changes nothing."""
