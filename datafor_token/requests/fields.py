@@ -137,7 +137,6 @@ class CallSchema(Schema):
 
     ignored: ClassVar[tuple[str, ...]] = ()  # fields that are accepted and not read
     example: ClassVar[Mapping[str, Any]] = {}  # for the OpenAPI document
-    conditions: ClassVar[Mapping[str, Any]] = {}  # keywords of JSON Schema: which fields need or exclude others
 
     class Meta:
         """Refuse unknown fields."""

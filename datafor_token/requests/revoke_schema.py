@@ -20,7 +20,7 @@ FORMS: Mapping[str, frozenset[str]] = {
     "jti": frozenset({"application"}),
     "before": frozenset({"user", "application"}),
 }
-_ALL = frozenset(FORMS).union(*FORMS.values())
+
 _SEND = Message("send token; or id; or jti and application; or before with user, application or both")
 
 
@@ -37,11 +37,16 @@ def audit_identifier(text: str) -> str:
     return found
 
 
-def token_id(text: str) -> str:
-    """Return a ``jti`` unchanged; refuse an empty one."""
-    if not text:
+def not_empty(text: str) -> str:
+    """Return a text unchanged; refuse an empty one, such as a shell variable that is not set."""
+    if not text.strip():
         raise RuleError("can not be empty")
     return text
+
+
+def token(text: str) -> str:
+    """Return a token without the line break that a file or the clipboard may add; refuse an empty one."""
+    return not_empty(text).strip()
 
 
 def time_of_cut_off(value: object) -> int | None:
@@ -64,43 +69,15 @@ class _Time(RuleField[int | None]):
         return int(value) if isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,14}|0", value) else value
 
 
-def _conditions() -> dict[str, Any]:
-    """Return the forms as JSON Schema, where null means left out.
-
-    Not as a union of forms: client generators make classes without fields of it.
-    """
-
-    def given(*names: str) -> list[dict[str, Any]]:
-        return [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]
-
-    def left_out(*names: str) -> dict[str, Any]:
-        return {"properties": {name: {"type": "null"} for name in names}}
-
-    others = {first: sorted(_ALL - allowed - {first}) for first, allowed in FORMS.items()}
-    return {
-        "not": left_out(*sorted(_ALL)),
-        "dependentSchemas": {
-            "token": {"anyOf": [left_out("token"), left_out(*others["token"])]},
-            "id": {"anyOf": [left_out("id"), left_out(*others["id"])]},
-            "jti": {"anyOf": [left_out("jti"), {"allOf": [left_out(*others["jti"]), *given("application")]}]},
-            "before": {"anyOf": [left_out("before"), *given("user", "application")]},
-            "user": {"anyOf": [left_out("user"), *given("before")]},
-            "application": {"anyOf": [left_out("application"), *given("before", "jti")]},
-        },
-    }
-
-
 class RevokeSchema(CallSchema):
     """``token/revoke``: a token, or what names one or several. The hint of RFC 7009 is ignored."""
 
     example: ClassVar = {"token": EXAMPLE_TOKEN}
     ignored = ("token_type_hint",)
-    conditions = _conditions()
 
-    # Without the line break that a file or the clipboard may add.
-    token = Text(str.strip, "The token itself.")
+    token = Text(token, "The token itself.")
     id = Text(audit_identifier, "The identifier of the token in the audit log.")
-    jti = Text(token_id, "The claim `jti` of the token; with `application`.")
+    jti = Text(not_empty, "The claim `jti` of the token; with `application`.")
     before = _Time(
         time_of_cut_off,
         "All tokens that were issued up to this second: milliseconds since 1970, not in the future, or `now`.",

@@ -250,7 +250,7 @@ def test_revoke_by_name(shell: Shell, caller: Caller, settings: Settings, clock:
     said = shell.said("token", "revoke", "--user", "LENA", "--application", "CRM", "--before", "30s")
     assert re.fullmatch(
         r"Revoked for lena \(tokens of CRM\) on 2024-08-06T07:32:56Z by \S+: tokens issued up to 2024-08-06T07:32:26Z"
-        r" are refused, and until 2024-08-07T07:3\d:\d\dZ also those without iat, which may be from before\n",
+        r" are refused, and until 2024-08-07T07:3\d:\d\dZ also tokens without iat, which may be older\n",
         said,
     )
     said = shell.said("token", "revoke", "--user", "nobody", "--before", "2024-08-06")
@@ -289,6 +289,6 @@ def test_show_cut_offs(shell: Shell, caller: Caller) -> None:
     for words in (("user", "show", "lena"), ("application", "show", "ERP")):
         shown = shell.done(*words)
         assert "revoked for lena (tokens of ERP) on 2024-08-06T07:31:56Z by admin: tokens" in shown
-        assert "and until 2024-08-07T07:31:56Z also those without iat" in shown
+        assert "and until 2024-08-07T07:31:56Z also tokens without iat" in shown
         (found,) = json.loads(shell.done(*words, "--json"))["cut_offs"]
         assert found == {"user": "lena", "application": "ERP", "before": NOW * 1000, "set": NOW * 1000, "by": "admin"}

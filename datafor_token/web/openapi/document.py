@@ -150,7 +150,6 @@ def _body(schema: type[CallSchema], *, may_be_list: bool) -> dict[str, Any]:
 def _add_form(components: dict[str, Any], schema: type[CallSchema]) -> None:
     """Add the schemas of the form bodies beside that of the JSON body: without null, and with flags as text."""
     found = components[_name(schema)]
-    found.update(schema.conditions)
     for name in schema.ignored:
         found["properties"].setdefault(name, {"description": "Ignored."})
     properties = {}

@@ -166,7 +166,8 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     },
     rules.token_status: {"type": "string", "enum": list(rules.TokenStatus)},
     revoke_schema.audit_identifier: {"type": "string", "pattern": "^[0-9A-Fa-f]{32}$"},
-    revoke_schema.token_id: _SOME_TEXT,
+    revoke_schema.token: _SOME_TEXT,
+    revoke_schema.not_empty: _SOME_TEXT,
     revoke_schema.time_of_cut_off: {
         "anyOf": [
             {"type": "integer", "minimum": revoke_schema.EARLIEST, "maximum": revoke_schema.LATEST},

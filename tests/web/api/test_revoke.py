@@ -1,5 +1,6 @@
 """``token/revoke`` in its forms: by token, ``id``, ``jti``, or up to a time."""
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,12 @@ def _erp(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("caller").post("update", SAMPLE_APPLICATION)
 
 
+FORMS = {
+    ("token",), ("id",), ("jti", "application"), ("before", "user"), ("before", "application"),
+    ("before", "user", "application"),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("body", "field", "problem"),
     [
@@ -69,6 +76,8 @@ def _erp(request: pytest.FixtureRequest) -> None:
         ({"id": "0f3a9c1d2b4e"}, "id", TWELVE),
         ({"id": "0" * 31}, "id", "must be the 32 hex digits that the audit log shows as target.token"),
         ({"id": "hmac-" + "0" * 32}, "id", "must be the 32 hex digits that the audit log shows as target.token"),
+        ({"token": ""}, "token", "can not be empty"),
+        ({"token": " \n"}, "token", "can not be empty"),
         ({"jti": "", "application": "ERP"}, "jti", "can not be empty"),
         ({"user": "", "before": "now"}, "user", "can not be empty"),
         ({"user": "a:b", "before": "now"}, "user", "cannot contain ':'"),
@@ -96,6 +105,15 @@ def test_forms_that_are_refused(
     assert (response.status_code, found["msg"]) == (400, f"{field} {problem}")
     assert found["errors"] == {field: [f"{field} {problem}"]}
     assert records_in(settings.data_dir, "cut_offs") == records_in(settings.data_dir, "revocations") == []
+
+
+def test_the_forms(caller: Caller) -> None:
+    """Of all combinations of the fields, six are accepted."""
+    values = {"token": "x", "id": "0" * 32, "jti": "1", "before": 10**12, "user": "lena", "application": "ERP"}
+    for number in range(len(values) + 1):
+        for chosen in itertools.combinations(values, number):
+            accepted = caller.post("revoke", {name: values[name] for name in chosen}).status_code == 200
+            assert accepted is (chosen in FORMS), chosen
 
 
 @pytest.mark.parametrize(

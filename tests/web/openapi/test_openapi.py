@@ -1,7 +1,6 @@
 """OpenAPI document: complete, in agreement with the calls, and usable by tools."""
 
 import dataclasses
-import itertools
 import json
 import os
 import re
@@ -366,20 +365,6 @@ def test_cut_offs_match_their_schemas(app: Flask, description: dict[str, Any]) -
     assert to.call("GET", f"{API}/content?name=ERP")["cut_offs"]
     assert to.call("GET", f"{MODELER}/user/detail?username=lena")["data"]["user"]["cut_offs"]
     to.call("GET", f"{API}/audit?event=tokens_cut_off")
-
-
-def test_the_forms_of_revoke_are_those_of_the_view(caller: Caller, description: dict[str, Any]) -> None:
-    """The described conditions allow exactly the combinations of fields, also null, that the call accepts."""
-    values = {"token": "x", "id": "0" * 32, "jti": "1", "before": 10**12, "user": "lena", "application": "ERP"}
-    schema = {"$ref": "#/components/schemas/RevokeRequest", "components": description["components"]}
-    validator, accepted = jsonschema.Draft202012Validator(schema), 0
-    for chosen in itertools.product(("left out", "null", "given"), repeat=len(values)):
-        pairs = zip(values.items(), chosen, strict=True)
-        body = {name: value if how == "given" else None for (name, value), how in pairs if how != "left out"}
-        status = caller.post("revoke", body).status_code
-        assert validator.is_valid(body) is (status == 200), body
-        accepted += status == 200 and "null" not in chosen
-    assert accepted == 6
 
 
 def test_the_reasons_are_those_of_the_code(description: dict[str, Any]) -> None:
