@@ -114,7 +114,7 @@ def test_a_user_is_sent_back_whole(caller: Caller, settings: Settings, lena: Non
     user = shown[source]
     body = {**user, "success": True, "code": "200", "msg": "", "warnings": [], "title": "Dr."}
     if way == "form":
-        # Whatever is no text is sent as JSON text: ``enabled=true`` of the detail too.
+        # Other values than text are sent as JSON text: ``enabled=true`` of the detail too.
         body = {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
     response = caller.post(SAVE, urlencode(body) if way == "form" else body if way == "json" else json.dumps(body))
     assert response.status_code == 200, response.json
