@@ -39,6 +39,9 @@ class AuditMetrics(Protocol):
     def audit_event(self, event: Event, way: str | None) -> None:
         """Count an event; ``way`` is how its actor signed in, or tried to."""
 
+    def changed(self, event: Event) -> None:
+        """Count a change that was stored."""
+
     def audit_unrecorded(self) -> None:
         """Count an event that could not be written."""
 
@@ -128,6 +131,8 @@ class Audit:
                 for event in events:
                     self.record(event, outcome)
             raise
+        for event in events:
+            self._metrics.changed(event)
 
     def writable(self) -> bool:
         """Return whether a change could be recorded now, as far as can be seen without writing."""

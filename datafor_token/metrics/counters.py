@@ -107,6 +107,7 @@ class Metrics:
         self._waits = families["lock_wait_seconds"]
         self._lookups = families["cache_lookups_total"]
         self._key_fetches = families["key_set_fetches_total"]
+        self._changes = families["changes_total"]
         self._unrecorded = families["audit_unrecorded_total"]
         self._applications: set[str] | None = None
         for collection in collections:
@@ -156,6 +157,10 @@ class Metrics:
             self.token_issued(event.application or OTHER)
         elif event.kind is Kind.SIGN_IN_REFUSED:
             self.signed_in(way or OTHER, event.reason or OTHER)
+
+    def changed(self, event: Event) -> None:
+        """Count a change that was stored."""
+        self._changes.count(event.kind)
 
     def audit_unrecorded(self) -> None:
         """Count an event that could not be written to the audit log."""

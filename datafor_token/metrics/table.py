@@ -37,6 +37,12 @@ TABLE = {
         Row("lock_wait_seconds", "histogram", (), "time that a writer waited for a lock"),
         Row("cache_lookups_total", "counter", ("cache", "result"), "cache lookups: hit or miss"),
         Row("key_set_fetches_total", "counter", ("result",), "attempts to fetch the keys of an identity provider"),
+        Row(
+            "changes_total",
+            "counter",
+            ("event",),
+            "changes that were stored, such as `tokens_cut_off` or `session_ended`",
+        ),
         Row("audit_unrecorded_total", "counter", (), "events that could not be written to the audit log"),
         Row("build_info", "gauge", ("version", "python"), "1, with the running version as labels"),
     )

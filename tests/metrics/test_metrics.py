@@ -23,6 +23,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from datafor_token import create_app
+from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import MetricsUnavailable
 from datafor_token.metrics import files as metric_files
 from datafor_token.metrics.counters import MOST_APPLICATIONS, OTHER, Metrics
@@ -117,6 +118,7 @@ def test_the_workers_counts_add_up(counting: Server) -> None:
         assert count(found, "requests_total", route=route, method="POST", status="200") == sent
         assert count(found, "request_duration_seconds_count", route=route) == sent
         assert count(found, "store_operations_total", collection="applications", operation="update") >= 1
+        assert count(found, "changes_total", event="application_added") == 1
         assert count(found, "lock_wait_seconds_count") >= 1
         lookups = count(found, "cache_lookups_total", cache="passwords")
         assert lookups >= sent
@@ -298,6 +300,7 @@ def test_every_metric_of_the_table(shared: MetricFiles) -> None:
     metrics.lock_waited(0.2)
     metrics.cache("passwords", hit=True)
     metrics.keys_fetched("failed")
+    metrics.changed(Event(kind=Kind.TOKENS_CUT_OFF))
     metrics.audit_unrecorded()
     for accept, parse in (("", text_string_to_metric_families), ("application/openmetrics-text", openmetrics)):
         families = {family.name: family for family in parse(metrics.exposition(accept)[0].decode())}
@@ -308,6 +311,7 @@ def test_every_metric_of_the_table(shared: MetricFiles) -> None:
             assert {frozenset(sample.labels) - {"le"} for sample in family.samples} == {frozenset(row.labels)}
     found = shown(metrics)
     assert count(found, "requests_total", route="(none)", method=OTHER, status="404") == 1
+    assert count(found, "changes_total", event="tokens_cut_off") == 1
     assert count(found, "audit_unrecorded_total") == 1
     assert count(found, "lock_wait_seconds_bucket", le="0.25") == 1
     assert count(found, "lock_wait_seconds_bucket", le="0.1") == 0
