@@ -273,10 +273,10 @@ def test_delete_after_typing_the_name(admin: Person) -> None:
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
     for typed in ("", name.upper()):
-        page.get_by_label("Type the name to confirm").fill(typed)
+        page.get_by_role("region", name="Delete").get_by_label("Type the name to confirm").fill(typed)
         page.get_by_role("button", name="Delete", exact=True).click()
         expect(page.locator("#typed_name-wrong")).to_contain_text("nothing was deleted")
-    page.get_by_label("Type the name to confirm").fill(name)
+    page.get_by_role("region", name="Delete").get_by_label("Type the name to confirm").fill(name)
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("status").first).to_have_text("Deleted.")
     assert admin.server.request("GET", f"/plugin/datafor-modeler/api/token/content?name={name}").status == 404

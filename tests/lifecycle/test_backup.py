@@ -108,7 +108,10 @@ def test_under_systemd(new: Host) -> None:
 
 
 def test_on_the_same_host(restored: Host, kept: Path) -> None:
-    """Beside a running server, a restore deletes what is new, and brings back what was changed or deleted."""
+    """Beside a running server, a restore deletes what is new, and brings back what was changed or deleted.
+
+    The tokens of a user who was deleted in between stay revoked.
+    """
     server = restored.server()
     try:
         restored.done(
@@ -126,7 +129,8 @@ def test_on_the_same_host(restored: Host, kept: Path) -> None:
         assert "Deleted users: mallory\n" in shown
         assert "1 created, 2 changed, 1 deleted\n" in shown
         assert signs_in(server, PASSWORD)
-        assert user_of(server, (kept / "token.txt").read_text().strip()) == "lena"
+        assert user_of(server, (kept / "token.txt").read_text().strip()) == 401
+        assert user_of(server, restored.done("datafor-token token generate ERP --username lena").split()[0]) == "lena"
         assert not signs_in(server, "x" * 8, "mallory")
     finally:
         server.stop()
