@@ -162,6 +162,8 @@ def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> It
     assert services is not None
     services.key_sets.stop()
     services.personal_tokens.uses.stop()
+    # Otherwise it would be recorded during another test, whose log would have a line about it.
+    services.audit.finish()
 
 
 @pytest.fixture

@@ -134,6 +134,10 @@ class Audit:
         for event in events:
             self._metrics.changed(event)
 
+    def finish(self) -> None:
+        """Record the refusals that were only counted, before their minute is over."""
+        self._repeats.finish()
+
     def writable(self) -> bool:
         """Return whether a change could be recorded now, as far as can be seen without writing."""
         try:

@@ -90,6 +90,9 @@ class RecordIndex(Generic[T]):
         Writes and deletions by a store are always seen. With ``thorough``, edits inside a file are seen too: at once
         in a small collection, and in a large one after ``_LOOK_INTERVAL`` for each record.
         """
+        # Most calls need no lock, for which threads would wait: the content is replaced before its stamp.
+        if not thorough and self._store.stamp(self._collection) == self._stamp:
+            return self._content
         with self._lock:
             # Before the documents are read.
             stamp = self._store.stamp(self._collection)

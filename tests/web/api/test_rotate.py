@@ -250,13 +250,17 @@ class TestRevoke:
             assert not accepted(caller, first)
             assert accepted(caller, second)
 
-    @pytest.mark.parametrize("text", ["", "x", "a.b.c", "ä", token(claims(), "other"), token(claims(exp=1))])
+    @pytest.mark.parametrize("text", ["x", "a.b.c", "ä", token(claims(), "other"), token(claims(exp=1))])
     def test_unknown_tokens_are_no_error(self, caller: Caller, settings: Settings, text: str) -> None:
         """Revoking an unknown, invalid or expired token succeeds and stores nothing."""
         body = {"token": text, "token_type_hint": "access_token"}
         assert caller.post("revoke", body).json == {"success": True, "msg": "success"}
         assert records_in(settings.data_dir, "revocations") == []
+
+    def test_an_empty_token_is_an_error(self, caller: Caller) -> None:
+        """No token, or an empty one, such as a shell variable that is not set, is 400."""
         assert caller.post("revoke", {}).json["msg"].startswith("token is missing: send token; or id; ")
+        assert caller.post("revoke", {"token": ""}).json["msg"] == "token can not be empty"
 
     def test_no_other_spelling_revives_a_token(self, caller: Caller) -> None:
         """A revoked ECDSA token stays revoked with another signature over the same claims."""
