@@ -15,6 +15,7 @@ from datafor_token.validation import files, logs, toml, utf8
 from datafor_token.validation.setting_values import (
     between,
     check_ca_file,
+    check_cookie_domain,
     check_hosts,
     check_http_hosts,
     check_networks,
@@ -145,6 +146,18 @@ class Settings:
         unit="SameSite value",
         text="SameSite of the cookie datafor_gate; None allows pages in a frame of another site, over https only.",
         check=one_of("Lax", "Strict", "None"),
+    )
+    gate_cookie_domain: str = _setting(
+        "",
+        unit="domain",
+        text="Domain such as intra.example whose hosts share the gate's cookie; unsafe: any of them can read it. Empty:"
+        " each host has its own.",
+        check=check_cookie_domain,
+    )
+    gate_assertion: bool = _setting(
+        default=False,
+        unit="true or false",
+        text="Whether auth/check returns a signed identity in X-Datafor-Assertion; needs PUBLIC_URL.",
     )
     sign_in_url: str = _setting(
         "",

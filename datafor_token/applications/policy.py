@@ -15,6 +15,8 @@ from datafor_token.errors import Message, RuleError, about
 from datafor_token.providers import urls
 from datafor_token.validation import names, strict_json
 from datafor_token.validation.addresses import Network, parse_network
+from datafor_token.validation.rates import Rate
+from datafor_token.validation.setting_values import check_origins
 
 if TYPE_CHECKING:
     from datafor_token.applications.record import Application
@@ -24,9 +26,9 @@ T = TypeVar("T")
 ANY = "*"  # as audience: a token for anybody is accepted
 OWN, EVERYBODY = "own", "any"  # whose tokens are accepted: the application's own users, or all
 SYNCED = ("name", "email", "roles")
-# Fields that decide, beside the audience, whether a token is accepted. Without the networks, which are checked at each
-# use of a session too, and without those that only change the user.
-RULES = ("jwks_uri", "issuer", "require", "token_types", "max_lifetime", "users")
+# Fields that decide, beside the audience, whether a token is accepted, and how long its session lasts. Without the
+# networks, which are checked at each use of a session too, and without those that only change the user.
+RULES = ("jwks_uri", "issuer", "require", "token_types", "max_lifetime", "users", "session_idle", "session_max")
 MOST, MOST_ROLES = 32, 256  # entries of a list or object
 LONGEST = 512  # characters of a text that is compared with a claim
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}(?:/[A-Za-z0-9!#$&^_.+-]{1,64})?")
@@ -95,6 +97,26 @@ def users(value: object) -> str:
     if value not in (EVERYBODY, OWN):
         raise RuleError("must be one of %(values)s", values=f"{EVERYBODY}, {OWN}")
     return str(value)
+
+
+@clearable
+def session_limit(value: object) -> int:
+    """Return a limit of a gate session in whole seconds."""
+    return rules.session_limit(value)
+
+
+@clearable
+def origins(value: object) -> tuple[str, ...]:
+    """Return the origins whose pages may embed the application's pages (RFC 6454 section 6.2)."""
+    found = _texts(value)
+    check_origins(found)
+    return found
+
+
+@clearable
+def rate(value: object) -> Rate:
+    """Return how many tokens may be issued in which time."""
+    return Rate.parse(rules.text(value))
 
 
 @clearable

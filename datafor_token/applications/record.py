@@ -16,6 +16,7 @@ from datafor_token.errors import Message, RecordDamaged, RuleError, about
 from datafor_token.providers.key_sets import ProviderKeys
 from datafor_token.validation import names
 from datafor_token.validation.addresses import Network
+from datafor_token.validation.rates import Rate
 
 COLLECTION = "applications"
 # Of a record, and of one with rules that version 0.2.0 does not know. That version takes the latter for damaged, so it
@@ -151,6 +152,10 @@ class Application:
     sync: tuple[str, ...] | None = _policy(policy.sync, _texts_to_json)
     roles_claim: str | None = _policy(policy.roles_claim)
     roles_map: Mapping[str, str] | None = _policy(policy.roles_map, dict)
+    origins: tuple[str, ...] | None = _policy(policy.origins, list)
+    session_idle: int | None = _policy(policy.session_limit)
+    session_max: int | None = _policy(policy.session_limit)
+    rate: Rate | None = _policy(policy.rate, str)  # noqa: RUF009 - a declaration, which is immutable
     created_date: int = 0
     last_modified_date: int = 0
     creator_id: str = ""

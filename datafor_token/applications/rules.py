@@ -20,6 +20,7 @@ LONGEST_PASSWORD = 1024  # characters
 LONGEST_LABEL = 64  # characters
 DEFAULT_GRACE, LONGEST_GRACE = 3600, 2_592_000  # seconds: an hour, thirty days
 DEFAULT_TICKET, LONGEST_TICKET = 60, 86_400  # seconds: a minute, a day
+SHORTEST_SESSION, LONGEST_SESSION = 60, 31_536_000  # seconds: a minute, a year
 # Claims that the service itself sets or checks; no field can be mapped to them.
 TIME_CLAIMS = ("exp", "nbf", "iat")
 # Claims about the issuer, the audience and the identifier of a token (RFC 7519 section 4.1).
@@ -74,6 +75,11 @@ def token_label(label: str) -> str:
 def grace_period(value: object) -> int:
     """Return the whole seconds for which a secret remains accepted after its rotation."""
     return _seconds(value, 0, LONGEST_GRACE)
+
+
+def session_limit(value: object) -> int:
+    """Return the whole seconds that a session may last, in all or without a request."""
+    return _seconds(value, SHORTEST_SESSION, LONGEST_SESSION)
 
 
 def ticket_lifetime(value: object) -> int:

@@ -137,6 +137,25 @@ _POLICY_OPTIONS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
         "Role or user type that a value of the roles claim gives; the last = separates.",
         {"multiple": True, "type": _Pair("VALUE=ROLE", "staff=Sales", _role_of_value)},
     ),
+    (
+        "--origin",
+        "origins",
+        "Origin whose pages may embed its pages, such as https://portal.example.",
+        {"multiple": True},
+    ),
+    (
+        "--session-idle",
+        "session_idle",
+        "How long a gate session lasts without a request, in seconds.",
+        {"type": _ClearableSeconds()},
+    ),
+    (
+        "--session-max",
+        "session_max",
+        "How long a gate session lasts at most, in seconds.",
+        {"type": _ClearableSeconds()},
+    ),
+    ("--rate", "rate", "How many tokens are issued at most, such as 600/minute.", {}),
 )
 
 

@@ -7,6 +7,7 @@ and after a rotation when the grace period ends.
 
 import contextlib
 import json
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -23,23 +24,40 @@ from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.signin import SignIn, Verification
 from datafor_token.tokens.verifier import VerifiedToken, failed
-from datafor_token.users.sessions import Session, Sessions, derived_cookie, keyed_hash, record_name
+from datafor_token.users.sessions import LIMITS, Session, Sessions, derived_cookie, keyed_hash, record_name
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 
 TICKETS = "tickets"
 
 
+# The grant of a session that a password opened, which has no application.
+_BY_PASSWORD: Mapping[str, Any] = {"opened_by": "password"}
+
+
 class GateSession(NamedTuple):
     """A valid gate session: its user, its application, and the identifier of its token (``None`` for a ticket).
 
-    ``expires`` is in seconds since 1970.
+    Application and token are ``None`` if a password opened it. ``opened`` and ``expires`` are in seconds since 1970;
+    ``expires`` is the end of what opened the session, which may end earlier.
     """
 
     user: User
-    application: Application
+    application: Application | None
     token: str | None
+    opened: float
     expires: float
+
+    def is_same_sign_in(self, verification: Verification) -> bool:
+        """Return whether a token has the same user and application, and so meets the same requirements."""
+        user, application = verification.user, verification.application
+        return (
+            user is not None
+            and fold(self.user.name) == fold(user.name)
+            and application is not None
+            and self.application is not None
+            and self.application.name == application.name
+        )
 
 
 class NotAcceptedNow(Exception):
@@ -100,6 +118,10 @@ class Gate:
             known = self._sessions.derived(self._key, credential)
         return self._sessions.open_derived(self._key, credential, known, user, address, **_grant(token))
 
+    def open_by_password(self, user: User, address: str) -> str:
+        """Return the cookie of a new session of a user whose password was verified; ``address`` is the client's."""
+        return self._sessions.open(user, address, **_BY_PASSWORD)
+
     def leave(self, cookie: str) -> None:
         """End the session; its token opens another one only with ``open(again=True)``."""
         if self._sessions.find(cookie) is not None:
@@ -113,18 +135,22 @@ class Gate:
         session = self._sessions.find(cookie)
         if session is None:
             return None
+        if session.grant == _BY_PASSWORD:
+            return GateSession(session.user, None, None, session.opened, math.inf)
         verification = self._verification(session, client, cookie)
         if verification is None or verification.reason is not None or verification.token is None:
             self._sessions.end(cookie)
             return None
         token = verification.token
-        return GateSession(session.user, token.application, token.identifier, token.expires)
+        return GateSession(session.user, token.application, token.identifier, session.opened, token.expires)
 
     def accepts(self, session: Session) -> bool:
         """Return whether a session is valid, or refused for now, as far as its record tells without the cookie.
 
         It does not tell that the key of its token was replaced or removed.
         """
+        if session.grant == _BY_PASSWORD:
+            return True
         try:
             verification = self._verification(session, None)
         except (NotAcceptedNow, RecordDamaged):
@@ -302,6 +328,11 @@ def _accepted(verification: Verification) -> tuple[User, VerifiedToken]:
     return verification.user, verification.token
 
 
+def expires_after(verification: Verification, time: float) -> bool:
+    """Return whether a token expires after a time (s since 1970). Within the leeway, an expired one is accepted."""
+    return verification.token is not None and verification.token.expires > time
+
+
 def _raise_if_not_now(verification: Verification) -> None:
     if verification.reason == "network":
         raise NotAcceptedNow(verification)
@@ -314,16 +345,19 @@ def _has_policy_of(application: Application, grant: Mapping[str, Any]) -> bool:
 
 
 def _grant(token: VerifiedToken) -> dict[str, Any]:
+    application = token.application
+    limits = {name: getattr(application, name) for name in LIMITS if getattr(application, name) is not None}
     derived = () if token.identifier is None else identifiers.revocation_names(token.identifier)
     further = [name for name in token.revocation_names if name not in derived]
     return {
-        "application": token.application.name,
+        "application": application.name,
         "token": token.identifier,
         "expires": token.expires,
         "secret_sealed": token.signer.name,
-        "policy": token.application.policy_digest,
+        "policy": application.policy_digest,
         "issued": token.issued,
         **({"revocation_names": further} if further else {}),
+        **limits,
     }
 
 

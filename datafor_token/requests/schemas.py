@@ -154,6 +154,12 @@ class UpdateSchema(CallSchema):
     sync = _policy_field("sync", PolicyNames, "What of a user follows the token: `name`, `email`, `roles`.")
     roles_claim = _policy_field("roles_claim", PolicyText, "The claim with the user's roles, by name or JSON Pointer.")
     roles_map = _policy_field("roles_map", Structure, "The role or user type that each value of `roles_claim` gives.")
+    origins = _policy_field("origins", PolicyNames, "The origins whose pages may embed the application's pages.")
+    session_idle = _policy_field(
+        "session_idle", PolicyInteger, "How long a gate session lasts without a request, in seconds."
+    )
+    session_max = _policy_field("session_max", PolicyInteger, "How long a gate session lasts at most, in seconds.")
+    rate = _policy_field("rate", PolicyText, "How many tokens are issued at most, such as `600/minute`.")
 
     @validates_schema(skip_on_field_errors=False)
     def _check_fields_that_depend_on_the_algorithm(self, values: dict[str, Any], **_: Any) -> None:

@@ -35,6 +35,8 @@ _COOKIE = re.compile(rf"[A-Za-z0-9_-]{{{_HALF}}}(?:[A-Za-z0-9_-]{{{_HALF}}})?")
 _TOUCH_SECONDS = 60  # the last use is stored at most so often, because each time is a write
 _TOUCH_WAIT = 0.05  # seconds; a stuck writer must not delay signed-in users
 _HASHED_SUFFIX = "_sealed"  # of the members that are stored as a hash; existing records have this name
+# Members of a grant, in seconds, that replace the lifetime and the idle time of the kind.
+LIMITS = ("session_max", "session_idle")
 CONSOLE = "console"  # where a session of kind ``api`` was opened, if not by a call
 
 
@@ -76,8 +78,8 @@ class Session(NamedTuple):
 class Sessions:
     """The sessions of one ``kind``, such as those of the API. A cookie of another kind is not found.
 
-    ``clock`` returns seconds since 1970; the lifetime and the idle time are in seconds. Raises ``StoreUnavailable`` in
-    an outage.
+    ``clock`` returns seconds since 1970; the lifetime and the idle time are in seconds, and hold for a session whose
+    grant has no ``LIMITS`` of its own. Raises ``StoreUnavailable`` in an outage.
     """
 
     def __init__(
@@ -168,7 +170,8 @@ class Sessions:
         ):
             self.end(cookie)
             return None
-        if self._clock() - document["used"] >= min(_TOUCH_SECONDS, self._idle / 10):
+        _, idle = self._limits(document["grant"])
+        if self._clock() - document["used"] >= min(_TOUCH_SECONDS, idle / 10):
             self._touch(document["name"])
         return Session(user, document["opened"], document["grant"])
 
@@ -248,8 +251,16 @@ class Sessions:
             return True
         if not isinstance(document.get("grant"), dict):
             return True
-        now = self._clock()
-        return bool(now >= document["opened"] + self._lifetime or now >= document["used"] + self._idle)
+        now, (lifetime, idle) = self._clock(), self._limits(document["grant"])
+        return bool(now >= document["opened"] + lifetime or now >= document["used"] + idle)
+
+    def _limits(self, grant: Mapping[str, Any]) -> tuple[float, float]:
+        """Return the lifetime and the idle time of a session, in seconds: those of its grant, or those of the kind."""
+        lifetime, idle = (grant.get(name) for name in LIMITS)
+        return (
+            lifetime if isinstance(lifetime, int | float) else self._lifetime,
+            idle if isinstance(idle, int | float) else self._idle,
+        )
 
     def may_be_of(self, document: Document, user: User) -> bool:
         """Return whether a record can be that of a valid session of the user, as far as it tells without the cookie.

@@ -80,6 +80,13 @@ def check_hosts(value: Any) -> None:
             raise RuleError("must be a list of host names such as intra.example, in lower case and without a port")
 
 
+def check_cookie_domain(value: Any) -> None:
+    """Check the domain of a cookie (RFC 6265 section 5.2.3). Browsers refuse public suffixes, such as co.uk."""
+    label = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+    if value and not re.fullmatch(rf"{label}(?:\.{label})*\.[a-z](?:[a-z0-9-]*[a-z0-9])?", value):
+        raise RuleError("must be empty or a domain with a dot in it, such as intra.example, in lower case")
+
+
 def check_networks(value: Any) -> None:
     """Check networks in CIDR notation, or addresses."""
     for network in value:

@@ -15,6 +15,7 @@ from flask import Flask
 from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, NotFound, WrongPassword
 from datafor_token.gate import forwarded
+from datafor_token.gate.check_options import CheckOptions
 from datafor_token.gate.gate import GateSession, NotAcceptedNow
 from datafor_token.tokens import identifiers
 from datafor_token.tokens.signin import Verification
@@ -26,6 +27,7 @@ from datafor_token.web.services import services
 
 SESSION_COOKIE = "JSESSIONID"
 GATE_COOKIE = "datafor_gate"
+_MOST_GATE_COOKIES = 4  # of one request: each is a look at its record
 # The only call that changes something by GET: called from another site, it would sign users out.
 _COUNTS_AS_POST = "sessions.logout"
 # The check is about a request to another application, which decides itself about requests from other sites.
@@ -66,9 +68,16 @@ def _query_pairs() -> list[tuple[str, str]]:
     return list(request.args.items(multi=True)) if request.environ.get("QUERY_STRING") else []
 
 
-def gate_caller() -> Caller:
+def gate_caller(options: CheckOptions) -> Caller:
     """Return the caller of a request that a proxy asks about, from the headers that the proxy passes on."""
-    return _set_caller(_by_header() or _by_url(forwarded.query_pairs(current().environ)) or _by_gate())
+    environ = current().environ
+    token = environ.get(options.header, "").strip() if options.header else ""
+    return _set_caller(
+        (_by_token(token, None, "bearer") if token else None)
+        or (None if options.ignore_authorization else _by_header())
+        or _by_url(forwarded.query_pairs(environ))
+        or _by_gate()
+    )
 
 
 def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
@@ -97,13 +106,8 @@ def session_cookie() -> str:
     return next(iter(_cookies(SESSION_COOKIE)), "")
 
 
-def gate_cookie() -> str:
-    """Return the gate cookie of the request, or empty text."""
-    return next(iter(gate_cookies()), "")
-
-
 def gate_cookies() -> list[str]:
-    """Return all gate cookies of the request. Only the first one is used to authenticate."""
+    """Return all gate cookies of the request: those of this host, and those of ``GATE_COOKIE_DOMAIN``."""
     return _cookies(GATE_COOKIE)
 
 
@@ -144,14 +148,33 @@ def _by_session() -> Caller:
 def gate_session() -> GateSession | None:
     """Return the gate session of the request, or None without one that is accepted from this client now."""
     try:
-        return services().gate.find(gate_cookie(), proxies.client)
+        return _find_gate_session()
     except NotAcceptedNow:
         return None
 
 
+def _find_gate_session() -> GateSession | None:
+    """Return the session of the gate cookie; of several cookies, the session that was opened last.
+
+    A cookie that the browser stored before a setting changed is sent beside the new one, and may be another user's.
+    Raises ``NotAcceptedNow``.
+    """
+    found, refusal = [], None
+    for cookie in gate_cookies()[:_MOST_GATE_COOKIES]:
+        try:
+            session = services().gate.find(cookie, proxies.client)
+        except NotAcceptedNow as error:
+            refusal = error
+        else:
+            found += [] if session is None else [session]
+    if refusal is not None and not found:
+        raise refusal
+    return max(found, key=lambda session: session.opened, default=None)
+
+
 def _by_gate() -> Caller:
     try:
-        admitted = services().gate.find(gate_cookie(), proxies.client)
+        admitted = _find_gate_session()
     except NotAcceptedNow as refusal:
         current().way = "gate"
         verification = refusal.verification

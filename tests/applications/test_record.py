@@ -10,6 +10,7 @@ import pytest
 from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, POLICY, SECRETS, Application, FieldMap
 from datafor_token.applications.signing import Previous
 from datafor_token.errors import RecordDamaged, RuleError
+from datafor_token.validation.rates import Rate
 from tests.support import application
 
 APPLICATION = Application(
@@ -34,6 +35,10 @@ APPLICATION = Application(
     sync=("roles",),
     roles_claim="/realm_access/roles",
     roles_map={"boss": "Boss"},
+    origins=("https://portal.example",),
+    session_idle=600,
+    session_max=3600,
+    rate=Rate(600, 60),
     created_date=1,
     last_modified_date=2,
     creator_id="admin",

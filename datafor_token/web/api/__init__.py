@@ -8,6 +8,8 @@ from datafor_token.web.api import (
     audit,
     description,
     gate,
+    gate_check,
+    gate_errors,
     guide,
     issued,
     links,
@@ -19,11 +21,14 @@ from datafor_token.web.api import (
     users,
 )
 
+# Importing this module registers its view with the blueprint of ``gate``.
+VIEWS = (gate_check,)
+
 
 def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
     about_tokens, about_users = (tokens, issued, personal, links), (sessions, users, user_sessions)
     for module in (applications, *about_tokens, *about_users, gate, audit, operations, description, guide):
         app.register_blueprint(module.blueprint, url_prefix=url_prefix or None)
-    responses.set_error_renderer(app, gate.blueprint.name, gate.error_response)
+    responses.set_error_renderer(app, gate.blueprint.name, gate_errors.error_response)
     responses.set_error_renderer(app, guide.blueprint.name, guide.error_response)

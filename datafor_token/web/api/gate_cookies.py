@@ -10,8 +10,8 @@ from datafor_token.web.services import services
 
 
 def set_gate_cookie(response: Response, cookie: str) -> None:
-    """Set the cookie for all paths of this host."""
-    response.set_cookie(GATE_COOKIE, cookie, **_attributes())
+    """Set the cookie for all paths of this host, or of all hosts of ``GATE_COOKIE_DOMAIN``."""
+    response.set_cookie(GATE_COOKIE, cookie, domain=_domain(), **_attributes())
 
 
 def end_gate_session(response: Response) -> None:
@@ -20,7 +20,16 @@ def end_gate_session(response: Response) -> None:
     for cookie in found:
         services().gate.leave(cookie)
     if GATE_COOKIE in current().cookies:
-        response.delete_cookie(GATE_COOKIE, **_attributes())
+        # Both, as the setting may have changed since the cookie was set.
+        for domain in {None, _domain()}:
+            response.delete_cookie(GATE_COOKIE, domain=domain, **_attributes())
+
+
+def _domain() -> str | None:
+    """Return ``GATE_COOKIE_DOMAIN`` if the host of the request is in it: browsers refuse another domain's cookie."""
+    domain = services().settings.gate_cookie_domain
+    host = current().host.partition(":")[0].lower()
+    return domain if domain and (host == domain or host.endswith(f".{domain}")) else None
 
 
 def _attributes() -> dict[str, Any]:

@@ -150,6 +150,11 @@ def query_option(name: str, description: str) -> Mapping[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": {"enum": ["0", "1"]}}
 
 
+def query_text(name: str, description: str) -> Mapping[str, Any]:
+    """Return a query parameter that is any text."""
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+
+
 def header(name: str, description: str) -> Mapping[str, Any]:
     """Return a request header."""
     return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}

@@ -121,6 +121,10 @@ class ApplicationObject(Schema):
     sync = fields.List(fields.String(validate=OneOf(policy.SYNCED)))
     roles_claim = fields.String()
     roles_map = fields.Dict(fields.String(), fields.String())
+    origins = _texts()
+    session_idle = fields.Integer(strict=True)
+    session_max = fields.Integer(strict=True)
+    rate = fields.String()
     kid = fields.String()
     keys = fields.Nested(KeysObject)
     createdDate = milliseconds()  # noqa: N815 - the record's names

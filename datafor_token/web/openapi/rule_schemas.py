@@ -103,6 +103,9 @@ _POLICY_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
             "additionalProperties": _ROLE,
         }
     ),
+    policy.origins: _texts({"type": "string", "pattern": "^https?://[a-z0-9.-]+(:[0-9]{1,5})?$"}),
+    policy.session_limit: _clearable(_seconds(rules.SHORTEST_SESSION, rules.LONGEST_SESSION)),
+    policy.rate: _clearable({"type": "string", "pattern": "^([1-9][0-9]{0,2}|1000)/(second|minute|hour|day)$"}),
 }
 RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.text: _TEXT,

@@ -1,0 +1,164 @@
+"""API call ``auth/check``: forward authentication for a reverse proxy."""
+
+import logging
+from urllib.parse import quote
+
+from flask import Response
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import Rule
+
+from datafor_token.errors import (
+    Forbidden,
+    InvalidToken,
+    NotAuthenticated,
+    Overloaded,
+    StoreUnavailable,
+    TooManyAttempts,
+)
+from datafor_token.gate import check_options, forwarded
+from datafor_token.gate.check_options import CheckOptions
+from datafor_token.gate.gate import expires_after
+from datafor_token.tokens.signin import Verification
+from datafor_token.users.users import User
+from datafor_token.validation import logs
+from datafor_token.validation.names import USER_TYPES, display_text, fold
+from datafor_token.web import cookies
+from datafor_token.web.api.gate import blueprint
+from datafor_token.web.api.gate_cookies import set_gate_cookie
+from datafor_token.web.auth import GATE_COOKIE, SESSION_COOKIE, client_address, gate_caller, gate_session
+from datafor_token.web.current import Caller, current
+from datafor_token.web.openapi.call import Access, Call, header, query_list, query_option, query_text
+from datafor_token.web.responses import success
+from datafor_token.web.services import services
+
+log = logging.getLogger(__name__)
+# Reasons for the log.
+_NOT_MET = "a requirement of the check is not met"
+_UNKNOWN_REQUIREMENT = "unknown requirement in the URL of the check"
+_ORIGINAL_URI = "The URI of the request that the proxy received. A token in it is a credential."
+_PARAMETERS = (
+    query_list("role", "A role that the user must have, or a user type.", {"type": "string"}),
+    query_list("type", "The user type that the user must have.", {"enum": list(USER_TYPES)}),
+    query_list("application", "The application that signed the user in.", {"type": "string"}),
+    query_option("redirect", "1: for a page, the response is 302 to `SIGN_IN_URL` instead of 401."),
+    query_option("cookies", "1: the header `Cookie` has all cookies of the request except those of this service."),
+    query_option("ignore_authorization", "1: the header `Authorization` belongs to the application behind the proxy."),
+    query_text("header", "A header such as `X-Api-Token` whose value is a token; it comes before other credentials."),
+    query_text("headers", "`percent`: the values of the identity headers are percent-encoded (RFC 3986)."),
+    query_text("aud", "The audience of the signed identity."),
+    header("X-Original-URI", _ORIGINAL_URI),
+    header("X-Original-URL", _ORIGINAL_URI),
+    header("X-Forwarded-Uri", _ORIGINAL_URI),
+)
+
+
+@Call(
+    id="check",
+    access=Access.GATE,
+    parameters=_PARAMETERS,
+    headers=("Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Set-Cookie"),
+)
+def check() -> Response:
+    """Authenticate the request that a proxy received, and return the user in headers.
+
+    The status is 200, 401 or 403, or 503 in an outage. Proxies treat any other status as an error.
+    """
+    options = check_options.parse(current().environ.get("QUERY_STRING", ""))
+    if options.unknown:
+        # A misspelled requirement must not admit everyone.
+        raise Forbidden(reason=_UNKNOWN_REQUIREMENT, log_detail=check_options.describe(options.unknown))
+    try:
+        caller = gate_caller(options)
+    except (TooManyAttempts, Overloaded) as error:
+        refusal = NotAuthenticated(error.message)
+        refusal.retry_after, refusal.reason = error.retry_after, error.reason
+        raise refusal from None
+    if not _meets_requirements(caller, options):
+        raise Forbidden(reason=_NOT_MET)
+    response = success()
+    _add_identity(response, caller.user, options)
+    if options.cookies:
+        # For proxies that copy response headers into the request; also if empty, to replace the client's header.
+        sent = current().environ.get("HTTP_COOKIE", "")
+        response.headers["Cookie"] = cookies.without(sent, (GATE_COOKIE,), (SESSION_COOKIE,))
+    if caller.way == "url" and caller.verdict is not None:
+        _open_gate_session(response, caller.verdict)
+    return response
+
+
+def _meets_requirements(caller: Caller, options: CheckOptions) -> bool:
+    """Return whether the caller meets the requirements in the check's own query, if any."""
+    by = fold(caller.application.name) if caller.application else None
+    return (
+        (not options.roles or not options.roles.isdisjoint(caller.user.groups))
+        and (not options.types or caller.user.type in options.types)
+        and (not options.applications or by in options.applications)
+    )
+
+
+def _add_identity(response: Response, user: User, options: CheckOptions) -> None:
+    """Add the user to the headers of a response.
+
+    All four are sent, also if empty, so that they replace those of a client. A record that was edited by hand can have
+    control characters.
+    """
+    for name, values in (
+        ("Remote-User", (user.name,)),
+        ("Remote-Name", (display_text(user.full_name),)),
+        ("Remote-Email", (display_text(user.email),)),
+        ("Remote-Groups", user.groups),
+    ):
+        # The comma between groups stays: the name of a group has none.
+        value = ",".join(quote(one, safe="") if options.percent else one for one in values)
+        # WSGI headers are bytes decoded as Latin-1 (PEP 3333).
+        response.headers[name] = value.encode("utf-8").decode("latin-1")
+
+
+def _open_gate_session(response: Response, verdict: Verification) -> None:
+    """Open a gate session for the token in the URL, unless a page would then mix two users.
+
+    A navigation shows a page of the token's user, whose images and scripts are requested with the cookie. Therefore a
+    navigation replaces another user's session, or is refused. Any other request belongs to a page that is open.
+    """
+    present = gate_session()
+    environ = current().environ
+    navigates, prefetches = forwarded.is_navigation(environ), forwarded.is_prefetch(environ)
+    others = present is not None and not present.is_same_sign_in(verdict)
+    if others:
+        _refuse_mixed_pages(navigates=navigates, prefetches=prefetches)
+        if not navigates:
+            return
+    if not expires_after(verdict, present.expires if present is not None and not others else services().clock()):
+        if others:
+            raise InvalidToken(reason="expired", log_detail="it cannot replace the session of another user")
+        return
+    try:
+        cookie = services().gate.open(verdict, client_address(), again=navigates and not prefetches)
+    except StoreUnavailable as error:
+        if others:
+            raise
+        # The page itself can be shown. Without the cookie, its images cannot, until the store can be written again.
+        log.warning(logs.event("gate session not stored", reason=error.reason))
+        return
+    if cookie is not None:
+        set_gate_cookie(response, cookie)
+    elif prefetches:
+        raise Forbidden("a preview does not sign in again")
+    elif others:
+        raise NotAuthenticated
+
+
+def _refuse_mixed_pages(*, navigates: bool, prefetches: bool) -> None:
+    """Refuse a page of the token's user whose parts would be requested with the cookie of another user."""
+    if prefetches:
+        # The other user's page is still open. After an error, browsers repeat the request when the user opens the link.
+        raise Forbidden("a preview does not change who is signed in")
+    if not navigates and forwarded.shows_page(current().environ):
+        raise Forbidden("only a link changes who is signed in, not a form over plain http")
+
+
+@blueprint.record
+def _add_check(state: BlueprintSetupState) -> None:
+    # A route of Flask always has a list of methods, but a proxy may use any method.
+    state.app.url_map.add(Rule(f"{state.url_prefix or ''}/auth/check", endpoint="gate.check"))
+    state.app.view_functions["gate.check"] = check
