@@ -155,6 +155,12 @@ class InvalidToken(NotAuthenticated):
     message = "invalid token"
 
 
+class CookieNotSent(NotAuthenticated):
+    """401: a browser that was just signed in did not send the cookie of the gate."""
+
+    message = "the browser did not send the cookie back"
+
+
 class Forbidden(DataforTokenError):
     """403: the caller may not do this."""
 

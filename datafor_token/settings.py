@@ -162,7 +162,8 @@ class Settings:
     sign_in_url: str = _setting(
         "",
         unit="URL or path",
-        text="Sign-in page that the check redirects to if its URL has redirect=1; empty: no redirect.",
+        text="Sign-in page that the check redirects to if its URL has redirect=1, such as that of a portal, or"
+        " /auth/sign-in under URL_PREFIX; empty: no redirect.",
         check=check_page_url,
     )
     sign_out_url: str = _setting(

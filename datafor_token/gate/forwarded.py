@@ -13,6 +13,7 @@ _URI_HEADERS = ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_
 # Traefik and Caddy set the first, nginx configurations the second: the check of nginx is always a GET request.
 _METHOD_HEADERS = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
 _PURPOSE_HEADERS = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ", "HTTP_X_PURPOSE")
+_FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
 # A JWS begins with a JSON object. A damaged link more often has a wrong parameter name, or wrong text before the token.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.")
 
@@ -31,8 +32,17 @@ def is_navigation(environ: Mapping[str, Any]) -> bool:
     ``Sec-Fetch-Mode`` (Fetch Metadata) states it, but browsers do not send it over plain http, nor do old versions.
     Without it, a navigation is a GET request that accepts HTML by name, as requests for images and scripts do not.
     """
-    method = next((environ[name] for name in _METHOD_HEADERS if environ.get(name)), environ["REQUEST_METHOD"])
-    return shows_page(environ) and bool(method == "GET" or environ.get("HTTP_SEC_FETCH_MODE", "").strip())
+    return shows_page(environ) and bool(method(environ) == "GET" or environ.get("HTTP_SEC_FETCH_MODE", "").strip())
+
+
+def method(environ: Mapping[str, Any]) -> str:
+    """Return the method of the original request, or that of this one if the proxy does not pass it on."""
+    return str(next((environ[name] for name in _METHOD_HEADERS if environ.get(name)), environ["REQUEST_METHOD"]))
+
+
+def is_in_frame(environ: Mapping[str, Any]) -> bool:
+    """Return whether a browser states that it shows the response in a frame. Over plain http it does not tell."""
+    return environ.get("HTTP_SEC_FETCH_DEST", "").strip().lower() in _FRAMES
 
 
 def shows_page(environ: Mapping[str, Any]) -> bool:
@@ -58,20 +68,34 @@ def accepts_html(environ: Mapping[str, Any]) -> bool:
 def way_back(environ: Mapping[str, Any], secrets: Collection[str]) -> str | None:
     """Return path and query of the original request, without the parameters named in ``secrets``.
 
-    If the rest of the query still seems to have a token, under a name that was damaged, the whole query is left out.
     ``None`` if the proxy does not pass the URL on, or if it leads to another host.
     """
     path, query = _split(_uri(environ))
-    rest = "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in secrets)
-    if _TOKEN.search(unquote(rest)):
-        rest = ""
-    if _TOKEN.search(unquote(path)):
-        return None
     try:
         # WSGI decodes the bytes of headers as Latin-1 (PEP 3333).
-        return next_path((f"{path}?{rest}" if rest else path).encode("latin-1").decode("utf-8"))
+        target = (f"{path}?{query}" if query else path).encode("latin-1").decode("utf-8")
+        # Checked without the token, whose length may exceed that of a target.
+        found = without_secrets(target, secrets)
+        return None if found is None else next_path(found)
     except (RuleError, UnicodeDecodeError):
         return None
+
+
+def without_secrets(target: str, secrets: Collection[str]) -> str | None:
+    """Return a path with its query and fragment, without the parameters named in ``secrets``.
+
+    A query or fragment that still seems to have a token is left out as a whole; ``None`` if the path has one.
+    """
+    address, _, fragment = target.partition("#")
+    path, _, query = address.partition("?")
+    if _TOKEN.search(unquote(path)):
+        return None
+    rest = "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in secrets)
+    kept = path
+    for mark, text in (("?", rest), ("#", fragment)):
+        if text and not _TOKEN.search(unquote(text)):
+            kept += mark + text
+    return kept
 
 
 def is_request_for(environ: Mapping[str, Any], url: str, hosts: Collection[str]) -> bool:
@@ -92,7 +116,7 @@ def with_next(url: str, target: str | None) -> str:
     if target is None:
         return url
     address, mark, fragment = url.partition("#")
-    separator = "&" if "?" in address else "?"
+    separator = "" if address.endswith(("?", "&")) else "&" if "?" in address else "?"
     return f"{address}{separator}next={quote(target, safe='')}{mark}{fragment}"
 
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from datafor_token.applications.record import Application
@@ -118,9 +118,18 @@ class Gate:
             known = self._sessions.derived(self._key, credential)
         return self._sessions.open_derived(self._key, credential, known, user, address, **_grant(token))
 
-    def open_by_password(self, user: User, address: str) -> str:
-        """Return the cookie of a new session of a user whose password was verified; ``address`` is the client's."""
-        return self._sessions.open(user, address, **_BY_PASSWORD)
+    def open_by_password(self, user: User, address: str, instead_of: Iterable[str] = ()) -> str:
+        """Return the cookie of a new session of a user whose password was verified; ``address`` is the client's.
+
+        ``instead_of`` are the cookies that the browser had before. Of their sessions, those that a password opened
+        end: no other browser has them, unlike the session of a token.
+        """
+        cookie = self._sessions.open(user, address, **_BY_PASSWORD)
+        for before in instead_of:
+            session = self._sessions.find(before)
+            if session is not None and session.grant == _BY_PASSWORD:
+                self._sessions.end(before)
+        return cookie
 
     def leave(self, cookie: str) -> None:
         """End the session; its token opens another one only with ``open(again=True)``."""

@@ -341,19 +341,6 @@ class LinkSchema(CallSchema):
     ttl = Integer(rules.ticket_lifetime, "Lifetime of the link in seconds.", load_default=rules.DEFAULT_TICKET)
 
 
-class NextSchema(CallSchema):
-    """``auth/enter``: the target page for a token, or a ticket, which has its own."""
-
-    next = Text(rules.next_path, "The target page: a path on this host.", load_default="/")
-    ticket = Text()
-
-
-class LeaveSchema(CallSchema):
-    """``auth/leave``: the target page after signing out."""
-
-    next = Text(rules.next_path, "The target page: a path on this host. Left out: `SIGN_OUT_URL`.")
-
-
 def event_kind(text: str) -> str:
     """Return the kind of an event unchanged; refuse any other text."""
     if text not in list(Kind):

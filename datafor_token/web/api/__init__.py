@@ -10,6 +10,7 @@ from datafor_token.web.api import (
     gate,
     gate_check,
     gate_errors,
+    gate_sign_in,
     guide,
     issued,
     links,
@@ -21,8 +22,8 @@ from datafor_token.web.api import (
     users,
 )
 
-# Importing this module registers its view with the blueprint of ``gate``.
-VIEWS = (gate_check,)
+# Importing these modules registers their views with the blueprint of ``gate``.
+VIEWS = (gate_check, gate_sign_in)
 
 
 def register(app: Flask, url_prefix: str) -> None:

@@ -3,7 +3,6 @@
 No response of these calls makes a browser ask for a password.
 """
 
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -11,16 +10,18 @@ from flask import Blueprint, Response
 from werkzeug.urls import iri_to_uri
 
 from datafor_token.audit.events import Event, Kind
-from datafor_token.errors import Forbidden, InvalidInput, InvalidToken, NotAuthenticated
+from datafor_token.errors import CookieNotSent, Forbidden, InvalidInput, InvalidToken, NotAuthenticated
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import NotAcceptedNow, expires_after
-from datafor_token.requests.schemas import LeaveSchema, NextSchema
+from datafor_token.requests.gate_schemas import LeaveSchema, NextSchema
 from datafor_token.tokens.signin import Verification
 from datafor_token.web import proxies
 from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
 from datafor_token.web.api.gate_pages import ask_page, signed_out_page
+from datafor_token.web.api.gate_targets import ENTER, LEAVE, is_own_page, own_url
 from datafor_token.web.auth import (
     client_address,
+    gate_cookies,
     gate_session,
     is_cross_site,
     record_refusal,
@@ -50,13 +51,14 @@ def enter(fields: dict[str, Any]) -> Response:
 
     The cookie of the gate holds the new session.
     """
-    pairs = _query()
     _refuse_previews()
-    tokens = tokens_among(pairs)
+    tokens = tokens_among(_query())
+    if fields["arrived"] and not tokens and "ticket" not in fields:
+        return _redirect_with_cookie(fields["next"])
     if "ticket" in fields:
         if tokens:
             refuse_several_tokens()
-        _refuse_lost_parameters(pairs)
+        refuse_lost_parameters()
         _refuse_parts_of_pages(None)
         current().way = "ticket"
         name = services().signin.identifiers.of_text(fields["ticket"])
@@ -74,12 +76,38 @@ def enter(fields: dict[str, Any]) -> Response:
     else:
         if not tokens:
             raise NotAuthenticated
-        _refuse_lost_parameters(pairs)
+        refuse_lost_parameters()
         cookie, target = _open_session_of(url_caller(tokens)), fields["next"]
+    return redirect_signed_in(cookie, target)
+
+
+def redirect_signed_in(cookie: str, target: str) -> Response:
+    """Set the gate cookie, and redirect to ``target``.
+
+    A browser that sent no gate cookie comes back here first: if it refuses the cookie, the check would send it to the
+    sign-in page and that page back here, in a circle.
+    """
+    environ = current().environ
+    tries = forwarded.is_navigation(environ) or (current().method == "POST" and forwarded.shows_page(environ))
+    if tries and not gate_cookies() and not is_own_page(target):
+        response = _redirect(own_url(f"{ENTER}?arrived=1", target))
+    else:
+        response = _redirect(target)
+    set_gate_cookie(response, cookie)
+    return response
+
+
+def _redirect_with_cookie(target: str) -> Response:
+    """Redirect a browser that was just signed in to ``target``; raise ``CookieNotSent`` if it sends no cookie."""
+    if gate_session() is None:
+        raise CookieNotSent
+    return _redirect(target)
+
+
+def _redirect(url: str) -> Response:
     response = success()
     response.status_code = 303
-    response.headers["Location"] = iri_to_uri(target)
-    set_gate_cookie(response, cookie)
+    response.headers["Location"] = iri_to_uri(url)
     return response
 
 
@@ -110,7 +138,7 @@ def _open_session_of(caller: Caller) -> str:
 )
 def leave(fields: dict[str, Any]) -> Response:
     """End the gate session, and redirect to `next` or `SIGN_OUT_URL`, if any."""
-    _refuse_lost_parameters(_query())
+    refuse_lost_parameters()
     request = current()
     if request.method != "POST" and (
         request.method == "HEAD" or is_cross_site() or forwarded.is_prefetch(request.environ)
@@ -118,10 +146,8 @@ def leave(fields: dict[str, Any]) -> Response:
         # Otherwise any site could sign its visitors out.
         return ask_page()
     target = fields.get("next") or services().settings.sign_out_url
-    if target:
-        response = success()
-        response.status_code = 303
-        response.headers["Location"] = iri_to_uri(target)
+    if target and not is_own_page(target, LEAVE):
+        response = _redirect(target)
     else:
         response = signed_out_page() if forwarded.accepts_html(request.environ) else success()
     end_gate_session(response)
@@ -133,14 +159,15 @@ def _query() -> list[tuple[str, str]]:
     return parse_qsl(current().query_string.decode("latin-1"), keep_blank_values=True, errors="replace")
 
 
-def _refuse_lost_parameters(pairs: Sequence[tuple[str, str]]) -> None:
+def refuse_lost_parameters() -> None:
     """Refuse a ``next`` with a query that was not percent-encoded: it would lose its further parameters."""
+    pairs = _query()
     names = [name for name, _ in pairs]
     behind = pairs[names.index("next") :] if "next" in names else []
     if not behind or "?" not in behind[0][1]:
         return
     known = services().registry.index().token_names
-    if any(name not in known and name not in ("next", "ticket") for name, _ in behind):
+    if any(name not in known and name not in ("next", "ticket", "arrived") for name, _ in behind):
         raise InvalidInput.of(
             "next", "must be percent-encoded, as it has a query: send ? as %3F, & as %26 and % as %25"
         )

@@ -1,99 +1,84 @@
-"""Pages of the gate for browsers, in English or Chinese: sign-out, and a refused link.
+"""Pages of the gate for browsers, in English or Chinese: their frame, their parts, and the two of the sign-out.
 
 They are served on the host of the protected application and use nothing of the console: one template, no script, no
-stylesheet, no cookie.
+foreign resource, no cookie.
 """
+
+import base64
+import hashlib
 
 from flask import Response
 from markupsafe import Markup
 
-from datafor_token.applications.rules import next_path
-from datafor_token.errors import RuleError
-from datafor_token.gate import forwarded
+from datafor_token.web.api import gate_targets
+from datafor_token.web.api.gate_texts import TEXTS
 from datafor_token.web.current import current
-from datafor_token.web.services import services
 
+_STYLE = (
+    ":root{color-scheme:light dark;font-family:system-ui,sans-serif;line-height:1.5}"
+    "body{max-width:30rem;margin:10vh auto;padding:0 1rem;overflow-wrap:anywhere}h1{font-size:1.5rem}"
+    "label,input{display:block;box-sizing:border-box;width:100%}input,button{font:inherit;padding:.5rem}"
+    "button{padding:.5rem 1.5rem}[role=alert]{border-left:.25rem solid #c33;padding-left:.75rem}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _PAGE = Markup(
     '<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n</head>\n'
-    "<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
+    "<style>{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}</main>\n</body>\n</html>\n"
 )
 _BUTTON = Markup('<form method="post"><button>{label}</button></form>\n')
 _LINK = Markup('<p><a href="{url}">{label}</a></p>\n')
+_LINK_TO_NEW_TAB = Markup('<p><a href="{url}" target="_blank" rel="noopener">{label}</a></p>\n')
 _TEXT = Markup("<p>{text}</p>\n")
-# The message of the error, for the author of the link.
-_DETAIL = Markup('<p lang="en"><small>{status}: {message}</small></p>\n')
-_WORDS = {
-    "en": {
-        "sign_in": "Sign in",
-        "sign_out": "Sign out",
-        "signed_out": "You are signed out",
-        "ask": "Sign out?",
-        "asked": "A link on another site leads here. To sign out, confirm it.",
-        "refused": "Sign-in failed",
-        "invalid_link": "This link is not valid, or no longer valid. Sign in again, or ask for a new link.",
-        "outage": "Sign-in is unavailable",
-        "later": "Try again later.",
-    },
-    "zh-Hans": {
-        "sign_in": "登录",
-        "sign_out": "退出登录",
-        "signed_out": "您已退出登录",
-        "ask": "要退出登录吗？",
-        "asked": "您是从其他网站的链接来到这里的。如要退出登录，请确认。",
-        "refused": "登录失败",
-        "invalid_link": "此链接无效或已失效。请重新登录，或索取新的链接。",
-        "outage": "暂时无法登录",
-        "later": "请稍后再试。",
-    },
-}
 
 
 def signed_out_page() -> Response:
     """Return the page that confirms the sign-out."""
-    words = _words()
-    return _page(words["signed_out"], _sign_in_link(words))
+    return page(text("signed_out"), sign_in_link(gate_targets.asked_target()))
 
 
 def ask_page() -> Response:
     """Return the page that asks whether to sign out; its form sends a POST to the same address."""
-    words = _words()
-    response = _page(words["ask"], _TEXT.format(text=words["asked"]) + _BUTTON.format(label=words["sign_out"]))
-    # With no-referrer, browsers send `Origin: null` with forms, which counts as another site.
-    response.headers["Referrer-Policy"] = "same-origin"
+    response = page(text("ask"), paragraph("asked") + _BUTTON.format(label=text("sign_out")))
+    accept_form(response)
     return response
 
 
-def error_page(status: int, message: str) -> Response:
-    """Return an error as a page."""
-    words = _words()
-    title, text = ("outage", "later") if status >= 500 else ("refused", "invalid_link")
-    body = _TEXT.format(text=words[text]) + _sign_in_link(words) + _DETAIL.format(status=status, message=message)
-    response = _page(words[title], body)
-    response.status_code = status
-    return response
+def text(key: str, **values: object) -> str:
+    """Return a text in the reader's language."""
+    found = TEXTS[current().preferred_language][key]
+    return found.format(**values) if values else found
 
 
-def _sign_in_link(words: dict[str, str]) -> Markup:
-    url = services().settings.sign_in_url
-    if not url:
-        return Markup("")
-    try:
-        query = current().args
-        target = next_path(query["next"]) if "next" in query else None
-    except RuleError:
-        target = None
-    return _LINK.format(url=forwarded.with_next(url, target), label=words["sign_in"])
+def paragraph(key: str, **values: object) -> Markup:
+    """Return a paragraph with a text in the reader's language."""
+    return _TEXT.format(text=text(key, **values))
 
 
-def _words() -> dict[str, str]:
-    return _WORDS[current().preferred_language]
+def link(url: str, key: str, *, new_tab: bool = False) -> Markup:
+    """Return a link in a paragraph of its own."""
+    return (_LINK_TO_NEW_TAB if new_tab else _LINK).format(url=url, label=text(key))
 
 
-def _page(title: str, body: Markup) -> Response:
-    page = _PAGE.format(language=current().preferred_language, title=title, body=body)
-    response = Response(page, mimetype="text/html")
+def sign_in_link(target: str | None, key: str = "sign_in", *, new_tab: bool = False) -> Markup:
+    """Return a link to the sign-in page that leads back to ``target``; nothing without a sign-in page."""
+    url = gate_targets.sign_in_url(target)
+    return link(url, key, new_tab=new_tab) if url else Markup("")
+
+
+def page(title: str, body: Markup, status: int = 200, ancestors: str = "'self'") -> Response:
+    """Return a page; ``ancestors`` are the origins whose pages may have it in a frame, as for frame-ancestors."""
+    html = _PAGE.format(language=current().preferred_language, title=title, style=Markup(_STYLE), body=body)  # noqa: S704 - a constant
+    response = Response(html, status, mimetype="text/html")
     # Without form-action: Chromium applies it to redirects too, and SIGN_OUT_URL may be on another host.
-    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors {ancestors}; base-uri 'none'"
+    )
     response.headers["Vary"] = "Accept, Accept-Language"
     return response
+
+
+def accept_form(response: Response) -> None:
+    """Let browsers name this site as the origin of the page's form."""
+    # With no-referrer, browsers send `Origin: null` with forms, which counts as another site.
+    response.headers["Referrer-Policy"] = "same-origin"

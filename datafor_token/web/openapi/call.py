@@ -36,7 +36,7 @@ SECURITY_SCHEMES = {
         "type": "apiKey",
         "in": "cookie",
         "name": GATE_COOKIE,
-        "description": "Set by `auth/check` and `auth/enter`, cleared by `auth/leave`.",
+        "description": "Set by `auth/check`, `auth/enter` and `auth/sign-in`, cleared by `auth/leave`.",
     },
 }
 HEADERS = {

@@ -54,6 +54,7 @@ PAGES = {
     "get_docs_file",
     "show_guide",
     "show_guide_page",
+    "show_sign_in",
 }
 LOGIN, LOGOUT = (f"/plugin/datafor/api/extension/auth/{what}" for what in ("login", "logout"))
 
@@ -141,7 +142,7 @@ def test_a_view_without_a_body_reads_none(caller: Caller, description: dict[str,
 
 def test_the_query_parameters_are_those_that_the_views_read(caller: Caller, description: dict[str, Any]) -> None:
     """Each described query parameter is checked by its call."""
-    broken = {"name": "_", "username": ":", "next": "x", "withRole": "%00", "filter": "%00"}
+    broken = {"name": "_", "username": ":", "next": "x", "withRole": "%00", "filter": "%00", "arrived": "x"}
     seen = set()
     for (method, path), operation in operations(description).items():
         for parameter in operation.get("parameters", []):
@@ -290,6 +291,8 @@ def test_responses_match_their_schemas(  # noqa: PLR0915 - one call after anothe
     to.call("GET", url, 401)
     to.call("GET", "/auth/leave", headers={})
     to.call("POST", "/auth/leave?next=/", 303)
+    to.call("POST", "/auth/sign-in", 303, json={"username": "admin", "password": ADMIN_PASSWORD})
+    to.call("POST", "/auth/sign-in", 401, json={"username": "admin", "password": "x", "next": "/"})
     for method in ANY_METHOD:
         if method != "HEAD":
             to.call(method, "/auth/check", headers={"Authorization": f"Bearer {lena}"})
