@@ -10,13 +10,14 @@ from flask import Flask
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
+from datafor_token.settings import Settings
 from datafor_token.web.services import services
 from tests.conftest import Caller
 from tests.metrics.test_metrics import count, samples
 from tests.stores import records_in, unavailable
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application
 from tests.web.api.test_gate import ELSEWHERE, check, gate_of, identity, signed
-from tests.web.api.test_who_is_who import CLEARED, EXTENSION, HTML, leave, with_settings
+from tests.web.api.test_who_is_who import CLEARED, EXTENSION, HTML, with_settings
 
 PASSWORD = "long enough"
 USERS = "/plugin/datafor-modeler/api/user"
@@ -255,12 +256,10 @@ class TestRefusal:
         assert re.search(r'role="alert"[^>]*>Too many failed attempts. Try again in [1-5] min', response.text)
         assert send(app, "paul").status_code == 303
 
-    def test_an_outage(self, app: Flask) -> None:
+    def test_an_outage(self, app: Flask, settings: Settings) -> None:
         """In an outage the form is a 503 page with Retry-After that has the name and next, but no password."""
-        with app.app_context():
-            folder = services().settings.data_dir
         for records in ("users", "sessions"):
-            with unavailable(folder, records):
+            with unavailable(settings.data_dir, records):
                 response = send(app, target="/reports/1")
                 assert (response.status_code, "Set-Cookie" in response.headers) == (503, False)
                 assert int(response.headers["Retry-After"]) > 0
@@ -312,19 +311,14 @@ class TestEnd:
         assert caller.post(f"{USERS}/sessions/end", {"username": "lena"}).status_code == 200
         assert check(app, Cookie=other).status_code == 401
 
-    def test_signing_out(self, app: Flask) -> None:
+    @pytest.mark.parametrize("path", ["/auth/leave", f"{EXTENSION}/auth/logout"])
+    def test_signing_out(self, app: Flask, settings: Settings, path: str) -> None:
         """auth/leave and auth/logout end it, and nothing of it remains."""
-        with app.app_context():
-            folder = services().settings.data_dir
-        client = app.test_client(use_cookies=False)
-        for end in (
-            lambda cookie: leave(app, Cookie=cookie),
-            lambda cookie: client.post(f"{EXTENSION}/auth/logout", headers={"Cookie": cookie}),
-        ):
-            cookie = cookie_of(app)
-            assert CLEARED in end(cookie).headers.getlist("Set-Cookie")
-            assert check(app, Cookie=cookie).status_code == 401
-            assert records_in(folder, "sessions") == []
+        cookie = cookie_of(app)
+        response = app.test_client(use_cookies=False).post(path, headers={"Cookie": cookie})
+        assert CLEARED in response.headers.getlist("Set-Cookie")
+        assert check(app, Cookie=cookie).status_code == 401
+        assert records_in(settings.data_dir, "sessions") == []
 
     def test_its_time(self, app: Flask, clock: Clock) -> None:
         """It ends after SESSION_IDLE_MINUTES without a request."""
