@@ -2,18 +2,23 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from datafor_token.validation.names import fold, has_control_characters
+from datafor_token.validation.names import USER_TYPES, fold, has_control_characters
 
 REQUIREMENTS = ("role", "type", "application")
 SWITCHES = ("redirect", "cookies", "ignore_authorization")
 LONGEST_AUDIENCE = 512  # characters
 PERCENT = "percent"
-# A header that a proxy sets itself could never hold a visitor's token.
-_HEADER = re.compile(r"X-(?!Forwarded-|Original-|Real-Ip$|Requested-With$)[A-Za-z0-9-]{1,62}", re.IGNORECASE)
+# A header that a proxy, a browser or this service itself sets cannot hold a visitor's token.
+_HEADER = re.compile(
+    r"X-(?!.*(?:forwarded|original-|client-ip))(?!datafor-)"
+    r"(?!(?:real-ip|request-id|requested-with|purpose|moz|envoy-external-address|proxyuser-ip)$)"
+    r"[a-z0-9][a-z0-9-]{0,61}",
+    re.IGNORECASE | re.ASCII,
+)
 # Shorter than a ticket, and without the dots of a token.
 _HARMLESS_NAME = re.compile(r"[A-Za-z0-9_\[\]-]{1,32}")
 
@@ -23,8 +28,8 @@ class CheckOptions(NamedTuple):
 
     Of each requirement any value is enough: ``roles`` (a user type counts as a role), ``types``, and ``applications``
     (case folded). An empty set requires nothing. ``header`` is the name of the header that has a token, as in WSGI.
-    ``audience`` is that of the signed identity. ``unknown`` are names of parameters that are not known, or whose value
-    is not.
+    ``audience`` is that of the signed identity. ``unknown`` are the names of parameters that do not exist, or that have
+    an invalid value or two different ones: a check with one of them refuses everybody.
     """
 
     roles: frozenset[str]
@@ -41,32 +46,35 @@ class CheckOptions(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def parse(query: str) -> CheckOptions:
-    """Return the parameters of a query. Cached, since each proxy sends the same ones again and again."""
-    values: dict[str, list[str]] = {}
+    """Return the parameters of a query, as it is in WSGI: bytes decoded as Latin-1 (PEP 3333).
+
+    Cached, since each proxy sends the same query again and again.
+    """
+    if not query.isascii():
+        # A configuration may have the name of a role as it is, without percent-encoding.
+        query = query.encode("latin-1", "replace").decode("utf-8", "replace")
+    values: dict[str, set[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
-        values.setdefault(name, []).append(value)
-    found = {name: values.pop(name, []) for name in REQUIREMENTS}
-    switches = {name: values.pop(name, []) for name in SWITCHES}
-    header, headers, audience = (values.pop(name, []) for name in ("header", "headers", "aud"))
-    unknown = [
-        *values,
-        *(name for name, sent in switches.items() if not set(sent) <= {"0", "1"}),
-        *(["header"] if header and not (len(header) == 1 and _HEADER.fullmatch(header[0])) else []),
-        *(["headers"] if headers not in ([], [PERCENT]) else []),
-        *(["aud"] if audience and not (len(audience) == 1 and _is_audience(audience[0])) else []),
-    ]
+        values.setdefault(name, set()).add(value)
+    header, audience = (next(iter(values.get(name, ())), None) for name in ("header", "aud"))
     return CheckOptions(
-        roles=frozenset(found["role"]),
-        types=frozenset(found["type"]),
-        applications=frozenset(fold(name) for name in found["application"]),
-        redirect=switches["redirect"] == ["1"],
-        cookies=switches["cookies"] == ["1"],
-        ignore_authorization=switches["ignore_authorization"] == ["1"],
-        header=f"HTTP_{header[0].upper().replace('-', '_')}" if header and "header" not in unknown else None,
-        percent=headers == [PERCENT],
-        audience=audience[0] if audience and "aud" not in unknown else None,
-        unknown=tuple(unknown),
+        roles=frozenset(values.get("role", ())),
+        types=frozenset(values.get("type", ())),
+        applications=frozenset(map(fold, values.get("application", ()))),
+        redirect=values.get("redirect") == {"1"},
+        cookies=values.get("cookies") == {"1"},
+        ignore_authorization=values.get("ignore_authorization") == {"1"},
+        header=None if header is None else f"HTTP_{header.upper().replace('-', '_')}",
+        percent=values.get("headers") == {PERCENT},
+        audience=audience,
+        unknown=tuple(name for name, sent in values.items() if not _is_valid(name, sent)),
     )
+
+
+def _is_valid(name: str, values: set[str]) -> bool:
+    """Return whether the parameter exists and may have these values; only requirements have more than one."""
+    rule = _RULES.get(name)
+    return rule is not None and all(map(rule, values)) and (name in REQUIREMENTS or len(values) == 1)
 
 
 def describe(names: Sequence[str]) -> str:
@@ -81,4 +89,15 @@ def describe(names: Sequence[str]) -> str:
 
 
 def _is_audience(text: str) -> bool:
-    return 1 <= len(text) <= LONGEST_AUDIENCE and not has_control_characters(text)
+    return len(text) <= LONGEST_AUDIENCE and text.strip() != "" and not has_control_characters(text)
+
+
+_RULES: Mapping[str, Callable[[str], object]] = {
+    # An empty value, such as that of a variable that is not set, must not look like a requirement that users fail.
+    **dict.fromkeys(("role", "application"), str.strip),
+    "type": USER_TYPES.__contains__,
+    **dict.fromkeys(SWITCHES, ("0", "1").__contains__),
+    "header": _HEADER.fullmatch,
+    "headers": PERCENT.__eq__,
+    "aud": _is_audience,
+}
