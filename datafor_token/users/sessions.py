@@ -35,6 +35,7 @@ _COOKIE = re.compile(rf"[A-Za-z0-9_-]{{{_HALF}}}(?:[A-Za-z0-9_-]{{{_HALF}}})?")
 _TOUCH_SECONDS = 60  # the last use is stored at most so often, because each time is a write
 _TOUCH_WAIT = 0.05  # seconds; a stuck writer must not delay signed-in users
 _HASHED_SUFFIX = "_sealed"  # of the members that are stored as a hash; existing records have this name
+_NUMBERS = frozenset({int, float})  # not bool, which is an int
 # Members of a grant, in seconds, that replace the lifetime and the idle time of the kind.
 LIMITS = ("session_max", "session_idle")
 CONSOLE = "console"  # where a session of kind ``api`` was opened, if not by a call
@@ -247,20 +248,19 @@ class Sessions:
         # A record edited by hand may have any members.
         if not all(isinstance(document.get(member), str) for member in ("kind", "user", "password_sealed")):
             return True
-        if not all(type(document.get(member)) in (int, float) for member in ("opened", "used")):
+        grant = document.get("grant")
+        if not isinstance(grant, dict):
             return True
-        if not isinstance(document.get("grant"), dict):
+        lifetime, idle = self._limits(grant)
+        opened: Any = document.get("opened")
+        used: Any = document.get("used")
+        if not _NUMBERS.issuperset(map(type, (opened, used, lifetime, idle))):
             return True
-        now, (lifetime, idle) = self._clock(), self._limits(document["grant"])
-        return bool(now >= document["opened"] + lifetime or now >= document["used"] + idle)
+        return bool(self._clock() >= min(opened + lifetime, used + idle))
 
     def _limits(self, grant: Mapping[str, Any]) -> tuple[float, float]:
         """Return the lifetime and the idle time of a session, in seconds: those of its grant, or those of the kind."""
-        lifetime, idle = (grant.get(name) for name in LIMITS)
-        return (
-            lifetime if isinstance(lifetime, int | float) else self._lifetime,
-            idle if isinstance(idle, int | float) else self._idle,
-        )
+        return grant.get("session_max", self._lifetime), grant.get("session_idle", self._idle)
 
     def may_be_of(self, document: Document, user: User) -> bool:
         """Return whether a record can be that of a valid session of the user, as far as it tells without the cookie.

@@ -70,12 +70,10 @@ def _query_pairs() -> list[tuple[str, str]]:
 
 def gate_caller(options: CheckOptions) -> Caller:
     """Return the caller of a request that a proxy asks about, from the headers that the proxy passes on."""
-    environ = current().environ
-    token = environ.get(options.header, "").strip() if options.header else ""
     return _set_caller(
-        (_by_token(token, None, "bearer") if token else None)
+        (None if options.header is None else _by_named_header(options.header))
         or (None if options.ignore_authorization else _by_header())
-        or _by_url(forwarded.query_pairs(environ))
+        or _by_url(forwarded.query_pairs(current().environ))
         or _by_gate()
     )
 
@@ -107,8 +105,19 @@ def session_cookie() -> str:
 
 
 def gate_cookies() -> list[str]:
-    """Return all gate cookies of the request: those of this host, and those of ``GATE_COOKIE_DOMAIN``."""
-    return _cookies(GATE_COOKIE)
+    """Return the gate cookies of the request as the settings are now, without those of another domain."""
+    return cookies.unmarked(_cookies(GATE_COOKIE), gate_cookie_domain())
+
+
+def all_gate_cookies() -> list[str]:
+    """Return the gate cookies of the request, also those that were set under other settings."""
+    return cookies.without_marks(_cookies(GATE_COOKIE))
+
+
+def gate_cookie_domain() -> str | None:
+    """Return ``GATE_COOKIE_DOMAIN`` if the host of the request is in it, else ``None``."""
+    domain = services().settings.gate_cookie_domain
+    return cookies.domain_for(current().host, domain) if domain else None
 
 
 def _cookies(name: str) -> list[str]:
@@ -138,6 +147,17 @@ def _by_header() -> Caller | None:
     return _by_token(credential, None, "bearer")
 
 
+def _by_named_header(name: str) -> Caller | None:
+    """Return the caller of a header that has a token, with or without ``Bearer`` in front; None for an empty one."""
+    sent = current().environ.get(name, "").strip(" \t")
+    if not sent:
+        return None
+    found = _SCHEME.fullmatch(sent)
+    return _by_token(
+        found["credential"].strip() if found and found["scheme"].lower() == "bearer" else sent, None, "bearer"
+    )
+
+
 def _by_session() -> Caller:
     session = services().sessions.find(session_cookie())
     if session is None:
@@ -156,20 +176,21 @@ def gate_session() -> GateSession | None:
 def _find_gate_session() -> GateSession | None:
     """Return the session of the gate cookie; of several cookies, the session that was opened last.
 
-    A cookie that the browser stored before a setting changed is sent beside the new one, and may be another user's.
-    Raises ``NotAcceptedNow``.
+    A browser sends several if one was set for another path or domain, or before ``GATE_SAMESITE`` changed. Raises
+    ``NotAcceptedNow``.
     """
-    found, refusal = [], None
+    newest, refusal = None, None
     for cookie in gate_cookies()[:_MOST_GATE_COOKIES]:
         try:
             session = services().gate.find(cookie, proxies.client)
         except NotAcceptedNow as error:
             refusal = error
-        else:
-            found += [] if session is None else [session]
-    if refusal is not None and not found:
+            continue
+        if session is not None and (newest is None or session.opened > newest.opened):
+            newest = session
+    if newest is None and refusal is not None:
         raise refusal
-    return max(found, key=lambda session: session.opened, default=None)
+    return newest
 
 
 def _by_gate() -> Caller:

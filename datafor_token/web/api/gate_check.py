@@ -88,11 +88,11 @@ def check() -> Response:
 
 def _meets_requirements(caller: Caller, options: CheckOptions) -> bool:
     """Return whether the caller meets the requirements in the check's own query, if any."""
-    by = fold(caller.application.name) if caller.application else None
+    user, application = caller.user, caller.application
     return (
-        (not options.roles or not options.roles.isdisjoint(caller.user.groups))
-        and (not options.types or caller.user.type in options.types)
-        and (not options.applications or by in options.applications)
+        (not options.roles or not options.roles.isdisjoint(user.groups))
+        and (not options.types or user.type in options.types)
+        and (not options.applications or (application is not None and fold(application.name) in options.applications))
     )
 
 
@@ -102,16 +102,16 @@ def _add_identity(response: Response, user: User, options: CheckOptions) -> None
     All four are sent, also if empty, so that they replace those of a client. A record that was edited by hand can have
     control characters.
     """
-    for name, values in (
-        ("Remote-User", (user.name,)),
-        ("Remote-Name", (display_text(user.full_name),)),
-        ("Remote-Email", (display_text(user.email),)),
-        ("Remote-Groups", user.groups),
+    for name, value, separator in (
+        ("Remote-User", user.name, ""),
+        ("Remote-Name", display_text(user.full_name), ""),
+        ("Remote-Email", display_text(user.email), ""),
+        # The name of a group has no comma.
+        ("Remote-Groups", ",".join(user.groups), ","),
     ):
-        # The comma between groups stays: the name of a group has none.
-        value = ",".join(quote(one, safe="") if options.percent else one for one in values)
+        text = quote(value, safe=separator) if options.percent else value
         # WSGI headers are bytes decoded as Latin-1 (PEP 3333).
-        response.headers[name] = value.encode("utf-8").decode("latin-1")
+        response.headers[name] = text.encode("utf-8").decode("latin-1")
 
 
 def _open_gate_session(response: Response, verdict: Verification) -> None:
