@@ -1,4 +1,4 @@
-"""Forward authentication of two users in one Chromium, over plain http beyond localhost, behind nginx."""
+"""Forward authentication in Chromium, over plain http beyond localhost, behind nginx: two users, two hosts."""
 
 import html
 import http.server
@@ -7,6 +7,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -39,6 +41,7 @@ http {{
         location = /check {{
             internal;
             proxy_pass http://127.0.0.1:{service}/auth/check;
+            proxy_set_header Host $http_host;
             proxy_pass_request_body off;
             proxy_set_header Content-Length "";
             proxy_set_header X-Original-URI $request_uri;
@@ -109,12 +112,29 @@ class Site(NamedTuple):
     service: Server
     application: Application
 
+    def at(self, host: str) -> str:
+        """Return the URL of another host name of the same site."""
+        return self.address.replace(HOST, host)
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running(tmp_path_factory.mktemp("gate")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Run a site whose hosts share the cookie of the gate."""
+    with running(tmp_path_factory.mktemp("shared"), DATAFOR_TOKEN_GATE_COOKIE_DOMAIN=HOST) as site:
+        yield site
+
+
+@contextmanager
+def running(folder: Path, **environ: str) -> Iterator[Site]:
+    """Run the service, nginx in front of it, and a protected application."""
     need("nginx")
-    folder = tmp_path_factory.mktemp("gate")
-    service = Server(folder).start()
+    service = Server(folder, **environ).start()
     register(service, name="ERP")
     application = Application()
     threading.Thread(target=application.serve_forever, daemon=True).start()
@@ -227,3 +247,59 @@ def test_signing_out_from_another_site(context: BrowserContext, site: Site) -> N
     page.get_by_role("button").click()
     page.wait_for_url(f"{local}/page")
     assert page.request.get(f"{local}/page").status == 401
+
+
+def shown(context: BrowserContext, address: str) -> str | None:
+    """Open a page; return its user, or ``None`` if it is a 401."""
+    page = context.new_page()
+    response = page.goto(address)
+    assert response is not None
+    user = page.get_by_role("heading").inner_text() if response.status == 200 else None
+    assert user is not None or response.status == 401
+    page.close()
+    return user
+
+
+def test_one_sign_in_for_two_hosts(browser: Browser, shared_site: Site) -> None:
+    """With GATE_COOKIE_DOMAIN, a sign-in or sign-out on one host is one on the other, and on no other domain."""
+    context = browser.new_context()
+    first, second = (shared_site.at(f"{name}.{HOST}") for name in ("reports", "crm"))
+    assert shown(context, f"{second}/page") is None
+    assert shown(context, f"{first}/page?token={signed('anna')}") == "anna"
+    assert [(one["name"], one["domain"]) for one in context.cookies()] == [("datafor_gate", f".{HOST}")]
+    assert shown(context, f"{second}/page") == shown(context, f"{shared_site.address}/page") == "anna"
+    assert shown(context, shared_site.at("reports.other.test") + "/page") is None
+    # Another user on the other host replaces the session on both.
+    assert shown(context, f"{second}/page?token={signed('bert')}") == "bert"
+    assert shown(context, f"{first}/page") == "bert"
+    page = context.new_page()
+    page.goto(f"{second}/auth/leave")
+    assert page.get_by_role("heading").inner_text() == "You are signed out"
+    assert context.cookies() == []
+    assert [shown(context, f"{one}/page") for one in (first, second)] == [None, None]
+    context.close()
+
+
+def test_a_cookie_from_before_the_setting(browser: Browser, shared_site: Site) -> None:
+    """A cookie of one host, from before GATE_COOKIE_DOMAIN, mixes no page up, and signing out clears both cookies."""
+    context = browser.new_context()
+    first, second = (shared_site.at(f"{name}.{HOST}") for name in ("reports", "crm"))
+    before = token_session(shared_site)
+    context.add_cookies([{"name": "datafor_gate", "value": before, "url": first}])
+    assert shown(context, f"{first}/page") is None
+    assert users_of(context, shared_site._replace(address=first), f"/page?token={signed('bert')}") == {"bert"}
+    assert sorted(one["domain"] for one in context.cookies()) == [f".{HOST}", f"reports.{HOST}"]
+    assert shown(context, f"{second}/page") == "bert"
+    page = context.new_page()
+    page.goto(f"{first}/auth/leave")
+    assert context.cookies() == []
+    assert [shown(context, f"{one}/page") for one in (first, second)] == [None, None]
+    context.close()
+
+
+def token_session(site: Site) -> str:
+    """Return the cookie of a session of anna that the service opened for one host only."""
+    headers = {"Host": "elsewhere.test", "X-Original-URI": f"/?token={signed('anna')}"}
+    cookie = site.service.request("GET", "/auth/check", headers=headers).headers["Set-Cookie"]
+    assert "Domain" not in cookie
+    return cookie.partition(";")[0].partition("=")[2]
