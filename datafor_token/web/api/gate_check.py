@@ -16,7 +16,7 @@ from datafor_token.errors import (
     TooManyAttempts,
 )
 from datafor_token.gate import check_options, forwarded
-from datafor_token.gate.check_options import CheckOptions
+from datafor_token.gate.check_options import LONGEST_AUDIENCE, PERCENT, CheckOptions
 from datafor_token.gate.gate import expires_after
 from datafor_token.tokens.signin import Verification
 from datafor_token.users.users import User
@@ -37,15 +37,20 @@ _NOT_MET = "a requirement of the check is not met"
 _UNKNOWN_REQUIREMENT = "unknown requirement in the URL of the check"
 _ORIGINAL_URI = "The URI of the request that the proxy received. A token in it is a credential."
 _PARAMETERS = (
-    query_list("role", "A role that the user must have, or a user type.", {"type": "string"}),
+    query_list("role", "A role that the user must have, or a user type.", {"type": "string", "minLength": 1}),
     query_list("type", "The user type that the user must have.", {"enum": list(USER_TYPES)}),
-    query_list("application", "The application that signed the user in.", {"type": "string"}),
+    query_list("application", "The application that signed the user in.", {"type": "string", "minLength": 1}),
     query_option("redirect", "1: for a page, the response is 302 to `SIGN_IN_URL` instead of 401."),
     query_option("cookies", "1: the header `Cookie` has all cookies of the request except those of this service."),
     query_option("ignore_authorization", "1: the header `Authorization` belongs to the application behind the proxy."),
-    query_text("header", "A header such as `X-Api-Token` whose value is a token; it comes before other credentials."),
-    query_text("headers", "`percent`: the values of the identity headers are percent-encoded (RFC 3986)."),
-    query_text("aud", "The audience of the signed identity."),
+    query_text(
+        "header",
+        "A header such as `X-Api-Token` whose value is a token; it comes before other credentials. None that proxies"
+        " or browsers set.",
+        pattern="^[Xx]-[A-Za-z0-9][A-Za-z0-9-]{0,61}$",
+    ),
+    query_text("headers", "`percent`: the identity headers are percent-encoded (RFC 3986).", enum=[PERCENT]),
+    query_text("aud", "The audience of the signed identity.", minLength=1, maxLength=LONGEST_AUDIENCE),
     header("X-Original-URI", _ORIGINAL_URI),
     header("X-Original-URL", _ORIGINAL_URI),
     header("X-Forwarded-Uri", _ORIGINAL_URI),
@@ -56,7 +61,7 @@ _PARAMETERS = (
     id="check",
     access=Access.GATE,
     parameters=_PARAMETERS,
-    headers=("Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Set-Cookie"),
+    headers=("Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Cookie", "Set-Cookie"),
 )
 def check() -> Response:
     """Authenticate the request that a proxy received, and return the user in headers.

@@ -50,6 +50,7 @@ HEADERS = {
     "Remote-Name": "Display name, in UTF-8. May be empty.",
     "Remote-Email": "Email address. May be empty.",
     "Remote-Groups": "User type and roles, separated by commas.",
+    "Cookie": "With `cookies=1`: the cookies of the request for the application behind the proxy. May be empty.",
 }
 
 
@@ -150,9 +151,9 @@ def query_option(name: str, description: str) -> Mapping[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": {"enum": ["0", "1"]}}
 
 
-def query_text(name: str, description: str) -> Mapping[str, Any]:
-    """Return a query parameter that is any text."""
-    return {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+def query_text(name: str, description: str, **rules: Any) -> Mapping[str, Any]:
+    """Return a query parameter that is a text, with further ``rules`` of its JSON Schema."""
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **rules}}
 
 
 def header(name: str, description: str) -> Mapping[str, Any]:
