@@ -150,8 +150,8 @@ class Settings:
     gate_cookie_domain: str = _setting(
         "",
         unit="domain",
-        text="Domain such as intra.example whose hosts share the gate's cookie; unsafe: any of them can read it. Empty:"
-        " each host has its own.",
+        text="Domain such as intra.example whose hosts share the gate's cookie; unsafe: each of them can act as its"
+        " visitors on all others. Empty: each host has its own.",
         check=check_cookie_domain,
     )
     gate_assertion: bool = _setting(
