@@ -37,7 +37,7 @@ def events(app: Flask) -> int:
 def test_the_authorization_of_the_application(
     app: Flask, log: io.StringIO, monkeypatch: pytest.MonkeyPatch, authorization: str
 ) -> None:
-    """With ignore_authorization=1 the header is neither judged nor counted nor logged, whatever it has."""
+    """With ignore_authorization=1 the header is neither verified nor counted nor logged, whatever it has."""
     cookie = gate_of(check(app, f"/?token={signed()}"))
     before, line = events(app), log.tell()
 
@@ -84,7 +84,7 @@ def test_a_token_in_a_header(app: Flask, form: str) -> None:
     "sent", ["x", "Bearer", "Basic YTpi", "{0},{0}", "{0}, {1}", "{0};", '"{0}"', "Bearer Bearer {0}", "Bearer{0}", "é"]
 )
 def test_an_invalid_token_in_a_header(app: Flask, sent: str) -> None:
-    """What is no token, and several values that a server joined by a comma, are 401 whatever else is sent."""
+    """An invalid token, and several values that a server joined by a comma, are 401 whatever else is sent."""
     valid = signed()
     cookie = gate_of(check(app, f"/?token={valid}"))
     header = sent.format(valid, signed(loginname="bert"))
@@ -95,7 +95,7 @@ def test_an_invalid_token_in_a_header(app: Flask, sent: str) -> None:
 
 @pytest.mark.parametrize("sent", ["", " ", "\t"])
 def test_an_empty_header(app: Flask, sent: str) -> None:
-    """An empty header is none: the next credential decides."""
+    """An empty header counts as absent: the next credential decides."""
     assert identity(check(app, "/", NAMED, X_Api_Token=sent, **basic()))[0] == "admin"
     assert check(app, "/", NAMED, X_Api_Token=sent).get_json()["msg"] == "not logged in"
 
@@ -154,7 +154,7 @@ def test_percent_encoded_headers_that_are_empty(app: Flask) -> None:
 
 
 def test_a_query_with_an_unknown_parameter_signs_nobody_in(app: Flask, caller: Caller) -> None:
-    """An unknown parameter is 403 before any credential is judged: no user, session or failed sign-in is stored."""
+    """An unknown parameter is 403 before any credential is verified: no user, session or failed sign-in is stored."""
     before = events(app)
     for headers in ({}, basic("admin", "wrong"), {"Cookie": "datafor_gate=x"}):
         response = check(app, f"/?token={signed(loginname='new')}", "?rolle=Sales&redirect=1", **headers, **PAGE)
