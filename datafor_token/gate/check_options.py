@@ -51,7 +51,7 @@ def parse(query: str) -> CheckOptions:
     Cached, since each proxy sends the same query again and again.
     """
     if not query.isascii():
-        # A configuration may have the name of a role as it is, without percent-encoding.
+        # Our gunicorn refuses such a query; other servers pass on UTF-8 without percent-encoding.
         query = query.encode("latin-1", "replace").decode("utf-8", "replace")
     values: dict[str, set[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):

@@ -23,9 +23,9 @@ class ListedSession(NamedTuple):
     """A valid session, whose ``identifier`` is the name of its record.
 
     The identifier is the SHA-256 of a part of the cookie, and does not open the session. ``opened`` and ``used`` are
-    in seconds since 1970; ``used`` is to the minute. ``address`` is the client's when the session was opened, empty
-    for a record of an earlier version. ``application`` is that of a token or ticket that opened a gate session, else
-    empty.
+    in seconds since 1970; ``used`` is to the minute, or to a tenth of a shorter idle limit. ``address`` is the client's
+    when the session was opened, empty for a record of an earlier version. ``application`` is that of a token or ticket
+    that opened a gate session, else empty.
     """
 
     identifier: str
