@@ -39,6 +39,7 @@ class IndexEntry:
     previous: KeySource | None = dataclasses.field(repr=False)
     previous_until: int
     rule_violations: tuple[str, ...] = ()  # see ``Application.rule_violations``
+    origins: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, application: Application) -> "IndexEntry":
@@ -57,6 +58,7 @@ class IndexEntry:
             previous=application.previous_key,
             previous_until=0 if application.previous is None else application.previous.until,
             rule_violations=tuple(application.rule_violations.values()),
+            origins=application.origins or (),
         )
 
     def in_grace(self, now: float) -> bool:
@@ -86,6 +88,11 @@ class ApplicationIndex:
     def token_names(self) -> Collection[str]:
         """The URL parameters that may carry a token, including those of disabled applications."""
         return frozenset(entry.token_name for entry in self.entries)
+
+    @functools.cached_property
+    def origins(self) -> Collection[str]:
+        """The origins whose pages may embed pages of some enabled application, sorted."""
+        return sorted({origin for entry in self.entries if entry.enable for origin in entry.origins})
 
     def candidates(self, algorithm: str, names: Collection[str]) -> Sequence[IndexEntry]:
         """Return the applications that could accept a token of that algorithm with these claims, sorted by name.

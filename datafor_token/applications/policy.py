@@ -183,6 +183,18 @@ def warnings_about(application: "Application", settings: "Settings") -> list[Mes
         )
     if "Administrator" in (application.roles_map or {}).values() and not settings.tokens_may_administer:
         found.append(Message("Administrator in roles_map has no effect: TOKENS_MAY_ADMINISTER is false"))
+    if application.origins and settings.gate_samesite != "None":
+        found.append(
+            Message(
+                "GATE_SAMESITE is %(value)s: browsers send no gate cookie to a frame of another site; set it to None,"
+                " over https, unless the pages of origins and this application have one parent domain",
+                value=settings.gate_samesite,
+            )
+        )
+    elif application.origins and settings.public_url.lower().startswith("http:"):
+        found.append(
+            Message("PUBLIC_URL is plain http: with GATE_SAMESITE None, browsers store the gate cookie over https only")
+        )
     return found
 
 

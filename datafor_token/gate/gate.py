@@ -39,7 +39,7 @@ class GateSession(NamedTuple):
     """A valid gate session: its user, its application, and the identifier of its token (``None`` for a ticket).
 
     Application and token are ``None`` if a password opened it. ``opened`` and ``expires`` are in seconds since 1970;
-    ``expires`` is the end of what opened the session, which may end earlier.
+    ``expires`` is the end of what opened the session, ``ends`` that of the session, unless it is idle or ended before.
     """
 
     user: User
@@ -47,6 +47,7 @@ class GateSession(NamedTuple):
     token: str | None
     opened: float
     expires: float
+    ends: float
 
     def is_same_sign_in(self, verification: Verification) -> bool:
         """Return whether a token has the same user and application, and so meets the same requirements."""
@@ -145,13 +146,14 @@ class Gate:
         if session is None:
             return None
         if session.grant == _BY_PASSWORD:
-            return GateSession(session.user, None, None, session.opened, math.inf)
+            return GateSession(session.user, None, None, session.opened, math.inf, session.ends)
         verification = self._verification(session, client, cookie)
         if verification is None or verification.reason is not None or verification.token is None:
             self._sessions.end(cookie)
             return None
         token = verification.token
-        return GateSession(session.user, token.application, token.identifier, session.opened, token.expires)
+        ends = min(token.expires, session.ends)
+        return GateSession(session.user, token.application, token.identifier, session.opened, token.expires, ends)
 
     def accepts(self, session: Session) -> bool:
         """Return whether a session is valid, or refused for now, as far as its record tells without the cookie.

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import math
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -69,11 +70,15 @@ class Derived(NamedTuple):
 
 
 class Session(NamedTuple):
-    """A valid session: its user, when it was opened (seconds since 1970), and the ``grant`` it was opened with."""
+    """A valid session: its user, when it was opened, the ``grant`` it was opened with, and the limit of its lifetime.
+
+    The times are in seconds since 1970.
+    """
 
     user: User
     opened: float
     grant: Mapping[str, Any]
+    ends: float = math.inf
 
 
 class Sessions:
@@ -171,10 +176,10 @@ class Sessions:
         ):
             self.end(cookie)
             return None
-        _, idle = self._limits(document["grant"])
+        lifetime, idle = self._limits(document["grant"])
         if self._clock() - document["used"] >= min(_TOUCH_SECONDS, idle / 10):
             self._touch(document["name"])
-        return Session(user, document["opened"], document["grant"])
+        return Session(user, document["opened"], document["grant"], document["opened"] + lifetime)
 
     def close(self, cookie: str) -> None:
         """End the session of the cookie, if there is one."""

@@ -32,6 +32,8 @@ _MOST_GATE_COOKIES = 4  # of one request: each is a look at its record
 _COUNTS_AS_POST = "sessions.logout"
 # The check is about a request to another application, which decides itself about requests from other sites.
 _NEVER_CROSS_SITE = "gate.check"
+# A page that embeds an application may end its own sessions of it.
+_ENDS_SESSIONS = "gate.leave"
 # No space is required after the name of the scheme: without one, the credential is invalid, but not of another scheme.
 _SCHEME = re.compile(r"\s*(?P<scheme>basic|bearer)(?![A-Za-z0-9-])(?P<credential>.*)", re.IGNORECASE | re.DOTALL)
 
@@ -295,8 +297,15 @@ def _refuse_cross_site() -> None:
     environ, endpoint = request.environ, request.endpoint
     if (environ["REQUEST_METHOD"] != "POST" and endpoint != _COUNTS_AS_POST) or endpoint == _NEVER_CROSS_SITE:
         return
-    if is_cross_site():
+    if is_cross_site() and not (endpoint == _ENDS_SESSIONS and _is_from_embedder()):
         raise Forbidden("a request from another site is not accepted", log_detail=describe_sender())
+
+
+def _is_from_embedder() -> bool:
+    """Return whether a page whose origin may embed the application of the gate session sent the request."""
+    session = gate_session()
+    application = session.application if session else None
+    return application is not None and current().environ.get("HTTP_ORIGIN") in (application.origins or ())
 
 
 def is_cross_site() -> bool:

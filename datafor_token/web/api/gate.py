@@ -3,6 +3,7 @@
 No response of these calls makes a browser ask for a password.
 """
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,7 +18,7 @@ from datafor_token.requests.gate_schemas import LeaveSchema, NextSchema
 from datafor_token.tokens.signin import Verification
 from datafor_token.web import proxies
 from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
-from datafor_token.web.api.gate_pages import ask_page, signed_out_page
+from datafor_token.web.api.gate_pages import ask_page, signed_in_page, signed_out_page
 from datafor_token.web.api.gate_targets import ENTER, LEAVE, is_own_page, own_url
 from datafor_token.web.auth import (
     client_address,
@@ -31,10 +32,11 @@ from datafor_token.web.auth import (
 )
 from datafor_token.web.current import Caller, current
 from datafor_token.web.openapi.call import Access, Call
-from datafor_token.web.responses import success
+from datafor_token.web.responses import revalidated, success
 from datafor_token.web.services import services
 
 blueprint = Blueprint("gate", __name__)
+_EMBED_SCRIPT = Path(__file__).parent.parent / "embed" / "embed.js"
 
 
 @blueprint.get("/auth/enter")
@@ -146,11 +148,52 @@ def leave(fields: dict[str, Any]) -> Response:
         # Otherwise any site could sign its visitors out.
         return ask_page()
     target = fields.get("next") or services().settings.sign_out_url
-    if target and not is_own_page(target, LEAVE):
+    if forwarded.is_in_frame(request.environ):
+        # The page around the frame must learn of the sign-out, or it would sign in again.
+        response = signed_out_page()
+        if "next" in fields:
+            response.headers["Refresh"] = f"0; url={iri_to_uri(target)}"
+    elif target and not is_own_page(target, LEAVE):
         response = _redirect(target)
     else:
         response = signed_out_page() if forwarded.accepts_html(request.environ) else success()
     end_gate_session(response)
+    return response
+
+
+@blueprint.get("/auth/frame")
+@Call(
+    id="show_frame",
+    access=Access.ANYONE,
+    response=None,
+    content_types=("text/html",),
+)
+def frame() -> Response:
+    """Show whether the gate session is valid, also to the page around this one in a frame.
+
+    Its script sends that page a message: `{source: "datafor_token", state: "signed_in", expires_in, user}`, where
+    `expires_in` is the number of seconds after which the session ends and `user` tells two users apart, or
+    `{source: "datafor_token", state: "signed_out"}`.
+    """
+    session = gate_session()
+    return signed_out_page() if session is None else signed_in_page(session)
+
+
+@blueprint.get("/embed.js")
+@Call(
+    id="get_embed_script",
+    access=Access.ANYONE,
+    response=None,
+    content_types=("text/javascript",),
+    statuses=(200, 304),
+    headers=("ETag",),
+    stateless=True,
+)
+def embed_script() -> Response:
+    """Get the script with which a page of another site shows pages behind the gate in frames."""
+    response = revalidated(_EMBED_SCRIPT.read_bytes(), "text/javascript; charset=utf-8", "default-src 'none'")
+    # A page may require it of all that it loads from other sites (Cross-Origin-Embedder-Policy).
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     return response
 
 

@@ -23,6 +23,7 @@ from datafor_token.users.users import User
 from datafor_token.validation import logs
 from datafor_token.validation.names import USER_TYPES, display_text, fold
 from datafor_token.web import cookies
+from datafor_token.web.api import gate_frames
 from datafor_token.web.api.gate import blueprint
 from datafor_token.web.api.gate_cookies import set_gate_cookie
 from datafor_token.web.auth import GATE_COOKIE, SESSION_COOKIE, client_address, gate_caller, gate_session
@@ -61,7 +62,15 @@ _PARAMETERS = (
     id="check",
     access=Access.GATE,
     parameters=_PARAMETERS,
-    headers=("Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Cookie", "Set-Cookie"),
+    headers=(
+        "Remote-User",
+        "Remote-Name",
+        "Remote-Email",
+        "Remote-Groups",
+        "Cookie",
+        "Set-Cookie",
+        "Content-Security-Policy",
+    ),
 )
 def check() -> Response:
     """Authenticate the request that a proxy received, and return the user in headers.
@@ -82,6 +91,8 @@ def check() -> Response:
         raise Forbidden(reason=_NOT_MET)
     response = success()
     _add_identity(response, caller.user, options)
+    if caller.application is not None and caller.application.origins:
+        response.headers["Content-Security-Policy"] = gate_frames.ancestors(caller.application)
     if options.cookies:
         # For proxies that copy response headers into the request; also if empty, to replace the client's header.
         sent = current().environ.get("HTTP_COOKIE", "")

@@ -22,7 +22,7 @@ from datafor_token.errors import (
 from datafor_token.gate import check_options, forwarded
 from datafor_token.validation import logs
 from datafor_token.validation.names import display_text
-from datafor_token.web.api import gate_targets
+from datafor_token.web.api import gate_frames, gate_targets
 from datafor_token.web.api.gate_form import sign_in_form
 from datafor_token.web.api.gate_pages import accept_form, link, page, paragraph, sign_in_link, text
 from datafor_token.web.current import current
@@ -145,7 +145,7 @@ def _page(title: str, body: Markup, status: int, message: str, *, form: bool = F
     body += paragraph("reference", id=current().id)
     if message:
         body += _DETAIL.format(status=status, message=message)
-    response = page(text(title), body, status)
+    response = page(text(title), body, status, None if form else gate_frames.teller("refused", status=status))
     if form:
         accept_form(response)
     return response

@@ -1,7 +1,7 @@
 """Pages of the gate for browsers, in English or Chinese: their frame, their parts, and the two of the sign-out.
 
-They are served on the host of the protected application and use nothing of the console: one template, no script, no
-foreign resource, no cookie.
+They are served on the host of the protected application and use nothing of the console: one template, no foreign
+resource, no cookie, and no script but the one that tells the page around a frame.
 """
 
 import base64
@@ -10,7 +10,8 @@ import hashlib
 from flask import Response
 from markupsafe import Markup
 
-from datafor_token.web.api import gate_targets
+from datafor_token.gate.gate import GateSession
+from datafor_token.web.api import gate_frames, gate_targets
 from datafor_token.web.api.gate_texts import TEXTS
 from datafor_token.web.current import current
 
@@ -34,7 +35,13 @@ _TEXT = Markup("<p>{text}</p>\n")
 
 def signed_out_page() -> Response:
     """Return the page that confirms the sign-out."""
-    return page(text("signed_out"), sign_in_link(gate_targets.asked_target()))
+    found = sign_in_link(gate_targets.asked_target())
+    return page(text("signed_out"), found, teller=gate_frames.teller("signed_out"))
+
+
+def signed_in_page(session: GateSession) -> Response:
+    """Return the page that says that the session is valid."""
+    return page(text("signed_in"), Markup(""), teller=gate_frames.signed_in(session))
 
 
 def ask_page() -> Response:
@@ -66,13 +73,16 @@ def sign_in_link(target: str | None, key: str = "sign_in", *, new_tab: bool = Fa
     return link(url, key, new_tab=new_tab) if url else Markup("")
 
 
-def page(title: str, body: Markup, status: int = 200, ancestors: str = "'self'") -> Response:
-    """Return a page; ``ancestors`` are the origins whose pages may have it in a frame, as for frame-ancestors."""
+def page(title: str, body: Markup, status: int = 200, teller: Markup | None = None) -> Response:
+    """Return a page. One with the element ``teller`` of ``gate_frames`` may also be in a frame of an embedding site."""
+    body += teller or ""
     html = _PAGE.format(language=current().preferred_language, title=title, style=Markup(_STYLE), body=body)  # noqa: S704 - a constant
     response = Response(html, status, mimetype="text/html")
+    script = f" script-src 'sha256-{gate_frames.SCRIPT_HASH}';" if teller else ""
+    ancestors = gate_frames.ancestors_of_page() if teller else "frame-ancestors 'self'"
     # Without form-action: Chromium applies it to redirects too, and SIGN_OUT_URL may be on another host.
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors {ancestors}; base-uri 'none'"
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}';{script} {ancestors}; base-uri 'none'"
     )
     response.headers["Vary"] = "Accept, Accept-Language"
     return response

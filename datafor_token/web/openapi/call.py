@@ -46,6 +46,7 @@ HEADERS = {
     "Set-Cookie": "Sets or clears a session cookie.",
     "ETag": "Version of the file. A request with it in `If-None-Match` gets 304 while it is the same.",
     "Location": "The address that the browser goes to next.",
+    "Content-Security-Policy": "`frame-ancestors` with the `origins` of the application, if it has any.",
     "Remote-User": "User name, in UTF-8.",
     "Remote-Name": "Display name, in UTF-8. May be empty.",
     "Remote-Email": "Email address. May be empty.",

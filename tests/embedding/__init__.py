@@ -1,0 +1,1 @@
+"""Tests of embedding, in a real Chromium with two sites over https."""
