@@ -1,13 +1,15 @@
 """A portal and a protected application on two sites, over https, behind nginx with the shipped file."""
 
 import datetime as dt
+import http.client
 import http.server
 import json
 import shutil
+import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -48,6 +50,7 @@ class Served(http.server.ThreadingHTTPServer):
 
     def __init__(self, respond: Callable[["Handler"], tuple[int, str, str]]) -> None:
         self.respond = respond
+        self.cookies: Callable[[], list[str]] = list
         self.seen: list[Seen] = []
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -68,6 +71,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Cache-Control", "no-store")
+        for cookie in self.server.cookies():
+            self.send_header("Set-Cookie", cookie)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -87,18 +92,35 @@ class Sites:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         need("nginx")
-        self.lifetime, self.user, self.broken = 3600, "lena", 0
-        self.page = ""
-        self.tokens = 0
         self.service = Server(folder, **{**SETTINGS, **settings}).start()
-        self.update(origins=[f"https://{PORTAL}"])
         self.portal = Served(self._portal)
-        self.reports = Served(_report)
+        self.reports = Served(self._report)
+        self.reports.cookies = lambda: self.more_cookies
         self.port = free_port()
-        self.backend = self.portal.server_port
+        # Where a test starts the portals of the documentation.
+        self.documented = {f"{name}.example.test": free_port() for name in ("flask", "express", "php")}
         self.folder = folder
         certificate(folder)
         self._start()
+        self.reset()
+
+    def reset(self) -> None:
+        """Make everything as it was at first."""
+        self.lifetime, self.user, self.broken, self.secret = 3600, "lena", 0, STRONG_SECRET
+        self.page, self.tokens, self.more_cookies = "", 0, list[str]()
+        self.update(origins=[f"https://{PORTAL}"])
+        self.portal.seen.clear()
+        self.reports.seen.clear()
+        self.enable("lena", "1")
+
+    def enable(self, name: str, enabled: str) -> None:
+        """Enable or disable a user."""
+        user = {"username": name, "enabled": enabled, "usertype": "SYS_Reader", "name": "", "email": ""}
+        self.call("/plugin/datafor-modeler/api/user/insertOrUpdate", user)
+
+    def end_sessions(self, name: str) -> None:
+        """End all sessions of a user."""
+        self.call("/plugin/datafor-modeler/api/user/sessions/end", {"username": name})
 
     def update(self, **changes: Any) -> None:
         """Create or change the application ERP."""
@@ -113,9 +135,21 @@ class Sites:
         assert response.status == 200, response.json
         return response.json
 
+    def status(self, host: str, method: str, path: str, body: str = "", **headers: str) -> int:
+        """Return the status of a request that no browser sends; ``headers`` have ``_`` for ``-``."""
+        tls = ssl.create_default_context(cafile=str(self.folder / "crt"))
+        tls.check_hostname = False
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=tls)
+        try:
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, {"Host": host, **sent})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
     def token(self) -> str:
         """Return a token of the portal's user."""
-        return token({"loginname": self.user, "exp": int(time.time()) + self.lifetime, "n": self.tokens}, STRONG_SECRET)
+        return token({"loginname": self.user, "exp": int(time.time()) + self.lifetime, "n": self.tokens}, self.secret)
 
     def visits(self, path: str) -> list[str]:
         """Return the users of the requests for a path that reached the application."""
@@ -140,8 +174,20 @@ class Sites:
             return 200, "application/json", json.dumps({"token": self.token()})
         return 200, "text/html; charset=utf-8", self.page
 
+    def _report(self, handler: Handler) -> tuple[int, str, str]:
+        user = handler.headers.get("Remote-User", "")
+        number = parse_qs(urlsplit(handler.path).query).get("n", ["0"])[0]
+        page = (
+            f'<!doctype html><title>Report</title><h1 id="user">{user}</h1><input id="typed">'
+            f'<a id="next" href="/reports/next?n={number}">next</a> <a id="out" href="{LEAVE}">out</a>'
+            f'<a id="out-next" href="{LEAVE}?next=/bye">out, then bye</a>'
+            f'<form method="post" action="/reports/post"><input name="text"><button>save</button></form>'
+        )
+        return 200, "text/html; charset=utf-8", page
+
     def _start(self) -> None:
-        text = configured(self.folder, self.port, self.service.port, self.reports.server_port, self.backend)
+        portals = {PORTAL: self.portal.server_port, EVIL: self.portal.server_port, **self.documented}
+        text = configured(self.folder, self.port, self.service.port, self.reports.server_port, portals)
         (self.folder / "nginx.conf").write_text(text)
         nginx = [str(shutil.which("nginx")), "-c", str(self.folder / "nginx.conf")]
         options = ["-e", str(self.folder / "start.log"), "-g", "daemon off; user root;"]
@@ -149,20 +195,8 @@ class Sites:
         wait_for(self.port)
 
 
-def _report(handler: Handler) -> tuple[int, str, str]:
-    user = handler.headers.get("Remote-User", "")
-    number = parse_qs(urlsplit(handler.path).query).get("n", ["0"])[0]
-    page = (
-        f'<!doctype html><title>Report</title><h1 id="user">{user}</h1><input id="typed">'
-        f'<a id="next" href="/reports/next?n={number}">next</a> <a id="out" href="{LEAVE}">out</a>'
-        f'<a id="out-next" href="{LEAVE}?next=/bye">out, then bye</a>'
-        f'<form method="post" action="/reports/post"><input name="text"><button>save</button></form>'
-    )
-    return 200, "text/html; charset=utf-8", page
-
-
-def configured(folder: Path, port: int, service: int, protected: int, portal: int) -> str:
-    """Return the shipped file with https, the hosts and ports of a test, and the portal beside the application."""
+def configured(folder: Path, port: int, service: int, protected: int, portals: Mapping[str, int]) -> str:
+    """Return the shipped file with https, the hosts and ports of a test, and the portals beside the application."""
     text = (ROOT / "config" / "nginx.conf").read_text()
     for old, new in (
         ("listen 80", f"listen 127.0.0.1:{port} ssl"),
@@ -198,13 +232,16 @@ def configured(folder: Path, port: int, service: int, protected: int, portal: in
             text = text.replace(old, new)
     # No limit for the many sign-ins of the tests from one address.
     text = text.replace("rate=5r/s", "rate=100r/s")
-    others = f"""
+    others = "".join(
+        f"""
     server {{
         listen 127.0.0.1:{port} ssl;
-        server_name {PORTAL} {EVIL};
+        server_name {host};
         location / {{ proxy_pass http://127.0.0.1:{portal}; }}
     }}
 """
+        for host, portal in portals.items()
+    )
     return text[: text.rindex("}")] + others + "}\n"
 
 
