@@ -1,38 +1,29 @@
 """Limit of failed passwords, counted by user name and client address over all workers.
 
 An attempt is reserved before its password is verified, so that of many at once only the permitted number is verified.
-A reservation without a result lapses: its worker was killed. If the disk cannot be written, each worker counts in
-memory.
-
-With the setting ``RATELIMIT_STORAGE_URI``, several hosts count together in a Redis. While the Redis does not respond,
-each host counts on its own, as without the setting: the limit holds, and nobody is locked out.
+A reservation without a result lapses: its worker was killed. With the setting ``RATELIMIT_STORAGE_URI``, several hosts
+count together in a Redis. ``limits.storages`` says what happens without Redis or disk.
 """
 
 import contextlib
 import hashlib
 import hmac
-import logging
 import math
 import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from datafor_token.errors import StoreUnavailable, TooManyAttempts
-from datafor_token.users.expiring_sets import ExpiringSets, FileSets, MemorySets, RedisSets
-from datafor_token.validation import addresses, logs
+from datafor_token.errors import TooManyAttempts
+from datafor_token.limits.expiring_sets import ExpiringSets, LocalSets, RedisSets
+from datafor_token.limits.storages import Storages
+from datafor_token.validation import addresses
 from datafor_token.validation.names import fold
 
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 FOLDER = "throttle"
 _WINDOW = 300  # seconds for which a failed password is counted
 _LAPSE = 10  # seconds after which a reservation without a result lapses
 _MOST_FAILED = 10  # passwords of one name from one address within the window
 _MOST_NAMES = 50  # names with a failed password from one address within the window
-_RETRY_SECONDS = 5.0  # after which a storage that failed is used again
 _DIGEST = 16  # bytes
 
 
@@ -49,19 +40,17 @@ class Throttle:
     ) -> None:
         self._key = key
         self._bound_names = bound_names
-        self._files, self._memory = FileSets(data_dir / FOLDER, clock, _WINDOW), MemorySets(clock, _WINDOW)
-        # The first one that works is used.
-        self._storages: list[ExpiringSets] = [self._files, self._memory]
-        self._failures: tuple[type[Exception], ...] = (OSError, StoreUnavailable)
-        if shared:
-            redis = RedisSets(shared, _WINDOW)
-            self._storages.insert(0, redis)
-            self._failures += redis.failures
-        self._retry_at: dict[int, float] = {}
+        self._storages: Storages[ExpiringSets] = Storages(
+            "failed passwords are counted alone",
+            data_dir / FOLDER,
+            shared,
+            lambda tables: LocalSets(tables, clock, _WINDOW),
+            lambda redis: RedisSets(redis, _WINDOW),
+        )
 
     def check(self, name: str, address: str) -> None:
         """Raise ``TooManyAttempts`` if the limit is reached."""
-        self._use(lambda sets: self._attempt(sets, name, address).add(0))
+        self._storages.use(lambda sets: self._attempt(sets, name, address).add(0))
 
     def reserve(self, name: str, address: str) -> "Attempt":
         """Reserve an attempt, to be passed to ``settle`` with its result; raise ``TooManyAttempts``."""
@@ -71,15 +60,15 @@ class Throttle:
             attempt.add(_LAPSE)
             return attempt
 
-        return self._use(reserve)
+        return self._storages.use(reserve)
 
     def settle(self, attempt: "Attempt", *, right: bool) -> None:
         """Count an attempt as failed, or remove it: a right password does not forgive earlier wrong ones."""
         try:
             attempt.settle(right=right, seconds=_WINDOW)
-        except self._failures as error:
-            self._failed(attempt.sets, error)
-            attempt.sets = self._memory
+        except self._storages.failures as error:
+            self._storages.failed(attempt.sets, error)
+            attempt.sets = self._storages.memory
             attempt.settle(right=right, seconds=_WINDOW)
 
     def _attempt(self, sets: ExpiringSets, name: str, address: str) -> "Attempt":
@@ -90,22 +79,6 @@ class Throttle:
 
     def _hashed(self, text: str) -> str:
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)[:_DIGEST].hex()
-
-    def _use(self, function: Callable[[ExpiringSets], T]) -> T:
-        """Call a function with the first storage that works, except those that failed recently: they may hang again."""
-        for sets in self._storages:
-            if time.monotonic() >= self._retry_at.get(id(sets), 0.0):
-                try:
-                    return function(sets)
-                except self._failures as error:
-                    self._failed(sets, error)
-        return function(self._memory)
-
-    def _failed(self, sets: ExpiringSets, error: Exception) -> None:
-        self._retry_at[id(sets)] = time.monotonic() + _RETRY_SECONDS
-        reason = getattr(error, "reason", None) or type(error).__name__
-        alone = "worker" if sets is self._files else "host"
-        log.warning(logs.event("failed passwords are counted alone", by=alone, reason=reason))
 
 
 class Attempt:

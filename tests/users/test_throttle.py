@@ -17,9 +17,10 @@ from flask import Flask
 
 from datafor_token import create_app
 from datafor_token.errors import StartError, TooManyAttempts
+from datafor_token.limits import storages, tables
 from datafor_token.settings import Settings
 from datafor_token.store.opening import create_tables
-from datafor_token.users import expiring_sets, throttle
+from datafor_token.users import throttle
 from datafor_token.users.throttle import Throttle
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.support import ADMIN_PASSWORD, Clock, Server, basic, free_port, need, wait_for
@@ -175,8 +176,8 @@ def test_workers_count_together(tmp_path: Path, clock: Clock) -> None:
 
 def test_its_files_are_bounded(counter: Throttle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of files, and of names in each, is limited, whatever the number of names tried."""
-    monkeypatch.setattr(expiring_sets, "_FILES", 2)
-    monkeypatch.setattr(expiring_sets, "_MOST_KEYS", 5)
+    monkeypatch.setattr(tables, "_FILES", 2)
+    monkeypatch.setattr(tables, "_MOST_KEYS", 5)
     for number in range(60):
         counter.reserve(f"user{number}", "10.0.0.1")
     files = list((tmp_path / "throttle").iterdir())
@@ -207,7 +208,7 @@ def test_a_full_disk_tears_no_file(counter: Throttle, tmp_path: Path, monkeypatc
     fail(counter, 10)
     (path,) = (tmp_path / "throttle").iterdir()
     before = path.read_bytes()
-    monkeypatch.setattr(expiring_sets, "_FILES", 1)
+    monkeypatch.setattr(tables, "_FILES", 1)
     monkeypatch.setattr("os.posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
     for number in range(5):
         counter.reserve(f"other{number}", "10.0.0.9")
@@ -330,7 +331,7 @@ def test_without_its_redis_a_host_counts_alone(
     tmp_path: Path, redis: Redis, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the Redis is down, each host counts on its own and logs it; afterwards they count together."""
-    monkeypatch.setattr(throttle, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(storages, "_RETRY_SECONDS", 0)
     one, other = host(tmp_path / "one", redis), host(tmp_path / "other", redis)
     redis.stop()
     fail(one, 10)
