@@ -12,6 +12,7 @@ from typing import Any
 
 from datafor_token.errors import Message, RuleError, StartError
 from datafor_token.validation import files, logs, toml, utf8
+from datafor_token.validation.origins import check_origins
 from datafor_token.validation.setting_values import (
     between,
     check_ca_file,
@@ -19,7 +20,6 @@ from datafor_token.validation.setting_values import (
     check_hosts,
     check_http_hosts,
     check_networks,
-    check_origins,
     check_page_url,
     check_public_url,
     check_redis_uri,

@@ -15,8 +15,8 @@ from datafor_token.errors import Message, RuleError, about
 from datafor_token.providers import urls
 from datafor_token.validation import names, strict_json
 from datafor_token.validation.addresses import Network, parse_network
+from datafor_token.validation.origins import check_origins, is_plain_http
 from datafor_token.validation.rates import Rate
-from datafor_token.validation.setting_values import check_origins
 
 if TYPE_CHECKING:
     from datafor_token.applications.record import Application
@@ -194,6 +194,13 @@ def warnings_about(application: "Application", settings: "Settings") -> list[Mes
     elif application.origins and settings.public_url.lower().startswith("http:"):
         found.append(
             Message("PUBLIC_URL is plain http: with GATE_SAMESITE None, browsers store the gate cookie over https only")
+        )
+    if any(map(is_plain_http, application.origins or ())):
+        found.append(
+            Message(
+                "an origin is plain http: a host that can change its traffic can embed the pages, and to browsers it is"
+                " another site than https; use https"
+            )
         )
     return found
 

@@ -64,15 +64,6 @@ def check_redis_uri(value: Any) -> None:
         raise RuleError("must be empty or a URI such as redis://:password@host:6379/0")
 
 
-def check_origins(value: Any) -> None:
-    """Check origins as browsers send them (RFC 6454 section 6.2)."""
-    for origin in value:
-        if not isinstance(origin, str) or not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
-            raise RuleError(
-                "must be a list of origins such as https://portal.example, in lower case and without a path"
-            )
-
-
 def check_hosts(value: Any) -> None:
     """Check host names without a port; a name that starts with a dot matches its subdomains."""
     for host in value:

@@ -151,7 +151,7 @@ def leave(fields: dict[str, Any]) -> Response:
     if forwarded.is_in_frame(request.environ):
         # The page around the frame must learn of the sign-out, or it would sign in again.
         response = signed_out_page()
-        if "next" in fields:
+        if "next" in fields and not is_own_page(target, LEAVE):
             response.headers["Refresh"] = f"0; url={iri_to_uri(target)}"
     elif target and not is_own_page(target, LEAVE):
         response = _redirect(target)

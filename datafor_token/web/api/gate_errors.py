@@ -145,7 +145,9 @@ def _page(title: str, body: Markup, status: int, message: str, *, form: bool = F
     body += paragraph("reference", id=current().id)
     if message:
         body += _DETAIL.format(status=status, message=message)
-    response = page(text(title), body, status, None if form else gate_frames.teller("refused", status=status))
     if form:
+        # Nobody types a password in a frame of another site.
+        response = page(text(title), body, status)
         accept_form(response)
-    return response
+        return response
+    return page(text(title), body, status, gate_frames.teller("refused", status=status))

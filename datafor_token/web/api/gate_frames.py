@@ -29,7 +29,7 @@ _SCRIPT = (
     'addEventListener("message",({source:s,data:m})=>{'
     'if(s===parent&&m&&m.source==="datafor_token"&&m.action==="reload")location.reload()})}'
 )
-SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
 _ELEMENT = Markup("<script{attributes}>{script}</script>\n")
 
 
@@ -46,6 +46,11 @@ def ancestors(application: Application | None) -> str:
         if sum(map(len, origins)) + len(origins) > _MOST_CHARACTERS:
             origins = ()
     return " ".join(("frame-ancestors 'self'", *origins))
+
+
+def directives() -> str:
+    """Return what the policy of a page with the element of ``teller`` says about scripts and frames."""
+    return f"script-src 'sha256-{_HASH}'; {_ancestors_of_page()}"
 
 
 def teller(state: str, **about: Any) -> Markup:
@@ -71,8 +76,8 @@ def signed_in(session: GateSession) -> Markup:
     return teller("signed_in", expires_in=int(session.ends - services().clock()), user=user)
 
 
-def ancestors_of_page() -> str:
-    """Return the directive for a page with the element of ``teller``, which also has to be shown in an outage."""
+def _ancestors_of_page() -> str:
+    """Return the directive for a page of the gate, which also has to be shown in an outage."""
     try:
         # A token that signs in may be of another application than the session that it replaces.
         session = None if current().endpoint == "gate.enter" else gate_session()

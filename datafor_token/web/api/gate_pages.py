@@ -35,8 +35,7 @@ _TEXT = Markup("<p>{text}</p>\n")
 
 def signed_out_page() -> Response:
     """Return the page that confirms the sign-out."""
-    found = sign_in_link(gate_targets.asked_target())
-    return page(text("signed_out"), found, teller=gate_frames.teller("signed_out"))
+    return page(text("signed_out"), sign_in_link(gate_targets.asked_target()), teller=gate_frames.teller("signed_out"))
 
 
 def signed_in_page(session: GateSession) -> Response:
@@ -74,15 +73,15 @@ def sign_in_link(target: str | None, key: str = "sign_in", *, new_tab: bool = Fa
 
 
 def page(title: str, body: Markup, status: int = 200, teller: Markup | None = None) -> Response:
-    """Return a page. One with the element ``teller`` of ``gate_frames`` may also be in a frame of an embedding site."""
-    body += teller or ""
+    """Return a page; with ``teller`` of ``gate_frames``, pages of other sites may have it in a frame."""
+    frames = "frame-ancestors 'self'"
+    if teller is not None:
+        body, frames = body + teller, gate_frames.directives()
     html = _PAGE.format(language=current().preferred_language, title=title, style=Markup(_STYLE), body=body)  # noqa: S704 - a constant
     response = Response(html, status, mimetype="text/html")
-    script = f" script-src 'sha256-{gate_frames.SCRIPT_HASH}';" if teller else ""
-    ancestors = gate_frames.ancestors_of_page() if teller else "frame-ancestors 'self'"
     # Without form-action: Chromium applies it to redirects too, and SIGN_OUT_URL may be on another host.
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}';{script} {ancestors}; base-uri 'none'"
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; {frames}; base-uri 'none'"
     )
     response.headers["Vary"] = "Accept, Accept-Language"
     return response
