@@ -6,7 +6,7 @@ from typing import Any
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications import policy
-from datafor_token.applications.record import POLICY, Application
+from datafor_token.applications.record import Application
 from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.console import application_form, cut_off_form, guard, history, pages, trust_form
 from datafor_token.console.application_form import FormState
@@ -14,7 +14,7 @@ from datafor_token.console.application_list import set_enabled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.durations import to_seconds
 from datafor_token.console.language import gettext, sentence
-from datafor_token.console.trust_summary import trust_summary
+from datafor_token.console.trust_summary import limits_summary, trust_summary
 from datafor_token.crypto.algorithms import ALGORITHMS, HMAC_LENGTHS, is_shared
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.keys import new_secret
@@ -171,7 +171,8 @@ def _choices(form: FormState) -> dict[str, Any]:
         "user_types": USER_TYPES,
         "labels": application_form.labels(),
         "synced": {"name": gettext("Display name"), "email": gettext("Email"), "roles": gettext("Roles")},
-        "trust_is_open": trust_form.is_set(form.values) or not form.errors.keys().isdisjoint(POLICY),
+        "trust_is_open": trust_form.is_trust_open(form.values, form.errors),
+        "limits_are_open": trust_form.is_limits_open(form.values, form.errors),
     }
 
 
@@ -207,6 +208,7 @@ def _page(
         weak=weakness(found.algorithm, found.secret),
         keys=_keys(found),
         trust=trust_summary(found),
+        limits=limits_summary(found),
         suspicious=[*warnings_about(found.algorithm, found.secret), *policy.warnings_about(found, services().settings)],
         short_password=services().registry.short_password(found),
         previous=found.previous if found.previous_secret(now) is not None else None,

@@ -18,6 +18,7 @@ from datafor_token.errors import (
     NotFound,
     Overloaded,
     TooManyAttempts,
+    TooManyTokens,
     WrongPassword,
 )
 from datafor_token.requests.schemas import PasswordSchema, PersonalSchema
@@ -67,6 +68,8 @@ def personal_token() -> ResponseReturnValue:
         return _page(error=error, form=form)
     except Conflict as error:
         return _page(error=error, form=form, conflict=sentence(error.message))
+    except TooManyTokens as error:
+        return pages.with_retry_after(_page(error=error, form=form, conflict=sentence(error.message)), error)
     return _page(
         form=FormState({**_TOKEN, "name": application.name}),
         token=token,

@@ -18,7 +18,7 @@ from datafor_token.console.advice import ADVICE, STEPS
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import format_duration, gettext, sentence
-from datafor_token.errors import DataforTokenError, Forbidden, InvalidInput, NotFound, RuleError
+from datafor_token.errors import DataforTokenError, Forbidden, InvalidInput, NotFound, RuleError, TooManyTokens
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.current import current
@@ -78,6 +78,9 @@ def generate_test_token() -> ResponseReturnValue:
         field = "privateKey" if error.message.startswith("privateKey") else "name"
         form.errors = {field: [sentence(error.message)]}
         return _test_page(form, error=error)
+    except TooManyTokens as error:
+        form.errors = {"name": [sentence(error.message)]}
+        return pages.with_retry_after(_test_page(form, error=error), error)
     header, claims = (_decode(part) for part in token.split(".")[:2])
     return _test_page(
         form,

@@ -1,23 +1,28 @@
-"""The trust policy in the form of an application: conversion to and from the fields of ``token/update``.
+"""Trust policy and limits in the form of an application: conversion to and from the fields of ``token/update``.
 
 The entries of lists and the members of objects are lines, with plain text where that is unambiguous, else JSON:
 ``"7"`` is a text and ``7`` a number, and quotes protect blanks at the ends. Thus an unchanged form changes nothing.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from datafor_token.applications.policy import SYNCED
+from datafor_token.applications.record import POLICY
 from datafor_token.console.durations import in_largest_unit, to_seconds
 from datafor_token.errors import RuleError, about
 from datafor_token.validation import strict_json
 
-_TEXTS = ("jwks_uri", "issuer", "users", "roles_claim")
-_LISTS = ("audience", "token_types", "networks")
+_TEXTS = ("jwks_uri", "issuer", "users", "roles_claim", "rate")
+_LISTS = ("audience", "token_types", "networks", "origins")
 _OBJECTS = ("require", "roles_map")
-# The inputs of the section; ``sync`` has a box for each member.
-_INPUTS = (*_TEXTS, *_LISTS, *_OBJECTS, "max_lifetime")
+# Each has an input for its unit, too, and the unit of an empty one.
+_DURATIONS = {"max_lifetime": "hours", "session_idle": "minutes", "session_max": "hours"}
+# The inputs; ``sync`` has a box for each member.
+_INPUTS = (*_TEXTS, *_LISTS, *_OBJECTS, *_DURATIONS)
+# Those of the section about the gate and limits; all others are in the section Trust.
+_LIMITS = ("origins", "session_idle", "session_max", "rate")
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 # Blanks around the equals sign allow another one in the name, such as CN=Sales.
 _MEMBER = re.compile(rf"({_QUOTED}|.*?) = (.*)")
@@ -25,24 +30,26 @@ _MEMBER_WITHOUT_BLANKS = re.compile(rf"({_QUOTED}|[^=]*)=(.*)")
 
 
 def to_form(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the section for the fields of an application, some of which may be left out."""
-    number, unit = in_largest_unit(fields["max_lifetime"]) if "max_lifetime" in fields else ("", "hours")
+    """Return the values of the sections for the fields of an application, some of which may be left out."""
+    durations = {
+        name: in_largest_unit(fields[name]) if name in fields else ("", unit) for name, unit in _DURATIONS.items()
+    }
     return {
         **{name: fields.get(name, "") for name in _TEXTS},
         **{name: "\n".join(_shown(entry, _text) for entry in fields.get(name, [])) for name in _LISTS},
         "require": _shown_members(fields.get("require", {}), _json),
         "roles_map": _shown_members(fields.get("roles_map", {}), _text),
-        "max_lifetime": number,
-        "max_lifetime_unit": unit,
+        **{name: number for name, (number, _) in durations.items()},
+        **{_unit(name): unit for name, (_, unit) in durations.items()},
         "sync": {member: "1" if member in fields.get("sync", []) else "0" for member in SYNCED},
     }
 
 
 def from_form(form: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the section in a form that was sent, exactly as typed."""
+    """Return the values of the sections in a form that was sent, exactly as typed."""
     sync = form.get("sync")
     checked = sync if isinstance(sync, Mapping) else {}
-    typed = {name: form.get(name) for name in (*_INPUTS, "max_lifetime_unit")}
+    typed = {name: form.get(name) for name in (*_INPUTS, *map(_unit, _DURATIONS))}
     return {
         **{name: value if isinstance(value, str) else "" for name, value in typed.items()},
         "sync": {member: "1" if checked.get(member) == "1" else "0" for member in SYNCED},
@@ -50,15 +57,13 @@ def from_form(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_call(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Return the fields of the policy for the values of the section, and the errors of those with unreadable lines.
+    """Return the fields of the policy for the values of the sections, and the errors of those with unreadable lines.
 
     An empty input becomes an empty value, which clears the field.
     """
     fields = {
         **{name: values[name] for name in _TEXTS},
-        "max_lifetime": to_seconds(values["max_lifetime"], values["max_lifetime_unit"])
-        if values["max_lifetime"]
-        else "",
+        **{name: to_seconds(values[name], values[_unit(name)]) if values[name] else "" for name in _DURATIONS},
         "sync": [member for member in SYNCED if values["sync"][member] == "1"],
     }
     errors: dict[str, list[str]] = {}
@@ -75,9 +80,20 @@ def to_call(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[s
     return fields, errors
 
 
-def is_set(values: Mapping[str, Any]) -> bool:
-    """Return whether an input of the section has a value."""
-    return any(values[name] for name in _INPUTS) or "1" in values["sync"].values()
+def is_trust_open(values: Mapping[str, Any], errors: Collection[str]) -> bool:
+    """Return whether an input of the section Trust has a value or an error."""
+    names = set(POLICY) - set(_LIMITS)
+    return "1" in values["sync"].values() or any(values[name] for name in names - {"sync"}) or bool(names & set(errors))
+
+
+def is_limits_open(values: Mapping[str, Any], errors: Collection[str]) -> bool:
+    """Return whether an input of the section about the gate and limits has a value or an error."""
+    return any(values[name] or name in errors for name in _LIMITS)
+
+
+def _unit(name: str) -> str:
+    """Return the name of the input for the unit of a duration."""
+    return f"{name}_unit"
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

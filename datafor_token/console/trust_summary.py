@@ -1,4 +1,4 @@
-"""Summary of an application's trust policy for the pages that show an application."""
+"""Summaries of an application's trust policy and limits for the pages that show an application."""
 
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
@@ -41,6 +41,22 @@ def _other_rules(one: Application) -> Iterator[str]:
         yield gettext("own users only")
     if one.sync:
         yield gettext("users follow the token")
+
+
+def limits_summary(application: Application) -> Sequence[str]:
+    """Return a short phrase about each field about the gate and limits that is set, in the order of the form."""
+    return [*_limits(application)]
+
+
+def _limits(one: Application) -> Iterator[str]:
+    if one.origins:
+        yield gettext("may be embedded by %(origins)s") % {"origins": _short(", ".join(one.origins))}
+    if one.session_idle:
+        yield gettext("sessions idle for at most %(duration)s") % {"duration": format_duration(one.session_idle)}
+    if one.session_max:
+        yield gettext("sessions of at most %(duration)s") % {"duration": format_duration(one.session_max)}
+    if one.rate:
+        yield gettext("rate limit %(rate)s") % {"rate": one.rate}
 
 
 def _short(text: str) -> str:

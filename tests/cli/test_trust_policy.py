@@ -25,6 +25,10 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "roles_claim": (["--roles-claim", "/realm_access/roles"], "/realm_access/roles"),
     "roles_map": (["--roles-map", "CN=Sales,OU=x=Sales", "--roles-map", "b=B"], {"CN=Sales,OU=x": "Sales", "b": "B"}),
     "sync": (["--sync", "name", "--sync", "email"], ["name", "email"]),
+    "origins": (["--origin", "https://a.example", "--origin", "http://b:81"], ["https://a.example", "http://b:81"]),
+    "session_idle": (["--session-idle", "600"], 600),
+    "session_max": (["--session-max", "3600"], 3600),
+    "rate": (["--rate", "10000/hour"], "10000/hour"),
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ POLICY = {
     "require": {"azp": "portal", "/org/id": 7, "level": "7", "groups": ["Sales", "North"]},
     "networks": ["10.0.0.0/8", "2001:db8::/32"], "users": "own", "sync": ["name", "roles"],
     "roles_claim": "/realm_access/roles", "roles_map": {"editors": "SYS_Creator", "CN=Sales,OU=Groups": "Sales"},
+    "origins": ["https://portal.example"], "session_idle": 1800, "session_max": 28800, "rate": "600/minute",
 }  # fmt: skip
 
 
@@ -77,8 +78,19 @@ def typed(page: Page, name: str) -> None:
         ):
             page.locator(f"#{field}").fill("")
         page.locator("#name").fill("!")
-        page.locator(".fields > summary").click()
-        for field in ("jwks_uri", "audience", "token_types", "max_lifetime", "require", "networks", "roles_map"):
+        for summary in page.locator(".fields > summary").all():
+            summary.click()
+        for field in (
+            "jwks_uri",
+            "audience",
+            "token_types",
+            "max_lifetime",
+            "require",
+            "networks",
+            "roles_map",
+            "origins",
+            "rate",
+        ):
             page.locator(f"#{field}").fill('"!')
         page.locator("[data-default]").click()
         page.locator("div.summary").wait_for()

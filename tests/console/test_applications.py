@@ -55,8 +55,10 @@ def test_an_error_on_every_field(admin: Person) -> None:
         "initroles": "Administrator\nSYS_Reader", "initpwd": "a\x7fb",
         "issuer": "a\x7fb", "audience": "a\x7fb", "token_types": "JSON Web Token", "max_lifetime": "two",
         "require": "azp", "networks": "10.0.0.1/8", "roles_claim": "a\x7fb", "roles_map": "editors",
+        "origins": "*", "session_idle": "x", "session_max": "x", "rate": "6/week",
     }  # fmt: skip
-    page.locator("summary").click()
+    for summary in page.locator("summary").all():
+        summary.click()
     for field, text in wrong.items():
         page.locator(f"[id='{field}']").fill(text)
     page.get_by_role("button", name="Create").click()

@@ -40,6 +40,10 @@ LABELS = {
     "sync[roles]": "Roles",
     "roles_claim": "Roles claim",
     "roles_map": "Role mapping",
+    "origins": "Embedding origins",
+    "session_idle": "Session idle timeout",
+    "session_max": "Session lifetime",
+    "rate": "Rate limit",
 }
 # A value of each field that differs from its default and from all others; without jwks_uri, which replaces the secret.
 TYPED = {
@@ -69,6 +73,12 @@ TYPED = {
     "sync[roles]": "1",
     "roles_claim": "/realm/roles",
     "roles_map": "CN=Sales = Sales\neditors = SYS_Creator",
+    "origins": "https://portal.example\nhttp://localhost:8080",
+    "session_idle": "20",
+    "session_idle_unit": "minutes",
+    "session_max": "7",
+    "session_max_unit": "days",
+    "rate": "600/minute",
 }
 STORED: dict[str, Any] = {
     "name": "Typed",
@@ -92,8 +102,13 @@ STORED: dict[str, Any] = {
     "sync": ("name", "email", "roles"),
     "roles_claim": "/realm/roles",
     "roles_map": {"CN=Sales": "Sales", "editors": "SYS_Creator"},
+    "origins": ("https://portal.example", "http://localhost:8080"),
+    "session_idle": 1200,
+    "session_max": 604_800,
+    "rate": (600, 60),
 }
-FORM_ONLY = {"public_key", "unit", "max_lifetime_unit"}
+UNITS = ("unit", "max_lifetime_unit", "session_idle_unit", "session_max_unit")
+FORM_ONLY = {"public_key", *UNITS}
 
 
 @pytest.fixture
@@ -118,7 +133,7 @@ def shown(client: Client, path: str) -> Page:
 
 def browser_fields(page: Page) -> dict[str, str]:
     """Return the fields of the application's form as a browser sends them."""
-    sent = {name: page.values.get(name) for name in (*LABELS, "unit", "max_lifetime_unit", "seen")}
+    sent = {name: page.values.get(name) for name in (*LABELS, *UNITS, "seen")}
     return {name: value for name, value in sent.items() if value is not None}
 
 
@@ -236,6 +251,10 @@ def test_nothing_typed_is_lost_after_an_error(app: Flask, client: Client, path: 
         ("users", "some", "Must be one of any, own"),
         ("roles_claim", "", "Is missing: sync has roles"),
         ("roles_map", "", "Is missing: sync has roles"),
+        ("origins", "https://a.example\nhttps://b.example/", "number 2 has a path or a slash at its end"),
+        ("session_idle", "0", "Must be a whole number of seconds from 60 to 31536000"),
+        ("session_max", "366", "Must be a whole number of seconds from 60 to 31536000"),
+        ("rate", "600 a minute", "such as 600/minute"),
     ],
 )
 def test_each_error_is_beside_its_field(client: Client, field: str, value: str, message: str) -> None:

@@ -45,6 +45,10 @@ POLICIES: list[dict[str, Any]] = [
     {"sync": ["email"]},
     {"sync": ["name", "email", "roles"], "roles_claim": "/realm/roles", "roles_map": {"a": "A"}},
     {"roles_claim": ENTRA},
+    {"origins": ["https://portal.example:8443", "http://localhost"]},
+    {"session_idle": 90},
+    {"session_max": 604800},
+    {"rate": "600/minute"},
     {"roles_map": {"CN=Sales,OU=Groups,DC=example": "Sales", "a = b": "A=B", "7": "true", '"x"': '"Y" = Z'}},
 ]
 
@@ -234,13 +238,31 @@ def test_keys_that_were_fetched(app: Flask, client: Client, monkeypatch: pytest.
     assert "The last fetch failed: the URL cannot be reached" in text
 
 
-@pytest.mark.parametrize("wanted", [{}, *POLICIES[:2]], ids=["none", "any", "texts"])
-def test_the_section_is_open_if_a_field_is_set(app: Flask, client: Client, wanted: dict[str, Any]) -> None:
-    """The section is folded for an application without a policy, and open for one with a policy or an error in it."""
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, []),
+        ({"audience": ["*"]}, ["Trust"]),
+        ({"audience": ["a"]}, ["Trust"]),
+        ({"sync": ["name"]}, ["Trust"]),
+        ({"rate": "5/day"}, ["Gate and limits"]),
+        ({"issuer": "x", "session_idle": 60}, ["Trust", "Gate and limits"]),
+    ],
+)
+def test_a_section_is_open_if_one_of_its_fields_is_set(
+    app: Flask, client: Client, wanted: dict[str, Any], expected: list[str]
+) -> None:
+    """A section is folded if none of its fields is set, and open if one has a value or an error."""
+
+    def opened(text: str) -> list[str]:
+        return re.findall(r'<details class="fields" open>\s*<summary>([^<]+)', text)
+
     api(app, "update", application(secret=STRONG_SECRET, **wanted))
-    assert ('<details class="fields" open>' in client.get("applications/ERP").text) is bool(wanted)
-    wrong = {**browser_fields(shown(client, "applications/ERP")), "audience": "a\x7fb"}
-    assert '<details class="fields" open>' in client.post("applications/ERP", wrong, page="me").text
+    assert opened(client.get("applications/ERP").text) == expected
+    sent = browser_fields(shown(client, "applications/ERP"))
+    for field, value, section in (("audience", "a\x7fb", "Trust"), ("origins", "*", "Gate and limits")):
+        text = client.post("applications/ERP", {**sent, field: value}, page="me").text
+        assert set(opened(text)) == {*expected, section}
 
 
 def test_errors_are_in_the_order_of_the_fields(client: Client) -> None:
@@ -249,6 +271,7 @@ def test_errors_are_in_the_order_of_the_fields(client: Client) -> None:
         **browser_fields(shown(client, "new-application")),
         "roles_map": "x", "networks": "x", "audience": '"', "issuer": "\x7f", "jwks_uri": "x", "name": "!",
         "require": "x", "max_lifetime": "x", "token_types": "a b", "users": "x", "roles_claim": "\x7f",
+        "origins": "x", "session_idle": "x", "session_max": "x", "rate": "x",
     }  # fmt: skip
     text = client.post("new-application", wrong, page="me").text
     summary = re.findall(r'<li><a href="#([^"]+)">', text)
@@ -275,3 +298,23 @@ def test_a_summary_of_the_policy(app: Flask, client: Client) -> None:
     assert f"Trust: {summary}" in client.get("applications/CRM").text
     page = client.get("applications").text
     assert page.count(summary) == page.count(">Trust<") == 1
+
+
+def test_a_summary_of_the_limits(app: Flask, client: Client) -> None:
+    """The page of an application shows a summary of its fields about the gate and limits, if one is set."""
+    api(app, "update", application(secret=STRONG_SECRET))
+    assert "Gate and limits:" not in client.get("applications/ERP").text
+    wanted = {"origins": ["https://a.example"], "session_idle": 1800, "session_max": 28800, "rate": "600/minute"}
+    api(app, "update", application(secret=STRONG_SECRET, **wanted))
+    assert (
+        "Gate and limits: may be embedded by https://a.example, sessions idle for at most 30 minutes,"
+        " sessions of at most 8 hours, rate limit 600/minute"
+    ) in client.get("applications/ERP").text
+
+
+def test_origins_over_plain_http(app: Flask, client: Client) -> None:
+    """The page of an application that a page over plain http may embed has a warning, but for a page of this host."""
+    api(app, "update", application(secret=STRONG_SECRET, origins=["http://localhost:8080", "https://a.example"]))
+    assert "plain http" not in client.get("applications/ERP").text
+    api(app, "update", application(secret=STRONG_SECRET, origins=["http://portal.example"]))
+    assert "An origin is plain http" in client.get("applications/ERP").text

@@ -70,7 +70,7 @@ _PARAMETERS = (
         "Cookie",
         "Set-Cookie",
         "Content-Security-Policy",
-    ),  # fmt: skip
+    ),
 )
 def check() -> Response:
     """Authenticate the request that a proxy received, and return the user in headers.

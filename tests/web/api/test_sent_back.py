@@ -35,6 +35,10 @@ POLICY = {
     "sync": ["name", "roles"],
     "roles_claim": "/realm/roles",
     "roles_map": {"a.b[c]": "Sales", "boss": "Administrator"},
+    "origins": ["https://portal.example", "http://localhost:8080"],
+    "session_idle": 1800,
+    "session_max": 28800,
+    "rate": "600/minute",
 }
 APPLICATIONS = {
     "shared": application(initpwd="a-long-Password-7", self_service="1"),
