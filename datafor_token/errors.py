@@ -217,6 +217,17 @@ class TooManyAttempts(DataforTokenError):
         self.retry_after = seconds
 
 
+class TooManyTokens(DataforTokenError):
+    """429: the application has issued as many tokens as its ``rate`` allows. Nothing was issued."""
+
+    status = 429
+    message = "the rate of the application is reached: try again later"
+
+    def __init__(self, message: Message | None = None, seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = seconds
+
+
 class Overloaded(DataforTokenError):
     """503: too many passwords are being checked."""
 

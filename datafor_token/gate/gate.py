@@ -21,6 +21,7 @@ from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens import identifiers
 from datafor_token.tokens.cut_offs import CutOffs
+from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.signin import SignIn, Verification
 from datafor_token.tokens.verifier import VerifiedToken, failed
@@ -88,7 +89,9 @@ class Gate:
         audit: Audit,
         clock: Callable[[], float],
         key: bytes,
+        limit: IssueLimit,
     ) -> None:
+        self._limit = limit
         self._audit = audit
         self._store = store
         self._sessions = sessions
@@ -189,7 +192,7 @@ class Gate:
     def make_ticket(self, application: Application, claims: Mapping[str, Any], next_path: str, ttl: int) -> str:
         """Return a random text that signs in once, within ``ttl`` seconds, the user whom ``claims`` name.
 
-        Only its SHA-256 is stored.
+        Only its SHA-256 is stored. Raises ``Forbidden``, ``JustRevoked`` and ``TooManyTokens``.
         """
         # Stored apart from the claims: the field map may be another one when the ticket is redeemed.
         username = claims[application.fieldmap.username]
@@ -210,6 +213,8 @@ class Gate:
             "made": self._clock(),
             "expires": self._clock() + ttl,
         }
+        # It stands for a token.
+        self._limit.count(application)
         with self._audit.change() as record:
             record(self._event(Kind.LINK_MADE, application, username, ticket))
             self._store.create(TICKETS, document)

@@ -101,6 +101,7 @@ class Metrics:
         self._requests = families["requests_total"]
         self._durations = families["request_duration_seconds"]
         self._tokens = families["tokens_issued_total"]
+        self._rate_refusals = families["rate_refusals_total"]
         self._sign_ins = families["sign_ins_total"]
         self._operations = families["store_operations_total"]
         self._failures = families["store_failures_total"]
@@ -126,6 +127,10 @@ class Metrics:
     def token_issued(self, application: str) -> None:
         """Count a token that was issued for a stored application."""
         self._tokens.count(application if self._is_known(application) else OTHER)
+
+    def rate_refused(self, application: str) -> None:
+        """Count a token or link that was refused, since the rate of a stored application was reached."""
+        self._rate_refusals.count(application if self._is_known(application) else OTHER)
 
     def signed_in(self, way: str, outcome: str) -> None:
         """Count a sign-in, accepted or refused, by one of ``WAYS`` and one of ``OUTCOMES``."""

@@ -31,6 +31,12 @@ TABLE = {
         Row("requests_total", "counter", ("route", "method", "status"), "requests that got a response"),
         Row("request_duration_seconds", "histogram", ("route",), "time to the response"),
         Row("tokens_issued_total", "counter", ("application",), "tokens issued"),
+        Row(
+            "rate_refusals_total",
+            "counter",
+            ("application",),
+            "tokens and links that were refused, since the `rate` of the application was reached",
+        ),
         Row("sign_ins_total", "counter", ("way", "outcome"), "sign-ins, accepted or refused"),
         Row("store_operations_total", "counter", ("operation", "collection"), "operations of the store"),
         Row("store_failures_total", "counter", ("collection", "kind"), "operations that the store could not do"),

@@ -24,6 +24,7 @@ from datafor_token.store.base import RequestScoped, Store
 from datafor_token.store.files.store import FileStore
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import Identifiers
+from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.issued import IssuedTokens
 from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.personal import PersonalTokens
@@ -119,8 +120,15 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
     registry = Registry(store, sealer, audit, clock, settings, key_sets.wake)
     revocations = Revocations(store, audit, clock, settings.leeway, identifiers)
     cut_offs = CutOffs(store, audit, clock, settings.leeway, registry)
-    issuer = Issuer(registry, users, audit, clock, identifiers, cut_offs)
-    personal_tokens = PersonalTokens(store, issuer, revocations, cut_offs, audit, clock)
+    limit = IssueLimit(
+        settings.data_dir,
+        clock,
+        keyring.derive("issue limit"),
+        settings.ratelimit_storage_uri,
+        metrics.rate_refused,
+    )
+    issuer = Issuer(registry, users, audit, clock, identifiers, cut_offs, limit)
+    personal_tokens = PersonalTokens(store, issuer, revocations, cut_offs, audit, clock, limit)
     signin = SignIn(
         registry,
         users,
@@ -140,7 +148,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         personal_tokens.remove_all(user)
 
     gate_sessions = Sessions("gate", store, users, clock, lifetimes)
-    gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions"))
+    gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions"), limit)
     return Services(
         settings=settings,
         clock=clock,

@@ -21,6 +21,7 @@ from datafor_token.tokens import claim_checks
 from datafor_token.tokens.claim_checks import ClaimCheck
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import Identifiers, digest, short
+from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.verifier import Instant, Refused, Token
 from datafor_token.users.users import Users
 from datafor_token.validation.names import user_name
@@ -219,7 +220,9 @@ class Issuer:
         clock: Callable[[], float],
         identifiers: Identifiers,
         cut_offs: CutOffs,
+        limit: IssueLimit,
     ) -> None:
+        self._limit = limit
         self._cut_offs = cut_offs
         self._registry = registry
         self._users = users
@@ -238,8 +241,13 @@ class Issuer:
         return application, claims_for(application.fieldmap, username, payload)
 
     def issue(self, kind: Kind, application: Application, private_key: str | None, claims: Mapping[str, Any]) -> str:
-        """Return a token with these claims (see ``claims_for``) and record it as ``kind``; raise as ``sign`` does."""
+        """Return a token with these claims (see ``claims_for``) and record it as ``kind``.
+
+        Raises the errors of ``sign``, and ``TooManyTokens``.
+        """
         issued = self.sign(application, private_key, claims)
+        # Last: what fails for another reason is not counted.
+        self._limit.count(application)
         self._audit.record(self.event(kind, application, claims, issued))
         return issued.token
 
@@ -250,8 +258,9 @@ class Issuer:
         claims: Mapping[str, Any],
         further: Mapping[str, Any] = MappingProxyType({}),
     ) -> Issued:
-        """Return a token with these claims (see ``claims_for``), which is not recorded; ``further`` as for ``issue``.
+        """Return a token with these claims (see ``claims_for``), which is neither counted nor recorded.
 
+        ``further`` is as for ``issue``.
         Raises the errors of ``issue``, and ``JustRevoked`` in the second of a cut-off.
         """
         username = claims[application.fieldmap.username]

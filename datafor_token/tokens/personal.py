@@ -19,6 +19,7 @@ from datafor_token.store.base import Document, Store
 from datafor_token.store.sweeping import Sweeper
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import jti_name, revocation_names
+from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.issuer import Issuer, claims_for
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.uses import SECONDS, Use, Uses
@@ -129,7 +130,9 @@ class PersonalTokens:
         cut_offs: CutOffs,
         audit: Audit,
         clock: Callable[[], float],
+        limit: IssueLimit,
     ) -> None:
+        self._limit = limit
         self.uses = Uses(clock, self._store_uses)
         self._store = store
         self._issuer = issuer
@@ -145,8 +148,8 @@ class PersonalTokens:
         """Issue a token for ``expire`` seconds (None: the application's), and return it with its entry.
 
         It is recorded before it is returned. Raises ``InvalidInput`` for an ``expire`` above the
-        application's, ``Conflict`` if the user has as many active tokens as allowed, and the errors of
-        ``Issuer.sign``.
+        application's, ``Conflict`` if the user has as many active tokens as allowed, ``TooManyTokens``, and the errors
+        of ``Issuer.sign``.
         """
         lifetime = application.expire if expire is None else expire
         if lifetime > application.expire:
@@ -168,26 +171,24 @@ class PersonalTokens:
             expires=issued.expires * 1000,
             identifier=self._revocations.identifiers.present(issued.digest),
         )
-        self._add(username, entry)
+        self._add(username, entry, application)
         self._audit.record(self._issuer.event(Kind.TOKEN_PERSONAL, application, claims, issued))
         self._sweeper.sweep_if_due()
         return issued.token, entry
 
-    def _add(self, username: str, entry: PersonalToken) -> None:
+    def _add(self, username: str, entry: PersonalToken, application: Application) -> None:
         now = self._clock()
         live = [one for one in self._read(username) if not one.is_over(now)]
         # Only near the limit: each takes a look at the revocations.
         refused = {one.jti for one in live if self._is_revoked(username, one)} if len(live) >= MOST_ACTIVE else set()
+        # Before the token is counted, or a user who has enough tokens could use up the rate of all others.
+        _check_number(username, len(live) - len(refused))
+        self._limit.count(application)
 
         def change(document: Document | None) -> Document:
             tokens = _kept(tokens_of(document), now)
             active = [one for one in tokens if not one.is_over(now) and one.jti not in refused]
-            if len(active) >= MOST_ACTIVE:
-                raise Conflict(
-                    "%(user)s has %(number)s active personal tokens, and more are not allowed: revoke one first",
-                    user=username,
-                    number=len(active),
-                )
+            _check_number(username, len(active))
             # The oldest go first that are over, then the oldest that are revoked.
             ended = [one for one in tokens if one.is_over(now)] + [one for one in tokens if one.jti in refused]
             surplus = {one.jti for one in ended[: max(0, len(tokens) + 1 - _MOST)]}
@@ -279,6 +280,15 @@ class PersonalTokens:
 def _kept(tokens: Sequence[PersonalToken], now: float) -> list[PersonalToken]:
     """Return the tokens that did not expire more than 30 days ago."""
     return [one for one in tokens if now * 1000 < one.expires + _KEPT]
+
+
+def _check_number(username: str, active: int) -> None:
+    if active >= MOST_ACTIVE:
+        raise Conflict(
+            "%(user)s has %(number)s active personal tokens, and more are not allowed: revoke one first",
+            user=username,
+            number=active,
+        )
 
 
 def _revocation_names(token: PersonalToken) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from datafor_token.errors import RuleError
 
 PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}  # in seconds
-MOST = 1000
-_RATE = re.compile(rf"(?P<most>[1-9][0-9]{{0,3}})/(?P<period>{'|'.join(PERIODS)})")
+MOST = 1_000_000
+_RATE = re.compile(rf"(?P<most>[1-9][0-9]{{0,6}})/(?P<period>{'|'.join(PERIODS)})")
 
 
 class Rate(NamedTuple):

@@ -136,6 +136,7 @@ def test_required_numbers_can_be_stored(value: Any) -> None:
         ({"audience": "*"}, 1),
         ({"users": "any"}, 1),
         ({"sync": ["name"]}, 1),
+        ({"origins": ["https://portal.example"], "rate": "600/minute"}, 1),
         ({"audience": "portal"}, 2),
         ({"audience": []}, 2),
         ({"issuer": "https://id.example.com"}, 2),
@@ -144,6 +145,8 @@ def test_required_numbers_can_be_stored(value: Any) -> None:
         ({"max_lifetime": 120}, 2),
         ({"networks": "10.0.0.0/8"}, 2),
         ({"users": "own"}, 2),
+        ({"session_idle": 60}, 2),
+        ({"session_max": 3600}, 2),
     ],
 )
 def test_an_earlier_version_takes_a_record_with_rules_for_damaged(policy: dict[str, Any], number: int) -> None:

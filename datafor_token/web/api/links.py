@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from datafor_token.errors import NotFound
+from datafor_token.errors import NotFound, TooManyTokens
 from datafor_token.requests.schemas import LinkSchema
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.current import current
@@ -17,7 +17,7 @@ blueprint = Blueprint("links", __name__)
 
 
 @blueprint.post(f"{MODELER}/token/link")
-@Call(id="make_link", body=LinkSchema, response=LinkResponse, errors=(NotFound,))
+@Call(id="make_link", body=LinkSchema, response=LinkResponse, errors=(NotFound, TooManyTokens))
 def link(fields: dict[str, Any]) -> Response:
     """Create a one-time link that signs a user in with a ticket instead of a token."""
     application, claims = services().issuer.application_and_claims(fields, current().caller.user.name)

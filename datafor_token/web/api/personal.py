@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from datafor_token.applications.record import Application
-from datafor_token.errors import Conflict, Forbidden, NotFound
+from datafor_token.errors import Conflict, Forbidden, NotFound, TooManyTokens
 from datafor_token.requests.schemas import OptionalNameSchema, PersonalRevokeSchema, PersonalSchema, UserSchema
 from datafor_token.tokens.personal import PersonalToken
 from datafor_token.web.api.paths import MODELER
@@ -49,7 +49,7 @@ def config(fields: dict[str, Any]) -> Response:
     token_refusal="a session opened with a token cannot issue tokens",  # noqa: S106 - a sentence
     body=PersonalSchema,
     response=PersonalTokenResponse,
-    errors=(NotFound, Conflict),
+    errors=(NotFound, Conflict, TooManyTokens),
 )
 def generate(fields: dict[str, Any]) -> Response:
     """Generate a personal token for the caller.

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.keys import as_jwk
-from datafor_token.errors import Forbidden, NotFound
+from datafor_token.errors import Forbidden, NotFound, TooManyTokens
 from datafor_token.requests.revoke_schema import RevokeSchema
 from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, TokenSchema
 from datafor_token.web.api.paths import MODELER
@@ -28,7 +28,7 @@ blueprint = Blueprint("tokens", __name__)
 
 
 @blueprint.post(f"{MODELER}/token/generate")
-@Call(id="generate_token", body=GenerateSchema, response=TokenResponse, errors=(NotFound,))
+@Call(id="generate_token", body=GenerateSchema, response=TokenResponse, errors=(NotFound, TooManyTokens))
 def generate(fields: dict[str, Any]) -> Response:
     """Generate a token of an application for a user."""
     application, claims = services().issuer.application_and_claims(fields, current().caller.user.name)

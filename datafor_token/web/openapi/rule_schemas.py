@@ -105,7 +105,7 @@ _POLICY_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     ),
     policy.origins: _texts({"type": "string", "pattern": "^https?://[a-z0-9.-]+(:[0-9]{1,5})?$"}),
     policy.session_limit: _clearable(_seconds(rules.SHORTEST_SESSION, rules.LONGEST_SESSION)),
-    policy.rate: _clearable({"type": "string", "pattern": "^([1-9][0-9]{0,2}|1000)/(second|minute|hour|day)$"}),
+    policy.rate: _clearable({"type": "string", "pattern": "^([1-9][0-9]{0,5}|1000000)/(second|minute|hour|day)$"}),
 }
 RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.text: _TEXT,

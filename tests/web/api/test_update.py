@@ -157,6 +157,12 @@ WRONG: list[tuple[str, Any, str]] = [
     *wrong("roles_claim", 5, ["x"], {"x": 1}, "x" * 129, CONTROL),
     *wrong("roles_map", 5, "x", ["x"], {"": "x"}, {"x": ""}, {"x": "a,b"}, {"x": 5}, {"x": "administrator"}),
     *wrong("roles_map", {f"x{number}": "y" for number in range(257)}),
+    *wrong("origins", 5, [5], {"x": 1}, [""], "null", [f"https://a{number}" for number in range(33)], CONTROL),
+    *wrong("session_idle", 0, 59, 31536001, 60.0, "60", True, [60], {"x": 1}),
+    *wrong("session_max", -1, 59, 31536001, 60.0, "60", False, [60], {"x": 1}),
+    *wrong(
+        "rate", 5, ["5/day"], {"x": 1}, "5", "0/day", "05/day", "-1/day", "1000001/day", "5/week", "5/Day", "5 /day"
+    ),
     *wrong("fieldmaps", "x"),
     *wrong("init_role", {"x": 1}),
 ]

@@ -332,6 +332,7 @@ def test_a_trust_policy_matches_its_schemas(app: Flask, description: dict[str, A
         "audience": "crm", "require": {"/realm/roles": ["a", True]}, "token_types": ["JWT", "at+jwt"],
         "max_lifetime": 86400, "networks": "10.0.0.0/8", "users": "own",
         "sync": ["roles"], "roles_claim": "roles", "roles_map": {"staff": "Sales"},
+        "origins": ["https://portal.example"], "session_idle": 60, "session_max": 31536000, "rate": "1000000/day",
     }  # fmt: skip
     to.call("POST", f"{API}/update", json=application(name="CRM", secret=key, algorithm="ES256", **policy))
     provider = {"jwks_uri": "https://localhost:1/keys", "issuer": "https://id.example"}
