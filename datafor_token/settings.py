@@ -102,7 +102,8 @@ class Settings:
     ratelimit_storage_uri: str = _setting(
         "",
         unit="URI",
-        text="Where several hosts share counts of failed passwords, such as redis://host; empty: each counts alone.",
+        text="Where several hosts share counts of failed passwords and issued tokens, such as redis://host; empty: each"
+        " counts alone.",
         check=check_redis_uri,
         secret=True,
     )
