@@ -221,7 +221,7 @@ class TooManyTokens(DataforTokenError):
     """429: the application has issued as many tokens as its ``rate`` allows. Nothing was issued."""
 
     status = 429
-    message = "the rate of the application is reached: try again later"
+    message = "too many tokens"
 
     def __init__(self, message: Message | None = None, seconds: int = 1) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
 """Limit of the tokens that are issued for an application: its ``rate``, counted over all workers.
 
 With the setting ``RATELIMIT_STORAGE_URI``, several hosts count together in a Redis. ``limits.storages`` says what
-happens without Redis or disk: issuing goes on.
+happens without Redis or disk: tokens are still issued.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class IssueLimit:
             self._refused(application.name)
             seconds = max(1, math.ceil(wait))
             sentence = Message(
-                "the rate of application %(name)s, %(rate)s, is reached: try again in %(seconds)s seconds",
+                "too many tokens: application %(name)s issues at most %(rate)s; try again in %(seconds)s seconds",
                 name=application.name,
                 rate=rate,
                 seconds=seconds,

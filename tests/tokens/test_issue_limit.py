@@ -18,7 +18,7 @@ from tests.metrics.test_metrics import count, samples
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application
 from tests.users.test_throttle import Redis
 
-SENTENCE = "the rate of application ERP, 3/minute, is reached: try again in 61 seconds"
+SENTENCE = "too many tokens: application ERP issues at most 3/minute; try again in 61 seconds"
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_each_way_to_get_a_token_counts(limited: Caller, clock: Clock) -> None:
     assert [limited.post(call, body).status_code for call, body in bodies.items()] == [200] * 3
 
 
-def test_a_link_that_is_redeemed_does_not_count_again(limited: Caller) -> None:
+def test_opening_a_link_does_not_count(limited: Caller) -> None:
     """A one-time link counts when it is created, and signs in after the rate is reached."""
     limited.post("update", application(secret=STRONG_SECRET, inituser="1"))
     url = limited.post("link", {"name": "ERP", "username": "lena", "next": "/x"}).json["url"]
@@ -101,7 +101,7 @@ def test_a_user_with_enough_tokens_uses_nothing_up(limited: Caller) -> None:
 
 
 def test_a_changed_rate(limited: Caller) -> None:
-    """A changed number keeps the count, a changed period begins a new one, and a cleared rate is none."""
+    """A changed number keeps the count, a changed period begins a new one, and a cleared rate limits nothing."""
 
     def change(rate: str) -> None:
         assert limited.post("update", application(secret=STRONG_SECRET, rate=rate)).status_code == 200
@@ -152,7 +152,7 @@ def test_a_refusal_is_counted_and_logged(limited: Caller, app: Flask, log: io.St
     assert count(found, "tokens_issued_total", application="ERP") == 3
     lines = [line for line in log.getvalue().splitlines() if "status=429" in line]
     assert len(lines) == 2
-    assert all("application=ERP" in line and 'reason="the rate of application <name>' in line for line in lines)
+    assert all("application=ERP" in line and 'reason="too many tokens: application <name>' in line for line in lines)
 
 
 @pytest.mark.parametrize("fault", ["full disk", "stuck lock", "no folder"])

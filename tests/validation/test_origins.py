@@ -58,7 +58,7 @@ def test_an_origin(origin: str) -> None:
     ],
 )
 def test_no_origin(origin: object, fault: str) -> None:
-    """What no browser would send is refused with its number in the list and what to write."""
+    """An origin that no browser would send is refused with its number in the list and what to write."""
     with pytest.raises(RuleError) as caught:
         check_origins(["https://good.example", origin])
     start, _, found = caught.value.message.partition(": number 2 ")

@@ -14,7 +14,7 @@ HEADERS = {401: ("WWW-Authenticate", "Retry-After"), 429: ("Retry-After",), 503:
 _MESSAGES: Mapping[type[DataforTokenError], str] = {
     errors.InvalidInput: "expire must be a whole number of seconds from 1 to 315360000",
     errors.Conflict: "name already exists as 'ERP'",
-    errors.TooManyTokens: "the rate of application ERP, 600/minute, is reached: try again in 12 seconds",
+    errors.TooManyTokens: "too many tokens: application ERP issues at most 600/minute; try again in 12 seconds",
     errors.RotationUndone: (
         "this is the secret before the rotation of 2024-08-06T07:31:56Z; leave `secret` out to keep the new one"
     ),
