@@ -299,6 +299,12 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
             origins[name] = origin
         except RuleError as error:
             faults.append(f"{name} ({origin}) {error}")
+    public_url, _ = values.get("PUBLIC_URL", ("", ""))
+    if accepted.get("gate_assertion") and not public_url:
+        faults.append(
+            f"GATE_ASSERTION ({origins['GATE_ASSERTION']}) needs PUBLIC_URL, which the claim iss of a signed identity"
+            " has: set it to the URL of this host in browsers, such as https://intra.example"
+        )
     if faults:
         raise StartError(*faults)
     data_dir = _folder(environ, "DATA_DIR", Settings.data_dir)

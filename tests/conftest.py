@@ -117,8 +117,8 @@ def _no_connection_is_left() -> Iterator[None]:
         from datafor_token.store.sql.engine import close_all
 
         for thread in threading.enumerate():
-            # They have a connection while they fetch keys; all of them end soon.
-            if thread.name in ("key sets", "fetch keys"):
+            # They have a connection while they fetch or rotate keys; all of them end soon.
+            if thread.name in ("key sets", "fetch keys", "gate keys"):
                 thread.join(20)
         close_all()
 

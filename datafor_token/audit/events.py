@@ -35,6 +35,7 @@ class Kind(enum.StrEnum):
     USER_SYNCED = "user_synced"
     USER_DELETED = "user_deleted"
     SESSION_ENDED = "session_ended"
+    GATE_KEY_ROTATED = "gate_key_rotated"
     STORE_RESTORED = "store_restored"
     STORE_REPAIRED = "store_repaired"
     STORE_REKEYED = "store_rekeyed"

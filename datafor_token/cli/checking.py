@@ -12,8 +12,10 @@ from datafor_token.applications.sealing import Sealer
 from datafor_token.audit.events import Event, Kind
 from datafor_token.cli.output import progress, report
 from datafor_token.cli.services import services
+from datafor_token.crypto import at_rest
 from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
+from datafor_token.gate import assertion_keys
 from datafor_token.store.base import Document, Store
 from datafor_token.store.files.disk import outage
 from datafor_token.store.files.store import FileStore
@@ -53,6 +55,8 @@ def read(collection: str, document: Document, keyring: Keyring) -> applications.
         return Sealer(keyring).unseal(document)
     if collection == cut_offs.COLLECTION:
         cut_offs.CutOff.from_document(document)
+    if collection == at_rest.COLLECTION and document["name"] == assertion_keys.RECORD:
+        assertion_keys.read(document, keyring)
     if collection == personal.COLLECTION:
         personal.tokens_of(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None

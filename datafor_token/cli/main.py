@@ -18,6 +18,7 @@ _MODULES = {
     "user": ("users", "Manage users."),
     "application": ("applications", "Manage applications."),
     "token": ("tokens", "Generate, explain, decode and revoke tokens."),
+    "gate": ("gate", "Manage the keys of signed identities."),
     "store": ("store", "Check, back up, restore and move the stored records."),
     "audit": ("audit", "Search the audit log."),
     "settings": ("settings", "Show and check the settings."),

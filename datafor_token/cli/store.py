@@ -124,6 +124,7 @@ def rekey() -> None:
             except NotFound:
                 # Deleted meanwhile.
                 continue
+        services().assertion_keys.reseal()
         services().revocations.rename_unkeyed()
         # Last, because a start needs the old key until all is encrypted again.
         store_key_identifier(services().store, services().keyring)

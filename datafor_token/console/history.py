@@ -42,6 +42,7 @@ EVENTS = {
     "user_synced": N_("user changed by a token"),
     "user_deleted": N_("user deleted"),
     "session_ended": N_("session ended"),
+    "gate_key_rotated": N_("new key of signed identities"),
     "store_restored": N_("store restored"),
     "store_repaired": N_("damaged records moved aside"),
     "store_rekeyed": N_("secrets encrypted with a new key"),

@@ -107,6 +107,13 @@ class KeySet:
         return self._keys
 
 
+class KeyPair(NamedTuple):
+    """A private key and its public key, with the same ``kid``."""
+
+    private: Key
+    public: Key
+
+
 class SharedKey(Key):
     """A shared key with a prepared HMAC (RFC 2104).
 
@@ -249,6 +256,25 @@ _PRIVATE_KEYS = _PrivateKeyCache()
 def new_secret(algorithm: str) -> str:
     """Return a random shared secret of the algorithm's full length, as base64url."""
     return secrets.token_urlsafe(HMAC_LENGTHS[algorithm])
+
+
+def new_key_pair() -> KeyPair:
+    """Return a new key pair for ES256."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    public = _key("ES256", private.public_key())
+    return KeyPair(Key("ES256", private, public.kid), public)
+
+
+def private_pem(key: Key) -> str:
+    """Return a private key as unencrypted PEM."""
+    return pem.of_private_key(key.material)
+
+
+def key_pair(algorithm: str, private_key: str) -> KeyPair:
+    """Return the key pair of a private key in PEM; raise ``RuleError`` if it is not one for the algorithm."""
+    private = pem.private_key(private_key)
+    public = _key(algorithm, private.public_key())
+    return KeyPair(Key(algorithm, private, public.kid), public)
 
 
 def as_jwk(key: Key) -> Mapping[str, str]:

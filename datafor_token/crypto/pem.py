@@ -102,6 +102,13 @@ def private_key(text: str) -> Any:
     return _private_key(text, checked=True)
 
 
+def of_private_key(key: Any) -> str:
+    """Return a private key as unencrypted PEM (PKCS #8)."""
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    text: bytes = key.private_bytes(encoding, form, serialization.NoEncryption())
+    return text.decode("ascii")
+
+
 def public_half(text: str) -> Any:
     """Return the public key of a private key in PEM; raise errors as ``private_key`` does.
 

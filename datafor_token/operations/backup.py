@@ -24,6 +24,7 @@ from datafor_token.applications import record as applications
 from datafor_token.crypto.at_rest import COLLECTION as INSTANCE
 from datafor_token.crypto.at_rest import FORMER, Keyring
 from datafor_token.errors import Forbidden, Message, StoreUnavailable
+from datafor_token.gate.assertion_keys import RECORD as GATE_KEYS
 from datafor_token.operations.store_identity import is_identifier
 from datafor_token.store.base import Document
 from datafor_token.store.files.disk import remove, sync_folder, write_new
@@ -307,7 +308,7 @@ def _belongs_in_backup(collection: object, document: Document) -> bool:
     if collection in COLLECTIONS:
         return True
     # The store's identifier too, so that the configuration folder still fits the store after a restore.
-    return collection == INSTANCE and (document.get("name") == FORMER or is_identifier(INSTANCE, document))
+    return collection == INSTANCE and (document.get("name") in (FORMER, GATE_KEYS) or is_identifier(INSTANCE, document))
 
 
 def _open_regular(path: Path) -> BinaryIO:

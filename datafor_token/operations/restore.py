@@ -15,6 +15,7 @@ from datafor_token.applications.sealing import Sealer
 from datafor_token.crypto.at_rest import COLLECTION as INSTANCE
 from datafor_token.crypto.at_rest import FORMER, Keyring
 from datafor_token.errors import Forbidden, RecordDamaged
+from datafor_token.gate import assertion_keys
 from datafor_token.operations.backup import COLLECTIONS, Backup, Records
 from datafor_token.operations.store_identity import identifier_record, is_identifier
 from datafor_token.store.base import Document
@@ -40,6 +41,8 @@ def reencrypt(backup: Backup, keyring: Keyring) -> Records:
     for collection, document in backup.records:
         if collection == INSTANCE and document["name"] == FORMER:
             keyring.load_former_keys(document)
+        elif collection == INSTANCE and document["name"] == assertion_keys.RECORD:
+            records.append((collection, assertion_keys.resealed(document, keyring)))
         elif collection == applications.COLLECTION and backup.key != keyring.identifier:
             records.append((collection, sealer.seal(sealer.unseal(document))))
         else:
@@ -72,9 +75,14 @@ def with_identifier(records: Records, known: str | None, path: object, file: Pat
     return [*records, (INSTANCE, identifier_record(known))]
 
 
+def _own_record(present: Document, restored: Document) -> Document:
+    # A key that was dropped since the backup must not sign again.
+    return present if present["name"] == assertion_keys.RECORD else restored
+
+
 # Of these the present records stay. A function merges the present record with that of the backup; None: the latter.
 _STAYING: Mapping[str, Callable[[Document, Document], Document] | None] = {
-    INSTANCE: None,
+    INSTANCE: _own_record,
     REVOCATIONS: None,
     cut_offs.COLLECTION: cut_offs.merged,
     personal.COLLECTION: personal.merged,

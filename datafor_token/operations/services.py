@@ -14,6 +14,8 @@ from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import StoreUnavailable
+from datafor_token.gate.assertion_keys import AssertionKeys
+from datafor_token.gate.assertions import Assertions
 from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations.installation import COLLECTIONS, Opened, Opener, Opening
@@ -67,6 +69,8 @@ class Services:
     session_list: SessionList
     signin: SignIn
     gate: Gate
+    assertion_keys: AssertionKeys
+    assertions: Assertions
 
     def sweep(self) -> None:
         """Delete expired records, and temporary files of killed writers."""
@@ -102,6 +106,8 @@ def open_services(
     if opener is Opener.SERVER:
         services.sweep()
         services.key_sets.watch(lambda: _urls_of_keys(services.registry))
+        if settings.gate_assertion:
+            services.assertion_keys.maintain_quietly()
     return services
 
 
@@ -129,6 +135,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
     )
     issuer = Issuer(registry, users, audit, clock, identifiers, cut_offs, limit)
     personal_tokens = PersonalTokens(store, issuer, revocations, cut_offs, audit, clock, limit)
+    assertion_keys = AssertionKeys(store, keyring, audit, clock)
     signin = SignIn(
         registry,
         users,
@@ -139,6 +146,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         settings,
         lambda hit: metrics.cache("tokens", hit=hit),
         personal_tokens.uses.note,
+        assertion_keys.has if settings.gate_assertion else lambda _: False,
     )
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     sessions = Sessions("api", store, users, clock, lifetimes)
@@ -171,6 +179,8 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         personal_tokens=personal_tokens,
         signin=signin,
         gate=gate,
+        assertion_keys=assertion_keys,
+        assertions=Assertions(assertion_keys, settings.public_url, clock),
     )
 
 

@@ -80,7 +80,7 @@ def issue(
     # A claim of the user comes first, and is not replaced: an old field map may use the name of one of these.
     whole = {**claims, **{name: value for name, value in whole.items() if name not in claims}}
     _check_policy(application, whole, now)
-    token = _signed(key, whole)
+    token = signed(key, whole)
     if len(token) > LONGEST_TOKEN:
         raise InvalidInput.of(
             "payload",
@@ -200,7 +200,8 @@ def _header(algorithm: str, kid: str | None) -> bytes:
     return _base64url(compact({"typ": "JWT", "alg": algorithm} | ({"kid": kid} if kid else {})).encode()) + b"."
 
 
-def _signed(key: Key, claims: Mapping[str, Any]) -> str:
+def signed(key: Key, claims: Mapping[str, Any]) -> str:
+    """Return the token with exactly these claims, signed by a shared or private key."""
     signing_input = _header(key.algorithm, key.kid) + _base64url(compact(claims).encode())
     return (signing_input + b"." + _base64url(key.sign(signing_input))).decode("ascii")
 

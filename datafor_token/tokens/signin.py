@@ -24,6 +24,9 @@ from datafor_token.users.users import User, Users
 from datafor_token.validation import names
 
 _FEW = 100  # applications; checking all their records for edits takes a third of a millisecond
+_IS_IDENTITY = failed(
+    "signature", lambda: Message("the token is a signed identity of this service, which signs in nowhere")
+)
 _NOT_REVOKED = passed("revocation", lambda: Message("the token was not revoked"))
 
 
@@ -61,8 +64,9 @@ class Verification(NamedTuple):
 class SignIn:
     """Verifies tokens and signs their users in. ``clock`` returns seconds since 1970.
 
-    ``looked_up`` is called with whether a token was found in the cache, ``used`` with each token that signs in. Every
-    method raises ``StoreUnavailable`` in an outage.
+    ``looked_up`` is called with whether a token was found in the cache, ``used`` with each token that signs in.
+    ``signs_identities`` returns whether a ``kid`` is of a key of this service's own. Every method raises
+    ``StoreUnavailable`` in an outage.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
@@ -76,6 +80,7 @@ class SignIn:
         settings: Settings,
         looked_up: Callable[[bool], None] = lambda _: None,
         used: Callable[[VerifiedToken], None] = lambda _: None,
+        signs_identities: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.registry = registry
         self.identifiers = revocations.identifiers
@@ -88,6 +93,7 @@ class SignIn:
         self._clock = clock
         self._settings = settings
         self._used = used
+        self._signs_identities = signs_identities
         # The checks of a verified token at each use, in this order; each raises ``Refused``. Checks of its claims are
         # in ``claim_checks.CLAIM_CHECKS``, of the client in ``networks``, and of its user in ``TokenUsers``.
         self._checks: Sequence[Callable[[VerifiedToken], Step]] = (self._check_revocation, _check_enabled)
@@ -247,6 +253,9 @@ class SignIn:
             token = verifier.read(text, explain=everyone is not None)
         except Refused as refused:
             return Verification(refused.reason, [refused.step])
+        if token.kid is not None and self._signs_identities(token.kid):
+            # Even if the keys of an application are ours by mistake: whoever receives identities could use them here.
+            return Verification("signature", [_IS_IDENTITY])
         asked = entries(token)
         fitting = _fitting(token, asked)
         algorithm = token.algorithm[:16]

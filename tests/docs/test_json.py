@@ -39,6 +39,7 @@ token explain -
 token decode -
 token issued
 token revoke -
+gate rotate-key
 store check
 store backup backup.gz
 store restore backup.gz --yes
@@ -69,7 +70,8 @@ def shown() -> dict[str, set[str]]:
 
 def test_the_members_of_each_document(tmp_path: Path) -> None:
     """With ``--json``, each command prints one JSON document, whose members are those of the table."""
-    environ = environment(tmp_path)
+    signing = {"DATAFOR_TOKEN_GATE_ASSERTION": "true", "DATAFOR_TOKEN_PUBLIC_URL": "https://intra.example"}
+    environ = environment(tmp_path) | signing
     first_start(environ)
     assert run("-c", OPEN_A_SESSION, environ=environ).returncode == 0
     (tmp_path / "applications.json").write_text('{"application": []}')

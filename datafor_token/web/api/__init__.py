@@ -10,6 +10,7 @@ from datafor_token.web.api import (
     gate,
     gate_check,
     gate_errors,
+    gate_keys,
     gate_sign_in,
     guide,
     issued,
@@ -29,7 +30,7 @@ VIEWS = (gate_check, gate_sign_in)
 def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
     about_tokens, about_users = (tokens, issued, personal, links), (sessions, users, user_sessions)
-    for module in (applications, *about_tokens, *about_users, gate, audit, operations, description, guide):
+    for module in (applications, *about_tokens, *about_users, gate, gate_keys, audit, operations, description, guide):
         app.register_blueprint(module.blueprint, url_prefix=url_prefix or None)
     responses.set_error_renderer(app, gate.blueprint.name, gate_errors.error_response)
     responses.set_error_renderer(app, guide.blueprint.name, guide.error_response)

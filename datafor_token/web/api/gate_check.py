@@ -16,6 +16,7 @@ from datafor_token.errors import (
     TooManyAttempts,
 )
 from datafor_token.gate import check_options, forwarded
+from datafor_token.gate.assertions import HEADER as ASSERTION
 from datafor_token.gate.check_options import LONGEST_AUDIENCE, PERCENT, CheckOptions
 from datafor_token.gate.gate import expires_after
 from datafor_token.tokens.signin import Verification
@@ -67,6 +68,7 @@ _PARAMETERS = (
         "Remote-Name",
         "Remote-Email",
         "Remote-Groups",
+        ASSERTION,
         "Cookie",
         "Set-Cookie",
         "Content-Security-Policy",
@@ -93,6 +95,8 @@ def check() -> Response:
     _add_identity(response, caller.user, options)
     if caller.application is not None and caller.application.origins:
         response.headers["Content-Security-Policy"] = gate_frames.ancestors(caller.application)
+    if services().settings.gate_assertion:
+        response.headers[ASSERTION] = services().assertions.of(caller.user, options.audience)
     if options.cookies:
         # For proxies that copy response headers into the request; also if empty, to replace the client's header.
         sent = current().environ.get("HTTP_COOKIE", "")

@@ -52,6 +52,7 @@ HEADERS = {
     "Remote-Email": "Email address. May be empty.",
     "Remote-Groups": "User type and roles, separated by commas.",
     "Cookie": "With `cookies=1`: the cookies of the request for the application behind the proxy. May be empty.",
+    "X-Datafor-Assertion": "The signed identity: a JWT that is valid for 30 to 60 s. Only with `GATE_ASSERTION`.",
 }
 
 

@@ -270,7 +270,7 @@ class KeyObject(Schema):
 
 
 class KeysResponse(SuccessResponse):
-    """The public keys of enabled applications."""
+    """Public keys as a JWK Set."""
 
     example: ClassVar[Mapping[str, Any]] = {"keys": []}
     keys = fields.List(fields.Nested(KeyObject), required=True)
