@@ -96,10 +96,7 @@ class AssertionKeys:
 
     def signing(self) -> Key:
         """Return the private key that signs now. In an outage it is the one that this process knows, if any."""
-        keys, now = self._current(), self._now()
-        if keys.is_due(now):
-            self._rotate_in_background()
-        return keys.signing(now).pair.private
+        return self._current().signing(self._now()).pair.private
 
     def published(self) -> Sequence[Key]:
         """Return the public keys that verifiers need now, that which signs next included."""
@@ -114,7 +111,7 @@ class AssertionKeys:
         return keys is not None and any(key.pair.public.kid == kid for key in keys.keys)
 
     def maintain(self) -> None:
-        """Create the first key if there is none; add the next one and remove old ones if it is time.
+        """Create the first key if none exists; add the next one and remove old ones when it is time.
 
         Of several processes at once, one does it.
         """
@@ -145,7 +142,7 @@ class AssertionKeys:
 
         def change(document: Document | None, record: Callable[[Event], None]) -> Document:
             if document is None:
-                raise NotFound("there is no key yet: the server creates it when it starts with GATE_ASSERTION = true")
+                raise NotFound("no key exists yet: the server creates it when it starts with GATE_ASSERTION = true")
             now = self._now()
             before = read(document, self._keyring)
             following = before.following(now)
@@ -202,10 +199,10 @@ class AssertionKeys:
         self._known = found
         return found
 
-    def _rotate_in_background(self) -> None:
-        """Rotate in a thread: no request waits for it, and the audit log does not name its user as the actor."""
+    def maintain_if_due(self) -> None:
+        """Do it in a thread: no request waits for it, and the audit log does not name its user as the actor."""
         now = self._clock()
-        if abs(now - self._attempted) >= _RETRY:
+        if abs(now - self._attempted) >= _RETRY and self._known is not None and self._known.is_due(self._now()):
             self._attempted = now
             threading.Thread(target=self.maintain_quietly, name="gate keys", daemon=True).start()
 

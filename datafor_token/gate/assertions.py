@@ -56,6 +56,7 @@ class Assertions:
             "iat": issued,
             "exp": issued + LIFE,
         }
-        known = _Signed(signed(key, claims), issued)
-        self._signed.put(identity, known)
-        return known.text
+        text = signed(key, claims)
+        self._signed.put(identity, _Signed(text, issued))
+        self._keys.maintain_if_due()
+        return text

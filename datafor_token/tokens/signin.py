@@ -254,7 +254,7 @@ class SignIn:
         except Refused as refused:
             return Verification(refused.reason, [refused.step])
         if token.kid is not None and self._signs_identities(token.kid):
-            # Even if the keys of an application are ours by mistake: whoever receives identities could use them here.
+            # Also if an application has our keys by mistake: those who receive identities could sign in with them here.
             return Verification("signature", [_IS_IDENTITY])
         asked = entries(token)
         fitting = _fitting(token, asked)

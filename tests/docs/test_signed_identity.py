@@ -155,7 +155,7 @@ LANGUAGES: dict[str, Callable[[str, Path], list[str]]] = {
 
 
 def assertions(service: Service) -> Iterator[tuple[str, str]]:
-    """Yield assertions to be refused, each with what is wrong with it."""
+    """Yield the fault of each assertion to be refused, and the assertion."""
     pair, other = service.pair, new_key_pair()
     now = int(time.time())
     good = {"iss": PUBLIC_URL, "aud": "reports", "sub": "admin", "iat": now, "exp": now + 60}

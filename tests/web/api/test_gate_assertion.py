@@ -244,7 +244,7 @@ class TestNoToken:
         assert introspected.get_json()["active"] is False
 
     def test_no_application_accepts_it(self, app: Flask, caller: Caller) -> None:
-        """It is no token of an application with the same algorithm."""
+        """An application with the same algorithm does not accept it."""
         caller.post("update", application(algorithm="ES256", secret=public_pem(key_for("ES256"))))
         body = {"name": "ERP", "username": "lena", "privateKey": private_pem(key_for("ES256"))}
         good = caller.post("generate", body).json["token"]

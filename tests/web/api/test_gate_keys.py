@@ -76,7 +76,7 @@ class TestRotation:
         start = clock.now
         for _ in range(90 * DAY // STEP):
             kid, known = signs(app), kids(app)
-            # Whoever fetched the set up to a day ago has the key.
+            # A set that was fetched up to a day ago has the key too: see below.
             assert kid in known
             for name, one in [*((each, published) for each in known), (kid, signed)]:
                 one.setdefault(name, []).append((clock.now - start) / DAY)
@@ -90,7 +90,7 @@ class TestRotation:
         events = rotations(caller)
         assert [event["after"]["kid"] for event in events] == list(published)
         assert [event.get("before", {}).get("kid") for event in events] == [None, *list(published)[:-1]]
-        # The actor is the system user, not whoever sent the request that noticed that a rotation was due.
+        # The actor is the system user, not the sender of the request that noticed that a rotation was due.
         assert "admin" not in {event["actor"] for event in events}
 
     def test_the_last_assertion_of_a_key(self, app: Flask, clock: Clock) -> None:

@@ -299,6 +299,7 @@ def test_responses_match_their_schemas(  # noqa: PLR0915 - one call after anothe
             to.call(method, "/auth/check", 401, headers={})
     to.seen |= {"check_by_head"}  # no body, so nothing to hold against a schema
     to.call("GET", "/.well-known/jwks.json")
+    to.call("GET", "/.well-known/gate-jwks.json")
     assert to.call("POST", f"{API}/rotate", json={"name": "ERP", "grace": 600})["secret"]
     to.call("POST", f"{API}/rotate", json={"name": "ERP", "secret": "easy", "grace": 0})
     to.call("GET", f"{API}/list")
