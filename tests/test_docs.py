@@ -13,7 +13,8 @@ from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.metrics.table import METHODS, OUTCOMES, PREFIX, TABLE, WAYS
 from datafor_token.operations.installation import COLLECTIONS
-from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
+from datafor_token.requests.explain_schema import ExplainSchema
+from datafor_token.requests.schemas import GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.server import selection
 from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, load_settings, table
 from datafor_token.store.metered import KINDS

@@ -13,6 +13,10 @@ REASONS = (
     "administrator_refused", "audience", "issuer", "claim", "too_long_lived", "network", "not_own_user",
     "keys_unavailable",
 )  # fmt: skip
+# Further reasons for which a sign-in is refused.
+SIGN_IN_REASONS = ("wrong_password", "throttled", "overloaded", "several_tokens", "ticket")
+# Reasons for which the gate refuses a user who is signed in.
+ACCESS_REASONS = ("requirement", "unknown_requirement")
 
 
 class Kind(enum.StrEnum):
@@ -30,6 +34,7 @@ class Kind(enum.StrEnum):
     LINK_REDEEMED = "link_redeemed"
     SIGN_IN = "sign_in"
     SIGN_IN_REFUSED = "sign_in_refused"
+    ACCESS_REFUSED = "access_refused"
     USER_MADE = "user_made"
     USER_CHANGED = "user_changed"
     USER_SYNCED = "user_synced"
@@ -41,6 +46,9 @@ class Kind(enum.StrEnum):
     STORE_REKEYED = "store_rekeyed"
 
 
+REFUSALS = (Kind.SIGN_IN_REFUSED, Kind.ACCESS_REFUSED)
+
+
 class Event(NamedTuple):
     """An event and its target: the name of an application or user, or the identifier of a token or ticket.
 
@@ -48,7 +56,8 @@ class Event(NamedTuple):
     wrong field, and is stored as a keyed hash. ``audience`` has the audiences of a token that was accepted although its
     application has none. ``before`` and ``after`` have the values of changed members by name.
     ``tokens_before`` is the time of a cut-off in milliseconds since 1970. ``expires`` and ``iat``, if it has one, are
-    of an issued token, in seconds since 1970, and ``jti`` its claim of that name, if it has one.
+    of an issued token, in seconds since 1970, and ``jti`` its claim of that name, if it has one. ``steps`` has the
+    check that refused, as ``recorded_step`` returns it.
     """
 
     kind: Kind
@@ -65,6 +74,7 @@ class Event(NamedTuple):
     expires: int | None = None
     iat: int | None = None
     jti: str | None = None
+    steps: Sequence[Mapping[str, Any]] | None = None
 
     def __repr__(self) -> str:
         """Return the event without ``unknown_user``."""

@@ -14,8 +14,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from datafor_token.audit.events import Event, Kind, Origin
-from datafor_token.audit.reader import newest_first
+from datafor_token.audit.events import REFUSALS, Event, Kind, Origin
+from datafor_token.audit.reader import lines_with, newest_first
 from datafor_token.audit.repeats import Refusal, Repeated, Repeats
 from datafor_token.audit.search import CLOCK_STEPS, BaseFilter, Page, Recorded, Search, find, folded, may_name, parse
 from datafor_token.audit.writer import AuditLog
@@ -82,8 +82,10 @@ class Audit:
         origin = self._origin()
         self._metrics.audit_event(event, origin.way)
         target = self._target(event)
-        if event.kind is Kind.SIGN_IN_REFUSED and self._repeats.is_counted(
-            Refusal(event.kind, event.reason, origin.way, tuple(target.items()), origin.address)
+        if event.kind in REFUSALS and self._repeats.is_counted(
+            Refusal(event.kind, event.reason, origin.way, tuple(target.items()), origin.address),
+            origin.request_id,
+            event.steps,
         ):
             return False
         self._append(self._line(event, target, origin, outcome), event.kind)
@@ -107,6 +109,8 @@ class Audit:
                 reason=refusal.reason,
                 count=one.count,
                 first=logs.timestamp(one.first),
+                steps=one.steps,
+                request_ids=one.requests or None,
             )
             self._append(line, refusal.event)
 
@@ -166,6 +170,22 @@ class Audit:
         issued = self.search(_AboutToken(identifier, issued=True), 1).events
         return next(iter(issued or self.search(_AboutToken(identifier), 1).events), None)
 
+    def refusal_of(self, request_id: str, most: int | None = None) -> dict[str, Any] | None:
+        """Return the newest refusal of the request with this identifier, or None.
+
+        It may be a line with a count, whose ``request_ids`` name the request. At most ``most`` bytes are read: raises
+        ``LimitReached`` if there are more, and ``AuditUnavailable``.
+        """
+        for line in lines_with(self._log.folder, request_id.encode(), most):
+            event = parse(line)
+            if event is not None and event.members["event"] in REFUSALS:
+                requests = event.members.get("request_ids")
+                if event.members.get("request_id") == request_id or (
+                    isinstance(requests, list) and request_id in requests
+                ):
+                    return event.members
+        return None
+
     def since(self, time: float) -> Iterator[dict[str, Any]]:
         """Yield every event since ``time`` (seconds since 1970), newest first; raise ``AuditUnavailable``.
 
@@ -204,6 +224,7 @@ class Audit:
             iat=event.iat,
             jti=event.jti,
             outcome=outcome,
+            steps=event.steps,
         )
 
     def _hashed(self, name: str) -> str:

@@ -5,7 +5,8 @@ import dataclasses
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from datafor_token.validation.addresses import client_of
 
@@ -14,6 +15,8 @@ _SECONDS = 60.0
 # the disk. Each kind is at most two lines.
 _MOST = 300
 _MOST_OF_CLIENT = 50
+# Identifiers of requests that are kept of each kind: at most 1.2 MB of memory in a worker, and 1.8 kB in a line.
+_MOST_REQUESTS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +32,17 @@ class Refusal:
 
 @dataclasses.dataclass
 class Repeated:
-    """Count of a repeated refusal. Times are in seconds since 1970."""
+    """Count of a repeated refusal. Times are in seconds since 1970.
+
+    ``requests`` are the identifiers of the first requests that were counted, and ``steps`` those of the first one.
+    """
 
     refusal: Refusal
     count: int = 0
     first: float = 0.0
     last: float = 0.0
+    requests: list[str] = dataclasses.field(default_factory=list)
+    steps: Sequence[Mapping[str, Any]] | None = None
 
 
 class Repeats:
@@ -55,21 +63,31 @@ class Repeats:
         self._process = os.getpid()
         _all.add(self)
 
-    def is_counted(self, refusal: Refusal) -> bool:
-        """Count the refusal and return True, unless it is the first of its kind in this minute."""
+    def is_counted(
+        self, refusal: Refusal, request_id: str | None = None, steps: Sequence[Mapping[str, Any]] | None = None
+    ) -> bool:
+        """Count the refusal and return True, unless it is the first of its kind in this minute.
+
+        ``request_id`` and ``steps`` are those of its event.
+        """
         now = self._clock()
+        refusal = dataclasses.replace(refusal, client=client_of(refusal.client or ""))
         with self._lock:
             # A clock that was set back ends the minute too.
             is_over = not (self._is_mine() and 0 <= now - self._began < _SECONDS)
             counted = self._take(now) if is_over else ()
-            kind = self._kind(dataclasses.replace(refusal, client=client_of(refusal.client or "")))
+            kind = self._kind(refusal)
             found = self._found.get(kind)
             if found is None:
                 self._found[kind] = Repeated(kind)
             else:
-                found.first = found.first if found.count else now
+                if not found.count:
+                    # A wider kind has refusals of other users, to whom these steps do not apply.
+                    found.first, found.steps = now, steps if kind == refusal else None
                 found.last = now
                 found.count += 1
+                if request_id is not None and len(found.requests) < _MOST_REQUESTS:
+                    found.requests.append(request_id)
                 self._start_timer()
         self._record(counted)
         return found is not None

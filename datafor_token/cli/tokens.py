@@ -64,11 +64,19 @@ def generate(application: str, username: str, payload: str | None, file: Any) ->
 @token.command("explain")
 @click.argument("text", metavar="[TOKEN]", required=False)
 @click.option("--application", "name", type=application_name, help="Application that should accept the token.")
-def explain(text: str | None, name: str | None) -> None:
+@click.option("--request", "request_id", metavar="ID", help="Reference on an error page: why that request was refused.")
+def explain(text: str | None, name: str | None, request_id: str | None) -> None:
     """Explain step by step whether a token is accepted. The exit code is 1 if it is not.
+
+    With --request, the refusal of a request is searched in the whole audit log. The exit code is 1 if it has none.
 
     Example: datafor-token token explain < token.txt
     """
+    if request_id is not None:
+        if text is not None or name is not None:
+            raise click.UsageError("Give either a token or --request", click.get_current_context())
+        _explain_request(request_id)
+        return
     application = services().registry.get(name) if name else None
     verdict = services().signin.explain(read_token(text), application)
     explanation = verdict.to_response()
@@ -79,6 +87,21 @@ def explain(text: str | None, name: str | None) -> None:
         echo("accepted" if verdict.reason is None else f"refused: {verdict.reason}")
     if verdict.reason is not None:
         click.get_current_context().exit(1)
+
+
+def _explain_request(request_id: str) -> None:
+    from datafor_token.requests.explain_schema import ExplainSchema
+    from datafor_token.requests.forms import Body
+
+    wanted = ExplainSchema().read(Body({"request_id": request_id}, is_form=True))
+    refusal = services().past_refusals.find(wanted["request_id"], most=None)
+    explanation = refusal.to_response()
+    if wants_json():
+        show_json(explanation)
+        return
+    show(explanation.pop("steps"))
+    del explanation["accepted"]
+    echo(", ".join(f"{name}: {value}" for name, value in explanation.items() if value is not None))
 
 
 @token.command("decode")

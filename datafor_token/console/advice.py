@@ -1,6 +1,7 @@
-"""Names of the steps of ``token/explain``, and advice for each reason why a token is refused."""
+"""Names of the steps of ``token/explain``, and advice for each reason why a token or a request is refused."""
 
 from datafor_token.console.language import N_
+from datafor_token.tokens.refusals import PastRefusal
 
 STEPS = {
     "read": N_("Format"),
@@ -21,6 +22,12 @@ STEPS = {
     "administrator": N_("Administrator sign-in"),
     "sync": N_("Changes of the user"),
     "damaged": N_("Unreadable records"),
+    # Only of requests that were refused.
+    "ticket": N_("One-time link"),
+    "password": N_("Password"),
+    "throttling": N_("Limit of sign-ins"),
+    "requirement": N_("Requirement of the proxy"),
+    "details": N_("Details"),
 }
 # By the reason that the API returns.
 ADVICE = {
@@ -80,4 +87,27 @@ ADVICE = {
         "Let the Administrator sign in with a password. Tokens sign in an Administrator only with "
         "TOKENS_MAY_ADMINISTER = true, and only if the secret of their application is strong."
     ),
+    "several_tokens": N_("Remove all but one of the tokens from the URL: a link may have been put together twice."),
+    "ticket": N_("Create a new link. A one-time link works once, and a mail program may have opened it before."),
+    "wrong_password": N_("Let the user type the password again, or set a new one on the page of the user."),
+    "throttled": N_("Wait for five minutes. If it happens again, somebody may be guessing passwords: see the address."),
+    "overloaded": N_("Let the user try again. If it happens often, the server needs more processors."),
+    "requirement": N_(
+        "Give the user what the check requires, or change the requirement in the configuration of the proxy."
+    ),
+    "unknown_requirement": N_(
+        "Correct the URL of the check in the configuration of the proxy. It must not pass on the query of the visitor."
+    ),
 }
+_ADVICE_ON_PASSWORDS = {
+    "malformed": N_(
+        "Correct the program that sent the request: the header needs the Base64 of name:password in UTF-8."
+    ),
+    "unknown_user": N_("Ask for the user name: the page Users has all names."),
+}
+
+
+def advice_for(refusal: PastRefusal) -> str | None:
+    """Return the advice for a request that was refused, if there is any."""
+    reason = refusal.reason or ""
+    return (_ADVICE_ON_PASSWORDS.get(reason) if refusal.by_password else None) or ADVICE.get(reason)

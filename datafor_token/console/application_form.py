@@ -163,6 +163,7 @@ def labels() -> dict[str, str]:
         "rate": gettext("Rate limit"),
         "grace": gettext("Grace period"),
         "username": gettext("User"),
+        "request_id": gettext("Reference"),
         "next": gettext("Target page"),
         "privateKey": gettext("Private key"),
         "token": gettext("Token"),

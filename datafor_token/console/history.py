@@ -37,6 +37,7 @@ EVENTS = {
     "link_redeemed": N_("one-time link used"),
     "sign_in": N_("signed in"),
     "sign_in_refused": N_("sign-in refused"),
+    "access_refused": N_("access refused"),
     "user_made": N_("user created"),
     "user_changed": N_("user changed"),
     "user_synced": N_("user changed by a token"),

@@ -14,12 +14,13 @@ from datafor_token.applications.record import Application
 from datafor_token.applications.rules import next_path
 from datafor_token.audit.events import Kind
 from datafor_token.console import application_form, guard, pages
-from datafor_token.console.advice import ADVICE, STEPS
+from datafor_token.console.advice import ADVICE, STEPS, advice_for
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import format_duration, gettext, sentence
 from datafor_token.errors import DataforTokenError, Forbidden, InvalidInput, NotFound, RuleError, TooManyTokens
-from datafor_token.requests.schemas import ExplainSchema, GenerateSchema
+from datafor_token.requests.explain_schema import ExplainSchema
+from datafor_token.requests.schemas import GenerateSchema
 from datafor_token.web.api.paths import MODELER, root_path
 from datafor_token.web.current import current
 from datafor_token.web.services import services
@@ -95,14 +96,30 @@ def generate_test_token() -> ResponseReturnValue:
 
 @blueprint.get("/refused")
 def check_token() -> ResponseReturnValue:
-    """Show the form for a token and, optionally, the application that should accept it."""
-    return _check_page(FormState({"token": "", "name": current().args.get("name", "")[:64]}))
+    """Show the form for a token and, optionally, the application that should accept it.
+
+    With the reference of an error page, show why that request was refused.
+    """
+    typed = {name: current().args.get(name, "").strip()[:64] for name in ("name", "request_id")}
+    form = FormState({"token": "", **typed})
+    if not typed["request_id"]:
+        return _check_page(form)
+    try:
+        wanted = application_form.read(_explain, {"request_id": typed["request_id"]})
+        refusal = services().past_refusals.find(wanted["request_id"])
+    except InvalidInput as error:
+        form.errors = application_form.errors_by_field(error)
+        return _check_page(form, error=error)
+    except NotFound as error:
+        form.errors = {"request_id": [sentence(error.message)]}
+        return _check_page(form, error=error)
+    return _check_page(form, refusal=refusal, advice=advice_for(refusal), steps=STEPS)
 
 
 @blueprint.post("/refused")
 def check_token_now() -> ResponseReturnValue:
     """Show the steps of ``token/explain``, which has no effect."""
-    typed = {"token": guard.text("token"), "name": guard.text("name")}
+    typed = {"token": guard.text("token"), "name": guard.text("name"), "request_id": ""}
     # The clipboard may add a line break around a token; white space inside it stays, and is reported.
     body = {"token": typed["token"].strip("\r\n"), **({"name": typed["name"]} if typed["name"] else {})}
     form = FormState(typed)
@@ -189,4 +206,4 @@ def _redisplay_test(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnVal
 
 @guard.redisplays("check_token_now")
 def _redisplay_check(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    return _check_page(FormState({"token": "", "name": str(form.get("name", ""))}))
+    return _check_page(FormState({"token": "", "name": str(form.get("name", "")), "request_id": ""}))

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from datafor_token.audit.events import REASONS
+from datafor_token.audit.events import REASONS, SIGN_IN_REASONS
 
 PREFIX = "datafor_token_"
 WAYS = frozenset({"basic", "bearer", "url", "session", "gate", "login", "ticket"})
 # ``accepted``, the reasons of the audit log, and the other results of a sign-in.
 OUTCOMES = frozenset({
-    "accepted", *REASONS, "wrong_password", "throttled", "overloaded", "several_tokens", "ticket",
+    "accepted", *REASONS, *SIGN_IN_REASONS,
 })  # fmt: skip
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Seconds: a call takes one millisecond, a password hash a hundred, a lock at most LOCK_TIMEOUT.

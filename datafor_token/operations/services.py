@@ -30,6 +30,7 @@ from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.issued import IssuedTokens
 from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.personal import PersonalTokens
+from datafor_token.tokens.refusals import PastRefusals
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.revoker import Revoker
 from datafor_token.tokens.signin import SignIn
@@ -63,6 +64,7 @@ class Services:
     revocations: Revocations
     cut_offs: CutOffs
     issued: IssuedTokens
+    past_refusals: PastRefusals
     personal_tokens: PersonalTokens
     revoker: Revoker
     sessions: Sessions
@@ -173,6 +175,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         revocations=revocations,
         cut_offs=cut_offs,
         issued=IssuedTokens(audit, revocations, cut_offs, clock),
+        past_refusals=PastRefusals(audit, users),
         revoker=Revoker(registry, users, revocations, cut_offs, audit, clock),
         sessions=sessions,
         session_list=SessionList(store, users, audit, sessions, gate.accepts),

@@ -287,15 +287,6 @@ class TokenSchema(CallSchema):
     token = Text(str.strip, required=True)
 
 
-class ExplainSchema(CallSchema):
-    """``token/explain``: a token, and the application that should have accepted it."""
-
-    example: ClassVar = {"token": EXAMPLE_TOKEN, "name": "ERP"}
-
-    token = Text(required=True)
-    name = Text(names.application_name)
-
-
 class LoginSchema(CallSchema):
     """``auth/login``: user name and password. A value that breaks their rules is a wrong password like any other."""
 

@@ -13,12 +13,14 @@ from typing import Any, Literal, NoReturn
 from flask import Flask
 
 from datafor_token.audit.events import Event, Kind
-from datafor_token.errors import Forbidden, InvalidToken, NotAuthenticated, NotFound, WrongPassword
+from datafor_token.errors import Forbidden, InvalidToken, Message, NotAuthenticated, NotFound, WrongPassword
 from datafor_token.gate import forwarded
 from datafor_token.gate.check_options import CheckOptions
 from datafor_token.gate.gate import GateSession, NotAcceptedNow
 from datafor_token.tokens import identifiers
+from datafor_token.tokens.refusals import recorded_step
 from datafor_token.tokens.signin import Verification
+from datafor_token.tokens.verifier import failed
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 from datafor_token.web import cookies, proxies
@@ -221,9 +223,29 @@ def record_refusal(verification: Verification, identifier: str | None) -> None:
             application=name,
             user=verification.username,
             token=identifier,
+            steps=[recorded_step(verification.steps[-1])],
         )
     )
     current().application_name = name
+
+
+def refuse_expiring(caller: Caller, detail: Message) -> NoReturn:
+    """Refuse an accepted token that expires too soon for a session."""
+    name = caller.application.name if caller.application else None
+    steps = [recorded_step(failed("time", lambda: detail))]
+    services().audit.record(
+        Event(Kind.SIGN_IN_REFUSED, name, caller.user.name, token=caller.token, reason="expired", steps=steps)
+    )
+    raise InvalidToken(reason="expired", log_detail=detail)
+
+
+def record_refused_access(reason: str, detail: Message | None = None) -> None:
+    """Record that a requirement of the check refuses the request; ``reason`` is one of ``ACCESS_REASONS``."""
+    caller = current().signed_in
+    application = caller.application.name if caller and caller.application else None
+    user = caller.user.name if caller else None
+    steps = None if detail is None else [recorded_step(failed("requirement", lambda: detail))]
+    services().audit.record(Event(Kind.ACCESS_REFUSED, application, user, reason=reason, steps=steps))
 
 
 def _by_password(credential: str) -> User:
@@ -251,10 +273,12 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
         "token": services().signin.audit_identifier(token, verdict),
     }
     if verdict.user is None or verdict.token is None:
-        services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, **about))
-        current().application_name = name
         # Before the signature is verified, a detail can have values that anybody sent.
-        raise InvalidToken(reason=verdict.reason, log_detail=verdict.steps[-1].detail if verdict.identifier else None)
+        step = verdict.steps[-1] if verdict.identifier else None
+        steps = None if step is None else [recorded_step(step)]
+        services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, steps=steps, **about))
+        current().application_name = name
+        raise InvalidToken(reason=verdict.reason, log_detail=None if step is None else step.detail)
     if not opens:
         services().audit.record(Event(kind=Kind.SIGN_IN, audience=verdict.token.unnamed_audiences, **about))
     return Caller(verdict.user, way, verdict.application, verdict, about["token"])

@@ -11,7 +11,7 @@ from flask import Blueprint, Response
 from werkzeug.urls import iri_to_uri
 
 from datafor_token.audit.events import Event, Kind
-from datafor_token.errors import CookieNotSent, Forbidden, InvalidInput, InvalidToken, NotAuthenticated
+from datafor_token.errors import CookieNotSent, Forbidden, InvalidInput, InvalidToken, Message, NotAuthenticated
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import NotAcceptedNow, expires_after
 from datafor_token.requests.gate_schemas import LeaveSchema, NextSchema
@@ -26,6 +26,7 @@ from datafor_token.web.auth import (
     gate_session,
     is_cross_site,
     record_refusal,
+    refuse_expiring,
     refuse_several_tokens,
     tokens_among,
     url_caller,
@@ -116,8 +117,10 @@ def _redirect(url: str) -> Response:
 def _open_session_of(caller: Caller) -> str:
     """Open a gate session for the token in the URL, and return its cookie."""
     verdict = caller.verdict
-    if verdict is None or verdict.token is None or not expires_after(verdict, services().clock()):
-        raise InvalidToken(reason="expired", log_detail="its session would end at once")
+    if verdict is None or verdict.token is None:
+        raise InvalidToken
+    if not expires_after(verdict, services().clock()):
+        refuse_expiring(caller, Message("the token expires too soon for a session"))
     _refuse_parts_of_pages(verdict)
     with services().audit.change() as record:
         name = caller.application.name if caller.application else None

@@ -9,7 +9,7 @@ from werkzeug.routing import Rule
 
 from datafor_token.errors import (
     Forbidden,
-    InvalidToken,
+    Message,
     NotAuthenticated,
     Overloaded,
     StoreUnavailable,
@@ -20,6 +20,7 @@ from datafor_token.gate.assertions import HEADER as ASSERTION
 from datafor_token.gate.check_options import LONGEST_AUDIENCE, PERCENT, CheckOptions
 from datafor_token.gate.gate import expires_after
 from datafor_token.tokens.signin import Verification
+from datafor_token.tokens.steps import listed
 from datafor_token.users.users import User
 from datafor_token.validation import logs
 from datafor_token.validation.names import USER_TYPES, display_text, fold
@@ -27,7 +28,15 @@ from datafor_token.web import cookies
 from datafor_token.web.api import gate_frames
 from datafor_token.web.api.gate import blueprint
 from datafor_token.web.api.gate_cookies import set_gate_cookie
-from datafor_token.web.auth import GATE_COOKIE, SESSION_COOKIE, client_address, gate_caller, gate_session
+from datafor_token.web.auth import (
+    GATE_COOKIE,
+    SESSION_COOKIE,
+    client_address,
+    gate_caller,
+    gate_session,
+    record_refused_access,
+    refuse_expiring,
+)
 from datafor_token.web.current import Caller, current
 from datafor_token.web.openapi.call import Access, Call, header, query_list, query_option, query_text
 from datafor_token.web.responses import success
@@ -82,6 +91,7 @@ def check() -> Response:
     options = check_options.parse(current().environ.get("QUERY_STRING", ""))
     if options.unknown:
         # A misspelled requirement must not admit everyone.
+        record_refused_access("unknown_requirement")
         raise Forbidden(reason=_UNKNOWN_REQUIREMENT, log_detail=check_options.describe(options.unknown))
     try:
         caller = gate_caller(options)
@@ -89,8 +99,10 @@ def check() -> Response:
         refusal = NotAuthenticated(error.message)
         refusal.retry_after, refusal.reason = error.retry_after, error.reason
         raise refusal from None
-    if not _meets_requirements(caller, options):
-        raise Forbidden(reason=_NOT_MET)
+    unmet = _unmet_requirement(caller, options)
+    if unmet is not None:
+        record_refused_access("requirement", unmet)
+        raise Forbidden(reason=_NOT_MET, log_detail=unmet)
     response = success()
     _add_identity(response, caller.user, options)
     if caller.application is not None and caller.application.origins:
@@ -102,18 +114,40 @@ def check() -> Response:
         sent = current().environ.get("HTTP_COOKIE", "")
         response.headers["Cookie"] = cookies.without(sent, (GATE_COOKIE,), (SESSION_COOKIE,))
     if caller.way == "url" and caller.verdict is not None:
-        _open_gate_session(response, caller.verdict)
+        _open_gate_session(response, caller, caller.verdict)
     return response
 
 
-def _meets_requirements(caller: Caller, options: CheckOptions) -> bool:
-    """Return whether the caller meets the requirements in the check's own query, if any."""
-    user, application = caller.user, caller.application
-    return (
-        (not options.roles or not options.roles.isdisjoint(user.groups))
-        and (not options.types or user.type in options.types)
-        and (not options.applications or (application is not None and fold(application.name) in options.applications))
-    )
+def _unmet_requirement(caller: Caller, options: CheckOptions) -> Message | None:
+    """Return why the caller does not meet the requirements in the check's own query, or ``None``."""
+    user = caller.user
+    if options.roles and options.roles.isdisjoint(user.groups):
+        return Message(
+            "the check requires the role %(roles)s; %(user)s has %(groups)s",
+            roles=_any_of(options.roles),
+            user=user.name,
+            groups=listed(user.groups),
+        )
+    if options.types and user.type not in options.types:
+        return Message(
+            "the check requires the user type %(types)s; %(user)s is %(type)s",
+            types=_any_of(options.types),
+            user=user.name,
+            type=user.type,
+        )
+    by = caller.application.name if caller.application else None
+    if options.applications and (by is None or fold(by) not in options.applications):
+        return Message(
+            "the check requires a sign-in by the application %(names)s; %(user)s signed in by %(name)s",
+            names=_any_of(options.applications),
+            user=user.name,
+            name=Message("password") if by is None else by,
+        )
+    return None
+
+
+def _any_of(values: frozenset[str]) -> str:
+    return listed([value[:64] for value in sorted(values)])
 
 
 def _add_identity(response: Response, user: User, options: CheckOptions) -> None:
@@ -134,7 +168,7 @@ def _add_identity(response: Response, user: User, options: CheckOptions) -> None
         response.headers[name] = text.encode("utf-8").decode("latin-1")
 
 
-def _open_gate_session(response: Response, verdict: Verification) -> None:
+def _open_gate_session(response: Response, caller: Caller, verdict: Verification) -> None:
     """Open a gate session for the token in the URL, unless a page would then mix two users.
 
     A navigation shows a page of the token's user, whose images and scripts are requested with the cookie. Therefore a
@@ -150,7 +184,7 @@ def _open_gate_session(response: Response, verdict: Verification) -> None:
             return
     if not expires_after(verdict, present.expires if present is not None and not others else services().clock()):
         if others:
-            raise InvalidToken(reason="expired", log_detail="it cannot replace the session of another user")
+            refuse_expiring(caller, Message("the token expires too soon to replace the session of another user"))
         return
     try:
         cookie = services().gate.open(verdict, client_address(), again=navigates and not prefetches)

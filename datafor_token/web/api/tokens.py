@@ -9,8 +9,9 @@ from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.keys import as_jwk
 from datafor_token.errors import Forbidden, NotFound, TooManyTokens
+from datafor_token.requests.explain_schema import ExplainSchema
 from datafor_token.requests.revoke_schema import RevokeSchema
-from datafor_token.requests.schemas import ExplainSchema, GenerateSchema, TokenSchema
+from datafor_token.requests.schemas import GenerateSchema, TokenSchema
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
@@ -40,7 +41,12 @@ def generate(fields: dict[str, Any]) -> Response:
 @blueprint.post(f"{MODELER}/token/explain")
 @Call(id="explain_token", body=ExplainSchema, response=ExplainResponse, errors=(NotFound,))
 def explain(fields: dict[str, Any]) -> Response:
-    """Explain step by step why a token is refused, without any effect."""
+    """Explain step by step why a token is refused, or why a request was, without any effect.
+
+    With `request_id`, the reference on an error page and in `X-Request-ID`, the refusal is searched in the audit log.
+    """
+    if "request_id" in fields:
+        return success(**services().past_refusals.find(fields["request_id"]).to_response())
     application = services().registry.get(fields["name"]) if "name" in fields else None
     return success(**services().signin.explain(fields["token"], application).to_response())
 

@@ -14,7 +14,7 @@ from marshmallow.validate import Equal, OneOf, Range, Regexp
 from datafor_token.applications import policy
 from datafor_token.applications.record import MASK
 from datafor_token.applications.rules import LONGEST_EXPIRE
-from datafor_token.audit.events import REASONS, Kind
+from datafor_token.audit.events import ACCESS_REASONS, REASONS, SIGN_IN_REASONS, Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.requests.schemas import EXAMPLE_TOKEN, UpdateSchema
 from datafor_token.validation.names import USER_TYPES
@@ -241,7 +241,10 @@ class StepObject(Schema):
 
 
 class ExplainResponse(SuccessResponse):
-    """`reason` is null if the token is accepted. `application` is null if none is known."""
+    """`reason` is null if the token is accepted. `application` is null if none is known.
+
+    The further members are those of a request that was refused, as far as they are known.
+    """
 
     example: ClassVar = {
         "accepted": False,
@@ -250,9 +253,20 @@ class ExplainResponse(SuccessResponse):
         "steps": [{"step": "signature", "ok": False, "detail": "not signed with the secret of ERP"}],
     }
     accepted = fields.Boolean(required=True)
-    reason = text(*REASONS, allow_none=True)
+    reason = text(*REASONS, *SIGN_IN_REASONS, *ACCESS_REASONS, allow_none=True)
     application = text(allow_none=True)
     steps = fields.List(fields.Nested(StepObject), required=True)
+    user = fields.String(metadata={"description": "The user, if one of that name exists."})
+    time = fields.String(metadata={"description": "Time of the refusal; RFC 3339, UTC."})
+    way = fields.String(metadata={"description": "The kind of the credential, as in the audit log."})
+    address = fields.String(metadata={"description": "Address of the client."})
+    count = fields.Integer(
+        metadata={
+            "description": "Number of refusals of this kind within a minute, of which it is one. `steps` are"
+            " those of the first, and `time` is that of the last."
+        }
+    )
+    first = fields.String(metadata={"description": "Time of the first of them."})
 
 
 class KeyObject(Schema):
@@ -293,6 +307,17 @@ class TargetObject(Schema):
     token = fields.String(validate=Regexp("^[0-9a-f]{12}([0-9a-f]{20})?$"))
 
 
+class RecordedStepObject(Schema):
+    """A check that refused. `token/explain` puts the sentence together."""
+
+    step = text()
+    ok = fields.Boolean(required=True)
+    detail = text(description="The sentence, with `%(name)s` in place of the values.")
+    values = fields.Dict(
+        metadata={"description": "The values by name: texts, or sentences with `detail` and `values`."}
+    )
+
+
 class EventObject(Schema):
     """One event of the audit log. A member that does not apply is null or left out."""
 
@@ -317,6 +342,11 @@ class EventObject(Schema):
     outcome = fields.String()
     count = fields.Integer(metadata={"description": "Number of further refusals of this kind that the event includes."})
     first = fields.String(metadata={"description": "Time of the first of them; `time` is that of the last."})
+    request_ids = _texts(metadata={"description": "The requests of the first 50 of them."})
+    steps = fields.List(
+        fields.Nested(RecordedStepObject),
+        metadata={"description": "The check that refused; with `count`, that of the first."},
+    )
     changed = fields.List(fields.String(), data_key="fields")
     audience = _texts(
         metadata={"description": "The `aud` of a token that was accepted although its application has no `audience`."}

@@ -12,7 +12,7 @@ from datafor_token.applications import policy, rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.providers import urls
-from datafor_token.requests import revoke_schema, schemas, user_schemas
+from datafor_token.requests import explain_schema, revoke_schema, schemas, user_schemas
 from datafor_token.validation import names, times
 
 _TEXT = {"type": "string"}
@@ -177,6 +177,7 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
             {"type": "string", "enum": ["now"]},
         ]
     },
+    explain_schema.request_id: {"type": "string", "pattern": "^[0-9A-Fa-f]{32}$"},
     schemas.event_kind: {"type": "string", "enum": list(Kind)},
     rules.next_path: {
         "type": "string",
