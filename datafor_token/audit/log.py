@@ -170,21 +170,15 @@ class Audit:
         issued = self.search(_AboutToken(identifier, issued=True), 1).events
         return next(iter(issued or self.search(_AboutToken(identifier), 1).events), None)
 
-    def refusal_of(self, request_id: str, most: int | None = None) -> dict[str, Any] | None:
-        """Return the newest refusal of the request with this identifier, or None.
+    def events_with(self, identifier: str, most: int | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the events whose lines contain an identifier of a request, token or ticket, newest first.
 
-        It may be a line with a count, whose ``request_ids`` name the request. At most ``most`` bytes are read: raises
-        ``LimitReached`` if there are more, and ``AuditUnavailable``.
+        At most ``most`` bytes are read: raises ``LimitReached`` if there are more, and ``AuditUnavailable``.
         """
-        for line in lines_with(self._log.folder, request_id.encode(), most):
+        for line in lines_with(self._log.folder, identifier.encode(), most):
             event = parse(line)
-            if event is not None and event.members["event"] in REFUSALS:
-                requests = event.members.get("request_ids")
-                if event.members.get("request_id") == request_id or (
-                    isinstance(requests, list) and request_id in requests
-                ):
-                    return event.members
-        return None
+            if event is not None:
+                yield event.members
 
     def since(self, time: float) -> Iterator[dict[str, Any]]:
         """Yield every event since ``time`` (seconds since 1970), newest first; raise ``AuditUnavailable``.

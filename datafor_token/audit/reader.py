@@ -58,8 +58,8 @@ class LimitReached(Exception):
 def lines_with(folder: Path, text: bytes, most: int | None = None) -> Iterator[bytes]:
     """Yield the complete lines that contain a text, newest first, without parsing the others.
 
-    Of 1,000,000 lines (330 MB) it takes 0.2 s of processor time, where ``newest_first`` takes 1.5 s. At most ``most``
-    bytes are read: raises ``LimitReached`` if there are more.
+    For 1,000,000 lines (250 MB) it takes 0.25 s of processor time, compressed 1 s; ``newest_first`` takes 1.1 s. At
+    most ``most`` bytes are read: raises ``LimitReached`` if there are more.
     """
     left = most
     with _reading(), _opened(folder) as files:

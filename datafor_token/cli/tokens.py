@@ -94,7 +94,7 @@ def _explain_request(request_id: str) -> None:
     from datafor_token.requests.forms import Body
 
     wanted = ExplainSchema().read(Body({"request_id": request_id}, is_form=True))
-    refusal = services().past_refusals.find(wanted["request_id"], most=None)
+    refusal = services().past_refusals.find(wanted["request_id"], in_all=True)
     explanation = refusal.to_response()
     if wants_json():
         show_json(explanation)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from datafor_token.settings import Settings
+from datafor_token.tokens import refusals
 from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
@@ -83,6 +84,34 @@ def test_explain(shell: Shell, caller: Caller) -> None:
         assert json.loads(result.stdout) == response
     assert "refused: expired" in shell.refused("token", "explain", token(claims(exp=1)))
     assert "application 'nobody' does not exist" in shell.refused("token", "explain", "x", "--application", "nobody")
+
+
+def test_explain_a_request(shell: Shell, caller: Caller) -> None:
+    """``token explain --request`` shows why a request was refused, as the API does; without a refusal it fails."""
+    refused = caller.get("/auth/check", {"Authorization": f"Bearer {token(claims(exp=NOW - 600))}"})
+    request_id = refused.headers["X-Request-ID"]
+    shown = shell.done("token", "explain", "--request", f" {request_id.upper()} ")
+    assert "expired 600 s ago" in shown
+    assert "reason: expired, application: ERP, time: 2024-08-06T07:31:56.000Z, way: bearer" in shown
+    response = caller.post("explain", {"request_id": request_id}).json
+    del response["success"]
+    assert json.loads(shell.done("token", "explain", "--request", request_id, "--json")) == response
+    assert "no refusal in the audit log has this reference" in shell.refused("token", "explain", "--request", "0" * 32)
+    assert "must be the 32 hex digits" in shell.refused("token", "explain", "--request", "x")
+    for more in ("x", "--application=ERP"):
+        said = shell.refused("token", "explain", more, "--request", request_id, code=2)
+        assert "Give either a token or --request" in said
+
+
+def test_a_command_searches_the_whole_log(
+    shell: Shell, caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command finds a refusal also in the part of a large log that a request does not read."""
+    refused = caller.get("/auth/check", {"Authorization": f"Bearer {token(claims(exp=NOW - 600))}"})
+    (settings.data_dir / "audit.log").rename(settings.data_dir / "audit.log.1")
+    caller.post("update", application(name="CRM"))
+    monkeypatch.setattr(refusals, "_MOST_READ", 100)
+    assert "reason: expired" in shell.done("token", "explain", "--request", refused.headers["X-Request-ID"])
 
 
 def test_decode(shell: Shell) -> None:
