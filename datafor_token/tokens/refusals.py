@@ -126,7 +126,7 @@ class PastRefusals:
         )
 
     def _steps_of_ticket(self, event: Mapping[str, Any], most: int | None) -> Sequence[Step]:
-        """Return what became of a refused one-time link, if the log has that."""
+        """Return the last use of a refused one-time link, or that it was never used, if the log has it."""
         ticket = event["target"].get("token")
         if event.get("reason") != "ticket" or not isinstance(ticket, str):
             return ()
@@ -142,7 +142,7 @@ class PastRefusals:
 
 
 def _past_of_link(event: Mapping[str, Any]) -> Message | None:
-    """Return what the last event of a one-time link says about its refusal, or ``None`` for other events."""
+    """Return why a one-time link is refused after this event, its last; ``None`` for other events."""
     if event["event"] == Kind.LINK_REDEEMED:
         return Message(
             "the one-time link was used before: at %(time)s, from the address %(address)s",

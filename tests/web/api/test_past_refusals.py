@@ -339,7 +339,7 @@ def test_repeated_refusals_are_found(
 def test_refusals_of_others_have_no_steps(
     app: Flask, caller: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where refusals of several users are counted together, the values of one are not shown for another."""
+    """Refusals of several users that are counted together do not show the values of one for another."""
     monkeypatch.setattr(repeats, "_MOST_OF_CLIENT", 0)
     replies = []
     for name in ("lena", "otto", "emil"):
