@@ -210,7 +210,7 @@ def test_explain_has_no_effect(caller: Caller, settings: Settings) -> None:
     assert "the user lena is created at the first sign-in, as SYS_Creator" in json.dumps(response)
     assert user_names(settings) == ["admin"]
     assert caller.post("explain", {"token": "x", "name": "nobody"}).status_code == 404
-    assert caller.post("explain", {}).json["msg"] == "token is missing"
+    assert caller.post("explain", {}).json["msg"] == "token is missing: send token, with or without name; or request_id"
 
 
 def test_the_first_by_name_of_those_that_accept(caller: Caller, settings: Settings) -> None:
