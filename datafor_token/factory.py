@@ -1,8 +1,8 @@
 """Factory of the WSGI application."""
 
-import functools
 import os
 import time
+from typing import cast
 
 import argon2
 from flask import Flask
@@ -37,20 +37,37 @@ def create_app(
     logs.configure(settings.log_level, settings.log_format)
     opener = Opener.SERVER if begin else Opener.COMMAND
     opened = open_services(settings, opener, current.origin, clock, hasher)
+    app = without_services(settings, scoped=isinstance(opened.store, RequestScoped))
+    services.attach(app, opened)
+    return app
+
+
+def without_services(settings: Settings, *, scoped: bool) -> Flask:
+    """Create the application without its services, which ``services.attach`` gives it.
+
+    ``scoped``: whether its store is a ``RequestScoped`` one.
+    """
     app = Service(__package__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    services.attach(app, opened)
-    if isinstance(opened.store, RequestScoped):
-        app.before_request(opened.store.begin_request)
-        app.teardown_request(functools.partial(_end_request, opened.store))
+    if scoped:
+        app.before_request(_begin_request)
+        app.teardown_request(_end_request)
     responses.init_app(app)
-    proxies.init_app(app)
+    proxies.init_app(app, settings)
     auth.init_app(app)
     api.register(app, settings.url_prefix)
     console.init_app(app, settings.url_prefix, __version__)
     return app
 
 
-def _end_request(store: RequestScoped, _: BaseException | None) -> None:
-    store.end_request()
+def _begin_request() -> None:
+    _scoped_store().begin_request()
+
+
+def _end_request(_: BaseException | None) -> None:
+    _scoped_store().end_request()
+
+
+def _scoped_store() -> RequestScoped:
+    return cast("RequestScoped", services.services().store)

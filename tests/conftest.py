@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 from datafor_token import create_app
 from datafor_token.settings import Settings
 from datafor_token.web.services import services_of
+from tests import flask_apps
 from tests.stores import KIND, url_for
 from tests.support import ADMIN_PASSWORD, API, Clock, Server, basic
 
@@ -134,6 +135,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_gunicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a test that reads gunicorn's settings from counting metrics for its workers from then on."""
     monkeypatch.setattr("datafor_token.metrics.files.share", lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def _applications_are_used_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if request.node.get_closest_marker("own_app") is None:
+        monkeypatch.setattr("datafor_token.factory.without_services", flask_apps.without_services)
+    yield
+    flask_apps.end_test()
 
 
 @pytest.fixture

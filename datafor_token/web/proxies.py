@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.sansio.utils import host_is_trusted
 
 from datafor_token.errors import Forbidden, Message
+from datafor_token.settings import Settings
 from datafor_token.tokens.networks import Client
 from datafor_token.validation import addresses, logs
 from datafor_token.web.current import current
@@ -28,10 +29,8 @@ _PAGES = "console"
 _FOR_OPERATIONS = ("operations.healthz", "operations.readyz", "operations.metrics")
 
 
-def init_app(app: Flask) -> None:
+def init_app(app: Flask, settings: Settings) -> None:
     """Trust as many proxies as the settings state, and let pages of the configured origins call."""
-    with app.app_context():
-        settings = services().settings
     trusted = settings.trusted_proxies
     app.wsgi_app = _normalized(app.wsgi_app)  # type: ignore[method-assign, assignment]
     if trusted:

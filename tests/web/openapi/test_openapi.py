@@ -93,6 +93,7 @@ def test_every_call_is_described_and_nothing_else(app: Flask, description: dict[
         assert operation["responses"]
 
 
+@pytest.mark.own_app
 def test_a_view_without_a_declaration_is_an_error(app: Flask) -> None:
     """A route whose view has no declaration makes the document fail, and the error names the view."""
 
