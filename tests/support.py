@@ -2,8 +2,10 @@
 
 import atexit
 import base64
+import contextlib
 import functools
 import http.client
+import itertools
 import json
 import os
 import re
@@ -67,12 +69,19 @@ def gunicorn_settings() -> dict[str, Any]:
         return runpy.run_module("datafor_token.gunicorn_conf")
 
 
+# Below those that the system gives to clients, and to servers that ask for any: nothing takes such a port before the
+# test does, or while its server is stopped. Each process begins elsewhere.
+_PORTS = range(11_000, 28_000)
+_next_ports = itertools.islice(itertools.cycle(_PORTS), os.getpid() * 50 % len(_PORTS), None)
+
+
 def free_port() -> int:
-    """Return a local port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a local port on which nothing listens, another one in each call."""
+    while True:
+        port = next(_next_ports)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(port: int) -> None:
