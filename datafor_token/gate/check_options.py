@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from datafor_token.validation.names import USER_TYPES, fold, has_control_characters
 
 REQUIREMENTS = ("role", "type", "application")
-SWITCHES = ("redirect", "cookies", "ignore_authorization")
+SWITCHES = ("redirect", "cookies", "ignore_authorization", "refused")
 LONGEST_AUDIENCE = 512  # characters
 PERCENT = "percent"
 # A header that a proxy, a browser or this service itself sets cannot hold a visitor's token.
@@ -38,6 +38,7 @@ class CheckOptions(NamedTuple):
     redirect: bool
     cookies: bool
     ignore_authorization: bool
+    refused: bool
     header: str | None
     percent: bool
     audience: str | None
@@ -64,6 +65,7 @@ def parse(query: str) -> CheckOptions:
         redirect=values.get("redirect") == {"1"},
         cookies=values.get("cookies") == {"1"},
         ignore_authorization=values.get("ignore_authorization") == {"1"},
+        refused=values.get("refused") == {"1"},
         header=None if header is None else f"HTTP_{header.upper().replace('-', '_')}",
         percent=values.get("headers") == {PERCENT},
         audience=audience,

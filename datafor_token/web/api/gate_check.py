@@ -54,6 +54,7 @@ _PARAMETERS = (
     query_option("redirect", "1: for a page, the response is 302 to `SIGN_IN_URL` instead of 401."),
     query_option("cookies", "1: the header `Cookie` has all cookies of the request except those of this service."),
     query_option("ignore_authorization", "1: the header `Authorization` belongs to the application behind the proxy."),
+    query_option("refused", "1: the proxy asks for the page of a refusal, so the response is 503 instead of 200."),
     query_text(
         "header",
         "A header such as `X-Api-Token` whose value is a token; it comes before other credentials. None that proxies"
@@ -115,6 +116,9 @@ def check() -> Response:
         response.headers["Cookie"] = cookies.without(sent, (GATE_COOKIE,), (SESSION_COOKIE,))
     if caller.way == "url" and caller.verdict is not None:
         _open_gate_session(response, caller, caller.verdict)
+    if options.refused:
+        # The first response was another one. A browser must not be shown this one: it has the identity of the user.
+        raise Overloaded("the request is accepted now: send it again")
     return response
 
 
