@@ -1,14 +1,18 @@
 -- The check of a request by datafor_token, for haproxy.cfg beside this file. Nothing here needs a change: haproxy.cfg
--- gives the address of the check and the name of the token.
+-- has the address of the check, its options, and the name of the token.
 
 -- Only what the check looks at: nothing else that a client sends can make it fail.
 local PASSED_ON = {
     "host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "authorization", "cookie", "accept",
-    "sec-fetch-mode", "x-requested-with", "sec-purpose", "purpose", "x-moz", "x-purpose",
+    "accept-language", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-site", "x-requested-with", "sec-purpose", "purpose",
+    "x-moz", "x-purpose",
 }
-local IDENTITY = {"remote-user", "remote-name", "remote-email", "remote-groups"}
+local IDENTITY = {"remote-user", "remote-name", "remote-email", "remote-groups", "x-datafor-assertion"}
 -- What the client receives of a response other than 200.
-local RETURNED = {"location", "www-authenticate", "retry-after", "set-cookie", "cache-control", "content-type"}
+local RETURNED = {
+    "location", "www-authenticate", "retry-after", "set-cookie", "cache-control", "content-type",
+    "content-security-policy", "vary", "referrer-policy", "x-content-type-options", "x-request-id",
+}
 
 -- Set txn.datafor_clean to the path and query without the token, and txn.datafor_token if there was one.
 core.register_action("datafor_clean", {"http-req"}, function(txn, token_name)
@@ -34,13 +38,21 @@ end, 1)
 
 -- Set the identity of the request's user and txn.datafor_passed, or return what the check responds.
 core.register_action("datafor_check", {"http-req"}, function(txn, url)
+    url = url .. (txn:get_var("txn.datafor_options") or "")
+    local credential = url:match("&header=([%w-]+)")
     local sent = txn.http:req_get_headers()
     local headers = {["x-original-method"] = {txn.sf:method()}, ["x-original-uri"] = {txn.sf:pathq()}}
-    for _, name in ipairs(PASSED_ON) do
+    local function pass_on(name)
         if sent[name] then
             -- HAProxy counts the values of a header from 0.
             headers[name] = {table.concat(sent[name], name == "cookie" and "; " or ", ", 0)}
         end
+    end
+    for _, name in ipairs(PASSED_ON) do
+        pass_on(name)
+    end
+    if credential then
+        pass_on(credential:lower())
     end
     -- Its connections stay open, as those of a backend do.
     local response = core.httpclient():get {url = url, headers = headers, timeout = 15000}
@@ -63,6 +75,16 @@ core.register_action("datafor_check", {"http-req"}, function(txn, url)
     txn.http:req_del_header("cookie")
     if received["cookie"] and received["cookie"][0] ~= "" then
         txn.http:req_add_header("cookie", received["cookie"][0])
+    end
+    -- Without the credentials for the service. With ignore_authorization=1, the header is the application's.
+    if not url:find("&ignore_authorization=1", 1, true) then
+        txn.http:req_del_header("authorization")
+    end
+    if credential then
+        txn.http:req_del_header(credential)
+    end
+    if received["content-security-policy"] then
+        txn:set_var("txn.datafor_policy", received["content-security-policy"][0])
     end
     if received["set-cookie"] then
         txn:set_var("txn.datafor_session", received["set-cookie"][0])

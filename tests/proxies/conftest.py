@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.proxies.sites import FILES, Proxy, Sites
+from tests.proxies.stub import Stub
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +23,16 @@ def proxy(request: pytest.FixtureRequest, sites: Sites) -> Proxy:
 @pytest.fixture(params=list(FILES))
 def public(request: pytest.FixtureRequest, sites: Sites) -> Proxy:
     """The proxy with the lines for public requests uncommented."""
-    return sites.proxy(request.param, public=True)
+    return sites.proxy(request.param, "public")
+
+
+@pytest.fixture
+def stub(sites: Sites) -> Iterator[Stub]:
+    yield sites.stub
+    sites.stub.reset()
+
+
+@pytest.fixture(params=list(FILES))
+def stubbed(request: pytest.FixtureRequest, sites: Sites) -> Proxy:
+    """The proxy in front of the stub service."""
+    return sites.proxy(request.param, stub=True)

@@ -9,7 +9,9 @@ from typing import Any
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """Returns path, headers and length of the body of each request; speaks a WebSocket's first words."""
+    """Returns path, headers and length of the body of each request; sends events; speaks a WebSocket's first words."""
+
+    server: "Application"
 
     protocol_version = "HTTP/1.1"
     # Head and body in one packet: in two, the second waits 40 ms for the acknowledgement of the first.
@@ -17,6 +19,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
     def respond(self) -> None:
         """Respond to a request of any method."""
+        self.server.served += 1
         if self.path.startswith("/drop"):
             self.close_connection = True
             return
@@ -32,17 +35,52 @@ class Echo(http.server.BaseHTTPRequestHandler):
         pairs = [(name, value.encode("latin-1").decode("utf-8", "replace")) for name, value in self.headers.items()]
         seen = {"method": self.command, "path": self.path, "headers": pairs, "length": length}
         body = json.dumps(seen).encode()
+        if self.path.startswith("/events"):
+            self._send_events()
+            return
+        if self.path.startswith("/download"):
+            self._send_large()
+            return
         self.send_response(401 if self.path.startswith("/its-own-401") else 200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Referrer-Policy", "same-origin")
         self.send_header("Set-Cookie", "sid=8; Path=/")
         if self.path.startswith("/x-accel"):
             self.send_header("X-Accel-Redirect", "/_datafor_check")
+        if self.path.startswith("/own-policy"):
+            self.send_header("Content-Security-Policy", "script-src 'self'")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_OPTIONS = do_HEAD = respond  # noqa: N815 - the names of http.server
+
+    def _send_events(self) -> None:
+        """Send one event, and the next one when a request for ``/goes-on`` arrives; chunked if the path asks for it."""
+        chunked = self.path.startswith("/events-chunked")
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked") if chunked else self.send_header("Connection", "close")
+        if self.path.startswith("/events-accel"):
+            self.send_header("X-Accel-Buffering", "no")
+        self.end_headers()
+        self.wfile.flush()
+        for number in range(3):
+            event = f"data: {number}\n\n".encode()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event) if chunked else event)
+            self.wfile.flush()
+            self.server.received.acquire()
+        self.wfile.write(b"0\r\n\r\n" if chunked else b"")
+        self.close_connection = not chunked
+
+    def _send_large(self) -> None:
+        """Send as many MiB as the path says."""
+        number = int(self.path.rpartition("/")[2])
+        self.send_response(200)
+        self.send_header("Content-Length", str(number << 20))
+        self.end_headers()
+        for _ in range(number):
+            self.wfile.write(b"x" * (1 << 20))
 
     def _upgrade(self) -> None:
         user, key = self.headers.get("Remote-User", ""), self.headers.get("Sec-WebSocket-Key", "")
@@ -62,12 +100,19 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 class Application(http.server.ThreadingHTTPServer):
-    """The application on a free port; it ignores connections that a proxy drops."""
+    """The application on a free port; it ignores connections that a proxy drops.
+
+    A test releases ``received`` when it has received an event.
+    """
+
+    received: threading.Semaphore
+    served = 0
 
     @classmethod
     def start(cls) -> "Application":
         """Serve in a thread until ``stop``."""
         application = cls(("127.0.0.1", 0), Echo)
+        application.received = threading.Semaphore(0)
         threading.Thread(target=application.serve_forever, daemon=True).start()
         return application
 

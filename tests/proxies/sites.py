@@ -16,6 +16,8 @@ import pytest
 
 from tests.handmade_tokens import token
 from tests.proxies.protected import Application
+from tests.proxies.stub import Stub
+from tests.proxies.variants import VARIANTS
 from tests.support import API, ROOT, STRONG_SECRET, HttpResponse, Server, application, basic, free_port, need, wait_for
 
 CONFIG = ROOT / "config"
@@ -83,20 +85,23 @@ class Sites:
         self.folder = folder
         self.service = Server(folder, **SETTINGS).start()
         self.application = Application.start()
-        self._running: dict[tuple[str, bool], Proxy] = {}
+        self.stub = Stub.start()
+        self._running: dict[tuple[str, str, bool], Proxy] = {}
         host = {**basic(), "Host": CONSOLE}
         body = application(secret=STRONG_SECRET, initroles=["SYS_Creator", "Sales"])
         assert self.service.request("POST", f"/datafor{API}/update", body, host).status == 200
 
-    def proxy(self, name: str, *, public: bool = False) -> Proxy:
-        """Return a running proxy; with ``public``, the commented lines for public requests are in force."""
-        if (name, public) not in self._running:
-            folder = self.folder / (f"{name}-public" if public else name)
+    def proxy(self, name: str, variant: str = "", *, stub: bool = False) -> Proxy:
+        """Return a running proxy with a variant of its configuration; with ``stub``, in front of the stub service."""
+        key = name, variant, stub
+        if key not in self._running:
+            folder = self.folder / f"{name}-{variant}{'-stub' * stub}"
             folder.mkdir()
-            port = free_port()
-            text = configured(name, folder, port, self.service.port, self.application.server_port, public=public)
-            self._running[name, public] = start(name, folder, port, text)
-        return self._running[name, public]
+            port, service = free_port(), self.stub.server_port if stub else self.service.port
+            text = VARIANTS[variant](name, configured(name, folder, port, service, self.application.server_port))
+            self.stub.reset()
+            self._running[key] = start(name, folder, port, text)
+        return self._running[key]
 
     def stop(self) -> None:
         """Stop everything."""
@@ -105,10 +110,11 @@ class Sites:
         for one in self._running.values():
             one.process.wait(30)
         self.application.stop()
+        self.stub.stop()
         self.service.stop()
 
 
-def configured(name: str, folder: Path, port: int, service: int, protected: int, *, public: bool = False) -> str:
+def configured(name: str, folder: Path, port: int, service: int, protected: int) -> str:
     """Return the shipped configuration with the ports and folders of a test."""
     text = (CONFIG / FILES[name]).read_text()
     replaced = {
@@ -139,17 +145,7 @@ def configured(name: str, folder: Path, port: int, service: int, protected: int,
     ]:
         assert old in text
         text = text.replace(old, new)
-    return with_public_requests(text) if public else text
-
-
-def with_public_requests(text: str) -> str:
-    """Remove the comment signs of the lines that let preflights and public paths pass."""
-    before, title, rest = text.partition("# Preflights (CORS)")
-    lines = (title + rest).splitlines(keepends=True)
-    end = next(number for number, line in enumerate(lines) if not line.lstrip().startswith("#"))
-    opened = [re.sub(r"^(\s*)# ", r"\1", line) if "Public paths:" not in line else line for line in lines[1:end]]
-    assert len(opened) >= 3
-    return before + "".join([lines[0], *opened, *lines[end:]])
+    return text
 
 
 def start(name: str, folder: Path, port: int, text: str, status: Collection[int] = (401,)) -> Proxy:
@@ -194,9 +190,9 @@ def tool(name: str) -> str:
     return str(shutil.which(name))
 
 
-def signed(name: str = "lena", /, **more: Any) -> str:
-    """Return a token of the application ERP."""
-    return token({"loginname": name, "exp": int(time.time()) + 3600, **more}, STRONG_SECRET)
+def signed(name: str = "lena", /, *, secret: str = STRONG_SECRET, **more: Any) -> str:
+    """Return a token of the application ERP, or of the one with another secret."""
+    return token({"loginname": name, "exp": int(time.time()) + 3600, **more}, secret)
 
 
 def seen(response: HttpResponse, name: str) -> list[str]:

@@ -167,7 +167,7 @@ def test_a_second_node(sites: Sites, tmp_path: Path) -> None:
 
 def test_sign_ins_are_limited_by_nginx(sites: Sites) -> None:
     """nginx refuses more than a few sign-ins a second of one address, and logs no token of them."""
-    proxy = sites.proxy("nginx", public=True)
+    proxy = sites.proxy("nginx", "public")
     statuses = {proxy.get("/datafor/auth/enter?ticket=none-such").status for _ in range(40)}
     assert statuses == {401, 429}
     log = (proxy.folder / "datafor-token.access.log").read_text()

@@ -150,6 +150,5 @@ def test_an_outage(proxy: Proxy, sites: Sites) -> None:
     """While the store is unavailable, pages are an error; afterwards they are served again."""
     cookie = {"Cookie": session(proxy)}
     with unavailable(sites.service.data_dir, "applications"):
-        # nginx's auth_request turns every status but 2xx, 401 and 403 into a 500.
-        assert proxy.get("/", cookie).status == (500 if proxy.name == "nginx" else 503)
+        assert proxy.get("/", cookie).status == 503
     assert proxy.get("/", cookie).status == 200
