@@ -117,8 +117,8 @@ def _query(plugin: MarshmallowPlugin, call: Call) -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = _converter(plugin).schema2parameters(call.query(), location="query")
     for parameter in found:
-        # The parameter itself has the description, and a query string has no null.
-        parameter["schema"] = _without_null(parameter["schema"])
+        # The parameter itself has the description.
+        parameter["schema"] = _as_text(parameter["schema"])
         parameter["schema"].pop("description", None)
     return found
 
@@ -154,15 +154,19 @@ def _add_form(components: dict[str, Any], schema: type[CallSchema]) -> None:
         found["properties"].setdefault(name, {"description": "Ignored."})
     properties = {}
     for name, member in found["properties"].items():
-        properties[name] = _without_null(member)
-        if "oneOf" in member:
-            properties[name] |= {"oneOf": [{"type": "string", "enum": ["1", "0"]}]}
+        properties[name] = _as_text(member)
         if member.get("type") == "array":
             # A single item may be sent without a list, and a form cannot express an empty list.
             description = member.get("description", "")
             properties[name] = {"description": description, "anyOf": [{**member, "minItems": 1}, member["items"]]}
     for name in _form_names(schema):
         components[name] = {**found, "properties": properties}
+
+
+def _as_text(member: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a value in a form or query: without null, and a flag as text."""
+    flag = {"oneOf": [{"type": "string", "enum": ["1", "0"]}]} if "oneOf" in member else {}
+    return {**_without_null(member), **flag}
 
 
 def _without_null(member: dict[str, Any]) -> dict[str, Any]:
