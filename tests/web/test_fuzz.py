@@ -35,7 +35,8 @@ PATHS = [
         "rotate", "revoke", "introspect", "link", "nothing",
     )),
     "/plugin/datafor-modeler/api/user/detail", "/plugin/datafor/api/extension/auth/login",
-    "/plugin/datafor/api/extension/auth/logout", "/auth/check", "/auth/enter", "/.well-known/jwks.json", "/readyz", "/",
+    "/plugin/datafor/api/extension/auth/logout", "/auth/check", "/auth/enter", "/auth/sign-in", "/auth/leave",
+    "/.well-known/jwks.json", "/readyz", "/",
 ]  # fmt: skip
 VALUES = st.sampled_from(GOOD) | JSON_VALUES
 OBJECTS = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=8), VALUES, max_size=6)
@@ -117,6 +118,8 @@ def check(app: Flask, sent: Sent) -> None:
     assert response.status_code < 500, response.get_data()
     if response.status_code == 303:
         assert response.headers["Location"].startswith("/")
+    elif response.mimetype == "text/html":
+        assert path in ("/auth/sign-in", "/auth/leave")
     else:
         check_envelope(response)
 

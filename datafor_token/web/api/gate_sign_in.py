@@ -13,7 +13,7 @@ from datafor_token.web.api import gate_targets
 from datafor_token.web.api.gate import blueprint, redirect_signed_in, refuse_lost_parameters
 from datafor_token.web.api.gate_form import sign_in_form
 from datafor_token.web.api.gate_pages import accept_form, link, page, paragraph, text
-from datafor_token.web.auth import client_address, gate_cookies, gate_session
+from datafor_token.web.auth import all_gate_cookies, client_address, gate_session
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
 from datafor_token.web.services import services
@@ -73,7 +73,7 @@ def sign_in(fields: dict[str, Any]) -> Response:
     )
     with services().audit.change() as record:
         record(Event(kind=Kind.SIGN_IN, user=user.name))
-        cookie = services().gate.open_by_password(user, client_address(), gate_cookies())
+        cookie = services().gate.open_by_password(user, client_address(), all_gate_cookies())
     services().metrics.signed_in("login", "accepted")
     return redirect_signed_in(cookie, target)
 
