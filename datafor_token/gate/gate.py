@@ -61,6 +61,11 @@ class GateSession(NamedTuple):
             and self.application.name == application.name
         )
 
+    def is_outlived_by(self, verification: Verification) -> bool:
+        """Return whether another token is valid for longer than the session, which a limit may end before its token."""
+        token = verification.token
+        return token is not None and token.expires > (self.expires if token.identifier == self.token else self.ends)
+
 
 class NotAcceptedNow(Exception):
     """The session or ticket is refused, but remains valid: in another network, or when the keys can be fetched again.

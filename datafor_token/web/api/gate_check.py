@@ -187,7 +187,8 @@ def _open_gate_session(response: Response, caller: Caller, verdict: Verification
         _refuse_mixed_pages(navigates=navigates, prefetches=prefetches)
         if not navigates:
             return
-    if not expires_after(verdict, present.expires if present is not None and not others else services().clock()):
+    keeps = present is not None and not others and not present.is_outlived_by(verdict)
+    if keeps or not expires_after(verdict, services().clock()):
         if others:
             refuse_expiring(caller, Message("the token expires too soon to replace the session of another user"))
         return

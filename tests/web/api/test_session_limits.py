@@ -214,6 +214,19 @@ def test_the_same_token_after_its_session(app: Flask, caller: Caller, clock: Clo
     assert status(app, second) == 401
 
 
+def test_another_token_before_the_limit(app: Flask, caller: Caller, clock: Clock) -> None:
+    """Before session_max the token of the session sets no cookie again, and another token opens another session."""
+    store(caller, session_max=600)
+    uris = [f"/?token={signed(exp=NOW + DAY, n=number)}" for number in range(2)]
+    first = gate_of(check(app, uris[0], Accept="text/html"))
+    clock.advance(590)
+    assert check(app, uris[0], Cookie=first, Accept="text/html").headers.getlist("Set-Cookie") == []
+    second = gate_of(check(app, uris[1], Cookie=first, Accept="text/html"))
+    assert second not in ("", first)
+    clock.advance(20)
+    assert (status(app, first), status(app, second)) == (401, 200)
+
+
 def test_a_token_that_ends_before_the_limits(app: Flask, caller: Caller, clock: Clock) -> None:
     """Limits do not make a session last longer than its token."""
     store(caller, session_idle=DAY, session_max=2 * DAY)
