@@ -15,18 +15,30 @@ NOTHING = CheckOptions(
     redirect=False,
     cookies=False,
     ignore_authorization=False,
+    refused=False,
     header=None,
     percent=False,
     audience=None,
     unknown=(),
 )
-KNOWN = ("role", "type", "application", "redirect", "cookies", "ignore_authorization", "header", "headers", "aud")
+KNOWN = (
+    "role",
+    "type",
+    "application",
+    "redirect",
+    "cookies",
+    "ignore_authorization",
+    "refused",
+    "header",
+    "headers",
+    "aud",
+)
 
 
 def test_all_parameters() -> None:
     """Each parameter has its member; of a requirement, all values are there."""
     query = (
-        "role=Sales&type=SYS_Reader&application=ERP&redirect=1&cookies=1&ignore_authorization=1"
+        "role=Sales&type=SYS_Reader&application=ERP&redirect=1&cookies=1&ignore_authorization=1&refused=1"
         "&header=x-api-Token&headers=percent&aud=reports&role=North+East&application=%E9%94%80%E5%94%AE"
     )
     assert parse(query) == CheckOptions(
@@ -36,6 +48,7 @@ def test_all_parameters() -> None:
         redirect=True,
         cookies=True,
         ignore_authorization=True,
+        refused=True,
         header="HTTP_X_API_TOKEN",
         percent=True,
         audience="reports",

@@ -81,21 +81,23 @@ def enter(fields: dict[str, Any]) -> Response:
             raise NotAuthenticated
         refuse_lost_parameters()
         cookie, target = _open_session_of(url_caller(tokens)), fields["next"]
-    return redirect_signed_in(cookie, target)
+    return redirect_signed_in(cookie, own_url(f"{ENTER}?arrived=1", target) if _may_go_in_a_circle(target) else target)
 
 
-def redirect_signed_in(cookie: str, target: str) -> Response:
-    """Set the gate cookie, and redirect to ``target``.
+def _may_go_in_a_circle(target: str) -> bool:
+    """Return whether a page of another host, such as a portal, sent a browser here that has sent no gate cookie yet.
 
-    A browser that sent no gate cookie comes back here first: if it refuses the cookie, the check would send it to the
-    sign-in page and that page back here, in a circle.
+    If it refuses the cookie, the check would send it to the portal, and the portal back here. So it comes back here
+    first.
     """
     environ = current().environ
-    tries = forwarded.is_navigation(environ) or (current().method == "POST" and forwarded.shows_page(environ))
-    if tries and not gate_cookies() and not is_own_page(target):
-        response = _redirect(own_url(f"{ENTER}?arrived=1", target))
-    else:
-        response = _redirect(target)
+    is_sent = environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
+    return is_sent and forwarded.is_navigation(environ) and not gate_cookies() and not is_own_page(target)
+
+
+def redirect_signed_in(cookie: str, url: str) -> Response:
+    """Set the gate cookie, and redirect to ``url``."""
+    response = _redirect(url)
     set_gate_cookie(response, cookie)
     return response
 

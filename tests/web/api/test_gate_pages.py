@@ -182,10 +182,11 @@ class TestOwnPages:
 class TestCircles:
     """Nobody is redirected in a circle."""
 
-    @pytest.mark.parametrize("headers", [NAVIGATION, {"Accept": HTML}])
+    @pytest.mark.parametrize("site", ["cross-site", "same-site"])
     @pytest.mark.parametrize("by", ["token", "ticket"])
-    def test_a_refused_cookie(self, app: Flask, caller: Caller, headers: dict[str, str], by: str) -> None:
-        """A browser that was signed in by a link and does not send the cookie gets a page, and no redirect."""
+    def test_a_refused_cookie(self, app: Flask, caller: Caller, site: str, by: str) -> None:
+        """A browser that a portal sends and that does not send the cookie gets a page, and no redirect."""
+        headers = {**NAVIGATION, "Sec_Fetch_Site": site}
         target = "/d/7?a=1&b=2#c"
         ticket = ticket_of(caller, next=target)
         query = f"ticket={ticket}" if by == "ticket" else f"token={signed()}&next={quote(target, safe='')}"
@@ -198,26 +199,16 @@ class TestCircles:
         page = enter(app, back, **headers)
         assert (page.status_code, heading_of(page)) == (401, "The browser does not keep you signed in")
         assert links_of(page)["Continue"] == target
-        assert ("Open this page in a new tab" in links_of(page)) is ("Sec_Fetch_Dest" not in headers)
+        assert "Open this page in a new tab" not in links_of(page)
         assert "Set-Cookie" not in page.headers
 
     def test_without_a_detour(self, app: Flask) -> None:
-        """A browser that sent a cookie of the gate, and a client without pages, go to next at once."""
+        """A browser that sent a cookie of the gate, or that no other page sends, goes to next at once."""
         query = f"token={signed()}&next=/a"
-        for headers in ({**NAVIGATION, "Cookie": f"datafor_gate={'x' * 43}"}, {}, {"Accept": "*/*"}):
+        sent = {**NAVIGATION, "Sec_Fetch_Site": "cross-site"}
+        for headers in ({**sent, "Cookie": f"datafor_gate={'x' * 43}"}, NAVIGATION, {"Accept": HTML}, {}):
             assert enter(app, query, **headers).headers["Location"] == "/a"
-        assert enter(app, f"token={signed()}&next=/auth/frame", **NAVIGATION).headers["Location"] == "/auth/frame"
-
-    def test_after_the_form(self, app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The sign-in page too finds out whether the browser keeps the cookie."""
-        with app.app_context():
-            services().accounts.add("paul", "long enough")
-        other = with_settings(app, clock, monkeypatch, url_prefix="/datafor")
-        form = {"username": "paul", "password": "long enough", "next": "/a"}
-        client = other.test_client(use_cookies=False)
-        response = client.post("/datafor/auth/sign-in", data=form, headers={"Accept": HTML})
-        assert response.headers["Location"] == "/datafor/auth/enter?arrived=1&next=%2Fa"
-        assert heading_of(client.get(response.headers["Location"], headers={"Accept": HTML})).endswith("signed in")
+        assert enter(app, f"token={signed()}&next=/auth/frame", **sent).headers["Location"] == "/auth/frame"
 
     @pytest.mark.parametrize("url", ["/auth/leave", "/auth/./leave", "/auth/leave?x=1", "http://localhost/auth/leave"])
     def test_sign_out_that_leads_to_itself(
