@@ -78,6 +78,7 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     assert caller.get(f"{API.removesuffix('token')}user/detail", headers=bearer(token)).status_code == 200
     later = handmade(claims(iat=NOW + 10, email="lena@example.com"), STRONG_SECRET)
     assert caller.get("/auth/check", headers=bearer(later)).status_code == 200
+    assert caller.get("/auth/check?role=Nobody", headers=bearer(later)).status_code == 403
     old = caller.post("generate", {"username": "old"}).json["token"]
     caller.post("revoke", {"token": old})
     assert caller.get("/auth/check", headers=bearer(old)).status_code == 401
