@@ -53,7 +53,9 @@ def told(response: TestResponse) -> dict[str, str]:
     ((attributes, script),) = re.findall(r"<script(.*?)>(.*?)</script>", text)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = response.headers["Content-Security-Policy"]
-    assert f"; script-src 'sha256-{digest}'; frame-ancestors 'self'" in policy
+    assert f"script-src 'sha256-{digest}'; frame-ancestors 'self'" in policy
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
     values = {name: unescape(value) for name, value in re.findall(r' data-([a-z-]+)="(.*?)"', attributes)}
     assert values.pop("reference") == response.headers["X-Request-ID"]
     return values
