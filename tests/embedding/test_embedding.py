@@ -179,7 +179,7 @@ def test_signing_out_on_another_page_of_the_portal(context: BrowserContext, site
 
 @pytest.mark.parametrize("link", ["#out", "#out-next"])
 def test_signing_out_in_the_frame(context: BrowserContext, sites: Sites, link: str) -> None:
-    """A sign-out in the frame is told to the portal's page, and no renewal signs in again."""
+    """A sign-out in the frame reaches the portal's page, and no renewal signs in again."""
     sites.lifetime = 4
     page = portal(context, sites)
     expect_user(page, "lena")
@@ -191,7 +191,7 @@ def test_signing_out_in_the_frame(context: BrowserContext, sites: Sites, link: s
 
 
 def test_a_refused_token(context: BrowserContext, sites: Sites) -> None:
-    """A token that is refused is told with status and reference, and nothing is shown."""
+    """A token that is refused is reported with status and reference, and nothing is shown."""
     sites.secret = STRONG_SECRET[::-1]
     page = portal(context, sites)
     page.wait_for_function("said.length")

@@ -47,7 +47,7 @@ def session(app: Flask, **changes: Any) -> str:
     return gate_of(call(app, f"/auth/enter?token={signed(**changes)}", **FRAME))
 
 
-def told(response: TestResponse) -> dict[str, str]:
+def message_of(response: TestResponse) -> dict[str, str]:
     """Return what a page tells the page around it, after a look at its policy: no other script may run."""
     text = response.get_data(as_text=True)
     ((attributes, script),) = re.findall(r"<script(.*?)>(.*?)</script>", text)
@@ -68,22 +68,22 @@ def ancestors(response: TestResponse) -> str:
 
 def test_the_frame_page(app: Flask, clock: Clock) -> None:
     """auth/frame tells the seconds until the token or the session ends, and an identifier that differs by user only."""
-    assert told(call(app, "/auth/frame")) == {"state": "signed_out"}
-    assert told(call(app, "/auth/frame", Cookie="datafor_gate=" + "x" * 86)) == {"state": "signed_out"}
+    assert message_of(call(app, "/auth/frame")) == {"state": "signed_out"}
+    assert message_of(call(app, "/auth/frame", Cookie="datafor_gate=" + "x" * 86)) == {"state": "signed_out"}
     cookie = session(app, exp=int(clock()) + 600)
-    first = told(call(app, "/auth/frame", Cookie=cookie))
+    first = message_of(call(app, "/auth/frame", Cookie=cookie))
     assert {**first, "user": ""} == {"state": "signed_in", "expires-in": "600", "user": ""}
     clock.advance(100.5)
-    assert told(call(app, "/auth/frame", Cookie=cookie)) == {**first, "expires-in": "499"}
-    again = told(call(app, "/auth/frame", Cookie=session(app, loginname="LENA", exp=int(clock()) + 700)))
+    assert message_of(call(app, "/auth/frame", Cookie=cookie)) == {**first, "expires-in": "499"}
+    again = message_of(call(app, "/auth/frame", Cookie=session(app, loginname="LENA", exp=int(clock()) + 700)))
     assert again["user"] == first["user"]
     for name in ("bert", "a.b.c", "a.b.d"):
-        other = told(call(app, "/auth/frame", Cookie=session(app, loginname=name)))
+        other = message_of(call(app, "/auth/frame", Cookie=session(app, loginname=name)))
         assert other["user"] != first["user"]
         assert name not in other["user"]
         first = other
     clock.advance(3600)
-    assert told(call(app, "/auth/frame", Cookie=cookie)) == {"state": "signed_out"}
+    assert message_of(call(app, "/auth/frame", Cookie=cookie)) == {"state": "signed_out"}
 
 
 @pytest.mark.parametrize("limit", [None, 300])
@@ -91,7 +91,7 @@ def test_the_absolute_limit(app: Flask, caller: Caller, clock: Clock, limit: int
     """A session ends at its absolute limit: that of its application, or SESSION_HOURS."""
     update(caller, expire=10**6, session_max=limit, origins=[PORTAL])
     cookie = session(app, exp=int(clock()) + 10**6)
-    assert told(call(app, "/auth/frame", Cookie=cookie))["expires-in"] == str(limit or 12 * 3600)
+    assert message_of(call(app, "/auth/frame", Cookie=cookie))["expires-in"] == str(limit or 12 * 3600)
 
 
 def test_a_session_that_a_password_opened(app: Flask) -> None:
@@ -101,7 +101,7 @@ def test_a_session_that_a_password_opened(app: Flask) -> None:
         assert user is not None
         cookie = services().gate.open_by_password(user, "127.0.0.1")
     response = call(app, "/auth/frame", Cookie=f"datafor_gate={cookie}")
-    assert told(response)["expires-in"] == str(12 * 3600)
+    assert message_of(response)["expires-in"] == str(12 * 3600)
     assert ancestors(response) == ALL
 
 
@@ -110,7 +110,7 @@ def test_who_may_show_our_pages(app: Flask, caller: Caller) -> None:
     cookie = session(app)
     assert ancestors(call(app, "/auth/frame", Cookie=cookie)) == f"frame-ancestors 'self' {PORTAL}"
     assert ancestors(call(app, "/auth/leave", Cookie=cookie, **FRAME)) == f"frame-ancestors 'self' {PORTAL}"
-    # The portal of another application signs in: its page must be told, whoever is signed in.
+    # Another application signs in, and its portal must hear of the refusal.
     assert ancestors(call(app, "/auth/enter?crm=x", Cookie=cookie, **FRAME)) == ALL
     assert ancestors(call(app, "/auth/frame")) == ALL
     update(caller, name="CRM", token_name="crm", secret=STRONG_SECRET + "2", origins=[OTHER], enable="0")
@@ -142,9 +142,9 @@ def test_the_check_has_the_policy(app: Flask, caller: Caller) -> None:
 def test_refusals_are_told(app: Flask) -> None:
     """An error page tells its status and reference, and reloads when the page around it asks."""
     response = call(app, "/auth/enter?token=x", **FRAME)
-    assert (response.status_code, told(response)) == (401, {"state": "refused", "status": "401"})
+    assert (response.status_code, message_of(response)) == (401, {"state": "refused", "status": "401"})
     response = check(app, **{name.replace("-", "_"): value for name, value in FRAME.items()})
-    assert (response.status_code, told(response)) == (401, {"state": "refused", "status": "401"})
+    assert (response.status_code, message_of(response)) == (401, {"state": "refused", "status": "401"})
     assert 'm.action==="reload")location.reload()' in response.get_data(as_text=True)
 
 
@@ -160,9 +160,9 @@ def test_an_outage(app: Flask, settings: Settings, collection: str) -> None:
 
 
 def test_signing_out_in_a_frame(app: Flask) -> None:
-    """In a frame, auth/leave shows its page, which tells the page around it, before it goes on to next."""
+    """In a frame, auth/leave shows its page, which tells the page around it, before it redirects to next."""
     response = call(app, "/auth/leave?next=/bye%3Fa=%C3%A4", Cookie=session(app), **FRAME)
-    assert (response.status_code, told(response)) == (200, {"state": "signed_out"})
+    assert (response.status_code, message_of(response)) == (200, {"state": "signed_out"})
     assert response.headers["Refresh"] == "0; url=/bye?a=%C3%A4"
     assert "Max-Age=0" in response.headers["Set-Cookie"]
     assert "Refresh" not in call(app, "/auth/leave", **FRAME).headers
@@ -176,14 +176,14 @@ def test_the_sign_out_url_is_not_shown_in_a_frame(
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
     app = create_app(dataclasses.replace(settings, sign_out_url=PORTAL), clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
     assert call(app, "/auth/leave", Accept="text/html").headers["Location"] == PORTAL
-    assert told(call(app, "/auth/leave", **FRAME)) == {"state": "signed_out"}
+    assert message_of(call(app, "/auth/leave", **FRAME)) == {"state": "signed_out"}
 
 
 def test_the_embedding_page_signs_out(app: Flask) -> None:
     """A POST to auth/leave from an origin of the session's application ends the session."""
     cookie = session(app)
     response = call(app, "/auth/leave", "POST", Cookie=cookie, **FROM_PORTAL)
-    assert (response.status_code, told(response)) == (200, {"state": "signed_out"})
+    assert (response.status_code, message_of(response)) == (200, {"state": "signed_out"})
     assert check(app, Cookie=cookie).status_code == 401
     cookie = session(app, n=2)
     old = {"Origin": PORTAL, "Accept": "text/html"}  # of a browser without Fetch Metadata

@@ -55,6 +55,8 @@ PAGES = {
     "show_guide",
     "show_guide_page",
     "show_sign_in",
+    "show_frame",
+    "get_embed_script",
 }
 LOGIN, LOGOUT = (f"/plugin/datafor/api/extension/auth/{what}" for what in ("login", "logout"))
 
