@@ -14,6 +14,7 @@ import pytest
 from flask import Flask
 
 from datafor_token import create_app
+from datafor_token.crypto.keys import new_key_pair, private_pem
 from datafor_token.errors import StoreUnavailable
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
@@ -27,6 +28,7 @@ from tests.support import Clock, basic, token_parts
 from tests.web.api.test_gate import check
 from tests.web.api.test_gate_assertion import HEADER, JWKS, PUBLIC_URL, keys_of
 
+PLAIN = private_pem(new_key_pair().private)
 MINUTE, STEP, DAY = 60, 21600, 86400
 
 
@@ -257,7 +259,7 @@ class TestOutage:
             lambda document: json.dumps({**document, "keys": []}),
             lambda document: json.dumps({**document, "keys": [{}]}),
             lambda document: json.dumps({**document, "keys": [{**document["keys"][0], "kid": "other"}]}),
-            lambda document: json.dumps({**document, "keys": [{**document["keys"][0], "private_sealed": "plain"}]}),
+            lambda document: json.dumps({**document, "keys": [{**document["keys"][0], "private_sealed": PLAIN}]}),
         ],
     )
     def test_a_damaged_record(
