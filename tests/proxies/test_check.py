@@ -1,4 +1,4 @@
-"""What each shipped proxy asks the check, and what it makes of the response: with a stub instead of the service."""
+"""Requests of each shipped proxy to the check, and its use of the response, with a stub instead of the service."""
 
 import re
 
@@ -20,7 +20,7 @@ SEPARATORS = "-_!#$%&'*+.^`|~"
 PUBLISHED = ["auth/enter", "auth/sign-in", "auth/leave", "auth/frame", "embed.js"]
 
 
-def test_what_the_check_is_told(stubbed: Proxy, stub: Stub) -> None:
+def test_the_request_to_the_check(stubbed: Proxy, stub: Stub) -> None:
     """The check receives credentials, language and kind of the request as the browser sent them, and nothing if not."""
     stub.reset(200, *ACCEPTED)
     assert stubbed.get("/reports/1?a=%2F", PASSED_ON).status == 200
@@ -33,9 +33,9 @@ def test_what_the_check_is_told(stubbed: Proxy, stub: Stub) -> None:
         (asked,) = stub.asked
         # HAProxy adds `Accept: */*`.
         assert {name for name in PASSED_ON if asked.headers.get(name.lower(), "") not in ("", "*/*")} == set(headers)
-        told = asked.headers.get("x-forwarded-method") or asked.headers.get("x-original-method")
+        method_sent = asked.headers.get("x-forwarded-method") or asked.headers.get("x-original-method")
         uri = asked.headers.get("x-original-uri") or asked.headers.get("x-forwarded-uri")
-        assert (asked.method, told, uri, asked.body) == ("GET", method, "/reports/1?a=%2F", b"")
+        assert (asked.method, method_sent, uri, asked.body) == ("GET", method, "/reports/1?a=%2F", b"")
 
 
 @pytest.mark.parametrize("status", [401, 403, 503])
@@ -85,7 +85,7 @@ def test_a_wrong_password_is_asked_about_once(stubbed: Proxy, stub: Stub) -> Non
 
 
 def test_own_refusals_of_nginx(sites: Sites, stub: Stub) -> None:
-    """What nginx itself refuses leads to no page of the check."""
+    """A refusal of nginx itself leads to no page of the check."""
     stub.reset(200, *ACCEPTED)
     proxy = sites.proxy("nginx", stub=True)
     for path, headers, status in (
@@ -99,8 +99,8 @@ def test_own_refusals_of_nginx(sites: Sites, stub: Stub) -> None:
     assert stub.asked == []
 
 
-def test_who_may_embed(stubbed: Proxy, stub: Stub, sites: Sites) -> None:
-    """The policy of an accepted check stands beside the application's own; Traefik has a static one instead."""
+def test_frame_ancestors(stubbed: Proxy, stub: Stub, sites: Sites) -> None:
+    """The policy of an accepted check is added to the application's own; Traefik has a static one instead."""
     proxy = sites.proxy("traefik", "origins", stub=True) if stubbed.name == "traefik" else stubbed
     policy = "frame-ancestors 'self' https://portal.intra.example"
     stub.reset(200, *ACCEPTED, ("Content-Security-Policy", policy))
@@ -162,17 +162,17 @@ def test_calls_on_the_applications_host(stubbed: Proxy, stub: Stub, path: str) -
         "Origin": "null", "Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe",
         "Cookie": "datafor_gate=x", "Accept-Language": "zh", "If-None-Match": '"x"', "X-Forwarded-Host": "evil.example",
     }  # fmt: skip
-    answer = {
+    expected = {
         "Content-Type": "text/html",
         "Content-Security-Policy": "frame-ancestors 'self'",
         "Set-Cookie": "datafor_gate=y",
     }
-    stub.reset(200, *answer.items(), body=b"page")
+    stub.reset(200, *expected.items(), body=b"page")
     for method in ("GET", "POST"):
         response = stubbed.get(f"/datafor/{path}?next=%2F&a=1", sent, method, b"a=1" if method == "POST" else None)
         assert (response.status, response.body) == (200, b"page")
-        assert {name: response.headers.get_all(name) for name in answer} == {
-            name: [one] for name, one in answer.items()
+        assert {name: response.headers.get_all(name) for name in expected} == {
+            name: [one] for name, one in expected.items()
         }
         asked = stub.asked[-1]
         assert (asked.method, asked.path) == (method, f"/datafor/{path}?next=%2F&a=1")

@@ -49,7 +49,8 @@ def test_the_steps(name: str, own_sites: Sites) -> None:
         "DATAFOR_TOKEN_DATA_DIR": str(own_sites.service.data_dir),
         "DATAFOR_TOKEN_STORE": url_for(own_sites.service.data_dir),
     }
-    *steps, link = pages.blocks(NAME, "sh")
+    blocks = pages.blocks(NAME, "sh")
+    steps, (*others, link) = blocks[:3], blocks[3:]
     done = pages.shell("".join(steps), own_sites.folder, environ)
     assert done.returncode == 0, done.stderr
     expected = [
@@ -61,6 +62,7 @@ def test_the_steps(name: str, own_sites: Sites) -> None:
     assert len(secret) >= 43
     assert proxy.get(address.removeprefix(f"http://{REPORTS}")).status == 200
 
+    assert pages.shell("".join(others), own_sites.folder, environ).returncode == 0
     done = pages.shell(link, own_sites.folder, environ)
     shown, received = json.loads(pages.blocks(NAME, "json")[0]), json.loads(done.stdout)
     assert pages.shell("datafor-token user delete portal --yes", own_sites.folder, environ).returncode == 0

@@ -2,10 +2,13 @@
 
 import urllib.parse
 import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 
-from tests.proxies.sites import FILES, REPORTS, SIGN_IN_URL, Proxy, Sites, cookie_of, seen, signed
+from tests.proxies.sites import CONSOLE, FILES, REPORTS, SIGN_IN_URL, Proxy, Sites, cookie_of, seen, signed
+from tests.support import ADMIN_PASSWORD, HttpResponse
 
 PAGE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html,*/*;q=0.8"}
 FORM = {**PAGE, "Content-Type": "application/x-www-form-urlencoded"}
@@ -61,9 +64,8 @@ def test_the_way_back(unlimited: Proxy, target: str) -> None:
     # The portal passes it on to the gate, which leads to the page.
     entered = unlimited.get(f"/datafor/auth/enter?token={fresh()}&next={urllib.parse.quote(way_back, safe='')}", PAGE)
     assert entered.status == 303
-    location = str(entered.headers["Location"]).removeprefix(f"http://{REPORTS}")
-    same = unlimited.get(location, {**PAGE, "Cookie": cookie_of(entered)})
-    direct = unlimited.get(target, {**PAGE, "Cookie": cookie_of(entered)})
+    cookie = {**PAGE, "Cookie": cookie_of(entered)}
+    same, direct = unlimited.get(end_of(unlimited, entered), cookie), unlimited.get(target, cookie)
     assert seen(same, "Remote-User") == ["lena"]
     read = [urllib.parse.unquote(response.json["path"]) for response in (same, direct)]
     assert read[0] == read[1]
@@ -111,8 +113,68 @@ def test_a_hostile_next(unlimited: Proxy, target: str) -> None:
                 f"/datafor/auth/{path}{text}", {**PAGE, "Cookie": cookie, "Sec-Fetch-Site": "none"}
             )
             assert response.status in (200, 303, 400, 401)
-            assert not leads_away(response.headers["Location"]), response.headers["Location"]
+            entered = response.status == 303 and path.startswith("enter")
+            location = end_of(unlimited, response) if entered else response.headers["Location"]
+            assert not leads_away(location), location
             assert "a=b" not in str(response.headers.get_all("Set-Cookie"))
+
+
+def test_the_sign_in_page(unlimited: Proxy) -> None:
+    """The page for user name and password, and its form, exist on the application's host, and lead to the page."""
+    page = unlimited.get("/datafor/auth/sign-in?next=%2Fr%3Fa%3D1", {**PAGE, "Accept-Language": "zh-CN"})
+    assert (page.status, page.headers.get_content_type()) == (200, "text/html")
+    assert 'lang="zh' in page.body.decode()
+    response = sign_in(unlimited, "/r?a=1")
+    assert (response.status, end_of(unlimited, response)) == (303, "/r?a=1")
+    session = {**PAGE, "Cookie": cookie_of(response)}
+    assert seen(unlimited.get("/r?a=1", session), "Remote-User") == ["admin"]
+    wrong = sign_in(unlimited, "/r", password="wrong")
+    assert (wrong.status, wrong.headers["Set-Cookie"]) == (401, None)
+    assert unlimited.get("/datafor/auth/sign-in", host=CONSOLE).status in (403, 404)
+
+
+@pytest.mark.parametrize(
+    "target", [*HOSTILE, f"/r?token={TOKEN}", "/datafor/auth/leave", "/datafor/auth/sign-in?next=/x"]
+)
+def test_a_hostile_next_of_the_sign_in_page(unlimited: Proxy, target: str) -> None:
+    """No `next` of the sign-in page leads to another host, to a page of the gate, or to an address with a token."""
+    for text in (target, urllib.parse.unquote(target)):
+        response = sign_in(unlimited, text)
+        assert response.status in (303, 400)
+        location = end_of(unlimited, response) if response.status == 303 else "/"
+        assert not leads_away(location)
+        assert TOKEN not in location
+        assert "/auth/" not in location
+        page = unlimited.get(f"/datafor/auth/sign-in?next={urllib.parse.quote(text, safe='')}", PAGE)
+        assert page.status in (200, 400)
+        assert "evil" not in page.body.decode() or not leads_away(urllib.parse.unquote(target))
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_another_origin_does_not_sign_in(unlimited: Proxy, origin: str) -> None:
+    """A form of another origin signs nobody in, with the right password and forged forwarding headers."""
+    for site in ({}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "cross-site"}):
+        for forged in ({}, {"X-Forwarded-Host": urllib.parse.urlsplit(origin).netloc, "X-Forwarded-Proto": "https"}):
+            response = sign_in(unlimited, "/", {**site, **forged, "Origin": origin})
+            assert (response.status, response.headers["Set-Cookie"]) == (403, None)
+
+
+def end_of(proxy: Proxy, response: HttpResponse) -> str:
+    """Return where a sign-in leads, after the step in which the gate sees whether the browser has stored the cookie."""
+    step = str(response.headers["Location"])
+    if not step.startswith("/datafor/auth/enter?arrived=1&next="):
+        # The browser has sent a cookie before.
+        return step
+    arrived = proxy.get(step, {**PAGE, "Cookie": cookie_of(response)})
+    assert arrived.status == 303
+    return str(arrived.headers["Location"])
+
+
+def sign_in(
+    proxy: Proxy, target: str, headers: Mapping[str, str] = MappingProxyType({}), **fields: str
+) -> HttpResponse:
+    body = urllib.parse.urlencode({"username": "admin", "password": ADMIN_PASSWORD, "next": target, **fields})
+    return proxy.get("/datafor/auth/sign-in", {**FORM, **headers}, "POST", body.encode())
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
