@@ -86,8 +86,8 @@ def test_a_wrong_password_is_asked_about_once(stubbed: Proxy, stub: Stub) -> Non
 
 def test_own_refusals_of_nginx(sites: Sites, stub: Stub) -> None:
     """A refusal of nginx itself leads to no page of the check."""
-    stub.reset(200, *ACCEPTED)
     proxy = sites.proxy("nginx", stub=True)
+    stub.reset(200, *ACCEPTED)
     for path, headers, status in (
         ("/?token=x", {**PAGE, "Sec-Purpose": "prefetch"}, 403),
         ("/?token=x&token=y", PAGE, 400),
