@@ -213,23 +213,6 @@ def configured(folder: Path, port: int, service: int, protected: int, portals: M
     ):
         assert old in text, old
         text = text.replace(old, new)
-    if "/datafor/auth/frame" not in text:  # TODO until the file has it
-        session = "            add_header Set-Cookie $datafor_session always;\n"
-        accept = "            proxy_set_header Accept $http_accept;\n"
-        leave = "        location = /datafor/auth/leave {"
-        paths = "".join(
-            f"location = /datafor/{one} {{ proxy_pass http://datafor_token/datafor/{one}; }}\n"
-            for one in ("auth/frame", "embed.js")
-        )
-        frames = "auth_request_set $datafor_frames $upstream_http_content_security_policy;\n"
-        frames += "add_header Content-Security-Policy $datafor_frames always;\n"
-        for old, new in (
-            (leave, paths + leave),
-            (session + "\n", session + frames),
-            (accept, accept + "proxy_set_header Sec-Fetch-Dest $http_sec_fetch_dest;\n"),
-        ):
-            assert old in text, old
-            text = text.replace(old, new)
     # No limit for the many sign-ins of the tests from one address.
     text = text.replace("rate=5r/s", "rate=100r/s")
     others = "".join(
