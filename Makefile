@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 # Compiling the service and the tests anew takes a second of each process that is started.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run wheel sql test test-all test-rest test-pythons test-sql check faults figures bench bench-peers screenshots
+.PHONY: run wheel sql test test-all test-rest test-pythons environments test-sql check faults figures bench bench-peers screenshots
 
 run: $(VENV)/run-installed
 	@exec $(BIN)/python -m gunicorn -c config/gunicorn.conf.py wsgi:app
@@ -54,12 +54,17 @@ test-rest: $(VENV)/test-installed
 INTERPRETER_TESTS := tests/cli tests/package/test_wheel.py tests/package/test_installed.py tests/operations/test_first_start.py \
 	tests/server/test_server.py tests/server/test_worker.py tests/validation/test_logs.py tests/validation/test_names.py \
 	tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py
-test-pythons: .venv/bin/python
+OTHER_PYTHONS = .ci/pythons | grep -v "^$(call VERSION,.venv/bin/python) "
+test-pythons: environments
+	@set -e; $(OTHER_PYTHONS) | while read -r version python; do \
+		$(MAKE) test PYTHON="$$python" TESTS="$(PARALLEL) $(INTERPRETER_TESTS)" </dev/null; \
+	done
+
+# What test-pythons installs for each of them.
+environments: .venv/bin/python
 	@.ci/pythons
-	@set -e; .ci/pythons | while read -r version python; do \
-		if [ "$$version" != "$(call VERSION,.venv/bin/python)" ]; then \
-			$(MAKE) test PYTHON="$$python" TESTS="$(PARALLEL) $(INTERPRETER_TESTS)" </dev/null; \
-		fi; \
+	@set -e; $(OTHER_PYTHONS) | while read -r version python; do \
+		$(MAKE) .venv-$$version/test-installed PYTHON="$$python" </dev/null; \
 	done
 
 # The tests that store records, with PostgreSQL as store: each process has a server of its own.
