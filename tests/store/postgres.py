@@ -76,8 +76,8 @@ class Postgres:
 
     def start(self, **settings: str) -> "Postgres":
         """Start the server and wait until it responds; ``settings`` are those of postgresql.conf."""
-        quick = {} if self._safe else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-        given = {"max_connections": "200", "shared_buffers": "64MB", **quick, **settings}
+        quick = dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes", "autovacuum"), "off")
+        given = {"max_connections": "200", "shared_buffers": "64MB", **({} if self._safe else quick), **settings}
         options = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
         self._log = (self._home / "log").open("ab")
         self.process = subprocess.Popen(
