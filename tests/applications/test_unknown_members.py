@@ -251,6 +251,7 @@ def test_a_backup(service: Service, tmp_path: Path, keys: tuple[str, ...]) -> No
 
 
 @pytest.mark.file_store
+@pytest.mark.own_app
 def test_a_migration(service: Service, tmp_path: Path) -> None:
     """A migration copies all members of a record in their order."""
     caller = service.start(OLD)
