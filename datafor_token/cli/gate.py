@@ -24,7 +24,7 @@ def rotate_key(*, at_once: bool) -> None:
     """
     if not current_settings().gate_assertion:
         raise Forbidden("no identity is signed, because GATE_ASSERTION is false")
-    key, signs_from = services().assertion_keys.rotate(at_once=at_once)
-    kid, time = key.pair.public.kid, logs.timestamp(signs_from)
+    key = services().assertion_keys.rotate(at_once=at_once)
+    kid, time = key.pair.public.kid, logs.timestamp(key.signs_from / 1000)
     when = "signs now; no other key is valid any more" if at_once else f"is published now, and signs from {time}"
     done(f"The key {kid} {when}", kid=kid, signs_from=time)

@@ -265,11 +265,6 @@ def new_key_pair() -> KeyPair:
     return KeyPair(Key("ES256", private, public.kid), public)
 
 
-def private_pem(key: Key) -> str:
-    """Return a private key as unencrypted PEM."""
-    return pem.of_private_key(key.material)
-
-
 def key_pair(algorithm: str, private_key: str) -> KeyPair:
     """Return the key pair of a private key in PEM; raise ``RuleError`` if it is not one for the algorithm."""
     private = pem.private_key(private_key)

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
+from datafor_token.crypto import pem
 from datafor_token.crypto.at_rest import COLLECTION, Keyring
-from datafor_token.crypto.keys import Key, KeyPair, key_pair, new_key_pair, private_pem
+from datafor_token.crypto.keys import Key, KeyPair, key_pair, new_key_pair
 from datafor_token.errors import Conflict, NotFound, RecordDamaged, RuleError, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.cache import RecordCache
@@ -25,11 +26,11 @@ log = logging.getLogger(__name__)
 
 RECORD = "gate_keys"
 ALGORITHM = "ES256"
-LIFE = 60  # seconds of an assertion
+ASSERTION_LIFETIME = 60  # seconds
 _DAY = 86_400_000  # milliseconds, as all times of the record
-LIFETIME = 30 * _DAY  # how long a key signs
+SIGNING_PERIOD = 30 * _DAY  # of a key
 AHEAD = _DAY
-BEHIND = _DAY + LIFE * 1000
+BEHIND = _DAY + ASSERTION_LIFETIME * 1000
 _RETRY = 60.0  # seconds between two attempts of a process to rotate
 _REMEDY = (
     "restore this record from a backup, or remove it: the next check creates a new key, which applications that verify"
@@ -52,7 +53,10 @@ class OwnKeys:
 
     def signing(self, now: int) -> OwnKey:
         """Return the key that signs now; the first one if this host's clock is behind."""
-        return next((key for key in reversed(self.keys) if key.signs_from <= now), self.keys[0])
+        for key in reversed(self.keys):
+            if key.signs_from <= now:
+                return key
+        return self.keys[0]
 
     def published(self, now: int) -> Sequence[OwnKey]:
         """Return the keys that verifiers need now."""
@@ -76,7 +80,7 @@ class OwnKeys:
         return self._ends_soon(now) or len(self.published(now)) < len(self.keys)
 
     def _ends_soon(self, now: int) -> bool:
-        return now >= self.keys[-1].signs_from + LIFETIME - AHEAD
+        return now >= self.keys[-1].signs_from + SIGNING_PERIOD - AHEAD
 
 
 class AssertionKeys:
@@ -132,11 +136,11 @@ class AssertionKeys:
 
         self._change(change)
 
-    def rotate(self, *, at_once: bool) -> tuple[OwnKey, float]:
+    def rotate(self, *, at_once: bool) -> OwnKey:
         """Add a key that signs in a day, or ``at_once``, without the overlap: no other key is valid any more.
 
-        Return the new key, and from when it signs, in seconds since 1970. Raise ``NotFound`` if the server has created
-        no key yet, and ``Conflict`` if the next key is published already.
+        Return the new key. Raise ``NotFound`` if the server has created no key yet, and ``Conflict`` if the next key is
+        published already.
         """
         added: list[OwnKey] = []
 
@@ -157,7 +161,7 @@ class AssertionKeys:
             return self._document(document, OwnKeys(added if at_once else [*before.published(now), *added]))
 
         self._change(change)
-        return added[0], added[0].signs_from / 1000
+        return added[0]
 
     def reseal(self) -> None:
         """Encrypt the keys with the present key of the keyring."""
@@ -200,14 +204,17 @@ class AssertionKeys:
         return found
 
     def maintain_if_due(self) -> None:
-        """Do it in a thread: no request waits for it, and the audit log does not name its user as the actor."""
+        """Call ``maintain_quietly`` in a thread if a known key is to be rotated or removed.
+
+        So no request waits for the write, and the audit log does not name the user of a request as the actor.
+        """
         now = self._clock()
         if abs(now - self._attempted) >= _RETRY and self._known is not None and self._known.is_due(self._now()):
             self._attempted = now
             threading.Thread(target=self.maintain_quietly, name="gate keys", daemon=True).start()
 
     def maintain_quietly(self) -> None:
-        """Do the same as ``maintain``, but only log an outage: at a start, and beside a key that signs already."""
+        """Call ``maintain``, but only log an outage: at a start, or while another key signs."""
         try:
             self.maintain()
         except StoreUnavailable as error:
@@ -253,7 +260,7 @@ def _read_key(member: Any, keyring: Keyring) -> OwnKey:
 
 def _sealed(key: OwnKey, keyring: Keyring) -> Document:
     kid = str(key.pair.public.kid)
-    text = private_pem(key.pair.private)
+    text = pem.of_private_key(key.pair.private.material)
     return {"kid": kid, "signsFrom": key.signs_from, "private_sealed": keyring.encrypt(RECORD, kid, text)}
 
 

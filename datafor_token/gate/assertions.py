@@ -1,13 +1,13 @@
 """Signed identities: short-lived ES256 tokens of this service about the user of an accepted check.
 
-An application that verifies them needs not trust that every request came through the proxy.
+An application that verifies them need not trust that every request came through the proxy.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from datafor_token.fifo_cache import FifoCache
-from datafor_token.gate.assertion_keys import LIFE, AssertionKeys
+from datafor_token.gate.assertion_keys import ASSERTION_LIFETIME, AssertionKeys
 from datafor_token.tokens.issuer import signed
 from datafor_token.users.users import User
 from datafor_token.validation.names import display_text
@@ -54,7 +54,7 @@ class Assertions:
             "email": display_text(user.email),
             "groups": user.groups,
             "iat": issued,
-            "exp": issued + LIFE,
+            "exp": issued + ASSERTION_LIFETIME,
         }
         text = signed(key, claims)
         self._signed.put(identity, _Signed(text, issued))

@@ -30,8 +30,6 @@ from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 
 TICKETS = "tickets"
-
-
 # The grant of a session that a password opened, which has no application.
 _BY_PASSWORD: Mapping[str, Any] = {"opened_by": "password"}
 

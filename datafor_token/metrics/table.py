@@ -7,9 +7,7 @@ from datafor_token.audit.events import REASONS, SIGN_IN_REASONS
 PREFIX = "datafor_token_"
 WAYS = frozenset({"basic", "bearer", "url", "session", "gate", "login", "ticket"})
 # ``accepted``, the reasons of the audit log, and the other results of a sign-in.
-OUTCOMES = frozenset({
-    "accepted", *REASONS, *SIGN_IN_REASONS,
-})  # fmt: skip
+OUTCOMES = frozenset({"accepted", *REASONS, *SIGN_IN_REASONS})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Seconds: a call takes one millisecond, a password hash a hundred, a lock at most LOCK_TIMEOUT.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -44,7 +44,7 @@ def without(header: str, names: Collection[str], shared: Collection[str] = ()) -
 def domain_for(host: str, domain: str) -> str | None:
     """Return the domain if a browser accepts a cookie for it from this host (RFC 6265 section 5.1.3), else ``None``."""
     name = host.partition(":")[0].lower()
-    return domain if domain and (name == domain or name.endswith(f".{domain}")) else None
+    return domain if name == domain or name.endswith(f".{domain}") else None
 
 
 def marked(cookie: str, domain: str | None) -> str:

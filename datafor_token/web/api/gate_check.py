@@ -107,9 +107,9 @@ def check() -> Response:
     response = success()
     _add_identity(response, caller.user, options)
     if caller.application is not None and caller.application.origins:
-        response.headers["Content-Security-Policy"] = gate_frames.ancestors(caller.application)
+        response.headers.add("Content-Security-Policy", gate_frames.ancestors(caller.application))
     if services().settings.gate_assertion:
-        response.headers[ASSERTION] = services().assertions.of(caller.user, options.audience)
+        response.headers.add(ASSERTION, services().assertions.of(caller.user, options.audience))
     if options.cookies:
         # For proxies that copy response headers into the request; also if empty, to replace the client's header.
         sent = current().environ.get("HTTP_COOKIE", "")

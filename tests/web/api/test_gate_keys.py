@@ -14,7 +14,8 @@ import pytest
 from flask import Flask
 
 from datafor_token import create_app
-from datafor_token.crypto.keys import new_key_pair, private_pem
+from datafor_token.crypto import pem
+from datafor_token.crypto.keys import new_key_pair
 from datafor_token.errors import StoreUnavailable
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
@@ -28,7 +29,7 @@ from tests.support import Clock, basic, token_parts
 from tests.web.api.test_gate import check
 from tests.web.api.test_gate_assertion import HEADER, JWKS, PUBLIC_URL, keys_of
 
-PLAIN = private_pem(new_key_pair().private)
+PLAIN = pem.of_private_key(new_key_pair().private.material)
 MINUTE, STEP, DAY = 60, 21600, 86400
 
 
