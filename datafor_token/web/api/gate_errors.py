@@ -24,7 +24,7 @@ from datafor_token.validation import logs
 from datafor_token.validation.names import display_text
 from datafor_token.web.api import gate_frames, gate_targets
 from datafor_token.web.api.gate_form import sign_in_form
-from datafor_token.web.api.gate_pages import accept_form, link, page, paragraph, sign_in_link, text
+from datafor_token.web.api.gate_pages import form_page, link, page, paragraph, sign_in_link, text
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
@@ -146,8 +146,5 @@ def _page(title: str, body: Markup, status: int, message: str, *, form: bool = F
     if message:
         body += _DETAIL.format(status=status, message=message)
     if form:
-        # Nobody types a password in a frame of another site.
-        response = page(text(title), body, status)
-        accept_form(response)
-        return response
+        return form_page(text(title), body, status)
     return page(text(title), body, status, gate_frames.teller("refused", status=status))

@@ -45,9 +45,7 @@ def signed_in_page(session: GateSession) -> Response:
 
 def ask_page() -> Response:
     """Return the page that asks whether to sign out; its form sends a POST to the same address."""
-    response = page(text("ask"), paragraph("asked") + _BUTTON.format(label=text("sign_out")))
-    accept_form(response)
-    return response
+    return form_page(text("ask"), paragraph("asked") + _BUTTON.format(label=text("sign_out")))
 
 
 def text(key: str, **values: object) -> str:
@@ -87,7 +85,9 @@ def page(title: str, body: Markup, status: int = 200, teller: Markup | None = No
     return response
 
 
-def accept_form(response: Response) -> None:
-    """Let browsers name this site as the origin of the page's form."""
+def form_page(title: str, body: Markup, status: int = 200) -> Response:
+    """Return a page with a form. No other site may have it in a frame, in which nobody should type a password."""
+    response = page(title, body, status)
     # With no-referrer, browsers send `Origin: null` with forms, which counts as another site.
     response.headers["Referrer-Policy"] = "same-origin"
+    return response

@@ -12,7 +12,7 @@ from datafor_token.validation.names import display_text
 from datafor_token.web.api import gate_targets
 from datafor_token.web.api.gate import blueprint, redirect_signed_in, refuse_lost_parameters
 from datafor_token.web.api.gate_form import sign_in_form
-from datafor_token.web.api.gate_pages import accept_form, link, page, paragraph, text
+from datafor_token.web.api.gate_pages import form_page, link, paragraph, text
 from datafor_token.web.auth import all_gate_cookies, client_address, gate_session
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
@@ -35,14 +35,11 @@ def show_sign_in(fields: dict[str, Any]) -> Response:
     """
     refuse_lost_parameters()
     target, session = _target(fields), gate_session()
+    form = sign_in_form("", target)
     if session is None:
-        response = page(text("sign_in"), sign_in_form("", target))
-    else:
-        name = display_text(session.user.name)
-        body = link(target, "continue") + paragraph("sign_in_as_other") + sign_in_form("", target)
-        response = page(text("signed_in_as", user=name), body)
-    accept_form(response)
-    return response
+        return form_page(text("sign_in"), form)
+    title = text("signed_in_as", user=display_text(session.user.name))
+    return form_page(title, link(target, "continue") + paragraph("sign_in_as_other") + form)
 
 
 @blueprint.post("/auth/sign-in")
