@@ -1,4 +1,4 @@
-"""Texts of the gate's pages, in English and Simplified Chinese."""
+"""Texts of the gate's pages, in English and Simplified Chinese, apart from the console's catalogue (``gate_pages``)."""
 
 from collections.abc import Mapping
 
@@ -63,13 +63,13 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "username": "用户名",
         "password": "密码",
         "signed_in": "您已登录",
-        "signed_in_as": "您已登录为 {user}。",
+        "signed_in_as": "您已以 {user} 的身份登录。",
         "signed_out": "您已退出登录",
         "ask": "要退出登录吗？",
         "asked": "您是从其他网站的链接来到这里的。如要退出登录，请确认。",
         "wrong_password": "用户名或密码错误。",
         "throttled": "失败次数过多。请在 {minutes} 分钟后重试。",
-        "overloaded": "当前登录人数过多。请重试。",
+        "overloaded": "当前登录人数过多，请重试。",
         "form_outage": "暂时无法登录。请稍后再试。",
         "refused": "登录失败",
         "invalid_link": "此链接无效或已失效。请重新登录，或索取新的链接。",
@@ -83,14 +83,14 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         ),
         "not_signed_in": "您尚未登录",
         "sign_in_first": "请登录后打开此页面。",
-        "get_a_link": "请返回您登录的地方，再从那里打开此页面。",
+        "get_a_link": "请返回您登录时使用的网站，再从那里打开此页面。",
         "sign_in_page_is_protected": "登录页面的地址本身也受保护，未登录时无法打开。请告知管理员。",
         "ended": "您的会话已结束",
         "ended_text": (
             "您输入的内容没有丢失。请保持此标签页打开，在新标签页中登录，然后重新加载此页面：浏览器会询问是否重新提交表单，请确认。"
         ),
         "no_access": "没有访问权限",
-        "no_access_as": "您已登录为 {user}。该用户无权打开此页面。",
+        "no_access_as": "您已以 {user} 的身份登录。该用户无权打开此页面。",
         "no_access_advice": "请向管理员申请权限，或使用其他账号登录。",
         "request_refused": "请求被拒绝",
         "ask_administrator": "如果再次出现，请告知管理员。",
