@@ -90,6 +90,14 @@ def test_what_is_signed(app: Flask, clock: Clock) -> None:
     ]
 
 
+def test_control_characters(app: Flask) -> None:
+    """Name and email are those of the headers: without control characters, which an application may write to its log."""
+    put_user(app, "lena", full_name="Lena\r\nLi", email="l@example.com\x1b")
+    found = check(app, f"/?token={signed()}", "?aud=reports")
+    claims = token_parts(found.headers[HEADER])[1]
+    assert [claims["name"], claims["email"]] == [found.headers["Remote-Name"], found.headers["Remote-Email"]]
+
+
 def test_the_audience(app: Flask) -> None:
     """The audience is that of the check's own query; without it there is no claim aud."""
     assert "aud" not in token_parts(assertion(app, ""))[1]
