@@ -91,7 +91,7 @@ def test_what_is_signed(app: Flask, clock: Clock) -> None:
 
 
 def test_control_characters(app: Flask) -> None:
-    """Name and email are those of the headers: without control characters, which an application may write to its log."""
+    """Name and email have no control characters, as in the headers: an application may write them to its log."""
     put_user(app, "lena", full_name="Lena\r\nLi", email="l@example.com\x1b")
     found = check(app, f"/?token={signed()}", "?aud=reports")
     claims = token_parts(found.headers[HEADER])[1]

@@ -109,9 +109,9 @@ def test_who_may_show_our_pages(app: Flask, caller: Caller) -> None:
     """Pages may be in a frame of the session's application; without a session, of every enabled application."""
     cookie = session(app)
     assert ancestors(call(app, "/auth/frame", Cookie=cookie)) == f"frame-ancestors 'self' {PORTAL}"
-    assert ancestors(call(app, "/auth/leave", Cookie=cookie, **FRAME)) == f"frame-ancestors 'self' {PORTAL}"
     # Another application signs in, and its portal must hear of the refusal.
     assert ancestors(call(app, "/auth/enter?crm=x", Cookie=cookie, **FRAME)) == ALL
+    assert ancestors(call(app, "/auth/leave", Cookie=cookie, **FRAME)) == f"frame-ancestors 'self' {PORTAL}"
     assert ancestors(call(app, "/auth/frame")) == ALL
     update(caller, name="CRM", token_name="crm", secret=STRONG_SECRET + "2", origins=[OTHER], enable="0")
     assert ancestors(call(app, "/auth/frame")) == f"frame-ancestors 'self' {PORTAL}"

@@ -22,10 +22,11 @@ from datafor_token.settings import Settings
 from datafor_token.web.services import services_of
 from tests.commands import invoke
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.handmade_tokens import claims, token
 from tests.log_lines import read
 from tests.service import NEW, OLD, Service
 from tests.stores import Record, unavailable
-from tests.support import Clock, basic, token_parts
+from tests.support import STRONG_SECRET, Clock, application, basic, token_parts
 from tests.web.api.test_gate import check
 from tests.web.api.test_gate_assertion import HEADER, JWKS, PUBLIC_URL, keys_of
 
@@ -280,6 +281,16 @@ class TestOutage:
         assert (checked.exit_code, "gate_keys" in checked.output) == (1, True)
         record(settings).unlink()
         signs(app)
+
+    def test_tokens_beside_a_damaged_record(self, app: Flask, settings: Settings, caller: Caller) -> None:
+        """While the own keys are damaged, tokens that name a key of their issuer sign in to calls as before."""
+        assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 200
+        bearer = token(claims(), STRONG_SECRET, {"typ": "JWT", "alg": "HS256", "kid": "k1"})
+        record(settings).write_text("{")
+        found = app.test_client().get(
+            "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": f"Bearer {bearer}"}
+        )
+        assert found.status_code == 200, found.get_data()
 
 
 class TestStorage:
