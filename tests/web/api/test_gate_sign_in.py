@@ -121,7 +121,8 @@ class TestNext:
     @pytest.mark.parametrize(
         "target",
         ["/auth/sign-in", "/auth/sign-in?next=/x", "/auth/leave", "/auth/enter?arrived=1", "/auth/frame", "/auth/",
-         "/auth", "/./auth/leave", "/x/../auth/leave", "/%61uth/leave", "/auth%2Fleave", "/%2e/auth/leave"],
+         "/auth", "/./auth/leave", "/x/../auth/leave", "/%61uth/leave", "/auth%2Fleave", "/%2e/auth/leave",
+         "/%252561uth/leave"],
     )  # fmt: skip
     def test_never_to_our_own_pages(self, app: Flask, target: str) -> None:
         """A next that is a page of the gate, such as the sign-out, leads to / instead."""
@@ -266,6 +267,12 @@ class TestRefusal:
                 assert 'role="alert"' in response.text
                 assert (next_of(response), 'value="lena"' in response.text) == ("/reports/1", True)
                 assert PASSWORD not in response.text
+
+    def test_an_outage_of_applications(self, app: Flask, settings: Settings) -> None:
+        """While the applications cannot be read, a password signs in, and next loses what is a credential anyway."""
+        with unavailable(settings.data_dir, "applications"):
+            response = send(app, target=f"/reports/1?ticket=x&a=1#{JWT}", Cookie="datafor_gate=x")
+        assert (response.status_code, response.headers["Location"]) == (303, "/reports/1?a=1")
 
     @pytest.mark.parametrize(
         "headers",
