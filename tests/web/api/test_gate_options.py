@@ -1,4 +1,4 @@
-"""Options of ``auth/check``: ``redirect`` and ``cookies``; unknown requirements."""
+"""Options of ``auth/check``: ``redirect``, ``cookies`` and ``refused``; unknown requirements."""
 
 import dataclasses
 import io
@@ -140,3 +140,21 @@ def test_an_unknown_requirement(app: Flask, log: io.StringIO, query: str, name: 
     assert fields["detail"].startswith(f"{name}; known: ")
     for value in ("SECRET", "x" * 43, "yes"):
         assert value not in line
+
+
+def test_a_request_that_is_accepted_now(app: Flask) -> None:
+    """With refused=1, what would be a 200 is a 503 to be sent again, without an identity and a cookie."""
+    for uri, headers in (("/", basic()), (f"/?token={signed()}", {})):
+        response = check(app, uri, "?refused=1&cookies=1", **headers)
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+        assert response.get_json()["msg"] == "the request is accepted now: send it again"
+        for name in ("Remote-User", "Remote-Groups", "Cookie", "Set-Cookie"):
+            assert name not in response.headers
+
+
+def test_a_refusal_is_the_same(app: Flask) -> None:
+    """With refused=1, a refusal is the same as without."""
+    for uri, query, status in (("/", "", 401), ("/?token=x", "", 401), (f"/?token={signed()}", "&role=None", 403)):
+        first = check(app, uri, f"?{query.removeprefix('&')}")
+        second = check(app, uri, f"?refused=1{query}")
+        assert (second.status_code, second.json) == (first.status_code, first.json) == (status, first.json)
