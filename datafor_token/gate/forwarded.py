@@ -15,7 +15,9 @@ _METHOD_HEADERS = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_ORIGINAL_METHOD")
 _PURPOSE_HEADERS = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ", "HTTP_X_PURPOSE")
 _FRAMES = ("iframe", "frame", "embed", "object", "fencedframe")
 # A JWS begins with a JSON object. A damaged link more often has a wrong parameter name, or wrong text before the token.
-_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.")
+# The group is what shows a token. Without it the pattern matches too, so that no text is looked at twice: anybody can
+# send a long URL of beginnings.
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]++(\.[A-Za-z0-9_-]++\.)?")
 
 
 def query_pairs(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -88,14 +90,18 @@ def without_secrets(target: str, secrets: Collection[str]) -> str | None:
     """
     address, _, fragment = target.partition("#")
     path, _, query = address.partition("?")
-    if _TOKEN.search(unquote(path)):
+    if _has_token(path):
         return None
     rest = "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in secrets)
     kept = path
     for mark, text in (("?", rest), ("#", fragment)):
-        if text and not _TOKEN.search(unquote(text)):
+        if text and not _has_token(text):
             kept += mark + text
     return kept
+
+
+def _has_token(text: str) -> bool:
+    return any(match[1] for match in _TOKEN.finditer(unquote(text)))
 
 
 def is_request_for(environ: Mapping[str, Any], url: str, hosts: Collection[str]) -> bool:

@@ -1,5 +1,7 @@
 """The original request behind a check: its URL, and whether it is a navigation."""
 
+import time
+
 import pytest
 
 from datafor_token.gate import forwarded
@@ -53,6 +55,37 @@ def test_the_way_back(uri: str, target: str | None) -> None:
     """The way back is path and query of the original request without tokens and tickets, on the same host."""
     for header in ("HTTP_X_ORIGINAL_URI", "HTTP_X_ORIGINAL_URL", "HTTP_X_FORWARDED_URI"):
         assert forwarded.way_back({header: uri}, {"token", "erp", "ticket"}) == target
+
+
+@pytest.mark.parametrize("text", ["eyJ" * 5000, "eyJ" * 2500 + "." + "a" * 7500, "eyJa." * 3000, "%65yJ" * 3000])
+def test_a_long_url_takes_linear_time(text: str) -> None:
+    """A URL of beginnings of tokens, which anybody can send, takes a time in proportion to its length."""
+    for mark in ("", "?", "?a=1#"):
+        assert work(f"/{mark}{text}") < 24 * work(f"/{mark}{text[: len(text) // 8]}") + 10_000
+
+
+def work(target: str) -> int:
+    """Return the least processor time of several runs in microseconds."""
+    found = []
+    for _ in range(5):
+        begun = time.process_time_ns()
+        forwarded.without_secrets(target, {"token"})
+        found.append(time.process_time_ns() - begun)
+    return min(found) // 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("eyJh.eyJl.c2ln", False), ("xeyJeyJh.eyJl.", False), ("eyJh.x.eyJl.c2ln", False), ("eyJ.eyJh.eyJl.c", False),
+        ("eyJh+eyJh.eyJl.c2ln", False), ("eyJ%68.eyJl.c2ln", False),
+        ("eyJh.eyJl", True), ("eyJ.a.b", True), ("eyJh..b.", True), ("ey.eyJh", True), ("eyJeyJ", True),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_token(text: str, kept: bool) -> None:
+    """A query that has the first two parts of a token with their dots is left out, wherever they are in it."""
+    assert forwarded.without_secrets(f"/a?b={text}", ()) == (f"/a?b={text}" if kept else "/a")
+    assert forwarded.without_secrets(f"/{text}", ()) == (f"/{text}" if kept else None)
 
 
 def test_next_in_a_url() -> None:
