@@ -19,7 +19,7 @@ from datafor_token.tokens.signin import Verification
 from datafor_token.web import proxies
 from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
 from datafor_token.web.api.gate_pages import ask_page, signed_in_page, signed_out_page
-from datafor_token.web.api.gate_targets import ENTER, LEAVE, is_own_page, own_url
+from datafor_token.web.api.gate_targets import ENTER, LEAVE, is_own_page, own_url, without_token
 from datafor_token.web.auth import (
     client_address,
     gate_cookies,
@@ -57,7 +57,7 @@ def enter(fields: dict[str, Any]) -> Response:
     _refuse_previews()
     tokens = tokens_among(_query())
     if fields["arrived"] and not tokens and "ticket" not in fields:
-        return _redirect_with_cookie(fields["next"])
+        return _redirect_with_cookie(without_token(fields["next"]))
     if "ticket" in fields:
         if tokens:
             refuse_several_tokens()
@@ -81,6 +81,7 @@ def enter(fields: dict[str, Any]) -> Response:
             raise NotAuthenticated
         refuse_lost_parameters()
         cookie, target = _open_session_of(url_caller(tokens)), fields["next"]
+    target = without_token(target)
     return redirect_signed_in(cookie, own_url(f"{ENTER}?arrived=1", target) if _may_go_in_a_circle(target) else target)
 
 
@@ -152,7 +153,7 @@ def leave(fields: dict[str, Any]) -> Response:
     ):
         # Otherwise any site could sign its visitors out.
         return ask_page()
-    target = fields.get("next") or services().settings.sign_out_url
+    target = without_token(fields["next"]) if "next" in fields else services().settings.sign_out_url
     if forwarded.is_in_frame(request.environ):
         # The page around the frame must learn of the sign-out, or it would sign in again.
         response = signed_out_page()

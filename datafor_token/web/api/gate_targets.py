@@ -45,6 +45,11 @@ def safe_target(target: str) -> str | None:
     return None if is_own_page(target) else forwarded.without_secrets(target, _secrets())
 
 
+def without_token(target: str) -> str:
+    """Return a path of this host without a token in it: its author could sign the browser in as somebody else."""
+    return forwarded.without_secrets(target, _secrets()) or "/"
+
+
 def is_own_page(url: str, *pages: str) -> bool:
     """Return whether a URL leads to one of these pages of ours; without ``pages``, to any below ``/auth/``."""
     parts = urlsplit(url)

@@ -309,6 +309,27 @@ def test_a_token_becomes_a_cookie(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "kept"),
+    [
+        ("/a?token={}&b=1", "/a?b=1"), ("/a?to%6ben=x&ticket=y", "/a"), ("/a?c={}", "/a"), ("/a#token={}", "/a"),
+        ("/a/{}", "/"), ("/auth/enter?token={}", "/auth/enter"), ("/a?tokens=x", "/a?tokens=x"),
+    ],
+)  # fmt: skip
+def test_next_has_no_token(app: Flask, caller: Caller, target: str, kept: str) -> None:
+    """The author of `next`, who is not that of the token, signs nobody in as somebody else with it."""
+    target = target.format(signed(loginname="mallory"))
+    query = f"next={quote(target, safe='')}"
+    entered = enter(app, f"token={signed()}&{query}", Sec_Fetch_Site="none")
+    assert entered.headers["Location"] == kept
+    ticket = caller.post("link", {"name": "ERP", "username": "lena", "next": target}).json["url"].partition("=")[2]
+    assert enter(app, f"ticket={ticket}").headers["Location"] == kept
+    left = app.test_client().get(f"/auth/leave?{query}")
+    assert (left.status_code, left.headers["Location"]) == (303, kept)
+    framed = app.test_client().get(f"/auth/leave?{query}", headers={"Sec-Fetch-Dest": "iframe"})
+    assert framed.headers["Refresh"] == f"0; url={kept}"
+
+
+@pytest.mark.parametrize(
     "headers", [{"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"}, {"Sec_Fetch_Mode": "cors"}]
 )
 def test_an_image_does_not_enter(app: Flask, caller: Caller, headers: dict[str, str]) -> None:
