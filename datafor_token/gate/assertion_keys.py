@@ -31,6 +31,7 @@ _DAY = 86_400_000  # milliseconds, as all times of the record
 SIGNING_PERIOD = 30 * _DAY  # of a key
 AHEAD = _DAY
 BEHIND = _DAY + ASSERTION_LIFETIME * 1000
+_MOST_DROPPED = 100
 _RETRY = 60.0  # seconds between two attempts of a process to rotate
 _REMEDY = (
     "restore this record from a backup, or remove it: the next check creates a new key, which applications that verify"
@@ -47,9 +48,13 @@ class OwnKey(NamedTuple):
 
 @dataclass(frozen=True)
 class OwnKeys:
-    """The keys of the record, at least one, in the order in which they sign. ``now`` is in milliseconds since 1970."""
+    """The keys of the record, at least one, in the order in which they sign. ``now`` is in milliseconds since 1970.
+
+    ``dropped`` are the ``kid`` of keys that were dropped because others may know them.
+    """
 
     keys: Sequence[OwnKey]
+    dropped: Sequence[str] = ()
 
     def signing(self, now: int) -> OwnKey:
         """Return the key that signs now; the first one if this host's clock is behind."""
@@ -72,8 +77,13 @@ class OwnKeys:
         """Return the published keys, with another one if the last has signed for long enough; the same if all stay."""
         kept = self.published(now)
         if self._ends_soon(now):
-            return OwnKeys([*kept, _new(now + AHEAD)])
-        return self if len(kept) == len(self.keys) else OwnKeys(kept)
+            return OwnKeys([*kept, _new(now + AHEAD)], self.dropped)
+        return self if len(kept) == len(self.keys) else OwnKeys(kept, self.dropped)
+
+    def dropped_for(self, key: OwnKey) -> "OwnKeys":
+        """Return only this key, with all others as ``dropped``."""
+        dropped = [*self.dropped, *(str(one.pair.public.kid) for one in self.keys)]
+        return OwnKeys([key], dropped[-_MOST_DROPPED:])
 
     def is_due(self, now: int) -> bool:
         """Return whether ``rotated`` would change something."""
@@ -107,12 +117,12 @@ class AssertionKeys:
         return [key.pair.public for key in self._current().published(self._now())]
 
     def has(self, kid: str) -> bool:
-        """Return whether this is the ``kid`` of one of the keys that are known; raise nothing."""
+        """Return whether this is the ``kid`` of one of the keys that are known, or were dropped; raise nothing."""
         try:
             keys = self._records.get(RECORD)
         except StoreUnavailable:
             keys = self._known
-        return keys is not None and any(key.pair.public.kid == kid for key in keys.keys)
+        return keys is not None and (kid in keys.dropped or any(key.pair.public.kid == kid for key in keys.keys))
 
     def maintain(self) -> None:
         """Create the first key if none exists; add the next one and remove old ones when it is time.
@@ -158,7 +168,8 @@ class AssertionKeys:
                 )
             added[:] = [_new(now if at_once else now + AHEAD)]
             record(_event(before.signing(now), added[0]))
-            return self._document(document, OwnKeys(added if at_once else [*before.published(now), *added]))
+            after = OwnKeys([*before.published(now), *added], before.dropped)
+            return self._document(document, before.dropped_for(added[0]) if at_once else after)
 
         self._change(change)
         return added[0]
@@ -181,7 +192,11 @@ class AssertionKeys:
             raise _with_remedy(error) from error.__cause__
 
     def _document(self, stored: Document | None, keys: OwnKeys) -> Document:
-        return {**(stored or {"format": 1, "name": RECORD}), "keys": [_sealed(key, self._keyring) for key in keys.keys]}
+        document = {
+            **(stored or {"format": 1, "name": RECORD}),
+            "keys": [_sealed(key, self._keyring) for key in keys.keys],
+        }
+        return {**document, "dropped": list(keys.dropped)} if keys.dropped else document
 
     def _current(self) -> OwnKeys:
         try:
@@ -229,8 +244,11 @@ def read(document: Document, keyring: Keyring) -> OwnKeys:
     members = document.get("keys")
     if document.get("format") != 1 or not isinstance(members, list) or not members:
         raise _damaged("it is not a list of keys of this version")
+    dropped = document.get("dropped", [])
+    if not isinstance(dropped, list) or not all(isinstance(kid, str) for kid in dropped):
+        raise _damaged("dropped is not a list of texts")
     keys = [_read_key(member, keyring) for member in members]
-    return OwnKeys(sorted(keys, key=lambda key: key.signs_from))
+    return OwnKeys(sorted(keys, key=lambda key: key.signs_from), dropped)
 
 
 def resealed(document: Document, keyring: Keyring) -> Document:

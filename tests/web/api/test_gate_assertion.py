@@ -16,6 +16,7 @@ from datafor_token import create_app
 from datafor_token.crypto.keys import Key
 from datafor_token.errors import StartError
 from datafor_token.settings import Settings, load_settings
+from tests.commands import invoke
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.providers.idp import Provider, response, running
 from tests.support import (
@@ -267,6 +268,16 @@ class TestNoToken:
         own = application(name="Own", algorithm="ES256", secret=secret, fieldmap=fields, audience="*")
         assert caller.post("update", own).status_code == 200
         self.refused(app, text)
+
+    def test_a_dropped_key(self, app: Flask, caller: Caller) -> None:
+        """What a dropped key signed is refused too, even by an application that still has that key."""
+        fields = {"username": "sub", "name": "", "email": ""}
+        own = application(name="Own", algorithm="ES256", secret=json.dumps(keys_of(app)[0]), fieldmap=fields)
+        assert caller.post("update", {**own, "audience": "*"}).status_code == 200
+        text = assertion(app)
+        for options in (["--at-once"], ["--at-once"], []):
+            assert invoke(app, ["gate", "rotate-key", *options]).exit_code == 0
+            self.refused(app, text)
 
     @pytest.fixture
     def provider(self) -> Iterator[Provider]:
