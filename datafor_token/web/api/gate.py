@@ -91,9 +91,8 @@ def _may_go_in_a_circle(target: str) -> bool:
     If it refuses the cookie, the check would send it to the portal, and the portal back here. So it comes back here
     first.
     """
-    environ = current().environ
-    is_sent = environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
-    return is_sent and forwarded.is_navigation(environ) and not gate_cookies() and not is_own_page(target)
+    is_sent = current().environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
+    return is_sent and not gate_cookies() and not is_own_page(target)
 
 
 def redirect_signed_in(cookie: str, url: str) -> Response:
