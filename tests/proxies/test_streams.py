@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxies.sites import REPORTS, Proxy, Sites, cookie_of, signed
+from tests.proxies.sites import REPORTS, Proxy, Sites, cookie_of, seen, signed
 
 MIB = 1 << 20
 
@@ -75,3 +75,14 @@ def memory(proxy: Proxy) -> int:
             pids += [int(child) for child in (task / "children").read_text().split()]
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
     return pages * 4096
+
+
+def test_a_request_for_events(proxy: Proxy) -> None:
+    """A request for events has the check, the identity and the address of every other request."""
+    events = {"Accept": "text/event-stream"}
+    forged = {**events, "Remote-User": "admin", "X-Original-URI": "/x"}
+    response = proxy.get("/r%2F1?a=%26", {**forged, **cookie(proxy)})
+    assert (seen(response, "Remote-User"), seen(response, "X-Original-URI")) in ((["lena"], []), (["lena"], [""]))
+    assert response.json["path"] == "/r%2F1?a=%26"
+    assert proxy.get("/r/1", forged).status == 401
+    assert proxy.get("/_protected_events", events).status in (401, 404)

@@ -1,0 +1,1 @@
+"""Journeys of people through a portal and protected applications, in Chromium behind each shipped proxy."""
