@@ -150,6 +150,17 @@ def test_a_session_of_the_gate(app: Flask, settings: Settings, log: io.StringIO)
     assert len(event["target"]["token"]) == 32
 
 
+def test_another_session_of_the_same_browser(app: Flask, caller: Caller) -> None:
+    """A session that is refused in this network does not keep another one of the browser from being used."""
+    crm = application(name="CRM", token_name="crm", secret=STRONG_SECRET + "2")
+    assert caller.post("update", crm).status_code == 200
+    inside, outside = Visitor(app, INSIDE), Visitor(app, OUTSIDE)
+    refused = gate_of(inside.get(f"/auth/enter?token={signed()}"))
+    other = gate_of(outside.get(f"/auth/enter?crm={token(claims(), STRONG_SECRET + '2')}"))
+    for both in (f"{refused}; {other}", f"{other}; {refused}"):
+        assert outside.check(both).status_code == 200
+
+
 def test_a_one_time_link(app: Flask, caller: Caller) -> None:
     """A link is refused outside and not used up; the session that it opens inside is refused outside too."""
     inside, outside = Visitor(app, INSIDE), Visitor(app, OUTSIDE)
