@@ -20,6 +20,7 @@ from datafor_token.users.users import User
 from datafor_token.web.services import services, services_of
 from tests.conftest import Caller, Reply
 from tests.handmade_tokens import NOW, claims, token
+from tests.stores import unavailable
 from tests.support import API, Clock, HttpResponse, Server, application, basic
 
 EXTENSION = "/plugin/datafor/api/extension/auth"
@@ -297,6 +298,16 @@ def test_the_session_of_another_user_is_not_replaced_by_an_expiring_token(app: F
     assert response.status_code == 401
     found = explained(caller, response)
     assert (found["reason"], found["user"], found["application"]) == ("expired", "lena", "ERP")
+
+
+def test_a_use_that_failed(app: Flask, caller: Caller, settings: Settings, clock: Clock) -> None:
+    """A one-time link that was opened in an outage only was never used."""
+    client, url = app.test_client(), caller.post("link", {"name": "ERP", "username": "lena"}).json["url"]
+    with unavailable(settings.data_dir, "sessions"):
+        assert client.get(url).status_code == 503
+    clock.advance(61)
+    (step,) = explained(caller, client.get(url))["steps"]
+    assert "was never used" in step["detail"]
 
 
 def test_only_users_who_exist_are_named(app: Flask, caller: Caller, settings: Settings) -> None:
