@@ -116,7 +116,7 @@ class PastRefusals:
             reason=event.get("reason"),
             application=target.get("application"),
             # A name that does not exist may be a password in the wrong field.
-            user=None if user is None or self._users.get(user) is None else user,
+            user=user if isinstance(user, str) and self._users.get(user) is not None else None,
             time=event["time"],
             way=event.get("way"),
             address=event.get("address"),

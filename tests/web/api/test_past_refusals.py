@@ -457,6 +457,42 @@ def test_a_search_is_bounded(caller: Caller, settings: Settings, monkeypatch: py
     assert "to search all of it, run datafor-token token explain --request" in response.json["msg"]
 
 
+@pytest.mark.parametrize("further", [1, 100])
+def test_the_newest_part_of_a_large_file(
+    caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch, further: int
+) -> None:
+    """Of a file that is larger than a request reads, it is the newest part that is searched."""
+    log = settings.data_dir / "audit.log"
+    log.write_bytes(log.read_bytes() * further)
+    found = reference(caller.get("/auth/check", bearer(EXPIRED)))
+    monkeypatch.setattr(refusals, "_MOST_READ", 1000)
+    assert caller.post("explain", {"request_id": found}).json["reason"] == "expired"
+    missing = caller.post("explain", {"request_id": "0" * 32})
+    assert missing.status_code == 404
+    assert ("newest part" in missing.json["msg"]) == (log.stat().st_size > 1000)
+
+
+@pytest.mark.parametrize("user", [5, {"a": 1}, ["lena"]])
+def test_a_line_edited_by_hand(caller: Caller, settings: Settings, user: Any) -> None:
+    """A user that is no text in a line of the log is left out."""
+    line = {"time": "2024-08-06T07:31:56.000Z", "event": "sign_in_refused", "request_id": "a" * 32}
+    with (settings.data_dir / "audit.log").open("a") as file:
+        file.write(json.dumps({**line, "reason": "expired", "target": {"user": user}}) + "\n")
+    response = caller.post("explain", {"request_id": "a" * 32})
+    assert (response.status_code, response.json["reason"], "user" in response.json) == (200, "expired", False)
+
+
+def test_a_line_without_an_end(caller: Caller, settings: Settings) -> None:
+    """What a crash left in the log, such as zeros without a line end, hides no later event."""
+    log = settings.data_dir / "audit.log"
+    with log.open("ab") as file:
+        file.truncate(log.stat().st_size + 5 * 2**20)
+    with log.open("ab") as file:
+        file.write(b"\n")
+    found = reference(caller.get("/auth/check", bearer(EXPIRED)))
+    assert caller.post("explain", {"request_id": found}).json["reason"] == "expired"
+
+
 def test_a_log_that_cannot_be_read(caller: Caller, settings: Settings) -> None:
     """If the log cannot be read, the response is 503, not 404."""
     log = settings.data_dir / "audit.log"
