@@ -28,6 +28,7 @@ from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store.files.locking import exclusive
 from datafor_token.validation.names import fold
+from datafor_token.web.services import services_of
 from tests.commands import invoke
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims
@@ -99,6 +100,9 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     command(app, "store", "restore", str(file), "--yes")
     command(app, "store", "check", "--repair")
     command(app, "store", "rekey")
+    found = services_of(app)
+    assert found is not None
+    found.assertion_keys.maintain()
     caller.post("delete", {"name": "ERP"})
     return {
         "tokens": f"{token} {later} {old} {personal} {url.partition('=')[2]}",
