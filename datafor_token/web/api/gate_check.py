@@ -106,8 +106,9 @@ def check() -> Response:
         raise Forbidden(reason=_NOT_MET, log_detail=unmet)
     response = success()
     _add_identity(response, caller.user, options)
-    if caller.application is not None and caller.application.origins:
-        response.headers.add("Content-Security-Policy", gate_frames.ancestors(caller.application))
+    policy = gate_frames.policy_of_check(caller.application)
+    if policy is not None:
+        response.headers.add("Content-Security-Policy", policy)
     if services().settings.gate_assertion:
         response.headers.add(ASSERTION, services().assertions.of(caller.user, options.audience))
     if options.cookies:

@@ -48,6 +48,15 @@ def ancestors(application: Application | None) -> str:
     return " ".join(("frame-ancestors 'self'", *origins))
 
 
+def policy_of_check(application: Application | None) -> str | None:
+    """Return the policy for a page of the protected application; ``None`` if no site may embed it.
+
+    Without an application, a password signed the user in.
+    """
+    origins = application.origins if application is not None else services().registry.index(thorough=False).origins
+    return ancestors(application) if origins else None
+
+
 def directives() -> str:
     """Return what the policy of a page with the element of ``teller`` says about scripts and frames."""
     return f"script-src 'sha256-{_HASH}'; {_ancestors_of_page()}"

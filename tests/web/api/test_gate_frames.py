@@ -16,7 +16,7 @@ from datafor_token.settings import Settings
 from datafor_token.web.services import services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.stores import unavailable
-from tests.support import ADMIN_PASSWORD, ROOT, STRONG_SECRET, Clock, application
+from tests.support import ADMIN_PASSWORD, ROOT, STRONG_SECRET, Clock, application, basic
 from tests.web.api.test_gate import check, gate_of, signed
 
 PORTAL, OTHER, EVIL = "https://portal.example", "https://other.example", "https://evil.example"
@@ -137,6 +137,19 @@ def test_the_check_has_the_policy(app: Flask, caller: Caller) -> None:
     assert "Content-Security-Policy" not in check(app).headers
     update(caller, origins=[])
     assert "Content-Security-Policy" not in check(app, f"/?token={signed()}").headers
+
+
+def test_the_policy_of_a_password(app: Flask, caller: Caller) -> None:
+    """A page for a user with a password has the origins of all applications: no other site may show it in a frame."""
+    form = {"username": "admin", "password": ADMIN_PASSWORD}
+    signed_in = app.test_client().post("/auth/sign-in", data=form)
+    for credential in ({"Cookie": gate_of(signed_in)}, basic()):
+        assert check(app, **credential).headers["Content-Security-Policy"] == ALL
+    for name in ({}, {"name": "CRM", "token_name": "crm", "secret": STRONG_SECRET + "2"}):
+        update(caller, **name, origins=[])
+    for credential in ({"Cookie": gate_of(signed_in)}, basic()):
+        response = check(app, **credential)
+        assert (response.status_code, "Content-Security-Policy" in response.headers) == (200, False)
 
 
 def test_refusals_are_told(app: Flask) -> None:
