@@ -299,6 +299,21 @@ def test_messages_of_others(context: BrowserContext, sites: Sites) -> None:
     assert sites.tokens == 1
 
 
+def test_messages_of_a_hostile_application(context: BrowserContext, sites: Sites) -> None:
+    """Whatever a script of the application sends, the portal gets a number and a text without markup."""
+    page = portal(context, sites)
+    expect_user(page, "lena")
+    sent = [["<b>", "<b>"], [403, ["a<b>"]], [{}, {}], ["5<", "a\n<b>"], [404, "a1"]]
+    page.frames[1].evaluate(
+        """sent => sent.forEach(([status, reference]) =>
+            parent.postMessage({source: "datafor_token", state: "refused", status, reference}, "*"))""",
+        sent,
+    )
+    expect_said(
+        page, *({"status": number, "reference": ""} for number in (0, 403, 0, 0)), {"status": 404, "reference": "a1"}
+    )
+
+
 def test_an_evil_site(context: BrowserContext, sites: Sites) -> None:
     """A site that is not in origins can show neither the application nor a page of the gate, also with a token."""
     page = portal(context, sites, host=EVIL)

@@ -1,4 +1,4 @@
-// datafor.embed(element, { url, token: async () => "..." }): see docs/embedding.md.
+// datafor.embed(element, options): see docs/embedding.md.
 (() => {
 	const SOURCE = "datafor_token";
 	const WAIT = 30e3; // ms, for a token or a hidden frame
@@ -17,8 +17,7 @@
 		const isFrom = (frame, { source, origin: from, data }) =>
 			source === frame.contentWindow && from === origin && data?.source === SOURCE;
 
-		// Open something in a hidden frame; return what its page says. Replacing the first document of a frame adds nothing
-		// to the history.
+		// Open something in a hidden frame; return what its page says. The first document adds nothing to the history.
 		const ask = (open) =>
 			new Promise((resolve) => {
 				const frame = make("iframe", { hidden: true });
@@ -36,7 +35,9 @@
 				setTimeout(end, WAIT);
 			});
 		const show = (path) => ask((frame) => (frame.src = base + path));
-		const refuse = (one, { status = 0, reference = "" }) => one.onRefused?.({ status, reference });
+		// No markup: scripts there can say anything.
+		const refuse = (one, { status, reference = "" }) =>
+			one.onRefused?.({ status: status | 0, reference: `${/^\w*$/.exec(reference) ?? ""}` });
 
 		// Each minute: no timer runs while the computer sleeps.
 		const wait = () => {
@@ -62,7 +63,7 @@
 			} catch {} // As without a response: retried.
 			entering = null;
 			if (over) return;
-			// Signed out at once: the browser did not store the cookie.
+			// Signed out at once: the cookie was not stored.
 			const { state, status = state ? 401 : 0 } = said;
 			const left = expires - Date.now();
 			if (state === "signed_in") {
@@ -105,7 +106,7 @@
 				entering ? signOut() : end();
 				frames.forEach((other) => other.onSignedOut?.());
 			} else if (state === "refused") {
-				// Refused again with a new session: no loop.
+				// Refused with a new session too: no loop.
 				if (status !== 401 || Date.now() - one.reloaded < WAIT) refuse(one, { status, reference });
 				else {
 					one.isOut = true;
