@@ -104,17 +104,22 @@ def _has_token(text: str) -> bool:
     return any(match[1] for match in _TOKEN.finditer(unquote(text)))
 
 
-def is_request_for(environ: Mapping[str, Any], url: str, hosts: Collection[str]) -> bool:
+def is_request_for(
+    environ: Mapping[str, Any], url: str, hosts: Collection[str], *, hosts_are_known: bool = False
+) -> bool:
     """Return whether the original request is for the page at ``url``; ``hosts`` are the names of the request's host.
 
-    A request for the same path that already has the parameter ``next`` is one too: the proxy may not pass the host on.
+    Unless ``hosts_are_known``, the proxy may not pass the host on: then a request for the same path that already has
+    the parameter ``next`` is one too.
     """
     wanted = urlsplit(url)
     path, query = _split(_uri(environ))
     if unquote(path) != (unquote(wanted.path) or "/"):
         return False
     here = not wanted.netloc or wanted.netloc.lower() in {host.lower() for host in hosts}
-    return here or any(name == "next" for name, _ in parse_qsl(query, keep_blank_values=True, errors="replace"))
+    if here or hosts_are_known:
+        return here
+    return any(name == "next" for name, _ in parse_qsl(query, keep_blank_values=True, errors="replace"))
 
 
 def with_next(url: str, target: str | None) -> str:

@@ -110,6 +110,14 @@ def test_a_request_for_the_sign_in_page() -> None:
     assert not is_it("/inside", "/in")
 
 
+def test_a_page_of_the_application_like_the_sign_in_page() -> None:
+    """If the request's host is known, a page of the application at the same path is not taken for the sign-in page."""
+    for url, wanted in (("https://portal.example/in", False), ("https://intra.example/in", True), ("/in", True)):
+        environ = {"HTTP_X_ORIGINAL_URI": "/in?next=%2Fa"}
+        assert forwarded.is_request_for(environ, url, {"intra.example"}, hosts_are_known=True) is wanted
+        assert forwarded.is_request_for(environ, url, {"intra.example"})
+
+
 @pytest.mark.parametrize(
     ("header", "values"),
     [

@@ -73,7 +73,9 @@ def _is_sign_in_page() -> bool:
     """Return whether the original request is for ``SIGN_IN_URL`` itself."""
     request, url = current(), services().settings.sign_in_url
     hosts = {request.host, request.environ.get("HTTP_X_FORWARDED_HOST", "")}
-    return bool(url) and forwarded.is_request_for(request.environ, url, hosts)
+    # With TRUSTED_HOSTS the host was checked, so the proxy passes it on.
+    is_known = bool(services().settings.trusted_hosts)
+    return bool(url) and forwarded.is_request_for(request.environ, url, hosts, hosts_are_known=is_known)
 
 
 def _check_page(status: int, message: str) -> Response:
@@ -123,7 +125,8 @@ def _own_page(status: int, message: str) -> Response:
             body += link(target or "/", "new_tab", new_tab=True)
         return _page("no_cookie", body, status, message)
     if status >= 500:
-        return _page("outage", paragraph("later"), status, message)
+        title = "unavailable" if current().endpoint == "gate.leave" else "outage"
+        return _page(title, paragraph("later"), status, message)
     if current().endpoint == "gate.leave":
         return _page("request_refused", paragraph("ask_administrator"), status, message)
     again = link(gate_targets.own_url(gate_targets.SIGN_IN, target), "sign_in") if signs_in else sign_in_link(target)

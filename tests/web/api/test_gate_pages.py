@@ -127,15 +127,17 @@ class TestCheck:
         assert (page.status_code, heading_of(page), links_of(page)) == (403, "The request was refused", {})
 
     def test_an_outage(self, portal: Flask) -> None:
-        """An outage is a 503 page with Retry-After, and no redirect."""
+        """An outage is a 503 page with Retry-After, and no redirect; a sign-out does not speak of a sign-in."""
         with portal.app_context():
             folder = services().settings.data_dir
         cookie = session_of(portal, "lena")
         with unavailable(folder, "sessions"):
-            page = check(portal, "/", "?redirect=1", Cookie=cookie, **NAVIGATION)
-        assert (page.status_code, heading_of(page)) == (503, "This page is unavailable at the moment")
-        assert int(page.headers["Retry-After"]) > 0
-        assert "Try again later." in page.text
+            refused = check(portal, "/", "?redirect=1", Cookie=cookie, **NAVIGATION)
+            pages = refused, leave(portal, Cookie=cookie, Accept=HTML)
+        for page in pages:
+            assert (page.status_code, heading_of(page)) == (503, "This page is unavailable at the moment")
+            assert int(page.headers["Retry-After"]) > 0
+            assert "Try again later." in page.text
 
     def test_the_reference(self, portal: Flask, log: io.StringIO) -> None:
         """Each page names its request, as the header and the log do."""
