@@ -5,8 +5,9 @@ The fields of ``Settings`` are the table: name, type, default, unit, help. The e
 """
 
 import dataclasses
+import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ _KINDS: dict[Any, tuple[type, str]] = {
     int: (int, "a whole number"),
     float: (float, "a number"),
     str: (str, "text in quotes"),
-    tuple[str, ...]: (tuple, "a list of texts"),
+    tuple[str, ...]: (tuple, "a list of texts in brackets"),
 }
 
 
@@ -292,23 +293,42 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
     for name, (value, origin) in values.items():
         field = known.get(name)
         if field is None:
-            faults.append(f"{name} ({origin}) is not a setting of this service")
+            similar = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+            meant = f"; did you mean {similar[0]}?" if similar else ""
+            faults.append(f"{name} ({origin}) is not a setting of this service{meant}")
             continue
         try:
             accepted[field.name] = _checked(field, value)
             origins[name] = origin
         except RuleError as error:
             faults.append(f"{name} ({origin}) {error}")
-    public_url, _ = values.get("PUBLIC_URL", ("", ""))
-    if accepted.get("gate_assertion") and not public_url:
-        faults.append(
-            f"GATE_ASSERTION ({origins['GATE_ASSERTION']}) needs PUBLIC_URL, which the claim iss of a signed identity"
-            " has: set it to the URL of this host in browsers, such as https://intra.example"
-        )
     if faults:
         raise StartError(*faults)
     data_dir = _folder(environ, "DATA_DIR", Settings.data_dir)
-    return Settings(**accepted, config_dir=folder, data_dir=data_dir, origins=origins)
+    settings = Settings(**accepted, config_dir=folder, data_dir=data_dir, origins=origins)
+    faults += [f"{name} ({origins[name]}) {fault}" for name, fault in _misfits(settings)]
+    if faults:
+        raise StartError(*faults)
+    return settings
+
+
+def _misfits(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield each setting that cannot work with the others, and why."""
+    if settings.gate_assertion and not settings.public_url:
+        reason = "needs PUBLIC_URL, which the claim iss of a signed identity has"
+        yield "GATE_ASSERTION", f"{reason}: set it to the URL of this host in browsers, such as https://intra.example"
+    prefix, page = settings.url_prefix, re.split("[?#]", settings.sign_in_url)[0]
+    sign_in = f"{prefix}/auth/sign-in"
+    if prefix and page != sign_in and page.startswith((f"{prefix}/auth/", f"{prefix}/console/")):
+        yield "SIGN_IN_URL", f"is a path of this service, but no sign-in page of the gate: set it to {sign_in}"
+    domain, hosts = settings.gate_cookie_domain, settings.trusted_hosts
+    if domain and hosts and not any(_overlap(host, domain) for host in hosts):
+        yield "GATE_COOKIE_DOMAIN", "contains none of TRUSTED_HOSTS: set it to the domain of these hosts, or remove it"
+
+
+def _overlap(host: str, domain: str) -> bool:
+    """Return whether a host of ``TRUSTED_HOSTS`` is in the domain; one such as .example is all names with that end."""
+    return f".{host}".endswith(f".{domain}") or (host.startswith(".") and f".{domain}".endswith(host))
 
 
 def checkout() -> Path | None:

@@ -129,6 +129,65 @@ def test_files_that_are_pipes(tmp_path: Path) -> None:
         load_settings(tmp_path, {})
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'URL_PREFIX = "/datafor"\nSIGN_IN_URL = "/datafor/auth/signin"',
+            "no sign-in page of the gate: set it to /datafor/auth/sign-in",
+        ),
+        ('URL_PREFIX = "/datafor"\nSIGN_IN_URL = "/datafor/auth/check?a=1"', "no sign-in page"),
+        ('URL_PREFIX = "/datafor"\nSIGN_IN_URL = "/datafor/console/sign-in"', "no sign-in page"),
+        (
+            'GATE_COOKIE_DOMAIN = "a.example"\nTRUSTED_HOSTS = ["b.example", "ba.example", "example"]',
+            "none of TRUSTED_HOSTS",
+        ),
+        ('GATE_COOKIE_DOMAIN = "a.example"\nTRUSTED_HOSTS = [".b.example"]', "none of TRUSTED_HOSTS"),
+        ("GATE_ASSERTION = true", "needs PUBLIC_URL"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path: Path, text: str, said: str) -> None:
+    """Two settings that cannot work together stop the start, and the sentence says what to do."""
+    (tmp_path / "settings.toml").write_text(text)
+    with pytest.raises(StartError, match=said):
+        load_settings(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'URL_PREFIX = "/datafor"\nSIGN_IN_URL = "/datafor/auth/sign-in?a=1#b"',
+        'URL_PREFIX = "/datafor"\nSIGN_IN_URL = "/datafor-portal/auth/in"',
+        'URL_PREFIX = "/datafor"\nSIGN_IN_URL = "https://portal.example/datafor/auth/in"',
+        'SIGN_IN_URL = "/auth/in"',
+        'GATE_COOKIE_DOMAIN = "a.example"\nTRUSTED_HOSTS = ["b.example", "c.a.example"]',
+        'GATE_COOKIE_DOMAIN = "a.example"\nTRUSTED_HOSTS = ["a.example"]',
+        'GATE_COOKIE_DOMAIN = "a.example"\nTRUSTED_HOSTS = [".example"]',
+        'GATE_COOKIE_DOMAIN = "a.example"\nTRUSTED_HOSTS = [".b.a.example"]',
+        'GATE_COOKIE_DOMAIN = "a.example"',
+        'TRUSTED_HOSTS = ["b.example"]',
+    ],
+)
+def test_settings_that_fit(tmp_path: Path, text: str) -> None:
+    """Pages of others, and a domain with one of the hosts in it, are accepted."""
+    (tmp_path / "settings.toml").write_text(text)
+    load_settings(tmp_path, {})
+
+
+def test_a_mistyped_name(tmp_path: Path) -> None:
+    """The sentence about an unknown setting names the one that it resembles, and no other one."""
+    (tmp_path / "settings.toml").write_text('GATE_COOKIE_DOMIAN = "a.example"\nlog_level = "INFO"\nCOLOUR = "red"\n')
+    with pytest.raises(StartError) as caught:
+        load_settings(tmp_path, {"DATAFOR_TOKEN_GATE_ASERTION": "true"})
+    ends = [fault.rpartition(")")[2] for fault in str(caught.value).splitlines()[1:]]
+    assert ends == [
+        " is not a setting of this service; did you mean GATE_COOKIE_DOMAIN?",
+        " is not a setting of this service; did you mean LOG_LEVEL?",
+        " is not a setting of this service",
+        " is not a setting of this service; did you mean GATE_ASSERTION?",
+    ]
+
+
 def test_a_ca_file_has_an_absolute_path(tmp_path: Path) -> None:
     """The meaning of JWKS_CA_FILE does not depend on the current folder."""
     with pytest.raises(StartError, match=r"JWKS_CA_FILE .* must be empty or an absolute path"):

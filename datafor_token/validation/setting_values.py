@@ -47,7 +47,9 @@ def check_page_url(value: Any) -> None:
     # No blanks, quotes, backslashes or angle brackets (RFC 3986): it is used in a Location header and in pages.
     plain = r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]*"
     if value and not re.fullmatch(rf"(https?://[A-Za-z0-9.-]+(:[0-9]{{1,5}})?(?=[/?#]|$)|/(?!/)){plain}", value):
-        raise RuleError("must be empty, a URL such as https://portal.example/sign-in, or a path such as /sign-in")
+        raise RuleError(
+            "must be empty, a URL such as https://portal.example/sign-in, or a path such as /sign-in, without blanks"
+        )
 
 
 def check_store(value: Any) -> None:
