@@ -84,7 +84,8 @@ def describe(names: Sequence[str]) -> str:
     harmless = [name for name in names if _HARMLESS_NAME.fullmatch(name)]
     listed = ", ".join(harmless[:5] + ["..."] * (len(harmless) > 5)) or "(too long, or not plain text)"
     known = (*REQUIREMENTS, *(f"{name}=1" for name in SWITCHES), "header=X-...", f"headers={PERCENT}", "aud")
-    return f"{listed}; known: {', '.join(known)}"
+    invalid = ", ".join(f"the value of {name}" for name in names if name in _RULES)
+    return f"{listed}; known: {', '.join(known)}" + (f"; not valid: {invalid}" if invalid else "")
 
 
 def _is_audience(text: str) -> bool:

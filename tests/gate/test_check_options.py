@@ -128,6 +128,9 @@ def test_what_the_log_shows() -> None:
     assert describe([f"n{number}" for number in range(7)]).startswith("n0, n1, n2, n3, n4, ...; known: ")
     for name in ("x" * 43, "eyJ.eyJ.s", "a b", "", "é"):
         assert describe([name]).startswith("(too long, or not plain text); known: ")
+    # The name of a parameter that exists would say nothing.
+    assert describe(["type", "a", "redirect"]).endswith("; not valid: the value of type, the value of redirect")
+    assert "not valid" not in describe(["a", "Type"])
 
 
 TEXTS = st.text() | st.binary().map(lambda raw: raw.decode("latin-1")) | st.text(alphabet="role=&;%20+[]1X-\udcff")

@@ -62,7 +62,9 @@ def _redirect_to_sign_in() -> Response | None:
         return None
     if _is_sign_in_page():
         # The browser would be redirected in a loop.
-        log.warning(logs.event("SIGN_IN_URL is behind the check", advice="exempt its path from the check"))
+        own = gate_targets.own_url(gate_targets.SIGN_IN)
+        advice = f"exempt its path from the check; the sign-in page of this service is {own}"
+        log.warning(logs.event("SIGN_IN_URL is behind the check", advice=advice))
         return None
     response = Response(status=302)
     response.headers["Location"] = gate_targets.sign_in_url(gate_targets.way_back())

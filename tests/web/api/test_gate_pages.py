@@ -231,6 +231,7 @@ class TestCircles:
         assert (page.status_code, links_of(page)) == (401, {})
         assert "The sign-in page cannot be opened without signing in" in page.text
         assert 'event="SIGN_IN_URL is behind the check"' in log.getvalue()
+        assert "the sign-in page of this service is /auth/sign-in" in log.getvalue()
 
 
 @pytest.mark.parametrize(
