@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,15 +98,25 @@ class Service(NamedTuple):
 
     def assertion(self, query: str = "?aud=reports") -> str:
         """Return an assertion about the administrator."""
-        response = self.server.request("GET", f"/auth/check{query}", headers=basic())
+        response = self.server.request("GET", f"/datafor/auth/check{query}", headers=basic())
         return response.headers["X-Datafor-Assertion"]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
-    environ = {"DATAFOR_TOKEN_GATE_ASSERTION": "true", "DATAFOR_TOKEN_PUBLIC_URL": PUBLIC_URL}
-    server = Server(folder, **environ, DATAFOR_TOKEN_STORE="file").start()
+    # Those of docs/protect.md, with the lines of this page.
+    (toml,) = pages.blocks(PAGE, "toml")
+    settings = tomllib.loads(toml)
+    server = Server(
+        folder,
+        DATAFOR_TOKEN_GATE_ASSERTION=str(settings["GATE_ASSERTION"]),
+        DATAFOR_TOKEN_PUBLIC_URL=settings["PUBLIC_URL"],
+        DATAFOR_TOKEN_TRUSTED_HOSTS=",".join(settings["TRUSTED_HOSTS"]),
+        DATAFOR_TOKEN_TRUSTED_PROXIES="1",
+        DATAFOR_TOKEN_URL_PREFIX="/datafor",
+        DATAFOR_TOKEN_STORE="file",
+    ).start()
     keyring = Keyring([base64.urlsafe_b64decode((folder / "config" / "secret_key").read_text())])
     document = json.loads((folder / "data" / "instance" / "gate_keys.json").read_text())
     yield Service(server, assertion_keys.read(document, keyring).keys[0].pair)
