@@ -124,11 +124,14 @@ def is_request_for(
 
 def with_next(url: str, target: str | None) -> str:
     """Return ``url`` with the parameter ``next`` added, unless ``target`` is ``None``."""
-    if target is None:
-        return url
+    return url if target is None else with_parameter(url, "next", target)
+
+
+def with_parameter(url: str, name: str, value: str) -> str:
+    """Return ``url`` with a parameter added, before its fragment."""
     address, mark, fragment = url.partition("#")
     separator = "" if address.endswith(("?", "&")) else "&" if "?" in address else "?"
-    return f"{address}{separator}next={quote(target, safe='')}{mark}{fragment}"
+    return f"{address}{separator}{name}={quote(value, safe='')}{mark}{fragment}"
 
 
 def _uri(environ: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ def test_the_portal(app: Flask, caller: Caller, clock: Clock, monkeypatch: pytes
     assert urlsplit(browser.get(f"/sign-in?{there.query}").headers["Location"]).path == "/login"
     with browser.session_transaction() as session:
         session["user"] = "lena"
+    assert urlsplit(browser.get(f"/sign-in?prompt=login&{there.query}").headers["Location"]).path == "/login"
     back = urlsplit(browser.get(f"/sign-in?{there.query}").headers["Location"])
     assert back.netloc == "reports.intra.example"
     entered = client.get(f"{back.path}?{back.query}")

@@ -120,9 +120,11 @@ class Portal(Listening):
                 user = parse_qs(handler.body.decode())["user"][0]
                 mine = f"portal={user}; Path=/; Secure; HttpOnly; SameSite=Lax"
                 handler.send(status=303, Location=handler.path, Set_Cookie=mine)
-            elif not user:
+            elif not user or handler.query.get("prompt") == "login":
                 self.asked.append(handler.path)
-                handler.send(SIGN_IN.format(query=html.escape(urlsplit(handler.path).query)))
+                # Back from the form, nobody is asked again.
+                query = urlsplit(handler.path).query.replace("&prompt=login", "")
+                handler.send(SIGN_IN.format(query=html.escape(query)))
             else:
                 query = urlencode({"token": self.token(user), "next": handler.query.get("next", "/")})
                 host = self.hosts[handler.query["app"]]

@@ -297,6 +297,10 @@ def test_another_requirement(context: BrowserContext, world: World) -> None:
     page.goto(f"{SHOP}/d/2")
     sees(page, "No access")
     refer(world, "portal", page, "Sales")
+    page.get_by_role("link", name="Sign in as somebody else").click()
+    enter_portal(page, "mia")
+    sees(page, "mia")
+    assert page.url == f"{SHOP}/d/2"
     assert world.sales.seen[-1][2] == "mia"
 
 

@@ -66,7 +66,7 @@ def link(url: str, key: str, *, new_tab: bool = False) -> Markup:
 
 def sign_in_link(target: str | None, key: str = "sign_in", *, new_tab: bool = False) -> Markup:
     """Return a link to the sign-in page that leads back to ``target``; nothing without a sign-in page."""
-    url = gate_targets.sign_in_url(target)
+    url = gate_targets.sign_in_url(target, as_other=key == "sign_in_as_other")
     return link(url, key, new_tab=new_tab) if url else Markup("")
 
 

@@ -20,9 +20,14 @@ def own_url(path: str, target: str | None = None) -> str:
     return forwarded.with_next(quote(root_path()) + path, target)
 
 
-def sign_in_url(target: str | None) -> str:
-    """Return ``SIGN_IN_URL`` with the way back to ``target``, or an empty text if it is not set."""
+def sign_in_url(target: str | None, *, as_other: bool = False) -> str:
+    """Return ``SIGN_IN_URL`` with the way back to ``target``, or an empty text if it is not set.
+
+    With ``as_other`` a portal is asked not to sign in again whom it knows (``prompt``: OpenID Connect Core 3.1.2.1).
+    """
     url = services().settings.sign_in_url
+    if url and as_other and not is_own_page(url):
+        url = forwarded.with_parameter(url, "prompt", "login")
     return forwarded.with_next(url, target) if url else ""
 
 

@@ -106,7 +106,7 @@ class TestCheck:
         assert "You are signed in as &lt;i&gt;lena." in page.text
         assert "Boss" not in page.text
         assert token not in page.text
-        expected = {"Sign in as somebody else": f"{PORTAL}?next=%2Fd%2F7%3Fa%3D1"}
+        expected = {"Sign in as somebody else": f"{PORTAL}?prompt=login&next=%2Fd%2F7%3Fa%3D1"}
         assert links_of(page) == expected | ({"Sign out": "/auth/leave"} if by == "gate" else {})
 
     def test_signing_out_there(self, app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
