@@ -3,6 +3,7 @@
 import http.client
 import re
 import ssl
+import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.commands import invoke
+from tests.docs import pages
 from tests.embedding.sites import certificate
 from tests.journeys.servers import Application, Portal
 from tests.proxies import sites, test_several, variants
@@ -120,26 +122,21 @@ def _made(folder: Path) -> Path:
 
 def with_sign_in(name: str, text: str, app: str) -> str:
     """Redirect ``SIGN_IN_URL`` of one host to the portal, as the documentation advises."""
-    url = f"https://{PORTAL}/sign-in?app={app}"
-    host = REPORTS if app == "reports" else SALES
-    if name == "nginx":
-        place = f"server_name {host};"
-        return _replaced(text, place, f"{place}\n        location = /sign-in {{ return 302 {url}&$args; }}")
-    if name == "caddy":
-        place = "\tvars datafor_application"
-        return _replaced(text, place, f"\tredir /sign-in {url}&{{query}}\n{place}")
-    router = (
-        f"    {app}-sign-in:\n      rule: Host(`{host}`) && Path(`/sign-in`)\n      priority: 70\n"
-        f"      service: noop@internal\n      middlewares: [{app}-sign-in]\n\n"
+    page = "docs/sign-in.md"
+    lines = [
+        block.replace("https://portal.intra.example", f"https://{PORTAL}").replace("app=reports", f"app={app}")
+        for block in pages.blocks(page, "yaml" if name == "traefik" else name)
+    ]
+    if name == "traefik":
+        # The second text has the names of the first: they are replaced together with those of its other entries.
+        router, middleware = (textwrap.indent(block, "    ") for block in lines)
+        router = router.replace(REPORTS, REPORTS if app == "reports" else SALES)
+        text = _replaced(text, "  middlewares:\n    reports-check:", f"{router}\n  middlewares:\n    reports-check:")
+        return _replaced(text, "  middlewares:\n", f"  middlewares:\n{middleware}")
+    place = (
+        f"server_name {REPORTS if app == 'reports' else SALES};" if name == "nginx" else "\tvars datafor_application"
     )
-    middleware = (
-        f"    {app}-sign-in:\n      redirectRegex:\n        regex: ^[^?]*\\??(.*)$\n        replacement: {url}&${{1}}\n"
-    )
-    if app == "sales":
-        # The entries of the second text are copied by their names.
-        router, middleware = (one.replace("sales-sign-in", "reports-sign-in") for one in (router, middleware))
-    text = _replaced(text, "  middlewares:\n    reports-check:", f"{router}  middlewares:\n    reports-check:")
-    return _replaced(text, "  middlewares:\n", f"  middlewares:\n{middleware}")
+    return _replaced(text, place, f"{lines[0]}{place}")
 
 
 def _replaced(text: str, old: str, new: str) -> str:
