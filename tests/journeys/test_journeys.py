@@ -88,7 +88,7 @@ def test_link_with_a_token(context: BrowserContext, world: World) -> None:
 
 
 def test_end_of_a_session_in_a_form(context: BrowserContext, world: World, tmp_path: Path) -> None:
-    """What was typed and a chosen file arrive after the session's end, with a sign-in in a new tab and a reload."""
+    """A typed text and a chosen file arrive after the session's end, with a sign-in in a new tab and a reload."""
     page = opened(context, f"{SITE}/d/1")
     page.locator("textarea").fill(TYPED)
     (tmp_path / "file").write_bytes(b"x" * 3_000_000)

@@ -270,7 +270,7 @@ class TestNoToken:
         self.refused(app, text)
 
     def test_a_dropped_key(self, app: Flask, caller: Caller) -> None:
-        """What a dropped key signed is refused too, even by an application that still has that key."""
+        """An identity that a dropped key signed is refused too, even by an application that still has that key."""
         fields = {"username": "sub", "name": "", "email": ""}
         own = application(name="Own", algorithm="ES256", secret=json.dumps(keys_of(app)[0]), fieldmap=fields)
         assert caller.post("update", {**own, "audience": "*"}).status_code == 200

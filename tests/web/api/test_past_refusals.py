@@ -483,7 +483,7 @@ def test_a_line_edited_by_hand(caller: Caller, settings: Settings, user: Any) ->
 
 
 def test_a_line_without_an_end(caller: Caller, settings: Settings) -> None:
-    """What a crash left in the log, such as zeros without a line end, hides no later event."""
+    """The rest of a crash in the log, such as zeros without a line end, hides no later event."""
     log = settings.data_dir / "audit.log"
     with log.open("ab") as file:
         file.truncate(log.stat().st_size + 5 * 2**20)
