@@ -148,7 +148,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         settings,
         lambda hit: metrics.cache("tokens", hit=hit),
         personal_tokens.uses.note,
-        assertion_keys.has if settings.gate_assertion else lambda _: False,
+        assertion_keys.has,
     )
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     sessions = Sessions("api", store, users, clock, lifetimes)

@@ -270,7 +270,7 @@ class TestNoToken:
         self.refused(app, text)
 
     def test_a_dropped_key(self, app: Flask, caller: Caller) -> None:
-        """An identity that a dropped key signed is refused too, even by an application that still has that key."""
+        """A token that a dropped key signed is refused too, even by an application that still has that key."""
         fields = {"username": "sub", "name": "", "email": ""}
         own = application(name="Own", algorithm="ES256", secret=json.dumps(keys_of(app)[0]), fieldmap=fields)
         assert caller.post("update", {**own, "audience": "*"}).status_code == 200
@@ -278,6 +278,15 @@ class TestNoToken:
         for options in (["--at-once"], ["--at-once"], []):
             assert invoke(app, ["gate", "rotate-key", *options]).exit_code == 0
             self.refused(app, text)
+
+    def test_without_the_setting(self, app: Flask, caller: Caller, settings: Settings, clock: Clock) -> None:
+        """It is refused also after GATE_ASSERTION was set to false, as those who signed it may still have the key."""
+        fields = {"username": "sub", "name": "", "email": ""}
+        own = application(name="Own", algorithm="ES256", secret=json.dumps(keys_of(app)[0]), fieldmap=fields)
+        assert caller.post("update", {**own, "audience": "*"}).status_code == 200
+        text = assertion(app)
+        off = dataclasses.replace(settings, gate_assertion=False)
+        self.refused(create_app(off, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY), text)
 
     @pytest.fixture
     def provider(self) -> Iterator[Provider]:

@@ -474,7 +474,7 @@ def test_the_newest_part_of_a_large_file(
 
 @pytest.mark.parametrize("user", [5, {"a": 1}, ["lena"]])
 def test_a_line_edited_by_hand(caller: Caller, settings: Settings, user: Any) -> None:
-    """A user that is not text in a line of the log is left out."""
+    """A user in a line of the log that is another JSON value than text is left out."""
     line = {"time": "2024-08-06T07:31:56.000Z", "event": "sign_in_refused", "request_id": "a" * 32}
     with (settings.data_dir / "audit.log").open("a") as file:
         file.write(json.dumps({**line, "reason": "expired", "target": {"user": user}}) + "\n")
@@ -483,7 +483,7 @@ def test_a_line_edited_by_hand(caller: Caller, settings: Settings, user: Any) ->
 
 
 def test_a_line_without_an_end(caller: Caller, settings: Settings) -> None:
-    """The rest of a crash in the log, such as zeros without a line end, hides no later event."""
+    """Zeros without a line end, as a crash leaves them in the log, hide no later event."""
     log = settings.data_dir / "audit.log"
     with log.open("ab") as file:
         file.truncate(log.stat().st_size + 5 * 2**20)
