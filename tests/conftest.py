@@ -16,6 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from playwright.sync_api import Playwright, sync_playwright
 from werkzeug.test import TestResponse
 
 from datafor_token import create_app
@@ -23,7 +24,7 @@ from datafor_token.settings import Settings
 from datafor_token.web.services import services_of
 from tests import flask_apps
 from tests.stores import KIND, url_for
-from tests.support import ADMIN_PASSWORD, API, Clock, Server, basic
+from tests.support import ADMIN_PASSWORD, API, CHROMIUM, Clock, Server, basic, need
 
 # Temporary folders are in memory where there is room: on a disk much of the time is waiting for fsync.
 _MEMORY = Path("/dev/shm")  # noqa: S108 - pytest creates a folder of its own there
@@ -75,7 +76,7 @@ _WITHOUT_THE_STORE = (
 
 # A test that uses one of these fixtures gets the marker, so that none is forgotten; others are marked by hand.
 _MARKER_OF_FIXTURE = {
-    "browser": "browser", "sites": "proxy", "own_sites": "proxy", "postgres": "sql",
+    "playwright": "browser", "sites": "proxy", "own_sites": "proxy", "postgres": "sql",
     "own_postgres": "sql", "redis": "sql",
 }  # fmt: skip
 
@@ -109,6 +110,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"TEST_STORE={KIND}; not selected, because they are about files:")
         for name in config.stash.get(_LEFT_OUT, []):
             terminalreporter.write_line(f"  {name}")
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """The driver of Debian's Chromium: a process can have only one."""
+    need("chromium", CHROMIUM)
+    with sync_playwright() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

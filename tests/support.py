@@ -52,6 +52,9 @@ SAMPLE_APPLICATION: dict[str, Any] = {
 STRONG_SECRET = "Vx7_q2LkfP9-sT4mZ0aWcY8nB1eRgHjU3oKiD6tQyXw"
 
 
+CHROMIUM = Path("/usr/bin/chromium")
+
+
 def need(tool: str, file: Path | None = None, *, optional: bool = False) -> None:
     """Skip the test if a tool is not installed; under ``CI=true`` fail, because ``.ci/run`` installs it.
 

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
 
-from tests.support import ADMIN_PASSWORD, ROOT, STRONG_SECRET, Server, application
+from tests.support import ADMIN_PASSWORD, CHROMIUM, ROOT, STRONG_SECRET, Server, application
 
-CHROMIUM = "/usr/bin/chromium"
 # 64 characters without a space at which a line could break.
 LONG_NAME = "企业资源计划系统" * 8
 MARKED = '<script>document.title="broken"</script><img src=x onerror=alert(1)>'
@@ -20,16 +19,15 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Run Debian's Chromium without a window."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            # As root, Chromium cannot use its sandbox. The host names are for tests of plain http beyond localhost.
-            args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
-        )
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(
+        executable_path=CHROMIUM,
+        # As root, Chromium cannot use its sandbox. The host names are for tests of plain http beyond localhost.
+        args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
+    )
+    yield browser
+    browser.close()
 
 
 class Person:

@@ -26,7 +26,8 @@ FOLDERS = (
 KEYWORDS: dict[str, tuple[int, ...] | None] = {
     "_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "Message": None, "about": (2,), "of": (2,),
     "RuleError": None, "JSONError": None, "Refused": (3,), "Forbidden": None, "NotFound": None, "Conflict": None,
-    "RotationUndone": None, "LastAdministrator": None, "Overloaded": None, "MalformedRequest": None, "AuditUnavailable": None,
+    "RotationUndone": None, "LastAdministrator": None, "Overloaded": None, "MalformedRequest": None,
+    "AuditUnavailable": None,
 }  # fmt: skip
 # The errors of settings stop the start, and no page shows them.
 _METHODS = [("setting_values.py", "ignore"), ("**.py", "python"), ("**.html", "jinja2")]

@@ -1,24 +1,18 @@
 """Fixtures for tests of the console: Chromium, a shared service, and users with browsers."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Playwright
 
-from tests.console.browsing import AXE, CHROMIUM, Person, chromium, in_ci, register
+from tests.console.browsing import AXE, Person, chromium, in_ci, register
 from tests.support import Server
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Run Debian's Chromium; skip the test if it is not installed."""
-    if not Path(CHROMIUM).exists():
-        if in_ci():
-            pytest.fail("chromium is not installed, though .ci/run installs it")
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    with chromium() as found:
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    with chromium(playwright) as found:
         yield found
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.console.browsing import LONG_NAME, MARKED, WIDTHS, Person, chromium, register, token_of
 from tests.support import ROOT, Server, key_for, public_pem
@@ -136,7 +136,7 @@ def shoot_for_readme(browser: Browser, server: Server) -> None:
 def main(widths: tuple[int, ...] = WIDTHS, applications: int = 1000) -> None:
     """Take all screenshots."""
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright, chromium(playwright) as browser:
         for part, count in (("empty", 0), ("full", applications)):
             (Path(folder) / part).mkdir()
             server = Server(Path(folder) / part).start()

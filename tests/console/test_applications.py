@@ -105,7 +105,7 @@ def test_trust(admin: Person) -> None:
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
     expect(page.get_by_label("Audience")).to_be_hidden()
-    page.locator("summary").focus()
+    page.get_by_text("Trust", exact=True).focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_label("Key set URL")).to_be_focused()

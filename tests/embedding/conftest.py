@@ -2,25 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Playwright, sync_playwright
+from playwright.sync_api import BrowserContext, Playwright
 
-from tests.console.browsing import CHROMIUM
 from tests.embedding.sites import Sites
-from tests.support import need
+from tests.support import CHROMIUM
 
 # As "Block third-party cookies" in the settings of Chromium.
 BLOCKED = {"profile": {"cookie_controls_mode": 1, "block_third_party_cookies": True}}
-
-
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Playwright]:
-    need("chromium", Path(CHROMIUM))
-    with sync_playwright() as found:
-        yield found
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Playwright, sync_playwright
+from playwright.sync_api import BrowserContext, Playwright
 
-from tests.console.browsing import CHROMIUM
 from tests.embedding.conftest import BLOCKED
 from tests.journeys.sites import EVIL, PORTAL, World
-from tests.support import need
+from tests.support import CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +16,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     running = World(tmp_path_factory.mktemp("journeys"))
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    need("chromium", Path(CHROMIUM))
-    with sync_playwright() as found:
-        yield found
 
 
 @pytest.fixture(scope="module", params=["nginx", "caddy", "traefik"])

@@ -79,7 +79,7 @@ def test_find_the_log_line(host: Host) -> None:
     server.stop()
     (host.folder / "log").write_text(server.output)
     here = {"journalctl -o cat -u datafor-token": "cat log"}
-    step = page("90d7a6b2c35f41e8a4b8f0e6d1c2b3a4")
+    step = page("grep 90d7a6b2c35f41e8a4b8f0e6d1c2b3a4")
     found = host.done(step.replace("90d7a6b2c35f41e8a4b8f0e6d1c2b3a4", str(response.headers["X-Request-ID"])), here)
     (line,) = read(found)
     assert (line["status"], line["reason"]) == (401, "unknown_user")
