@@ -85,7 +85,7 @@ class Portal(Listening):
     """The portal, over https. It knows its users by a cookie, and signs their tokens.
 
     ``hosts`` has the host of each application by the name in ``app``; ``page`` is the start page; ``lifetime`` (s) is
-    that of tokens; ``sign_out`` is called with the name of a user who signs out.
+    that of tokens; ``signed_out`` is called with the name of a user who signs out, and then ``leave`` is the next page.
     """
 
     def __init__(self, folder: Path, hosts: dict[str, str]) -> None:
@@ -99,6 +99,7 @@ class Portal(Listening):
         """Make everything as it was at first."""
         self.page, self.lifetime, self.issued = "<!doctype html><h1>Portal</h1>", 3600, 0
         self.asked: list[str] = []
+        self.leave = ""
         self.signed_out: Callable[[str], None] = lambda _: None
 
     def get_request(self) -> tuple[Any, Any]:
@@ -131,7 +132,11 @@ class Portal(Listening):
                 handler.send(status=303, Location=f"https://{host}/datafor/auth/enter?{query}")
         elif path == "/sign-out":
             self.signed_out(user)
-            handler.send("<!doctype html><h1>Bye</h1>", Set_Cookie="portal=; Path=/; Max-Age=0")
+            gone = "portal=; Path=/; Max-Age=0"
+            if self.leave:
+                handler.send(status=303, Location=self.leave, Set_Cookie=gone)
+            else:
+                handler.send("<!doctype html><h1>Bye</h1>", Set_Cookie=gone)
         elif path == "/token":
             handler.send(json.dumps({"token": self.token(user)}), kind="application/json")
         else:

@@ -153,6 +153,21 @@ def test_sign_out_in_the_portal(context: BrowserContext, world: World) -> None:
     other.goto(f"https://{PORTAL}/sign-out")
     sees(other, "Bye")
     page.reload()
+    enter_portal(page, "lena")
+    sees(page, "lena")
+    # A sign-out of the portal that leads to that of the application, and the other way round.
+    world.portal.signed_out = lambda _: None
+    world.portal.leave = f"{SITE}/datafor/auth/leave?next=/datafor/auth/leave"
+    page.get_by_role("link", name="Leave").click()
+    sees(page, "You are signed out")
+    page.goto(f"{SITE}/d/1")
+    enter_portal(page, "lena")
+    sees(page, "lena")
+    page.goto(f"https://{PORTAL}/")
+    page.evaluate("location = '/sign-out'")
+    page.get_by_role("button", name="Sign out").click()
+    sees(page, "You are signed out")
+    page.goto(f"{SITE}/d/1")
     sees(page, "Portal")
 
 

@@ -21,6 +21,7 @@ from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
 from datafor_token.web.api.gate_pages import ask_page, signed_in_page, signed_out_page
 from datafor_token.web.api.gate_targets import ENTER, LEAVE, is_own_page, own_url, without_token
 from datafor_token.web.auth import (
+    all_gate_cookies,
     client_address,
     gate_cookies,
     gate_session,
@@ -151,7 +152,7 @@ def leave(fields: dict[str, Any]) -> Response:
         request.method == "HEAD" or is_cross_site() or forwarded.is_prefetch(request.environ)
     ):
         # Otherwise any site could sign its visitors out.
-        return ask_page()
+        return ask_page() if _may_have_session() else signed_out_page()
     target = without_token(fields["next"]) if "next" in fields else services().settings.sign_out_url
     if forwarded.is_in_frame(request.environ):
         # The page around the frame must learn of the sign-out, or it would sign in again.
@@ -164,6 +165,13 @@ def leave(fields: dict[str, Any]) -> Response:
         response = signed_out_page() if forwarded.accepts_html(request.environ) else success()
     end_gate_session(response)
     return response
+
+
+def _may_have_session() -> bool:
+    """Return whether the browser may have a gate cookie; from another site it does not always send it."""
+    environ = current().environ
+    is_withheld = forwarded.is_in_frame(environ) or services().settings.gate_samesite == "Strict"
+    return is_withheld or not forwarded.is_navigation(environ) or bool(all_gate_cookies())
 
 
 @blueprint.get("/auth/frame")

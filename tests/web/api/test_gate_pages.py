@@ -256,3 +256,17 @@ def test_both_languages() -> None:
     assert english.keys() == chinese.keys()
     for key, text in english.items():
         assert re.findall("{.*?}", text) == re.findall("{.*?}", chinese[key])
+
+
+@pytest.mark.parametrize("samesite", ["Lax", "None", "Strict"])
+def test_nothing_to_ask(app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch, samesite: str) -> None:
+    """A link of another site is asked about only if the browser may have a session: a portal may lead back here."""
+    cookie = session_of(app, "lena")
+    other = with_settings(app, clock, monkeypatch, gate_samesite=samesite, sign_out_url=PORTAL)
+    client = other.test_client(use_cookies=False)
+    sent = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site", "Accept": HTML}
+    title = "Sign out?" if samesite == "Strict" else "You are signed out"
+    assert heading_of(client.get("/auth/leave", headers=sent)) == title
+    assert heading_of(client.get("/auth/leave", headers={**sent, "Cookie": cookie})) == "Sign out?"
+    # A frame of another site has not the cookie of the tab.
+    assert heading_of(client.get("/auth/leave", headers={**sent, "Sec-Fetch-Dest": "iframe"})) == "Sign out?"
