@@ -7,7 +7,7 @@ The fields of ``Settings`` are the table: name, type, default, unit, help. The e
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -302,28 +302,38 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
             origins[name] = origin
         except RuleError as error:
             faults.append(f"{name} ({origin}) {error}")
-    if faults:
-        raise StartError(*faults)
     data_dir = _folder(environ, "DATA_DIR", Settings.data_dir)
     settings = Settings(**accepted, config_dir=folder, data_dir=data_dir, origins=origins)
-    faults += [f"{name} ({origins[name]}) {fault}" for name, fault in _misfits(settings)]
+    for names, fault in _misfits(settings):
+        # A setting with a fault of its own has its default value here.
+        if not any(name in values and name not in origins for name in names):
+            faults.append(f"{names[0]} ({origins[names[0]]}) {fault}")
     if faults:
         raise StartError(*faults)
     return settings
 
 
-def _misfits(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield each setting that cannot work with the others, and why."""
+def _misfits(settings: Settings) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield a setting that cannot work with others, followed by these, and why."""
     if settings.gate_assertion and not settings.public_url:
         reason = "needs PUBLIC_URL, which the claim iss of a signed identity has"
-        yield "GATE_ASSERTION", f"{reason}: set it to the URL of this host in browsers, such as https://intra.example"
+        yield (
+            ("GATE_ASSERTION", "PUBLIC_URL"),
+            f"{reason}: set it to the URL of this host in browsers, such as https://intra.example",
+        )
     prefix, page = settings.url_prefix, re.split("[?#]", settings.sign_in_url)[0]
     sign_in = f"{prefix}/auth/sign-in"
     if prefix and page != sign_in and page.startswith((f"{prefix}/auth/", f"{prefix}/console/")):
-        yield "SIGN_IN_URL", f"is a path of this service, but no sign-in page of the gate: set it to {sign_in}"
+        yield (
+            ("SIGN_IN_URL", "URL_PREFIX"),
+            f"is a path of this service, but no sign-in page of the gate: set it to {sign_in}",
+        )
     domain, hosts = settings.gate_cookie_domain, settings.trusted_hosts
     if domain and hosts and not any(_overlap(host, domain) for host in hosts):
-        yield "GATE_COOKIE_DOMAIN", "contains none of TRUSTED_HOSTS: set it to the domain of these hosts, or remove it"
+        yield (
+            ("GATE_COOKIE_DOMAIN", "TRUSTED_HOSTS"),
+            "contains none of TRUSTED_HOSTS: set it to the domain of these hosts, or remove it",
+        )
 
 
 def _overlap(host: str, domain: str) -> bool:

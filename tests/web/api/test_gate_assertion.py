@@ -227,6 +227,9 @@ def test_without_an_issuer(tmp_path: Any) -> None:
         load_settings(tmp_path, {})
     assert [fault.partition(" ")[0] for fault in stopped.value.faults] == ["LEEWAY", "GATE_ASSERTION"]
     assert "needs PUBLIC_URL" in stopped.value.faults[1]
+    with pytest.raises(StartError) as stopped:
+        load_settings(tmp_path, {"DATAFOR_TOKEN_LEEWAY": "1", "DATAFOR_TOKEN_PUBLIC_URL": "intra.example"})
+    assert [fault.partition(" ")[0] for fault in stopped.value.faults] == ["PUBLIC_URL"]
     with pytest.raises(StartError):
         load_settings(tmp_path, {"DATAFOR_TOKEN_LEEWAY": "1", "DATAFOR_TOKEN_PUBLIC_URL": ""})
     environ = {"DATAFOR_TOKEN_LEEWAY": "1", "DATAFOR_TOKEN_PUBLIC_URL": PUBLIC_URL}
