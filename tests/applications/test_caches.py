@@ -331,6 +331,7 @@ def test_an_index_entry_is_small(app: Flask, caller: Caller) -> None:
         "last_expiry": 0,
         "enable": True,
         "self_service": False,
+        "origins": (),
         "previous": None,
         "previous_until": 0,
         "rule_violations": (),

@@ -96,7 +96,11 @@ def test_every_command_has_the_option() -> None:
     lacking = {name for name, command in commands() if "--json" not in [one for p in command.params for one in p.opts]}
     assert lacking == WITHOUT_JSON
     tested = {" ".join(arguments[:2]) for arguments, *_ in (*CASES, *OF_FILES)}
-    assert {name for name, _ in commands()} - WITHOUT_JSON - tested == {"application show", "store migrate"}
+    assert {name for name, _ in commands()} - WITHOUT_JSON - tested == {
+        "application show",
+        "store migrate",
+        "gate rotate-key",
+    }
 
 
 @pytest.mark.parametrize(("arguments", "put", "members"), CASES, ids=named)

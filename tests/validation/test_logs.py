@@ -233,7 +233,7 @@ def test_the_line_of_a_token_too_late_for_a_session(caller: Caller, log: io.Stri
     late = token({"loginname": "lena", "exp": int(clock.now) - 20}, STRONG_SECRET)
     caller.get(f"/auth/enter?token={late}")
     line = read(log.getvalue())[-1]
-    assert (line["reason"], line["detail"]) == ("expired", "its session would end at once")
+    assert (line["reason"], line["detail"]) == ("expired", "the token expires too soon for a session")
 
 
 def test_a_refusal_in_the_console_has_its_reason(app: Flask, log: io.StringIO) -> None:

@@ -19,6 +19,7 @@ from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.log_lines import read
 from tests.support import ADMIN_PASSWORD, API, SAMPLE_APPLICATION, Server, basic
 
+OTHER_FORMATS = ("/metrics", "/auth/sign-in", "/auth/frame", "/embed.js")
 FORM = "application/x-www-form-urlencoded"
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
@@ -53,8 +54,9 @@ def test_every_rule_and_method_gives_the_envelope(app: Flask, method: str) -> No
             response = client.open(rule.rule, method=method, headers=headers)
             assert rule.endpoint != "gate.check" or response.status_code in (200, 401)
             assert response.status_code < 500
-            # The description of the API, the guide and the metrics have other formats; their errors are the envelope.
-            is_own = rule.rule == "/metrics" or rule.endpoint.startswith(("description.", "guide."))
+            # The description of the API, the guide, the metrics and pages of the gate have other formats; their errors
+            # are the envelope.
+            is_own = rule.rule in OTHER_FORMATS or rule.endpoint.startswith(("description.", "guide."))
             if method != "HEAD" and not (is_own and response.status_code in (200, 308)):
                 check_envelope(response)
             if response.status_code == 405:

@@ -56,6 +56,7 @@ def test_scheme_and_host(make: Any) -> None:
     assert response.status_code == 403
 
 
+@pytest.mark.own_app
 def test_an_untrusted_proxy_is_logged_once(make: Any, log: io.StringIO) -> None:
     """Forwarding headers without a trusted proxy are logged once, not for each request."""
     client = make().test_client()

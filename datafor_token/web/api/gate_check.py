@@ -103,7 +103,7 @@ def check() -> Response:
     unmet = _unmet_requirement(caller, options)
     if unmet is not None:
         record_refused_access("requirement", unmet)
-        raise Forbidden(reason=_NOT_MET, log_detail=unmet)
+        raise Forbidden(reason=_NOT_MET)
     response = success()
     _add_identity(response, caller.user, options)
     policy = gate_frames.policy_of_check(caller.application)
