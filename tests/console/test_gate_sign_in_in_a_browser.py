@@ -267,19 +267,3 @@ def test_wcag(visitor: Visitor, axe: str) -> None:
         page.goto(visitor.origin + path)
         found += violations(page, axe)
     assert found == []
-
-
-def test_a_refused_cookie(browser: Browser, tmp_path: Path) -> None:
-    """A browser that refuses the cookie gets a page that says so, instead of the form again."""
-    # Over plain http, Chromium refuses the cookie of this setting.
-    service = with_users(tmp_path, DATAFOR_TOKEN_GATE_SAMESITE="None")
-    context = browser.new_context(locale="en-GB")
-    page = context.new_page()
-    page.goto(f"http://{HOSTS[1]}:{service.port}/auth/sign-in?next=/page")
-    page.get_by_label("User name").fill("lena")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button").click()
-    page.get_by_role("heading", name="The browser does not keep you signed in").wait_for()
-    assert page.get_by_role("link", name="Continue").get_attribute("href") == "/page"
-    context.close()
-    service.stop()

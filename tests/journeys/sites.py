@@ -3,6 +3,7 @@
 import http.client
 import re
 import ssl
+import tempfile
 import textwrap
 import time
 from collections.abc import Mapping
@@ -96,7 +97,8 @@ class World:
 
     def proxy(self, name: str, kind: str) -> sites.Proxy:
         """Start a proxy in front of a service and both applications, of which Sales requires a role."""
-        folder, port = _made(self.folder / f"{name}-{kind}"), free_port()
+        # A worker that takes over tests of another starts the proxy once more.
+        folder, port = Path(tempfile.mkdtemp(prefix=f"{name}-{kind}-", dir=self.folder)), free_port()
         service = self.services[kind].server.port
         first, second = (
             variants.public(name, sites.configured(name, folder, port, service, one.server_port))

@@ -87,6 +87,16 @@ def test_find_the_log_line(host: Host) -> None:
     assert {401, 503} <= statuses
 
 
+def test_a_person_reports_a_reference(host: Host) -> None:
+    """The command says why the request of a reference was refused."""
+    server = host.server()
+    response = server.request("GET", ME, headers=basic("nobody", "x"))
+    server.stop()
+    step = page("token explain --request")
+    shown = host.done(step.replace("90d7a6b2c35f41e8a4b8f0e6d1c2b3a4", str(response.headers["X-Request-ID"])))
+    assert "unknown_user" in shown
+
+
 def test_a_new_password(host: Host) -> None:
     """A command sets a password, which signs in at once on a running server."""
     server = host.server()
@@ -479,6 +489,8 @@ fcntl.flock = flock
 """
 CAUSES_AT_START: list[Callable[[Host], Change]] = [
     write("config/settings.toml", "LEEWAI = 3\n"),
+    write("config/settings.toml", "URL_PREFIX = '/datafor'\nSIGN_IN_URL = '/datafor/auth/signin'\n"),
+    write("config/settings.toml", "TRUSTED_HOSTS = ['a.example']\nGATE_COOKIE_DOMAIN = 'intra.example'\n"),
     write("config/settings.toml", "LEEWAY = 'much'\n"),
     write("config/settings.toml", "LEEWAY = = 3\n"),
     variable("DATA_DIR", "{folder}/mistyped"),
@@ -567,7 +579,7 @@ def test_behind_a_proxy(
 
 def test_ask_without_the_proxy(host: Host) -> None:
     """The service responds on its own port."""
-    server = host.server()
+    server = host.server(DATAFOR_TOKEN_URL_PREFIX="/datafor")
     shown = host.done(page("curl -i"), {"127.0.0.1:28080": f"127.0.0.1:{server.port}"})
     server.stop()
     assert '"writable":true' in shown
