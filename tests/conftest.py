@@ -65,7 +65,8 @@ _WITH_THE_STORE = (
 # Of those, files and tests whose rule is about a request or a secret, whatever store has the records.
 _WITHOUT_THE_STORE = (
     "cli/test_completion", "cli/test_wrong_usage",
-    "web/api/test_gate.py::test_next_stays", "web/api/test_gate_options",
+    "web/api/test_gate.py::test_next_stays", "web/api/test_gate_credentials", "web/api/test_gate_frames",
+    "web/api/test_gate_options", "web/api/test_gate_pages",
     "web/api/test_generate.py::test_a_wrong_value",
     "web/api/test_networks.py::TestForwarding", "web/api/test_networks.py::test_where",
     "web/api/test_secrets.py::TestNearMisses", "web/api/test_secrets.py::TestRepairs",

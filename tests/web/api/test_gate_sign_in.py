@@ -268,6 +268,8 @@ class TestRefusal:
                 assert (next_of(response), 'value="lena"' in response.text) == ("/reports/1", True)
                 assert PASSWORD not in response.text
 
+    # Of a database, all tables can be read, or none.
+    @pytest.mark.file_store
     def test_an_outage_of_applications(self, app: Flask, settings: Settings) -> None:
         """While the applications cannot be read, a password signs in, and next loses what is a credential anyway."""
         with unavailable(settings.data_dir, "applications"):
