@@ -1,25 +1,31 @@
 """The list of applications: search, filter, and actions on several applications."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.record import Application
-from datafor_token.console import guard, history, pages
+from datafor_token.console import flashes, guard, history, pages
 from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import sentence
+from datafor_token.console.language import N_, sentence
 from datafor_token.console.trust_summary import trust_summary
 from datafor_token.errors import DataforTokenError, MalformedRequest
 from datafor_token.requests.schemas import NamesSchema, UpdateSchema
+from datafor_token.validation.names import fold
 from datafor_token.web.api.paths import proxy_prefix
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _MISTYPED = "the number that was typed is not that of the applications"  # for the log
 _names, _update = NamesSchema(), UpdateSchema()
+_COLUMNS: Mapping[str, Callable[[IndexEntry], Any]] = {
+    "name": lambda one: fold(one.name),
+    "algorithm": lambda one: (one.algorithm, fold(one.name)),
+}
 STATES = ("enabled", "disabled", "grace")
 
 
@@ -37,7 +43,7 @@ class Row:
 def home() -> ResponseReturnValue:
     """Redirect to the start page: the applications for an Administrator, else the reader's own page."""
     view = "applications" if guard.is_administrator() else "own_page"
-    return pages.redirect_to(view, current().args.get("done"))
+    return pages.redirect_to(view)
 
 
 @blueprint.get("/applications")
@@ -47,7 +53,9 @@ def applications() -> ResponseReturnValue:
     listing = registry.index()
     state = current().args.get("state", "")
     matching = [one for one in listing.entries if state not in STATES or state in _states(one, now)]
-    page = pages.page_of(matching, lambda one: f"{one.name} {one.algorithm} {one.token_name} {one.creator_id}")
+    page = pages.page_of(
+        matching, lambda one: f"{one.name} {one.algorithm} {one.token_name} {one.creator_id}", _COLUMNS
+    )
     recent = history.of_applications()
     rows = [
         Row(one, trust_summary(one), recent.of(one.name), one.previous_secret(now) is not None)
@@ -72,7 +80,8 @@ def several() -> ResponseReturnValue:
     names = read(_names, {"name": selected})["name"] if selected else ()
     action = guard.text("action")
     if not names or action not in ("enable", "disable", "delete"):
-        return pages.redirect_to("applications", "nothing")
+        flashes.add(N_("Nothing was selected."))
+        return pages.redirect_to("applications")
     if action == "delete" and guard.text("count") != str(len(names)):
         wrong = "count" in guard.form()
         mistyped = MalformedRequest(reason=_MISTYPED) if wrong else None
@@ -85,10 +94,21 @@ def several() -> ResponseReturnValue:
             failed={name: sentence(error.message) for name, error in errors.items()},
             succeeded=len(names) - len(errors),
         )
-    if action == "delete":
-        return pages.redirect_to("applications", "deleted")
-    back = guard.allowed_target(guard.text("back"), guard.caller())
-    return pages.redirect_to_path(proxy_prefix() + back if back else pages.link_to("applications", done=f"{action}d"))
+    _flash_several(action, names)
+    back = None if action == "delete" else guard.allowed_target(guard.text("back"), guard.caller())
+    return pages.redirect_to_path(proxy_prefix() + back) if back else pages.redirect_to("applications")
+
+
+def _flash_several(action: str, names: Sequence[str]) -> None:
+    fields: dict[str, str | list[str]] = {"name": list(names), "confirmed": "1"}
+    if action == "enable":
+        undo = flashes.Undo("several", {}, {**fields, "action": "disable"})
+        flashes.add_count("Enabled %(num)s application.", "Enabled %(num)s applications.", len(names), undo)
+    elif action == "disable":
+        undo = flashes.Undo("several", {}, {**fields, "action": "enable"})
+        flashes.add_count("Disabled %(num)s application.", "Disabled %(num)s applications.", len(names), undo)
+    else:
+        flashes.add_count("Deleted %(num)s application.", "Deleted %(num)s applications.", len(names))
 
 
 def set_enabled(name: str, value: str) -> None:

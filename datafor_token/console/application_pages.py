@@ -8,12 +8,21 @@ from flask.typing import ResponseReturnValue
 from datafor_token.applications import policy
 from datafor_token.applications.record import Application
 from datafor_token.applications.rules import DEFAULT_GRACE
-from datafor_token.console import application_form, cut_off_form, guard, history, pages, trust_form
+from datafor_token.console import (
+    application_form,
+    confirmation,
+    cut_off_form,
+    flashes,
+    guard,
+    history,
+    pages,
+    trust_form,
+)
 from datafor_token.console.application_form import FormState
 from datafor_token.console.application_list import set_enabled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.durations import to_seconds
-from datafor_token.console.language import gettext, sentence
+from datafor_token.console.language import N_, gettext, sentence
 from datafor_token.console.trust_summary import limits_summary, trust_summary
 from datafor_token.crypto.algorithms import ALGORITHMS, HMAC_LENGTHS, is_shared
 from datafor_token.crypto.damaged_secrets import warnings_about
@@ -55,7 +64,8 @@ def create_application() -> ResponseReturnValue:
         return _new_page(FormState(values, errors), error=error)
     except Conflict as error:
         return _new_page(FormState(values, {"name": [sentence(error.message)]}), error=error)
-    return pages.redirect_to("application", "created", name=values["name"])
+    flashes.add(N_("Created %(name)s."), name=values["name"])
+    return pages.redirect_to("application", name=values["name"])
 
 
 @blueprint.get("/applications/<name>")
@@ -85,7 +95,8 @@ def change_application(name: str) -> ResponseReturnValue:
     except RotationUndone as error:
         field = "secret" if is_shared(values["algorithm"]) else "public_key"
         return _page(found, FormState(values, {field: [sentence(error.message)]}), error=error)
-    return pages.redirect_to("application", "saved", name=found.name)
+    flashes.add(N_("Saved the changes of %(name)s."), name=found.name)
+    return pages.redirect_to("application", name=found.name)
 
 
 @blueprint.post("/applications/<name>/rotate")
@@ -116,8 +127,17 @@ def rotate_application(name: str) -> ResponseReturnValue:
         errors = application_form.errors_by_field(error, found.algorithm)
         return _page(found, form, rotation=FormState(typed, errors), error=error)
     if rotation.secret is None:
-        return pages.redirect_to("application", "rotated", name=found.name)
-    return pages.render("new_secret.html", application=found, rotation=rotation, grace=wanted["grace"])
+        flashes.add(N_("Rotated the secret of %(name)s."), name=found.name)
+        return pages.redirect_to("application", name=found.name)
+    result = {"secret": rotation.secret, "until": rotation.until, "grace": wanted["grace"]}
+    return pages.show_once("generated_secret", result, name=found.name)
+
+
+@blueprint.get("/applications/<name>/secret")
+def generated_secret(name: str) -> ResponseReturnValue:
+    """Show a secret that was generated, once."""
+    result = flashes.take_result("generated_secret")
+    return pages.render("new_secret.html", application=services().registry.get(name), result=result)
 
 
 @blueprint.post("/applications/<name>/revoke-tokens")
@@ -126,22 +146,42 @@ def cut_off_application(name: str) -> ResponseReturnValue:
     found = services().registry.get(name)
     cut_off, error = cut_off_form.revoke_all(found.name, None, found.name)
     if error is None:
-        return pages.redirect_to("application", "cut_off", name=found.name)
+        flashes.add(N_("Revoked all tokens of %(name)s issued until now."), name=found.name)
+        return pages.redirect_to("application", name=found.name)
     return _page(found, FormState(application_form.from_application(found)), error=error, cut_off=cut_off)
 
 
 @blueprint.post("/applications/<name>/enable")
 def enable_application(name: str) -> ResponseReturnValue:
     """Enable an application: its tokens are accepted."""
-    set_enabled(name, "1")
-    return pages.redirect_to("application", "enabled", name=name)
+    found = services().registry.get(name)
+    set_enabled(found.name, "1")
+    flashes.add(N_("Enabled %(name)s."), name=found.name)
+    return pages.redirect_to("application", name=found.name)
+
+
+@blueprint.get("/applications/<name>/disable")
+def ask_disable_application(name: str) -> ResponseReturnValue:
+    """Ask before an application is disabled."""
+    found = services().registry.get(name)
+    return confirmation.ask(
+        confirmation.Question(
+            gettext("Disable %(name)s?") % {"name": found.name},
+            gettext("Its tokens are refused at once, and the sessions that they opened end. You can enable it again."),
+            gettext("Disable %(name)s") % {"name": found.name},
+            pages.link_to("application", name=found.name),
+        )
+    )
 
 
 @blueprint.post("/applications/<name>/disable")
 def disable_application(name: str) -> ResponseReturnValue:
     """Disable an application: its tokens are refused, and sessions opened with them end."""
-    set_enabled(name, "0")
-    return pages.redirect_to("application", "disabled", name=name)
+    found = services().registry.get(name)
+    set_enabled(found.name, "0")
+    undo = flashes.Undo("enable_application", {"name": found.name})
+    flashes.add(N_("Disabled %(name)s."), undo, name=found.name)
+    return pages.redirect_to("application", name=found.name)
 
 
 @blueprint.post("/applications/<name>/delete")
@@ -155,7 +195,8 @@ def delete_application(name: str) -> ResponseReturnValue:
         error = MalformedRequest(reason=_MISTYPED)
         return _page(found, form, error=error, deletion=FormState({"typed_name": typed}, {"typed_name": [wrong]}))
     services().registry.delete(found.name)
-    return pages.redirect_to("applications", "deleted")
+    flashes.add(N_("Deleted %(name)s."), name=found.name)
+    return pages.redirect_to("applications")
 
 
 def _with_generated_secret(values: Mapping[str, Any]) -> dict[str, Any]:

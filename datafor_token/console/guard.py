@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from flask import Response, current_app, g, make_response
 from flask.typing import ResponseReturnValue
@@ -38,7 +39,7 @@ _REDISPLAYS: dict[str, Redisplay] = {}
 def redisplays(*views: str) -> Callable[[Redisplay], Redisplay]:
     """Register the function that shows the form of ``views`` again.
 
-    Its arguments are those of the view's URL and the fields that were typed, without secrets.
+    Its arguments are those of the view's URL (path and query), and the fields that were typed, without secrets.
     """
 
     def register(show: Redisplay) -> Redisplay:
@@ -68,25 +69,34 @@ def may_see(caller: Caller, endpoint: str) -> bool:
     return caller.is_administrator or endpoint.removeprefix(f"{blueprint.name}.") in ANYONE | SIGNED_IN
 
 
+def own_path() -> str:
+    """Return the path and the query of this request, without the prefix of a proxy."""
+    request = current()
+    # The query as it was sent: decoding and encoding it again could change it.
+    query = request.query_string.decode("ascii", "replace")
+    return f"{request.path}?{query}" if query else request.path
+
+
 def typed_values() -> str:
     """Return the fields of the form sent, without secrets, as JSON text for a hidden field."""
     return json.dumps({name: value for name, value in form().items() if name not in _SECRET_FIELDS})
 
 
 def redisplay(path: str, typed: str, caller: Caller) -> ResponseReturnValue | None:
-    """Show the form that was sent to ``path`` again, with the values of ``typed`` (JSON text).
+    """Show the form that was sent to ``path`` (with its query) again, with the values of ``typed`` (JSON text).
 
     Return None if there is no such form or the caller may not see it.
     """
+    route, _, query = path.partition("?")
     try:
         # The URL map of all requests, so that ``path`` can name nothing else.
-        endpoint, arguments = current_app.url_map.bind("").match(path, method="POST")
+        endpoint, arguments = current_app.url_map.bind("").match(route, method="POST")
         values = strict_json.loads(typed.encode())
     except (HTTPException, strict_json.JSONError):
         return None
     if endpoint not in _REDISPLAYS or not isinstance(values, dict) or not may_see(caller, endpoint):
         return None
-    return _REDISPLAYS[endpoint](arguments, values)
+    return _REDISPLAYS[endpoint]({**dict(parse_qsl(query)), **arguments}, values)
 
 
 def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
@@ -96,7 +106,7 @@ def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) ->
         g.outage = sentence(message)
         # The page of the form may need records that cannot be read.
         with contextlib.suppress(StoreUnavailable):
-            page = redisplay(current().path, typed_values(), caller)
+            page = redisplay(own_path(), typed_values(), caller)
             if page is not None:
                 response = make_response(page)
                 response.status_code = status
@@ -139,11 +149,8 @@ def _check() -> ResponseReturnValue | None:
 def _sign_in_first() -> ResponseReturnValue:
     request = current()
     if request.method != "POST":
-        # The query as it was sent: decoding and encoding it again could change it.
-        query = request.query_string.decode("ascii", "replace")
-        return pages.redirect_to("sign_in", next=f"{request.path}?{query}" if query else request.path)
-    unsent = {"path": request.path, "typed": typed_values()} if request.endpoint in _REDISPLAYS else {}
-    return pages.render("sign_in.html", error=NotAuthenticated(), ended=True, **unsent)
+        return pages.redirect_to("sign_in", next=own_path())
+    return pages.render("sign_in.html", error=NotAuthenticated(), ended=True, path=own_path(), typed=typed_values())
 
 
 def _outdated_form(view: str) -> ResponseReturnValue:
@@ -151,7 +158,7 @@ def _outdated_form(view: str) -> ResponseReturnValue:
     caller = current().signed_in
     if caller is not None and may_see(caller, view):
         g.notice = "outdated"
-        page = redisplay(current().path, typed_values(), caller)
+        page = redisplay(own_path(), typed_values(), caller)
         if page is not None:
             return page
     raise Forbidden("this form is outdated: go back, reload the page and try again", log_detail=describe_sender())

@@ -5,9 +5,10 @@ from typing import Any
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.rules import TokenStatus
-from datafor_token.console import application_form, guard, pages, user_access
+from datafor_token.console import application_form, flashes, guard, pages, user_access
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
+from datafor_token.console.language import N_
 from datafor_token.errors import InvalidInput
 from datafor_token.requests.revoke_schema import RevokeSchema
 from datafor_token.requests.schemas import IssuedSchema
@@ -39,7 +40,8 @@ def revoke_issued() -> ResponseReturnValue:
     """Revoke the token that the form names, and show the same page of the list again."""
     wanted = application_form.read(_revoke, {"id": guard.text("id")})
     services().revoker.by_identifier(wanted["id"])
-    return pages.redirect_to("issued", "revoked", **_query())
+    flashes.add(N_("The token was revoked."))
+    return pages.redirect_to("issued", **_query())
 
 
 def _query() -> dict[str, str]:

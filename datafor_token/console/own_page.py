@@ -49,7 +49,7 @@ def change_password() -> ResponseReturnValue:
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
         form = FormState(_TOKEN, {"old": [sentence(error.message)]})
         return pages.with_retry_after(_page(error=error, form=form), error)
-    return pages.redirect_to("sign_in", "own_password")
+    return pages.redirect_to_sign_in("own_password")
 
 
 @blueprint.post("/me/token")

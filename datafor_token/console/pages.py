@@ -1,7 +1,7 @@
 """Rendering of pages: templates, links, notices, paging and error pages."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -9,7 +9,7 @@ from flask import Flask, Response, current_app, g, make_response, redirect, rend
 from flask.typing import ResponseReturnValue
 from werkzeug.urls import iri_to_uri
 
-from datafor_token.console import assets, csrf, history, language
+from datafor_token.console import assets, csrf, flashes, history, language
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, gettext, sentence
 from datafor_token.errors import DataforTokenError
@@ -24,25 +24,8 @@ VERSION = "DATAFOR_TOKEN_VERSION"
 PER_PAGE = 100
 _LONGEST_SEARCH = 200  # characters
 
-# By the value of the query parameter ``done``, which a redirect sets: a URL can choose a notice, but no text.
+# What happened to a form that is shown again, by the value of ``g.notice``.
 NOTICES = {
-    "saved": N_("Changes saved."),
-    "created": N_("Application created."),
-    "deleted": N_("Deleted."),
-    "enabled": N_("Enabled."),
-    "disabled": N_("Disabled."),
-    "rotated": N_("The secret was rotated."),
-    "password": N_("Password changed. All sessions of this user have ended."),
-    "own_password": N_("Password changed. All your sessions have ended: sign in with the new password."),
-    "signed_out": N_("You are signed out."),
-    "revoked": N_("The token was revoked."),
-    "cut_off": N_("All tokens issued until now are revoked."),
-    "session": N_("The session has ended."),
-    "session_gone": N_("The session had ended already."),
-    "sessions": N_("All sessions of this user have ended."),
-    "own_sessions": N_("All your sessions have ended, including this one."),
-    "nothing": N_("Nothing was selected."),
-    "unsent": N_("You are signed in again. Your last request was not carried out: please repeat it."),
     "again": N_(
         "You are signed in again. Nothing was saved yet: your input is below, without passwords and secrets; enter "
         "them again."
@@ -72,6 +55,17 @@ class Page(Generic[T]):
     pages: int
     total: int
 
+    @property
+    def numbers(self) -> Sequence[int | None]:
+        """The pages that the list links to: the first, the last and those near this one; None stands for a gap."""
+        near = sorted({1, self.pages, *range(max(1, self.number - 2), min(self.pages, self.number + 2) + 1)})
+        linked: list[int | None] = []
+        for number in near:
+            if linked and number - 1 != linked[-1]:
+                linked.append(None)
+            linked.append(number)
+        return linked
+
 
 def init_app(app: Flask, version: str) -> None:
     """Give templates the filters and values that every page needs."""
@@ -96,7 +90,7 @@ def render(template: str, *, error: DataforTokenError | None = None, **values: A
     response = make_response(render_template(f"console/{template}", **values))
     if error is not None:
         response.status_code, current().refusal = error.status, error
-    return csrf.set_cookie(response)
+    return flashes.remove_cookie(csrf.set_cookie(response))
 
 
 def link_to(view: str, **values: Any) -> str:
@@ -105,9 +99,25 @@ def link_to(view: str, **values: Any) -> str:
     return proxy_prefix() + built.removeprefix(current().script_root.rstrip("/"))
 
 
-def redirect_to(view: str, done: str | None = None, **values: Any) -> ResponseReturnValue:
-    """Redirect to a view, with the notice ``done`` of ``NOTICES``."""
-    return redirect_to_path(link_to(view, **values, **({"done": done} if done else {})))
+def redirect_to(view: str, **values: Any) -> ResponseReturnValue:
+    """Redirect to a view."""
+    return redirect_to_path(link_to(view, **values))
+
+
+def show_once(view: str, result: Mapping[str, Any], **values: Any) -> ResponseReturnValue:
+    """Redirect to a view that shows a one-time result, such as a new secret, with ``flashes.take_result``."""
+    flashes.keep_result(view, result)
+    if "unkept_result" in g:
+        # In an outage, it is shown at once. What the view takes from the query, this request has in its own.
+        endpoint = f"{blueprint.name}.{view}"
+        arguments = next(current_app.url_map.iter_rules(endpoint)).arguments
+        return make_response(current_app.view_functions[endpoint](**{name: values[name] for name in arguments}))
+    return redirect_to(view, **values)
+
+
+def redirect_to_sign_in(notice: str) -> Response:
+    """Redirect to the sign-in page, with one of ``flashes.SIGN_IN_NOTICES``."""
+    return flashes.add_for_sign_in(make_response(redirect_to("sign_in")), notice)
 
 
 def redirect_to_path(path: str) -> ResponseReturnValue:
@@ -137,10 +147,15 @@ def error_page(status: int, message: str, members: Mapping[str, Any]) -> Respons
     return response
 
 
-def page_of(items: Sequence[T], text_of: Callable[[T], str]) -> Page[T]:
-    """Return the requested page of the items whose text contains all words of the search."""
+def page_of(items: Iterable[T], text_of: Callable[[T], str], columns: Mapping[str, Callable[[T], Any]]) -> Page[T]:
+    """Return the requested page of the items whose text contains all words of the search, sorted.
+
+    ``columns`` has the sort key of each column that the list can be sorted by; the first is the default.
+    """
     words = fold(search()).split()
-    found = [item for item in items if all(word in fold(text_of(item)) for word in words)]
+    found = [item for item in items if all(word in fold(text_of(item)) for word in words)] if words else list(items)
+    column, descending = sorting(columns)
+    found.sort(key=columns[column], reverse=descending)
     pages = max(1, -(-len(found) // PER_PAGE))
     wanted = current().args.get("page", "1")
     number = min(max(int(wanted), 1), pages) if wanted.isascii() and wanted.isdigit() and len(wanted) < 7 else 1
@@ -152,9 +167,19 @@ def search() -> str:
     return current().args.get("q", "")[:_LONGEST_SEARCH].strip()
 
 
+def sorting(columns: Iterable[str]) -> tuple[str, bool]:
+    """Return the column that the URL asks for, by default the first one, and whether descending (``-`` in front)."""
+    wanted = current().args.get("sort", "")
+    names = list(columns)
+    column = wanted.removeprefix("-")
+    g.sorting = (column, wanted.startswith("-")) if column in names else (names[0], False)
+    found: tuple[str, bool] = g.sorting
+    return found
+
+
 def _same_page(**changes: Any) -> str:
     """Return the query string of this page with changes; None removes a parameter."""
-    values = {**current().args.to_dict(), "done": None, **changes}
+    values = {**current().args.to_dict(), **changes}
     return "?" + urlencode({name: value for name, value in values.items() if value not in (None, "")})
 
 
@@ -163,7 +188,7 @@ def _context() -> dict[str, Any]:
     if request.blueprint != blueprint.name:
         return {}
     caller = request.signed_in
-    notice = g.get("notice") or request.args.get("done", "")
+    notice = g.get("notice")
     return {
         "link_to": link_to,
         "docs": f"{root_path()}/docs",
@@ -172,6 +197,8 @@ def _context() -> dict[str, Any]:
         "form_token": csrf.token,
         "form_token_field": csrf.FIELD,
         "notice": gettext(NOTICES[notice]) if notice in NOTICES else None,
+        "flashes": flashes.take(),
+        "sorting": g.get("sorting", ("", False)),
         "outage": g.get("outage"),
         "audit_unreadable": g.get("audit_unreadable", False),
         "me": caller.user if caller else None,

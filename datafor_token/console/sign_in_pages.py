@@ -3,9 +3,9 @@
 from flask import g, make_response
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import csrf, guard, language, pages
+from datafor_token.console import csrf, flashes, guard, language, pages
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import sentence
+from datafor_token.console.language import N_, sentence
 from datafor_token.errors import NotFound, Overloaded, TooManyAttempts, WrongPassword
 from datafor_token.users.sessions import CONSOLE
 from datafor_token.web.api.gate_cookies import end_gate_session
@@ -36,12 +36,16 @@ def sign_in_now() -> ResponseReturnValue:
         return pages.with_retry_after(page, error)
     caller = current().signed_in = Caller(user, "session")
     csrf.use_session(cookie)
+    flashes.use_session(cookie)
     g.notice = "again"
     shown = guard.redisplay(path, typed, caller) if path else None
     if shown is None:
         allowed = guard.allowed_target(target, caller) if target else None
-        home = pages.link_to("home", **({"done": "unsent"} if path else {}))
-        shown = pages.redirect_to_path(proxy_prefix() + allowed if allowed else home)
+        if path:
+            flashes.add(N_("You are signed in again. Your last request was not carried out: please repeat it."))
+            # The page of that path, if it has one, is the one to repeat it on.
+            allowed = guard.allowed_target(path, caller)
+        shown = pages.redirect_to_path(proxy_prefix() + allowed if allowed else pages.link_to("home"))
     response = make_response(shown)
     response.set_cookie(SESSION_COOKIE, cookie, **cookie_attributes())
     return response
@@ -51,7 +55,7 @@ def sign_in_now() -> ResponseReturnValue:
 def sign_out() -> ResponseReturnValue:
     """End the session and the gate session of this browser."""
     services().sessions.close(session_cookie())
-    response = make_response(pages.redirect_to("sign_in", "signed_out"))
+    response = pages.redirect_to_sign_in("signed_out")
     response.delete_cookie(SESSION_COOKIE, **cookie_attributes())
     end_gate_session(response)
     return response

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from flask import make_response
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import guard, pages
+from datafor_token.console import flashes, guard, pages
 from datafor_token.console.language import N_
 from datafor_token.errors import NotFound, RecordDamaged
 from datafor_token.users.sessions import name_of_cookie
@@ -52,18 +51,25 @@ def end_sessions(user: User, view: str, **values: Any) -> ResponseReturnValue:
         try:
             services().session_list.end(identifier, user.name)
         except NotFound:
-            return pages.redirect_to(view, "session_gone", **values)
+            flashes.add(N_("The session had ended already."))
+            return pages.redirect_to(view, **values)
     else:
-        return pages.redirect_to(view, "nothing", **values)
+        flashes.add(N_("Nothing was selected."))
+        return pages.redirect_to(view, **values)
     is_own = everywhere and user.name == guard.caller().user.name
     if is_own or identifier == name_of_cookie(session_cookie()):
-        response = make_response(pages.redirect_to("sign_in", "own_sessions" if is_own else "signed_out"))
+        response = pages.redirect_to_sign_in("own_sessions" if is_own else "signed_out")
         response.delete_cookie(SESSION_COOKIE, **cookie_attributes())
         return response
-    return pages.redirect_to(view, "sessions" if everywhere else "session", **values)
+    if everywhere:
+        flashes.add(N_("All sessions of %(name)s have ended."), name=user.name)
+    else:
+        flashes.add(N_("The session has ended."))
+    return pages.redirect_to(view, **values)
 
 
 def revoke_token(user: User, view: str, **values: Any) -> ResponseReturnValue:
     """Revoke the personal token of the user that the form names, and show the page ``view`` again."""
     services().personal_tokens.revoke(user.name, guard.text("jti"))
-    return pages.redirect_to(view, "revoked", **values)
+    flashes.add(N_("The token was revoked."))
+    return pages.redirect_to(view, **values)

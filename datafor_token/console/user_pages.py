@@ -1,19 +1,34 @@
 """The pages of users: their list, and one user with enabling, disabling, a password reset, sessions and tokens."""
 
 import secrets
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import application_form, cut_off_form, guard, history, pages, user_access
+from datafor_token.console import (
+    application_form,
+    confirmation,
+    cut_off_form,
+    flashes,
+    guard,
+    history,
+    pages,
+    user_access,
+)
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
+from datafor_token.console.language import N_, gettext
 from datafor_token.errors import DataforTokenError, InvalidInput, RuleError
 from datafor_token.users.users import User
-from datafor_token.validation.names import USER_TYPES, user_name
+from datafor_token.validation.names import USER_TYPES, fold, user_name
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
+_COLUMNS: Mapping[str, Callable[[User], Any]] = {
+    "name": lambda user: fold(user.name),
+    "type": lambda user: (user.type, fold(user.name)),
+}
 _RANDOM_BYTES = 18  # as for the password of the first start
 
 
@@ -23,7 +38,9 @@ def users() -> ResponseReturnValue:
     found, damaged = services().accounts.all()
     kind = current().args.get("type", "")
     matching = [user for user in found if kind not in USER_TYPES or user.type == kind]
-    page = pages.page_of(matching, lambda user: " ".join((user.name, user.full_name, user.email, *user.roles)))
+    page = pages.page_of(
+        matching, lambda user: " ".join((user.name, user.full_name, user.email, *user.roles)), _COLUMNS
+    )
     return pages.render(
         "users.html",
         page=page,
@@ -52,22 +69,46 @@ def reset_password() -> ResponseReturnValue:
     except InvalidInput as error:
         return _page(found, error=error, form=FormState({}, application_form.errors_by_field(error)))
     if generated is not None:
-        return pages.render("new_password.html", user=found, password=generated)
-    return pages.redirect_to("user", "password", name=found.name)
+        return pages.show_once("new_password", {"password": generated}, name=found.name)
+    flashes.add(N_("Changed the password of %(name)s. All sessions of this user have ended."), name=found.name)
+    return pages.redirect_to("user", name=found.name)
+
+
+@blueprint.get("/user/new-password")
+def new_password() -> ResponseReturnValue:
+    """Show a password that was generated, once."""
+    return pages.render("new_password.html", user=_from_url(), result=flashes.take_result("new_password"))
 
 
 @blueprint.post("/user/enable")
 def enable_user() -> ResponseReturnValue:
     """Enable a user."""
     changed = services().accounts.change(_from_url().name, enabled=True)
-    return pages.redirect_to("user", "enabled", name=changed.name)
+    flashes.add(N_("Enabled %(name)s."), name=changed.name)
+    return pages.redirect_to("user", name=changed.name)
+
+
+@blueprint.get("/user/disable")
+def ask_disable_user() -> ResponseReturnValue:
+    """Ask before a user is disabled."""
+    found = _from_url()
+    return confirmation.ask(
+        confirmation.Question(
+            gettext("Disable %(name)s?") % {"name": found.name},
+            gettext("The user cannot sign in any more, and all sessions end. You can enable the user again."),
+            gettext("Disable %(name)s") % {"name": found.name},
+            pages.link_to("user", name=found.name),
+        )
+    )
 
 
 @blueprint.post("/user/disable")
 def disable_user() -> ResponseReturnValue:
     """Disable a user; the last enabled Administrator cannot be disabled."""
     changed = services().accounts.change(_from_url().name, enabled=False, by=guard.caller().user)
-    return pages.redirect_to("user", "disabled", name=changed.name)
+    undo = flashes.Undo("enable_user", {"name": changed.name})
+    flashes.add(N_("Disabled %(name)s."), undo, name=changed.name)
+    return pages.redirect_to("user", name=changed.name)
 
 
 @blueprint.post("/user/sessions/end")
@@ -89,11 +130,10 @@ def cut_off_user() -> ResponseReturnValue:
     """Revoke all tokens of a user issued until now, of all applications or of one, if the user's name was typed."""
     found = _from_url()
     form, error = cut_off_form.revoke_all(found.name, found.name)
-    return (
-        pages.redirect_to("user", "cut_off", name=found.name)
-        if error is None
-        else _page(found, error=error, cut_off=form)
-    )
+    if error is not None:
+        return _page(found, error=error, cut_off=form)
+    flashes.add(N_("Revoked all tokens of %(name)s issued until now."), name=found.name)
+    return pages.redirect_to("user", name=found.name)
 
 
 def _from_url() -> User:

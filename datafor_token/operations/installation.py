@@ -24,7 +24,7 @@ from datafor_token.store.base import Store
 from datafor_token.store.metered import Metered
 from datafor_token.store.opening import is_new, open_store, store_location
 from datafor_token.tokens import cut_offs, personal, revocations
-from datafor_token.users import sessions, users
+from datafor_token.users import session_notes, sessions, users
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.throttle import Throttle
 from datafor_token.validation import logs
@@ -35,6 +35,7 @@ COLLECTIONS = (
     record.COLLECTION,
     users.COLLECTION,
     sessions.COLLECTION,
+    session_notes.COLLECTION,
     revocations.COLLECTION,
     cut_offs.COLLECTION,
     personal.COLLECTION,

@@ -37,6 +37,7 @@ from datafor_token.tokens.signin import SignIn
 from datafor_token.users.accounts import Accounts
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.session_list import SessionList
+from datafor_token.users.session_notes import SessionNotes
 from datafor_token.users.sessions import Sessions
 from datafor_token.users.users import Users
 from datafor_token.validation import logs
@@ -69,6 +70,7 @@ class Services:
     revoker: Revoker
     sessions: Sessions
     session_list: SessionList
+    session_notes: SessionNotes
     signin: SignIn
     gate: Gate
     assertion_keys: AssertionKeys
@@ -79,7 +81,14 @@ class Services:
         try:
             if isinstance(self.store, FileStore):
                 self.store.sweep()
-            for owner in (self.revocations, self.cut_offs, self.personal_tokens, self.sessions, self.gate):
+            for owner in (
+                self.revocations,
+                self.cut_offs,
+                self.personal_tokens,
+                self.sessions,
+                self.session_notes,
+                self.gate,
+            ):
                 owner.sweep()
         except StoreUnavailable as error:
             # With a read-only disk, the service still verifies tokens.
@@ -178,6 +187,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         past_refusals=PastRefusals(audit, users),
         revoker=Revoker(registry, users, revocations, cut_offs, audit, clock),
         sessions=sessions,
+        session_notes=SessionNotes(store, clock),
         session_list=SessionList(store, users, audit, sessions, gate.accepts),
         personal_tokens=personal_tokens,
         signin=signin,

@@ -24,7 +24,7 @@ FOLDERS = (
 )  # fmt: skip
 # The functions and classes that take a message, with the argument's position where it is not the first.
 KEYWORDS: dict[str, tuple[int, ...] | None] = {
-    "_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "Message": None, "about": (2,), "of": (2,),
+    "_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "add_count": (1, 2), "Message": None, "about": (2,), "of": (2,),
     "RuleError": None, "JSONError": None, "Refused": (3,), "Forbidden": None, "NotFound": None, "Conflict": None,
     "RotationUndone": None, "LastAdministrator": None, "Overloaded": None, "MalformedRequest": None,
     "AuditUnavailable": None,
@@ -43,7 +43,9 @@ def of_the_code() -> Catalog:
 
 def _extracted() -> Iterator[tuple[str, str | tuple[str, ...]]]:
     for folder in FOLDERS:
-        for name, _, message, _, _ in extract_from_dir(PACKAGE / folder, _METHODS, keywords=KEYWORDS):
+        # By default, the messages of a template with a syntax error would be left out silently.
+        loud = {"**.html": {"silent": "false", "newstyle_gettext": "true"}}
+        for name, _, message, _, _ in extract_from_dir(PACKAGE / folder, _METHODS, loud, keywords=KEYWORDS):
             yield f"{folder}/{name}", message
     for name, _, message, _, _ in extract_from_dir(PACKAGE, [("settings.py", "python")], keywords={"Message": None}):
         yield name, message

@@ -1,0 +1,66 @@
+"""The question before a dangerous action: what it will do, to what, and the button that does it.
+
+The button on a page is a link to the question (``ask_link`` in the templates), and the question's form is sent to the
+path of the action. With a script, the same page opens in a dialog.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from flask.typing import ResponseReturnValue
+
+from datafor_token.console import guard, pages
+from datafor_token.console.language import gettext
+from datafor_token.errors import DataforTokenError, MalformedRequest
+from datafor_token.web.api.paths import proxy_prefix
+from datafor_token.web.current import current
+
+_MISTYPED = "the text that was typed is not the one to confirm"  # for the log
+TYPED = "typed_name"  # the field for the text to confirm
+
+
+class Impact(Protocol):
+    """What an action affects: valid sessions, and tokens of the last day (None if unknown) or ``more`` than those."""
+
+    sessions: int
+    tokens: int | None
+    more: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A question in the reader's language.
+
+    ``title`` asks, ``effect`` says what will happen, and ``button`` is the label of the button that does it. ``back``
+    is where "Cancel" leads: a path of this service. ``affected`` are the names of several records. ``fields`` are sent
+    with the form. With ``typed``, the reader has to type this text. ``template`` has further fields of the form.
+    """
+
+    title: str
+    effect: str
+    button: str
+    back: str
+    impact: Impact | None = None
+    affected: Sequence[str] = ()
+    fields: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
+    typed: str = ""
+    template: str = ""
+
+
+def ask(question: Question, error: DataforTokenError | None = None, **values: object) -> ResponseReturnValue:
+    """Show the question; its form is sent to the path of this request. ``values`` are for its template."""
+    query = current().query_string.decode("ascii", "replace")
+    action = proxy_prefix() + current().path + (f"?{query}" if query else "")
+    wrong = [gettext("This is not the text to confirm: nothing was changed.")] if error is not None else []
+    return pages.render("confirm.html", error=error, question=question, action=action, wrong=wrong, **values)
+
+
+def is_typed(question: Question) -> bool:
+    """Return whether the form has the text that the question asks to type."""
+    return guard.text(TYPED) == question.typed
+
+
+def mistyped() -> DataforTokenError:
+    """Return the error of a form without that text, for the log and for the status of the page."""
+    return MalformedRequest(reason=_MISTYPED)
