@@ -170,6 +170,7 @@ def ask_disable_application(name: str) -> ResponseReturnValue:
             gettext("Its tokens are refused at once, and the sessions that they opened end. You can enable it again."),
             gettext("Disable %(name)s") % {"name": found.name},
             pages.link_to("application", name=found.name),
+            services().impact.of_application(found.name),
         )
     )
 

@@ -6,26 +6,18 @@ path of the action. With a script, the same page opens in a dialog.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from flask.typing import ResponseReturnValue
 
 from datafor_token.console import guard, pages
 from datafor_token.console.language import gettext
 from datafor_token.errors import DataforTokenError, MalformedRequest
+from datafor_token.tokens.impact import Impact
 from datafor_token.web.api.paths import proxy_prefix
 from datafor_token.web.current import current
 
 _MISTYPED = "the text that was typed is not the one to confirm"  # for the log
 TYPED = "typed_name"  # the field for the text to confirm
-
-
-class Impact(Protocol):
-    """What an action affects: valid sessions, and tokens of the last day (None if unknown) or ``more`` than those."""
-
-    sessions: int
-    tokens: int | None
-    more: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -98,6 +98,7 @@ def ask_disable_user() -> ResponseReturnValue:
             gettext("The user cannot sign in any more, and all sessions end. You can enable the user again."),
             gettext("Disable %(name)s") % {"name": found.name},
             pages.link_to("user", name=found.name),
+            services().impact.of_user(found.name),
         )
     )
 

@@ -26,6 +26,7 @@ from datafor_token.store.base import RequestScoped, Store
 from datafor_token.store.files.store import FileStore
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import Identifiers
+from datafor_token.tokens.impact import Impacts
 from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.issued import IssuedTokens
 from datafor_token.tokens.issuer import Issuer
@@ -70,7 +71,11 @@ class Services:
     revoker: Revoker
     sessions: Sessions
     session_list: SessionList
+<<<<<<< HEAD
     session_notes: SessionNotes
+=======
+    impact: Impacts
+>>>>>>> c71b088 (tokens: impact of a change, the sessions and tokens that it ends)
     signin: SignIn
     gate: Gate
     assertion_keys: AssertionKeys
@@ -168,6 +173,8 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
 
     gate_sessions = Sessions("gate", store, users, clock, lifetimes)
     gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions"), limit)
+    issued = IssuedTokens(audit, revocations, cut_offs, clock)
+    session_list = SessionList(store, users, audit, sessions, gate.accepts)
     return Services(
         settings=settings,
         clock=clock,
@@ -183,12 +190,17 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         accounts=Accounts(store, users, audit, clock, settings, cut_off=end_tokens),
         revocations=revocations,
         cut_offs=cut_offs,
-        issued=IssuedTokens(audit, revocations, cut_offs, clock),
+        issued=issued,
         past_refusals=PastRefusals(audit, users),
         revoker=Revoker(registry, users, revocations, cut_offs, audit, clock),
         sessions=sessions,
+<<<<<<< HEAD
         session_notes=SessionNotes(store, clock),
         session_list=SessionList(store, users, audit, sessions, gate.accepts),
+=======
+        session_list=session_list,
+        impact=Impacts(users, session_list, issued, clock),
+>>>>>>> c71b088 (tokens: impact of a change, the sessions and tokens that it ends)
         personal_tokens=personal_tokens,
         signin=signin,
         gate=gate,

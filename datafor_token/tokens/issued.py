@@ -44,6 +44,14 @@ class IssuedTokens:
         statuses = _Statuses(self._revocations.names(), self._cut_offs, self._clock())
         return self._audit.search(_Search(wanted, statuses), limit, page)
 
+    def count_active(self, wanted: IssuedFilter, most: int) -> tuple[int, bool]:
+        """Return the number of active tokens, at most ``most``, and whether there may be more.
+
+        There may be more too if the log has more lines than one search reads. Raises the errors of ``page``.
+        """
+        found = self.page(dataclasses.replace(wanted, status=TokenStatus.ACTIVE), most + 1)
+        return min(len(found.events), most), len(found.events) > most or found.next is not None
+
 
 class _Token(NamedTuple):
     """An issued token, as far as its status depends on it. Times are in seconds since 1970."""

@@ -47,6 +47,24 @@ class ListedSession(NamedTuple):
         }
 
 
+class _Place(NamedTuple):
+    """User of a session, and the application whose token or ticket opened it, both folded; they never change.
+
+    ``application`` is empty for other sessions, and ``None`` after the user left: the record then has no grant.
+    """
+
+    user: str
+    application: str | None
+
+
+def _place(document: Document) -> _Place:
+    user, grant = document.get("user"), document.get("grant")
+    application = grant.get("application", "") if isinstance(grant, dict) else None
+    return _Place(
+        fold(user) if isinstance(user, str) else "", fold(application) if isinstance(application, str) else None
+    )
+
+
 class SessionList:
     """The sessions of all kinds and users.
 
@@ -63,12 +81,32 @@ class SessionList:
         self._sessions = sessions
         self._accepts = accepts
         self._lock = threading.Lock()
-        self._owners: dict[str, str] = {}
+        self._places: dict[str, _Place] = {}
 
     def of(self, user: User) -> list[ListedSession]:
         """Return the valid sessions of a user, newest first."""
         found = (self._listed(document, user) for document in self._documents(user))
         return sorted((one for one in found if one is not None), key=lambda one: one.opened, reverse=True)
+
+    def count_of_application(self, application: str, most: int) -> int:
+        """Return the number of valid gate sessions that an application's tokens and tickets opened, at most ``most``.
+
+        Only the records of that application are read and checked.
+        """
+        wanted = fold(application)
+        count = 0
+        for _, document in self._read(self._names(lambda place: place.application in (wanted, None))):
+            name, grant = document.get("user"), document.get("grant")
+            opened_by = grant.get("application") if isinstance(grant, dict) else None
+            # One that was left may have been opened again meanwhile, by a token of any application.
+            if not isinstance(opened_by, str) or fold(opened_by) != wanted:
+                continue
+            user = self._users.get(name) if isinstance(name, str) else None
+            if user is not None and self._listed(document, user) is not None:
+                count += 1
+                if count == most:
+                    break
+        return count
 
     def end(self, identifier: str, owner: str | None) -> User:
         """End a session for all processes, and return its user.
@@ -99,19 +137,22 @@ class SessionList:
             self._sessions.end_for_good(document)
 
     def _documents(self, user: User) -> list[Document]:
-        """Return the records of a user's sessions that can be read.
-
-        The user of a record never changes, but the last use does. So which records a user has is remembered, and only
-        new records and the user's own are read: reading all of 20,000 takes a second.
-        """
+        """Return the records of a user's sessions that can be read."""
         wanted = fold(user.name)
+        return [document for _, document in self._read(self._names(lambda place: place.user == wanted))]
+
+    def _names(self, is_wanted: Callable[["_Place"], bool]) -> Set[str]:
+        """Return the names of the records with a wanted user or application.
+
+        Both never change, but the last use does. So they are remembered, and only new records are read: reading all of
+        20,000 takes a second.
+        """
         with self._lock:
             present = set(self._store.names(COLLECTION))
-            self._owners = {name: owner for name, owner in self._owners.items() if name in present}
-            for name, document in self._read(present - self._owners.keys()):
-                self._owners[name] = fold(document["user"]) if isinstance(document.get("user"), str) else ""
-            own = {name for name, owner in self._owners.items() if owner == wanted}
-        return [document for _, document in self._read(own)]
+            self._places = {name: place for name, place in self._places.items() if name in present}
+            for name, document in self._read(present - self._places.keys()):
+                self._places[name] = _place(document)
+            return {name for name, place in self._places.items() if is_wanted(place)}
 
     def _read(self, names: Set[str]) -> Iterator[tuple[str, Document]]:
         """Yield the names and the documents of the records that exist and can be read."""

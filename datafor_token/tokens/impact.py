@@ -1,0 +1,64 @@
+"""Impact of a change that ends what works now: the sessions and tokens of an application or a user."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from datafor_token.errors import AuditUnavailable
+from datafor_token.tokens.issued import IssuedFilter, IssuedTokens
+from datafor_token.users.session_list import SessionList
+from datafor_token.users.users import Users
+from datafor_token.validation import logs
+
+log = logging.getLogger(__name__)
+
+MOST = 1000  # sessions, and tokens, that are counted: a question need not know more than that there are many
+SECONDS = 24 * 3600  # since when counted tokens were issued
+
+
+class Impact(NamedTuple):
+    """Numbers of valid sessions, and of tokens that were issued in the last 24 hours and are still active.
+
+    Each is at most ``MOST``; ``more``: there may be more than were counted. ``tokens`` are those of this node's audit
+    log, ``None`` if it cannot be read.
+    """
+
+    sessions: int
+    tokens: int | None
+    more: bool
+
+
+class Impacts:
+    """The impact on applications and users. ``clock`` returns seconds since 1970.
+
+    Methods raise ``StoreUnavailable`` in an outage of the store, and ``RecordDamaged`` where a damaged cut-off may
+    concern a token.
+    """
+
+    def __init__(
+        self, users: Users, session_list: SessionList, issued: IssuedTokens, clock: Callable[[], float]
+    ) -> None:
+        self._users = users
+        self._session_list = session_list
+        self._issued = issued
+        self._clock = clock
+
+    def of_application(self, name: str) -> Impact:
+        """Return the impact of an application: the gate sessions that its tokens and links opened, and its tokens."""
+        sessions = self._session_list.count_of_application(name, MOST + 1)
+        return self._impact(sessions, IssuedFilter(application=name, since=self._clock() - SECONDS))
+
+    def of_user(self, name: str) -> Impact:
+        """Return the impact of a user: their sessions of all kinds, and the tokens that are theirs."""
+        user = self._users.get(name)
+        sessions = 0 if user is None else len(self._session_list.of(user))
+        return self._impact(sessions, IssuedFilter(user=name, since=self._clock() - SECONDS))
+
+    def _impact(self, sessions: int, wanted: IssuedFilter) -> Impact:
+        tokens: int | None
+        try:
+            tokens, more = self._issued.count_active(wanted, MOST)
+        except AuditUnavailable as error:
+            log.warning(logs.event("issued tokens not counted", reason=error.reason))
+            tokens, more = None, False
+        return Impact(min(sessions, MOST), tokens, more or sessions > MOST)
