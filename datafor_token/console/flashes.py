@@ -143,7 +143,9 @@ def _sign_in_notices() -> list[Flash]:
 
 
 def _flash(note: Note) -> Flash:
-    undo, values, one, many = (note.get(member) for member in ("undo", "values", "template", "many"))
+    undo, values = note.get("undo"), note["values"]
+    one: str = note["template"]
+    many: str | None = note.get("many")
     if many is not None:
         text = language.ngettext(one, many, values["num"])
         values = {"num": language.format_number(values["num"])}

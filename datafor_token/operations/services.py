@@ -71,11 +71,8 @@ class Services:
     revoker: Revoker
     sessions: Sessions
     session_list: SessionList
-<<<<<<< HEAD
     session_notes: SessionNotes
-=======
     impact: Impacts
->>>>>>> c71b088 (tokens: impact of a change, the sessions and tokens that it ends)
     signin: SignIn
     gate: Gate
     assertion_keys: AssertionKeys
@@ -194,13 +191,9 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         past_refusals=PastRefusals(audit, users),
         revoker=Revoker(registry, users, revocations, cut_offs, audit, clock),
         sessions=sessions,
-<<<<<<< HEAD
         session_notes=SessionNotes(store, clock),
-        session_list=SessionList(store, users, audit, sessions, gate.accepts),
-=======
         session_list=session_list,
         impact=Impacts(users, session_list, issued, clock),
->>>>>>> c71b088 (tokens: impact of a change, the sessions and tokens that it ends)
         personal_tokens=personal_tokens,
         signin=signin,
         gate=gate,

@@ -50,8 +50,8 @@ def test_all_tokens_of_a_user(app: Flask, admin: Client, clock: Clock) -> None:
     assert "will be refused until 2024-08-16 07:31 UTC at the latest" in panel(admin, "user?name=lena")
     assert "Set on" not in panel(admin, "user?name=lena")
     response = admin.post("user/revoke-tokens?name=lena", CONFIRMED)
-    assert (response.status_code, response.headers["Location"]) == (303, "/console/user?name=lena&done=cut_off")
-    assert "All tokens issued until now are revoked." in admin.get("user?name=lena&done=cut_off").text
+    assert (response.status_code, response.headers["Location"]) == (303, "/console/user?name=lena")
+    assert "Revoked all tokens of lena issued until now." in admin.get("user?name=lena").text
     assert [signs_in(app, one) for one in (*tokens, others)] == [False, False, True]
     clock.advance(1)
     assert signs_in(app, token_of(app))
@@ -109,7 +109,7 @@ def test_all_tokens_of_an_application(app: Flask, admin: Client) -> None:
     accepted = token_of(app, name="CRM")
     assert "will be refused until 2024-08-07 07:31 UTC at the latest" in panel(admin, "applications/ERP")
     response = admin.post("applications/ERP/revoke-tokens", {"cut_off_name": "ERP"})
-    assert (response.status_code, response.headers["Location"]) == (303, "/console/applications/ERP?done=cut_off")
+    assert (response.status_code, response.headers["Location"]) == (303, "/console/applications/ERP")
     assert [signs_in(app, one) for one in (*refused, accepted)] == [False, False, True]
     assert "All users: tokens issued up to 2024-08-06 07:31 UTC are refused" in panel(admin, "applications/ERP")
     assert "Set on" not in panel(admin, "applications/CRM")
