@@ -1,4 +1,4 @@
-"""What the next page shows once: messages about what was just done, and one-time results such as a new secret.
+"""Messages about what was just done, and one-time results such as a new secret, for the next page to show once.
 
 They are kept in the session, on the server: a URL can choose neither a message nor a result, and a reload shows neither
 again. Before a sign-in there is no session: the notices of the sign-in page have a cookie with the key of a fixed text.
@@ -81,7 +81,7 @@ def keep_result(view: str, result: Mapping[str, Any]) -> None:
 
 
 def take_result(view: str) -> Mapping[str, Any] | None:
-    """Return the result that was kept for this view, or None if there is none any more."""
+    """Return the result that was kept for this view, or None if there are none left."""
     unkept: Mapping[str, Any] | None = g.get("unkept_result")
     if unkept is not None:
         return unkept

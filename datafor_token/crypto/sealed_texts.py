@@ -15,7 +15,7 @@ def seal(holder: str, purpose: str, text: str) -> str:
 def unseal(holder: str, purpose: str, sealed: object) -> str | None:
     """Return the text, or None for a value that was not encrypted under this key."""
     try:
-        return _cipher(holder, purpose).decrypt(sealed).decode() if isinstance(sealed, str) else None
+        return _cipher(holder, purpose).decrypt(sealed.encode()).decode() if isinstance(sealed, str) else None
     except InvalidToken:
         return None
 

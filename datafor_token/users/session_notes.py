@@ -1,4 +1,4 @@
-"""Notes for a session: what the next page that its browser opens has to show, such as a new secret, once.
+"""Notes for a session, such as a new secret, that the next page of its browser shows once.
 
 A note is encrypted under the cookie of the session, which is not in the store: a copy of the store reveals no note.
 """
