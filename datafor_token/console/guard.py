@@ -23,7 +23,7 @@ from datafor_token.web.auth import describe_sender, session_caller
 from datafor_token.web.current import Caller, current
 from datafor_token.web.inputs import body
 
-ANYONE = frozenset(["sign_in", "sign_in_now", "sign_out", "switch_language", "asset", "not_found"])
+ANYONE = frozenset(["sign_in", "sign_in_now", "sign_out", "switch_language", "switch_theme", "asset", "not_found"])
 SIGNED_IN = frozenset([
     "home", "own_page", "change_password", "personal_token", "revoke_own_token", "end_own_sessions",
 ])  # fmt: skip
@@ -80,6 +80,11 @@ def own_path() -> str:
 def typed_values() -> str:
     """Return the fields of the form sent, without secrets, as JSON text for a hidden field."""
     return json.dumps({name: value for name, value in form().items() if name not in _SECRET_FIELDS})
+
+
+def has_secrets() -> bool:
+    """Return whether the form sent has a secret, which ``typed_values`` leaves out."""
+    return any(text(name) for name in _SECRET_FIELDS - {csrf.FIELD})
 
 
 def redisplay(path: str, typed: str, caller: Caller) -> ResponseReturnValue | None:

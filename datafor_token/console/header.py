@@ -1,10 +1,10 @@
-"""The header of all pages: sections of the navigation, theme, and the form that a switch keeps."""
+"""The header of all pages: sections of the navigation, theme, and the form that its switches keep."""
 
 from typing import Any, NamedTuple
 
 from flask import g
 
-from datafor_token.console import pages
+from datafor_token.console import guard, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_
 from datafor_token.web.current import current
@@ -34,7 +34,7 @@ SECTIONS = (
 
 def theme() -> str:
     """Return the theme chosen with the switch, else "system"."""
-    chosen = current().cookies.get(THEME_COOKIE, "")
+    chosen: str = g.get("theme") or current().cookies.get(THEME_COOKIE, "")
     return chosen if chosen in THEMES else "system"
 
 
@@ -50,12 +50,6 @@ def _section() -> str:
     return current().path.partition(f"{blueprint.name}/")[2].partition("/")[0]
 
 
-def _here() -> str:
-    """Return the path of this page with its query, without the prefix of a proxy, for links that return to it."""
-    request = current()
-    return request.full_path.rstrip("?") if request.method == "GET" else request.path
-
-
 @blueprint.context_processor
 def _context() -> dict[str, Any]:
     return {
@@ -63,7 +57,7 @@ def _context() -> dict[str, Any]:
         "section": _section(),
         "theme": theme(),
         "themes": THEMES,
-        "here": _here(),
+        "here": guard.own_path(),
         "main_form": main_form,
         "main_form_url": lambda: g.get("main_form"),
         # A form that is shown again has values that are stored nowhere.

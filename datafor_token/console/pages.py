@@ -26,6 +26,7 @@ _LONGEST_SEARCH = 200  # characters
 
 # What happened to a form that is shown again, by the value of ``g.notice``.
 NOTICES = {
+    "switched": N_("Your input is kept, except passwords and secrets: enter them again."),
     "again": N_(
         "You are signed in again. Nothing was saved yet: your input is below, without passwords and secrets; enter "
         "them again."

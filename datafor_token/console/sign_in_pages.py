@@ -1,9 +1,11 @@
-"""Signing in and out, the language switch, and the page for unknown paths."""
+"""Signing in and out, the switches of language and theme, and the page for unknown paths."""
 
-from flask import g, make_response
+from urllib.parse import unquote
+
+from flask import Response, g, make_response
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import csrf, flashes, guard, language, pages
+from datafor_token.console import csrf, flashes, guard, header, language, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, sentence
 from datafor_token.errors import NotFound, Overloaded, TooManyAttempts, WrongPassword
@@ -21,7 +23,10 @@ _A_YEAR = 31_536_000  # seconds
 @blueprint.get("/sign-in")
 def sign_in() -> ResponseReturnValue:
     """Show the form for user name and password."""
-    return pages.render("sign_in.html", next=current().args.get("next", ""))
+    target = current().args.get("next", "")
+    # The browser still sends the cookie of a session, and was sent here by a page that needs one.
+    ended = bool(target and session_cookie()) and current().signed_in is None
+    return pages.render("sign_in.html", next=target, ended=ended)
 
 
 @blueprint.post("/sign-in")
@@ -63,14 +68,60 @@ def sign_out() -> ResponseReturnValue:
 
 @blueprint.post("/language")
 def switch_language() -> ResponseReturnValue:
-    """Switch the language of all pages and return to the page that the reader was on."""
-    chosen = guard.text("language")
-    caller = current().signed_in
-    back = guard.allowed_target(guard.text("back"), caller) if caller else None
-    response = make_response(pages.redirect_to_path(proxy_prefix() + back if back else pages.link_to("home")))
+    """Switch the language of all pages."""
+    chosen = current().args.get("to", "")
     if chosen in language.LANGUAGES:
-        response.set_cookie(language.COOKIE, chosen, max_age=_A_YEAR, **cookie_attributes())
+        g.language = chosen
+        return _remember(_page_again(), language.COOKIE, chosen)
+    return _page_again()
+
+
+@blueprint.post("/theme")
+def switch_theme() -> ResponseReturnValue:
+    """Switch all pages to light or dark, or let the reader's system choose."""
+    chosen = current().args.get("to", "")
+    if chosen in header.THEMES:
+        g.theme = chosen
+        return _remember(_page_again(), header.THEME_COOKIE, "" if chosen == "system" else chosen)
+    return _page_again()
+
+
+def _remember(response: Response, cookie: str, value: str) -> Response:
+    if value:
+        response.set_cookie(cookie, value, max_age=_A_YEAR, **cookie_attributes())
+    else:
+        response.delete_cookie(cookie, **cookie_attributes())
     return response
+
+
+def _page_again() -> Response:
+    """Return the page that the reader was on: ``form`` of the URL is the path of its form, whose fields were sent.
+
+    Without a form, this is a redirect to the path ``back`` of the URL.
+    """
+    caller = current().signed_in
+    route, mark, query = current().args.get("form", "").removeprefix(proxy_prefix()).partition("?")
+    path = unquote(route) + mark + query
+    g.redisplayed = True
+    if guard.has_secrets():
+        g.notice = "switched"
+    if caller is None:
+        return _sign_in_again(path)
+    shown = guard.redisplay(path, guard.typed_values(), caller) if path else None
+    if shown is None:
+        back = guard.allowed_target(current().args.get("back", ""), caller)
+        shown = pages.redirect_to_path(proxy_prefix() + back if back else pages.link_to("home"))
+    return make_response(shown)
+
+
+def _sign_in_again(path: str) -> Response:
+    """Return the sign-in page with what was typed there, or with a form of a session that has ended."""
+    if proxy_prefix() + path == pages.link_to("sign_in_now"):
+        fields = {name: guard.text(name) for name in ("next", "path", "typed", "username")}
+        return pages.render("sign_in.html", ended=bool(fields["path"]), **fields)
+    if not path:
+        return make_response(pages.redirect_to("sign_in"))
+    return pages.render("sign_in.html", ended=True, path=path, typed=guard.typed_values())
 
 
 @blueprint.route("/<path:rest>", methods=["GET", "POST"])

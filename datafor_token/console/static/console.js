@@ -6,15 +6,33 @@
   // Dates in the reader's variant of the page's language: en-GB and en-US write them differently.
   const variant = navigator.languages.find((one) => one.slice(0, 2) === language.slice(0, 2)) || language;
 
-  // Times in the reader's time zone; the server gives them in UTC.
+  // Times in the reader's time zone; the server gives them in UTC, which remain on hover and for screen readers.
   const local = new Intl.DateTimeFormat(variant, { dateStyle: "medium", timeStyle: "short" });
+  const exact = new Intl.DateTimeFormat(variant, { dateStyle: "medium", timeStyle: "medium" });
   const clock = new Intl.DateTimeFormat(variant, { timeStyle: "short" });
   function localize(root) {
-    for (const time of root.querySelectorAll("time[datetime]")) {
-      time.title = time.textContent.trim();
-      time.textContent = local.format(new Date(time.dateTime));
+    for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+      const utc = time.dateTime.replace("T", " ").replace("Z", " UTC");
+      time.title = utc;
+      time.textContent = ("seconds" in time.dataset ? exact : local).format(new Date(time.dateTime));
+      time.append(unseen(` (${utc})`));
     }
     for (const hour of root.querySelectorAll("[data-hour]")) hour.textContent = clock.format(new Date(hour.dataset.hour));
+  }
+  function unseen(text) {
+    const part = document.createElement("span");
+    part.className = "unseen";
+    part.textContent = text;
+    return part;
+  }
+
+  // One region for what screen readers announce. An open dialog hides all that is outside it.
+  const region = unseen("");
+  region.setAttribute("role", "status");
+  function announce(text) {
+    (document.querySelector("dialog[open]") || document.body).append(region);
+    region.textContent = "";
+    setTimeout(() => { region.textContent = text; }, 100);
   }
 
   // A copy button for each text that is meant to be copied.
@@ -29,9 +47,9 @@
       button.addEventListener("click", async () => {
         const text = "value" in source ? source.value : source.textContent;
         if (navigator.clipboard) await navigator.clipboard.writeText(text);
-        else copyFromTextarea(text);
+        else copyFromTextarea(text, button);
         button.textContent = words.copied;
-        button.setAttribute("aria-live", "polite");
+        announce(name ? `${words.copied}: ${name}` : words.copied);
         setTimeout(() => { button.textContent = words.copy; }, 2000);
       });
       source.before(button);
@@ -39,26 +57,39 @@
     }
   }
   // Over plain http, browsers give scripts no clipboard API; this deprecated command still works.
-  function copyFromTextarea(text) {
+  function copyFromTextarea(text, button) {
     const area = document.createElement("textarea");
     area.value = text;
-    document.body.append(area);
+    button.after(area);
     area.select();
     document.execCommand("copy");
     area.remove();
+    button.focus();
   }
 
-  // A checkbox in the table's head that selects all rows.
+  // A checkbox in the table's head that selects all rows of the page, and the number of those that are selected.
   function addSelectAll(root) {
     for (const head of root.querySelectorAll("[data-all]")) {
       const table = head.closest("table");
+      const boxes = [...table.querySelectorAll("tbody input[type=checkbox]")];
+      const count = table.closest("form").querySelector("[data-bulk] [data-count]");
       const all = document.createElement("input");
       all.type = "checkbox";
       all.setAttribute("aria-label", words.selectAll);
+      function update() {
+        const number = boxes.filter((one) => one.checked).length;
+        all.checked = number > 0 && number === boxes.length;
+        all.indeterminate = number > 0 && number < boxes.length;
+        if (count) count.textContent = number ? count.dataset.count.replace("#", number) : count.dataset.none;
+      }
       all.addEventListener("change", () => {
-        for (const box of table.querySelectorAll("tbody input[type=checkbox]")) box.checked = all.checked;
+        for (const box of boxes) box.checked = all.checked;
+        update();
       });
+      table.tBodies[0].addEventListener("change", update);
+      if (count) count.setAttribute("role", "status");
       head.append(all);
+      update(); // a page from the browser's history comes with its checkboxes
     }
   }
 
@@ -93,13 +124,92 @@
     update();
   }
 
-  // Enter submits the form with its main button, not with the first button in it.
-  function submitWithEnter(button) {
-    button.form.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || !event.target.matches("input:not([type=checkbox])")) return;
+  // A question before an action opens in a dialog. Whatever goes wrong, the link is followed as without a script.
+  async function ask(link) {
+    let question;
+    try {
+      const response = await fetch(link.href);
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (response.ok && !response.redirected) question = page.getElementById("question");
+    } catch { /* followed below */ }
+    if (!question) {
+      location.assign(link.href);
+      return;
+    }
+    const dialog = document.createElement("dialog");
+    const title = question.querySelector("h1, h2");
+    title.id = "question-title";
+    dialog.setAttribute("aria-labelledby", title.id);
+    question.className = "";
+    dialog.append(question);
+    dialog.addEventListener("click", (event) => {
+      if (!event.target.closest("[data-close]")) return;
       event.preventDefault();
-      button.form.requestSubmit(button);
+      dialog.close();
     });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      link.focus();
+    });
+    document.body.append(dialog);
+    enhance(dialog);
+    dialog.showModal();
+    // Neither the button that does it, nor the way out: what is read first is the question.
+    (dialog.querySelector("input:not([type=hidden], .unseen), textarea, select") || dialog).focus();
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-dialog]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    ask(link);
+  });
+
+  // Forms with changes that are not saved: leaving the page asks, and the switches of language and theme keep them.
+  const originals = new Map();
+  let sent;
+  function contentOf(form) {
+    return JSON.stringify([...new FormData(form)].map(([name, value]) => [name, String(value)]));
+  }
+  function isChanged(form) {
+    return form.dataset.guard === "changed" || originals.get(form) !== contentOf(form);
+  }
+  function changedForms() {
+    return [...document.querySelectorAll("form[data-guard]")].filter((form) => originals.has(form) && isChanged(form));
+  }
+  function guard(form) {
+    originals.set(form, contentOf(form));
+  }
+  addEventListener("submit", (event) => { sent = event.target; });
+  addEventListener("beforeunload", (event) => { if (changedForms().some((form) => form !== sent && form.dataset.guard !== "none")) event.preventDefault(); });
+  addEventListener("pageshow", () => { sent = undefined; });
+
+  // A switch of the header sends the form that was changed, which comes back with its values; else only itself.
+  for (const button of document.querySelectorAll("[data-switch]")) {
+    button.addEventListener("click", () => {
+      const form = changedForms().at(-1);
+      const target = new URL(button.formAction);
+      if (form) {
+        form.id ||= "changed-form";
+        target.searchParams.set("form", new URL(form.action).pathname + new URL(form.action).search);
+        button.setAttribute("form", form.id);
+      } else {
+        target.searchParams.delete("form");
+        button.setAttribute("form", "preferences");
+      }
+      button.formAction = target.href;
+    });
+  }
+
+  // Menus close with Escape, and when something else is clicked or gets the focus.
+  for (const menu of document.querySelectorAll("details.menu")) {
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !menu.open) return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+    for (const kind of ["click", "focusin"]) {
+      document.addEventListener(kind, (event) => { if (!menu.contains(event.target)) menu.open = false; });
+    }
   }
 
   function enhance(root) {
@@ -110,7 +220,7 @@
 
   enhance(document);
   for (const form of document.querySelectorAll("form[data-live]")) filterWhileTyping(form);
-  for (const button of document.querySelectorAll("[data-default]")) submitWithEnter(button);
+  for (const form of document.querySelectorAll("form[data-guard]")) guard(form);
   const algorithm = document.querySelector("select#algorithm"); // not a heading of the guide
   if (algorithm) showKeyField(algorithm);
   const errors = document.querySelector("div.summary");
