@@ -92,7 +92,7 @@ def typed(page: Page, name: str) -> None:
             "rate",
         ):
             page.locator(f"#{field}").fill('"!')
-        page.locator("[data-default]").click()
+        page.locator("#main-form .main").click()
         page.locator("div.summary").wait_for()
 
 
