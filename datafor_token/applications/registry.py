@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datafor_token.applications import policy
+from datafor_token.applications.events import event_of_change
 from datafor_token.applications.index import ApplicationIndex, IndexEntry, build_index
 from datafor_token.applications.record import COLLECTION, MASK, Application
 from datafor_token.applications.rules import check_password
 from datafor_token.applications.sealing import Sealer
-from datafor_token.applications.update import changed_fields, merge, rotated
+from datafor_token.applications.update import merge, rotated
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.damaged_secrets import warnings_about
@@ -241,7 +242,7 @@ class Registry:
                 stored = None if document is None else self._sealer.unseal(document)
                 application = change(stored)
                 warnings = self._warnings(application, stored)
-                record(_event(stored, application) if kind is None else Event(kind=kind, application=application.name))
+                record(event_of_change(stored, application, kind))
                 # A store may call this more than once: the last attempt is stored.
                 saved[:] = [Saved(application, self._logged(application.name, warnings))]
                 return self._sealer.seal(application)
@@ -314,10 +315,3 @@ def _existing(stored: Application | None) -> Application:
     if stored is None:
         raise NotFound
     return stored
-
-
-def _event(stored: Application | None, application: Application) -> Event:
-    if stored is None:
-        return Event(kind=Kind.APPLICATION_ADDED, application=application.name)
-    fields = changed_fields(stored, application)
-    return Event(kind=Kind.APPLICATION_CHANGED, application=application.name, fields=fields)

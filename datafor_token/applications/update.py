@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from datafor_token.applications import policy
-from datafor_token.applications.record import FIELDS, MASK, Application, errors_in_new_values
+from datafor_token.applications.record import MASK, Application, errors_in_new_values
 from datafor_token.applications.signing import Previous
 from datafor_token.crypto import vetting
 from datafor_token.crypto.algorithms import is_shared
@@ -153,11 +153,6 @@ def _check_new_values(values: Mapping[str, Any], stored: Application | None) -> 
     errors = errors_in_new_values(values, stored)
     if errors:
         raise InvalidInput(errors)
-
-
-def changed_fields(before: Application, after: Application) -> list[str]:
-    """Return the names of the fields that differ."""
-    return [name for name in FIELDS if getattr(before, name) != getattr(after, name)]
 
 
 def _stored_secret(stored: Application, algorithm: str) -> str:

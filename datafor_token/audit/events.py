@@ -54,7 +54,8 @@ class Event(NamedTuple):
 
     ``unknown_user`` is the name of a sign-in whose user does not exist. It may be a password that was typed into the
     wrong field, and is stored as a keyed hash. ``audience`` has the audiences of a token that was accepted although its
-    application has none. ``before`` and ``after`` have the values of changed members by name.
+    application has none. ``before`` and ``after`` have the values of changed fields by name, as ``changes.recorded``
+    returns them: no secret, password or key.
     ``tokens_before`` is the time of a cut-off in milliseconds since 1970. ``expires`` and ``iat``, if it has one, are
     of an issued token, in seconds since 1970, and ``jti`` its claim of that name, if it has one. ``steps`` has the
     check that refused, as ``recorded_step`` returns it.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from datafor_token.applications.rules import check_password, new_password
+from datafor_token.audit.changes import recorded
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import (
@@ -26,7 +27,7 @@ from datafor_token.settings import Settings
 from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.cache import RecordIndex
 from datafor_token.users import joined_roles
-from datafor_token.users.users import ADMINISTRATOR, COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users
+from datafor_token.users.users import ADMINISTRATOR, COLLECTION, FIRST_USER, PASSWORD_FILE, User, Users, event_of_new
 from datafor_token.validation import files
 from datafor_token.validation.names import fold, new_profile_text, new_user_role_name, user_name
 
@@ -121,7 +122,7 @@ class Accounts:
                 after = dataclasses.replace(start, **wanted, password=hashed or start.password)
                 if before is None:
                     _check_members(after, None)
-                    record(Event(kind=Kind.USER_MADE, user=after.name))
+                    record(event_of_new(after))
                     return after.to_document()
                 if not administers and any(
                     getattr(after, member) != getattr(before, member) for member in wanted if member not in _OWN
@@ -159,9 +160,9 @@ class Accounts:
         is_own = by is not None and fold(by.name) == fold(before.name)
         if is_own and (before.type != after.type or (before.enabled and not after.enabled)):
             raise Conflict("you cannot delete or disable yourself, or change your own type")
-        fields = _changed(before, after)
-        if fields:
-            record(Event(kind=Kind.USER_CHANGED, user=after.name, fields=fields))
+        changed = _change(before, after)
+        if changed is not None:
+            record(changed)
         if before.enabled and not after.enabled:
             # The sessions end for good: enabled again, the user must not have those that nobody used in between.
             return dataclasses.replace(after, times_disabled=before.times_disabled + 1)
@@ -239,13 +240,23 @@ class Accounts:
         return False
 
 
-def _changed(before: User, after: User) -> list[str]:
-    """Return the names of the members that differ, as in responses and commands; never their values."""
-    old, new = (
-        {**user.to_response(), **user.profile, "application": user.application, "password": user.password}
-        for user in (before, after)
+def _change(before: User, after: User) -> Event | None:
+    """Return the event of the members that differ, with their names and values as in responses and commands.
+
+    A password is only named.
+    """
+    old, new = ({**user.to_response(), **user.profile, "application": user.application} for user in (before, after))
+    fields = [name for name in old if old[name] != new[name]]
+    named = [*fields, *(["password"] if before.password != after.password else [])]
+    if not named:
+        return None
+    return Event(
+        kind=Kind.USER_CHANGED,
+        user=after.name,
+        fields=named,
+        before=recorded(fields, old),
+        after=recorded(fields, new),
     )
-    return [name for name in old if old[name] != new[name]]
 
 
 def _check_members(user: User, before: User | None) -> None:

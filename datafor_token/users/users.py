@@ -12,6 +12,7 @@ from typing import Any
 
 from datafor_token import blocking
 from datafor_token.applications import rules
+from datafor_token.audit.changes import recorded
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import (
@@ -38,7 +39,6 @@ FORMAT = 1
 ADMINISTRATOR = "Administrator"
 FIRST_USER = "admin"
 _PROFILE = ("mobile", "dept", "title")
-_MOST_RECORDED = 256  # characters of a text, or roles: tokens and maps give no more
 _PAUSE = 1.0  # seconds before a refusal without a hash, when there are many
 PASSWORD_FILE = "initial_admin_password"  # noqa: S105 - a file's name
 
@@ -275,7 +275,7 @@ class Users:
                 if document is not None:
                     raise AlreadyExists
                 check()
-                record(Event(kind=Kind.USER_MADE, user=user.name, application=application))
+                record(event_of_new(user, application))
                 return user.to_document()
 
             self._store.update(COLLECTION, user.name, change)
@@ -327,13 +327,20 @@ class Users:
                 if generated is not None:
                     _store_password(config_dir / PASSWORD_FILE, generated)
                 hashed = self._passwords.hash(generated or password or "")
-                record(Event(kind=Kind.USER_MADE, user=FIRST_USER))
-                return User(name=FIRST_USER, type=ADMINISTRATOR, password=hashed).to_document()
+                user = User(name=FIRST_USER, type=ADMINISTRATOR, password=hashed)
+                record(event_of_new(user))
+                return user.to_document()
 
             # Under the lock of the record: of two services that start at once, one creates the user.
             self._store.update(COLLECTION, FIRST_USER, change)
             return generated
         return None
+
+
+def event_of_new(user: User, application: str | None = None) -> Event:
+    """Return the event of a new user with type and roles, which decide what the user may do."""
+    after = recorded(("type", "roles"), user.to_response())
+    return Event(kind=Kind.USER_MADE, user=user.name, application=application, after=after)
 
 
 def _refusal(reason: str, user: User | None, name: str) -> Event:
@@ -357,15 +364,8 @@ def _synced(before: User, after: User, application: str, token: str | None) -> E
         user=after.name,
         token=token,
         fields=fields,
-        before={member: _bounded(old[member]) for member in fields},
-        after={member: _bounded(new[member]) for member in fields},
-    )
-
-
-def _bounded(value: Any) -> Any:
-    """Return a member of a user for the audit log, where a stored text or list of any length is cut."""
-    return (
-        value[:_MOST_RECORDED] if isinstance(value, str) else [role[:_MOST_RECORDED] for role in value[:_MOST_RECORDED]]
+        before=recorded(fields, old),
+        after=recorded(fields, new),
     )
 
 

@@ -330,6 +330,8 @@ class EventObject(Schema):
         "request_id": "2c0f4cd2a3a94d0fb2a8c4f7ab12cd34",
         "target": {"application": "ERP"},
         "fields": ["expire"],
+        "before": {"expire": 86400},
+        "after": {"expire": 3600},
     }
     time = text(description="RFC 3339, UTC.")
     event = text(*Kind)
@@ -351,8 +353,10 @@ class EventObject(Schema):
     audience = _texts(
         metadata={"description": "The `aud` of a token that was accepted although its application has no `audience`."}
     )
-    before = fields.Dict(metadata={"description": "Values of the changed fields before a `user_synced`."})
-    after = fields.Dict(metadata={"description": "The same after it."})
+    before = fields.Dict(
+        metadata={"description": "Values of the changed fields before a change, without secrets, keys and passwords."}
+    )
+    after = fields.Dict(metadata={"description": "The same after it; of a new record, its values."})
     tokens_before = fields.Integer(metadata={"description": "Time of a cut-off in milliseconds since 1970."})
     expires = fields.Integer(metadata={"description": "The `exp` of an issued token, in seconds since 1970."})
     iat = fields.Integer(metadata={"description": "Its `iat`, if it has one."})

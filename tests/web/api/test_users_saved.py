@@ -282,8 +282,8 @@ def test_oneself_and_the_last_administrator(caller: Caller, lena: None, change: 
     assert caller.get(DETAIL).json.get("data", {}).get("user", {}).get("type") != "Administrator"
 
 
-def test_the_audit_log_names_fields(caller: Caller, app: Flask) -> None:
-    """The audit log has the names of changed fields, and no values."""
+def test_the_audit_log_has_the_values(caller: Caller, app: Flask) -> None:
+    """The audit log has the changed fields with their values; a password is only named."""
     caller.post(SAVE, DOCUMENTED)
     caller.post(SAVE, {"username": "dev", "mobile": "555-1234", "dept": "IT", "title": "x", "password": "the next one"})
     output = Shell(app).done("audit", "show", "--user", "dev", "--json")
@@ -292,4 +292,6 @@ def test_the_audit_log_names_fields(caller: Caller, app: Flask) -> None:
         ("user_changed", "admin", ["mobile", "title", "password"]),
         ("user_made", "admin", None),
     ]
-    assert "555-1234" not in output
+    assert events[0]["before"] == {"mobile": "12345678910", "title": "Manager"}
+    assert events[0]["after"] == {"mobile": "555-1234", "title": "x"}
+    assert "the next one" not in output
