@@ -1,5 +1,6 @@
 """Signing in and out, the switches of language and theme, and the page for unknown paths."""
 
+from typing import Any
 from urllib.parse import unquote
 
 from flask import Response, g, make_response
@@ -117,7 +118,7 @@ def _page_again() -> Response:
 def _sign_in_again(path: str) -> Response:
     """Return the sign-in page with what was typed there, or with a form of a session that has ended."""
     if proxy_prefix() + path == pages.link_to("sign_in_now"):
-        fields = {name: guard.text(name) for name in ("next", "path", "typed", "username")}
+        fields: dict[str, Any] = {name: guard.text(name) for name in ("next", "path", "typed", "username")}
         return pages.render("sign_in.html", ended=bool(fields["path"]), **fields)
     if not path:
         return make_response(pages.redirect_to("sign_in"))

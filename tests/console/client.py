@@ -1,5 +1,6 @@
 """A browser without a window, for tests of the console: it has cookies, sends forms and parses pages."""
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -106,6 +107,11 @@ class Page(HTMLParser):
     def messages(self) -> dict[str, str]:
         """Return the messages by the identifier of the field."""
         return {field: text for (kind, field), text in self._texts.items() if kind == "message"}
+
+
+def flashes(text: str) -> list[str]:
+    """Return the messages of a page about what was just done."""
+    return re.findall(r'<div class="notice good flash"[^>]*>\s*<p>([^<]+)</p>', text)
 
 
 def api(app: Flask, call: str, body: dict[str, Any]) -> Any:

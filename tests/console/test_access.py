@@ -10,7 +10,7 @@ from datafor_token.errors import StoreUnavailable
 from datafor_token.settings import Settings
 from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.web.services import services
-from tests.console.client import Client, Page, api
+from tests.console.client import Client, Page, api, flashes
 from tests.stores import records_in
 from tests.support import STRONG_SECRET, Clock, application
 
@@ -67,9 +67,8 @@ def values(text: str, name: str) -> list[str]:
 
 def notice(client: Client, location: str) -> str:
     """Return the notice of the page that a redirect leads to."""
-    text = client.get(location.removeprefix("/console/")).text
-    found = re.search(r'<div class="notice flash" role="status">\s*<p>([^<]+)', text)
-    return found[1] if found else ""
+    found = flashes(client.get(location.removeprefix("/console/")).text)
+    return found[0] if found else ""
 
 
 def test_personal_tokens(app: Flask, lena: Client, clock: Clock) -> None:
