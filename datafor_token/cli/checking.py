@@ -16,6 +16,7 @@ from datafor_token.crypto import at_rest
 from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
 from datafor_token.gate import assertion_keys
+from datafor_token.operations import checklist
 from datafor_token.store.base import Document, Store
 from datafor_token.store.files.disk import outage
 from datafor_token.store.files.store import FileStore
@@ -120,9 +121,7 @@ def _report(faults: dict[str, str], temporary: list[str], aside: Path | None) ->
 
 def _violations() -> Iterator[str]:
     """Yield stored values that break a rule of this version. They continue to work; nothing is damaged."""
-    found = [(f"application {one.name}", one.rule_violations) for one in services().registry.index().entries]
-    found += [(f"user {one.name}", tuple(one.rule_violations)) for one in services().accounts.all()[0]]
-    return (f"{where}: {violation}" for where, violations in found for violation in violations)
+    return (f"{one.kind} {one.name}: {one.reason}" for one in checklist.rule_violations(services()))
 
 
 def _checked(files: FileStore) -> Iterator[tuple[Path, str]]:

@@ -9,7 +9,7 @@ from datafor_token.cli.database import init, migrate
 from datafor_token.cli.failures import Failed, Unavailable
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.inputs import yes_option
-from datafor_token.cli.output import done
+from datafor_token.cli.output import done, note
 from datafor_token.cli.services import current_settings, services
 from datafor_token.errors import Forbidden, NotFound, RecordDamaged, StoreUnavailable
 
@@ -47,6 +47,7 @@ def make_backup(file: str) -> None:
     """
     from datafor_token.cli.checking import files_or_refuse
     from datafor_token.operations import backup
+    from datafor_token.operations.milestones import BACKUP
     from datafor_token.store.files import snapshots
 
     if file == _STANDARD and sys.stdout is None:
@@ -66,6 +67,8 @@ def make_backup(file: str) -> None:
             number = backup.write_stream(stream, "standard output", records, keyring)
     else:
         number = backup.write(Path(file), records, keyring, data_dir=current_settings().data_dir)
+    if not services().milestones.reach(BACKUP, f"datafor-token store backup {file}"):
+        note("The backup is complete, but its time could not be stored: the console does not know of it")
     where = "standard output" if file == _STANDARD else file
     what = "1 record was" if number == 1 else f"{number} records were"
     done(

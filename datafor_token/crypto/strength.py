@@ -1,11 +1,13 @@
 """Strength of shared secrets."""
 
 import functools
+import itertools
 
 from zxcvbn import zxcvbn
 
 from datafor_token.crypto import vetting
-from datafor_token.crypto.algorithms import HMAC_LENGTHS, is_shared
+from datafor_token.crypto.algorithms import HMAC_LENGTHS, RSA, is_shared
+from datafor_token.crypto.keys import Key, SharedKey
 from datafor_token.errors import Message, about
 
 # With fewer guesses, some graphics cards (10**13 HMACs a second) find the key from one of its tokens in some months.
@@ -16,6 +18,9 @@ _ESTIMATED_CHARACTERS = 64
 # Characters for the same letter are merged, so that 64 characters take at most 45 ms. A line break becomes a blank:
 # after digits, zxcvbn reads one as part of a date and raises ValueError.
 _SIMPLIFIED = str.maketrans("@{[<!|$+\n", "4(((1157 ")
+# Of a random text: the least share of characters of another kind than the one before, and of pairs of neighbours that
+# occur once. Of generated secrets one in a thousand has less, and of those in hexadecimal digits one in eight.
+_CHANGES, _DIFFERENT = 0.4, 0.8
 
 
 def weakness(algorithm: str, secret: str) -> Message | None:
@@ -49,3 +54,35 @@ def weakness(algorithm: str, secret: str) -> Message | None:
 def _guesses_log10(secret: str) -> float:
     begins = secret[:_ESTIMATED_CHARACTERS].translate(_SIMPLIFIED)
     return float(zxcvbn(begins, max_length=_ESTIMATED_CHARACTERS)["guesses_log10"])
+
+
+def weakness_of(key: Key) -> Message | None:
+    """Return a sentence that states why a parsed key is weak, or None if it is not. See ``is_quick``."""
+    if not isinstance(key, SharedKey):
+        fault = vetting.key_fault(key)
+        return None if fault is None else about("secret", fault)
+    secret = key.material.decode()
+    if _is_long(key) and _looks_random(secret):
+        fault = vetting.fault(key.algorithm, secret)
+        return None if fault is None else about("secret", fault)
+    return weakness(key.algorithm, secret)
+
+
+def is_quick(key: Key) -> bool:
+    """Return whether ``weakness_of`` takes some microseconds. An estimate takes 10 ms, an RSA key up to 5 ms."""
+    if isinstance(key, SharedKey):
+        return not _is_long(key) or _looks_random(key.material.decode())
+    return key.algorithm not in RSA
+
+
+def _is_long(key: Key) -> bool:
+    return len(key.material) >= HMAC_LENGTHS[key.algorithm]
+
+
+def _looks_random(secret: str) -> bool:
+    """Return whether a text is obviously random: no estimate is needed."""
+    begins = secret[:_ESTIMATED_CHARACTERS]
+    kinds = [(one.isdigit(), one.islower(), one.isupper()) for one in begins]
+    changes = sum(one != other for one, other in itertools.pairwise(kinds))
+    different = len(set(itertools.pairwise(begins)))
+    return changes >= _CHANGES * len(begins) and different >= _DIFFERENT * len(begins)

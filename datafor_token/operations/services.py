@@ -10,6 +10,7 @@ import argon2
 from datafor_token import __version__
 from datafor_token.applications.registry import Registry
 from datafor_token.applications.sealing import Sealer
+from datafor_token.applications.weak_secrets import WeakSecretFinder
 from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.at_rest import Keyring
@@ -19,6 +20,7 @@ from datafor_token.gate.assertions import Assertions
 from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations.installation import COLLECTIONS, Opened, Opener, Opening
+from datafor_token.operations.milestones import GATE_SIGN_IN, Milestones
 from datafor_token.operations.readiness import Readiness
 from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
@@ -77,6 +79,8 @@ class Services:
     gate: Gate
     assertion_keys: AssertionKeys
     assertions: Assertions
+    milestones: Milestones
+    weak_secrets: WeakSecretFinder
 
     def sweep(self) -> None:
         """Delete expired records, and temporary files of killed writers."""
@@ -168,7 +172,10 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         cut_offs.set(user, None, None)
         personal_tokens.remove_all(user)
 
-    gate_sessions = Sessions("gate", store, users, clock, lifetimes)
+    milestones = Milestones(store, clock)
+    gate_sessions = Sessions(
+        "gate", store, users, clock, lifetimes, opened=lambda: milestones.reach_once(GATE_SIGN_IN)
+    )
     gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions"), limit)
     issued = IssuedTokens(audit, revocations, cut_offs, clock)
     session_list = SessionList(store, users, audit, sessions, gate.accepts)
@@ -199,6 +206,8 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         gate=gate,
         assertion_keys=assertion_keys,
         assertions=Assertions(assertion_keys, settings.public_url, clock),
+        milestones=milestones,
+        weak_secrets=WeakSecretFinder(),
     )
 
 

@@ -85,12 +85,20 @@ class Sessions:
     """The sessions of one ``kind``, such as those of the API. A cookie of another kind is not found.
 
     ``clock`` returns seconds since 1970; the lifetime and the idle time are in seconds, and hold for a session whose
-    grant has no ``LIMITS`` of its own. Raises ``StoreUnavailable`` in an outage.
+    grant has no ``LIMITS`` of its own. ``opened`` is called after a session was opened. Raises ``StoreUnavailable`` in
+    an outage.
     """
 
-    def __init__(
-        self, kind: str, store: Store, users: Users, clock: Callable[[], float], lifetime_and_idle: tuple[float, float]
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
+        self,
+        kind: str,
+        store: Store,
+        users: Users,
+        clock: Callable[[], float],
+        lifetime_and_idle: tuple[float, float],
+        opened: Callable[[], None] = lambda: None,
     ) -> None:
+        self._opened = opened
         self._kind = kind
         self._store = store
         self._cache: RecordCache[Document] = RecordCache(store, COLLECTION, lambda document: document)
@@ -108,6 +116,7 @@ class Sessions:
         cookie = secrets.token_urlsafe(32)
         document = self._document(cookie, user, address, grant)
         self._store.create(COLLECTION, document if opened_in is None else {**document, "opened_in": opened_in})
+        self._opened()
         self._sweeper.sweep_if_due()
         return cookie
 
@@ -137,6 +146,7 @@ class Sessions:
             self._store.update(COLLECTION, document["name"], change)
         except _Changed as other:
             return None if other.state.left else derived_cookie(key, credential, other.state.nonce or "")
+        self._opened()
         self._sweeper.sweep_if_due()
         return cookie
 
