@@ -11,12 +11,13 @@ from datafor_token.console import (
     assets,
     audit_page,
     guard,
+    home_page,
     issued_page,
     language,
     own_page,
     pages,
+    settings_page,
     sign_in_pages,
-    status_page,
     token_pages,
     user_pages,
 )
@@ -26,20 +27,21 @@ from datafor_token.web import responses
 # Importing these modules registers their views with the blueprint.
 VIEWS = (
     sign_in_pages,
+    home_page,
+    settings_page,
     application_list,
     application_pages,
     token_pages,
     user_pages,
     issued_page,
     audit_page,
-    status_page,
     own_page,
     assets,
 )
 
 
 def init_app(app: Flask, url_prefix: str, version: str) -> None:
-    """Register the console under the prefix. The status page shows ``version``."""
+    """Register the console under the prefix. The home page shows ``version``."""
     language.init_app(app)
     pages.init_app(app, version)
     responses.set_error_renderer(app, blueprint.name, guard.form_or_error_page)

@@ -39,13 +39,6 @@ class Row:
     in_grace: bool
 
 
-@blueprint.get("/")
-def home() -> ResponseReturnValue:
-    """Redirect to the start page: the applications for an Administrator, else the reader's own page."""
-    view = "applications" if guard.is_administrator() else "own_page"
-    return pages.redirect_to(view)
-
-
 @blueprint.get("/applications")
 def applications() -> ResponseReturnValue:
     """Show a page of the applications that match the search and the state."""

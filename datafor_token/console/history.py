@@ -1,4 +1,4 @@
-"""Extracts of the audit log for the pages: the last events of each application and user, and the last 24 hours."""
+"""Extracts of the audit log for the pages: the last events of each application and user."""
 
 import dataclasses
 import datetime as dt
@@ -18,11 +18,8 @@ Event = Mapping[str, Any]
 # Number of events that a list reads, newest first, in pages of 1,000.
 LOOKED_AT = 5000
 _PAGE = 1000
-# One day of a busy service is too much for one page to read; beyond this number the chart is marked as incomplete.
-_MOST_OF_A_DAY = 50_000
 USES = ("token_generated", "token_personal", "sign_in", "link_made", "link_redeemed")
 CHANGES = ("application_added", "application_changed", "application_rotated")
-ISSUED = ("token_generated", "token_personal")
 
 EVENTS = {
     "application_added": N_("application added"),
@@ -75,23 +72,6 @@ class Recent(dict[str, Activity]):
     def of(self, name: str) -> Activity:
         """Return the activity of one application or user."""
         return self.get(fold(name), Activity())
-
-
-@dataclasses.dataclass(frozen=True)
-class Hour:
-    """One hour: its start (milliseconds since 1970), the tokens issued and the sign-ins refused."""
-
-    begins: int
-    issued: int
-    refused: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Day:
-    """The last 24 hours, oldest first; ``complete`` is false if there were too many events to count them all."""
-
-    hours: list[Hour]
-    complete: bool
 
 
 def of_applications() -> Recent:
@@ -149,22 +129,6 @@ def _activities(kind: str, recent: Recent) -> Iterator[tuple[Activity, Event]]:
             yield recent.setdefault(fold(name), Activity()), event
     if event is not None and count == LOOKED_AT:
         recent.since = milliseconds(event)
-
-
-def last_day() -> Day:
-    """Count the tokens issued and the sign-ins refused in each of the last 24 hours."""
-    now = services().clock()
-    first = int(now // 3600 - 23) * 3600
-    issued, refused, seen = [0] * 24, [0] * 24, 0
-    for event in _newest(Filter(since=float(first)), _MOST_OF_A_DAY):
-        seen += 1
-        hour = int(milliseconds(event) / 1000 - first) // 3600
-        if 0 <= hour < 24:
-            issued[hour] += event["event"] in ISSUED
-            if event["event"] == "sign_in_refused":
-                refused[hour] += event_count(event)
-    hours = [Hour((first + number * 3600) * 1000, issued[number], refused[number]) for number in range(24)]
-    return Day(hours, complete=seen < _MOST_OF_A_DAY)
 
 
 def about_application(name: str, most: int = 10) -> list[Event]:

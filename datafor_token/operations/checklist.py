@@ -106,7 +106,9 @@ def _finding(check: str, found: Found) -> Finding:
 
 
 def _unreadable(reason: str) -> Message:
-    return Message("Part of the store cannot be read, and the checks that need it were left out: %(reason)s.", reason=reason)
+    return Message(
+        "Part of the store cannot be read, and the checks that need it were left out: %(reason)s.", reason=reason
+    )
 
 
 def _store(look: Look) -> Iterator[Found]:
@@ -123,7 +125,8 @@ def _store(look: Look) -> Iterator[Found]:
         yield Found(
             Severity.BAD,
             Message(
-                "The audit log cannot be written, so every change is refused: check the disk and the owner of %(file)s.",
+                "The audit log cannot be written, so every change is refused: check the disk and the owner of"
+                " %(file)s.",
                 file=services.settings.data_dir / AUDIT_FILE,
             ),
         )
@@ -199,16 +202,16 @@ def _https(look: Look) -> Iterator[Found]:
         yield Found(
             Severity.BAD,
             Message(
-                "PUBLIC_URL begins with http: passwords and tokens can be read on the way. Serve https, and set PUBLIC_URL"
-                " to its URL."
+                "PUBLIC_URL begins with http: passwords and tokens can be read on the way. Serve https, and set"
+                " PUBLIC_URL to its URL."
             ),
         )
     elif not look.is_https:
         yield Found(
             Severity.BAD,
             Message(
-                "This page came over http: passwords and tokens can be read on the way. Put a proxy with https in front,"
-                " and set TRUSTED_PROXIES to the number of proxies."
+                "This page came over http: passwords and tokens can be read on the way. Put a proxy with https in"
+                " front, and set TRUSTED_PROXIES to the number of proxies."
             ),
         )
 
@@ -234,8 +237,8 @@ def _weak_secrets(look: Look) -> Iterator[Found]:
         yield Found(
             Severity.BAD,
             Message(
-                "Weak keys: from a single token, an attacker can find the key, and then sign in as anybody. Give each of"
-                " these applications a generated secret."
+                "Weak keys: from a single token, an attacker can find the key, and then sign in as anybody. Give each"
+                " of these applications a generated secret."
             ),
             [Subject("application", name, reason) for name, reason in weak.found],
         )
@@ -275,8 +278,8 @@ def _keys(look: Look) -> Iterator[Found]:
         yield Found(
             Severity.WARNING,
             Message(
-                "The keys of these applications cannot be fetched, and the stored ones are used for some days. Check the"
-                " key set URL, and that this host can reach it."
+                "The keys of these applications cannot be fetched, and the stored ones are used for some days. Check"
+                " the key set URL, and that this host can reach it."
             ),
             stored,
         )
@@ -301,9 +304,7 @@ def _backup(look: Look) -> Iterator[Found]:
     if last is None:
         yield Found(
             Severity.WARNING,
-            Message(
-                "No backup was written yet: run `datafor-token store backup`, and let a timer run it every night."
-            ),
+            Message("No backup was written yet: run `datafor-token store backup`, and let a timer run it every night."),
         )
         return
     days = int((look.services.clock() * 1000 - last.time) // _DAY)
@@ -311,7 +312,8 @@ def _backup(look: Look) -> Iterator[Found]:
         yield Found(
             Severity.WARNING,
             Message(
-                "The last backup is %(days)s days old: run `datafor-token store backup`, and look why its timer did not.",
+                "The last backup is %(days)s days old: run `datafor-token store backup`, and find out why its timer"
+                " did not.",
                 days=days,
             ),
         )

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from datafor_token.errors import StoreUnavailable
 from datafor_token.operations import checklist
 from datafor_token.operations.checklist import Look
-from datafor_token.operations.milestones import BACKUP, FIRST_STEPS_OVER, GATE_SIGN_IN
+from datafor_token.operations.milestones import BACKUP, FIRST_STEPS_OVER, GATE_SIGN_IN, Milestones
 from datafor_token.store.files.store import FileStore
 
 
@@ -52,14 +53,16 @@ def first_steps(look: Look) -> Mapping[Step, bool]:
     return found
 
 
-def hide(look: Look) -> bool:
-    """Hide the first steps for everybody; return whether that was stored."""
-    return look.services.milestones.reach(FIRST_STEPS_OVER)
+def hide(milestones: Milestones) -> None:
+    """Hide the first steps for everybody; raise ``StoreUnavailable``."""
+    if not milestones.reach(FIRST_STEPS_OVER):
+        raise StoreUnavailable(reason="the end of the first steps is not stored")
 
 
-def show(look: Look) -> bool:
-    """Show the first steps again; return whether that was stored."""
-    return look.services.milestones.withdraw(FIRST_STEPS_OVER)
+def show(milestones: Milestones) -> None:
+    """Show the first steps again; raise ``StoreUnavailable``."""
+    if not milestones.withdraw(FIRST_STEPS_OVER):
+        raise StoreUnavailable(reason="the end of the first steps is not removed")
 
 
 def _writes_backups(look: Look) -> bool:
