@@ -224,7 +224,7 @@ def _administrators(look: Look) -> Iterator[Found]:
         yield Found(
             Severity.BAD,
             Message(
-                "TOKENS_MAY_ADMINISTER is true: whoever can sign tokens of one of these applications can act as an"
+                "TOKENS_MAY_ADMINISTER is true: whoever can sign tokens of an enabled application can act as an"
                 " Administrator. Set it to false."
             ),
             subjects,
@@ -246,8 +246,8 @@ def _weak_secrets(look: Look) -> Iterator[Found]:
         yield Found(
             Severity.WARNING,
             Message(
-                "The keys of %(number)s applications are not checked yet, because that takes long: each time this page"
-                " is opened, it checks some more.",
+                "Some keys are not checked yet (%(number)s), because that takes long: each time this page is opened,"
+                " it checks some more.",
                 number=weak.left,
             ),
         )

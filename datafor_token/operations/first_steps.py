@@ -15,7 +15,7 @@ class Step(NamedTuple):
 
     name: str
     is_done: Callable[[Look], bool]
-    checks: Sequence[str] = ()
+    checks: tuple[str, ...] = ()
 
 
 def _is_found(check: str) -> Callable[[Look], bool]:
@@ -25,16 +25,16 @@ def _is_found(check: str) -> Callable[[Look], bool]:
 
 
 STEPS: Sequence[Step] = (
-    Step("password", _is_found("first_password"), ["first_password"]),
+    Step("password", _is_found("first_password"), ("first_password",)),
     Step(
         "https",
         lambda look: look.services.settings.public_url.lower().startswith("https:"),
-        ["https", "public_url"],
+        ("https", "public_url"),
     ),
     Step("application", lambda look: bool(look.services.registry.index().entries)),
     Step("token", lambda look: bool(look.services.last_uses.all_applications())),
     Step("gate", lambda look: GATE_SIGN_IN in look.services.milestones.all()),
-    Step("backup", lambda look: BACKUP in look.services.milestones.all(), ["backup"]),
+    Step("backup", lambda look: BACKUP in look.services.milestones.all(), ("backup",)),
 )
 
 
