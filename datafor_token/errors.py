@@ -190,6 +190,10 @@ class LastAdministrator(Conflict):
     """409: no enabled Administrator would remain."""
 
 
+class ChangedMeanwhile(Conflict):
+    """409: the record has been changed since it was read."""
+
+
 class BodyTooLarge(DataforTokenError):
     """413: the request body is larger than ``MAX_CONTENT_LENGTH``."""
 

@@ -1,7 +1,7 @@
 """Impact of a change that ends what works now: the sessions and tokens of an application or a user."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from datafor_token.errors import AuditUnavailable
@@ -9,6 +9,7 @@ from datafor_token.tokens.issued import IssuedFilter, IssuedTokens
 from datafor_token.users.session_list import SessionList
 from datafor_token.users.users import Users
 from datafor_token.validation import logs
+from datafor_token.validation.names import fold
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,13 @@ class Impacts:
         user = self._users.get(name)
         sessions = 0 if user is None else len(self._session_list.of(user))
         return self._impact(sessions, IssuedFilter(user=name, since=self._clock() - SECONDS))
+
+    def of_users(self, names: Collection[str]) -> Impact:
+        """Return the impact of several users together, with one search."""
+        found = [user for name in names if (user := self._users.get(name)) is not None]
+        sessions = self._session_list.count_of_users(found, MOST + 1)
+        wanted = frozenset(map(fold, names))
+        return self._impact(sessions, IssuedFilter(users=wanted, since=self._clock() - SECONDS))
 
     def _impact(self, sessions: int, wanted: IssuedFilter) -> Impact:
         tokens: int | None

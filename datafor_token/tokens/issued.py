@@ -19,9 +19,13 @@ _TOKEN_EVENT = b'"event":"token_'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IssuedFilter(BaseFilter):
-    """Filter for issued tokens, with the fields of ``schemas.IssuedSchema``. Times are those of issuing."""
+    """Filter for issued tokens, with the fields of ``schemas.IssuedSchema``. Times are those of issuing.
+
+    ``users``, unless None, are the folded names of several users.
+    """
 
     status: str | None = None
+    users: frozenset[str] | None = None
 
 
 class IssuedTokens:
@@ -98,7 +102,9 @@ class _Search:
         self._wanted = wanted
         self._statuses = statuses
         self._user, self._application = folded(wanted.user), folded(wanted.application)
-        self._names = [(name.encode(),) for name in (self._user, self._application) if name is not None]
+        one_name = [(name,) for name in (self._user, self._application) if name is not None]
+        several = [tuple(wanted.users)] if wanted.users is not None else []
+        self._names = [tuple(name.encode() for name in names) for names in (*one_name, *several)]
 
     def may_fit(self, line: bytes) -> bool:
         return _TOKEN_EVENT in line and all(may_name(line, name) for name in self._names)
@@ -122,6 +128,7 @@ class _Search:
         user, application, status = self._user, self._application, self._wanted.status
         return (
             (user is None or fold(token.user) == user)
+            and (self._wanted.users is None or fold(token.user) in self._wanted.users)
             and (application is None or fold(token.application) == application)
             and (status is None or self._statuses.of(token) == status)
         )

@@ -13,6 +13,7 @@ from datafor_token.audit.changes import recorded
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import (
+    ChangedMeanwhile,
     Conflict,
     Forbidden,
     InvalidInput,
@@ -62,18 +63,35 @@ class Accounts:
         self._settings = settings
         self._cut_off = cut_off
 
-    def add(self, name: str, password: str, **members: Any) -> User:
-        """Create a user; ``members`` are those of ``User``. Raises ``Conflict`` and ``InvalidInput``."""
+    def add(self, name: str, password: str | None, **members: Any) -> User:
+        """Create a user, without a password if it is None; ``members`` are those of ``User``.
+
+        Raises ``Conflict``, and ``InvalidInput`` with all errors.
+        """
+        user = User(name=name, created_date=int(self._clock() * 1000), **members)
+        self.check(user, password=password)
+        user = dataclasses.replace(user, name=user_name(name))
         try:
-            user = User(name=user_name(name), created_date=int(self._clock() * 1000), **members)
-        except RuleError as error:
-            raise InvalidInput.of("username", error.message) from None
-        _check_members(user, None)
-        try:
-            return self._users.create(user, self._checked_password(user.name, password, "password"))
+            return self._users.create(user, password or "")
         except AlreadyExists:
             found = self._users.get(user.name)
             raise Conflict("name already exists as '%(value)s'", value=found.name if found else user.name) from None
+
+    def check(self, user: User, before: User | None = None, password: str | None = None) -> None:
+        """Raise ``InvalidInput`` with all rules that a new user or a changed one breaks.
+
+        ``before`` is the stored user, and ``password`` a new password.
+        """
+        errors: dict[str, list[str]] = {}
+        if before is None:
+            _collect(errors, "username", user_name, user.name)
+        with _collecting(errors):
+            _check_members(user, before)
+        if password is not None:
+            with _collecting(errors):
+                self._checked_password(user.name, password, "password")
+        if errors:
+            raise InvalidInput(errors)
 
     def all(self) -> tuple[Sequence[User], Sequence[str]]:
         """Return every user, sorted by name, and the names of the records that cannot be read."""
@@ -134,10 +152,19 @@ class Accounts:
 
             return User.from_document(self._store.update(COLLECTION, name, change))
 
-    def change(self, name: str, *, expected_hash: str | None = None, by: User | None = None, **members: Any) -> User:
+    def change(
+        self,
+        name: str,
+        *,
+        expected_hash: str | None = None,
+        expected: User | None = None,
+        by: User | None = None,
+        **members: Any,
+    ) -> User:
         """Change members of a user; raise ``Conflict`` if no enabled Administrator would remain.
 
-        With ``expected_hash``, raise ``WrongPassword`` if the stored password hash is another one by now.
+        With ``expected_hash``, raise ``WrongPassword`` if the stored password hash is another one by now. With
+        ``expected``, raise ``ChangedMeanwhile`` if one of ``members`` has another value by now than there.
         """
         with self._audit.change() as record:
 
@@ -147,6 +174,8 @@ class Accounts:
                 before = User.from_document(document)
                 if expected_hash is not None and before.password != expected_hash:
                     raise WrongPassword
+                if expected is not None and any(getattr(before, one) != getattr(expected, one) for one in members):
+                    raise ChangedMeanwhile
                 return self._checked(before, dataclasses.replace(before, **members), by, record).to_document()
 
             return User.from_document(self._store.update(COLLECTION, name, change))
@@ -281,6 +310,15 @@ def _collect(errors: dict[str, list[str]], field: str, rule: Callable[[str], obj
         rule(text)
     except RuleError as error:
         errors.setdefault(field, [about(field, error.message)])
+
+
+@contextlib.contextmanager
+def _collecting(errors: dict[str, list[str]]) -> Iterator[None]:
+    """Add the errors of a check."""
+    try:
+        yield
+    except InvalidInput as error:
+        errors.update(error.errors)
 
 
 def _check_disabled(document: Document) -> None:

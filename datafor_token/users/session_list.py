@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from typing import Any, NamedTuple
 
 from datafor_token.audit.events import Event, Kind
@@ -106,6 +106,16 @@ class SessionList:
                 count += 1
                 if count == most:
                     break
+        return count
+
+    def count_of_users(self, users: Collection[User], most: int) -> int:
+        """Return the number of valid sessions of these users, at most ``most``."""
+        by_name = {fold(user.name): user for user in users}
+        count = 0
+        for _, document in self._read(self._names(lambda place: place.user in by_name)):
+            count += self._listed(document, by_name[_place(document).user]) is not None
+            if count == most:
+                break
         return count
 
     def end(self, identifier: str, owner: str | None) -> User:

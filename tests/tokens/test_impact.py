@@ -74,6 +74,19 @@ def test_tokens(app: Flask, caller: Caller, clock: Clock) -> None:
     assert [one.tokens for one in impacts(app, "otto")] == [0, 0, 0]
 
 
+def test_several_users(app: Flask, caller: Caller) -> None:
+    """The impact on several users is the sum; those of others and names without a user add nothing."""
+    for user in ("lena", "Lena", "王明", "paul"):
+        caller.post("generate", {"name": "ERP", "username": user})
+    check(app, f"/?token={signed()}")
+    check(app, f"/?token={signed(loginname='王明')}")
+    check(app, f"/?token={signed(loginname='paul')}")
+    with app.app_context():
+        found = services().impact
+        assert found.of_users(["LENA", "王明", "nobody"]) == Impact(2, 3, more=False)
+        assert found.of_users(["nobody"]) == found.of_users([]) == Impact(0, 0, more=False)
+
+
 @pytest.mark.parametrize(("number", "more"), [(4, False), (5, True)])
 def test_more_than_are_counted(
     app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch, number: int, more: bool

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datafor_token.errors import Conflict, LastAdministrator, NotFound
+from datafor_token.errors import ChangedMeanwhile, Conflict, InvalidInput, LastAdministrator, NotFound
 from datafor_token.settings import Settings
 from datafor_token.store.base import Document
 from datafor_token.store.files.store import FileStore
@@ -183,3 +183,29 @@ def test_joined_roles(text: str, stored: tuple[str, ...], expected: tuple[str, .
     """Parts that make up a stored role are that role; a listed text gives the stored roles again."""
     assert joined_roles.split(text, stored) == expected
     assert joined_roles.split(joined_roles.join(stored), stored) == stored
+
+
+def test_a_user_without_a_password(accounts: Accounts) -> None:
+    """Without a password, a new user has none; an empty one is refused."""
+    assert not accounts.add("lena", None).password
+    with pytest.raises(InvalidInput) as caught:
+        accounts.add("paul", "")
+    assert list(caught.value.errors) == ["password"]
+
+
+def test_all_errors_of_a_new_user(accounts: Accounts) -> None:
+    """A new user is refused with the errors of all fields at once."""
+    with pytest.raises(InvalidInput) as caught:
+        accounts.add("a:b", "short", roles=("a&b",), email="a\tb")
+    assert list(caught.value.errors) == ["username", "roles", "email", "password"]
+
+
+def test_a_member_that_changed_meanwhile(accounts: Accounts) -> None:
+    """A change that was based on another value is refused; changes of other members do not matter."""
+    read = accounts.add("lena", None, roles=("Sales",))
+    accounts.change("lena", dept="IT")
+    assert accounts.change("lena", expected=read, email="l@example.com").dept == "IT"
+    accounts.change("lena", roles=("Finance",))
+    with pytest.raises(ChangedMeanwhile):
+        accounts.change("lena", expected=read, roles=("Sales", "IT"), title="Boss")
+    assert (accounts.get("lena").roles, accounts.get("lena").title) == (("Finance",), "")
