@@ -26,6 +26,7 @@ from datafor_token.web.inputs import body
 ANYONE = frozenset(["sign_in", "sign_in_now", "sign_out", "switch_language", "switch_theme", "asset", "not_found"])
 SIGNED_IN = frozenset([
     "home", "own_page", "change_password", "personal_token", "revoke_own_token", "end_own_sessions",
+    "ask_revoke_own_token", "ask_end_own_sessions",
 ])  # fmt: skip
 # Never sent back to a browser, not even to the one that sent them: the reader types them again.
 _SECRET_FIELDS = frozenset([

@@ -6,11 +6,11 @@ from typing import Any
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.record import Application
-from datafor_token.console import application_form, guard, pages, user_access
+from datafor_token.console import application_form, confirmation, flashes, guard, pages, user_access
 from datafor_token.console.advice import ADVICE
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import gettext, sentence
+from datafor_token.console.language import N_, gettext, ngettext, sentence
 from datafor_token.errors import (
     Conflict,
     DataforTokenError,
@@ -24,6 +24,7 @@ from datafor_token.errors import (
 from datafor_token.requests.schemas import PasswordSchema, PersonalSchema
 from datafor_token.web.api.personal import issue_personal
 from datafor_token.web.auth import client_address
+from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _password, _personal = PasswordSchema(), PersonalSchema()
@@ -34,8 +35,9 @@ _LIFETIMES = (3600, *(days * _DAY for days in (1, 7, 30, 90, 365)))
 
 @blueprint.get("/me")
 def own_page() -> ResponseReturnValue:
-    """Show profile, password form, personal tokens and sessions."""
-    return _page()
+    """Show profile, personal tokens, sessions and password form; a token that was just issued is shown once."""
+    result = flashes.take_result("own_page")
+    return _page() if result is None else _page(form=FormState({**_TOKEN, "name": result["name"]}), **_shown(result))
 
 
 @blueprint.post("/me/password")
@@ -70,25 +72,67 @@ def personal_token() -> ResponseReturnValue:
         return _page(error=error, form=form, conflict=sentence(error.message))
     except TooManyTokens as error:
         return pages.with_retry_after(_page(error=error, form=form, conflict=sentence(error.message)), error)
-    return _page(
-        form=FormState({**_TOKEN, "name": application.name}),
-        token=token,
-        lifetime=(issued.expires - issued.issued) // 1000,
-        verdict=services().signin.explain(token, application),
-        advice=ADVICE,
-    )
+    lifetime = (issued.expires - issued.issued) // 1000
+    return pages.show_once("own_page", {"token": token, "name": application.name, "lifetime": lifetime})
+
+
+@blueprint.get("/me/token/revoke")
+def ask_revoke_own_token() -> ResponseReturnValue:
+    """Ask before one of one's own personal tokens is revoked."""
+    return _ask_revoke(current().args.get("jti", ""))
 
 
 @blueprint.post("/me/token/revoke")
 def revoke_own_token() -> ResponseReturnValue:
     """Revoke one of one's own personal tokens."""
+    if not guard.text("confirmed"):
+        return _ask_revoke(guard.text("jti"))
     return user_access.revoke_token(guard.caller().user, "own_page")
+
+
+@blueprint.get("/me/sessions/end")
+def ask_end_own_sessions() -> ResponseReturnValue:
+    """Ask before all of one's own sessions end."""
+    return _ask_end_all()
 
 
 @blueprint.post("/me/sessions/end")
 def end_own_sessions() -> ResponseReturnValue:
     """End one of one's own sessions, or all of them."""
+    if guard.text("all") and not guard.text("confirmed"):
+        return _ask_end_all()
     return user_access.end_sessions(guard.caller().user, "own_page")
+
+
+def _ask_revoke(identifier: str) -> ResponseReturnValue:
+    listed = services().personal_tokens.listed(guard.caller().user.name)
+    label = next((one["label"] for one in listed if one["jti"] == identifier), None)
+    if label is None:
+        raise NotFound("token not found")
+    title, button = gettext("Revoke this token?"), gettext("Revoke token")
+    if label:
+        title, button = (gettext(text) % {"name": label} for text in (N_("Revoke %(name)s?"), N_("Revoke %(name)s")))
+    effect = gettext("What uses the token cannot sign in with it any more, and sessions opened with it end.")
+    question = confirmation.Question(title, effect, button, pages.link_to("own_page"), fields={"jti": identifier})
+    return confirmation.ask(question)
+
+
+def _ask_end_all() -> ResponseReturnValue:
+    number = len(services().session_list.of(guard.caller().user))
+    effect = ngettext(
+        "Your only session ends: you are signed out here. Your personal tokens remain valid.",
+        "All %(num)s sessions end: you are signed out everywhere, also here. Your personal tokens remain valid.",
+        number,
+    )
+    title, button = gettext("End all your sessions?"), gettext("End all sessions")
+    back = pages.link_to("own_page")
+    return confirmation.ask(confirmation.Question(title, effect % {"num": number}, button, back, fields={"all": "1"}))
+
+
+def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page says about a token that was just issued."""
+    application = services().registry.get(result["name"])
+    return {**result, "verdict": services().signin.explain(result["token"], application), "advice": ADVICE}
 
 
 def _page(

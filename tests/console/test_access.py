@@ -41,8 +41,8 @@ def signed_in(app: Flask, name: str) -> Client:
 def issue(client: Client, **fields: str) -> str:
     """Issue a personal token with the form and return it."""
     response = client.post("me/token", {"label": "", "name": "ERP", "expire": "", **fields})
-    assert response.status_code == 200, response.text
-    found = re.search(r'<pre id="token"[^>]*><code>([^<]+)', response.text)
+    assert response.status_code == 303, response.text
+    found = re.search(r'<pre id="token"[^>]*><code>([^<]+)', client.get("me").text)
     assert found is not None
     return found[1]
 
@@ -86,7 +86,7 @@ def test_personal_tokens(app: Flask, lena: Client, clock: Clock) -> None:
         "nightly &lt;b&gt; ERP 07:32 08:32 07:32 active Revoke nightly &lt;b&gt;",
         "no label ERP 07:31 2024-08-07 07:31 never active Revoke 07:31",
     ]
-    response = lena.post("me/token/revoke", {"jti": values(text, "jti")[0]})
+    response = lena.post("me/token/revoke", {"jti": values(text, "jti")[0], "confirmed": "1"})
     assert response.status_code == 303
     assert notice(lena, response.headers["Location"]) == "The token was revoked."
     clock.advance(86400)
@@ -101,12 +101,36 @@ def test_a_revoked_token(app: Flask, lena: Client) -> None:
     """A revoked token is refused at once, says so in the list, and has no button."""
     token = issue(lena)
     (jti,) = values(lena.get("me").text, "jti")
-    lena.post("me/token/revoke", {"jti": jti})
+    lena.post("me/token/revoke", {"jti": jti, "confirmed": "1"})
     text = lena.get("me").text
     assert rows(text, "Personal tokens")[0].endswith("never revoked")
     assert values(text, "jti") == []
     assert not signs_in(app, token)
     assert lena.post("me/token/revoke", {"jti": "x"}).status_code == 404
+
+
+def test_questions_before_the_end(app: Flask, lena: Client) -> None:
+    """Revoking a token and ending all sessions ask first, by a link and by a form, and do nothing before the answer."""
+    token = issue(lena, label="nightly")
+    (jti,) = values(lena.get("me").text, "jti")
+    sent = {"me/token/revoke": ("jti", jti, "Revoke nightly"), "me/sessions/end": ("all", "1", "End all sessions")}
+    for path, (name, value, button) in sent.items():
+        for response in (lena.get(f"{path}?{name}={value}"), lena.post(path, {name: value})):
+            assert response.status_code == 200
+            assert f'name="confirmed" value="1">{button}</button>' in response.text
+            assert Page(response.text).values[name] == value
+    assert signs_in(app, token)
+    assert lena.get("me").status_code == 200
+    assert lena.get("me/token/revoke?jti=x").status_code == 404
+
+
+def test_a_new_token_is_shown_once(app: Flask, lena: Client) -> None:
+    """A token that was just issued is on the page after a redirect; a reload neither repeats it nor issues another."""
+    token = issue(lena)
+    text = lena.get("me").text
+    assert signs_in(app, token)
+    assert token not in text
+    assert len(rows(text, "Personal tokens")) == 1
 
 
 def test_tokens_of_others(app: Flask, lena: Client) -> None:
@@ -224,7 +248,7 @@ def test_ones_own_session(app: Flask, lena: Client, chosen: str, words: str) -> 
     assert cookie is not None
     first = values(lena.get("me").text, "id")
     mine = first[0] if "this session" in rows(lena.get("me").text, "Sessions")[0] else first[1]
-    response = lena.post("me/sessions/end", {chosen: mine if chosen == "id" else "1"})
+    response = lena.post("me/sessions/end", {chosen: mine if chosen == "id" else "1", "confirmed": "1"})
     assert response.headers["Location"] == "/console/sign-in"
     assert lena.client.get_cookie("JSESSIONID") is None
     assert notice(lena, response.headers["Location"]) == words
