@@ -124,7 +124,7 @@ def test_the_write_at_the_exit_is_limited(noted: Uses, written: Written, monkeyp
 
 def test_uses_are_written_in_the_background(noted: Uses, written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     """A use is written without a further call, in a thread that starts with the first use after each write."""
-    monkeypatch.setattr(uses, "SECONDS", 0.02)
+    monkeypatch.setattr(Uses, "seconds", 0.02)
     for number in (1, 2):
         noted.note(verified())
         while len(written.found) < number:
