@@ -55,7 +55,7 @@ hypothesis_settings.load_profile("tests")
 
 # Tests that store records through the whole service; the others store none, or open stores of their own.
 _WITH_THE_STORE = (
-    "applications/", "audit/test_audit", "cli/", "crypto/test_at_rest", "crypto/test_copy_of_data",
+    "activity/", "applications/", "audit/test_audit", "cli/", "crypto/test_at_rest", "crypto/test_copy_of_data",
     "metrics/test_metrics",
     "operations/test_backup", "operations/test_first", "providers/test_key_sets",
     "server/test_server", "server/test_work", "tokens/test_deleted_users", "tokens/test_issued", "tokens/test_uses",
@@ -181,6 +181,7 @@ def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> It
     assert services is not None
     services.key_sets.stop()
     services.personal_tokens.uses.stop()
+    services.activity.stop()
     # Otherwise it would be recorded during another test, whose log would have a line about it.
     services.audit.finish()
 

@@ -28,6 +28,7 @@ COLLECTIONS = (
     "key_sets",
     "cut_offs",
     "personal_tokens",
+    "activity",
 )
 _numbers = itertools.count()
 _urls: dict[Path, str] = {}

@@ -20,6 +20,7 @@ FOLDERS = [
     "web",
     "operations",
     "gate",
+    "activity",
     "tokens",
     "users",
     "requests",

@@ -50,22 +50,25 @@ class Audit:
     """The audit log, to record events and to search them.
 
     ``clock`` returns seconds since 1970, ``origin`` returns who is acting now. ``key`` is the key of this
-    installation for hashes of unknown names.
+    installation for hashes of unknown names. ``happened`` is called with each event, also one that is only counted;
+    with that of a change after the change was stored.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
         self,
         log: AuditLog,
         clock: Callable[[], float],
         origin: Callable[[], Origin],
         metrics: AuditMetrics,
         key: bytes,
+        happened: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._origin = origin
         self._metrics = metrics
         self._key = key
+        self._happened = happened
         self._repeats = Repeats(clock, self._record_repeated)
 
     @property
@@ -81,6 +84,8 @@ class Audit:
         """
         origin = self._origin()
         self._metrics.audit_event(event, origin.way)
+        if outcome is None:
+            self._happened(event)
         target = self._target(event)
         if event.kind in REFUSALS and self._repeats.is_counted(
             Refusal(event.kind, event.reason, origin.way, tuple(target.items()), origin.address),
@@ -137,6 +142,7 @@ class Audit:
             raise
         for event in events:
             self._metrics.changed(event)
+            self._happened(event)
 
     def finish(self) -> None:
         """Record the refusals that were only counted, before their minute is over."""

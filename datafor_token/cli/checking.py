@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from datafor_token.activity import activity
+from datafor_token.activity.records import COLLECTION as ACTIVITY
 from datafor_token.applications import record as applications
 from datafor_token.applications.sealing import Sealer
 from datafor_token.audit.events import Event, Kind
@@ -60,6 +62,8 @@ def read(collection: str, document: Document, keyring: Keyring) -> applications.
         assertion_keys.read(document, keyring)
     if collection == personal.COLLECTION:
         personal.tokens_of(document)
+    if collection == ACTIVITY:
+        activity.check(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from datafor_token.activity import records as activity
+from datafor_token.activity.activity import Activity
 from datafor_token.applications import record
 from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
@@ -41,6 +43,7 @@ COLLECTIONS = (
     personal.COLLECTION,
     gate.TICKETS,
     key_sets.COLLECTION,
+    activity.COLLECTION,
     at_rest.COLLECTION,
 )
 
@@ -62,6 +65,7 @@ class Opened:
     keyring: Keyring
     audit: Audit
     users: users.Users
+    activity: Activity
     audience_since: int  # see ``StoreIdentity``
 
 
@@ -96,6 +100,7 @@ class Opening:
             if self.opener is Opener.SERVER:
                 self._complete_first_start(checked.identity, opened.users)
                 checked.identity.begin_audience_rule(int(self.clock() * 1000))
+                opened.activity.last_uses.begin()
             return dataclasses.replace(opened, audience_since=checked.identity.audience_since)
         except StoreUnavailable as error:
             raise StoreNotReady(f"{store_location(self.settings)}: {error.reason}") from None
@@ -132,8 +137,9 @@ class Opening:
     def _open_users(self, checked: _CheckedStore) -> Opened:
         settings, store = self.settings, checked.store
         keyring = at_rest.load_keyring(settings.config_dir, os.environ, store, may_create=self._may_create)
+        activity_of_all = Activity(store, self.clock)
         log = AuditLog(settings.data_dir)
-        audit = Audit(log, self.clock, self.origin, self.metrics, keyring.derive("audit"))
+        audit = Audit(log, self.clock, self.origin, self.metrics, keyring.derive("audit"), activity_of_all.happened)
         throttle = Throttle(
             settings.data_dir,
             self.clock,
@@ -143,7 +149,7 @@ class Opening:
             bound_names=settings.trusted_proxies > 0,
         )
         user_records = users.Users(store, self.passwords, throttle, audit)
-        return Opened(checked.backend, store, keyring, audit, user_records, 0)
+        return Opened(checked.backend, store, keyring, audit, user_records, activity_of_all, 0)
 
     def _complete_first_start(self, identity: StoreIdentity, user_records: users.Users) -> None:
         """Create the first user in a new store, and write the store's identifier to the configuration folder."""

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import argon2
 
 from datafor_token import __version__
+from datafor_token.activity.activity import Activity
+from datafor_token.activity.hours import Hours
+from datafor_token.activity.last_uses import LastUses
 from datafor_token.applications.registry import Registry
 from datafor_token.applications.sealing import Sealer
 from datafor_token.applications.weak_secrets import WeakSecretFinder
@@ -62,6 +65,7 @@ class Services:
     issuer: Issuer
     keyring: Keyring
     audit: Audit
+    activity: Activity
     readiness: Readiness
     users: Users
     accounts: Accounts
@@ -81,6 +85,16 @@ class Services:
     assertions: Assertions
     milestones: Milestones
     weak_secrets: WeakSecretFinder
+
+    @property
+    def last_uses(self) -> LastUses:
+        """The last uses of applications and users."""
+        return self.activity.last_uses
+
+    @property
+    def hours(self) -> Hours:
+        """The counts of each hour."""
+        return self.activity.hours
 
     def sweep(self) -> None:
         """Delete expired records, and temporary files of killed writers."""
@@ -187,6 +201,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         issuer=issuer,
         keyring=keyring,
         audit=audit,
+        activity=opened.activity,
         readiness=Readiness(store, audit, clock),
         users=users,
         accounts=Accounts(store, users, audit, clock, settings, cut_off=end_tokens),

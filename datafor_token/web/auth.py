@@ -135,7 +135,9 @@ def _set_caller(caller: Caller) -> Caller:
     request.signed_in, request.username, request.way = caller, caller.user.name, caller.way
     if caller.application is not None:
         request.application_name = caller.application.name
-    services().metrics.signed_in(caller.way, "accepted")
+    found = services()
+    found.metrics.signed_in(caller.way, "accepted")
+    found.activity.accepted(caller.user.name, None if caller.application is None else caller.application.name)
     return caller
 
 
