@@ -1,0 +1,1 @@
+"""Activity: last uses of applications and users, and counts of each hour."""
