@@ -17,9 +17,9 @@ from datafor_token.audit.events import Event, Kind, Origin
 from datafor_token.audit.log import Audit, Filter
 from datafor_token.audit.repeats import Repeats
 from datafor_token.audit.writer import AuditLog
-from datafor_token.console import history
 from datafor_token.metrics.counters import Metrics
 from datafor_token.settings import Settings
+from datafor_token.web.services import services
 from tests.commands import invoke
 from tests.conftest import Caller
 from tests.log_lines import read
@@ -243,4 +243,5 @@ def test_a_count_is_shown(app: Flask, caller: Caller, clock: Clock) -> None:
     page = client.get("/console/audit").get_data(as_text=True)
     assert "4 more times" in page
     with app.test_request_context():
-        assert sum(hour.refused for hour in history.last_day().hours) == 6
+        services().activity.flush()
+        assert sum(hour.refused for hour in services().hours.last(24)) == 6

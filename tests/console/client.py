@@ -111,7 +111,7 @@ class Page(HTMLParser):
 
 def flashes(text: str) -> list[str]:
     """Return the messages of a page about what was just done."""
-    return re.findall(r'<div class="notice good flash"[^>]*>\s*<p>([^<]+)</p>', text)
+    return re.findall(r'<div class="[^"]*\bflash\b[^"]*"[^>]*>\s*<p>([^<]+)</p>', text)
 
 
 def api(app: Flask, call: str, body: dict[str, Any]) -> Any:
