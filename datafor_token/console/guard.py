@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from flask import Response, current_app, g, make_response
 from flask.typing import ResponseReturnValue
@@ -19,11 +19,13 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
 from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.validation import strict_json
-from datafor_token.web.auth import describe_sender, session_caller
+from datafor_token.web.api.paths import proxy_prefix
+from datafor_token.web.auth import describe_sender, session_caller, session_cookie
 from datafor_token.web.current import Caller, current
 from datafor_token.web.inputs import body
 
-ANYONE = frozenset(["sign_in", "sign_in_now", "sign_out", "switch_language", "switch_theme", "asset", "not_found"])
+SWITCHES = frozenset(["switch_language", "switch_theme"])
+ANYONE = SWITCHES | {"sign_in", "sign_in_now", "sign_out", "asset", "not_found"}
 SIGNED_IN = frozenset([
     "home", "own_page", "change_password", "personal_token", "revoke_own_token", "end_own_sessions",
     "ask_revoke_own_token", "ask_end_own_sessions",
@@ -76,6 +78,12 @@ def own_path() -> str:
     # The query as it was sent: decoding and encoding it again could change it.
     query = request.query_string.decode("ascii", "replace")
     return f"{request.path}?{query}" if query else request.path
+
+
+def switched_form() -> str:
+    """Return the path and the query of the form whose fields a switch of the header sent, or empty text."""
+    route, mark, query = current().args.get("form", "").removeprefix(proxy_prefix()).partition("?")
+    return unquote(route) + mark + query
 
 
 def typed_values() -> str:
@@ -156,12 +164,18 @@ def _sign_in_first() -> ResponseReturnValue:
     request = current()
     if request.method != "POST":
         return pages.redirect_to("sign_in", next=own_path())
-    return pages.render("sign_in.html", error=NotAuthenticated(), ended=True, path=own_path(), typed=typed_values())
+    return _sign_in_again(own_path())
+
+
+def _sign_in_again(path: str) -> ResponseReturnValue:
+    return pages.render("sign_in.html", error=NotAuthenticated(), ended=True, path=path, typed=typed_values())
 
 
 def _outdated_form(view: str) -> ResponseReturnValue:
     """Show the form of another session again, for example after a sign-out in another tab: no input is lost."""
     caller = current().signed_in
+    if caller is None and view in SWITCHES and session_cookie():
+        return _sign_in_again(switched_form())
     if caller is not None and may_see(caller, view):
         g.notice = "outdated"
         page = redisplay(own_path(), typed_values(), caller)

@@ -1,7 +1,6 @@
 """Signing in and out, the switches of language and theme, and the page for unknown paths."""
 
 from typing import Any
-from urllib.parse import unquote
 
 from flask import Response, g, make_response
 from flask.typing import ResponseReturnValue
@@ -101,8 +100,7 @@ def _page_again() -> Response:
     Without a form, this is a redirect to the path ``back`` of the URL.
     """
     caller = current().signed_in
-    route, mark, query = current().args.get("form", "").removeprefix(proxy_prefix()).partition("?")
-    path = unquote(route) + mark + query
+    path = guard.switched_form()
     g.redisplayed = True
     if guard.has_secrets():
         g.notice = "switched"

@@ -50,6 +50,7 @@ class Page(HTMLParser):
         super().__init__()
         self.values: dict[str, str | None] = {}
         self.form_token = ""
+        self.action = ""  # of the main form
         self._names: dict[str, str] = {}
         self._texts: dict[tuple[str, str], str] = {}
         self._open: tuple[str, str] | None = None
@@ -61,6 +62,8 @@ class Page(HTMLParser):
         """Read a field, or the start of a label, a text area or a message."""
         found = {name: value or "" for name, value in attrs}
         name, identifier = found.get("name", ""), found.get("id", "")
+        if tag == "form" and identifier == "main-form":
+            self.action = found["action"]
         if tag == "input" and name == "form_token":
             self.form_token = found["value"]
         elif tag in ("input", "textarea", "select") and identifier and name not in self.values:
