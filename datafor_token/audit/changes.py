@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 LONGEST_TEXT = 256  # characters
 # Bytes of one value in a line, of which the last text in it can use more. All fields of an application together, which
@@ -11,6 +11,23 @@ MOST_BYTES = 4096
 MARK = (
     "..."  # the end of a text that was cut; in a list or an object, a text that begins with it counts what is left out
 )
+
+
+class Change(NamedTuple):
+    """A changed field of a recorded event; a value that was not set is None. ``has_values`` is false for a secret."""
+
+    field: str
+    before: Any
+    after: Any
+    has_values: bool
+
+
+def changes_of(event: Mapping[str, Any]) -> list[Change]:
+    """Return the changed fields of a recorded event, which may have been edited by hand."""
+    fields = event.get("fields")
+    before, after = (event[name] if isinstance(event.get(name), Mapping) else {} for name in ("before", "after"))
+    names = dict.fromkeys([*map(str, fields if isinstance(fields, list) else ()), *before, *after])
+    return [Change(name, before.get(name), after.get(name), name in before or name in after) for name in names]
 
 
 def recorded(fields: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ No event holds a secret, a password or a token; a token appears as its keyed ide
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import hmac
 import logging
@@ -15,22 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from datafor_token.audit.events import REFUSALS, Event, Kind, Origin
-from datafor_token.audit.reader import lines_with, newest_first
+from datafor_token.audit.filters import Filter, FilteredEvents
+from datafor_token.audit.reader import lines_with
 from datafor_token.audit.repeats import Refusal, Repeated, Repeats
-from datafor_token.audit.search import CLOCK_STEPS, BaseFilter, Page, Recorded, Search, find, folded, may_name, parse
+from datafor_token.audit.search import Page, Reading, Recorded, Search, find, parse
 from datafor_token.audit.writer import AuditLog
 from datafor_token.errors import AuditUnavailable, MaybeStored, StoreUnavailable
 from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Filter(BaseFilter):
-    """Filter for events, with the fields of ``schemas.AuditSchema``. ``user`` matches the actor and the target."""
-
-    event: str | None = None
 
 
 class AuditMetrics(Protocol):
@@ -162,7 +155,7 @@ class Audit:
         A page can have fewer although more exist, since a search reads a limited number of lines. Raises
         ``InvalidInput`` for a ``page`` that is not or no longer valid, and ``AuditUnavailable``.
         """
-        return self.search(_Events(wanted, self._hashed), limit, page)
+        return self.search(FilteredEvents(wanted, self._hashed), limit, page)
 
     def search(self, search: Search, limit: int, page: str | None = None) -> Page:
         """Return at most ``limit`` events of any search, as ``page`` does."""
@@ -186,19 +179,16 @@ class Audit:
             if event is not None:
                 yield event.members
 
+    def every(self, wanted: Filter) -> Reading:
+        """Return a search for all events of a filter, newest first; it raises ``AuditUnavailable``."""
+        return Reading(self._log.folder, FilteredEvents(wanted, self._hashed))
+
     def since(self, time: float) -> Iterator[dict[str, Any]]:
         """Yield every event since ``time`` (seconds since 1970), newest first; raise ``AuditUnavailable``.
 
         Unlike ``page``, it reads any number of lines: not for a request.
         """
-        for _, line in newest_first(self._log.folder):
-            event = parse(line)
-            if event is None:
-                continue
-            if event.time < time - CLOCK_STEPS:
-                return
-            if event.time >= time:
-                yield event.members
+        return (event for event in self.every(Filter(since=time)) if event is not None)
 
     def _target(self, event: Event) -> dict[str, str]:
         """Return the members of the target, without the token."""
@@ -232,39 +222,11 @@ class Audit:
         return hmac.digest(self._key, text, hashlib.sha256).hex()[:12]
 
 
-class _Events:
-    """Search for the events of a filter; ``hashed`` is ``Audit._hashed``."""
-
-    def __init__(self, wanted: Filter, hashed: Callable[[str], str]) -> None:
-        self._wanted = wanted
-        self.since = wanted.since
-        self._unknown_user = None if wanted.user is None else hashed(wanted.user)
-        self._kind = b"" if wanted.event is None else f'"event":"{wanted.event}"'.encode()
-        names = [folded(wanted.user), self._unknown_user], [folded(wanted.application)]
-        self._names = [[name.encode() for name in either if name is not None] for either in names]
-
-    def may_fit(self, line: bytes) -> bool:
-        return self._kind in line and all(may_name(line, either) for either in self._names if either)
-
-    def shown(self, event: Recorded) -> dict[str, Any] | None:
-        wanted, members, target = self._wanted, event.members, event.members["target"]
-        fits = (
-            wanted.includes(event.time)
-            and (wanted.event is None or members["event"] == wanted.event)
-            and (wanted.application is None or folded(target.get("application")) == fold(wanted.application))
-            and (
-                wanted.user is None
-                or fold(wanted.user) in (folded(members.get("actor")), folded(target.get("user")))
-                or target.get("unknown_user") == self._unknown_user
-            )
-        )
-        return members if fits else None
-
-
 class _AboutToken:
     """Search for the events about a token; with ``issued``, for the one that issued it."""
 
     since: float | None = None
+    until: float | None = None
 
     def __init__(self, identifier: str, *, issued: bool = False) -> None:
         self._identifier = identifier

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _BLOCK = 64 * 1024  # bytes read at once, from the end of a file
 _SEARCHED = 1024 * 1024  # bytes searched at once
 _TRIES, _PAUSE = 100, 0.002  # pause in seconds
+_BEGIN, _TIME_END = b'{"time":"', b'Z"'  # of the time in a line, which has the form of ``logs.timestamp``
 # Names that logrotate gives to the file, with and without its options dateext and compress.
 _ROTATED = re.compile(re.escape(FILE) + r"([.-][0-9-]+)?(\.gz)?")
 
@@ -33,10 +34,18 @@ class Place(NamedTuple):
     offset: int
 
 
-def newest_first(folder: Path, before: Place | None = None) -> Iterator[tuple[Place, bytes]]:
+def time_of(line: bytes) -> bytes | None:
+    """Return the time of a line as it is written there, without parsing the line; None if it has another form."""
+    return line[9:33] if line.startswith(_BEGIN) and line[32:34] == _TIME_END else None
+
+
+def newest_first(
+    folder: Path, before: Place | None = None, until: bytes | None = None
+) -> Iterator[tuple[Place, bytes]]:
     """Yield the lines with their places, newest first, or only those before ``before``.
 
-    Raises ``LookupError`` if the file of ``before`` no longer exists.
+    Files that begin after the time ``until``, as lines have it, are passed over. Raises ``LookupError`` if the file of
+    ``before`` no longer exists.
     """
     with _reading(), _opened(folder) as files:
         if before is not None:
@@ -45,6 +54,8 @@ def newest_first(folder: Path, before: Place | None = None) -> Iterator[tuple[Pl
                 raise LookupError(before.file)
             del files[: names.index(before.file)]
         for number, file in enumerate(files):
+            if until is not None and file.times and file.times[0] > until:
+                continue
             end = before.offset if before is not None and number == 0 else None
             with file.plain() as plain:
                 for offset, line in _backwards(plain, end):
@@ -100,9 +111,18 @@ class _File:
             os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
         )
         self.inode = os.fstat(self._raw.fileno()).st_ino
-        # A line starts with a time, by which files are sorted, and never changes once it is complete.
-        self.first_line = self._first_line() if self._is_compressed() else self._raw.readline()
-        self.name = hashlib.sha256(self.first_line.rstrip(b"\n")).hexdigest()[:12]
+        head = self._head()
+        self.first_line = head.partition(b"\n")[0]
+        # The first line never changes once it is complete.
+        self.name = hashlib.sha256(self.first_line).hexdigest()[:12]
+        # The times of its first lines, of which some may come from a clock that was wrong.
+        self.times = sorted(time for time in map(time_of, head.split(b"\n")) if time is not None)
+
+    @property
+    def order(self) -> tuple[bool, bytes, bytes]:
+        """The key by which files are sorted."""
+        middle = self.times[len(self.times) // 2] if self.times else b""
+        return self._path.name == FILE, middle, self.first_line
 
     def __enter__(self) -> "_File":
         return self
@@ -110,14 +130,14 @@ class _File:
     def __exit__(self, *_: object) -> None:
         self._raw.close()
 
-    def _first_line(self) -> bytes:
-        """Decompress only as much as the first line needs: a file may have 100 MB."""
-        line = b""
-        for piece in self._pieces():
-            line += piece
+    def _head(self) -> bytes:
+        """Return the begin of the file with its first line, decompressed only so far: a file may have 100 MB."""
+        head = b""
+        for piece in self._pieces() if self._is_compressed() else iter(lambda: self._raw.read(_BLOCK), b""):
+            head += piece
             if b"\n" in piece:
                 break
-        return line.partition(b"\n")[0]
+        return head
 
     def _is_compressed(self) -> bool:
         return self._path.suffix == ".gz"
@@ -183,7 +203,7 @@ def _opened(folder: Path) -> Iterator[list[_File]]:
                 continue
             if _listed(folder) == before:
                 lines = [file for file in files if file is not None and file.first_line]
-                yield sorted(lines, key=lambda file: file.first_line, reverse=True)
+                yield sorted(lines, key=lambda file: file.order, reverse=True)
                 return
     raise AuditUnavailable("storage is unavailable", reason="the files of the audit log are renamed too often")
 

@@ -2,20 +2,23 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from datafor_token.audit.reader import Place, newest_first
+from datafor_token.audit.reader import Place, newest_first, time_of
 from datafor_token.errors import InvalidInput
-from datafor_token.validation import strict_json
+from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
 from datafor_token.validation.times import parse_time
 
 _MOST_LINES = 200_000  # read for one page
+_MOST_PARSED = 50_000  # lines, which take most of the time
 _PAGE = 1000  # events
-_LOOK_EVERY = 100  # lines
-CLOCK_STEPS = 3600  # seconds by which a clock may have been set back: an event older than that ends a search
+CLOCK_STEPS = 3600  # seconds by which a clock may have been set back
+# Lines in a row that are older than the start of a search by more than that, before it ends: a host whose clock is
+# wrong after its start writes some lines with wrong times.
+_PAST = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +31,20 @@ class Recorded:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """Events, newest first. ``next`` identifies the page of older events; it is None on the last page."""
+    """Events, newest first. ``next`` identifies the page of older events; it is None on the last page.
+
+    ``looked_back_to`` is the time of the oldest line that was read for it, as lines have it; None on the last page.
+    """
 
     events: Sequence[dict[str, Any]]
     next: str | None
+    looked_back_to: str | None = None
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The members of a response beside ``data``."""
+        members = {"next": self.next, "looked_back_to": self.looked_back_to}
+        return {name: value for name, value in members.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,9 +70,13 @@ class BaseFilter:
 
 
 class Search(Protocol):
-    """The events that a search is for. It ends at events from before ``since`` (seconds since 1970), if that is set."""
+    """The events that a search is for.
+
+    It passes over events from ``until`` on, and ends at events from before ``since`` (seconds since 1970), where set.
+    """
 
     since: float | None
+    until: float | None
 
     def may_fit(self, line: bytes) -> bool:
         """Return whether a line that was not parsed yet can fit: parsing takes longer than reading."""
@@ -75,38 +92,88 @@ def find(folder: Path, search: Search, limit: int, page: str | None) -> Page:
     ``InvalidInput`` for a ``page`` that is not or no longer valid, and ``AuditUnavailable``.
     """
     events: list[dict[str, Any]] = []
-    place = None if page is None else _place(page)
+    reading = Reading(folder, search, None if page is None else _place(page))
     try:
-        for read, (here, line) in enumerate(newest_first(folder, place), start=1):
-            # Some lines that do not fit are parsed too: the search ends at their time.
-            event = parse(line) if search.may_fit(line) or read % _LOOK_EVERY == 0 else None
-            if event is not None:
-                if search.since is not None and event.time < search.since - CLOCK_STEPS:
-                    return Page(events, None)
-                shown = search.shown(event)
-                if shown is not None:
-                    events.append(shown)
-            if len(events) == limit or read == _MOST_LINES:
-                return Page(events, f"{here.file}-{here.offset}")
+        for shown in reading:
+            if shown is not None:
+                events.append(shown)
+            if len(events) == limit or reading.read >= _MOST_LINES or reading.parsed >= _MOST_PARSED:
+                return Page(events, f"{reading.place.file}-{reading.place.offset}", reading.time)
     except LookupError:
         raise _no_page() from None
     return Page(events, None)
 
 
-def newest(page: Callable[[int, str | None], Page], limit: int) -> list[dict[str, Any]]:
+class Reading:
+    """A search in progress: an iterator that yields an event that fits, or None after each other line.
+
+    ``read`` and ``parsed`` count lines. ``place`` and ``time`` are those of the last line that was read; its time is
+    that of an earlier line if it is not an event. Raises ``LookupError`` if the file of the place ``before``, where it
+    begins, no longer exists.
+    """
+
+    def __init__(self, folder: Path, search: Search, before: Place | None = None) -> None:
+        self.read = self.parsed = 0
+        self.place = before or Place("", 0)
+        self._time = b""
+        self._search = search
+        self._lines = newest_first(folder, before, None if search.until is None else _line_time(search.until, 1))
+
+    @property
+    def time(self) -> str | None:
+        """The time of the last line that was read."""
+        try:
+            dt.datetime.fromisoformat(self._time.decode())
+        except ValueError:
+            return None
+        return self._time.decode()
+
+    def __iter__(self) -> Iterator[dict[str, Any] | None]:
+        """Yield what fits."""
+        search = self._search
+        until = None if search.until is None else _line_time(search.until)
+        since = None if search.since is None else _line_time(search.since, -1)
+        past = 0
+        for place, line in self._lines:
+            self.place = place
+            self.read += 1
+            # Compared as texts, without parsing: all times in lines have one form.
+            time = time_of(line)
+            if time is not None:
+                self._time = time
+                if until is not None and time > until:
+                    yield None
+                    continue
+                past = past + 1 if since is not None and time < since else 0
+                if past == _PAST:
+                    return
+            if not search.may_fit(line):
+                yield None
+                continue
+            self.parsed += 1
+            event = parse(line)
+            yield None if event is None else search.shown(event)
+
+
+def _line_time(time: float, steps: int = 0) -> bytes:
+    """Return a time in seconds since 1970 as lines have it, with ``steps`` of the clock added."""
+    return logs.timestamp(time + steps * CLOCK_STEPS).encode()
+
+
+def newest(page: Callable[[int, str | None], Page], limit: int) -> Page:
     """Return at most ``limit`` events of any number of pages; ``page`` has the arguments of ``find``.
 
     It reads any number of lines: not for a request.
     """
     events: list[dict[str, Any]] = []
-    following = None
+    following, found = None, Page((), None)
     while len(events) < limit:
         found = page(min(_PAGE, limit - len(events)), following)
         events += found.events
         following = found.next
         if following is None:
             break
-    return events
+    return dataclasses.replace(found, events=events)
 
 
 def parse(line: bytes) -> Recorded | None:

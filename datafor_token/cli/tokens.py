@@ -194,7 +194,7 @@ def issued(*, limit: int, **given: str | None) -> None:
 
     sent = {name: value for name, value in given.items() if value is not None}
     wanted = IssuedFilter.of(IssuedSchema().read(Body(sent, is_form=True)), services().clock())
-    found = newest(functools.partial(services().issued.page, wanted), limit)
+    found = newest(functools.partial(services().issued.page, wanted), limit).events
     show_dated(found, "issued_at", "expires_at")
 
 

@@ -5,12 +5,12 @@ from typing import Any
 from flask.typing import ResponseReturnValue
 
 from datafor_token.audit.events import Kind
-from datafor_token.audit.log import Filter
+from datafor_token.audit.filters import Filter
 from datafor_token.console import application_form, pages
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.errors import InvalidInput
-from datafor_token.requests.schemas import AuditSchema
+from datafor_token.requests.audit_schema import AuditSchema
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import g
 
-from datafor_token.audit.log import Filter
+from datafor_token.audit.filters import Filter
 from datafor_token.console.language import N_
 from datafor_token.errors import AuditUnavailable
 from datafor_token.validation.names import fold

@@ -11,7 +11,6 @@ from marshmallow import RAISE, Schema, ValidationError, missing, validates_schem
 
 from datafor_token.applications import policy, record, rules
 from datafor_token.applications.record import FIELDS, MASK
-from datafor_token.audit.events import Kind
 from datafor_token.crypto.keys import verification_key
 from datafor_token.errors import Message, RuleError, predicate_of
 from datafor_token.requests.fields import (
@@ -330,25 +329,6 @@ class LinkSchema(CallSchema):
     payload = Structure[dict[str, Any]](claims, "Name and email address for a first sign-in.")
     next = Text(rules.next_path, "The target page: a path on this host.", load_default="/")
     ttl = Integer(rules.ticket_lifetime, "Lifetime of the link in seconds.", load_default=rules.DEFAULT_TICKET)
-
-
-def event_kind(text: str) -> str:
-    """Return the kind of an event unchanged; refuse any other text."""
-    if text not in list(Kind):
-        raise RuleError("must be one of %(values)s", values=", ".join(Kind))
-    return text
-
-
-class AuditSchema(CallSchema):
-    """``token/audit``: a filter of events, and a page of the result."""
-
-    since = Text(times.check_time, "Earliest time: a time (RFC 3339), a date, or an age such as 90m, 24h or 7d.")
-    until = Text(times.check_time, "Time before which the events happened, in the same formats.")
-    event = Text(event_kind, "Kind of event.")
-    user = Text(names.user_name, "The user who acted, or whom the event is about.")
-    application = Text(names.application_name, "The application that the event is about.")
-    limit = Integer(rules.page_size, "Maximum number of events.", load_default=100)
-    page = Text(description="The value of `next` in the previous response.")
 
 
 class IssuedSchema(CallSchema):

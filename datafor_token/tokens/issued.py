@@ -98,7 +98,7 @@ class _Search:
     """Search for the tokens of a filter."""
 
     def __init__(self, wanted: IssuedFilter, statuses: _Statuses) -> None:
-        self.since = wanted.since
+        self.since, self.until = wanted.since, wanted.until
         self._wanted = wanted
         self._statuses = statuses
         self._user, self._application = folded(wanted.user), folded(wanted.application)

@@ -14,7 +14,8 @@ from flask import Flask
 
 from datafor_token.audit import repeats
 from datafor_token.audit.events import Event, Kind, Origin
-from datafor_token.audit.log import Audit, Filter
+from datafor_token.audit.filters import Filter
+from datafor_token.audit.log import Audit
 from datafor_token.audit.repeats import Repeats
 from datafor_token.audit.writer import AuditLog
 from datafor_token.metrics.counters import Metrics

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datafor_token import create_app
-from datafor_token.audit.log import Filter
+from datafor_token.audit.filters import Filter
 from datafor_token.settings import Settings
 from datafor_token.validation import addresses
 from datafor_token.web.services import services

@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from datafor_token.audit.log import Filter
-from datafor_token.requests.schemas import AuditSchema
+from datafor_token.audit.filters import Filter
+from datafor_token.requests.audit_schema import AuditSchema
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.openapi.call import Call
 from datafor_token.web.openapi.response_schemas import AuditResponse
@@ -24,6 +24,10 @@ blueprint = Blueprint("audit", __name__)
     response=AuditResponse,
 )
 def audit(fields: dict[str, Any]) -> Response:
-    """List the events of the audit log, newest first."""
+    """List the events of the audit log, newest first.
+
+    A call reads a limited number of lines. While the response has `next`, older events may follow, even if `data` is
+    empty: `looked_back_to` says how far it has read.
+    """
     found = services().audit.page(Filter.of(fields, services().clock()), fields["limit"], fields.get("page"))
-    return success(data=found.events, **({"next": found.next} if found.next is not None else {}))
+    return success(data=found.events, **found.members)

@@ -27,4 +27,4 @@ def issued(fields: dict[str, Any]) -> Response:
     """List the tokens that this node issued, newest first."""
     wanted = IssuedFilter.of(fields, services().clock())
     found = services().issued.page(wanted, fields["limit"], fields.get("page"))
-    return success(data=found.events, **({"next": found.next} if found.next is not None else {}))
+    return success(data=found.events, **found.members)

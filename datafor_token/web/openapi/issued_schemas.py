@@ -43,3 +43,4 @@ class IssuedResponse(SuccessResponse):
     example: ClassVar = {"data": [IssuedTokenObject.example]}
     data = fields.List(fields.Nested(IssuedTokenObject), required=True)
     next = fields.String()
+    looked_back_to = fields.String(metadata={"description": "With `next`: the time back to which the log was read."})

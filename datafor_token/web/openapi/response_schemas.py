@@ -369,6 +369,7 @@ class AuditResponse(SuccessResponse):
     example: ClassVar = {"data": [EventObject.example]}
     data = fields.List(fields.Nested(EventObject), required=True)
     next = fields.String()
+    looked_back_to = fields.String(metadata={"description": "With `next`: the time back to which the log was read."})
 
 
 class ErrorResponse(Schema):

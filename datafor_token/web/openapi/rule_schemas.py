@@ -12,7 +12,7 @@ from datafor_token.applications import policy, rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.providers import urls
-from datafor_token.requests import explain_schema, revoke_schema, schemas, user_schemas
+from datafor_token.requests import audit_schema, explain_schema, revoke_schema, schemas, user_schemas
 from datafor_token.validation import names, times
 
 _TEXT = {"type": "string"}
@@ -178,7 +178,10 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         ]
     },
     explain_schema.request_id: {"type": "string", "pattern": "^[0-9A-Fa-f]{32}$"},
-    schemas.event_kind: {"type": "string", "enum": list(Kind)},
+    audit_schema.event_kinds: {"type": "string", "pattern": "^({0})(,({0}))*$".format("|".join(Kind))},
+    audit_schema.token_identifiers: {"type": "string", "pattern": "^[0-9A-Fa-f]{12,32}(,[0-9A-Fa-f]{12,32}){0,7}$"},
+    audit_schema.network: _SOME_TEXT,
+    audit_schema.words: {"type": "string", "minLength": 1, "maxLength": audit_schema.LONGEST_SEARCH, "pattern": r"\S"},
     rules.next_path: {
         "type": "string",
         "maxLength": 2048,

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 import pytest
 from flask import Flask
 
-from datafor_token.audit.log import Filter
+from datafor_token.audit.filters import Filter
 from datafor_token.web.services import services
 from tests.conftest import Caller
 from tests.support import STRONG_SECRET, application, basic

@@ -9,7 +9,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from datafor_token import create_app
-from datafor_token.audit.log import Filter
+from datafor_token.audit.filters import Filter
 from datafor_token.settings import Settings
 from datafor_token.web.services import services
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller

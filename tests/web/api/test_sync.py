@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from datafor_token import create_app
-from datafor_token.audit.log import Filter
+from datafor_token.audit.filters import Filter
 from datafor_token.errors import StoreUnavailable
 from datafor_token.settings import Settings
 from datafor_token.users.users import User, Users

@@ -19,8 +19,9 @@ from werkzeug.test import TestResponse
 from datafor_token import create_app
 from datafor_token.errors import RuleError, StoreUnavailable, TooManyAttempts
 from datafor_token.requests import user_schemas
+from datafor_token.requests.audit_schema import AuditSchema
 from datafor_token.requests.fields import RuleField
-from datafor_token.requests.schemas import AuditSchema, IssuedSchema
+from datafor_token.requests.schemas import IssuedSchema
 from datafor_token.requests.user_schemas import UsersSchema
 from datafor_token.settings import Settings
 from datafor_token.validation import names
