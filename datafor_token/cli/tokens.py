@@ -176,6 +176,7 @@ def _json_object(part: str) -> dict[str, Any]:
 @click.option("--user", type=user_name, help="User of the token.")
 @click.option("--application", type=application_name, help="Application of the token.")
 @click.option("--status", type=click.Choice(["active", "expired", "revoked"]), help="Status of the token.")
+@click.option("--id", help="Identifier of the token in the audit log: 32 hex digits.")
 @click.option("--since", help="Earliest time of issuing: a time (RFC 3339), a day, or an age such as 90m, 24h, 7d.")
 @click.option("--until", help="End of the time of issuing, not included; the same forms.")
 @click.option("--limit", type=Number(1), default=50, show_default=True, help="Maximum number of tokens.")

@@ -231,6 +231,12 @@ class Gate:
         verification = self._signin.authenticate(token, client=None, create=False)
         return None if verification.reason is None else verification.steps[-1].detail
 
+    def expiry_of_ticket(self, ticket: str) -> float | None:
+        """Return until when a ticket can be redeemed, in seconds since 1970; ``None`` if it is unknown or used."""
+        name = record_name(ticket)
+        document = None if name is None else self._store.get(TICKETS, name)
+        return None if document is None or self._is_over(document) else float(document["expires"])
+
     def redeem(self, ticket: str, client: ClientSource) -> tuple[str, str] | None:
         """Sign in with a ticket, once in all workers. Return the new cookie and the path to go to.
 

@@ -35,6 +35,7 @@ from datafor_token.tokens.impact import Impacts
 from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.issued import IssuedTokens
 from datafor_token.tokens.issuer import Issuer
+from datafor_token.tokens.known_tokens import KnownTokens
 from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.tokens.refusals import PastRefusals
 from datafor_token.tokens.revocations import Revocations
@@ -72,6 +73,7 @@ class Services:
     revocations: Revocations
     cut_offs: CutOffs
     issued: IssuedTokens
+    known_tokens: KnownTokens
     past_refusals: PastRefusals
     personal_tokens: PersonalTokens
     revoker: Revoker
@@ -208,6 +210,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         revocations=revocations,
         cut_offs=cut_offs,
         issued=issued,
+        known_tokens=KnownTokens(audit, issued, revocations, clock),
         past_refusals=PastRefusals(audit, users),
         revoker=Revoker(registry, users, revocations, cut_offs, audit, clock),
         sessions=sessions,

@@ -8,6 +8,7 @@ from marshmallow import ValidationError, validates_schema
 
 from datafor_token.errors import Message, RuleError
 from datafor_token.requests.fields import CallSchema, RuleField, Text
+from datafor_token.requests.identifiers import audit_identifier
 from datafor_token.requests.schemas import EXAMPLE_TOKEN
 from datafor_token.validation import names
 
@@ -22,19 +23,6 @@ FORMS: Mapping[str, frozenset[str]] = {
 }
 
 _SEND = Message("send token; or id; or jti and application; or before with user, application or both")
-
-
-def audit_identifier(text: str) -> str:
-    """Return the identifier of a token as the audit log shows it."""
-    found = text.strip().lower()
-    if re.fullmatch("[0-9a-f]{12}", found):
-        raise RuleError(
-            "has 12 of the 32 digits: give all of them; where an earlier version wrote the line, it has no more: send"
-            " the token itself, or before with its user and application"
-        )
-    if not re.fullmatch("[0-9a-f]{32}", found):
-        raise RuleError("must be the 32 hex digits that the audit log shows as target.token")
-    return found
 
 
 def not_empty(text: str) -> str:

@@ -26,6 +26,7 @@ from datafor_token.requests.fields import (
     Text,
 )
 from datafor_token.requests.forms import Body
+from datafor_token.requests.identifiers import audit_identifier
 from datafor_token.validation import names, times
 
 EXAMPLE_TOKEN = (
@@ -337,6 +338,7 @@ class IssuedSchema(CallSchema):
     user = Text(names.user_name, "The user of the token.")
     application = Text(names.application_name, "The application of the token.")
     status = Text(rules.token_status, "Status of the token.")
+    id = Text(audit_identifier, "The identifier of the token in the audit log.")
     since = Text(times.check_time, "Earliest time of issuing, in the formats of `token/audit`.")
     until = Text(times.check_time, "Time before which the tokens were issued, in the same formats.")
     limit = Integer(rules.page_size, "Maximum number of tokens.", load_default=100)

@@ -26,6 +26,7 @@ class IssuedFilter(BaseFilter):
 
     status: str | None = None
     users: frozenset[str] | None = None
+    id: str | None = None
 
 
 class IssuedTokens:
@@ -45,8 +46,12 @@ class IssuedTokens:
 
         Lines of earlier versions are left out: they have no expiry, and too short an identifier.
         """
-        statuses = _Statuses(self._revocations.names(), self._cut_offs, self._clock())
-        return self._audit.search(_Search(wanted, statuses), limit, page)
+        return self._audit.search(_Search(wanted, self._statuses()), limit, page)
+
+    def of_event(self, event: Recorded) -> dict[str, Any] | None:
+        """Return the token that an event of the log issued, as ``page`` does, or None if it issued none."""
+        token = _token_of(event.members)
+        return None if token is None else _shown(event, token, self._statuses())
 
     def count_active(self, wanted: IssuedFilter, most: int) -> tuple[int, bool]:
         """Return the number of active tokens, at most ``most``, and whether there may be more.
@@ -55,6 +60,9 @@ class IssuedTokens:
         """
         found = self.page(dataclasses.replace(wanted, status=TokenStatus.ACTIVE), most + 1)
         return min(len(found.events), most), len(found.events) > most or found.next is not None
+
+    def _statuses(self) -> "_Statuses":
+        return _Statuses(self._revocations.names(), self._cut_offs, self._clock())
 
 
 class _Token(NamedTuple):
@@ -102,7 +110,7 @@ class _Search:
         self._wanted = wanted
         self._statuses = statuses
         self._user, self._application = folded(wanted.user), folded(wanted.application)
-        one_name = [(name,) for name in (self._user, self._application) if name is not None]
+        one_name = [(name,) for name in (self._user, self._application, wanted.id) if name is not None]
         several = [tuple(wanted.users)] if wanted.users is not None else []
         self._names = [tuple(name.encode() for name in names) for names in (*one_name, *several)]
 
@@ -113,25 +121,30 @@ class _Search:
         wanted, token = self._wanted, _token_of(event.members)
         if token is None or not wanted.includes(event.time) or not self._fits(token):
             return None
-        return {
-            "id": token.identifier,
-            "kind": _KINDS[event.members["event"]],
-            "user": token.user,
-            "application": token.application,
-            "issued_at": round(event.time * 1000),
-            "expires_at": token.expires * 1000,
-            "by": event.members.get("actor"),
-            "status": self._statuses.of(token),
-        }
+        return _shown(event, token, self._statuses)
 
     def _fits(self, token: _Token) -> bool:
-        user, application, status = self._user, self._application, self._wanted.status
+        user, application, status, wanted_id = self._user, self._application, self._wanted.status, self._wanted.id
         return (
             (user is None or fold(token.user) == user)
             and (self._wanted.users is None or fold(token.user) in self._wanted.users)
             and (application is None or fold(token.application) == application)
+            and (wanted_id is None or token.identifier == wanted_id)
             and (status is None or self._statuses.of(token) == status)
         )
+
+
+def _shown(event: Recorded, token: _Token, statuses: _Statuses) -> dict[str, Any]:
+    return {
+        "id": token.identifier,
+        "kind": _KINDS[event.members["event"]],
+        "user": token.user,
+        "application": token.application,
+        "issued_at": round(event.time * 1000),
+        "expires_at": token.expires * 1000,
+        "by": event.members.get("actor"),
+        "status": statuses.of(token),
+    }
 
 
 def _token_of(members: Mapping[str, Any]) -> _Token | None:

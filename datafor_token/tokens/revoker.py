@@ -3,8 +3,8 @@
 Unknown names and identifiers are stored all the same, with a warning: they may be those of another node or issuer.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.registry import Registry
@@ -61,6 +61,10 @@ class Revoker:
             user if isinstance(user, str) else None,
         )
         return []
+
+    def listed(self, token: Mapping[str, Any]) -> None:
+        """Revoke a token that ``IssuedTokens.page`` returned."""
+        self._revocations.add_identifier(token["id"], token["expires_at"] / 1000, token["application"], token["user"])
 
     def by_jti(self, application: str, jti: str) -> Sequence[Message]:
         """Revoke the tokens of an application with this ``jti`` claim; return warnings."""

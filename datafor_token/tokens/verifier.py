@@ -158,15 +158,15 @@ def read(text: str, *, explain: bool = False) -> Token:
             "the token has %(length)s characters; at most %(most)s are read", length=len(text), most=LONGEST_TOKEN
         )
         raise Refused("read", "malformed", detail)
-    if not _PARTS.fullmatch(text):
+    if not is_compact(text):
         hint = _hint(text) if explain else None
         detail = Message("a token is three parts of A-Z, a-z, 0-9, '-' and '_' with dots between")
         if hint is not None:
             detail = Message("%(first)s; %(second)s", first=detail, second=hint)
         raise Refused("read", "malformed", detail)
     header_part, payload_part, signature_part = text.split(".")
-    header = _object("header", header_part)
-    payload = _object("payload", payload_part)
+    header = json_part("header", header_part)
+    payload = json_part("payload", payload_part)
     signature = _decoded("signature", signature_part)
     _check_header(header)
     return Token(header, payload, f"{header_part}.{payload_part}".encode(), signature)
@@ -190,8 +190,8 @@ def _hint(text: str) -> Message | None:
     """Return a hint about a common cause of a malformed token, or ``None`` if none is recognised."""
     if text.endswith("."):
         return Message("this one has no signature")
-    for hint, inside in _unwrapped(text):
-        if inside != text and _PARTS.fullmatch(inside):
+    for hint, inside in unwrapped(text):
+        if inside != text and is_compact(inside):
             return hint
     found = _INSIDE.search(text)
     if found is None:
@@ -206,7 +206,12 @@ def _hint(text: str) -> Message | None:
     return Message("this one is inside a JSON object: send only its value") if in_json else _OTHER_TEXT
 
 
-def _unwrapped(text: str) -> Iterator[tuple[Message, str]]:
+def is_compact(text: str) -> bool:
+    """Return whether a text consists of three parts, as every token does."""
+    return _PARTS.fullmatch(text) is not None
+
+
+def unwrapped(text: str) -> Iterator[tuple[Message, str]]:
     """Yield a hint for each common wrapping of a pasted token, with the text without that wrapping."""
     inside = _BEARER.sub("", text.strip().strip("\"'"), count=1).strip().strip("\"'").strip()
     yield Message("this one has white space, quotes or the word Bearer around it"), inside
@@ -229,7 +234,8 @@ def _decoded(part: str, text: str) -> bytes:
     return data
 
 
-def _object(part: str, text: str) -> dict[str, Any]:
+def json_part(part: str, text: str) -> dict[str, Any]:
+    """Return the JSON object in a part of a token, such as ``header``; raise ``Refused`` (``malformed``)."""
     try:
         value = strict_json.loads(_decoded(part, text))
     except strict_json.JSONError as error:

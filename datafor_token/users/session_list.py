@@ -123,14 +123,16 @@ class SessionList:
 
         Raise ``NotFound`` if there is no valid session of this identifier, or, with ``owner``, if it is another user's.
         """
-        document = self._document(identifier) if _IDENTIFIER.fullmatch(identifier) else None
-        name = None if document is None else document.get("user")
-        user = self._users.get(name) if isinstance(name, str) else None
-        listed = None if document is None or user is None else self._listed(document, user)
-        if document is None or user is None or listed is None or owner not in (None, user.name):
+        found = self._found(identifier)
+        if found is None or owner not in (None, found[1].name):
             raise NotFound("session not found")
-        self._end(document, user, listed)
-        return user
+        self._end(*found)
+        return found[1]
+
+    def find(self, identifier: str) -> tuple[User, ListedSession] | None:
+        """Return the valid session of this identifier with its user, or None. It does not count as a use."""
+        found = self._found(identifier)
+        return None if found is None else found[1:]
 
     def end_all(self, user: User) -> int:
         """End all sessions of a user for all processes, and return their number."""
@@ -139,6 +141,13 @@ class SessionList:
         for document, listed in valid:
             self._end(document, user, listed)
         return len(valid)
+
+    def _found(self, identifier: str) -> tuple[Document, User, ListedSession] | None:
+        document = self._document(identifier) if _IDENTIFIER.fullmatch(identifier) else None
+        name = None if document is None else document.get("user")
+        user = self._users.get(name) if isinstance(name, str) else None
+        listed = None if document is None or user is None else self._listed(document, user)
+        return None if document is None or user is None or listed is None else (document, user, listed)
 
     def _end(self, document: Document, user: User, listed: ListedSession) -> None:
         # One event for each, so that after an outage the audit log tells which sessions have ended.

@@ -243,7 +243,7 @@ def accepts(vector: dict[str, Any]) -> bool:
         header, payload, signature = text.split(".")
         if json.loads(base64.urlsafe_b64decode(header + "=="))["alg"] != algorithm:
             return False
-        verifier._check_header(verifier._object("header", header))
+        verifier._check_header(verifier.json_part("header", header))
         proof = verifier._decoded("signature", signature)
         verifier._decoded("payload", payload)
     except (verifier.Refused, ValueError):

@@ -12,7 +12,7 @@ from datafor_token.applications import policy, rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.providers import urls
-from datafor_token.requests import audit_schema, explain_schema, revoke_schema, schemas, user_schemas
+from datafor_token.requests import audit_schema, explain_schema, identifiers, revoke_schema, schemas, user_schemas
 from datafor_token.validation import names, times
 
 _TEXT = {"type": "string"}
@@ -168,7 +168,7 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
         "pattern": "^(-?({0})|({0}) (asc|desc))$".format("|".join(user_schemas.COLUMNS)),
     },
     rules.token_status: {"type": "string", "enum": list(rules.TokenStatus)},
-    revoke_schema.audit_identifier: {"type": "string", "pattern": "^[0-9A-Fa-f]{32}$"},
+    identifiers.audit_identifier: {"type": "string", "pattern": "^[0-9A-Fa-f]{32}$"},
     revoke_schema.token: _SOME_TEXT,
     revoke_schema.not_empty: _SOME_TEXT,
     revoke_schema.time_of_cut_off: {
