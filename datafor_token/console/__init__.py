@@ -19,7 +19,9 @@ from datafor_token.console import (
     settings_page,
     sign_in_pages,
     token_pages,
+    user_list,
     user_pages,
+    user_tabs,
 )
 from datafor_token.console.blueprint import blueprint
 from datafor_token.web import responses
@@ -32,7 +34,9 @@ VIEWS = (
     application_list,
     application_pages,
     token_pages,
+    user_list,
     user_pages,
+    user_tabs,
     issued_page,
     audit_page,
     own_page,

@@ -14,7 +14,6 @@ from datafor_token.console.language import gettext
 from datafor_token.errors import DataforTokenError, MalformedRequest
 from datafor_token.tokens.impact import Impact
 from datafor_token.web.api.paths import proxy_prefix
-from datafor_token.web.current import current
 
 _MISTYPED = "the text that was typed is not the one to confirm"  # for the log
 TYPED = "typed_name"  # the field for the text to confirm
@@ -41,10 +40,13 @@ class Question:
 
 
 def ask(question: Question, error: DataforTokenError | None = None, **values: object) -> ResponseReturnValue:
-    """Show the question; its form is sent to the path of this request. ``values`` are for its template."""
-    query = current().query_string.decode("ascii", "replace")
-    action = proxy_prefix() + current().path + (f"?{query}" if query else "")
-    wrong = [gettext("This is not the text to confirm: nothing was changed.")] if error is not None else []
+    """Show the question; its form is sent to the path of this request. ``values`` are for its template.
+
+    After a sign-in, the question of the form that was sent before is shown again, with the path of that form.
+    """
+    action = proxy_prefix() + (guard.redisplayed_path() or guard.own_path())
+    mistyped = error is not None and question.typed and not is_typed(question)
+    wrong = [gettext("This is not the text to confirm: nothing was changed.")] if mistyped else []
     return pages.render("confirm.html", error=error, question=question, action=action, wrong=wrong, **values)
 
 

@@ -96,6 +96,12 @@ def has_secrets() -> bool:
     return any(text(name) for name in _SECRET_FIELDS - {csrf.FIELD})
 
 
+def redisplayed_path() -> str | None:
+    """Return the path and the query of the form that is being shown again, or None."""
+    found: str | None = g.get("redisplayed_path")
+    return found
+
+
 def redisplay(path: str, typed: str, caller: Caller) -> ResponseReturnValue | None:
     """Show the form that was sent to ``path`` (with its query) again, with the values of ``typed`` (JSON text).
 
@@ -110,6 +116,7 @@ def redisplay(path: str, typed: str, caller: Caller) -> ResponseReturnValue | No
         return None
     if endpoint not in _REDISPLAYS or not isinstance(values, dict) or not may_see(caller, endpoint):
         return None
+    g.redisplayed_path = path
     return _REDISPLAYS[endpoint]({**dict(parse_qsl(query)), **arguments}, values)
 
 

@@ -26,7 +26,7 @@ class Section(NamedTuple):
 SECTIONS = (
     Section("home", N_("Home"), "home", frozenset(["", "status", "settings"])),
     Section("applications", N_("Applications"), "applications", frozenset(["applications", "new-application"])),
-    Section("users", N_("Users"), "users", frozenset(["users", "user", "new-user"])),
+    Section("users", N_("Users"), "users", frozenset(["users", "user", "new-user", "several-users"])),
     Section("check_token", N_("Tokens"), "tokens", frozenset(["tokens", "issued", "try", "refused"])),
     Section("audit", N_("Audit"), "audit", frozenset(["audit"])),
 )

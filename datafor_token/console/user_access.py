@@ -20,7 +20,21 @@ STATUSES = {"active": N_("active"), "expired": N_("expired"), "revoked": N_("rev
 
 
 def of_user(user: User) -> dict[str, Any]:
-    """Return the values of the template for the user's sessions and personal tokens.
+    """Return the values of the template for the user's sessions and personal tokens."""
+    return {**sessions_of(user), **tokens_of(user)}
+
+
+def sessions_of(user: User) -> dict[str, Any]:
+    """Return the values of the template for the user's sessions."""
+    return {
+        "sessions": services().session_list.of(user),
+        "this_session": name_of_cookie(session_cookie()),
+        "session_kinds": _KINDS,
+    }
+
+
+def tokens_of(user: User) -> dict[str, Any]:
+    """Return the values of the template for the user's personal tokens.
 
     If the tokens cannot be read, the page says so, and the log has the reason.
     """
@@ -29,14 +43,7 @@ def of_user(user: User) -> dict[str, Any]:
         tokens = services().personal_tokens.listed(user.name)
     except RecordDamaged as error:
         tokens, damaged, current().refusal = [], True, error
-    return {
-        "sessions": services().session_list.of(user),
-        "this_session": name_of_cookie(session_cookie()),
-        "session_kinds": _KINDS,
-        "tokens": tokens,
-        "tokens_damaged": damaged,
-        "statuses": STATUSES,
-    }
+    return {"tokens": tokens, "tokens_damaged": damaged, "statuses": STATUSES}
 
 
 def end_sessions(user: User, view: str, **values: Any) -> ResponseReturnValue:

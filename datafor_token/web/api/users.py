@@ -29,7 +29,7 @@ blueprint = Blueprint("users", __name__)
 
 _NO_PASSWORD = "a session opened with a token cannot change the password"  # noqa: S105 - a sentence
 # Fields of a request whose members of ``User`` have other names.
-_MEMBERS = {"name": "full_name", "usertype": "type"}
+MEMBERS = {"name": "full_name", "usertype": "type"}
 _EDITORS = ("Administrator", "SYS_Creator")
 
 
@@ -92,13 +92,14 @@ def save(fields: dict[str, Any]) -> Response:
     if caller.by_token and "password" in fields:
         raise Forbidden(_NO_PASSWORD)
     if caller.is_administrator and fields.get("application"):
-        fields["application"] = _existing_application(fields["application"])
+        fields["application"] = existing_application(fields["application"])
     name, password = fields.pop("username"), fields.pop("password", "")
-    members = {_MEMBERS.get(field, field): value for field, value in fields.items()}
+    members = {MEMBERS.get(field, field): value for field, value in fields.items()}
     return success(username=services().accounts.save(name, password, by=caller.user, **members).name)
 
 
-def _existing_application(name: str) -> str:
+def existing_application(name: str) -> str:
+    """Return the name of an application as it is stored; raise ``InvalidInput`` if it does not exist."""
     try:
         return services().registry.get(name).name
     except NotFound:
