@@ -19,7 +19,7 @@ _ESTIMATED_CHARACTERS = 64
 # after digits, zxcvbn reads one as part of a date and raises ValueError.
 _SIMPLIFIED = str.maketrans("@{[<!|$+\n", "4(((1157 ")
 # Of a random text: the least share of characters of another kind than the one before, and of pairs of neighbours that
-# occur once. Of generated secrets one in a thousand has less, and of those in hexadecimal digits one in eight.
+# occur once. Of generated secrets two in a thousand have less, and of those in hexadecimal digits one in five.
 _CHANGES, _DIFFERENT = 0.4, 0.8
 
 

@@ -19,7 +19,7 @@ PAGES = {
     "applications": "applications", "application": f"applications/{LONG_NAME}", "new-application": "new-application",
     "trust": "applications/Keycloak",
     "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena",
-    "issued": "issued", "audit": "audit", "status": "status", "me": "me", "not-found": "nothing",
+    "issued": "issued", "audit": "audit", "home": "", "settings": "settings", "me": "me", "not-found": "nothing",
 }  # fmt: skip
 # Nothing listens at the URL: the page shows an error.
 POLICY = {

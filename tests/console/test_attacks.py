@@ -189,7 +189,7 @@ def test_a_framed_page(person: Callable[..., Person], signed_in: Any, elsewhere:
 
 def test_the_headers(client: Client) -> None:
     """Every page has a policy that allows nothing inline and no other hosts, and is not cached."""
-    for path in ("applications", "new-application", "try", "audit", "status", "me", "sign-in", "nothing"):
+    for path in ("applications", "new-application", "try", "audit", "", "settings", "me", "sign-in", "nothing"):
         response = client.get(path)
         policy = response.headers["Content-Security-Policy"]
         for part in ("default-src 'none'", "style-src 'self'", "script-src 'self'", "frame-ancestors 'none'",
@@ -241,7 +241,8 @@ def test_scripts_in_every_field(person: Callable[..., Person], tmp_path_factory:
             "users",
             "user",
             "audit",
-            "status",
+            "",
+            "settings",
             "try",
             "refused",
         ):

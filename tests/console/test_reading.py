@@ -118,10 +118,10 @@ def test_the_browsers_language_and_the_switch(person: Callable[..., Person]) -> 
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Users")
     assert page.url.endswith("/console/users?q=adm")
-    expect(one.open("status").get_by_role("heading", level=1)).to_have_text("Status")
+    expect(one.open("settings").get_by_role("heading", level=1)).to_have_text("Settings")
     page.locator(".menu summary").click()
     page.get_by_role("button", name="简体中文").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("状态")
+    expect(page.get_by_role("heading", level=1)).to_have_text("设置")
     other = person(locale="fr-FR")
     expect(other.open("sign-in").get_by_role("heading", level=1)).to_have_text("Sign in")
     taiwan = person(locale="zh-TW")
@@ -147,7 +147,7 @@ def test_words_in_chinese(person: Callable[..., Person], small: Server) -> None:
     page = one.open("new-application")
     screenshots.typed(page, "errors")
     expect(page.locator("[id='name-wrong']")).to_have_text("只能包含字母、数字、'_' 和 '-'")
-    for path in ("refused", "status"):
+    for path in ("refused", "", "settings"):
         page = one.open(path)
         screenshots.typed(page, path)
         left = re.findall(r"\b[a-z]+ [a-z]+ [a-z]+ [a-z]+\b", page.get_by_role("main").inner_text())
@@ -206,7 +206,7 @@ def test_make_screenshots(browser: Browser, small: Server, tmp_path: Path) -> No
     assert screenshots.shoot(browser, small, tmp_path, {"me": "me"}, (360, 800)) == 16
     assert len({picture.read_bytes() for picture in tmp_path.glob("me-*.png")}) == 8
     pages = {path.split("?")[0].split("/")[0] for path in screenshots.PAGES.values()}
-    assert pages >= {"applications", "new-application", "try", "refused", "users", "user", "audit", "status", "me"}
+    assert pages >= {"applications", "new-application", "try", "refused", "users", "user", "audit", "settings", "me"}
 
 
 def test_screenshots_of_the_readme() -> None:

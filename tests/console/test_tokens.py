@@ -154,5 +154,5 @@ def test_a_personal_token(person: Callable[..., Person], request: Any) -> None:
 
 def test_stored_secrets_are_never_shown(admin: Person) -> None:
     """No page of the console shows a stored secret."""
-    for path in ("applications", "applications/ERP", "audit", "status", "users"):
+    for path in ("applications", "applications/ERP", "audit", "", "settings", "users"):
         assert STRONG_SECRET not in admin.open(path).content()

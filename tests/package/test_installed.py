@@ -81,7 +81,7 @@ def test_the_description(running: Server) -> None:
 
 
 def test_the_version_everywhere(commands: Path, running: Server, tmp_path: Path) -> None:
-    """The command, the API description, metrics, status page and the log's first line state the version of the code."""
+    """The command, the API description, metrics, home page and the log's first line state the version of the code."""
     login = running.request(
         "POST",
         "/plugin/datafor/api/extension/auth/login",
@@ -89,14 +89,14 @@ def test_the_version_everywhere(commands: Path, running: Server, tmp_path: Path)
         headers={},
     )
     cookie = login.headers["Set-Cookie"].split(";")[0]
-    status = running.request("GET", "/console/status", headers={"Cookie": cookie}).body.decode()
+    status = running.request("GET", "/console/", headers={"Cookie": cookie}).body.decode()
     metrics = running.request("GET", "/metrics", headers={}).body.decode()
     description = running.request("GET", "/openapi.json", headers={}).json
     shown = {
         "command": run(commands, tmp_path, "--version").split()[-1],
         "description": description["info"]["version"],
         "metrics": "".join(re.findall(r'datafor_token_build_info\{.*version="([^"]+)"\}', metrics)),
-        "status page": "".join(re.findall(r"<dt>Version</dt><dd>([^<]+)</dd>", status)),
+        "home page": "".join(re.findall(r"<dt>Version</dt><dd>([^<]+)</dd>", status)),
         "log": "".join(re.findall(r" version=(\S+)", running.output.splitlines()[0])),
     }
     assert shown == dict.fromkeys(shown, __version__)
