@@ -2,7 +2,10 @@
 
 from flask import Blueprint, Response
 
+from datafor_token.web import compression
+
 blueprint = Blueprint("console", __name__, template_folder="templates")
+compression.init_blueprint(blueprint)
 
 # Nothing from other hosts, nothing inline, never inside a frame.
 _POLICY = (

@@ -15,6 +15,7 @@ from datafor_token.console import language
 from datafor_token.console.language import N_, gettext
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.users.session_notes import Note
+from datafor_token.web import compression
 from datafor_token.web.api.paths import cookie_attributes
 from datafor_token.web.auth import session_cookie
 from datafor_token.web.current import current
@@ -82,6 +83,7 @@ def keep_result(view: str, result: Mapping[str, Any]) -> None:
 
 def take_result(view: str) -> Mapping[str, Any] | None:
     """Return the result that was kept for this view, or None if there are none left."""
+    compression.leave_plain()
     unkept: Mapping[str, Any] | None = g.get("unkept_result")
     if unkept is not None:
         return unkept

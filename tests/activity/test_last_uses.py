@@ -305,7 +305,7 @@ def test_a_damaged_record(services: Services, settings: Settings, clock: Clock, 
 
 @pytest.mark.file_store
 def test_an_outage(services: Services, settings: Settings, clock: Clock) -> None:
-    """What cannot be stored in an outage is stored after it, unless a later use was noted."""
+    """A use that cannot be stored in an outage is stored after it, unless a later use was noted."""
     services.activity.accepted("lena", "ERP")
     with unavailable(settings.data_dir, "activity"):
         services.activity.flush()

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, abort, current_app
 from werkzeug.routing import Rule
 
 from datafor_token.errors import NotFound
+from datafor_token.web import compression
 from datafor_token.web.api.paths import root_path
 from datafor_token.web.openapi.call import Access, Call, call_of
 from datafor_token.web.openapi.document import Route, document
@@ -19,6 +20,7 @@ from datafor_token.web.responses import revalidated
 from datafor_token.web.services import services
 
 blueprint = Blueprint("description", __name__)
+compression.init_blueprint(blueprint)
 _PACKAGE = Path(__file__).parent.parent.parent
 _PAGE_FOLDER = _PACKAGE / "web" / "openapi" / "page"
 _SWAGGER_UI = importlib.resources.files("flask_swagger_ui") / "dist"

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from datafor_token.errors import NotFound
 from datafor_token.gate import forwarded
+from datafor_token.web import compression
 from datafor_token.web.api.paths import root_path
 from datafor_token.web.current import current
 from datafor_token.web.guide import pages
@@ -19,6 +20,7 @@ from datafor_token.web.openapi.call import Access, Call
 from datafor_token.web.responses import revalidated
 
 blueprint = Blueprint("guide", __name__, template_folder="../guide/templates")
+compression.init_blueprint(blueprint)
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
