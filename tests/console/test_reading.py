@@ -75,9 +75,51 @@ def test_every_width(person: Callable[..., Person], full: Server) -> None:
     for name, path in (screenshots.PAGES | {"errors": "new-application"}).items():
         page = one.open(path)
         screenshots.typed(page, name)
-        for width in (320, *WIDTHS):
+        for width in (320, 640, *WIDTHS):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+
+
+def test_the_header_is_one_row(person: Callable[..., Person]) -> None:
+    """The header is one row from 320 px on, and its links and menu are at least 36 px wide and 40 px high."""
+    one = person(locale="en-GB")
+    page = one.sign_in()
+    for width in (320, 360, 640, 832, 900, 1024, 1400):
+        page.set_viewport_size({"width": width, "height": 800})
+        boxes = [found.bounding_box() for found in page.locator(".top a:visible, .top summary").all()]
+        assert len(boxes) == 7
+        assert all(box and box["width"] >= 36 and box["height"] >= 40 for box in boxes), (width, boxes)
+        middles = [box["y"] + box["height"] / 2 for box in boxes if box]
+        assert max(middles) - min(middles) < 4, width
+
+
+def test_tables_down_to_640_px(person: Callable[..., Person], small: Server) -> None:
+    """Lists are tables down to 640 px and cards below; what can be pressed is at least 24 px in both directions."""
+    one = person(small)
+    one.sign_in()
+    page = one.open("users")
+    for width, shown in ((640, "table-row"), (639, "block")):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.locator("tbody tr").first.evaluate("one => getComputedStyle(one).display") == shown
+        for target in page.locator(
+            "button:visible, select, summary, .target, input[type=search], .sort a:visible"
+        ).all():
+            box = target.bounding_box()
+            assert box is not None
+            assert min(box["width"], box["height"]) >= 24
+
+
+def test_printing(person: Callable[..., Person], small: Server) -> None:
+    """A printed page has its content, also on paper's white, and neither navigation nor buttons nor filters."""
+    one = person(small, color_scheme="dark")
+    one.sign_in()
+    page = one.open("users")
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(page.get_by_role("table")).to_be_visible()
+    for part in (".top", ".filters", "button", ".skip"):
+        assert page.locator(f"{part}:visible").count() == 0, part
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('td')).color") == "rgb(22, 25, 29)"
 
 
 def test_by_the_keyboard(person: Callable[..., Person]) -> None:
@@ -89,7 +131,8 @@ def test_by_the_keyboard(person: Callable[..., Person]) -> None:
     page.keyboard.press("Tab")
     page.keyboard.type("the-Password-of-the-tests")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Applications")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Home")
+    one.open("applications")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
