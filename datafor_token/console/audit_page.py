@@ -1,41 +1,125 @@
-"""The page of the audit log: filtered events, newest first."""
+"""The page of the audit log: filtered events in words, newest first, and their export."""
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flask import Response
 from flask.typing import ResponseReturnValue
 
-from datafor_token.audit.events import Kind
 from datafor_token.audit.filters import Filter
-from datafor_token.console import application_form, pages
+from datafor_token.console import application_form, audit_rows, guard, history, pages
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
+from datafor_token.console.event_words import GROUPS
+from datafor_token.console.guard import Form
+from datafor_token.console.language import N_, gettext, iso
 from datafor_token.errors import InvalidInput
-from datafor_token.requests.audit_schema import AuditSchema
+from datafor_token.requests.audit_schema import MOST_TOKENS, AuditSchema
+from datafor_token.tokens import verifier
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _audit = AuditSchema()
-_FIELDS = ("event", "user", "application", "since", "until", "page")
+_FILTERS = ("q", "event", "user", "application", "id", "address", "request_id", "since", "until")
+_LONGEST = 300  # characters of a field; eight identifiers have 263
+_PRESETS = {
+    "1h": N_("Last hour"), "today": N_("Today"), "24h": N_("24 hours"), "7d": N_("7 days"), "30d": N_("30 days"),
+}  # fmt: skip
+# Two dots between long parts, as every token has them.
+_TOKEN = re.compile(r"\S{8,}\.\S{8,}\.\S*")
 
 
 @blueprint.get("/audit")
 def audit() -> ResponseReturnValue:
     """Show a page of the events that match the filters."""
-    typed = {name: current().args.get(name, "").strip()[:128] for name in _FIELDS}
-    query = {name: value for name, value in typed.items() if value}
-    for name in ("since", "until"):
-        # A browser's datetime-local input has neither seconds nor a time zone; its label states UTC.
-        if len(query.get(name, "")) == 16:
-            query[name] += ":00Z"
-    form = FormState(typed)
+    if "token" in current().args:
+        # A link with a token: it must not remain in the address.
+        return pages.redirect_to("audit", **_filters({**current().args}))
+    query = query_of_page()
+    page = current().args.get("page", "")[:_LONGEST]
+    form = FormState({**dict.fromkeys(_FILTERS, ""), **query, "page": page})
     try:
-        wanted = application_form.read(_audit, query)
+        wanted = application_form.read(_audit, {**query, **({"page": page} if page else {})})
         found = services().audit.page(Filter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)
-        return pages.render("audit.html", error=error, form=form, events=(), older=None, **_choices())
-    return pages.render("audit.html", form=form, events=found.events, older=found.next, **_choices())
+        return _page(form, error=error)
+    rows = [audit_rows.row(event) for event in found.events]
+    is_short = found.next is not None and len(rows) < wanted["limit"]
+    looked_back_to = history.milliseconds({"time": found.looked_back_to}) if is_short and found.looked_back_to else None
+    return _page(form, rows=rows, older=found.next, is_short=is_short, looked_back_to=looked_back_to)
 
 
-def _choices() -> dict[str, Any]:
-    return {"kinds": list(Kind)}
+@blueprint.post("/audit")
+def search_audit() -> ResponseReturnValue:
+    """Show the events that match the filters of the form.
+
+    The form is sent in a POST, so that a token that was pasted into it is never part of an address.
+    """
+    return pages.redirect_to("audit", **_filters(guard.form()))
+
+
+@guard.redisplays("search_audit")
+def _search_again(_: Mapping[str, Any], typed: Form) -> ResponseReturnValue:
+    return _page(FormState({**dict.fromkeys((*_FILTERS, "page"), ""), **_filters(typed)}), is_unsent=True)
+
+
+def query_of_page() -> dict[str, str]:
+    """Return the filters of the URL."""
+    typed = {name: current().args.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
+    return {name: value for name, value in typed.items() if value}
+
+
+def _filters(typed: Mapping[str, Any]) -> dict[str, str]:
+    """Return the filters that a form has, for a URL: a token, also in the search, becomes its identifier."""
+    values = {name: value.strip() for name, value in typed.items() if isinstance(value, str) and value.strip()}
+    for name in ("token", "q"):
+        text = values.get(name, "")
+        if name == "token" or _TOKEN.search(text):
+            values.pop(name, None)
+            if text:
+                values["id"] = _identifiers(text)
+    for name in ("since", "until"):
+        # Without a script, a browser's input has no time zone; its label says that it is UTC.
+        if re.fullmatch(r"[0-9-]{10}T[0-9:]{5,8}", values.get(name, "")):
+            values[name] += "Z"
+    if "since" not in values and "until" not in values and "age" in values:
+        values["since"] = values["age"]
+    return {name: values[name][:_LONGEST] for name in _FILTERS if name in values}
+
+
+def _identifiers(text: str) -> str:
+    """Return the identifiers of a token or one-time link that was pasted; an identifier is returned unchanged."""
+    if re.fullmatch("[0-9A-Fa-f, ]*", text):
+        return text
+    signin = services().signin
+    bare = text.rsplit(maxsplit=1)[-1]
+    try:
+        found = signin.audit_identifiers(verifier.read(bare), bare)
+    except verifier.Refused:
+        # As the log names a one-time link, and a text that no application has signed.
+        found = [signin.identifiers.of_text(bare)]
+    return ",".join(found[:MOST_TOKENS])
+
+
+def _page(form: FormState, *, rows: Sequence[audit_rows.Row] = (), older: str | None = None, **values: Any) -> Response:
+    since = form.values["since"]
+    today = iso(services().clock() * 1000)[:10]
+    filters = {name: form.values[name] for name in _FILTERS if form.values[name]}
+    presets = [
+        (key, gettext(label), today if key == "today" else key, since == (today if key == "today" else key))
+        for key, label in _PRESETS.items()
+    ]
+    return pages.render(
+        "audit.html",
+        form=form,
+        rows=rows,
+        older=older,
+        filters=filters,
+        presets=presets,
+        age="" if audit_rows.input_time(since) else since,
+        input_times={name: audit_rows.input_time(form.values[name]) for name in ("since", "until")},
+        groups=[(gettext(name), ",".join(kinds), kinds) for name, kinds in GROUPS],
+        **values,
+    )

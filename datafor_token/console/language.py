@@ -99,10 +99,10 @@ def format_duration(seconds: float) -> str:
     return separator.join(parts) or format_unit(0, "duration-second", length, locale=_locale())
 
 
-def format_time(milliseconds: float) -> str:
+def format_time(milliseconds: float, *, seconds: bool = False) -> str:
     """Return a time (milliseconds since 1970) in UTC, marked as such; JavaScript shows it in the reader's time zone."""
     when = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
-    return format_datetime(when, "yyyy-MM-dd HH:mm 'UTC'", locale=_locale())
+    return format_datetime(when, f"yyyy-MM-dd HH:mm{':ss' if seconds else ''} 'UTC'", locale=_locale())
 
 
 def iso(milliseconds: float) -> str:

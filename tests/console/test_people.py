@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import expect
@@ -93,38 +94,56 @@ def test_names_of_users(person: Callable[..., Person], signed_in: Any, name: str
 
 
 def test_audit(admin: Person) -> None:
-    """The audit log is filtered by event, user, application and time, and has the fields that were changed."""
+    """The audit log is filtered by event, user, application and time, and a row opens to the changed values."""
     name = f"audited-{admin.run}"
     register(admin.server, name=name)
     register(admin.server, name=name, expire=60, token_name="other")
     page = admin.open("audit")
     page.get_by_label("Application").fill(name)
     page.get_by_label("Event").select_option("application changed")
-    page.get_by_role("button", name="Filter").click()
-    expect(page.get_by_role("row")).to_have_count(2)
-    changes = page.locator(".changes li")
-    assert sorted(changes.all_inner_texts()) == ["expire", "token_name"]
-    expect(page.get_by_role("row").last).to_contain_text("admin")
-    page.get_by_label("Start time (UTC)").fill("2001-01-01T00:00")
-    page.get_by_label("End time (UTC)").fill("2001-01-02T00:00")
-    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".audit > tbody > tr")).to_have_count(1)
+    row = page.get_by_role("row").last
+    expect(row.locator(".changes")).to_be_hidden()
+    page.get_by_text("Token lifetime: 1 day → 1 minute").click()
+    expect(page.locator(".changes")).to_contain_text("URL parameter")
+    page.get_by_label("From").fill("2001-01-01T00:00:00")
+    page.get_by_label("Until").fill("2001-01-02T00:00:01")
+    page.get_by_role("button", name="Search", exact=True).click()
     expect(page.get_by_role("main")).to_contain_text("No events match.")
-    page.get_by_label("End time (UTC)").fill("")
-    page.get_by_role("button", name="Filter").click()
-    expect(page.get_by_role("row")).to_have_count(2)
+    expect(page.get_by_label("Until")).to_have_value("2001-01-02T00:00:01")
+    page.get_by_role("link", name="24 hours").click()
+    expect(page.locator(".audit > tbody > tr")).to_have_count(1)
+    expect(page.get_by_role("link", name="24 hours")).to_have_attribute("aria-current", "true")
     page.get_by_label("User").fill("a:b")
-    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("button", name="Search", exact=True).click()
     expect(page.locator("#user-wrong")).to_contain_text("not contain ':'")
 
 
+def test_local_times_of_the_audit_log(person: Callable[..., Person], signed_in: Any) -> None:
+    """Times are typed in the reader's time zone, and "Today" begins at the reader's midnight."""
+    one = person(storage_state=signed_in, timezone_id="Asia/Shanghai")
+    page = one.open("audit?since=2026-01-01T00:00:00Z")
+    expect(page.get_by_label("From")).to_have_value("2026-01-01T08:00:00")
+    expect(page.locator("label[for=since]")).to_contain_text("(local time)")
+    page.get_by_role("button", name="Search", exact=True).click()
+    assert "since=2026-01-01T00:00:00" in unquote(page.url)
+    page.get_by_role("link", name="Today").click()
+    assert "T16:00:00" in unquote(page.url)
+    expect(page.get_by_role("link", name="Today")).to_have_attribute("aria-current", "true")
+
+
 def test_a_token_in_the_audit_log(admin: Person) -> None:
-    """An event shows the first 12 digits of a token's identifier, and all of them in its title."""
+    """A row opens to the first 12 digits of a token's identifier, which lead to all its events."""
     name = f"identified-{admin.run}"
     register(admin.server, name=name)
     admin.server.post("generate", {"name": name, "username": "lena"})
     identifier = admin.server.request("GET", f"{API}/issued?application={name}").json["data"][0]["id"]
     page = admin.open(f"audit?application={name}&event=token_generated")
-    expect(page.get_by_title(identifier)).to_have_text(f"token {identifier[:12]}…")
+    page.locator(".more summary").click()
+    expect(page.get_by_title(identifier)).to_have_text(f"{identifier[:12]}…")
+    page.get_by_title(identifier).click()
+    expect(page.get_by_label("Token or its identifier")).to_have_value(identifier)
 
 
 def test_pages_of_the_audit_log(admin: Person) -> None:

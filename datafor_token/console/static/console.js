@@ -212,6 +212,24 @@
     }
   }
 
+  // Times that are typed: UTC without a script, which their labels say; with it, in the reader's time zone.
+  function useLocalTimes() {
+    const wallClock = (time) => new Date(time - time.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+    for (const part of document.querySelectorAll("[data-local-text]")) part.textContent = part.dataset.localText;
+    for (const input of document.querySelectorAll("input[data-local]")) {
+      if (input.value) input.value = wallClock(new Date(`${input.value}Z`));
+      input.form.addEventListener("formdata", (event) => {
+        if (input.value) event.formData.set(input.name, new Date(input.value).toISOString());
+      });
+    }
+    for (const link of document.querySelectorAll("a[data-today]")) {
+      const target = new URL(link.href);
+      target.searchParams.set("since", new Date(new Date().setHours(0, 0, 0, 0)).toISOString());
+      link.href = target.href;
+      if (target.href === location.href) link.setAttribute("aria-current", "true");
+    }
+  }
+
   function enhance(root) {
     localize(root);
     addCopyButtons(root);
@@ -219,6 +237,7 @@
   }
 
   enhance(document);
+  useLocalTimes();
   for (const form of document.querySelectorAll("form[data-live]")) filterWhileTyping(form);
   for (const form of document.querySelectorAll("form[data-guard]")) guard(form);
   const algorithm = document.querySelector("select#algorithm"); // not a heading of the guide
