@@ -13,7 +13,7 @@ from datafor_token.audit.changes import changes_of
 from datafor_token.audit.events import REFUSALS
 from datafor_token.console import application_form, history
 from datafor_token.console.event_words import OTHER_FIELDS, REASONS, USER_FIELDS, WAYS
-from datafor_token.console.language import format_duration, format_time, gettext, iso
+from datafor_token.console.language import format_duration, format_time, gettext, iso, ngettext
 from datafor_token.printable import printable
 from datafor_token.validation.times import parse_time
 
@@ -120,7 +120,7 @@ def _summary(event: Mapping[str, Any], changes: Sequence[ChangedField]) -> str:
         found.append(", ".join(_change(one) for one in changes))
     if "count" in event:
         count = history.event_count(event)
-        found.append(gettext("%(number)s times") % {"number": count})
+        found.append(ngettext("%(num)s more time", "%(num)s more times", count) % {"num": count})
     if "outcome" in event:
         found.append(_word(history.OUTCOMES, event["outcome"]))
     return " · ".join(one for one in found if one)
