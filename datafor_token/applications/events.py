@@ -28,6 +28,9 @@ def event_of_change(stored: Application | None, application: Application, kind: 
     if previous is not None and previous.until and previous != stored.previous:
         after = {**(after or {}), "previous": {"until": previous.until}}
     before = recorded(fields, _values(stored))
+    if not fields and stored.previous and previous and previous.until < stored.previous.until:
+        # Its grace period was ended.
+        fields, before = ["previous"], {"previous": {"until": stored.previous.until}}
     return Event(kind or Kind.APPLICATION_CHANGED, application.name, fields=fields, before=before, after=after)
 
 

@@ -12,7 +12,7 @@ from datafor_token.applications.index import ApplicationIndex, IndexEntry, build
 from datafor_token.applications.record import COLLECTION, MASK, Application
 from datafor_token.applications.rules import check_password
 from datafor_token.applications.sealing import Sealer
-from datafor_token.applications.update import merge, rotated
+from datafor_token.applications.update import merge, rotated, without_grace
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.damaged_secrets import warnings_about
@@ -182,6 +182,18 @@ class Registry:
         application, warnings = self._update(name, change, Kind.APPLICATION_ROTATED)
         generated = application.secret if secret is None and jwks_uri is None else None
         return Rotation(generated, now if application.previous is None else now + grace * 1000, warnings)
+
+    def end_grace(self, name: str) -> None:
+        """Accept the secret before the last rotation no longer; ignore a grace period that has ended.
+
+        Raises ``NotFound``.
+        """
+
+        def change(stored: Application | None) -> Application:
+            return without_grace(_existing(stored), self._milliseconds())
+
+        if self.get(name).previous_secret(self._clock()) is not None:
+            self._update(name, change)
 
     def delete(self, name: str) -> None:
         """Remove the application; ignore a name that does not exist, and leave a damaged record alone."""

@@ -57,6 +57,12 @@ def _check_new_secret(stored: Application, secret: str) -> None:
         raise InvalidInput.of("secret", error.message) from None
 
 
+def without_grace(stored: Application, now: int) -> Application:
+    """Return the application whose previous secret is no longer accepted; ``now`` is in milliseconds since 1970."""
+    previous = None if stored.previous is None else dataclasses.replace(stored.previous, until=0)
+    return dataclasses.replace(stored, previous=previous, last_modified_date=now)
+
+
 def merge(stored: Application | None, wanted: Mapping[str, Any], creator: str, now: int) -> Application:
     """Return the application to store.
 

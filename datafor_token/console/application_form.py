@@ -6,7 +6,7 @@ It has no rules of its own: the schema of ``token/update`` checks the fields. Th
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from datafor_token.applications.record import DEFAULTS, Application
@@ -22,8 +22,18 @@ from datafor_token.requests.schemas import UpdateSchema
 
 _FLAGS = tuple(name for name, default in DEFAULTS.items() if default in ("0", "1"))
 _CLAIMS = tuple(DEFAULTS["fieldmap"])
+_UNIT = "unit"
+# The fields of each page of a stored application; all others are on the page of the trust policy.
+SETTINGS = ("expire", _UNIT, "token_name", "self_service", "fieldmap", "inituser", "initroles", "initpwd")
+KEYS = ("algorithm", "secret", "public_key", "jwks_uri", "issuer")
+TRUST = trust_form.FIELDS
 MOST_CHOICES = 200  # names in a list to choose from; any other name can be typed
 _update = UpdateSchema()
+# For errors in fields of another page: the field that was changed instead.
+_RELATED = {
+    "expire": "max_lifetime", "fieldmap.name": "sync", "fieldmap.email": "sync", "self_service": "algorithm",
+    "issuer": "jwks_uri",
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -43,9 +53,19 @@ def new_values() -> dict[str, Any]:
     return _to_form({"name": "", **DEFAULTS})
 
 
+def duplicate_values(application: Application) -> dict[str, Any]:
+    """Return the values of the form of a new application with another's settings, without its name, secrets and keys."""
+    return {**from_application(application), "name": "", "initpwd": "", "jwks_uri": ""}
+
+
 def from_application(application: Application) -> dict[str, Any]:
-    """Return the values of the form of a stored application; its secret is empty, which keeps the stored one."""
-    return _to_form(application.to_response(0))
+    """Return the values of the fields of a stored application; its secret is empty."""
+    return from_fields(application.to_response(0))
+
+
+def from_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for the fields of an application in a response."""
+    return _to_form(fields)
 
 
 def _to_form(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,43 +93,71 @@ def from_form(form: Form) -> dict[str, Any]:
     }
 
 
-def read_update(values: Mapping[str, Any], stored: Application | None = None) -> dict[str, Any]:
-    """Return the checked fields of ``token/update`` for the values of a form; raise ``InvalidInput`` with all errors.
-
-    ``stored`` is the application that the form changes.
-    """
+def read_new(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked fields of ``token/update`` for a new application; raise ``InvalidInput`` with all errors."""
     policy, errors = trust_form.to_call(values)
-    call = _to_call(values) | policy
-    if stored is not None and "secret" in call and call.get("jwks_uri") == stored.jwks_uri:
-        # The page shows the stored URL. A secret that is typed beside it replaces it.
-        call.pop("jwks_uri", None)
-    if stored is not None and stored.audience is None and not call.get("audience"):
-        # Sent empty, it would end what an application from before the rule may do without one.
-        call.pop("audience", None)
-    if stored is None and "secret" not in call and not values["jwks_uri"]:
+    call = {"name": values["name"], "enable": values["enable"], **settings_call(values), **policy, **_keys_call(values)}
+    if "secret" not in call and not values["jwks_uri"]:
         # The registry reports this only if all else is valid; the reader should see all errors at once.
         errors["secret"] = [about("secret", Message("is missing"))]
+    return _checked(call, errors)
+
+
+def read_settings(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for new settings of an application, whose fields are ``before``."""
+    return _checked({**before, **settings_call(values)}, {})
+
+
+def read_trust(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for a new trust policy of an application, whose fields are ``before``."""
+    policy, errors = trust_form.to_call(values)
+    del policy["jwks_uri"]
+    if "audience" not in before and not policy.get("audience"):
+        # Sent empty, it would end what an application from before the rule may do without one.
+        policy.pop("audience", None)
+    return _checked({**before, **policy}, errors)
+
+
+def read_keys(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for another algorithm or other keys of an application, whose fields are ``before``.
+
+    Without a new key, the stored one is kept if it fits the algorithm.
+    """
+    call = {**before, **_keys_call(values)}
+    for name in ("jwks_uri", "issuer"):
+        call[name] = values[name]
+    if call["secret"] != before["secret"] and call["jwks_uri"] == before.get("jwks_uri"):
+        # The page shows the stored URL. A key that is typed beside it replaces it.
+        del call["jwks_uri"]
+    return _checked(call, {})
+
+
+def _checked(call: Mapping[str, Any], errors: Mapping[str, list[str]]) -> dict[str, Any]:
     try:
         wanted = read(_update, call)
     except InvalidInput as error:
         raise InvalidInput({**error.errors, **errors}) from None
     if errors:
-        raise InvalidInput(errors)
+        raise InvalidInput({**errors})
     return wanted
 
 
-def _to_call(values: Mapping[str, Any]) -> dict[str, Any]:
-    first, second = ("secret", "public_key") if is_shared(values["algorithm"]) else ("public_key", "secret")
-    # A value in the field of the other kind of algorithm is checked too, so that an error about it is shown.
-    secret = values[first] or values[second]
+def settings_call(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of ``token/update`` on the page of the settings."""
     # Only line breaks separate names: without its blank, a stored role such as "Administrator " would be another one.
     roles = re.split("\r\n|\r|\n", values["initroles"])
     return {
-        **{name: values[name] for name in ("name", *DEFAULTS)},
-        "expire": to_seconds(values["expire"], values["unit"]),
+        **{name: values[name] for name in SETTINGS if name != _UNIT},
+        "expire": to_seconds(values["expire"], values[_UNIT]),
         "initroles": [role for role in roles if role],
-        **({"secret": secret} if secret else {}),
     }
+
+
+def _keys_call(values: Mapping[str, Any]) -> dict[str, Any]:
+    first, second = ("secret", "public_key") if is_shared(values["algorithm"]) else ("public_key", "secret")
+    # A value in the field of the other kind of algorithm is checked too, so that an error about it is shown.
+    secret = values[first] or values[second]
+    return {"algorithm": values["algorithm"], **({"secret": secret} if secret else {})}
 
 
 def read(schema: CallSchema, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,13 +165,24 @@ def read(schema: CallSchema, call: Mapping[str, Any]) -> dict[str, Any]:
     return schema.read(Body(dict(call), is_form=True))
 
 
-def errors_by_field(error: InvalidInput, algorithm: str = "HS256") -> dict[str, list[str]]:
-    """Return the translated messages of an error by the form's field, in the order of the fields on the page."""
-    found = {}
+def errors_by_field(
+    error: InvalidInput, algorithm: str = "HS256", shown: Collection[str] | None = None
+) -> dict[str, list[str]]:
+    """Return the translated messages of an error by the form's field, in the order of the fields on the page.
+
+    ``shown`` are the fields of the page, if it has not all: a message about another one begins with its label.
+    """
+    found: dict[str, list[str]] = {}
     for field, messages in error.errors.items():
         input_name = "public_key" if field == "secret" and not is_shared(algorithm) else field
         # Without the name of the field, which has a label.
-        found[input_name] = [sentence(predicate_of(message)) for message in messages]
+        texts = [sentence(predicate_of(message)) for message in messages]
+        if shown is None or input_name.partition(".")[0] in shown:
+            found.setdefault(input_name, []).extend(texts)
+        else:
+            # Such as the lifetime of tokens, which is longer than a new maximum.
+            label = labels().get(input_name, input_name)
+            found.setdefault(_RELATED.get(input_name, next(iter(shown))), []).extend(f"{label}: {text}" for text in texts)
     order = list(labels())
     return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
 

@@ -21,6 +21,8 @@ _OBJECTS = ("require", "roles_map")
 _DURATIONS = {"max_lifetime": "hours", "session_idle": "minutes", "session_max": "hours"}
 # The inputs; ``sync`` has a box for each member.
 _INPUTS = (*_TEXTS, *_LISTS, *_OBJECTS, *_DURATIONS)
+# The inputs of a stored application's page; the source of the keys is on another one.
+FIELDS = (*(name for name in _INPUTS if name != "jwks_uri"), "sync", *(f"{name}_unit" for name in _DURATIONS))
 # Those of the section about the gate and limits; all others are in the section Trust.
 _LIMITS = ("origins", "session_idle", "session_max", "rate")
 _QUOTED = r'"(?:[^"\\]|\\.)*"'

@@ -1,0 +1,27 @@
+"""The overview of an application: its state, its keys, what should be fixed, and what to do next."""
+
+from flask.typing import ResponseReturnValue
+
+from datafor_token.console import application_keys, application_tabs, history
+from datafor_token.console.blueprint import blueprint
+from datafor_token.console.trust_summary import limits_summary, trust_summary
+
+_EVENTS = 5
+
+
+@blueprint.get("/applications/<name>")
+def application(name: str) -> ResponseReturnValue:
+    """Show the overview of an application."""
+    found = application_tabs.find(name)
+    recent = history.of_applications()
+    return application_tabs.render(
+        "application",
+        found,
+        warnings=list(application_keys.warnings(found)),
+        trust=trust_summary(found),
+        limits=limits_summary(found),
+        used=recent.of(found.name).used,
+        since=recent.since,
+        events=history.about_application(found.name, _EVENTS),
+        **application_keys.state(found),
+    )

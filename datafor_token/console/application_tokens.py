@@ -1,0 +1,93 @@
+"""The tabs of an application's issued tokens and of its events in the audit log."""
+
+from collections.abc import Mapping
+
+from flask.typing import ResponseReturnValue
+
+from datafor_token.applications.rules import TokenStatus
+from datafor_token.audit.log import Filter
+from datafor_token.console import application_form, application_tabs, confirmation, flashes, guard, pages, user_access
+from datafor_token.console.application_form import FormState
+from datafor_token.console.blueprint import blueprint
+from datafor_token.console.confirmation import Question
+from datafor_token.console.language import N_, gettext
+from datafor_token.errors import InvalidInput
+from datafor_token.requests.revoke_schema import RevokeSchema
+from datafor_token.requests.schemas import AuditSchema, IssuedSchema
+from datafor_token.tokens.issued import IssuedFilter
+from datafor_token.web.current import current
+from datafor_token.web.services import services
+
+_issued, _audit, _revoke = IssuedSchema(), AuditSchema(), RevokeSchema()
+
+
+@blueprint.get("/applications/<name>/tokens")
+def application_tokens(name: str) -> ResponseReturnValue:
+    """Show a page of the tokens that were issued for an application, newest first."""
+    found = application_tabs.find(name)
+    query = _query("status", "page")
+    form = FormState({"status": "", "page": "", **query})
+    choices = {"all_statuses": list(TokenStatus), "statuses": user_access.STATUSES}
+    try:
+        wanted = application_form.read(_issued, {**query, "application": found.name})
+        listed = services().issued.page(IssuedFilter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
+    except InvalidInput as error:
+        form.errors = application_form.errors_by_field(error)
+        return application_tabs.render(
+            "application_tokens", found, error=error, form=form, tokens=(), older=None, **choices
+        )
+    return application_tabs.render(
+        "application_tokens", found, form=form, tokens=listed.events, older=listed.next, **choices
+    )
+
+
+@blueprint.get("/applications/<name>/tokens/revoke")
+def ask_revoke_application_token(name: str) -> ResponseReturnValue:
+    """Ask before one token is revoked, which the query names."""
+    found = application_tabs.find(name)
+    return confirmation.ask(
+        Question(
+            gettext("Revoke the token?"),
+            gettext("The token %(id)s is refused from now on, and the sessions that it opened end. This cannot be undone.")
+            % {"id": _identifier()},
+            gettext("Revoke token"),
+            pages.link_to("application_tokens", name=found.name),
+        )
+    )
+
+
+@blueprint.post("/applications/<name>/tokens/revoke")
+def revoke_application_token(name: str) -> ResponseReturnValue:
+    """Revoke the token that the query names."""
+    found = application_tabs.find(name)
+    services().revoker.by_identifier(_identifier())
+    flashes.add(N_("The token was revoked."))
+    return pages.redirect_to("application_tokens", name=found.name)
+
+
+@blueprint.get("/applications/<name>/activity")
+def application_activity(name: str) -> ResponseReturnValue:
+    """Show a page of the events about an application, newest first."""
+    found = application_tabs.find(name)
+    try:
+        wanted = application_form.read(_audit, {**_query("page"), "application": found.name})
+        listed = services().audit.page(Filter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
+    except InvalidInput as error:
+        # The page of an old link: its place is no longer in the log.
+        return application_tabs.render("application_activity", found, error=error, events=(), older=None)
+    return application_tabs.render("application_activity", found, events=listed.events, older=listed.next)
+
+
+def _identifier() -> str:
+    identifier: str = application_form.read(_revoke, {"id": current().args.get("id", "")})["id"]
+    return identifier
+
+
+def _query(*names: str) -> dict[str, str]:
+    typed = {name: current().args.get(name, "").strip()[:128] for name in names}
+    return {name: value for name, value in typed.items() if value}
+
+
+@guard.redisplays("revoke_application_token")
+def _redisplay_revoke(arguments: Mapping[str, str], _: guard.Form) -> ResponseReturnValue:
+    return pages.redirect_to("application_tokens", name=arguments["name"])
