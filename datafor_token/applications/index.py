@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 class IndexEntry:
     """The part of an application that is cached for every application; it takes a third of the memory of the whole.
 
-    ``claim`` holds the user name. ``expire`` and ``last_expiry`` are as in ``Application``. ``previous`` is the key of
+    ``claim`` holds the user name. ``expire`` and ``last_expiry`` are as in ``Application``, and ``changed`` is its
+    ``last_modified_date``. ``previous`` is the key of
     the secret before the last rotation, and ``previous_until`` the end of its grace period in milliseconds since 1970
     (0: it is not accepted).
     """
@@ -33,6 +34,7 @@ class IndexEntry:
     creator_id: str
     expire: int
     last_expiry: int
+    changed: int
     enable: bool
     self_service: bool
     key: KeySource = dataclasses.field(repr=False)
@@ -52,6 +54,7 @@ class IndexEntry:
             creator_id=sys.intern(application.creator_id),
             expire=application.expire,
             last_expiry=application.last_expiry,
+            changed=application.last_modified_date,
             enable=application.enable,
             self_service=application.self_service,
             key=application.key,

@@ -183,14 +183,18 @@ class Registry:
         generated = application.secret if secret is None and jwks_uri is None else None
         return Rotation(generated, now if application.previous is None else now + grace * 1000, warnings)
 
-    def end_grace(self, name: str) -> None:
+    def end_grace(self, name: str, until: int) -> None:
         """Accept the secret before the last rotation no longer; ignore a grace period that has ended.
 
-        Raises ``NotFound``.
+        ``until`` is the end of the grace period that the caller knows of, in milliseconds since 1970. Raises
+        ``NotFound``, and ``Conflict`` if it is that of another rotation.
         """
 
         def change(stored: Application | None) -> Application:
-            return without_grace(_existing(stored), self._milliseconds())
+            present = _existing(stored)
+            if present.previous is None or present.previous.until != until:
+                raise Conflict("the application was changed meanwhile")
+            return without_grace(present, self._milliseconds())
 
         if self.get(name).previous_secret(self._clock()) is not None:
             self._update(name, change)

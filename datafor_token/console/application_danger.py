@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.record import Application
 from datafor_token.console import application_tabs, confirmation, flashes, guard, pages
-from datafor_token.console.application_list import set_enabled
+from datafor_token.console.application_bulk import set_enabled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.confirmation import Question
 from datafor_token.console.language import N_, format_time, gettext
@@ -27,7 +27,8 @@ def enable_application(name: str) -> ResponseReturnValue:
     """Enable an application: its tokens are accepted."""
     found = application_tabs.find(name)
     set_enabled(found.name, "1")
-    flashes.add(N_("Enabled %(name)s."), name=found.name)
+    undo = None if found.enable else flashes.Undo("disable_application", {"name": found.name})
+    flashes.add(N_("Enabled %(name)s."), undo, name=found.name)
     return pages.redirect_to("application", name=found.name)
 
 

@@ -54,7 +54,7 @@ def new_values() -> dict[str, Any]:
 
 
 def duplicate_values(application: Application) -> dict[str, Any]:
-    """Return the values of the form of a new application with another's settings, without its name, secrets and keys."""
+    """Return the values of a new application's form with the settings of another, without its secrets and keys."""
     return {**from_application(application), "name": "", "initpwd": "", "jwks_uri": ""}
 
 
@@ -182,7 +182,9 @@ def errors_by_field(
         else:
             # Such as the lifetime of tokens, which is longer than a new maximum.
             label = labels().get(input_name, input_name)
-            found.setdefault(_RELATED.get(input_name, next(iter(shown))), []).extend(f"{label}: {text}" for text in texts)
+            found.setdefault(_RELATED.get(input_name, next(iter(shown))), []).extend(
+                f"{label}: {text}" for text in texts
+            )
     order = list(labels())
     return dict(sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
 

@@ -61,7 +61,9 @@ def warnings(found: Application) -> Iterator[Warned]:
     )
     weak = weakness(found.algorithm, found.secret)
     if weak is not None:
-        text = gettext("%(message)s. Anyone who guesses it can sign in as any user. Its tokens never sign in an Administrator.")
+        text = gettext(
+            "%(message)s. Anyone who guesses it can sign in as any user. Its tokens never sign in an Administrator."
+        )
         yield Warned(text % {"message": sentence(weak)}, "ask_rotate", gettext("Rotate the secret"))
     for one in warnings_about(found.algorithm, found.secret):
         yield Warned(sentence(one), "ask_rotate", gettext("Rotate the secret"))

@@ -10,7 +10,15 @@ from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.record import Application
 from datafor_token.applications.rules import DEFAULT_GRACE
-from datafor_token.console import application_form, application_keys, application_tabs, confirmation, flashes, guard, pages
+from datafor_token.console import (
+    application_form,
+    application_keys,
+    application_tabs,
+    confirmation,
+    flashes,
+    guard,
+    pages,
+)
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.durations import to_seconds
@@ -94,8 +102,8 @@ def ask_end_grace(name: str) -> ResponseReturnValue:
         confirmation.Question(
             gettext("End the grace period of %(name)s?") % {"name": found.name},
             gettext(
-                "The old secret is refused at once, and the sessions that its tokens opened end. It has been used since "
-                "the rotation: some token issuer may still have it. This cannot be undone."
+                "The old secret is refused at once, and the sessions that its tokens opened end. It has been used "
+                "since the rotation: some token issuer may still have it. This cannot be undone."
             )
             if used
             else gettext(
@@ -105,6 +113,7 @@ def ask_end_grace(name: str) -> ResponseReturnValue:
             gettext("End the grace period"),
             pages.link_to("application_secret", name=found.name),
             services().impact.of_application(found.name),
+            fields={"until": str(previous.until if previous is not None else 0)},
         )
     )
 
@@ -113,7 +122,11 @@ def ask_end_grace(name: str) -> ResponseReturnValue:
 def end_grace(name: str) -> ResponseReturnValue:
     """End the grace period of the previous secret."""
     found = application_tabs.find(name)
-    services().registry.end_grace(found.name)
+    until = guard.text("until")
+    if found.previous is None or until != str(found.previous.until):
+        flashes.add(N_("Nothing was changed: %(name)s has been rotated again."), name=found.name)
+        return pages.redirect_to("application_secret", name=found.name)
+    services().registry.end_grace(found.name, int(until))
     flashes.add(N_("The grace period of %(name)s has ended: the old secret is refused."), name=found.name)
     return pages.redirect_to("application_secret", name=found.name)
 
@@ -131,7 +144,11 @@ def change_keys(name: str) -> ResponseReturnValue:
     found = application_tabs.find(name)
     typed = {field: guard.text(field) for field in application_form.KEYS}
     generated = None
-    if is_shared(typed["algorithm"]) and not is_shared(found.algorithm) and not (typed["secret"] or typed["public_key"]):
+    if (
+        is_shared(typed["algorithm"])
+        and not is_shared(found.algorithm)
+        and not (typed["secret"] or typed["public_key"])
+    ):
         generated = new_secret(typed["algorithm"])
     values = typed if generated is None else {**typed, "secret": generated}
     try:
@@ -185,8 +202,8 @@ def _keys(found: Application, form: FormState, *, error: DataforTokenError | Non
     question = confirmation.Question(
         gettext("Change the algorithm or keys of %(name)s?") % {"name": found.name},
         gettext(
-            "The change is in force at once, without a grace period: tokens that were signed otherwise are refused, and "
-            "their sessions end. To replace a secret without an outage, rotate it instead."
+            "The change is in force at once, without a grace period: tokens that were signed otherwise are refused, "
+            "and their sessions end. To replace a secret without an outage, rotate it instead."
         ),
         gettext("Change keys"),
         pages.link_to("application_secret", name=found.name),

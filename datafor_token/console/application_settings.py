@@ -73,7 +73,9 @@ def _save(tab: str, name: str) -> ResponseReturnValue:
     if present == former and typed.get("initpwd") == former.get("initpwd"):
         flashes.add(N_("No changes of %(name)s to save."), name=saved.name)
     else:
-        flashes.add(N_("Saved the changes of %(name)s."), _undo(view, saved.name, former, present, typed), name=saved.name)
+        flashes.add(
+            N_("Saved the changes of %(name)s."), _undo(view, saved.name, former, present, typed), name=saved.name
+        )
     return pages.redirect_to(tab, name=saved.name)
 
 

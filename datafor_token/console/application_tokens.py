@@ -1,6 +1,7 @@
 """The tabs of an application's issued tokens and of its events in the audit log."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from flask.typing import ResponseReturnValue
 
@@ -15,6 +16,7 @@ from datafor_token.errors import InvalidInput
 from datafor_token.requests.revoke_schema import RevokeSchema
 from datafor_token.requests.schemas import AuditSchema, IssuedSchema
 from datafor_token.tokens.issued import IssuedFilter
+from datafor_token.validation import strict_json
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
@@ -27,10 +29,12 @@ def application_tokens(name: str) -> ResponseReturnValue:
     found = application_tabs.find(name)
     query = _query("status", "page")
     form = FormState({"status": "", "page": "", **query})
-    choices = {"all_statuses": list(TokenStatus), "statuses": user_access.STATUSES}
+    choices: dict[str, Any] = {"all_statuses": list(TokenStatus), "statuses": user_access.STATUSES}
     try:
         wanted = application_form.read(_issued, {**query, "application": found.name})
-        listed = services().issued.page(IssuedFilter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
+        listed = services().issued.page(
+            IssuedFilter.of(wanted, services().clock()), wanted["limit"], wanted.get("page")
+        )
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)
         return application_tabs.render(
@@ -48,7 +52,9 @@ def ask_revoke_application_token(name: str) -> ResponseReturnValue:
     return confirmation.ask(
         Question(
             gettext("Revoke the token?"),
-            gettext("The token %(id)s is refused from now on, and the sessions that it opened end. This cannot be undone.")
+            gettext(
+                "The token %(id)s is refused from now on, and the sessions that it opened end. This cannot be undone."
+            )
             % {"id": _identifier()},
             gettext("Revoke token"),
             pages.link_to("application_tokens", name=found.name),
@@ -75,7 +81,21 @@ def application_activity(name: str) -> ResponseReturnValue:
     except InvalidInput as error:
         # The page of an old link: its place is no longer in the log.
         return application_tabs.render("application_activity", found, error=error, events=(), older=None)
-    return application_tabs.render("application_activity", found, events=listed.events, older=listed.next)
+    return application_tabs.render(
+        "application_activity",
+        found,
+        events=listed.events,
+        older=listed.next,
+        field_labels=application_form.labels() | {"previous": gettext("Grace period")},
+        as_text=_as_text,
+    )
+
+
+def _as_text(value: Any) -> str:
+    """Return a value of the audit log for the page."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else strict_json.readable(value)
 
 
 def _identifier() -> str:

@@ -342,7 +342,7 @@ def test_a_unit_that_is_none() -> None:
     """A unit of time that the form does not have makes no other lifetime: it is refused as what it is."""
     values = {**application_form.new_values(), "name": "Unit", "secret": STRONG_SECRET, "unit": "evil"}
     with pytest.raises(InvalidInput, match="expire must be a whole number"):
-        application_form.read_update(values)
+        application_form.read_new(values)
 
 
 def test_nothing_selected(admin: Person) -> None:
