@@ -1,7 +1,7 @@
 """The form of an application: conversion to and from the fields of ``token/update``, labels and errors.
 
 It has no rules of its own: the schema of ``token/update`` checks the fields. The fields of an application are those of
-``DEFAULTS``; a new text or flag needs a label here and an input in application_fields.html.
+``DEFAULTS``; a new text or flag needs a label here, a place in ``SETTINGS``, and an input in settings_fields.html.
 """
 
 import dataclasses
@@ -110,7 +110,7 @@ def read_settings(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
 
 def read_trust(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the same for a new trust policy of an application, whose fields are ``before``."""
-    policy, errors = trust_form.to_call(values)
+    policy, errors = trust_form.to_call({**values, "jwks_uri": ""})
     del policy["jwks_uri"]
     if "audience" not in before and not policy.get("audience"):
         # Sent empty, it would end what an application from before the rule may do without one.
@@ -197,6 +197,7 @@ def labels() -> dict[str, str]:
         "algorithm": gettext("Algorithm"),
         "secret": gettext("Shared secret"),
         "public_key": gettext("Public key"),
+        "jwks_uri": gettext("Key set URL"),
         "expire": gettext("Token lifetime"),
         "token_name": gettext("URL parameter"),
         "self_service": gettext("Allow personal tokens"),
@@ -207,7 +208,6 @@ def labels() -> dict[str, str]:
         "inituser": gettext("Create unknown users"),
         "initroles": gettext("Roles of new users"),
         "initpwd": gettext("Password of new users"),
-        "jwks_uri": gettext("Key set URL"),
         "issuer": gettext("Issuer"),
         "audience": gettext("Audience"),
         "token_types": gettext("Token types"),

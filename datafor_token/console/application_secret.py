@@ -213,6 +213,7 @@ def _keys(found: Application, form: FormState, *, error: DataforTokenError | Non
     return confirmation.ask(
         question,
         error,
+        application=found,
         form=form,
         labels=application_form.labels(),
         algorithms=ALGORITHMS,

@@ -109,6 +109,14 @@ STORED: dict[str, Any] = {
 }
 UNITS = ("unit", "max_lifetime_unit", "session_idle_unit", "session_max_unit")
 FORM_ONLY = {"public_key", *UNITS}
+# The tabs of a stored application with a form, and the fields that are changed elsewhere: by a button, or as its keys.
+TABS = ("settings", "trust")
+KEYS = ("algorithm", "secret", "public_key", "jwks_uri")
+NOT_ON_TABS = ("name", "enable", *KEYS)
+SETTINGS = (
+    "expire", "unit", "token_name", "self_service", "fieldmap[username]", "fieldmap[name]", "fieldmap[email]", "inituser",
+    "initroles", "initpwd",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -133,7 +141,7 @@ def shown(client: Client, path: str) -> Page:
 
 def browser_fields(page: Page) -> dict[str, str]:
     """Return the fields of the application's form as a browser sends them."""
-    sent = {name: page.values.get(name) for name in (*LABELS, *UNITS, "seen")}
+    sent = {name: page.values.get(name) for name in (*LABELS, *UNITS, "base")}
     return {name: value for name, value in sent.items() if value is not None}
 
 
@@ -149,9 +157,9 @@ def test_labels(app: Flask, client: Client) -> None:
     """Each input of the form has its own label, for a new application and for a stored one."""
     assert {name: shown(client, "new-application").labels.get(name) for name in LABELS} == LABELS
     api(app, "update", application(secret=STRONG_SECRET))
-    labels = shown(client, "applications/ERP").labels
-    assert {name: labels.get(name) for name in LABELS if name != "name"} == {
-        name: label for name, label in LABELS.items() if name != "name"
+    labels = {name: label for tab in TABS for name, label in shown(client, f"applications/ERP/{tab}").labels.items()}
+    assert {name: labels.get(name) for name in LABELS if name not in NOT_ON_TABS} == {
+        name: label for name, label in LABELS.items() if name not in NOT_ON_TABS
     }
 
 
@@ -185,9 +193,12 @@ def test_every_field_is_stored(app: Flask, client: Client) -> None:
 
 
 def test_every_field_is_changed(app: Flask, client: Client) -> None:
-    """A stored application has each changed value in the field where it was typed."""
+    """A stored application has each changed value in the field where it was typed, on the tab that has the field."""
     api(app, "update", application(name="Typed", secret=STRONG_SECRET))
-    assert client.post("applications/Typed", TYPED, page="applications/Typed").status_code == 303
+    for path in ("keys", "settings", "trust"):
+        response = client.post(f"applications/Typed/{path}", TYPED, page=f"applications/Typed/{path}")
+        assert response.status_code == 303, path
+    client.post("applications/Typed/disable")
     found = stored(app, "Typed")
     assert {name: getattr(found, name) for name in STORED} == STORED
     assert (found.fieldmap.username, found.fieldmap.name, found.fieldmap.email) == ("login", "full", "mail")
@@ -197,16 +208,14 @@ def test_every_stored_value_is_shown(app: Flask, client: Client) -> None:
     """The form shows the stored values, except secrets; saving it unchanged changes nothing."""
     client.post("new-application", TYPED, page="new-application")
     before = stored(app, "Typed")
-    page = shown(client, "applications/Typed")
-    assert browser_fields(page) == {
-        **{name: value for name, value in TYPED.items() if name != "name"},
-        "secret": "",
-        "public_key": "",
-        "jwks_uri": "",
-        "initpwd": MASK,
-        "seen": page.values["seen"],
-    }
-    assert client.post("applications/Typed", browser_fields(page), page="applications/Typed").status_code == 303
+    pages = {tab: shown(client, f"applications/Typed/{tab}") for tab in TABS}
+    fields = {name: value for page in pages.values() for name, value in browser_fields(page).items() if name != "base"}
+    expected = {**{name: value for name, value in TYPED.items() if name not in NOT_ON_TABS}, "initpwd": MASK}
+    assert fields == expected
+    for tab, page in pages.items():
+        path = f"applications/Typed/{tab}"
+        assert client.post(path, browser_fields(page), page=path).status_code == 303
+        assert "No changes of Typed to save." in client.get(path).text
     after = stored(app, "Typed")
     ignored = ("lastModifiedDate",)
     assert {name: value for name, value in after.to_document().items() if name not in ignored} == {
@@ -214,7 +223,7 @@ def test_every_stored_value_is_shown(app: Flask, client: Client) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["new-application", "applications/ERP"])
+@pytest.mark.parametrize("path", ["new-application", "applications/ERP/settings"])
 def test_nothing_typed_is_lost_after_an_error(app: Flask, client: Client, path: str) -> None:
     """After an error every field has the value that was typed, and only the wrong one has a message."""
     api(app, "update", application(secret=STRONG_SECRET))
@@ -222,9 +231,9 @@ def test_nothing_typed_is_lost_after_an_error(app: Flask, client: Client, path: 
     response = client.post(path, wrong, page=path)
     assert response.status_code == 400
     page = Page(response.text)
-    expected = {name: value for name, value in wrong.items() if name != "name" or path == "new-application"}
+    expected = {name: value for name, value in wrong.items() if name in page.values}
+    assert len(expected) == (len(wrong) if path == "new-application" else len(SETTINGS))
     assert {name: page.values[name] for name in expected} == expected
-    assert page.values["enable"] is None
     assert page.messages.keys() == {"token_name"}
 
 
@@ -268,7 +277,7 @@ def test_each_error_is_beside_its_field(client: Client, field: str, value: str, 
     assert client.get("applications/Typed").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["new-application", "applications/ERP"])
+@pytest.mark.parametrize("path", ["new-application", "applications/ERP/settings"])
 @pytest.mark.parametrize("token", [None, "", "x"])
 def test_without_the_form_token_nothing_is_stored(app: Flask, client: Client, path: str, token: str | None) -> None:
     """A form without its token, or with another one, is shown again and stores nothing."""
@@ -312,7 +321,7 @@ def test_units(app: Flask, client: Client, number: str, unit: str, seconds: int)
     typed = {**TYPED, "expire": number, "unit": unit}
     assert client.post("new-application", typed, page="new-application").status_code == 303
     assert stored(app, "Typed").expire == seconds
-    values = shown(client, "applications/Typed").values
+    values = shown(client, "applications/Typed/settings").values
     assert (values["expire"], values["unit"]) == (number, unit)
 
 
