@@ -5,6 +5,8 @@ from flask.typing import ResponseReturnValue
 from datafor_token.console import application_keys, application_tabs, history
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.trust_summary import limits_summary, trust_summary
+from datafor_token.validation.names import fold
+from datafor_token.web.services import services
 
 _EVENTS = 5
 
@@ -13,15 +15,15 @@ _EVENTS = 5
 def application(name: str) -> ResponseReturnValue:
     """Show the overview of an application."""
     found = application_tabs.find(name)
-    recent = history.of_applications()
+    uses = services().last_uses
     return application_tabs.render(
         "application",
         found,
         warnings=list(application_keys.warnings(found)),
         trust=trust_summary(found),
         limits=limits_summary(found),
-        used=recent.of(found.name).used,
-        since=recent.since,
+        used=uses.of_applications([found.name]).get(fold(found.name)),
+        since=uses.since,
         events=history.about_application(found.name, _EVENTS),
         **application_keys.state(found),
     )

@@ -114,8 +114,8 @@ TABS = ("settings", "trust")
 KEYS = ("algorithm", "secret", "public_key", "jwks_uri")
 NOT_ON_TABS = ("name", "enable", *KEYS)
 SETTINGS = (
-    "expire", "unit", "token_name", "self_service", "fieldmap[username]", "fieldmap[name]", "fieldmap[email]", "inituser",
-    "initroles", "initpwd",
+    "expire", "unit", "token_name", "self_service", "fieldmap[username]", "fieldmap[name]", "fieldmap[email]",
+    "inituser", "initroles", "initpwd",
 )  # fmt: skip
 
 

@@ -270,7 +270,7 @@ def test_keys_that_were_fetched(app: Flask, client: Client, monkeypatch: pytest.
 def test_a_section_is_open_if_one_of_its_fields_is_set(
     app: Flask, client: Client, wanted: dict[str, Any], expected: list[str]
 ) -> None:
-    """A section of a new application is folded if none of its fields is set, and open if one has a value or an error."""
+    """A section of a new application is folded if no field is set, and open if one has a value or an error."""
 
     def opened(text: str) -> list[str]:
         return re.findall(r'<details class="fields" open>\s*<summary>([^<]+)', text)
