@@ -1,6 +1,10 @@
 """Names of the steps of ``token/explain``, and advice for each reason why a token or a request is refused."""
 
-from datafor_token.console.language import N_
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from datafor_token.console import pages
+from datafor_token.console.language import N_, gettext
 from datafor_token.tokens.refusals import PastRefusal
 
 STEPS = {
@@ -71,7 +75,7 @@ ADVICE = {
     ),
     "network": N_("Send the token from an accepted network, or add the sender's network to the application."),
     "keys_unavailable": N_(
-        "Open the page of the application: its Trust section has the last error of the identity provider."
+        "Open the page of the application: its Trust tab has the last error of the identity provider."
     ),
     "no_username": N_(
         "Configure the token issuer to put the user name into the claim named above, or change the user name claim of "
@@ -111,3 +115,67 @@ def advice_for(refusal: PastRefusal) -> str | None:
     """Return the advice for a request that was refused, if there is any."""
     reason = refusal.reason or ""
     return (_ADVICE_ON_PASSWORDS.get(reason) if refusal.by_password else None) or ADVICE.get(reason)
+
+
+class Fix(NamedTuple):
+    """A link to the page where the cause of a refusal can be removed."""
+
+    path: str
+    text: str
+
+
+# The parts of an application's page, and other pages, by the reason. What is missing has no page.
+_FIXES: Mapping[str, Sequence[str]] = {
+    "header": ("trust",),
+    "algorithm": ("settings",),
+    "signature": ("secret",),
+    "expired": ("issue",),
+    "audience": ("trust",),
+    "issuer": ("trust",),
+    "claim": ("trust",),
+    "too_long_lived": ("trust",),
+    "network": ("trust",),
+    "keys_unavailable": ("trust",),
+    "no_username": ("settings",),
+    "revoked": ("issue",),
+    "disabled_application": ("application",),
+    "unknown_user": ("users", "settings"),
+    "not_own_user": ("user", "trust"),
+    "disabled_user": ("user",),
+    "administrator_refused": ("secret", "status"),
+    "ticket": ("issue",),
+    "wrong_password": ("user",),
+    "throttled": ("user",),
+    "requirement": ("user",),
+}
+
+
+def fixes_for(reason: str | None, application: str | None, user: str | None) -> Sequence[Fix]:
+    """Return links to the pages that remove the cause of a refusal.
+
+    ``user`` is the name of a user who exists, None if no such user is known.
+    """
+    found = []
+    for place in _FIXES.get(reason or "", ()):
+        if place == "users":
+            found.append(Fix(pages.link_to("users"), gettext("Open the users")))
+        elif place == "status":
+            found.append(Fix(pages.link_to("status"), gettext("Open the settings")))
+        elif place == "issue":
+            named = {name: value for name, value in (("name", application), ("username", user)) if value}
+            found.append(Fix(pages.link_to("issue_token", **named), gettext("Issue a new token")))
+        elif place == "user" and user is not None:
+            text = gettext("Open the user %(name)s") % {"name": user}
+            found.append(Fix(pages.link_to("user", name=user), text))
+        elif place in _TABS and application is not None:
+            view, text = _TABS[place]
+            found.append(Fix(pages.link_to(view, name=application), gettext(text) % {"name": application}))
+    return found
+
+
+_TABS: Mapping[str, tuple[str, str]] = {
+    "application": ("application", N_("Open %(name)s")),
+    "trust": ("application", N_("Open the Trust tab of %(name)s")),
+    "settings": ("application", N_("Open the settings of %(name)s")),
+    "secret": ("application", N_("Open the secret of %(name)s")),
+}

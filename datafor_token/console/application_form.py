@@ -226,6 +226,7 @@ def labels() -> dict[str, str]:
         "username": gettext("User"),
         "request_id": gettext("Reference"),
         "next": gettext("Target page"),
+        "ttl": gettext("Link lifetime"),
         "privateKey": gettext("Private key"),
         "token": gettext("Token"),
         "old": gettext("Current password"),

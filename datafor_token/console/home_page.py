@@ -108,7 +108,7 @@ def _shown(steps: Mapping[Step, bool]) -> Iterator[ShownStep]:
     paths = {
         "password": _password_path(),
         "application": pages.link_to("new_application"),
-        "token": pages.link_to("test_token"),
+        "token": pages.link_to("issue_token"),
     }
     for step, is_done in steps.items():
         in_guide = step.name in _GUIDE

@@ -15,7 +15,7 @@ from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 # By the kind of a session, and by the status of a token.
-_KINDS = {"api": N_("API"), "console": N_("Console"), "gate": N_("Protected pages")}
+KINDS = {"api": N_("API"), "console": N_("Console"), "gate": N_("Protected pages")}
 STATUSES = {"active": N_("active"), "expired": N_("expired"), "revoked": N_("revoked")}
 
 
@@ -29,7 +29,7 @@ def sessions_of(user: User) -> dict[str, Any]:
     return {
         "sessions": services().session_list.of(user),
         "this_session": name_of_cookie(session_cookie()),
-        "session_kinds": _KINDS,
+        "session_kinds": KINDS,
     }
 
 

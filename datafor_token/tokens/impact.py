@@ -1,10 +1,11 @@
 """Impact of a change that ends what works now: the sessions and tokens of an application or a user."""
 
 import logging
-from collections.abc import Callable, Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 from datafor_token.errors import AuditUnavailable
+from datafor_token.tokens.identifiers import short
 from datafor_token.tokens.issued import IssuedFilter, IssuedTokens
 from datafor_token.users.session_list import SessionList
 from datafor_token.users.users import Users
@@ -62,6 +63,14 @@ class Impacts:
         wanted = frozenset(map(fold, names))
         return self._impact(sessions, IssuedFilter(users=wanted, since=self._clock() - SECONDS))
 
+    def of_token(self, user: str, identifier: str) -> int:
+        """Return the number of valid sessions that a token or one-time link of a user opened.
+
+        ``identifier`` is the one in the audit log.
+        """
+        found = self._users.get(user)
+        return 0 if found is None else self._session_list.count(found, lambda grant: identifier in _tokens_of(grant))
+
     def _impact(self, sessions: int, wanted: IssuedFilter) -> Impact:
         tokens: int | None
         try:
@@ -70,3 +79,10 @@ class Impacts:
             log.warning(logs.event("issued tokens not counted", reason=error.reason))
             tokens, more = None, False
         return Impact(min(sessions, MOST), tokens, more or sessions > MOST)
+
+
+def _tokens_of(grant: Mapping[str, Any]) -> set[str]:
+    """Return the identifiers, as the audit log shows them, of what opened a session."""
+    further = grant.get("revocation_names")
+    names = [grant.get("token"), *(further if isinstance(further, list) else ())]
+    return {short(name) for name in names if isinstance(name, str)}

@@ -32,9 +32,7 @@ _PASSWORD = re.compile(r"\bbasic\s+[A-Za-z0-9+/=_-]{4,}", re.IGNORECASE)
 _PASSWORD_OPTION = re.compile(r"\s(?:-u|--user)[\s=]")
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _LONG_NAME = re.compile(r"(?<![0-9A-Za-z])hmac-([0-9a-f]{64})(?![0-9A-Za-z])")
-_SESSION_NAME = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])", re.IGNORECASE)
-_FORMER_IDENTIFIER = re.compile(r"[0-9a-f]{12}", re.IGNORECASE)
 # 32 random bytes as base64url: a one-time ticket, or the cookie of a session; twice as many: of another session.
 _RANDOM = re.compile(r"[A-Za-z0-9_-]{43}(?:[A-Za-z0-9_-]{43})?")
 _OPAQUE = re.compile(r"[A-Za-z0-9_.~+/=:-]{16,}")
@@ -62,6 +60,13 @@ class Kind(enum.StrEnum):
     URL = "url"
     OPAQUE = "opaque"
     NOTHING = "nothing"
+
+
+_DIGITS = {
+    Kind.IDENTIFIER: _IDENTIFIER,
+    Kind.FORMER_IDENTIFIER: re.compile(r"[0-9a-f]{12}", re.IGNORECASE),
+    Kind.SESSION: re.compile(r"[0-9a-f]{64}", re.IGNORECASE),
+}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -161,12 +166,9 @@ def _whole(text: str) -> Pasted | None:
             if number == 0:
                 return Pasted(Kind.TOKEN, inside, where=Message("the header Authorization"))
             return Pasted(Kind.TOKEN, inside, repaired=difference)
-    if _IDENTIFIER.fullmatch(text):
-        return Pasted(Kind.IDENTIFIER, text.lower())
-    if _FORMER_IDENTIFIER.fullmatch(text):
-        return Pasted(Kind.FORMER_IDENTIFIER, text.lower())
-    if _SESSION_NAME.fullmatch(text):
-        return Pasted(Kind.SESSION, text.lower())
+    for kind, form in _DIGITS.items():
+        if form.fullmatch(text):
+            return Pasted(kind, text.lower())
     return Pasted(Kind.RANDOM, text) if _RANDOM.fullmatch(text) else None
 
 

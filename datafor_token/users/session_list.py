@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from datafor_token.audit.events import Event, Kind
@@ -117,6 +117,15 @@ class SessionList:
             if count == most:
                 break
         return count
+
+    def count(self, user: User, opened_by: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Return the number of valid sessions of a user whose grant, what opened them, ``opened_by`` accepts."""
+        return sum(
+            isinstance(document.get("grant"), dict)
+            and opened_by(document["grant"])
+            and self._listed(document, user) is not None
+            for document in self._documents(user)
+        )
 
     def end(self, identifier: str, owner: str | None) -> User:
         """End a session for all processes, and return its user.
