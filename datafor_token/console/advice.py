@@ -139,10 +139,10 @@ _FIXES: Mapping[str, Sequence[str]] = {
     "no_username": ("settings",),
     "revoked": ("issue",),
     "disabled_application": ("application",),
-    "unknown_user": ("users", "settings"),
+    "unknown_user": ("new_user", "settings"),
     "not_own_user": ("user", "trust"),
     "disabled_user": ("user",),
-    "administrator_refused": ("secret", "status"),
+    "administrator_refused": ("secret", "service"),
     "ticket": ("issue",),
     "wrong_password": ("user",),
     "throttled": ("user",),
@@ -157,10 +157,10 @@ def fixes_for(reason: str | None, application: str | None, user: str | None) -> 
     """
     found = []
     for place in _FIXES.get(reason or "", ()):
-        if place == "users":
-            found.append(Fix(pages.link_to("users"), gettext("Open the users")))
-        elif place == "status":
-            found.append(Fix(pages.link_to("status"), gettext("Open the settings")))
+        if place == "new_user":
+            found.append(Fix(pages.link_to("new_user"), gettext("New user")))
+        elif place == "service":
+            found.append(Fix(pages.link_to("settings"), gettext("Settings of the service")))
         elif place == "issue":
             named = {name: value for name, value in (("name", application), ("username", user)) if value}
             found.append(Fix(pages.link_to("issue_token", **named), gettext("Issue a new token")))

@@ -28,7 +28,7 @@ CHECK = "check"  # where a question was asked from, if not from the list
 @blueprint.get("/tokens/issued")
 def issued() -> ResponseReturnValue:
     """Show a page of the tokens that match the filters."""
-    query = _query()
+    query = _query(current().args)
     form = FormState({**dict.fromkeys(_FIELDS, ""), **query})
     try:
         found = _listed(query)
@@ -41,20 +41,20 @@ def issued() -> ResponseReturnValue:
 @blueprint.get("/tokens/revoke")
 def ask_revoke_tokens() -> ResponseReturnValue:
     """Ask before the token or link of the query is revoked."""
-    return _ask([_checked(current().args.get("id", ""))])
+    args = current().args
+    return _ask([_checked(args.get("id", ""))], args)
 
 
 @blueprint.post("/tokens/revoke")
 def revoke_tokens() -> ResponseReturnValue:
     """Revoke the selected tokens, or ask first."""
-    sent = guard.form().get("id", [])
-    selected = [_checked(one) for one in ([sent] if isinstance(sent, str) else sent)]
+    args, selected = current().args, _selected(guard.form())
     if not selected:
         flashes.add(N_("Nothing was selected."))
-        return pages.redirect_to("issued", **_query("id"))
+        return pages.redirect_to("issued", **_query(args, "id"))
     if not guard.text("confirmed"):
-        return _ask(selected)
-    known = _tokens()
+        return _ask(selected, args)
+    known = _tokens(args)
     revoked = 0
     for identifier in dict.fromkeys(selected):
         token = known.get(identifier)
@@ -65,31 +65,31 @@ def revoke_tokens() -> ResponseReturnValue:
         else:
             continue
         revoked += 1
-    if current().args.get("from") == CHECK:
+    if args.get("from") == CHECK:
         flashes.add(N_("The token was revoked."))
         return pages.redirect_to("check_token", id=selected[0])
     flashes.add_count("Revoked %(num)s token.", "Revoked %(num)s tokens.", revoked)
-    return pages.redirect_to("issued", **_query("id"))
+    return pages.redirect_to("issued", **_query(args, "id"))
 
 
-def _ask(selected: Sequence[str]) -> ResponseReturnValue:
+def _ask(selected: Sequence[str], args: Mapping[str, str]) -> ResponseReturnValue:
     if len(selected) == 1:
-        return _ask_about_one(selected[0])
-    known = _tokens()
+        return _ask_about_one(selected[0], args)
+    known = _tokens(args)
     number = len(selected)
     return confirmation.ask(
         Question(
             ngettext("Revoke %(num)s token?", "Revoke %(num)s tokens?", number) % {"num": number},
             gettext("They are refused from now on, and the sessions that they opened end. This cannot be undone."),
             ngettext("Revoke %(num)s token", "Revoke %(num)s tokens", number) % {"num": number},
-            pages.link_to("issued", **_query("id")),
+            pages.link_to("issued", **_query(args, "id")),
             affected=[_line(identifier, known.get(identifier)) for identifier in selected],
             fields={"id": selected},
         )
     )
 
 
-def _ask_about_one(identifier: str) -> ResponseReturnValue:
+def _ask_about_one(identifier: str, args: Mapping[str, str]) -> ResponseReturnValue:
     found = services().known_tokens.find(identifier)
     sessions = services().impact.of_token(found.user, identifier) if found is not None and found.user else 0
     names = {"user": found.user, "application": found.application} if found else {"user": None}
@@ -103,13 +103,15 @@ def _ask_about_one(identifier: str) -> ResponseReturnValue:
     if found is not None and found.expires_at is not None:
         affected.append(gettext("valid until %(time)s") % {"time": format_time(found.expires_at)})
     affected.append(ngettext("%(num)s valid session", "%(num)s valid sessions", sessions) % {"num": sessions})
-    is_checked = current().args.get("from") == CHECK
+    is_checked = args.get("from") == CHECK
     return confirmation.ask(
         Question(
             title,
             gettext("It is refused from now on, and the sessions that it opened end. This cannot be undone."),
             gettext("Revoke link") if found is not None and found.is_link else gettext("Revoke token"),
-            pages.link_to("check_token", id=identifier) if is_checked else pages.link_to("issued", **_query("id")),
+            pages.link_to("check_token", id=identifier)
+            if is_checked
+            else pages.link_to("issued", **_query(args, "id")),
             affected=affected,
             fields={"id": identifier},
         )
@@ -126,24 +128,21 @@ def _listed(query: Mapping[str, str]) -> Page:
     return services().issued.page(IssuedFilter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
 
 
-def _tokens() -> Mapping[str, Mapping[str, Any]]:
+def _tokens(args: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
     """Return the tokens on the page of the list that the reader saw, by identifier: one search finds them all."""
     try:
-        return {token["id"]: token for token in _listed(_query("id")).events}
+        return {token["id"]: token for token in _listed(_query(args, "id")).events}
     except InvalidInput:
         return {}
 
 
-def _page(
-    form: FormState, found: Page, error: InvalidInput | None = None, selected: Sequence[str] = ()
-) -> ResponseReturnValue:
+def _page(form: FormState, found: Page, error: InvalidInput | None = None) -> ResponseReturnValue:
     return pages.render(
         "issued.html",
         error=error,
         form=form,
         tokens=found.events,
         older=found.next,
-        selected=selected,
         tabs=token_tabs.tabs(),
         all_statuses=list(TokenStatus),
         statuses=user_access.STATUSES,
@@ -153,11 +152,12 @@ def _page(
 
 @guard.redisplays("revoke_tokens")
 def _redisplay(arguments: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    """Show the list with the same selection."""
+    return _ask(_selected(form), arguments)
+
+
+def _selected(form: guard.Form) -> Sequence[str]:
     sent = form.get("id", [])
-    selected = [sent] if isinstance(sent, str) else sent
-    query = {name: str(arguments[name]) for name in _FIELDS if arguments.get(name)}
-    return _page(FormState({**dict.fromkeys(_FIELDS, ""), **query}), _listed(query), selected=selected)
+    return [_checked(one) for one in ([sent] if isinstance(sent, str) else sent)]
 
 
 def _checked(identifier: object) -> str:
@@ -165,7 +165,7 @@ def _checked(identifier: object) -> str:
     return checked
 
 
-def _query(*besides: str) -> dict[str, str]:
-    """Return the filters and the page of the list in the URL, ``besides`` some: a question has the ``id`` to revoke."""
-    typed = {name: current().args.get(name, "").strip()[:128] for name in _FIELDS if name not in besides}
+def _query(args: Mapping[str, str], *besides: str) -> dict[str, str]:
+    """Return the filters and the page of the list in a URL, ``besides`` some: a question has the ``id`` to revoke."""
+    typed = {name: args.get(name, "").strip()[:128] for name in _FIELDS if name not in besides}
     return {name: value for name, value in typed.items() if value}
