@@ -13,8 +13,9 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.confirmation import Question
 from datafor_token.console.language import N_, gettext
 from datafor_token.errors import InvalidInput
+from datafor_token.requests.audit_schema import AuditSchema
 from datafor_token.requests.revoke_schema import RevokeSchema
-from datafor_token.requests.schemas import AuditSchema, IssuedSchema
+from datafor_token.requests.schemas import IssuedSchema
 from datafor_token.tokens.issued import IssuedFilter
 from datafor_token.validation import strict_json
 from datafor_token.web.current import current

@@ -154,7 +154,12 @@ def entries(secrets: list[str]) -> list[IndexEntry]:
 def test_few_secrets_are_estimated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random and short secrets are judged at once; others, which take long, a few at each look until all are known."""
     estimated: list[str] = []
-    monkeypatch.setattr(strength, "_guesses_log10", lambda secret: estimated.append(secret) or 1.0)
+
+    def estimate(secret: str) -> float:
+        estimated.append(secret)
+        return 1.0
+
+    monkeypatch.setattr(strength, "_guesses_log10", estimate)
     finder = WeakSecretFinder()
     given = entries(
         [f"k3Vt9QmZ2xLw8Rb5YnHs7Dg4JcPfTa6{one:02d}" for one in range(50)]
@@ -211,7 +216,7 @@ def test_a_full_disk(
 ) -> None:
     """Little free space is a finding once for each disk; less than 200 MB is bad."""
     numbers = {"f_frsize": 1_000_000, "f_bavail": free, "f_blocks": size, "f_favail": 1, "f_files": 1}
-    monkeypatch.setattr(checklist.os, "statvfs", lambda _: SimpleNamespace(**numbers))
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(**numbers))
     assert [(one.check, one.severity) for one in findings(Look(services))] == (
         [] if severity is None else [("disk", severity)]
     )
