@@ -6,7 +6,7 @@ from typing import Any
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.rules import TokenStatus
-from datafor_token.audit.log import Filter
+from datafor_token.audit.filters import Filter
 from datafor_token.console import application_form, application_tabs, confirmation, flashes, guard, pages, user_access
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint

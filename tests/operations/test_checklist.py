@@ -14,7 +14,6 @@ from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.weak_secrets import WeakSecretFinder
 from datafor_token.crypto import strength
 from datafor_token.crypto.keys import SharedKey, new_secret
-from datafor_token.operations import checklist
 from datafor_token.operations.checklist import CHECKS, GUIDE, Finding, Look, Severity, findings
 from datafor_token.operations.milestones import BACKUP
 from datafor_token.operations.services import Services
