@@ -17,6 +17,7 @@ from datafor_token.console.language import N_, gettext, iso
 from datafor_token.errors import InvalidInput
 from datafor_token.requests.audit_schema import MOST_TOKENS, AuditSchema
 from datafor_token.tokens import verifier
+from datafor_token.tokens.pasted import Kind, Pasted, recognise
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
@@ -26,8 +27,6 @@ _LONGEST = 300  # characters of a field; eight identifiers have 263
 _PRESETS = {
     "1h": N_("Last hour"), "today": N_("Today"), "24h": N_("24 hours"), "7d": N_("7 days"), "30d": N_("30 days"),
 }  # fmt: skip
-# Two dots between long parts, as every token has them.
-_TOKEN = re.compile(r"\S{8,}\.\S{8,}\.\S*")
 
 
 @blueprint.get("/audit")
@@ -74,12 +73,10 @@ def query_of_page() -> dict[str, str]:
 def _filters(typed: Mapping[str, Any]) -> dict[str, str]:
     """Return the filters that a form has, for a URL: a token, also in the search, becomes its identifier."""
     values = {name: value.strip() for name, value in typed.items() if isinstance(value, str) and value.strip()}
-    for name in ("token", "q"):
-        text = values.get(name, "")
-        if name == "token" or _TOKEN.search(text):
-            values.pop(name, None)
-            if text:
-                values["id"] = _identifiers(text)
+    if "token" in values:
+        values["id"] = _identifiers(values["token"])
+    if _recognised(values.get("q", "")).kind in (Kind.TOKEN, Kind.TICKET, Kind.RANDOM):
+        values["id"] = _identifiers(values.pop("q"))
     for name in ("since", "until"):
         # Without a script, a browser's input has no time zone; its label says that it is UTC.
         if re.fullmatch(r"[0-9-]{10}T[0-9:]{5,8}", values.get(name, "")):
@@ -89,12 +86,18 @@ def _filters(typed: Mapping[str, Any]) -> dict[str, str]:
     return {name: values[name][:_LONGEST] for name in _FILTERS if name in values}
 
 
+def _recognised(text: str) -> Pasted:
+    return recognise(text, services().registry.index(thorough=False).by_token_name)
+
+
 def _identifiers(text: str) -> str:
     """Return the identifiers of a token or one-time link that was pasted; an identifier is returned unchanged."""
     if re.fullmatch("[0-9A-Fa-f, ]*", text):
         return text
-    signin = services().signin
-    bare = text.rsplit(maxsplit=1)[-1]
+    signin, pasted = services().signin, _recognised(text)
+    if pasted.kind is Kind.IDENTIFIER:
+        return pasted.text
+    bare = pasted.text or text
     try:
         found = signin.audit_identifiers(verifier.read(bare), bare)
     except verifier.Refused:

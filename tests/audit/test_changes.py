@@ -1,4 +1,4 @@
-"""What the audit log records of a change: the values of its fields, bounded, and never a secret or a key."""
+"""Changes in the audit log: the values of their fields, bounded, and never a secret or a key."""
 
 import json
 from pathlib import Path
