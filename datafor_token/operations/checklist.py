@@ -34,7 +34,7 @@ class Severity(enum.IntEnum):
 
 
 class Look(NamedTuple):
-    """What the checks look at. ``is_https``: whether the page is shown over https, or on the host itself."""
+    """Objects of the checks. ``is_https``: whether the page is shown over https, or on the host itself."""
 
     services: Services
     is_https: bool = True

@@ -215,7 +215,7 @@ def test_a_full_disk(
 ) -> None:
     """Little free space is a finding once for each disk; less than 200 MB is bad."""
     numbers = {"f_frsize": 1_000_000, "f_bavail": free, "f_blocks": size, "f_favail": 1, "f_files": 1}
-    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(**numbers))
+    monkeypatch.setattr("datafor_token.operations.checklist.os.statvfs", lambda _: SimpleNamespace(**numbers))
     assert [(one.check, one.severity) for one in findings(Look(services))] == (
         [] if severity is None else [("disk", severity)]
     )
