@@ -14,15 +14,16 @@ from datafor_token.validation.names import fold
 
 log = logging.getLogger(__name__)
 
-MOST = 1000  # sessions, and tokens, that are counted: a question need not know more than that there are many
+# A question need not know more than that there are many. A session takes as long as ten tokens.
+MOST_SESSIONS, MOST_TOKENS = 250, 1000
 SECONDS = 24 * 3600  # since when counted tokens were issued
 
 
 class Impact(NamedTuple):
     """Numbers of valid sessions, and of tokens that were issued in the last 24 hours and are still active.
 
-    Each is at most ``MOST``; ``more``: there may be more than were counted. ``tokens`` are those of this node's audit
-    log, ``None`` if it cannot be read.
+    They are at most ``MOST_SESSIONS`` and ``MOST_TOKENS``; ``more``: there may be more than were counted. ``tokens``
+    are those of this node's audit log, ``None`` if it cannot be read.
     """
 
     sessions: int
@@ -47,19 +48,19 @@ class Impacts:
 
     def of_application(self, name: str) -> Impact:
         """Return the impact of an application: the gate sessions that its tokens and links opened, and its tokens."""
-        sessions = self._session_list.count_of_application(name, MOST + 1)
+        sessions = self._session_list.count_of_application(name, MOST_SESSIONS + 1)
         return self._impact(sessions, IssuedFilter(application=name, since=self._clock() - SECONDS))
 
     def of_user(self, name: str) -> Impact:
         """Return the impact of a user: their sessions of all kinds, and the tokens that are theirs."""
         user = self._users.get(name)
-        sessions = 0 if user is None else len(self._session_list.of(user))
+        sessions = 0 if user is None else self._session_list.count_of_users([user], MOST_SESSIONS + 1)
         return self._impact(sessions, IssuedFilter(user=name, since=self._clock() - SECONDS))
 
     def of_users(self, names: Collection[str]) -> Impact:
         """Return the impact of several users together, with one search."""
         found = [user for name in names if (user := self._users.get(name)) is not None]
-        sessions = self._session_list.count_of_users(found, MOST + 1)
+        sessions = self._session_list.count_of_users(found, MOST_SESSIONS + 1)
         wanted = frozenset(map(fold, names))
         return self._impact(sessions, IssuedFilter(users=wanted, since=self._clock() - SECONDS))
 
@@ -74,11 +75,11 @@ class Impacts:
     def _impact(self, sessions: int, wanted: IssuedFilter) -> Impact:
         tokens: int | None
         try:
-            tokens, more = self._issued.count_active(wanted, MOST)
+            tokens, more = self._issued.count_active(wanted, MOST_TOKENS)
         except AuditUnavailable as error:
             log.warning(logs.event("issued tokens not counted", reason=error.reason))
             tokens, more = None, False
-        return Impact(min(sessions, MOST), tokens, more or sessions > MOST)
+        return Impact(min(sessions, MOST_SESSIONS), tokens, more or sessions > MOST_SESSIONS)
 
 
 def _tokens_of(grant: Mapping[str, Any]) -> set[str]:

@@ -112,10 +112,10 @@ def _service(folder: Path, size: int) -> Flask:
 
 
 def _write_sessions(folder: Path, size: int) -> None:
-    """Write gate sessions of tokens, ten times as many of one application and one user as of others."""
+    """Write gate sessions of tokens, one in a hundred of the same application and user."""
     now = time.time()
     for number in range(size):
-        of = 7 if number % 10 == 0 else number
+        of = 7 if number % 100 == 0 else number
         record: dict[str, Any] = {
             "format": 1,
             "name": hashlib.sha256(str(number).encode()).hexdigest(),
