@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from datafor_token.console import application_form
 from datafor_token.errors import InvalidInput
-from tests.console.browsing import LONG_NAME, Person, register
+from tests.console.browsing import LONG_NAME, Person, register, token_of
 from tests.support import STRONG_SECRET, Server, key_for, public_pem, record_of
 
 
@@ -34,7 +34,7 @@ def test_create(admin: Person) -> None:
     page.get_by_label("Roles of new users").fill("SYS_Creator\nSales\n")
     page.get_by_label("Password of new users").fill("first-password")
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("status")).to_have_text("Application created.")
+    expect(page.get_by_role("status")).to_contain_text(f"Created {name}.")
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
     expected = {
         "algorithm": "HS384", "secret": STRONG_SECRET * 2, "expire": 5400, "token_name": "ticket_of",
@@ -57,7 +57,7 @@ def test_an_error_on_every_field(admin: Person) -> None:
         "require": "azp", "networks": "10.0.0.1/8", "roles_claim": "a\x7fb", "roles_map": "editors",
         "origins": "*", "session_idle": "x", "session_max": "x", "rate": "6/week",
     }  # fmt: skip
-    for summary in page.locator("summary").all():
+    for summary in page.locator(".fields > summary").all():
         summary.click()
     for field, text in wrong.items():
         page.locator(f"[id='{field}']").fill(text)
@@ -93,22 +93,17 @@ def test_generate_a_secret(admin: Person) -> None:
     assert len(made) == 43
     expect(page.get_by_label("Name", exact=True)).to_have_value(name)
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("status")).to_have_text("Application created.")
+    expect(page.get_by_role("status")).to_contain_text(f"Created {name}.")
     assert made not in page.content()
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == made
     assert page.locator(".warning").count() == 0
 
 
 def test_trust(admin: Person) -> None:
-    """The folded section Trust opens by the keyboard, stores what is typed, and clears what is emptied."""
+    """The tab Trust stores what is typed, and clears what is emptied."""
     name = name_for(admin, "trust")
     register(admin.server, name=name)
-    page = admin.open(f"applications/{name}")
-    expect(page.get_by_label("Audience")).to_be_hidden()
-    page.get_by_text("Trust", exact=True).focus()
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    expect(page.get_by_label("Key set URL")).to_be_focused()
+    page = admin.open(f"applications/{name}/trust")
     page.get_by_label("Issuer", exact=True).fill("https://id.example.com")
     page.get_by_label("Audience").fill("reports\nportal\n")
     page.get_by_label("Maximum lifetime", exact=True).fill("2")
@@ -118,7 +113,7 @@ def test_trust(admin: Person) -> None:
     page.get_by_label("Accepted users").select_option("own")
     page.get_by_role("group", name="Update from tokens").get_by_label("Email").check()
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Changes saved.")
+    expect(page.get_by_role("status")).to_contain_text(f"Saved the changes of {name}.")
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
     expected = {
         "issuer": "https://id.example.com", "audience": ["reports", "portal"], "max_lifetime": 172800,
@@ -126,23 +121,24 @@ def test_trust(admin: Person) -> None:
         "networks": ["10.0.0.0/8"], "users": "own", "sync": ["email"],
     }  # fmt: skip
     assert {field: stored.get(field) for field in expected} == expected
+    page.get_by_role("link", name="Overview").click()
     expect(page.get_by_role("main")).to_contain_text("Trust: issuer https://id.example.com, audience reports, portal")
+    page = admin.open(f"applications/{name}/trust")
     for label in ("Issuer", "Audience", "Maximum lifetime", "Required claims", "Networks"):
         page.get_by_label(label, exact=True).fill("")
     page.get_by_label("Accepted users").select_option("all")
     page.get_by_role("group", name="Update from tokens").get_by_label("Email").uncheck()
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Changes saved.")
+    expect(page.get_by_role("status")).to_contain_text(f"Saved the changes of {name}.")
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
     assert not stored.keys() & expected.keys()
-    expect(page.get_by_label("Audience")).to_be_hidden()
 
 
 def test_change(admin: Person) -> None:
     """The form shows the stored values and saves changes; secret and password are not shown, but kept."""
     name = name_for(admin, "change")
     register(admin.server, name=name, initpwd="kept-password", expire=93784)
-    page = admin.open(f"applications/{name}")
+    page = admin.open(f"applications/{name}/settings")
     assert STRONG_SECRET not in page.content()
     assert "kept-password" not in page.content()
     expect(page.get_by_label("Token lifetime", exact=True)).to_have_value("93784")
@@ -150,61 +146,116 @@ def test_change(admin: Person) -> None:
     page.get_by_label("Unit: Token lifetime").select_option("hours")
     page.get_by_label("Create unknown users").uncheck()
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Changes saved.")
+    expect(page.get_by_role("status")).to_contain_text(f"Saved the changes of {name}.")
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
     assert (stored["expire"], stored["inituser"]) == (7200, "0")
     assert (stored["secret"], stored["initpwd"]) == (STRONG_SECRET, "kept-password")
-    history = page.get_by_role("region", name="History")
-    expect(history).to_contain_text("application changed")
-    expect(history).to_contain_text("expire")
+    page.get_by_role("link", name="Activity").click()
+    row = page.get_by_role("row", name="application changed")
+    expect(row).to_contain_text("Token lifetime: 93784 → 7200")
 
 
 def test_concurrent_changes(admin: Person) -> None:
-    """Saving a form after another change shows a warning first, and keeps the input."""
+    """Who saves second sees what the first changed; what only the first changed is taken over, and nothing is lost."""
     name = name_for(admin, "overtaken")
     register(admin.server, name=name)
-    page = admin.open(f"applications/{name}")
-    register(admin.server, name=name, token_name="theirs")
+    page = admin.open(f"applications/{name}/settings")
+    register(admin.server, name=name, token_name="theirs", expire=7200)
     page.get_by_label("URL parameter").fill("mine")
+    page.get_by_label("User name claim").fill("login")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("alert")).to_contain_text("Another user has changed this application")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Another user has changed this application")
+    expect(alert.get_by_role("listitem").filter(has_text="URL parameter")).to_contain_text(
+        "token → theirs (you entered"
+    )
+    expect(alert.get_by_role("listitem").filter(has_text="Token lifetime")).to_contain_text("(taken over below)")
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["token_name"] == "theirs"
     expect(page.get_by_label("URL parameter")).to_have_value("mine")
+    expect(page.get_by_label("Token lifetime", exact=True)).to_have_value("2")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Changes saved.")
-    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["token_name"] == "mine"
+    expect(page.get_by_role("status")).to_contain_text(f"Saved the changes of {name}.")
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    assert (stored["token_name"], stored["expire"], stored["fieldmap"]["username"]) == ("mine", 7200, "login")
+
+
+def test_undo_of_settings(admin: Person) -> None:
+    """Undo restores the former settings; after a change by somebody else, it shows theirs instead."""
+    name = name_for(admin, "restored")
+    register(admin.server, name=name, initroles=["SYS_Reader", "Sales"])
+    for overtaken in (False, True):
+        page = admin.open(f"applications/{name}/settings")
+        page.get_by_label("URL parameter").fill("changed")
+        page.get_by_label("Roles of new users").fill("SYS_Creator")
+        page.get_by_role("button", name="Save").click()
+        if overtaken:
+            register(admin.server, name=name, token_name="theirs", initroles=["SYS_Creator"])
+        page.get_by_role("button", name="Undo").click()
+        expected = ("theirs", ["SYS_Creator"]) if overtaken else ("token", ["SYS_Reader", "Sales"])
+        stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+        assert (stored["token_name"], stored["initroles"]) == expected
+        if overtaken:
+            expect(page.get_by_role("alert")).to_contain_text("Another user has changed this application")
+        else:
+            expect(page.get_by_label("URL parameter")).to_have_value("token")
+
+
+def rotate(page: Page, **fields: str) -> None:
+    """Follow the question of the tab Secret, and send its form with fields by their labels."""
+    page.get_by_role("link", name="Rotate secret…").click()
+    for label, value in fields.items():
+        page.get_by_label(label.replace("_", " "), exact=True).fill(value)
+    page.get_by_role("button", name="Rotate secret").click()
 
 
 def test_rotate(admin: Person) -> None:
-    """A rotation shows the new secret once, and then the end of the grace period and the last use of the old secret."""
+    """A rotation asks first, shows the new secret once, and then the grace period and the old secret's last use."""
     name = name_for(admin, "rotated")
     register(admin.server, name=name)
-    page = admin.open(f"applications/{name}")
-    page.get_by_label("Grace period", exact=True).fill("2")
-    page.get_by_role("button", name="Rotate", exact=True).click()
+    page = admin.open(f"applications/{name}/secret")
+    rotate(page, Grace_period="2")
     made = page.locator("#generated").inner_text()
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
     assert stored["secret"] == made
     assert stored["previous"]["secret"] == STRONG_SECRET
     assert round((stored["previous"]["until"] - stored["lastModifiedDate"]) / 1000) == 7200
+    page.reload()
+    assert made not in page.content()
+    expect(page.get_by_role("main")).to_contain_text("The new secret was shown already")
     page.get_by_role("link", name=f"Back to {name}").click()
     assert made not in page.content()
-    expect(page.get_by_role("region", name="Rotate secret")).to_contain_text("It has not been used since the rotation.")
+    expect(page.get_by_role("main")).to_contain_text("It has not been used since the rotation.")
     assert admin.server.post("generate", {"name": name, "privateKey": STRONG_SECRET}).status == 200
     page.reload()
-    expect(page.get_by_role("region", name="Rotate secret")).to_contain_text(re.compile("Last used: .*20"))
+    expect(page.get_by_role("main")).to_contain_text(re.compile("Last used: .*20"))
+
+
+def test_end_a_grace_period(admin: Person) -> None:
+    """A grace period ends after a question: the old secret is refused at once, and the new one is accepted."""
+    name = name_for(admin, "ended")
+    register(admin.server, name=name)
+    page = admin.open(f"applications/{name}/secret")
+    rotate(page, New_shared_secret=STRONG_SECRET[::-1])
+    page.get_by_role("link", name="End the grace period…").click()
+    expect(page.get_by_role("main").or_(page.get_by_role("dialog")).last).to_contain_text("It has not been used")
+    page.get_by_role("button", name="End the grace period").click()
+    expect(page.get_by_role("status")).to_contain_text(f"The grace period of {name} has ended")
+    for secret, status in ((STRONG_SECRET, 403), (STRONG_SECRET[::-1], 200)):
+        assert admin.server.post("generate", {"name": name, "privateKey": secret}).status == status
+    page.get_by_role("link", name="Activity").click()
+    expect(page.get_by_role("row", name="application changed")).to_contain_text("Grace period")
 
 
 def test_rotate_twice(admin: Person) -> None:
     """A rotation form that is sent a second time rotates nothing, and the page says so."""
     name = name_for(admin, "twice")
     register(admin.server, name=name)
-    page = admin.open(f"applications/{name}")
+    page = admin.open(f"applications/{name}/rotate")
     other = admin.page.context.new_page()
     other.goto(page.url)
-    page.get_by_role("button", name="Rotate", exact=True).click()
+    page.get_by_role("button", name="Rotate secret").click()
     made = page.locator("#generated").inner_text()
-    other.get_by_role("button", name="Rotate", exact=True).click()
+    other.get_by_role("button", name="Rotate secret").click()
     expect(other.get_by_role("alert").first).to_contain_text("Nothing was rotated")
     other.close()
     stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
@@ -215,12 +266,12 @@ def test_rotate_a_key_pair(admin: Person) -> None:
     """An application with a key pair is rotated to the public key that was typed; an empty field is an error."""
     name = name_for(admin, "keys")
     register(admin.server, name=name, algorithm="ES256", secret=public_pem(key_for("ES256")))
-    page = admin.open(f"applications/{name}")
-    page.get_by_role("button", name="Rotate", exact=True).click()
+    page = admin.open(f"applications/{name}/secret")
+    rotate(page)
     expect(page.locator("[id='new-public_key-wrong']")).to_contain_text("the service makes none for ES256")
     page.get_by_label("New public key").fill(public_pem(key_for("ES256", "-other")))
-    page.get_by_role("button", name="Rotate", exact=True).click()
-    expect(page.get_by_role("status")).to_have_text("The secret was rotated.")
+    page.get_by_role("button", name="Rotate secret").click()
+    expect(page.get_by_role("status")).to_have_text(f"Rotated the secret of {name}.")
 
 
 def test_the_secret_before_a_rotation(admin: Person) -> None:
@@ -228,94 +279,136 @@ def test_the_secret_before_a_rotation(admin: Person) -> None:
     name = name_for(admin, "undone")
     register(admin.server, name=name)
     admin.server.post("rotate", {"name": name, "secret": STRONG_SECRET[::-1]})
-    page = admin.open(f"applications/{name}")
+    page = admin.open(f"applications/{name}/keys")
     page.get_by_label("Shared secret", exact=True).fill(STRONG_SECRET)
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Change keys").click()
     expect(page.locator("[id='secret-wrong']")).to_contain_text("This is the secret before the rotation of 20")
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == STRONG_SECRET[::-1]
     page.get_by_label("Shared secret", exact=True).fill("")
-    page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Changes saved.")
+    page.get_by_role("button", name="Change keys").click()
+    expect(page.get_by_role("status")).to_contain_text(f"Changed the keys of {name}.")
+    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == STRONG_SECRET[::-1]
+
+
+def test_only_the_tab_of_the_secret_changes_it(admin: Person) -> None:
+    """The forms of a stored application have no field of a secret or key, and no button that generates one."""
+    name = name_for(admin, "unchanged")
+    register(admin.server, name=name)
+    for tab in ("", "/settings", "/trust", "/secret"):
+        page = admin.open(f"applications/{name}{tab}")
+        for field in ("secret", "public_key", "jwks_uri", "algorithm", "generate"):
+            assert page.locator(f"[name={field}]").count() == 0
+
+
+def test_another_algorithm(admin: Person) -> None:
+    """From a key pair to a shared secret, the service generates the secret and shows it once."""
+    name = name_for(admin, "algorithm")
+    register(admin.server, name=name, algorithm="ES256", secret=public_pem(key_for("ES256")))
+    page = admin.open(f"applications/{name}/keys")
+    page.get_by_label("Algorithm").select_option("HS512")
+    page.get_by_role("button", name="Change keys").click()
+    made = page.locator("#generated").inner_text()
+    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+    assert (stored["algorithm"], stored["secret"]) == ("HS512", made)
 
 
 def test_a_suspicious_secret(admin: Person) -> None:
-    """A suspicious secret is stored as typed; its page has a warning until it is rotated."""
+    """A suspicious secret is stored as typed; the overview has a warning with a link, until it is rotated."""
     name = name_for(admin, "suspicious")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}")
     assert page.locator(".warning").count() == 0
-    page.get_by_label("Shared secret", exact=True).fill(f'"{STRONG_SECRET} "')
-    page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_have_text("Changes saved.")
+    page.get_by_role("link", name="Secret", exact=True).click()
+    rotate(page, New_shared_secret=f'"{STRONG_SECRET} "')
+    expect(page.get_by_role("status")).to_have_text(f"Rotated the secret of {name}.")
+    page.get_by_role("link", name="Overview").click()
     expect(page.locator(".warning").last).to_contain_text("Secret is in quotes")
     assert record_of(admin.server.config_dir, admin.server.data_dir, name)["secret"] == f'"{STRONG_SECRET} "'
+    page.locator(".warning").last.get_by_role("link", name="Rotate the secret").click()
     page.get_by_label("New shared secret").fill(STRONG_SECRET[::-1])
-    page.get_by_role("button", name="Rotate", exact=True).click()
-    expect(page.get_by_role("status")).to_have_text("The secret was rotated.")
+    page.get_by_role("button", name="Rotate secret").click()
+    expect(page.get_by_role("status")).to_have_text(f"Rotated the secret of {name}.")
+    page.get_by_role("link", name="Overview").click()
     assert page.locator(".warning").count() == 0
 
 
 def test_enable_and_disable(admin: Person) -> None:
-    """One click disables an application, another enables it; the secret does not change."""
+    """A question with the impact disables an application; Undo or one click enables it; the secret does not change."""
     name = name_for(admin, "switch")
     register(admin.server, name=name)
-    page = admin.open(f"applications/{name}")
-    page.get_by_role("button", name="Disable", exact=True).click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
-    assert record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] == "0"
-    page.get_by_role("button", name="Enable", exact=True).click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
-    stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
-    assert (stored["enable"], stored["secret"]) == ("1", STRONG_SECRET)
+    token_of(admin.server, name, "lena")
+    for button in ("Undo", "Enable"):
+        page = admin.open(f"applications/{name}/danger")
+        page.get_by_role("link", name="Disable…").click()
+        expect(page.locator("#question").last).to_contain_text("1 valid token of the last 24 hours")
+        page.get_by_role("button", name=f"Disable {name}").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
+        assert record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] == "0"
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
+        stored = record_of(admin.server.config_dir, admin.server.data_dir, name)
+        assert (stored["enable"], stored["secret"]) == ("1", STRONG_SECRET)
 
 
 def test_delete_after_typing_the_name(admin: Person) -> None:
     """An application is deleted only after its exact name was typed."""
     name = name_for(admin, "gone")
     register(admin.server, name=name)
-    page = admin.open(f"applications/{name}")
+    page = admin.open(f"applications/{name}/delete")
     for typed in ("", name.upper()):
-        page.get_by_role("region", name="Delete").get_by_label("Type the name to confirm").fill(typed)
-        page.get_by_role("button", name="Delete", exact=True).click()
-        expect(page.locator("#typed_name-wrong")).to_contain_text("nothing was deleted")
-    page.get_by_role("region", name="Delete").get_by_label("Type the name to confirm").fill(name)
-    page.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.get_by_role("status").first).to_have_text("Deleted.")
+        page.get_by_label(f"Type {name} to confirm").evaluate("one => one.required = false")
+        page.get_by_label(f"Type {name} to confirm").fill(typed)
+        page.get_by_role("button", name=f"Delete {name}").click()
+        expect(page.locator("#typed_name-wrong")).to_contain_text("nothing was changed")
+    page.get_by_label(f"Type {name} to confirm").fill(name)
+    page.get_by_role("button", name=f"Delete {name}").click()
+    expect(page.get_by_role("status").first).to_have_text(f"Deleted {name}.")
     assert admin.server.request("GET", f"/plugin/datafor-modeler/api/token/content?name={name}").status == 404
 
 
 def test_several_at_once(admin: Person) -> None:
-    """Selected applications are disabled, enabled and, after typing their number, deleted together."""
+    """Selected applications are enabled at once, and disabled or deleted after a question; Undo is exact."""
     stem = name_for(admin, "several")
-    names = [f"{stem}-{number}" for number in range(3)]
+    names = [f"{stem}-{number}" for number in range(4)]
     for name in names:
         register(admin.server, name=name)
+    register(admin.server, name=names[1], enable="0")
 
     def enabled() -> list[str]:
         return [record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] for name in names]
 
     def select() -> Page:
         page = admin.open(f"applications?q={stem}")
-        for name in names[:2]:
+        for name in names[:3]:
             page.get_by_role("checkbox", name=name).check()
         return page
 
-    select().get_by_role("button", name="Disable").click()
-    expect(admin.page.get_by_role("main")).to_contain_text("disabled")
-    assert enabled() == ["0", "0", "1"]
-    select().get_by_role("button", name="Enable").click()
-    expect(admin.page.get_by_role("main")).to_contain_text("enabled")
-    assert enabled() == ["1", "1", "1"]
+    page = select()
+    page.get_by_role("button", name="Disable…").click()
+    question = page.locator("#question").last
+    for name in names[:3]:
+        expect(question).to_contain_text(name)
+    expect(question).to_contain_text("0 valid sessions")
+    page.get_by_role("button", name="Disable 3 applications").click()
+    expect(page.get_by_role("status").first).to_contain_text("Disabled 2 applications.")
+    assert enabled() == ["0", "0", "0", "1"]
+    page.get_by_role("button", name="Undo").click()
+    assert enabled() == ["1", "0", "1", "1"]
+    page = select()
+    page.get_by_role("button", name="Enable", exact=True).click()
+    expect(page.get_by_role("status").first).to_contain_text("Enabled 1 application.")
+    expect(page).to_have_url(re.compile(f"q={stem}"))
+    assert enabled() == ["1", "1", "1", "1"]
     page = select()
     page.get_by_role("button", name="Delete…").click()
-    page.get_by_label("Type the number of applications").fill("3")
-    page.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.locator(".wrong")).to_contain_text("nothing was deleted")
-    page.get_by_label("Type the number of applications").fill("2")
-    page.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.get_by_role("status").first).to_have_text("Deleted.")
+    page.get_by_label("Type 3 to confirm").fill("2")
+    page.get_by_role("button", name="Delete 3 applications").click()
+    expect(page.locator(".wrong").first).to_contain_text("nothing was changed")
+    page.get_by_label("Type 3 to confirm").fill("3")
+    page.get_by_role("button", name="Delete 3 applications").click()
+    expect(page.get_by_role("status").first).to_contain_text("Deleted 3 applications.")
     left = admin.server.request("GET", "/plugin/datafor-modeler/api/token/list").json["data"]
-    assert [one["name"] for one in left if one["name"].startswith(stem)] == names[2:]
+    assert [one["name"] for one in left if one["name"].startswith(stem)] == names[3:]
 
 
 def test_one_of_several_is_damaged(admin: Person) -> None:
@@ -330,8 +423,9 @@ def test_one_of_several_is_damaged(admin: Person) -> None:
     record = admin.server.data_dir / "applications" / f"{names[1]}.json"
     whole = record.read_text()
     record.write_text("{broken")
-    page.get_by_role("button", name="Disable").click()
-    expect(page.get_by_role("main")).to_contain_text("2 applications were changed.")
+    page.get_by_role("button", name="Disable…").click()
+    page.get_by_role("button", name="Disable 3 applications").click()
+    expect(page.get_by_role("status").first).to_contain_text("Disabled 2 applications.")
     expect(page.get_by_role("listitem").filter(has_text=names[1])).to_contain_text("Storage is unavailable")
     record.write_text(whole)
     states = [record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] for name in names]
@@ -367,9 +461,11 @@ def test_the_list(admin: Person) -> None:
     cells = on.get_by_role("cell")
     assert cells.nth(1).inner_text() == "enabled"
     assert cells.nth(2).inner_text() == "HS256"
-    assert "admin" in cells.nth(4).inner_text()
-    assert re.search("20[0-9][0-9]", cells.nth(5).inner_text())
+    assert re.search("20[0-9][0-9]", cells.nth(4).inner_text())
     assert off.get_by_role("cell").nth(5).inner_text() == "never"
+    for link, first in (("Name", "on"), ("Name", "off"), ("Token lifetime", "off"), ("Token lifetime", "on")):
+        page.get_by_role("columnheader", name=link).get_by_role("link").click()
+        expect(page.get_by_role("row").nth(1)).to_contain_text(f"{stem}-{first}")
     page.get_by_label("State").select_option("disabled")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("row")).to_have_count(2)
@@ -408,7 +504,12 @@ def test_names_of_any_script(admin: Person) -> None:
         register(admin.server, name=name)
         page = admin.open(f"applications/{name}")
         expect(page.get_by_role("heading", level=1)).to_contain_text(name)
-        page.get_by_role("button", name="Disable", exact=True).click()
+        for tab in ("How to use it", "Settings", "Trust", "Secret", "Tokens", "Activity", "Danger zone"):
+            link = page.get_by_role("navigation", name="Pages of this application").get_by_role("link", name=tab)
+            link.click()
+            expect(link).to_have_attribute("aria-current", "page")
+        page.get_by_role("link", name="Disable…").click()
+        page.get_by_role("button", name=f"Disable {name}").click()
         expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
 
 
@@ -435,7 +536,7 @@ def test_a_damaged_record_is_named(person: Callable[..., Person], tmp_path_facto
 
 
 def test_an_unreadable_audit_log(admin: Person) -> None:
-    """Pages that also show parts of the audit log say that it cannot be read, and show everything else."""
+    """Pages that also show parts of the audit log say that it cannot be read, and show all else; the list needs none."""
     name = name_for(admin, "shown")
     register(admin.server, name=name)
     admin.open("applications")
@@ -443,10 +544,15 @@ def test_an_unreadable_audit_log(admin: Person) -> None:
     log.rename(aside)
     log.mkdir()
     try:
-        for address in (f"applications?q={name}", f"applications/{name}", "users", "user?name=admin"):
-            page = admin.open(address)
-            expect(page.get_by_role("alert").first).to_have_text("The audit log cannot be read.")
-            expect(page.get_by_role("main")).to_contain_text(name if "applications" in address else "admin")
+        page = admin.open(f"applications/{name}")
+        expect(page.get_by_role("alert").first).to_have_text("The audit log cannot be read.")
+        expect(page.get_by_role("main")).to_contain_text(name)
+        page = admin.open(f"applications/{name}/disable")
+        expect(page.get_by_role("main")).to_contain_text("unknown, because the audit log cannot be read")
+        # The list does not need it.
+        page = admin.open(f"applications?q={name}")
+        expect(page.get_by_role("row", name=name)).to_be_visible()
+        assert page.get_by_role("alert").count() == 0
     finally:
         log.rmdir()
         aside.rename(log)
@@ -469,4 +575,4 @@ def test_an_outage_loses_no_input(admin: Person) -> None:
     expect(page.get_by_label("User name claim")).to_have_value("login")
     page.get_by_label("Shared secret").fill(STRONG_SECRET)
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("status")).to_have_text("Application created.")
+    expect(page.get_by_role("status")).to_contain_text(f"Created {name}.")
