@@ -17,7 +17,7 @@ from datafor_token.applications.rules import next_path
 from datafor_token.console import csrf, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import sentence
-from datafor_token.errors import Forbidden, NotAuthenticated, RuleError, StoreUnavailable
+from datafor_token.errors import BodyTooLarge, Forbidden, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.validation import strict_json
 from datafor_token.web.api.paths import proxy_prefix
 from datafor_token.web.auth import describe_sender, session_caller, session_cookie
@@ -34,6 +34,8 @@ SIGNED_IN = frozenset([
 _SECRET_FIELDS = frozenset([
     "secret", "initpwd", "privateKey", "password", "old", "new", "again", "token", csrf.FIELD,
 ])  # fmt: skip
+# Views of forms whose only input is pasted: if it is too large, nothing else is lost with it.
+_PASTED_INTO = frozenset([f"{blueprint.name}.check_token_now"])
 Form = Mapping[str, Any]
 Redisplay = Callable[[Mapping[str, Any], Form], ResponseReturnValue]
 _REDISPLAYS: dict[str, Redisplay] = {}
@@ -121,7 +123,10 @@ def redisplay(path: str, typed: str, caller: Caller) -> ResponseReturnValue | No
 
 
 def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
-    """Return the page of an error; in an outage, the form with the values that the reader typed."""
+    """Return the page of an error; in an outage, the form with the values that the reader typed.
+
+    If pasted text was too large, the form says so.
+    """
     caller = current().signed_in
     if status == StoreUnavailable.status and current().method == "POST" and caller is not None:
         g.outage = sentence(message)
@@ -133,6 +138,13 @@ def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) ->
                 response.status_code = status
                 return response
         g.outage = None
+    if status == BodyTooLarge.status and caller is not None and current().endpoint in _PASTED_INTO:
+        g.notice = "too_large"
+        page = redisplay(own_path(), "{}", caller)
+        if page is not None:
+            response = make_response(page)
+            response.status_code = status
+            return response
     return pages.error_page(status, message, members)
 
 

@@ -26,6 +26,9 @@ _LONGEST_SEARCH = 200  # characters
 
 # What happened to a form that is shown again, by the value of ``g.notice``.
 NOTICES = {
+    "too_large": N_(
+        "The text was too large and was not read. Paste only the token, or the part of the text that has it."
+    ),
     "switched": N_("Your input is kept, except passwords and secrets: enter them again."),
     "again": N_(
         "You are signed in again. Nothing was saved yet: your input is below, without passwords and secrets; enter "

@@ -16,6 +16,7 @@ from datafor_token.tokens.identifiers import is_short, short
 from datafor_token.tokens.verifier import is_compact, unwrapped
 from datafor_token.validation import strict_json
 
+_LONGEST = 100_000  # characters that are looked at; a token has at most 8192
 _QUOTES = " \t\r\n\f\v\"'`\u00a0\u200b\ufeff"
 # The characters before a token cannot be part of one. Possessive quantifiers: even a long text is scanned once.
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++(?!\.)")
@@ -86,7 +87,7 @@ class Pasted:
 
 def recognise(text: str, token_names: Collection[str] = ()) -> Pasted:
     """Recognise a pasted text; ``token_names`` are the URL parameters of the applications."""
-    text = text.strip(_QUOTES)
+    text = text[:_LONGEST].strip(_QUOTES)
     if not text:
         return Pasted(Kind.NOTHING)
     for one in (_key, _json, _whole, _inside, _of_other_systems, _in_parameter(token_names), _other):
@@ -235,7 +236,7 @@ def _in_parameter(token_names: Collection[str]) -> Any:
     """Return the function that finds the value of a parameter that could only be a token, though it is none."""
 
     def found(text: str) -> Pasted | None:
-        for match in re.finditer(r"[?&#]([^=&#\s]{1,64})=([^&#\s]++)", text):
+        for match in re.finditer(r"[?&#]([^?=&#\s]{1,64})=([^&#\s]++)", text):
             if match[1] in token_names:
                 where = Message("the parameter %(name)s of a URL", name=match[1])
                 return Pasted(Kind.TOKEN, unquote(match[2]), where)

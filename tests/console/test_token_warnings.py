@@ -19,11 +19,16 @@ def pages(app: Flask, caller: Caller, secret: str) -> list[str]:
     caller.post("update", application(secret=secret, self_service="1"))
     client = Client(app)
     client.sign_in()
-    tested = client.post("try", {"name": "ERP", "username": "admin", "next": "/"})
+    tested = issued(client, "admin")
     assert client.post("me/token", {"name": "ERP"}).status_code == 303
-    own = client.get("me")
-    assert tested.status_code == 200
-    return [html.unescape(one.text) for one in (tested, own)]
+    return [html.unescape(text) for text in (tested, client.get("me").text)]
+
+
+def issued(client: Client, username: str, **fields: str) -> str:
+    """Issue a token or a link with the form and return the page with the result."""
+    response = client.post("tokens/issue", {"name": "ERP", "username": username, "next": "/", **fields})
+    assert response.headers["Location"] == "/console/tokens/issue/result"
+    return client.get("tokens/issue/result").text
 
 
 def test_a_token_of_an_administrator(app: Flask, caller: Caller) -> None:
@@ -42,10 +47,12 @@ def test_an_administrator_and_a_weak_secret(app: Flask, caller: Caller) -> None:
 
 
 def test_a_token_that_signs_in(app: Flask, caller: Caller) -> None:
-    """Beside a token that signs in there is no warning; an unknown user without inituser gets one."""
+    """Beside a token or link that signs in there is no warning; an unknown user without inituser gets one."""
     client = Client(app)
     client.sign_in()
     for inituser, warned in (("1", False), ("0", True)):
         caller.post("update", application(secret=STRONG_SECRET, inituser=inituser))
-        page = client.post("try", {"name": "ERP", "username": "lena", "next": "/"}).text
+        page = issued(client, "lena")
         assert ("This token does not sign in here. The user lena does not exist" in page) == warned
+        page = issued(client, "lena", form="link")
+        assert ("This link does not sign in now. The user lena does not exist" in page) == warned
