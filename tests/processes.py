@@ -6,16 +6,19 @@ or of a limit on memory start an interpreter instead.
 """
 
 import atexit
+import contextlib
 import functools
 import gc
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -64,8 +67,16 @@ def run(
         return subprocess.CompletedProcess(arguments, status, out.read().decode(), error.read().decode())
 
 
+def started(*arguments: str, environ: Mapping[str, str]) -> tuple["Process", IO[str]]:
+    """Start ``python -m``; return the process, and its output as it writes it."""
+    ours, theirs = os.pipe()
+    with open(theirs, "wb") as output, Path(os.devnull).open("rb") as nothing:  # noqa: PTH123 - a descriptor
+        process = Process(arguments, environ, streams=(nothing, output, output))
+    return process, open(ours)  # noqa: PTH123 - a descriptor, which the caller closes
+
+
 class Process:
-    """A running process; without ``streams`` its output is discarded."""
+    """A running process in a session of its own, with methods of ``Popen``; without ``streams`` it writes to nobody."""
 
     def __init__(
         self,
@@ -81,15 +92,35 @@ class Process:
             socket.send_fds(_server(), [json.dumps(request).encode()], files)
         self._control = ours
         self.pid = int(self._received())
+        self.returncode: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send it SIGTERM; nothing happens if it has ended."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Send it SIGKILL; nothing happens if it has ended."""
-        os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def wait(self) -> int:
-        """Wait until it ends and return its exit status, negative for a signal."""
-        with self._control:
-            return int(self._received())
+    def poll(self) -> int | None:
+        """Return its exit status, or None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends and return its exit status, negative for a signal; raise ``TimeoutExpired``."""
+        if self.returncode is None:
+            if not select.select([self._control], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("a forked process", timeout or 0)
+            with self._control:
+                self.returncode = int(self._received())
+        return self.returncode
 
     def _received(self) -> bytes:
         found = self._control.recv(100)
@@ -162,6 +193,7 @@ def _supervise(control: int, files: list[int]) -> None:
 
 def _become(request: dict[str, Any]) -> None:
     """Run these arguments as ``python`` does."""
+    os.setsid()
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environ"])
@@ -171,6 +203,8 @@ def _become(request: dict[str, Any]) -> None:
         setattr(sys, name, stream)
     sys.path[:1] = [request["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
     sys.argv = [option, *arguments]
+    if os.environ.get("PYTHONWARNINGS") == "error":
+        warnings.simplefilter("error")
     if option == "-m":
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
@@ -178,17 +212,20 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def _import_all() -> None:
+    from gunicorn.app import wsgiapp
+
     from datafor_token import factory
-    from datafor_token.cli import main
+    from datafor_token.cli import flask_commands, main
+    from datafor_token.server import affinity, logger, selection, worker
     from datafor_token.store.sql import engine, store
 
     for name in ("user", "application", "token", "store", "audit", "settings"):
         main.load(name)
-    assert factory
-    assert engine
-    assert store
+    assert all((wsgiapp, factory, flask_commands, affinity, logger, selection, worker, engine, store))
 
 
 if __name__ == "__main__":
-    _import_all()
+    # As a process does that tests start with PYTHONWARNINGS=error.
+    with warnings.catch_warnings(action="error"):
+        _import_all()
     _become(_serve(socket.socket(fileno=int(sys.argv[1]))))

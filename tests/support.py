@@ -53,6 +53,8 @@ STRONG_SECRET = "Vx7_q2LkfP9-sT4mZ0aWcY8nB1eRgHjU3oKiD6tQyXw"
 
 
 CHROMIUM = Path("/usr/bin/chromium")
+# The same engine without the user interface of a browser: a page takes a third of the processor time.
+HEADLESS = next((path for path in [Path("/usr/bin/chromium-headless-shell")] if path.exists()), CHROMIUM)
 
 
 def need(tool: str, file: Path | None = None, *, optional: bool = False) -> None:
@@ -204,6 +206,14 @@ class HttpResponse:
         return json.loads(self.body)
 
 
+def _handles_signals(worker: int) -> bool:
+    """Return whether a worker of gunicorn has handlers of its own: it begins with its parent's, also of SIGCHLD."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{worker}/status").read_text()
+        return not int(status.partition("SigCgt:")[2].split()[0], 16) >> signal.SIGCHLD - 1 & 1
+    return False
+
+
 class Server:
     """The service as users run it: gunicorn with the shipped configuration, on a free port, in folders of its own."""
 
@@ -220,6 +230,8 @@ class Server:
             "PYTHONWARNINGS": "error",
             **environ,
         }
+        # What an interpreter or a library reads when it starts needs an interpreter.
+        self.forked = not any(name.startswith(("PYTHON", "PROMETHEUS")) for name in environ)
         self.output = ""
         self.port = 0
         self.client_address = "127.0.0.1"
@@ -230,16 +242,25 @@ class Server:
 
     def start(self) -> "Server":
         """Start it and wait until it listens or has ended."""
-        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", self.application]
-        self.process = subprocess.Popen(
-            self.command or gunicorn,
-            cwd=self.folder,
-            env={name: value for name, value in self._environ.items() if value},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        from tests.processes import Process, started
+
+        environ = {name: value for name, value in self._environ.items() if value}
+        gunicorn = ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", self.application]
+        self.process: subprocess.Popen[str] | Process
+        if self.forked and not self.command and self.folder == ROOT:
+            self.process, self._lines = started(*gunicorn, environ=environ)
+        else:
+            self.process = subprocess.Popen(
+                self.command or [sys.executable, *gunicorn],
+                cwd=self.folder,
+                env=environ,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            assert self.process.stdout is not None
+            self._lines = self.process.stdout
         # A test that fails does not stop it.
         atexit.register(self.stop, signal.SIGKILL)
         self._listening = threading.Event()
@@ -249,8 +270,7 @@ class Server:
         return self
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._lines:
             self.output += line
             found = re.search(r"Listening at: (?:http://127\.0\.0\.1:(?P<port>\d+)|unix:)", line)
             if found:
@@ -260,12 +280,16 @@ class Server:
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Stop it and return its exit status; ``output`` is complete then."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, how) if how == signal.SIGKILL else self.process.send_signal(how)
+        if how == signal.SIGKILL and self.process.poll() is None:
+            os.killpg(self.process.pid, how)
+        elif self.process.poll() is None:
+            # gunicorn waits graceful_timeout for a worker that is told to stop before it handles signals.
+            if not self.command:
+                self._wait_for_workers()
+            self.process.send_signal(how)
         status = self.process.wait(60)
         self._reader.join(60)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._lines.close()
         return status
 
     def workers(self) -> list[int]:
@@ -275,11 +299,17 @@ class Server:
 
     def both_workers(self) -> list[int]:
         """Wait until both workers exist and serve, and return them; gunicorn listens before it forks them."""
-        while len(self.workers()) < 2:
-            assert self.process.poll() is None, self.output
-            time.sleep(0.05)
+        self._wait_for_workers()
+        assert len(self.workers()) >= 2, self.output
         time.sleep(1)
         return self.workers()
+
+    def _wait_for_workers(self) -> None:
+        """Wait until both workers handle signals, or the server has ended; not for ever for one that has fewer."""
+        for _ in range(500):
+            if self.process.poll() is not None or sum(map(_handles_signals, self.workers())) >= 2:
+                break
+            time.sleep(0.02)
 
     def request(
         self,
