@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
 
-from tests.support import ADMIN_PASSWORD, CHROMIUM, ROOT, STRONG_SECRET, Server, application
+from tests.support import ADMIN_PASSWORD, HEADLESS, ROOT, STRONG_SECRET, Server, application
 
 # 64 characters without a space at which a line could break.
 LONG_NAME = "企业资源计划系统" * 8
@@ -20,9 +20,9 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 @contextmanager
 def chromium(playwright: Playwright) -> Iterator[Browser]:
-    """Run Debian's Chromium without a window."""
+    """Run Debian's Chromium without a window, where it is installed as the headless shell."""
     browser = playwright.chromium.launch(
-        executable_path=CHROMIUM,
+        executable_path=HEADLESS,
         # As root, Chromium cannot use its sandbox. The host names are for tests of plain http beyond localhost.
         args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
     )
