@@ -62,7 +62,7 @@ def test_pages_with_a_secret(app: Flask) -> None:
     console = Client(app)
     console.sign_in()
     assert is_compressed(console.get("applications/ERP", headers=GZIP))
-    for page in ("applications/ERP/secret", "user/new-password?name=admin"):
+    for page in ("applications/ERP/new-secret", "user/new-password?name=admin"):
         shown = console.get(page, headers=GZIP)
         assert (shown.status_code, is_compressed(shown)) == (200, False), page
     refused = console.post("applications/new", {"name": "x" * 100}, headers=GZIP)
