@@ -125,7 +125,7 @@ def _report(faults: dict[str, str], temporary: list[str], aside: Path | None) ->
 
 def _violations() -> Iterator[str]:
     """Yield stored values that break a rule of this version. They continue to work; nothing is damaged."""
-    return (f"{one.kind} {one.name}: {one.reason}" for one in checklist.rule_violations(services()))
+    return (f"{one.kind} {one.name}: {one.reason}" for one in checklist.rule_violations(checklist.Look(services())))
 
 
 def _checked(files: FileStore) -> Iterator[tuple[Path, str]]:

@@ -64,7 +64,7 @@ def home() -> ResponseReturnValue:
         steps=list(_shown(steps)),
         hours=hours,
         chart=None if hours is None else chart.bar_chart(hours),
-        facts=facts(services()),
+        facts=facts(look),
         bad=checklist.Severity.BAD,
     )
 

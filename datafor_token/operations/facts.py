@@ -9,8 +9,8 @@ from typing import NamedTuple
 from datafor_token.audit.search import parse
 from datafor_token.audit.writer import FILE as AUDIT_FILE
 from datafor_token.errors import StoreUnavailable
+from datafor_token.operations.checklist import Look
 from datafor_token.operations.milestones import BACKUP, Milestone
-from datafor_token.operations.services import Services
 from datafor_token.store.files.store import FileStore
 from datafor_token.users.sessions import COLLECTION as SESSIONS
 
@@ -37,18 +37,19 @@ class Facts(NamedTuple):
     last_backup: Milestone | None
 
 
-def facts(services: Services) -> Facts:
+def facts(look: Look) -> Facts:
     """Return the facts. It takes no longer with many records, once they are in memory."""
+    services = look.services
     applications = users = sessions = last_backup = None
     with contextlib.suppress(StoreUnavailable):
-        applications = len(services.registry.index().entries)
+        applications = len(look.applications.entries)
     with contextlib.suppress(StoreUnavailable):
-        users = len(services.accounts.all()[0])
+        users = len(look.users[0])
     with contextlib.suppress(StoreUnavailable):
         # Those that are over and not swept yet are counted too.
         sessions = len(services.store.names(SESSIONS))
     with contextlib.suppress(StoreUnavailable):
-        last_backup = services.milestones.all().get(BACKUP)
+        last_backup = look.milestones.get(BACKUP)
     settings = services.settings
     size, since = _audit(settings.data_dir / AUDIT_FILE)
     return Facts(

@@ -31,10 +31,10 @@ STEPS: Sequence[Step] = (
         lambda look: look.services.settings.public_url.lower().startswith("https:"),
         ("https", "public_url"),
     ),
-    Step("application", lambda look: bool(look.services.registry.index().entries)),
+    Step("application", lambda look: bool(look.applications.entries)),
     Step("token", lambda look: bool(look.services.last_uses.all_applications())),
-    Step("gate", lambda look: GATE_SIGN_IN in look.services.milestones.all()),
-    Step("backup", lambda look: BACKUP in look.services.milestones.all(), ("backup",)),
+    Step("gate", lambda look: GATE_SIGN_IN in look.milestones),
+    Step("backup", lambda look: BACKUP in look.milestones, ("backup",)),
 )
 
 
@@ -43,7 +43,7 @@ def first_steps(look: Look) -> Mapping[Step, bool]:
 
     Raises ``StoreUnavailable``.
     """
-    if FIRST_STEPS_OVER in look.services.milestones.all():
+    if FIRST_STEPS_OVER in look.milestones:
         return {}
     found = {step: step.is_done(look) for step in STEPS if step.name != "backup" or _writes_backups(look)}
     if all(found.values()):
