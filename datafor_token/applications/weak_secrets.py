@@ -20,7 +20,7 @@ class WeakSecrets(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What is known of a key: why it is weak, or that its estimate is still to be made."""
+    """Verdict about a key: why it is weak, or that its estimate is still to be made."""
 
     key: KeySource
     weakness: Message | None
