@@ -23,11 +23,13 @@ class Section(NamedTuple):
     segments: frozenset[str]
 
 
+_APPLICATIONS = frozenset(["applications", "new-application", "several-applications"])
+_USERS = frozenset(["users", "user", "new-user", "several-users"])
 SECTIONS = (
-    Section("home", N_("Home"), "home", frozenset(["", "status", "settings"])),
-    Section("applications", N_("Applications"), "applications", frozenset(["applications", "new-application"])),
-    Section("users", N_("Users"), "users", frozenset(["users", "user", "new-user", "several-users"])),
-    Section("check_token", N_("Tokens"), "tokens", frozenset(["tokens", "issued", "try", "refused"])),
+    Section("home", N_("Home"), "home", frozenset(["", "settings"])),
+    Section("applications", N_("Applications"), "applications", _APPLICATIONS),
+    Section("users", N_("Users"), "users", _USERS),
+    Section("check_token", N_("Tokens"), "tokens", frozenset(["tokens"])),
     Section("audit", N_("Audit"), "audit", frozenset(["audit"])),
 )
 

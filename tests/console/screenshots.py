@@ -17,9 +17,15 @@ FOLDER = ROOT / "screenshots"
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = {
     "applications": "applications", "application": f"applications/{LONG_NAME}", "new-application": "new-application",
-    "trust": "applications/Keycloak",
-    "try": "try?name=ERP", "refused": "refused", "users": "users", "user": "user?name=lena",
-    "issued": "issued", "audit": "audit", "home": "", "settings": "settings", "me": "me", "not-found": "nothing",
+    **{
+        f"application-{tab}": f"applications/Keycloak/{tab}"
+        for tab in ("settings", "trust", "secret", "use", "tokens", "activity", "danger")
+    },
+    "disable": "applications/ERP/disable", "dialog": "applications/ERP/danger", "menu": "applications/ERP",
+    "tokens": "tokens", "refused": "tokens", "try": "tokens/issue?name=ERP", "issued": "tokens/issued",
+    "users": "users", "user": "user?name=lena", "new-user": "new-user", "user-sessions": "user/sessions?name=lena",
+    "user-tokens": "user/tokens?name=lena", "user-history": "user/history?name=lena",
+    "audit": "audit", "home": "", "all-settings": "settings", "me": "me", "not-found": "nothing",
 }  # fmt: skip
 # Nothing listens at the URL: the page shows an error.
 POLICY = {
@@ -66,6 +72,11 @@ def typed(page: Page, name: str) -> None:
         page.locator("#token").fill("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJsb2dpbm5hbWUiOiJhZG1pbiIsImV4cCI6MX0.AAAA")
         page.locator("button.main").click()
         page.locator(".steps").wait_for()
+    if name == "menu":
+        page.locator(".menu summary").click()
+    if name == "dialog":
+        page.locator("a[data-dialog]").first.click()
+        page.locator("dialog").wait_for()
     if name == "errors":
         for field in (
             "token_name",
@@ -91,7 +102,9 @@ def typed(page: Page, name: str) -> None:
             "origins",
             "rate",
         ):
-            page.locator(f"#{field}").fill('"!')
+            # Of the keys, only those of the chosen kind are shown.
+            if page.locator(f"#{field}").is_visible():
+                page.locator(f"#{field}").fill('"!')
         page.locator("#main-form .main").click()
         page.locator("div.summary").wait_for()
 
@@ -117,11 +130,11 @@ def shoot(browser: Browser, server: Server, folder: Path, pages: dict[str, str],
 
 
 def shoot_for_readme(browser: Browser, server: Server) -> None:
-    """Take the README's screenshots: the list on a desktop, a checked token on a phone."""
+    """Take the README's screenshots: the home page on a desktop, a checked token on a phone."""
     PICTURES.mkdir(exist_ok=True)
     for name, path, size in (
-        ("applications", "applications?q=r", (1100, 460)),
-        ("refused", "refused?name=ERP", (440, 560)),
+        ("home", "", (1100, 720)),
+        ("refused", "tokens", (440, 560)),
     ):
         person = Person(browser, server, viewport={"width": size[0], "height": size[1]})
         person.sign_in()

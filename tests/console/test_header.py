@@ -146,7 +146,7 @@ def test_the_ended_session(app: Flask, admin: Client) -> None:
 
 def test_every_typed_form_is_kept(admin: Client) -> None:
     """Each page with fields to type has one main form, which the switches belong to and which can be shown again."""
-    pages = ("new-application", "applications/ERP", "try", "refused", "me")
+    pages = ("new-application", "applications/ERP/settings", "applications/ERP/trust", "tokens/issue", "tokens", "me")
     for path in pages:
         text = html.unescape(admin.get(path).text)
         (form,) = re.findall(r'<form [^>]*id="main-form"[^>]*action="([^"]+)"', text)
@@ -159,7 +159,7 @@ def test_every_typed_form_is_kept(admin: Client) -> None:
 
 def test_enter_presses_the_default_button(admin: Client) -> None:
     """The first button of a main form in the document is the one without a name, so that Enter presses it."""
-    for path in ("new-application", "applications/ERP", "try", "me"):
+    for path in ("new-application", "applications/ERP/settings", "tokens/issue", "me"):
         text = admin.get(path).text
         first = re.search(r"<button[^>]*>", text)
         assert first is not None

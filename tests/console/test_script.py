@@ -32,7 +32,7 @@ def announced(page: Page) -> str:
 def test_a_question_opens_in_a_dialog(admin: Person) -> None:
     """A question opens in a dialog with its title as name; Escape and Cancel close it and return the focus."""
     register(admin.server, name="dialog")
-    page = admin.open("applications/dialog")
+    page = admin.open("applications/dialog/danger")
     for close in ("Escape", "Cancel"):
         page.get_by_role("link", name="Disable…").click()
         dialog = page.get_by_role("dialog", name="Disable dialog?")
@@ -48,13 +48,13 @@ def test_a_question_opens_in_a_dialog(admin: Person) -> None:
     page.get_by_role("button", name="Disable dialog").click()
     expect(page.get_by_role("status").filter(has_text="Disabled dialog.")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_role("link", name="Disable…")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="Enabled dialog.")).to_be_visible()
 
 
 def test_a_question_that_cannot_be_fetched(admin: Person) -> None:
     """If the session has ended or the question cannot be fetched, its link is followed as without a script."""
     register(admin.server, name="plain-link")
-    page = admin.open("applications/plain-link")
+    page = admin.open("applications/plain-link/danger")
     page.route(
         "**/disable", lambda route: route.abort() if route.request.resource_type == "fetch" else route.continue_()
     )
@@ -62,7 +62,7 @@ def test_a_question_that_cannot_be_fetched(admin: Person) -> None:
     page.wait_for_url("**/plain-link/disable")
     expect(page.get_by_role("heading", name="Disable plain-link?")).to_be_visible()
     page.unroute("**/disable")
-    admin.open("applications/plain-link")
+    admin.open("applications/plain-link/danger")
     admin.context.clear_cookies()
     page.get_by_role("link", name="Disable…").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
@@ -91,7 +91,7 @@ def test_copying(person: Callable[..., Person], signed_in: Any, clipboard: bool)
     one = person(storage_state=signed_in, permissions=["clipboard-read", "clipboard-write"])
     if not clipboard:
         one.context.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    page = one.open("try?name=ERP")
+    page = one.open("tokens/issue?name=ERP")
     page.locator("#main-form .main").click()
     page.get_by_role("button", name="Copy: Token", exact=True).click()
     assert announced(page) == "Copied: Token"
@@ -101,7 +101,7 @@ def test_copying(person: Callable[..., Person], signed_in: Any, clipboard: bool)
 def test_leaving_with_changes(admin: Person) -> None:
     """Leaving a form with changes asks; without changes, or after they were undone or sent, nothing asks."""
     register(admin.server, name="guarded")
-    page = admin.open("applications/guarded")
+    page = admin.open("applications/guarded/settings")
     asked: list[str] = []
 
     def dismiss(dialog: Any) -> None:
@@ -114,12 +114,12 @@ def test_leaving_with_changes(admin: Person) -> None:
     page.get_by_role("link", name="Audit").first.click()
     page.wait_for_url("**/audit*")
     assert asked == []
-    page = admin.open("applications/guarded")
+    page = admin.open("applications/guarded/settings")
     page.get_by_label("URL parameter").fill("changed")
     page.locator(".top").get_by_role("link", name="Audit").click()
     page.wait_for_url("**/audit*")
     assert asked == ["beforeunload"]
-    page = admin.open("applications/guarded")
+    page = admin.open("applications/guarded/settings")
     page.get_by_label("URL parameter").fill("changed")
     page.locator("#main-form .main").click()
     expect(page.get_by_role("status").filter(has_text="guarded").or_(page.locator(".notice"))).to_be_visible()
@@ -202,7 +202,7 @@ def test_wcag_in_every_state(person: Callable[..., Person], signed_in: Any, axe:
     size = {"width": width, "height": 800}
     one = person(storage_state=signed_in, color_scheme=scheme, bypass_csp=True, viewport=size)
     register(one.server, name=f"states-{width}")
-    page = one.open(f"applications/states-{width}")
+    page = one.open(f"applications/states-{width}/danger")
     page.locator(".menu summary").click()
     found = violations(page, axe)
     page.get_by_role("button", name="Dark" if scheme == "light" else "Light").click()
