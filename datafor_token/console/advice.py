@@ -175,7 +175,7 @@ def fixes_for(reason: str | None, application: str | None, user: str | None) -> 
 
 _TABS: Mapping[str, tuple[str, str]] = {
     "application": ("application", N_("Open %(name)s")),
-    "trust": ("application", N_("Open the Trust tab of %(name)s")),
-    "settings": ("application", N_("Open the settings of %(name)s")),
-    "secret": ("application", N_("Open the secret of %(name)s")),
+    "trust": ("application_trust", N_("Open the Trust tab of %(name)s")),
+    "settings": ("application_settings", N_("Open the settings of %(name)s")),
+    "secret": ("application_secret", N_("Open the secret of %(name)s")),
 }

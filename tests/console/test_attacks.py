@@ -107,8 +107,9 @@ def test_every_form_has_its_token(client: Client, app: Flask) -> None:
         "applications",
         "applications/ERP",
         "new-application",
-        "try",
-        "refused",
+        "tokens",
+        "tokens/issue",
+        "tokens/issued",
         "user?name=admin",
         "me",
         "nothing",
@@ -243,21 +244,26 @@ def test_scripts_in_every_field(person: Callable[..., Person], tmp_path_factory:
             "audit",
             "",
             "settings",
-            "try",
-            "refused",
+            "tokens",
+            "tokens/issue",
+            "tokens/issued",
         ):
             for query in ("", f"?{marked}"):
                 page = one.open(f"{path}{query}")
                 assert page.title().endswith("datafor_token")
                 assert page.locator("main script, main img, main b, main i").count() == 0
-        page = one.open("try?name=ERP")
+        page = one.open("tokens/issue?name=ERP")
         page.get_by_label("User", exact=True).fill(MARKED)
-        page.get_by_role("button", name="Generate", exact=True).click()
+        page.get_by_role("button", name="Issue", exact=True).click()
         expect(page.get_by_role("table", name="Claims")).to_contain_text(MARKED)
-        page = one.open("refused")
-        page.get_by_label("Token", exact=True).fill(MARKED)
-        page.get_by_role("button", name="Check token").click()
-        expect(page.locator(".steps")).to_be_visible()
+        page = one.open("tokens")
+        page.get_by_label("What to check").fill(token)
+        page.get_by_role("button", name="Check", exact=True).click()
+        expect(page.get_by_role("table", name="Claims")).to_contain_text(MARKED)
+        assert page.locator("main script, main img, main b, main i").count() == 0
+        page.get_by_label("What to check").fill(MARKED)
+        page.get_by_role("button", name="Check", exact=True).click()
+        expect(page.locator("#token-wrong")).to_contain_text("Nothing here is known.")
         assert page.title().endswith("datafor_token")
         one.open("sign-in?next=javascript:alert(1)//&done=" + urlencode({"": MARKED})[1:])
         assert one.page.title().endswith("datafor_token")
