@@ -17,9 +17,15 @@ FOLDER = ROOT / "screenshots"
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = {
     "applications": "applications", "application": f"applications/{LONG_NAME}", "new-application": "new-application",
-    "trust": "applications/Keycloak",
-    "issue": "tokens/issue?name=ERP", "refused": "tokens", "users": "users", "user": "user?name=lena",
-    "issued": "tokens/issued", "audit": "audit", "home": "", "settings": "settings", "me": "me", "not-found": "nothing",
+    **{
+        f"application-{tab}": f"applications/Keycloak/{tab}"
+        for tab in ("settings", "trust", "secret", "use", "tokens", "activity", "danger")
+    },
+    "disable": "applications/ERP/disable", "dialog": "applications/ERP/danger", "menu": "applications/ERP",
+    "tokens": "tokens", "refused": "tokens", "try": "tokens/issue?name=ERP", "issued": "tokens/issued",
+    "users": "users", "user": "user?name=lena", "new-user": "new-user", "user-sessions": "user/sessions?name=lena",
+    "user-tokens": "user/tokens?name=lena", "user-history": "user/history?name=lena",
+    "audit": "audit", "home": "", "all-settings": "settings", "me": "me", "not-found": "nothing",
 }  # fmt: skip
 # Nothing listens at the URL: the page shows an error.
 POLICY = {
@@ -59,7 +65,7 @@ def fill(server: Server, applications: int) -> None:
 
 def typed(page: Page, name: str) -> None:
     """Bring a page into the state for its screenshot."""
-    if name == "issue":
+    if name == "try":
         page.locator("button.main").click()
         page.locator("#token").wait_for()
     if name == "refused":
@@ -127,8 +133,8 @@ def shoot_for_readme(browser: Browser, server: Server) -> None:
     """Take the README's screenshots: the home page on a desktop, a checked token on a phone."""
     PICTURES.mkdir(exist_ok=True)
     for name, path, size in (
-        ("applications", "applications?q=r", (1100, 460)),
-        ("refused", "tokens?name=ERP", (440, 560)),
+        ("home", "", (1100, 720)),
+        ("refused", "tokens", (440, 560)),
     ):
         person = Person(browser, server, viewport={"width": size[0], "height": size[1]})
         person.sign_in()
