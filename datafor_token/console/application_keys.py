@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from datafor_token.applications import policy
 from datafor_token.applications.record import Application
 from datafor_token.console import application_form
-from datafor_token.console.language import gettext, sentence
+from datafor_token.console.language import gettext, sentence, translated
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.strength import weakness
@@ -69,7 +69,7 @@ def warnings(found: Application) -> Iterator[Warned]:
         yield Warned(sentence(one), "ask_rotate", gettext("Rotate the secret"))
     keys = found.to_response(services().clock()).get("keys", {})
     if keys.get("error"):
-        text = gettext("The last fetch failed: %(error)s") % {"error": sentence(keys["error"])}
+        text = gettext("The last fetch failed: %(error)s") % {"error": translated(keys["error"])}
         yield Warned(text, *to_secret)
     for message in policy.warnings_about(found, services().settings):
         yield Warned(sentence(message), *(to_secret if message.template.startswith("jwks_uri") else to_trust))

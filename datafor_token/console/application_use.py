@@ -33,6 +33,10 @@ def application_use(name: str) -> ResponseReturnValue:
         found,
         chosen=chosen,
         text=text,
+        examples=[
+            *((f"?with={key}", LANGUAGES[key]) for key in languages),
+            *((f"?with={key}", proxy.name) for key, proxy in PROXIES.items()),
+        ],
         languages={key: LANGUAGES[key] for key in languages},
         proxies=PROXIES,
         php_is_missing="php" not in languages and not found.jwks_uri,

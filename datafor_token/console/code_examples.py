@@ -22,7 +22,7 @@ LANGUAGES: Mapping[str, str] = {
 
 
 class _Code(str):
-    """An expression among the claims, which is no text."""
+    """An expression of the language among the claims."""
 
     __slots__ = ()
 

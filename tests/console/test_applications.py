@@ -536,7 +536,7 @@ def test_a_damaged_record_is_named(person: Callable[..., Person], tmp_path_facto
 
 
 def test_an_unreadable_audit_log(admin: Person) -> None:
-    """Pages that also show parts of the audit log say that it cannot be read, and show all else; the list needs none."""
+    """Pages with parts of the audit log say that it cannot be read, and show all else; the list needs none."""
     name = name_for(admin, "shown")
     register(admin.server, name=name)
     admin.open("applications")

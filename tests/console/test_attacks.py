@@ -106,6 +106,9 @@ def test_every_form_has_its_token(client: Client, app: Flask) -> None:
     for path in (
         "applications",
         "applications/ERP",
+        "applications/ERP/settings",
+        "applications/ERP/trust",
+        "applications/ERP/rotate",
         "new-application",
         "tokens",
         "tokens/issue",
@@ -239,6 +242,10 @@ def test_scripts_in_every_field(person: Callable[..., Person], tmp_path_factory:
         for path in (
             "applications",
             "applications/ERP",
+            "applications/ERP/settings",
+            "applications/ERP/tokens",
+            "applications/ERP/activity",
+            "applications/ERP/use",
             "users",
             "user",
             "audit",
@@ -327,11 +334,11 @@ def test_a_session_that_ends_during_an_edit(person: Callable[..., Person]) -> No
         name = f"middle-{scripts}"
         register(one.server, name=name, initpwd="stored-password")
         one.sign_in()
-        page = one.open(f"applications/{name}")
+        page = one.open(f"applications/{name}/settings")
         page.get_by_label("URL parameter").fill("typed_name")
         page.get_by_label("Roles of new users").fill("SYS_Reader\nFrom here\n“and there”")
         page.get_by_label("Create unknown users").uncheck()
-        page.get_by_label("Shared secret", exact=True).fill("typed-secret-that-nobody-may-see")
+        page.get_by_label("Password of new users").fill("typed-secret-that-nobody-may-see")
         page.get_by_label("Token lifetime", exact=True).fill("77")
         one.context.clear_cookies(name="JSESSIONID")
         page.get_by_role("button", name="Save").click()
@@ -348,9 +355,9 @@ def test_a_session_that_ends_during_an_edit(person: Callable[..., Person]) -> No
         expect(page.get_by_label("Roles of new users")).to_have_value("SYS_Reader\nFrom here\n“and there”")
         expect(page.get_by_label("Token lifetime", exact=True)).to_have_value("77")
         expect(page.get_by_label("Create unknown users")).not_to_be_checked()
-        expect(page.get_by_label("Shared secret", exact=True)).to_have_value("")
+        expect(page.get_by_label("Password of new users")).to_have_value("************")
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_role("status").first).to_have_text("Changes saved.")
+        expect(page.get_by_role("status").first).to_contain_text(f"Saved the changes of {name}.")
         expect(page.get_by_label("Password of new users")).to_have_value("************")
 
 
@@ -359,7 +366,7 @@ def test_a_form_of_an_earlier_session(person: Callable[..., Person]) -> None:
     one = person()
     register(one.server, name="tabs")
     one.sign_in()
-    page = one.open("applications/tabs")
+    page = one.open("applications/tabs/settings")
     page.get_by_label("URL parameter").fill("typed_name")
     one.page = one.new_page()
     one.context.clear_cookies(name="JSESSIONID")
@@ -368,21 +375,22 @@ def test_a_form_of_an_earlier_session(person: Callable[..., Person]) -> None:
     expect(page.get_by_role("status").first).to_contain_text("opened in another session")
     expect(page.get_by_label("URL parameter")).to_have_value("typed_name")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status").first).to_have_text("Changes saved.")
+    expect(page.get_by_role("status").first).to_contain_text("Saved the changes of tabs.")
 
 
 def test_a_button_of_an_ended_session(person: Callable[..., Person]) -> None:
-    """A button pressed after the session ended has no effect, and the sign-in page says so."""
+    """The button of a question has no effect after the session ended; after a sign-in, the question is asked again."""
     one = person()
     register(one.server, name="clicked")
     one.sign_in()
-    page = one.open("applications/clicked")
+    page = one.open("applications/clicked/disable")
     one.context.clear_cookies(name="JSESSIONID")
-    page.get_by_role("button", name="Disable", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("was not carried out")
+    page.get_by_role("button", name="Disable clicked").click()
     page.get_by_label("User name").fill("admin")
     page.get_by_label("Password").fill(ADMIN_PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
+    # The question is asked again.
+    expect(page.get_by_role("button", name="Disable clicked")).to_be_visible()
     expect(one.open("applications/clicked").get_by_role("heading", level=1)).to_contain_text("enabled")
 
 

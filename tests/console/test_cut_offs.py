@@ -107,26 +107,28 @@ def test_all_tokens_of_an_application(app: Flask, admin: Client) -> None:
     """They are refused at once, those of other applications are not; the page then has the cut-off in a sentence."""
     refused = [token_of(app, name) for name in ("lena", "paul")]
     accepted = token_of(app, name="CRM")
-    assert "will be refused until 2024-08-07 07:31 UTC at the latest" in panel(admin, "applications/ERP")
-    response = admin.post("applications/ERP/revoke-tokens", {"cut_off_name": "ERP"})
-    assert (response.status_code, response.headers["Location"]) == (303, "/console/applications/ERP")
+    question = admin.get("applications/ERP/revoke-tokens").text
+    assert "refused until 2024-08-07 07:31 UTC" in question
+    assert "2 valid tokens of the last 24 hours" in question
+    response = admin.post("applications/ERP/revoke-tokens", {"typed_name": "ERP"})
+    assert (response.status_code, response.headers["Location"]) == (303, "/console/applications/ERP/danger")
     assert [signs_in(app, one) for one in (*refused, accepted)] == [False, False, True]
-    assert "All users: tokens issued up to 2024-08-06 07:31 UTC are refused" in panel(admin, "applications/ERP")
-    assert "Set on" not in panel(admin, "applications/CRM")
+    assert "All users: tokens issued up to 2024-08-06 07:31 UTC are refused" in panel(admin, "applications/ERP/danger")
+    assert "Set on" not in panel(admin, "applications/CRM/danger")
 
 
 def test_a_mistyped_application(app: Flask, admin: Client) -> None:
     """Without the exact name of the application nothing is revoked, and the page says so."""
     token = token_of(app)
-    response = admin.post("applications/ERP/revoke-tokens", {"cut_off_name": "erp"})
+    response = admin.post("applications/ERP/revoke-tokens", {"typed_name": "erp"})
     assert response.status_code == 400
-    page = Page(response.text)
-    assert page.messages == {"cut_off_name": "This is not the name: nothing was revoked."}
-    assert page.values["cut_off_name"] == "erp"
+    assert Page(response.text).messages == {"typed_name": "This is not the text to confirm: nothing was changed."}
     assert signs_in(app, token)
 
 
 def test_a_cut_off_of_one_user(admin: Client) -> None:
     """The page of the application names the user of a cut-off for one user, with a link."""
     admin.post("user/revoke-tokens?name=lena", {**CONFIRMED, "application": "ERP"})
-    assert '<a href="/console/user?name=lena">lena</a>: tokens issued up to' in admin.get("applications/ERP").text
+    assert (
+        '<a href="/console/user?name=lena">lena</a>: tokens issued up to' in admin.get("applications/ERP/danger").text
+    )

@@ -40,13 +40,16 @@ def test_the_openapi_document_has_every_field(app: Flask) -> None:
     assert [name for name, text in descriptions.items() if not text and name != "fieldmap"] == []
 
 
-@pytest.mark.parametrize(("path", "fixed"), [("new-application", set()), ("applications/ERP", {"name"})])
-def test_the_console_form_has_every_field(app: Flask, caller: Caller, path: str, fixed: set[str]) -> None:
-    """The form of a new and of a stored application has an input for every declared field that can be changed."""
+TABS = [f"applications/ERP/{tab}" for tab in ("settings", "trust", "keys")]
+
+
+@pytest.mark.parametrize(("paths", "fixed"), [(["new-application"], set()), (TABS, {"name", "enable"})])
+def test_the_console_has_every_field(app: Flask, caller: Caller, paths: list[str], fixed: set[str]) -> None:
+    """The forms of a new and of a stored application have an input for every declared field, but for the buttons'."""
     caller.post("update", application(secret=STRONG_SECRET))
     client = app.test_client()
     client.post(LOGIN, json={"username": "admin", "password": ADMIN_PASSWORD})
-    form = client.get(f"/console/{path}").text.partition("<form method")[2]
+    form = "".join(client.get(f"/console/{path}").text for path in paths)
     inputs = {name.partition("[")[0] for name in re.findall(r'<(?:input|select|textarea)[^>]* name="([^"]+)"', form)}
     assert FIELDS.keys() - inputs == fixed
 
