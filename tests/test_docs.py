@@ -99,12 +99,13 @@ def test_the_consoles_pages(app: Flask) -> None:
 
 
 def test_the_consoles_labels() -> None:
-    """The labels in bold on the page of the console are texts of its templates, or labels of its forms."""
+    """The labels in bold on the page of the console are texts of its templates, labels of its forms, or its tabs."""
     console = ROOT / "datafor_token/console"
     templates = "".join(path.read_text() for path in (console / "templates").rglob("*.html"))
     code = "".join(path.read_text() for path in console.glob("*.py"))
     labels = re.findall(r"\*\*(.+?)\*\*", pages.text("docs/console.md"))
-    assert [one for one in labels if f"_('{one}')" not in templates and f'gettext("{one}")' not in code] == []
+    texts = {one: (f"_('{one}')" in templates, f'gettext("{one}")' in code, f'N_("{one}")' in code) for one in labels}
+    assert [one for one, found in texts.items() if not any(found)] == []
     assert labels
 
 
