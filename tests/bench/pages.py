@@ -38,7 +38,7 @@ _QUERIES = {
     "users": ("q=person", "q=nothing", "sort=-name", "sort=used", "sort=-used", "role=Sales", "page=99"),
     "audit": ("user=person-000001", "application=nothing", "event=sign_in_refused", "q=nothing"),
     "tokens": ("user=person-000001", "application=nothing", "status=revoked"),
-    "issued": ("user=person-000001", "application=nothing", "status=revoked"),
+    "tokens/issued": ("user=person-000001", "application=nothing", "status=revoked"),
 }
 _LEFT_OUT = {"asset", "not_found", "sign_out"}
 

@@ -206,8 +206,7 @@ def test_an_outage(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_links(app: Flask, admin: Client) -> None:
-    """The audit log links to the page, and the pages of a user and an application to their tokens."""
+    """The audit log links to the page, and the page of a user to their tokens."""
     assert signs_in(app, token_of(app))
     assert 'href="/console/tokens/issued"' in admin.get("audit").text
     assert 'href="/console/tokens/issued?user=lena"' in admin.get("user/tokens?name=lena").text
-    assert 'href="/console/tokens/issued?application=ERP"' in admin.get("applications/ERP").text

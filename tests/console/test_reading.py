@@ -249,7 +249,7 @@ def test_make_screenshots(browser: Browser, small: Server, tmp_path: Path) -> No
     assert screenshots.shoot(browser, small, tmp_path, {"me": "me"}, (360, 800)) == 16
     assert len({picture.read_bytes() for picture in tmp_path.glob("me-*.png")}) == 8
     pages = {path.split("?")[0].split("/")[0] for path in screenshots.PAGES.values()}
-    assert pages >= {"applications", "new-application", "try", "refused", "users", "user", "audit", "settings", "me"}
+    assert pages >= {"applications", "new-application", "tokens", "users", "user", "audit", "settings", "me"}
 
 
 def test_screenshots_of_the_readme() -> None:

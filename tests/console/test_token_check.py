@@ -38,7 +38,7 @@ def check(client: Client, text: str, **fields: str) -> str:
 
 def result(page: str) -> str:
     """Return the text of the result on the page."""
-    found = page.partition('<section aria-labelledby="result">')[2].partition("</section>")[0]
+    found = page.partition('<section aria-labelledby="result">')[2].partition("</main>")[0]
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found)).split())
 
 

@@ -131,7 +131,7 @@ def test_the_console_counts(limited: Caller, app: Flask) -> None:
     client = Client(app)
     client.sign_in()
     forms: list[tuple[str, dict[str, str], str]] = [
-        ("try", {"name": "ERP", "username": "admin", "next": "/"}, "try"),
+        ("tokens/issue", {"name": "ERP", "username": "admin", "next": "/"}, "tokens/issue"),
         ("me/token", {"name": "ERP", "label": "", "expire": ""}, "me"),
     ]
     for path, fields, page in forms:
