@@ -6,7 +6,7 @@ stored role may contain any other separator, such as ``&``.
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datafor_token.console.application_form import FormState, read
@@ -66,25 +66,29 @@ def read_user(values: Values, stored: User | None, password: str | None = None) 
     call: dict[str, Any] = dict(values)
     if "roles" in values:
         call["roles"] = _roles(values["roles"], () if stored is None else stored.roles)
-    members: dict[str, Any] = {}
-    errors: dict[str, list[str]] = {}
     name = values["username"] if stored is None else stored.name
-    try:
-        members = read(_save, {**call, "username": name})
-        if members.get("application"):
-            members["application"] = existing_application(members["application"])
-    except InvalidInput as error:
-        errors.update(error.errors)
-    typed = {MEMBERS.get(field, field): value for field, value in call.items() if field != "username"}
-    try:
-        user = stored or User(name=name)
-        services().accounts.check(dataclasses.replace(user, **typed), stored, password)
-    except InvalidInput as error:
-        errors = {**error.errors, **errors}
+    typed: dict[str, Any] = {
+        MEMBERS.get(field, field): tuple(value) if isinstance(value, list) else value
+        for field, value in call.items()
+        if field != "username"
+    }
+    user = dataclasses.replace(stored or User(name=name), **typed)
+    checks: tuple[Callable[[], Any], ...] = (
+        lambda: read(_save, {**call, "username": name}),
+        lambda: services().accounts.check(user, stored, password),
+        lambda: existing_application(user.application) if typed.get("application") else "",
+    )
+    found: list[Any] = []
+    errors: dict[str, list[str]] = {}
+    for check in checks:
+        try:
+            found.append(check())
+        except InvalidInput as error:
+            errors = {**error.errors, **errors}
     if errors:
         raise InvalidInput(errors)
-    del members["username"]
-    return {MEMBERS.get(field, field): value for field, value in members.items()}
+    members = {MEMBERS.get(field, field): value for field, value in found[0].items() if field != "username"}
+    return {**members, "application": found[2]} if found[2] else members
 
 
 def state(values: Values, error: InvalidInput | None = None) -> FormState:
@@ -115,9 +119,9 @@ def _lines(roles: Sequence[str]) -> str:
     return "\n".join(roles)
 
 
-def _roles(text: str, stored: Sequence[str]) -> tuple[str, ...]:
+def _roles(text: str, stored: Sequence[str]) -> list[str]:
     """Return the roles in the lines of a text; spaces at the ends belong to a role only if it is stored like that."""
     if text == _lines(stored):
-        return tuple(stored)
+        return list(stored)
     roles = (line if line in stored else line.strip() for line in text.split("\n"))
-    return tuple(dict.fromkeys(role for role in roles if role))
+    return list(dict.fromkeys(role for role in roles if role))

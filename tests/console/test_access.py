@@ -1,5 +1,6 @@
 """Personal tokens and sessions on the page of their user, without a browser."""
 
+import html
 import io
 import re
 
@@ -267,29 +268,33 @@ def admin(app: Flask) -> Client:
 def test_tokens_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
     """An Administrator sees a user's personal tokens and revokes one."""
     token = issue(lena, label="export")
-    text = admin.get("user?name=lena").text
+    text = admin.get("user/tokens?name=lena").text
     assert rows(text, "Personal tokens")[0].startswith("export ERP")
-    response = admin.post("user/token/revoke?name=lena", {"jti": values(text, "jti")[0]})
-    assert response.headers["Location"] == "/console/user?name=lena"
+    (link,) = re.findall(r'href="/console/(user/token/revoke[^"]*)"', text)
+    question = Page(admin.get(html.unescape(link)).text)
+    assert signs_in(app, token)
+    response = admin.post("user/token/revoke?name=lena", {"jti": question.values["jti"]})
+    assert response.headers["Location"] == "/console/user/tokens?name=lena"
     assert notice(admin, response.headers["Location"]) == "The token was revoked."
     assert not signs_in(app, token)
-    assert values(admin.get("user?name=lena").text, "jti") == []
+    assert "user/token/revoke" not in admin.get("user/tokens?name=lena").text
+    assert admin.get("user/token/revoke?name=lena&jti=x").status_code == 404
 
 
 def test_a_damaged_record_of_a_user(lena: Client, admin: Client, settings: Settings) -> None:
-    """With a damaged record of personal tokens, the page of the user says so and works."""
+    """With a damaged record of personal tokens, the page of the user's tokens says so and works."""
     issue(lena)
     next(iter(records_in(settings.data_dir, "personal_tokens"))).write_text('{"format": 1, "name": "lena"}')
-    response = admin.get("user?name=lena")
+    response = admin.get("user/tokens?name=lena")
     assert response.status_code == 200
     assert "The personal tokens cannot be read" in response.text
-    assert len(values(response.text, "id")) == 1
+    assert len(values(admin.get("user/sessions?name=lena").text, "id")) == 1
 
 
 def test_sessions_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
     """An Administrator ends one session of a user, or all; the Administrator's own go on."""
     other = signed_in(app, "lena")
-    sessions = values(admin.get("user?name=lena").text, "id")
+    sessions = values(admin.get("user/sessions?name=lena").text, "id")
     assert len(sessions) == 2
     response = admin.post("user/sessions/end?name=lena", {"id": sessions[0]})
     assert notice(admin, response.headers["Location"]) == "The session has ended."
@@ -298,10 +303,11 @@ def test_sessions_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
     own = values(admin.get("me").text, "id")[0]
     response = admin.post("user/sessions/end?name=lena", {"id": own})
     assert notice(admin, response.headers["Location"]) == "The session had ended already."
-    response = admin.post("user/sessions/end?name=lena", {"all": "1"})
+    question = Page(admin.get("user/sessions/end?name=lena").text)
+    response = admin.post("user/sessions/end?name=lena", {"all": question.values["all"]})
     assert notice(admin, response.headers["Location"]) == "All sessions of lena have ended."
     assert [one.get("me").status_code for one in (lena, other, admin)] == [303, 303, 200]
-    assert "No sessions." in admin.get("user?name=lena").text
+    assert "No sessions." in admin.get("user/sessions?name=lena").text
     response = admin.post("user/sessions/end?name=admin", {"all": "1"})
     assert response.headers["Location"] == "/console/sign-in"
 

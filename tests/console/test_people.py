@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from datafor_token import __version__
 from tests.console.browsing import Person, register, secret_of, token_of
@@ -38,7 +38,7 @@ def test_users(admin: Person) -> None:
     page.get_by_label("Search").fill("LENA wu")
     page.get_by_role("button", name="Search").click()
     row = page.get_by_role("row", name=name)
-    for text in ("Lena Wu", "enabled", "SYS_Creator", "Sales", f"token of from-{admin.run}"):
+    for text in ("Lena Wu", "enabled", "SYS_Creator", f"from-{admin.run}"):
         expect(row).to_contain_text(text)
     page.get_by_label("Search").fill("")
     page.get_by_label("User type").select_option("Administrator")
@@ -47,37 +47,97 @@ def test_users(admin: Person) -> None:
     expect(page.get_by_role("main")).not_to_contain_text(name)
 
 
+def answer(page: Page, link: str, button: str) -> None:
+    """Follow the link to a question, in a dialog or on a page of its own, and press its button."""
+    page.get_by_role("link", name=link).click()
+    page.get_by_role("button", name=button).click()
+
+
 def test_reset_a_password(admin: Person) -> None:
     """A password can be reset to a typed one or a generated one, which is shown once; both sign in."""
     name = f"max-{admin.run}"
     create_user(admin.server, "ERP", name)
     page = admin.open(f"user?name={name}")
-    page.get_by_role("button", name="Set password").click()
-    expect(page.locator("#password-wrong")).to_contain_text("not be empty")
+    page.get_by_role("link", name="Reset password").click()
+    page.get_by_label("New password").fill("short")
+    page.get_by_role("button", name=f"Reset the password of {name}").click()
+    expect(page.locator("#password-wrong")).to_contain_text("at least 8 characters")
     page.get_by_label("New password").fill("typed-password")
-    page.get_by_role("button", name="Set password").click()
-    expect(page.get_by_role("status")).to_contain_text("Password changed.")
+    page.get_by_label("New password").press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text(f"Changed the password of {name}.")
     whoami = "/plugin/datafor-modeler/api/user/detail"
     assert admin.server.request("GET", whoami, headers=basic(name, "typed-password")).status == 200
-    page.get_by_role("button", name="Generate").click()
+    answer(page, "Reset password", f"Reset the password of {name}")
     made = page.locator("#generated").inner_text()
     assert admin.server.request("GET", whoami, headers=basic(name, made)).status == 200
     assert admin.server.request("GET", whoami, headers=basic(name, "typed-password")).status == 401
-    assert made not in admin.open(f"user?name={name}").content()
+    page.reload()
+    assert made not in page.content()
 
 
 def test_disable_a_user(admin: Person) -> None:
-    """One click disables a user, another enables them; the last enabled Administrator cannot be disabled."""
+    """A user is disabled after a question, and enabled by Undo or by one click."""
     name = f"switch-{admin.run}"
     create_user(admin.server, "ERP", name)
     page = admin.open(f"user?name={name}")
-    page.get_by_role("button", name="Disable").click()
+    page.get_by_role("link", name="Disable").click()
+    page.locator("[data-close]").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
+    answer(page, "Disable", f"Disable {name}")
     expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
+    answer(page, "Disable", f"Disable {name}")
     page.get_by_role("button", name="Enable").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
-    page = admin.open("user?name=admin")
+    expect(admin.open("user?name=admin").get_by_role("link", name="Disable")).to_have_count(0)
+
+
+def test_create_edit_and_delete_a_user(admin: Person) -> None:
+    """The form of a new user keeps what was typed beside an error; the user is edited and deleted."""
+    name = f"new-{admin.run}"
+    page = admin.open("users")
+    page.get_by_role("link", name="New user").click()
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Email address").fill("new@example.com")
+    page.get_by_label("Roles").fill("Sales,North")
+    page.get_by_label("No password").check()
+    page.get_by_role("button", name="Create user").click()
+    expect(page.locator("#roles-wrong")).to_contain_text("comma")
+    expect(page.get_by_label("Email address")).to_have_value("new@example.com")
+    expect(page.get_by_label("No password")).to_be_checked()
+    page.get_by_label("Roles").fill("Sales\nNorth")
+    page.get_by_label("Roles").press("Control+End")
+    page.get_by_label("User name").press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text(f"Created {name}.")
+    page.get_by_label("Department").fill("IT")
+    page.get_by_label("Department").press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text(f"Saved the changes of {name}.")
+    expect(page.get_by_label("Department")).to_have_value("IT")
+    expect(page.get_by_label("Roles")).to_have_value("Sales\nNorth")
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_label(f"Type {name} to confirm").fill(name)
+    page.get_by_role("button", name=f"Delete {name}").click()
+    expect(page.get_by_role("status").first).to_contain_text(f"Deleted {name}.")
+
+
+def test_several_users(admin: Person) -> None:
+    """Selected users are disabled after a question, and Undo enables them; the search stays."""
+    names = [f"several-{number}-{admin.run}" for number in range(3)]
+    for name in names:
+        create_user(admin.server, "ERP", name)
+    page = admin.open("users?q=several-")
+    for name in names[:2]:
+        page.get_by_role("row", name=name).get_by_role("checkbox").check()
     page.get_by_role("button", name="Disable").click()
-    expect(page.get_by_role("main")).to_contain_text("admin is the last enabled Administrator")
+    for name in names[:2]:
+        expect(page.get_by_role("listitem").filter(has_text=name)).to_be_visible()
+    page.get_by_role("button", name="Disable 2 users").click()
+    expect(page.get_by_role("status").first).to_contain_text("Disabled 2 users.")
+    expect(page.get_by_label("Search")).to_have_value("several-")
+    expect(page.get_by_role("row", name=names[0])).to_contain_text("disabled")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("row", name=names[0])).to_contain_text("enabled")
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "a?b=c&d#e", "50%", "王 小明"])
@@ -87,7 +147,7 @@ def test_names_of_users(person: Callable[..., Person], signed_in: Any, name: str
     create_user(one.server, "ERP", name)
     one.open("users").get_by_role("link", name=name, exact=True).click()
     expect(one.page.get_by_role("heading", level=1)).to_contain_text(name)
-    one.page.get_by_role("button", name="Disable").click()
+    answer(one.page, "Disable", f"Disable {name}")
     expect(one.page.get_by_role("heading", level=1)).to_contain_text("disabled")
     one.open("audit?event=user_changed").get_by_role("link", name=name, exact=True).first.click()
     expect(one.page.get_by_role("heading", level=1)).to_contain_text(name)
