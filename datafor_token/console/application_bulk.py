@@ -9,7 +9,7 @@ from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.confirmation import Question
 from datafor_token.console.language import N_, gettext, ngettext, sentence
-from datafor_token.errors import DataforTokenError
+from datafor_token.errors import DataforTokenError, Forbidden
 from datafor_token.requests.schemas import NamesSchema, UpdateSchema
 from datafor_token.tokens.impact import Impact
 from datafor_token.web.api.paths import proxy_prefix
@@ -94,6 +94,10 @@ def _question(action: str, names: Sequence[str]) -> Question:
             "Their tokens are refused at once, and the sessions that they opened end. You can enable them again."
         )
         button = ngettext("Disable %(num)s application", "Disable %(num)s applications", number)
+    elif action == "enable":
+        title = ngettext("Enable %(num)s application?", "Enable %(num)s applications?", number)
+        effect = gettext("Their tokens are issued and accepted.")
+        button = ngettext("Enable %(num)s application", "Enable %(num)s applications", number)
     else:
         title = ngettext("Delete %(num)s application?", "Delete %(num)s applications?", number)
         effect = gettext("Their tokens will be refused, and sessions opened with them end. This cannot be undone.")
@@ -133,6 +137,7 @@ def _back() -> ResponseReturnValue:
 @guard.redisplays("several")
 def _redisplay(_: Mapping[str, str], form: guard.Form) -> ResponseReturnValue:
     selected, action = form.get("name", []), form.get("action")
-    if not selected or action not in _ACTIONS[1:]:
-        return pages.redirect_to("applications")
+    if not selected or action not in _ACTIONS:
+        raise Forbidden("this form is outdated: go back, reload the page and try again")
+    # Also before enabling: the reader may have forgotten what was selected.
     return confirmation.ask(_question(str(action), read(_names, {"name": selected})["name"]))

@@ -49,25 +49,14 @@ def application_tokens(name: str) -> ResponseReturnValue:
 @blueprint.get("/applications/<name>/tokens/revoke")
 def ask_revoke_application_token(name: str) -> ResponseReturnValue:
     """Ask before one token is revoked, which the query names."""
-    found = application_tabs.find(name)
-    return confirmation.ask(
-        Question(
-            gettext("Revoke the token?"),
-            gettext(
-                "The token %(id)s is refused from now on, and the sessions that it opened end. This cannot be undone."
-            )
-            % {"id": _identifier()},
-            gettext("Revoke token"),
-            pages.link_to("application_tokens", name=found.name),
-        )
-    )
+    return _ask_revoke(name, current().args.get("id", ""))
 
 
 @blueprint.post("/applications/<name>/tokens/revoke")
 def revoke_application_token(name: str) -> ResponseReturnValue:
     """Revoke the token that the query names."""
     found = application_tabs.find(name)
-    services().revoker.by_identifier(_identifier())
+    services().revoker.by_identifier(_checked(current().args.get("id", "")))
     flashes.add(N_("The token was revoked."))
     return pages.redirect_to("application_tokens", name=found.name)
 
@@ -99,9 +88,24 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else strict_json.readable(value)
 
 
-def _identifier() -> str:
-    identifier: str = application_form.read(_revoke, {"id": current().args.get("id", "")})["id"]
-    return identifier
+def _ask_revoke(name: str, identifier: str) -> ResponseReturnValue:
+    effect = gettext(
+        "The token %(id)s is refused from now on, and the sessions that it opened end. This cannot be undone."
+    )
+    return confirmation.ask(
+        Question(
+            gettext("Revoke the token?"),
+            effect % {"id": _checked(identifier)},
+            gettext("Revoke token"),
+            pages.link_to("application_tokens", name=application_tabs.find(name).name),
+        )
+    )
+
+
+def _checked(identifier: str) -> str:
+    """Return an identifier of a token as it is stored; raise ``InvalidInput``."""
+    checked: str = application_form.read(_revoke, {"id": identifier})["id"]
+    return checked
 
 
 def _query(*names: str) -> dict[str, str]:
@@ -111,4 +115,4 @@ def _query(*names: str) -> dict[str, str]:
 
 @guard.redisplays("revoke_application_token")
 def _redisplay_revoke(arguments: Mapping[str, str], _: guard.Form) -> ResponseReturnValue:
-    return pages.redirect_to("application_tokens", name=arguments["name"])
+    return _ask_revoke(arguments["name"], arguments.get("id", ""))

@@ -342,7 +342,7 @@ def test_a_session_that_ends_during_an_edit(person: Callable[..., Person]) -> No
         page.get_by_label("Token lifetime", exact=True).fill("77")
         one.context.clear_cookies(name="JSESSIONID")
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_role("alert")).to_contain_text("Your session has ended.")
+        expect(page.get_by_role("alert")).to_contain_text("Your session has ended")
         assert "typed-secret" not in page.content()
         page.get_by_label("User name").fill("admin")
         page.get_by_label("Password").fill("wrong")
