@@ -12,7 +12,7 @@ from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.confirmation import Question
 from datafor_token.console.language import N_, gettext
-from datafor_token.errors import InvalidInput
+from datafor_token.errors import Forbidden, InvalidInput
 from datafor_token.requests.audit_schema import AuditSchema
 from datafor_token.requests.revoke_schema import RevokeSchema
 from datafor_token.requests.schemas import IssuedSchema
@@ -115,4 +115,7 @@ def _query(*names: str) -> dict[str, str]:
 
 @guard.redisplays("revoke_application_token")
 def _redisplay_revoke(arguments: Mapping[str, str], _: guard.Form) -> ResponseReturnValue:
-    return _ask_revoke(arguments["name"], arguments.get("id", ""))
+    try:
+        return _ask_revoke(arguments["name"], arguments.get("id", ""))
+    except InvalidInput:
+        raise Forbidden("this form is outdated: go back, reload the page and try again") from None
