@@ -21,8 +21,8 @@ _JSON = json.JSONEncoder(ensure_ascii=False)
 def csv_lines(events: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the head and a line for each event. Lists are joined with ``; ``, objects are JSON.
 
-    No cell is a formula for a spreadsheet: a text that would be one is prefixed by an apostrophe. Control characters are
-    escaped, so that a line of the text is a line of the table.
+    No cell is a formula for a spreadsheet: such a text is prefixed by an apostrophe. Control characters are escaped, so
+    that a line of the text is a line of the table.
     """
     yield csv_line(COLUMNS)
     for event in events:

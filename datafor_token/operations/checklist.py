@@ -85,7 +85,7 @@ class Finding(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a check yields: a finding without the name of the check, and with all its subjects."""
+    """Result of a check: a finding without the name of the check, and with all its subjects."""
 
     severity: Severity
     text: Message
@@ -246,7 +246,7 @@ def _administrators(look: Look) -> Iterator[Found]:
         yield Found(
             Severity.BAD,
             Message(
-                "TOKENS_MAY_ADMINISTER is true: whoever can sign tokens of an enabled application can act as an"
+                "TOKENS_MAY_ADMINISTER is true: anyone who can sign tokens of an enabled application can act as an"
                 " Administrator. Set it to false."
             ),
             subjects,

@@ -111,7 +111,7 @@ def test_a_revoked_token(app: Flask, lena: Client) -> None:
 
 
 def test_questions_before_the_end(app: Flask, lena: Client) -> None:
-    """Revoking a token and ending all sessions ask first, by a link and by a form, and do nothing before the answer."""
+    """Revoking a token and ending all sessions ask first, by a link and by a form, and do nothing before."""
     token = issue(lena, label="nightly")
     (jti,) = values(lena.get("me").text, "jti")
     sent = {"me/token/revoke": ("jti", jti, "Revoke nightly"), "me/sessions/end": ("all", "1", "End all sessions")}

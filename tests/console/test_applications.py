@@ -156,7 +156,7 @@ def test_change(admin: Person) -> None:
 
 
 def test_concurrent_changes(admin: Person) -> None:
-    """Who saves second sees what the first changed; what only the first changed is taken over, and nothing is lost."""
+    """The second to save sees what the first changed; what only the first changed is taken over."""
     name = name_for(admin, "overtaken")
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}/settings")

@@ -149,7 +149,7 @@ def note_use(app: Flask) -> None:
 
 
 def test_open_steps_are_not_asked_for_twice(client: Client) -> None:
-    """What an open step asks for is no finding besides, until the steps are hidden."""
+    """An open step and a finding never ask for the same, until the steps are hidden."""
     assert "PUBLIC_URL is empty" not in client.get("").text
     without_first_steps(client)
     assert "PUBLIC_URL is empty" in client.get("").text

@@ -47,7 +47,7 @@ def test_users(admin: Person) -> None:
     expect(page.get_by_role("main")).not_to_contain_text(name)
 
 
-def answer(page: Page, link: str, button: str) -> None:
+def confirm(page: Page, link: str, button: str) -> None:
     """Follow the link to a question, in a dialog or on a page of its own, and press its button."""
     page.get_by_role("link", name=link).click()
     page.get_by_role("button", name=button).click()
@@ -67,7 +67,7 @@ def test_reset_a_password(admin: Person) -> None:
     expect(page.get_by_role("status").first).to_contain_text(f"Changed the password of {name}.")
     whoami = "/plugin/datafor-modeler/api/user/detail"
     assert admin.server.request("GET", whoami, headers=basic(name, "typed-password")).status == 200
-    answer(page, "Reset password", f"Reset the password of {name}")
+    confirm(page, "Reset password", f"Reset the password of {name}")
     made = page.locator("#generated").inner_text()
     assert admin.server.request("GET", whoami, headers=basic(name, made)).status == 200
     assert admin.server.request("GET", whoami, headers=basic(name, "typed-password")).status == 401
@@ -83,11 +83,11 @@ def test_disable_a_user(admin: Person) -> None:
     page.get_by_role("link", name="Disable").click()
     page.locator("[data-close]").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
-    answer(page, "Disable", f"Disable {name}")
+    confirm(page, "Disable", f"Disable {name}")
     expect(page.get_by_role("heading", level=1)).to_contain_text("disabled")
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
-    answer(page, "Disable", f"Disable {name}")
+    confirm(page, "Disable", f"Disable {name}")
     page.get_by_role("button", name="Enable").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("enabled")
     expect(admin.open("user?name=admin").get_by_role("link", name="Disable")).to_have_count(0)
@@ -147,7 +147,7 @@ def test_names_of_users(person: Callable[..., Person], signed_in: Any, name: str
     create_user(one.server, "ERP", name)
     one.open("users").get_by_role("link", name=name, exact=True).click()
     expect(one.page.get_by_role("heading", level=1)).to_contain_text(name)
-    answer(one.page, "Disable", f"Disable {name}")
+    confirm(one.page, "Disable", f"Disable {name}")
     expect(one.page.get_by_role("heading", level=1)).to_contain_text("disabled")
     one.open("audit?event=user_changed").get_by_role("link", name=name, exact=True).first.click()
     expect(one.page.get_by_role("heading", level=1)).to_contain_text(name)

@@ -1,4 +1,4 @@
-"""What the script adds to the pages: dialogs, menus, copying, a guard for changes, selections and local times."""
+"""Additions of the script to the pages: dialogs, menus, copying, a guard for changes, selections and local times."""
 
 import re
 from collections.abc import Callable

@@ -75,7 +75,7 @@ def save_settings(client: Client, name: str, **changes: str | None) -> Page:
 
 
 def change_keys(client: Client, name: str, **changes: str | None) -> Page:
-    """Answer the question about other keys in the same way."""
+    """Send the form of the question about other keys in the same way."""
     return _send(client, f"applications/{name}/keys", changes)
 
 

@@ -135,7 +135,7 @@ def test_a_user_without_a_password(app: Flask, admin: Client) -> None:
 
 
 def test_errors_of_a_new_user(app: Flask, admin: Client) -> None:
-    """All errors stand beside their fields, with everything that was typed except the password."""
+    """Each error is shown at its field, with everything that was typed except the password."""
     wrong = {
         "username": "a:b",
         "name": "x" * 257,
@@ -219,7 +219,7 @@ def test_roles_from_elsewhere(app: Flask, admin: Client) -> None:
 
 
 def test_two_administrators(app: Flask, admin: Client) -> None:
-    """Who saves second sees what the first changed, keeps the own changes, and stores both by saving again."""
+    """The second to save sees what the first changed, keeps the own changes, and stores both by saving again."""
     add(app, full_name="Old", dept="IT", title="Old")
     second = {**form_of(admin), "name": "Second", "title": "Second"}
     follow(admin, admin.post("user?name=lena", {**form_of(admin), "name": "First", "dept": "First"}))
@@ -343,7 +343,7 @@ def test_a_new_password(app: Flask, admin: Client) -> None:
 
 
 def test_disabling(app: Flask, admin: Client) -> None:
-    """The question tells the impact and changes nothing; a message with Undo follows the answer."""
+    """The question tells the impact and changes nothing; a message with Undo follows the action."""
     add(app, password="long enough")
     Client(app).sign_in("lena", "long enough")
     text = admin.get("user/disable?name=lena").text

@@ -1,4 +1,4 @@
-"""The checklist: each check finds its fault, and nothing when there is none."""
+"""The checklist: each check finds its fault, and reports nothing else."""
 
 import dataclasses
 import os
@@ -154,7 +154,7 @@ def index_of(secrets: list[str]) -> ApplicationIndex:
 
 
 def test_few_secrets_are_estimated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random and short secrets are judged at once; others, which take long, a few at each look until all are known."""
+    """Random and short secrets are estimated at once; others, which take long, a few at each look."""
     estimated: list[str] = []
 
     def estimate(secret: str) -> float:
@@ -255,11 +255,11 @@ def test_keys_of_providers(
     now = int(clock() * 1000)
     keys(Status([], None, None))
     assert found(services) == []
-    keys(Status([], None, "id.example does not answer"))
+    keys(Status([], None, "id.example does not respond"))
     one = only(services)
-    assert (one.check, one.severity, one.subjects[0].reason) == ("keys", Severity.BAD, "id.example does not answer")
+    assert (one.check, one.severity, one.subjects[0].reason) == ("keys", Severity.BAD, "id.example does not respond")
     monkeypatch.setattr("datafor_token.providers.key_sets.ProviderKeys.all", lambda _: [object()])
-    keys(Status(["k"], now - DAY * 1000, "id.example does not answer"))
+    keys(Status(["k"], now - DAY * 1000, "id.example does not respond"))
     one = only(services)
     assert (one.check, one.severity, one.subjects[0].until) == ("keys", Severity.WARNING, now + 6 * DAY * 1000)
 

@@ -40,7 +40,7 @@ def test_a_milestone(services: Services, clock: Clock) -> None:
 
 
 def test_a_detail_is_plain_text(services: Services) -> None:
-    """A name of a file that is no text, or moves the cursor of a terminal, can be stored."""
+    """A name of a file that is not valid text, or moves the cursor of a terminal, can be stored."""
     assert services.milestones.reach("one", "a\udce4\x1b[2J")
     assert services.milestones.all()["one"].detail == "a\\udce4\\x1b[2J"
 
@@ -59,7 +59,7 @@ def test_a_record_edited_by_hand(services: Services, settings: Settings) -> None
 
 
 def test_an_outage_stops_nothing(services: Services, settings: Settings) -> None:
-    """What reaches a milestone goes on if that cannot be stored."""
+    """An action that reaches a milestone succeeds even if the milestone cannot be stored."""
     with unavailable(settings.data_dir, "instance"):
         assert not services.milestones.reach("one")
         services.milestones.reach_once("two")

@@ -140,7 +140,7 @@ def test_texts_of_this_service(text: str, kind: Kind, inside: str) -> None:
     ],
 )
 def test_texts_of_other_systems(text: str, kind: Kind) -> None:
-    """Tokens, keys and documents of other systems are told apart, and anything else is nothing."""
+    """Tokens, keys and documents of other systems are distinguished, and anything else is nothing."""
     assert recognise(text, {"token"}).kind is kind
 
 
