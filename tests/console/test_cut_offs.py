@@ -98,10 +98,10 @@ def test_the_check_of_a_revoked_token(app: Flask, admin: Client) -> None:
     """The check of a token names the cut-off, in the language of the page."""
     token = token_of(app)
     admin.post("user/revoke-tokens?name=lena", CONFIRMED)
-    assert "evoked for lena on 2024-08-06" in admin.post("refused", {"token": token}).text
+    assert "evoked for lena on 2024-08-06" in admin.post("tokens", {"token": token}).text
     chinese = Client(app, language="zh")
     chinese.sign_in()
-    text = chinese.post("refused", {"token": token}).text
+    text = chinese.post("tokens", {"token": token}).text
     assert re.findall(r"\b[a-z]+ [a-z]+ [a-z]+\b", re.sub("<[^>]+>", " ", text.partition('id="result"')[2])) == []
 
 

@@ -15,6 +15,7 @@ _VARIABLE = {
     "url",
     "time",
     "until",
+    "looked_back_to",
     "createdDate",
     "lastModifiedDate",
     "exp",
