@@ -1,4 +1,4 @@
-"""What the page says about a pasted text that is not a token of this service: what it is, and where it belongs."""
+"""Texts of the page about pasted keys, and about tokens and documents of other systems, with where they belong."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -40,7 +40,7 @@ ABOUT: Mapping[Kind, About] = {
     Kind.KEY_SET: About(
         N_("A public key or a set of keys (JWKS)"),
         N_(
-            "It verifies tokens and is none itself. Enter the set, or better its URL, as the key of the application "
+            "It verifies tokens, and is not one itself. Enter the set, or better its URL, as the key of the application "
             "whose tokens it verifies."
         ),
         *_APPLICATIONS,
@@ -52,7 +52,9 @@ ABOUT: Mapping[Kind, About] = {
     ),
     Kind.PUBLIC_KEY: About(
         N_("A public key (PEM)"),
-        N_("It verifies tokens and is none itself. Enter it as the key of the application whose tokens it verifies."),
+        N_(
+            "It verifies tokens, and is not one itself. Enter it as the key of the application whose tokens it verifies."
+        ),
         *_APPLICATIONS,
     ),
     Kind.CERTIFICATE: About(
@@ -66,7 +68,7 @@ ABOUT: Mapping[Kind, About] = {
     Kind.PRIVATE_KEY: About(
         N_("A private or secret key"),
         N_(
-            "Whoever has it can sign in as anybody: it belongs to the token issuer alone, and was not stored here. If "
+            "Anybody who has it can sign in as any user: it belongs to the token issuer alone, and was not stored here. If "
             "it was sent to you, replace it. The application needs only the public key, and the tab Issue needs a "
             "private key to sign one token."
         ),

@@ -1,4 +1,4 @@
-"""What the tabs of the page of tokens share: their links, and the old addresses that lead to them."""
+"""Shared parts of the tabs of the page of tokens: their links, and the former addresses that lead to them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the audit log of this node has about one token or one-time link, by its identifier."""
+"""Tokens and one-time links as the audit log of this node knows them, by their identifier."""
 
 import dataclasses
 import datetime as dt

@@ -40,7 +40,7 @@ _OPAQUE = re.compile(r"[A-Za-z0-9_.~+/=:-]{16,}")
 
 
 class Kind(enum.StrEnum):
-    """What a pasted text is. Only the first five are of this service."""
+    """Kind of a pasted text. Only the first five are of this service."""
 
     TOKEN = "token"  # noqa: S105 - a kind
     TICKET = "ticket"
@@ -233,7 +233,7 @@ def _is_saml(text: str) -> bool:
 
 
 def _in_parameter(token_names: Collection[str]) -> Any:
-    """Return the function that finds the value of a parameter that could only be a token, though it is none."""
+    """Return the function that finds the value of a parameter that should be a token."""
 
     def found(text: str) -> Pasted | None:
         for match in re.finditer(r"[?&#]([^?=&#\s]{1,64})=([^&#\s]++)", text):
@@ -250,7 +250,7 @@ def _other(text: str) -> Pasted | None:
         return Pasted(Kind.URL)
     bare = next(inside for _, inside in unwrapped(text))
     if bare.startswith("eyJ") or (bare.count(".") == 2 and not re.search(r"\s", bare)):
-        # A part of a token: what is wrong with it is said by the attempt to read it.
+        # A part of a token: the attempt to read it names the error.
         return Pasted(Kind.TOKEN, bare)
     return Pasted(Kind.OPAQUE) if _OPAQUE.fullmatch(bare) else None
 

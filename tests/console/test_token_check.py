@@ -229,7 +229,7 @@ def test_a_session_cookie(app: Flask, admin: Client) -> None:
     assert cookie is not None
     for text in (cookie.value, f"Cookie: a=b; JSESSIONID={cookie.value}"):
         page = check(admin, text)
-        assert result(page).startswith("The cookie of a session Whoever has this cookie is signed in as admin.")
+        assert result(page).startswith("The cookie of a session Anybody who has this cookie is signed in as admin.")
         assert 'href="/console/user/sessions?name=admin"' in page
         assert cookie.value not in page
     assert result(check(admin, f"JSESSIONID={'Q' * 43}")).startswith("The cookie of a session that is not known")
@@ -255,7 +255,7 @@ def test_a_session_cookie(app: Flask, admin: Client) -> None:
     ],
 )
 def test_other_texts(admin: Client, text: str, says: str) -> None:
-    """The page says what a text is that is no token of this service, and what to do with it; it is not repeated."""
+    """The page names the kind of a text of another system, and says what to do with it; the text is not repeated."""
     page = check(admin, text)
     assert says in result(page)
     assert text not in html.unescape(page)
@@ -354,5 +354,5 @@ def test_in_chinese(app: Flask) -> None:
     api(app, "update", application())
     for text in (f"Bearer {token(claims())}", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "<saml:Assertion/>", "what"):
         page = check(client, text)
-        for english in ("The expiry time", "Found in", "Whoever", "This service", "Paste ", "It may be"):
+        for english in ("The expiry time", "Found in", "This service", "Paste ", "It may be"):
             assert english not in page
