@@ -40,8 +40,8 @@ ABOUT: Mapping[Kind, About] = {
     Kind.KEY_SET: About(
         N_("A public key or a set of keys (JWKS)"),
         N_(
-            "It verifies tokens, and is not one itself. Enter the set, or better its URL, as the key of the application "
-            "whose tokens it verifies."
+            "It verifies tokens, and is not one itself. Enter the set, or better its URL, as the key of the "
+            "application whose tokens it verifies."
         ),
         *_APPLICATIONS,
     ),
@@ -53,7 +53,8 @@ ABOUT: Mapping[Kind, About] = {
     Kind.PUBLIC_KEY: About(
         N_("A public key (PEM)"),
         N_(
-            "It verifies tokens, and is not one itself. Enter it as the key of the application whose tokens it verifies."
+            "It verifies tokens, and is not one itself. Enter it as the key of the application whose tokens it "
+            "verifies."
         ),
         *_APPLICATIONS,
     ),
@@ -68,8 +69,8 @@ ABOUT: Mapping[Kind, About] = {
     Kind.PRIVATE_KEY: About(
         N_("A private or secret key"),
         N_(
-            "Anybody who has it can sign in as any user: it belongs to the token issuer alone, and was not stored here. If "
-            "it was sent to you, replace it. The application needs only the public key, and the tab Issue needs a "
+            "Anybody who has it can sign in as any user: it belongs to the token issuer alone, and was not stored here. "
+            "If it was sent to you, replace it. The application needs only the public key, and the tab Issue needs a "
             "private key to sign one token."
         ),
         "issue_token",
