@@ -29,6 +29,43 @@ KEYWORDS: dict[str, tuple[int, ...] | None] = {
     "Conflict": None, "RotationUndone": None, "LastAdministrator": None, "Overloaded": None, "MalformedRequest": None,
     "AuditUnavailable": None,
 }  # fmt: skip
+# Terms of the translation: one for each concept, with the words that are not used for it. A test holds them, also for
+# the texts of the gate. Readers are addressed as 您.
+GLOSSARY: dict[str, tuple[str, tuple[str, ...]]] = {
+    "account": ("账户", ("账号", "帐号", "帐户")),
+    "address, network": ("地址 / 网段", ("网络",)),
+    "administrator": ("管理员", ("超级用户",)),
+    "application": ("应用", ("应用程序", "应用系统")),
+    "audience": ("受众", ("听众", "接收者")),
+    "change": ("修改", ("更改", "变更")),
+    "claim": ("声明", ("申明", "断言")),
+    "copy, duplicate": ("复制 / 创建副本", ()),
+    "disable, enable": ("停用 / 启用", ("禁用", "激活")),
+    "email": ("邮箱", ("电子邮件", "邮件地址")),
+    "expiry": ("过期", ("到期", "失效时间")),
+    "frame": ("内嵌框架", ()),
+    "grace period": ("宽限期", ("过渡期",)),
+    "header of a token, of HTTP": ("头部 / 请求头 / 响应头", ("标头", "报头")),
+    "identifier": ("标识符", ()),
+    "issue": ("签发", ("颁发", "发放")),
+    "issuer": ("签发方", ("签发者", "颁发者")),
+    "key set": ("密钥集", ("密钥组",)),
+    "label of a token": ("备注", ()),
+    "lifetime": ("有效期", ("生命周期",)),
+    "one-time link": ("一次性链接", ("单次链接",)),
+    "provider": ("身份提供方", ("提供商", "提供者")),
+    "reference": ("参考编号", ()),
+    "revoke": ("吊销", ("撤回", "作废")),
+    "role": ("角色", ()),
+    "rotate": ("轮换", ("轮替", "轮转密钥")),
+    "secret, public key, private key": ("密钥 / 公钥 / 私钥", ("秘钥", "密匙")),
+    "session": ("会话", ("打开的会话",)),
+    "setting": ("设置 / 设置项", ("配置项",)),
+    "sign in, sign out": ("登录 / 退出登录", ("登陆", "注销", "登出")),
+    "token": ("令牌", ("口令", "凭证")),
+    "undo, cannot be undone": ("撤销 / 无法撤销", ("撤消",)),
+    "user name, display name": ("用户名 / 显示名称", ("用户名称",)),
+}
 # The errors of settings stop the start, and no page shows them.
 _METHODS = [("setting_values.py", "ignore"), ("**.py", "python"), ("**.html", "jinja2")]
 

@@ -14,11 +14,14 @@ from datafor_token.audit.events import Kind
 from datafor_token.console import history
 from datafor_token.console.language import sentence, translated
 from datafor_token.errors import Message, about
+from datafor_token.web.api.gate_texts import TEXTS
 from tests.console import catalogue
 from tests.console.client import Client, api
 from tests.handmade_tokens import token
 from tests.support import STRONG_SECRET, application
 
+HAN = "[\u4e00-\u9fff]"
+FULL_WIDTH = "[\u201c\u201d\u3000-\u303f\uff00-\uff60]"
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 # The position of the message among the arguments.
 POSITIONS = {
@@ -48,6 +51,14 @@ def texts(message: Any) -> tuple[str, ...]:
     return (message,) if isinstance(message, str) else tuple(message)
 
 
+def chinese() -> Iterator[str]:
+    """Return all translations, of the catalogue and of the gate's pages."""
+    for message in catalogue.translated():
+        if message.id:
+            yield from texts(message.string)
+    yield from TEXTS["zh-Hans"].values()
+
+
 def test_every_message_is_translated() -> None:
     """The catalogue has every message and no other; each is translated and not fuzzy, with the same placeholders."""
     wanted = {message.id for message in catalogue.of_the_code() if message.id}
@@ -62,6 +73,23 @@ def test_every_message_is_translated() -> None:
         for text in texts(message.string):
             assert text, message.id
             assert sorted(PLACEHOLDER.findall(text)) == placeholders, message.id
+
+
+def test_one_term_for_each_concept() -> None:
+    """No translation has a word that the glossary replaces, in the catalogue and in the texts of the gate."""
+    avoided = [word for _, words in catalogue.GLOSSARY.values() for word in words]
+    assert [text for text in chinese() for word in avoided if word in text] == []
+
+
+def test_chinese_is_set_as_chinese() -> None:
+    """Punctuation beside Chinese characters is full-width, and a space is between them and Latin letters or digits."""
+    latin = "[A-Za-z0-9]"
+    mixed = rf"{HAN}(?:[,;:?!.(]|{latin})|(?:[,;?!)]|{latin}){HAN}"
+    beside = re.compile(rf"{mixed}|{HAN} {HAN}|{FULL_WIDTH} | {FULL_WIDTH}")
+    # A parameter is mostly a name or a number, but may also be a Chinese text: it is judged as neither.
+    parameters = re.compile(r"%\(\w+\)s|\{\w+\}")
+    wrong = [text for text in chinese() if beside.search(parameters.sub("", text.replace("用户名:密码", "")))]
+    assert wrong == []
 
 
 def test_messages_are_constant() -> None:
