@@ -138,6 +138,6 @@ def _back() -> ResponseReturnValue:
 def _redisplay(_: Mapping[str, str], form: guard.Form) -> ResponseReturnValue:
     selected, action = form.get("name", []), form.get("action")
     if not selected or action not in _ACTIONS:
-        raise Forbidden("this form is outdated: go back, reload the page and try again")
+        raise Forbidden(guard.OUTDATED)
     # Also before enabling: the reader may have forgotten what was selected.
     return confirmation.ask(_question(str(action), read(_names, {"name": selected})["name"]))

@@ -118,4 +118,4 @@ def _redisplay_revoke(arguments: Mapping[str, str], _: guard.Form) -> ResponseRe
     try:
         return _ask_revoke(arguments["name"], arguments.get("id", ""))
     except InvalidInput:
-        raise Forbidden("this form is outdated: go back, reload the page and try again") from None
+        raise Forbidden(guard.OUTDATED) from None

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from datafor_token.applications.rules import next_path
 from datafor_token.console import csrf, pages
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import sentence
+from datafor_token.console.language import N_, sentence
 from datafor_token.errors import BodyTooLarge, Forbidden, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.validation import strict_json
 from datafor_token.web.api.paths import proxy_prefix
@@ -36,6 +36,7 @@ _SECRET_FIELDS = frozenset([
 ])  # fmt: skip
 # Views of forms whose only input is pasted: if it is too large, nothing else is lost with it.
 _PASTED_INTO = frozenset([f"{blueprint.name}.check_token_now"])
+OUTDATED = N_("this form is outdated: go back, reload the page and try again")
 Form = Mapping[str, Any]
 Redisplay = Callable[[Mapping[str, Any], Form], ResponseReturnValue]
 _REDISPLAYS: dict[str, Redisplay] = {}
@@ -200,7 +201,7 @@ def _outdated_form(view: str) -> ResponseReturnValue:
         page = redisplay(own_path(), typed_values(), caller)
         if page is not None:
             return page
-    raise Forbidden("this form is outdated: go back, reload the page and try again", log_detail=describe_sender())
+    raise Forbidden(OUTDATED, log_detail=describe_sender())
 
 
 def caller() -> Caller:

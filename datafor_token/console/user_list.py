@@ -9,7 +9,7 @@ from datafor_token.console import confirmation, flashes, guard, pages, user_ques
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, sentence
 from datafor_token.console.user_pages import named
-from datafor_token.errors import DataforTokenError, RecordDamaged, StoreUnavailable
+from datafor_token.errors import DataforTokenError, Forbidden, RecordDamaged, StoreUnavailable
 from datafor_token.users.users import User
 from datafor_token.validation.names import USER_TYPES, fold
 from datafor_token.web.api.paths import proxy_prefix
@@ -165,5 +165,5 @@ def _back_to_list() -> ResponseReturnValue:
 def _redisplay(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
     names, action = _selected(form), str(form.get("action", ""))
     if not names or action not in _ACTIONS:
-        return pages.redirect_to("users")
+        raise Forbidden(guard.OUTDATED)
     return confirmation.ask(_question(form, names, action))
