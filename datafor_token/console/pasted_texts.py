@@ -70,8 +70,8 @@ ABOUT: Mapping[Kind, About] = {
         N_("A private or secret key"),
         N_(
             "Anybody who has it can sign in as any user: it belongs to the token issuer alone, and was not stored "
-            "here. If it was sent to you, replace it. The application needs only the public key, and the tab Issue needs a "
-            "private key to sign one token."
+            "here. If it was sent to you, replace it. The application needs only the public key, and the tab Issue "
+            "needs a private key to sign one token."
         ),
         "issue_token",
         N_("Issue a token"),
