@@ -2,6 +2,7 @@
 
 from flask.typing import ResponseReturnValue
 
+from datafor_token.audit.filters import Filter
 from datafor_token.console import application_keys, application_tabs, history
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.trust_summary import limits_summary, trust_summary
@@ -24,6 +25,6 @@ def application(name: str) -> ResponseReturnValue:
         limits=limits_summary(found),
         used=uses.of_applications([found.name]).get(fold(found.name)),
         since=uses.since,
-        events=history.about_application(found.name, _EVENTS),
+        events=history.newest(Filter(application=found.name), _EVENTS),
         **application_keys.state(found),
     )

@@ -7,7 +7,16 @@ from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.rules import TokenStatus
 from datafor_token.audit.filters import Filter
-from datafor_token.console import application_form, application_tabs, confirmation, flashes, guard, pages, user_access
+from datafor_token.console import (
+    application_form,
+    application_tabs,
+    audit_rows,
+    confirmation,
+    flashes,
+    guard,
+    pages,
+    user_access,
+)
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.confirmation import Question
@@ -17,7 +26,6 @@ from datafor_token.requests.audit_schema import AuditSchema
 from datafor_token.requests.revoke_schema import RevokeSchema
 from datafor_token.requests.schemas import IssuedSchema
 from datafor_token.tokens.issued import IssuedFilter
-from datafor_token.validation import strict_json
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
@@ -70,22 +78,9 @@ def application_activity(name: str) -> ResponseReturnValue:
         listed = services().audit.page(Filter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
     except InvalidInput as error:
         # The page of an old link: its place is no longer in the log.
-        return application_tabs.render("application_activity", found, error=error, events=(), older=None)
-    return application_tabs.render(
-        "application_activity",
-        found,
-        events=listed.events,
-        older=listed.next,
-        field_labels=application_form.labels() | {"previous": gettext("Grace period")},
-        as_text=_as_text,
-    )
-
-
-def _as_text(value: Any) -> str:
-    """Return a value of the audit log for the page."""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return ", ".join(value)
-    return value if isinstance(value, str) else strict_json.readable(value)
+        return application_tabs.render("application_activity", found, error=error, rows=(), older=None)
+    rows = [audit_rows.row(event) for event in listed.events]
+    return application_tabs.render("application_activity", found, rows=rows, older=listed.next)
 
 
 def _ask_revoke(name: str, identifier: str) -> ResponseReturnValue:

@@ -12,7 +12,7 @@ from datafor_token.applications.record import DEFAULTS
 from datafor_token.audit.changes import changes_of
 from datafor_token.audit.events import REFUSALS
 from datafor_token.console import application_form, history
-from datafor_token.console.event_words import OTHER_FIELDS, REASONS, USER_FIELDS, WAYS
+from datafor_token.console.event_words import EVENTS, OTHER_FIELDS, OUTCOMES, REASONS, USER_FIELDS, WAYS
 from datafor_token.console.language import format_duration, format_time, gettext, iso, ngettext
 from datafor_token.printable import printable
 from datafor_token.validation.times import parse_time
@@ -74,7 +74,7 @@ def row(event: Mapping[str, Any]) -> Row:
     ]
     return Row(
         time=history.milliseconds(event),
-        event=gettext(history.EVENTS[kind]) if kind in history.EVENTS else printable(kind),
+        event=gettext(EVENTS[kind]) if kind in EVENTS else printable(kind),
         kind="off" if kind in REFUSALS else "warn" if event.get("outcome") else "",
         actor=text(event.get("actor")),
         way=_word(WAYS, event.get("way")),
@@ -122,7 +122,7 @@ def _summary(event: Mapping[str, Any], changes: Sequence[ChangedField]) -> str:
         count = history.event_count(event)
         found.append(ngettext("%(num)s more time", "%(num)s more times", count) % {"num": count})
     if "outcome" in event:
-        found.append(_word(history.OUTCOMES, event["outcome"]))
+        found.append(_word(OUTCOMES, event["outcome"]))
     return " · ".join(one for one in found if one)
 
 

@@ -1,8 +1,37 @@
-"""Words for the codes of the audit log: ways of signing in, reasons, and groups of events."""
+"""Words for the codes of the audit log: events, ways of signing in, reasons, and groups of events."""
 
 from datafor_token.audit.events import Kind
 from datafor_token.console.language import N_
 
+EVENTS = {
+    "application_added": N_("application added"),
+    "application_changed": N_("application changed"),
+    "application_rotated": N_("secret rotated"),
+    "application_deleted": N_("application deleted"),
+    "token_generated": N_("token issued"),
+    "token_personal": N_("personal token issued"),
+    "token_revoked": N_("token revoked"),
+    "tokens_cut_off": N_("all earlier tokens revoked"),
+    "link_made": N_("one-time link created"),
+    "link_redeemed": N_("one-time link used"),
+    "sign_in": N_("signed in"),
+    "sign_in_refused": N_("sign-in refused"),
+    "access_refused": N_("access refused"),
+    "user_made": N_("user created"),
+    "user_changed": N_("user changed"),
+    "user_synced": N_("user changed by a token"),
+    "user_deleted": N_("user deleted"),
+    "session_ended": N_("session ended"),
+    "gate_key_rotated": N_("new key of signed identities"),
+    "store_restored": N_("store restored"),
+    "store_repaired": N_("damaged records moved aside"),
+    "store_rekeyed": N_("secrets encrypted with a new key"),
+}
+# By the outcome in the log, which only events that failed or may have failed have.
+OUTCOMES = {
+    "not stored": N_("not stored"),
+    "may or may not have been stored": N_("may or may not have been stored"),
+}
 WAYS = {
     "basic": N_("password"),
     "login": N_("password, in a form"),

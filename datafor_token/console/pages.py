@@ -9,7 +9,7 @@ from flask import Flask, Response, current_app, g, make_response, redirect, rend
 from flask.typing import ResponseReturnValue
 from werkzeug.urls import iri_to_uri
 
-from datafor_token.console import assets, csrf, flashes, history, language
+from datafor_token.console import assets, csrf, event_words, flashes, history, language
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, gettext, sentence
 from datafor_token.errors import DataforTokenError
@@ -211,9 +211,7 @@ def _context() -> dict[str, Any]:
         "language": language.code(),
         "languages": language.LANGUAGES,
         "now": services().clock() * 1000,
-        "event_names": history.EVENTS,
-        "outcome_names": history.OUTCOMES,
+        "event_names": event_words.EVENTS,
         "milliseconds": history.milliseconds,
-        "looked_at": history.LOOKED_AT,
         "version": current_app.config[VERSION],
     }

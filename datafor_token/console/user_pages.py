@@ -257,15 +257,16 @@ def _changed_meanwhile(found: User, typed: user_form.Values, seen: user_form.Val
 def _page(
     found: User, form: FormState, *, error: DataforTokenError | None = None, conflict: str = ""
 ) -> ResponseReturnValue:
-    recent, _ = history.of_user(found.name)
+    uses = services().last_uses
     return pages.render(
         "user.html",
         error=error,
         conflict=conflict,
         form=form,
         seen=user_form.as_seen(user_form.from_user(found)),
-        activity=recent.of(found.name),
-        since=recent.since,
+        creation=history.creation_of_user(found.name),
+        used=uses.of_users([found.name]).get(fold(found.name)),
+        since=uses.since,
         **_choices(),
         **page_values(found, "user"),
     )

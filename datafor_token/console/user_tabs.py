@@ -6,6 +6,7 @@ from typing import Any
 from flask import g
 from flask.typing import ResponseReturnValue
 
+from datafor_token.audit.filters import Filter
 from datafor_token.console import confirmation, flashes, guard, history, pages, user_access, user_questions
 from datafor_token.console.application_form import MOST_CHOICES, FormState, read
 from datafor_token.console.blueprint import blueprint
@@ -118,7 +119,7 @@ def cut_off_user() -> ResponseReturnValue:
 def user_history() -> ResponseReturnValue:
     """Show the last events by or about a user."""
     found = from_url()
-    _, events = history.of_user(found.name, _MOST_EVENTS)
+    events = history.newest(Filter(user=found.name), _MOST_EVENTS)
     return pages.render("user_history.html", events=events, **page_values(found, "user_history"))
 
 

@@ -312,12 +312,12 @@ def test_sessions_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
     assert response.headers["Location"] == "/console/sign-in"
 
 
-def test_the_last_sign_in_of_a_user(app: Flask, lena: Client, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page of a user has their creation and last sign-in even if newer events are about others only."""
-    monkeypatch.setattr("datafor_token.console.history.LOOKED_AT", 1)
-    assert '"2024-08-06T07:31:56Z"' in fact(admin, "Last sign-in")
+def test_the_last_use_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
+    """The page of a user has their creation and, as the list of users, their last use."""
+    app.extensions["datafor_token"].activity.flush()
+    assert '"2024-08-06T07:31:56Z"' in fact(admin, "Last use")
     assert "2024-08-06" in fact(admin, "Created by")
-    assert "never" in fact(admin, "Last sign-in", "paul")
+    assert "never" in fact(admin, "Last use", "paul")
 
 
 def fact(client: Client, name: str, user: str = "lena") -> str:

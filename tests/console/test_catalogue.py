@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask
 
 from datafor_token.audit.events import Kind
-from datafor_token.console import history
+from datafor_token.console import event_words
 from datafor_token.console.language import sentence, translated
 from datafor_token.errors import Message, about
 from datafor_token.web.api.gate_texts import TEXTS
@@ -140,7 +140,7 @@ def test_translated(app: Flask) -> None:
 
 def test_every_event_has_a_name() -> None:
     """Every event that the audit log can record has a name on the pages."""
-    assert history.EVENTS.keys() == set(Kind)
+    assert event_words.EVENTS.keys() == set(Kind)
 
 
 def test_no_step_of_a_check_is_english(app: Flask) -> None:
