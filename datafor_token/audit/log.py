@@ -232,8 +232,8 @@ class _AboutToken:
         self._identifier = identifier
         self._issued = issued
 
-    def may_fit(self, line: bytes) -> bool:
-        return self._identifier.encode() in line
+    def may_fit(self, lines: bytes) -> bool:
+        return self._identifier.encode() in lines
 
     def shown(self, event: Recorded) -> dict[str, Any] | None:
         fits = event.members["target"].get("token") == self._identifier

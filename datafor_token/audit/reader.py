@@ -20,6 +20,7 @@ from datafor_token.validation import logs
 log = logging.getLogger(__name__)
 
 _BLOCK = 64 * 1024  # bytes read at once, from the end of a file
+_PARTS, _SMALLEST = 8, 1024  # of lines; the latter in bytes
 _SEARCHED = 1024 * 1024  # bytes searched at once
 _TRIES, _PAUSE = 100, 0.002  # pause in seconds
 _BEGIN, _TIME_END = b'{"time":"', b'Z"'  # of the time in a line, which has the form of ``logs.timestamp``
@@ -39,10 +40,32 @@ def time_of(line: bytes) -> bytes | None:
     return line[9:33] if line.startswith(_BEGIN) and line[32:34] == _TIME_END else None
 
 
-def newest_first(
-    folder: Path, before: Place | None = None, until: bytes | None = None
-) -> Iterator[tuple[Place, bytes]]:
-    """Yield the lines with their places, newest first, or only those before ``before``.
+class Lines(NamedTuple):
+    """Consecutive complete lines of the log, each with its line end; ``place`` is that of the first, the oldest."""
+
+    place: Place
+    text: bytes
+
+    def parts(self) -> list["Lines"]:
+        """Return these lines in parts, oldest first: in about ``_PARTS`` parts, or one by one if they are few."""
+        size = len(self.text) // _PARTS
+        found = self._split(size) if size >= _SMALLEST else []
+        # A line may be longer than a part.
+        return found if len(found) > 1 else self._split(0)
+
+    def _split(self, size: int) -> list["Lines"]:
+        """Split into parts of at least ``size`` bytes."""
+        (file, offset), text = self.place, self.text
+        parts, begin = [], 0
+        while begin < len(text):
+            end = text.find(b"\n", begin + size) + 1 or len(text)
+            parts.append(Lines(Place(file, offset + begin), text[begin:end]))
+            begin = end
+        return parts
+
+
+def newest_first(folder: Path, before: Place | None = None, until: bytes | None = None) -> Iterator[Lines]:
+    """Yield all complete lines in blocks, the newest block first, or only the lines before ``before``.
 
     Files that begin after the time ``until``, as lines have it, are passed over. Raises ``LookupError`` if the file of
     ``before`` no longer exists.
@@ -58,8 +81,8 @@ def newest_first(
                 continue
             end = before.offset if before is not None and number == 0 else None
             with file.plain() as plain:
-                for offset, line in _backwards(plain, end):
-                    yield Place(file.name, offset), line
+                for offset, text in _backwards(plain, end):
+                    yield Lines(Place(file.name, offset), text)
 
 
 class LimitReached(Exception):
@@ -236,24 +259,19 @@ def _listed(folder: Path) -> dict[str, int]:
 
 
 def _backwards(file: IO[bytes], end: int | None) -> Iterator[tuple[int, bytes]]:
-    """Yield the complete lines of a file up to ``end``, the last one first, each with its offset."""
+    """Yield the complete lines of a file up to ``end`` in blocks, the last one first, each with its offset."""
     position = file.seek(0, os.SEEK_END) if end is None else end
     # A last line without a line end is still being written.
-    tail, complete = b"", False
+    rest, complete = b"", False
     while position > 0:
         size = min(_BLOCK, position)
         position -= size
         file.seek(position)
-        lines = (file.read(size) + tail).split(b"\n")
-        tail = lines[0]
-        place = position + len(tail) + 1
-        starts = []
-        for line in lines[1:]:
-            starts.append((place, line))
-            place += len(line) + 1
-        for start, line in reversed(starts):
-            if complete and line:
-                yield start, line
-            complete = True
-    if complete and tail:
-        yield 0, tail
+        text = file.read(size) + rest
+        if not complete:
+            text = text[: text.rfind(b"\n") + 1]
+            complete = bool(text)
+        begin = text.find(b"\n") + 1 if position > 0 else 0
+        rest = text[:begin]
+        if begin < len(text):
+            yield position + begin, text[begin:]

@@ -2,11 +2,12 @@
 
 import dataclasses
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from datafor_token.audit.reader import Place, newest_first, time_of
+from datafor_token.audit.reader import Lines, Place, newest_first, time_of
 from datafor_token.errors import InvalidInput
 from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
@@ -19,6 +20,8 @@ CLOCK_STEPS = 3600  # seconds by which a clock may have been set back
 # Lines in a row that are older than the start of a search by more than that, before it ends: a host whose clock is
 # wrong after its start writes some lines with wrong times.
 _PAST = 1000
+# The escape sequences of U+4000 to U+9FFF, which folding leaves as they are.
+_IDEOGRAPHS = re.compile(rb"\\u[4-9][0-9a-f]{3}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +81,8 @@ class Search(Protocol):
     since: float | None
     until: float | None
 
-    def may_fit(self, line: bytes) -> bool:
-        """Return whether a line that was not parsed yet can fit: parsing takes longer than reading."""
+    def may_fit(self, lines: bytes) -> bool:
+        """Return whether one of these lines, which were not parsed yet, can fit: parsing takes longer than reading."""
 
     def shown(self, event: Recorded) -> dict[str, Any] | None:
         """Return the members that a page shows of an event, or None if it does not fit."""
@@ -92,7 +95,7 @@ def find(folder: Path, search: Search, limit: int, page: str | None) -> Page:
     ``InvalidInput`` for a ``page`` that is not or no longer valid, and ``AuditUnavailable``.
     """
     events: list[dict[str, Any]] = []
-    reading = Reading(folder, search, None if page is None else _place(page))
+    reading = Reading(folder, search, None if page is None else _place(page), _MOST_LINES)
     try:
         for shown in reading:
             if shown is not None:
@@ -105,19 +108,24 @@ def find(folder: Path, search: Search, limit: int, page: str | None) -> Page:
 
 
 class Reading:
-    """A search in progress: an iterator that yields an event that fits, or None after each other line.
+    """A search in progress: an iterator that yields each event that fits, and None after other lines.
 
     ``read`` and ``parsed`` count lines. ``place`` and ``time`` are those of the last line that was read; its time is
-    that of an earlier line if it is not an event. Raises ``LookupError`` if the file of the place ``before``, where it
-    begins, no longer exists.
+    that of an earlier line if it is not an event. Lines that cannot fit are passed over many at once, but never beyond
+    line number ``most``. Raises ``LookupError`` if the file of the place ``before``, where it begins, no longer exists.
     """
 
-    def __init__(self, folder: Path, search: Search, before: Place | None = None) -> None:
+    def __init__(self, folder: Path, search: Search, before: Place | None = None, most: int | None = None) -> None:
         self.read = self.parsed = 0
         self.place = before or Place("", 0)
         self._time = b""
         self._search = search
-        self._lines = newest_first(folder, before, None if search.until is None else _line_time(search.until, 1))
+        self._most = most
+        # Compared with the times of lines as texts, without parsing: all have one form.
+        self._since = b"" if search.since is None else _line_time(search.since, -1)
+        self._until = b"\xff" if search.until is None else _line_time(search.until)
+        self._past = 0  # lines in a row that are older than ``since``
+        self._blocks = newest_first(folder, before, None if search.until is None else _line_time(search.until, 1))
 
     @property
     def time(self) -> str | None:
@@ -130,29 +138,55 @@ class Reading:
 
     def __iter__(self) -> Iterator[dict[str, Any] | None]:
         """Yield what fits."""
-        search = self._search
-        until = None if search.until is None else _line_time(search.until)
-        since = None if search.since is None else _line_time(search.since, -1)
-        past = 0
-        for place, line in self._lines:
-            self.place = place
-            self.read += 1
-            # Compared as texts, without parsing: all times in lines have one form.
-            time = time_of(line)
-            if time is not None:
-                self._time = time
-                if until is not None and time > until:
+        for block in self._blocks:
+            left = [block]
+            while left:
+                lines = left.pop()
+                number = lines.text.count(b"\n")
+                may_fit = not self._are_later(lines.text) and self._search.may_fit(lines.text)
+                is_beyond = self._most is not None and self.read < self._most < self.read + number
+                if number > 1 and (may_fit or is_beyond):
+                    left += lines.parts()
+                    continue
+                self._count(lines, number)
+                if self._past >= _PAST:
+                    return
+                if not may_fit:
                     yield None
                     continue
-                past = past + 1 if since is not None and time < since else 0
-                if past == _PAST:
+                self.parsed += 1
+                event = parse(lines.text)
+                yield None if event is None else self._search.shown(event)
+
+    def _are_later(self, text: bytes) -> bool:
+        """Return whether all lines are later than ``until``."""
+        until, oldest = self._until, time_of(text)
+        if oldest is None or oldest <= until:
+            return False
+        return all(time is not None and time > until for time in _times(text))
+
+    def _count(self, lines: Lines, number: int) -> None:
+        """Count lines that were read, all at once."""
+        self.read += number
+        self.place = lines.place
+        oldest = time_of(lines.text) or next(filter(None, _times(lines.text)), None)
+        if oldest is None:
+            return
+        self._time = oldest
+        since, until = self._since, self._until
+        if since <= oldest <= until and self._past + number < _PAST:
+            # Whatever the times of the others are, they are too few to end the search.
+            self._past = 0
+            return
+        for time in reversed(list(_times(lines.text))):
+            if time is not None and time <= until:
+                self._past = self._past + 1 if time < since else 0
+                if self._past == _PAST:
                     return
-            if not search.may_fit(line):
-                yield None
-                continue
-            self.parsed += 1
-            event = parse(line)
-            yield None if event is None else search.shown(event)
+
+
+def _times(lines: bytes) -> Iterator[bytes | None]:
+    return map(time_of, lines[:-1].split(b"\n"))
 
 
 def _line_time(time: float, steps: int = 0) -> bytes:
@@ -187,12 +221,18 @@ def parse(line: bytes) -> Recorded | None:
     return Recorded(members, seconds) if known else None
 
 
-def may_name(line: bytes, names: Iterable[bytes]) -> bool:
-    """Return whether a line that was not parsed yet can have one of these names, folded and in UTF-8."""
-    # Lines are JSON in ASCII: without an escape sequence, all names in it are plain ASCII.
-    if b"\\" in line or not line.isascii():
+def as_written(name: str) -> bytes:
+    """Return a folded name for ``may_name``: as lines have it, in lower case."""
+    return strict_json.compact(name)[1:-1].encode()
+
+
+def may_name(lines: bytes, names: Iterable[bytes]) -> bool:
+    """Return whether lines that were not parsed yet can have one of these names, each from ``as_written``."""
+    # Lines are JSON in ASCII. Without an escape sequence all names in them are plain ASCII, and ideographs are written
+    # in one way only; any other character may be folded to those of the name.
+    if not lines.isascii() or (b"\\" in lines and lines.count(b"\\") != len(_IDEOGRAPHS.findall(lines))):
         return True
-    text = line.lower()
+    text = lines.lower()
     for name in names:  # noqa: SIM110 - three times as fast as any()
         if name in text:
             return True

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from datafor_token.applications.rules import TokenStatus
 from datafor_token.audit.events import Kind
 from datafor_token.audit.log import Audit
-from datafor_token.audit.search import BaseFilter, Page, Recorded, folded, may_name
+from datafor_token.audit.search import BaseFilter, Page, Recorded, as_written, folded, may_name
 from datafor_token.tokens.cut_offs import CutOff, CutOffs
 from datafor_token.tokens.identifiers import is_short, jti_name, short
 from datafor_token.tokens.revocations import Revocations
@@ -112,10 +112,10 @@ class _Search:
         self._user, self._application = folded(wanted.user), folded(wanted.application)
         one_name = [(name,) for name in (self._user, self._application, wanted.id) if name is not None]
         several = [tuple(wanted.users)] if wanted.users is not None else []
-        self._names = [tuple(name.encode() for name in names) for names in (*one_name, *several)]
+        self._names = [tuple(map(as_written, names)) for names in (*one_name, *several)]
 
-    def may_fit(self, line: bytes) -> bool:
-        return _TOKEN_EVENT in line and all(may_name(line, name) for name in self._names)
+    def may_fit(self, lines: bytes) -> bool:
+        return _TOKEN_EVENT in lines and all(may_name(lines, name) for name in self._names)
 
     def shown(self, event: Recorded) -> dict[str, Any] | None:
         wanted, token = self._wanted, _token_of(event.members)

@@ -245,7 +245,7 @@ def test_a_page_says_how_far_it_has_read(tmp_path: Path, clock: Clock, monkeypat
 def test_parsing_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page ends after a number of parsed lines too, since parsing takes longer than reading."""
     monkeypatch.setattr("datafor_token.audit.search._MOST_PARSED", 10)
-    write(tmp_path, *(line(target={"user": f"\u738b{number}"}) for number in range(25)))
+    write(tmp_path, *(line(target={"user": f"\u00e9{number}"}) for number in range(25)))
     page = audit_in(tmp_path, Clock()).page(Filter(user="nobody"))
     assert (page.events, page.next is None, page.looked_back_to) == ([], False, timestamp(0))
 
