@@ -58,9 +58,21 @@ def redisplays(*views: str) -> Callable[[Redisplay], Redisplay]:
 def form() -> Form:
     """Return the fields of the form sent: texts, or lists and objects for repeated names and names with brackets."""
     if "form" not in g:
-        values = body().values if current().method == "POST" else {}
-        g.form = values if isinstance(values, dict) else {}
+        g.form = _of_texts(body().values if current().method == "POST" else {})
     found: Form = g.form
+    return found
+
+
+def _of_texts(sent: object) -> Form:
+    """Return the members of an object that a form can have: no page has to expect other types, which JSON has."""
+    found: dict[str, Any] = {}
+    for name, value in sent.items() if isinstance(sent, dict) else ():
+        if isinstance(value, str):
+            found[name] = value
+        elif isinstance(value, list):
+            found[name] = [one for one in value if isinstance(one, str)]
+        elif isinstance(value, dict):
+            found[name] = {member: one for member, one in value.items() if isinstance(one, str)}
     return found
 
 
@@ -120,7 +132,7 @@ def redisplay(path: str, typed: str, caller: Caller) -> ResponseReturnValue | No
     if endpoint not in _REDISPLAYS or not isinstance(values, dict) or not may_see(caller, endpoint):
         return None
     g.redisplayed_path = path
-    return _REDISPLAYS[endpoint]({**dict(parse_qsl(query)), **arguments}, values)
+    return _REDISPLAYS[endpoint]({**dict(parse_qsl(query)), **arguments}, _of_texts(values))
 
 
 def form_or_error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:
