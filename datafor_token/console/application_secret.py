@@ -25,7 +25,7 @@ from datafor_token.console.durations import to_seconds
 from datafor_token.console.language import N_, gettext, sentence
 from datafor_token.crypto.algorithms import ALGORITHMS, HMAC_LENGTHS, is_shared
 from datafor_token.crypto.keys import new_secret
-from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, RotationUndone
+from datafor_token.errors import ChangedMeanwhile, Conflict, DataforTokenError, InvalidInput, RotationUndone
 from datafor_token.requests.schemas import RotateSchema
 from datafor_token.web.services import services
 
@@ -68,13 +68,10 @@ def rotate_application(name: str) -> ResponseReturnValue:
         **({"secret": secret} if secret else {}),
         **({"jwks_uri": typed["jwks_uri"]} if typed["jwks_uri"] else {}),
     }
-    seen = typed["seen"]
-    # A missing or malformed value does not come from this page: 0 matches no application.
-    version = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 16 else 0
     try:
         wanted = application_form.read(_rotate, call)
         rotation = services().registry.rotate(
-            wanted["name"], wanted.get("secret"), wanted["grace"], version, wanted.get("jwks_uri")
+            wanted["name"], wanted.get("secret"), wanted["grace"], _version(typed["seen"]), wanted.get("jwks_uri")
         )
     except Conflict as error:
         # Without what was typed: sent again, it could rotate a second time.
@@ -135,14 +132,15 @@ def end_grace(name: str) -> ResponseReturnValue:
 def ask_change_keys(name: str) -> ResponseReturnValue:
     """Ask before the algorithm or the source of the keys changes, which has no grace period."""
     found = application_tabs.find(name)
-    return _keys(found, FormState(_stored_keys(found)))
+    return _keys(found, FormState({**_stored_keys(found), "seen": str(found.last_modified_date)}))
 
 
 @blueprint.post("/applications/<name>/keys")
 def change_keys(name: str) -> ResponseReturnValue:
     """Change the algorithm or the source of the keys; generate the secret that an algorithm needs, and show it once."""
     found = application_tabs.find(name)
-    typed = {field: guard.text(field) for field in application_form.KEYS}
+    typed = {field: guard.text(field) for field in (*application_form.KEYS, "seen")}
+    version = _version(typed["seen"])
     generated = None
     if (
         is_shared(typed["algorithm"])
@@ -151,8 +149,19 @@ def change_keys(name: str) -> ResponseReturnValue:
     ):
         generated = new_secret(typed["algorithm"])
     values = typed if generated is None else {**typed, "secret": generated}
+
+    def build(before: dict[str, Any]) -> Mapping[str, Any]:
+        # Otherwise the secret that this form sent or got shown could be replaced, and nobody would know.
+        if before["lastModifiedDate"] != version:
+            raise ChangedMeanwhile
+        return application_form.read_keys(before, values)
+
     try:
-        services().registry.modify(found.name, lambda before: application_form.read_keys(before, values))
+        services().registry.modify(found.name, build)
+    except ChangedMeanwhile as error:
+        current = application_tabs.find(name)
+        form = FormState({**typed, "seen": str(current.last_modified_date)})
+        return _keys(current, form, error=error, is_repeated=True)
     except InvalidInput as error:
         errors = application_form.errors_by_field(error, typed["algorithm"], application_form.KEYS)
         return _keys(found, FormState(typed, errors), error=error)
@@ -163,6 +172,11 @@ def change_keys(name: str) -> ResponseReturnValue:
         return pages.show_once("generated_secret", {"secret": generated, "until": 0, "grace": 0}, name=found.name)
     flashes.add(N_("Changed the keys of %(name)s."), name=found.name)
     return pages.redirect_to("application_secret", name=found.name)
+
+
+def _version(seen: str) -> int:
+    """Return the time of the last change that the reader saw (ms since 1970); a malformed one is 0, which none has."""
+    return int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 16 else 0
 
 
 def _stored_keys(found: Application) -> dict[str, str]:
@@ -198,7 +212,9 @@ def _rotation(
     )
 
 
-def _keys(found: Application, form: FormState, *, error: DataforTokenError | None = None) -> ResponseReturnValue:
+def _keys(
+    found: Application, form: FormState, *, error: DataforTokenError | None = None, is_repeated: bool = False
+) -> ResponseReturnValue:
     question = confirmation.Question(
         gettext("Change the algorithm or keys of %(name)s?") % {"name": found.name},
         gettext(
@@ -218,6 +234,7 @@ def _keys(found: Application, form: FormState, *, error: DataforTokenError | Non
         labels=application_form.labels(),
         algorithms=ALGORITHMS,
         shared=HMAC_LENGTHS,
+        is_repeated=is_repeated,
     )
 
 
@@ -229,7 +246,7 @@ def _redisplay_rotation(arguments: Mapping[str, Any], form: guard.Form) -> Respo
 
 @guard.redisplays("change_keys")
 def _redisplay_keys(arguments: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    typed = {field: str(form.get(field, "")) for field in application_form.KEYS}
+    typed = {field: str(form.get(field, "")) for field in (*application_form.KEYS, "seen")}
     return _keys(application_tabs.find(arguments["name"]), FormState(typed))
 
 

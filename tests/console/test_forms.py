@@ -141,7 +141,7 @@ def shown(client: Client, path: str) -> Page:
 
 def browser_fields(page: Page) -> dict[str, str]:
     """Return the fields of the application's form as a browser sends them."""
-    sent = {name: page.values.get(name) for name in (*LABELS, *UNITS, "base")}
+    sent = {name: page.values.get(name) for name in (*LABELS, *UNITS, "base", "seen")}
     return {name: value for name, value in sent.items() if value is not None}
 
 

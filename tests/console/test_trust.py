@@ -336,3 +336,22 @@ def test_origins_over_plain_http(app: Flask, client: Client) -> None:
     assert "plain http" not in client.get("applications/ERP").text
     api(app, "update", application(secret=STRONG_SECRET, origins=["http://portal.example"]))
     assert "An origin is plain http" in client.get("applications/ERP").text
+
+
+def test_two_administrators_change_keys(app: Flask, client: Client, clock: Clock) -> None:
+    """Of two forms about the keys that were opened at the same time, the second one changes nothing, and says so."""
+    api(app, "update", application(secret=STRONG_SECRET))
+    fields = browser_fields(shown(client, "applications/ERP/keys"))
+    clock.advance(1)
+    first = client.post("applications/ERP/keys", {**fields, "secret": STRONG_SECRET * 2}, page="me")
+    assert first.status_code == 303
+    second = client.post("applications/ERP/keys", {**fields, "secret": STRONG_SECRET[::-1]}, page="me")
+    assert second.status_code == 409
+    assert "Nothing was changed: this application has been changed meanwhile" in second.text
+    assert stored(app, "ERP").secret == STRONG_SECRET * 2
+    # Sent again on purpose, it is carried out.
+    assert client.post("applications/ERP/keys", browser_fields(Page(second.text)), page="me").status_code == 303
+    assert stored(app, "ERP").secret == STRONG_SECRET[::-1]
+    for seen in ("", "x", "²", "9" * 400):
+        response = client.post("applications/ERP/keys", {**fields, "secret": STRONG_SECRET, "seen": seen}, page="me")
+        assert response.status_code == 409
