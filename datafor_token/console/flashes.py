@@ -9,11 +9,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response, g
 
 from datafor_token.console import language
 from datafor_token.console.language import N_, gettext
 from datafor_token.errors import RecordDamaged, StoreUnavailable
+from datafor_token.gate import forwarded
 from datafor_token.users.session_notes import Note
 from datafor_token.web import compression
 from datafor_token.web.api.paths import cookie_attributes
@@ -117,8 +118,7 @@ def _cookie() -> str:
 
 def _is_opened() -> bool:
     """Return whether a person opens this page, not a program that looks ahead."""
-    purpose = request.headers.get("Sec-Purpose", "")
-    return current().method != "HEAD" and "prefetch" not in purpose
+    return current().method != "HEAD" and not forwarded.is_prefetch(current().environ)
 
 
 def _keep(note: Note) -> bool:

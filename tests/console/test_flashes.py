@@ -75,7 +75,8 @@ def test_programs_that_look_ahead(admin: Client) -> None:
     """HEAD and a prefetch take no message from the person who opens the page afterwards."""
     admin.post("applications/ERP/disable", {"confirmed": "1"})
     admin.client.head("/console/users")
-    admin.get("users", {"Sec-Purpose": "prefetch;prerender"})
+    for header, purpose in (("Sec-Purpose", "prefetch;prerender"), ("Purpose", "prefetch"), ("X-Moz", "prefetch")):
+        admin.get("users", {header: purpose})
     assert flashes(admin.get("users").text) == ["Disabled ERP."]
 
 
