@@ -44,6 +44,8 @@ def _compressed(response: Response) -> Response:
         or request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
         or "leave_plain" in g
         or response.direct_passthrough
+        # A download of any size, which would be in memory as a whole.
+        or response.is_streamed
         or len(content := response.get_data()) < _SMALLEST
     ):
         return response

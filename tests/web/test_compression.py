@@ -97,3 +97,14 @@ def test_a_head_request(server: Server) -> None:
     head, got = (server.request(method, "/docs/guide", headers=GZIP) for method in ("HEAD", "GET"))
     assert head.headers["Content-Encoding"] == "gzip"
     assert head.headers["Content-Length"] == got.headers["Content-Length"]
+
+
+def test_a_download_is_not_collected(app: Flask) -> None:
+    """A response that is streamed stays streamed: it may be larger than the memory, and is sent as it is read."""
+    client = Client(app)
+    client.sign_in()
+    for kind in ("csv", "json"):
+        response = client.get(f"audit/export?as={kind}", headers=GZIP)
+        assert response.status_code == 200
+        assert response.is_streamed
+        assert "Content-Length" not in response.headers
