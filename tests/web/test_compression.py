@@ -100,11 +100,13 @@ def test_a_head_request(server: Server) -> None:
 
 
 def test_a_download_is_not_collected(app: Flask) -> None:
-    """A response that is streamed stays streamed: it may be larger than the memory, and is sent as it is read."""
+    """A response that is streamed is not compressed: its size, which may exceed the memory, would have to be known."""
+    for number in range(5):
+        api(app, "update", application(name=f"App{number}", secret=STRONG_SECRET))
     client = Client(app)
     client.sign_in()
     for kind in ("csv", "json"):
         response = client.get(f"audit/export?as={kind}", headers=GZIP)
-        assert response.status_code == 200
-        assert response.is_streamed
+        assert len(response.data) > 1024
         assert "Content-Length" not in response.headers
+        assert "Content-Encoding" not in response.headers
