@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.console.browsing import Person, register, violations
+from tests.console.browsing import Person, register
 
 
 @pytest.fixture
@@ -196,22 +196,102 @@ def test_local_times(person: Callable[..., Person], signed_in: Any) -> None:
     }
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_wcag_in_every_state(person: Callable[..., Person], signed_in: Any, axe: str, scheme: str, width: int) -> None:
-    """An open menu, an open dialog, a message with Undo and a chosen theme violate nothing of WCAG 2.2 AA."""
-    size = {"width": width, "height": 800}
-    one = person(storage_state=signed_in, color_scheme=scheme, bypass_csp=True, viewport=size)
-    register(one.server, name=f"states-{width}")
-    page = one.open(f"applications/states-{width}/danger")
-    page.locator(".menu summary").click()
-    found = violations(page, axe)
-    page.get_by_role("button", name="Dark" if scheme == "light" else "Light").click()
-    expect(page.locator("html")).to_have_attribute("data-theme", "dark" if scheme == "light" else "light")
-    found += violations(page, axe)
+# Logs what live regions announce: what is put into one after the page was loaded.
+LISTENER = """
+addEventListener("load", () => {
+  const announced = [];
+  new MutationObserver((changes) => {
+    for (const { addedNodes, target } of changes) {
+      if (addedNodes.length && target.closest("[role=status], [role=alert]")) announced.push(target.textContent.trim());
+    }
+    if (announced.length) document.documentElement.dataset.announced = announced.join("; ");
+  }).observe(document, { childList: true, subtree: true });
+});
+"""
+
+
+def test_announcements(admin: Person) -> None:
+    """A message and the result of a search are announced once each."""
+    for name in ("announced-1", "announced-2"):
+        register(admin.server, name=name)
+    register(admin.server, name="announced-2", enable="0")
+    admin.context.add_init_script(LISTENER)
+    page = admin.open("applications/announced-2")
+    page.get_by_role("button", name="Enable").click()
+    expect(page.locator("html")).to_have_attribute("data-announced", "Enabled announced-2.")
+    for path, text, result in (
+        ("applications", "announced-", "2 applications"),
+        ("users", "nobody-has-this-name", "0 users"),
+        ("tokens/issued", "nobody-has-this-name", "No tokens match. Show all"),
+    ):
+        page = admin.open(path)
+        page.locator("form[data-live] input").first.fill(text)
+        expect(page.locator("html")).to_have_attribute("data-announced", result)
+
+
+def test_a_search_keeps_the_selection(admin: Person) -> None:
+    """What was selected remains selected while the list is filtered; the bar says how many of it are not shown."""
+    for name in ("kept-a1", "kept-b1", "kept-b2"):
+        register(admin.server, name=name)
+    page = admin.open("applications?q=kept-&sort=-name")
+    bar, search = page.locator("[data-bulk] p"), page.get_by_label("Search")
+    page.get_by_role("checkbox", name="kept-a1").check()
+    page.get_by_role("checkbox", name="kept-b1").check()
+    search.fill("kept-b")
+    expect(bar).to_have_text("2 selected, 1 of them not in this list")
+    expect(page.get_by_role("checkbox", name="kept-b1")).to_be_checked()
+    assert "sort=-name" in page.url
+    assert page.get_by_role("rowheader").all_inner_texts() == ["kept-b2", "kept-b1"]
+    search.fill("kept-nothing")
+    expect(page.get_by_text("No applications match.")).to_be_visible()
+    search.fill("kept-")
+    expect(bar).to_have_text("2 selected")
+    search.fill("kept-b")
+    expect(bar).to_have_text("2 selected, 1 of them not in this list")
+    page.get_by_role("button", name="Disable…").click()
+    expect(page.locator(".affected")).to_contain_text("kept-a1")
+    expect(page.locator(".affected")).to_contain_text("kept-b1")
+
+
+def test_parts_of_pages_take_no_messages(admin: Person) -> None:
+    """A search and a dialog need a part of a page only, and say so: messages wait for the next page."""
+    register(admin.server, name="part")
+    page = admin.open("applications")
+    admin.requests.clear()
+    page.get_by_label("Search").fill("part")
+    expect(page).to_have_url(re.compile("q=part"))
+    page = admin.open("applications/part/danger")
     page.get_by_role("link", name="Disable…").click()
     page.get_by_role("dialog").wait_for()
-    found += violations(page, axe)
-    page.get_by_role("button", name=f"Disable states-{width}").click()
-    page.get_by_role("button", name="Undo").wait_for()
-    found += violations(page, axe)
-    assert found == []
+    fetched = [request.headers for request in admin.requests if request.resource_type == "fetch"]
+    assert [headers.get("x-requested-with") for headers in fetched] == ["fetch"] * 2
+
+
+def test_a_double_click(admin: Person) -> None:
+    """A double click sends a form once and opens one dialog, where Enter neither answers nor cancels."""
+    page = admin.open("new-application")
+    page.get_by_label("Name", exact=True).fill("double")
+    page.get_by_role("button", name="Generate").dblclick()
+    expect(page.locator("#secret")).not_to_have_value("")
+    admin.requests.clear()
+    page.get_by_role("button", name="Create").dblclick()
+    expect(page.get_by_role("status").filter(has_text="Created double.")).to_be_visible()
+    assert [request.method for request in admin.requests].count("POST") == 1
+    page = admin.open("applications/double/danger")
+    page.get_by_role("link", name="Disable…").dblclick()
+    page.get_by_role("dialog").wait_for()
+    expect(page.locator("dialog")).to_have_count(1)
+    assert page.evaluate("document.activeElement.localName") == "dialog"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def test_a_search_without_a_service(admin: Person) -> None:
+    """If a search cannot be fetched, it is opened as a page: the list never has other rows than the field says."""
+    page = admin.open("users")
+    page.route(
+        "**/users?**", lambda route: route.abort() if route.request.resource_type == "fetch" else route.continue_()
+    )
+    page.get_by_label("Search").fill("admin")
+    page.wait_for_url("**/users?q=admin**")
+    expect(page.get_by_label("Search")).to_have_value("admin")

@@ -34,13 +34,31 @@
     region.textContent = "";
     setTimeout(() => { region.textContent = text; }, 100);
   }
+  // A live region is silent about what it has when the page is loaded, and announces what is put into it.
+  function announceMessages() {
+    for (const one of document.querySelectorAll(".notice[role=status]")) {
+      const text = one.querySelector("p") || one;
+      setTimeout(() => text.replaceChildren(...text.cloneNode(true).childNodes), 100);
+    }
+  }
+
+  // A page of which a part is used, or undefined if it must be opened as a whole: in an outage, or when the session has
+  // ended. The header leaves the messages for the next page that is opened.
+  async function fetchPage(url) {
+    try {
+      const response = await fetch(url, { headers: { Accept: "text/html", "X-Requested-With": "fetch" } });
+      if (response.ok && !response.redirected) return new DOMParser().parseFromString(await response.text(), "text/html");
+    } catch { /* the browser says why when it opens the page */ }
+    return undefined;
+  }
 
   // A copy button for each text that is meant to be copied.
   function addCopyButtons(root) {
     for (const source of root.querySelectorAll("[data-copyable]")) {
       const button = document.createElement("button");
       const labelledBy = source.getAttribute("aria-labelledby");
-      const name = labelledBy ? document.getElementById(labelledBy).textContent : "";
+      const label = labelledBy ? document.getElementById(labelledBy) : (source.labels || [])[0];
+      const name = label ? label.textContent : "";
       button.type = "button";
       button.textContent = words.copy;
       if (name) button.setAttribute("aria-label", `${words.copy}: ${name}`);
@@ -78,39 +96,54 @@
       all.setAttribute("aria-label", words.selectAll);
       function update() {
         const number = boxes.filter((one) => one.checked).length;
+        const others = table.closest("form").querySelectorAll("[data-kept]").length;
         all.checked = number > 0 && number === boxes.length;
         all.indeterminate = number > 0 && number < boxes.length;
-        if (count) count.textContent = number ? count.dataset.count.replace("#", number) : count.dataset.none;
+        if (count) count.textContent = count.dataset[others ? "others" : number ? "count" : "none"].replace("#", number + others).replace("@", others);
       }
       all.addEventListener("change", () => {
         for (const box of boxes) box.checked = all.checked;
         update();
       });
       table.tBodies[0].addEventListener("change", update);
-      if (count) count.setAttribute("role", "status");
       head.append(all);
       update(); // a page from the browser's history comes with its checkboxes
+      if (count) count.setAttribute("role", "status"); // from now on, changes are announced
     }
   }
 
   // Filtering while typing: load the page with the new query and take its results.
   function filterWhileTyping(form) {
     const target = document.getElementById(form.dataset.live);
-    let timer, latest = 0;
+    let timer, latest = 0, selected = [];
     async function update() {
       const number = ++latest;
       const url = `${location.pathname}?${new URLSearchParams(new FormData(form))}`;
-      const response = await fetch(url, { headers: { Accept: "text/html" } });
-      // The session has ended, or there is an error: show it as a whole page.
-      if (response.redirected || !response.ok) { location.assign(url); return; }
-      const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      const results = page.getElementById(form.dataset.live);
-      if (number !== latest || !results) return;
+      const page = await fetchPage(url);
+      if (number !== latest) return;
+      const results = page && page.getElementById(form.dataset.live);
+      if (!results) { location.assign(url); return; }
+      if (target.querySelector("[data-bulk]")) selected = [...target.querySelectorAll("tbody input:checked, [data-kept]")];
       target.replaceChildren(...results.childNodes);
+      if (target.querySelector("[data-bulk]")) select(target.querySelector("[data-bulk]").closest("form"), selected);
       history.replaceState(null, "", url);
       enhance(target);
+      const table = target.querySelector("table");
+      const found = target.querySelector("[data-found], .empty, .summary");
+      announce(found ? found.textContent.trim() : `${table.caption.textContent}: ${table.tBodies[0].rows.length}`);
     }
     form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(update, 250); });
+    form.addEventListener("submit", () => clearTimeout(timer));
+  }
+  // Rows that were selected remain selected, also those that are not among the results.
+  function select(form, boxes) {
+    const shown = [...form.querySelectorAll("tbody input[type=checkbox]")];
+    for (const { name, value } of boxes) {
+      const box = shown.find((one) => one.value === value);
+      if (box) box.checked = true;
+      else form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+      if (!box) form.lastChild.dataset.kept = "";
+    }
   }
 
   // Show only the key field that the algorithm needs: shared secret or public key.
@@ -124,19 +157,17 @@
     update();
   }
 
+  let asked; // until its dialog is open
   // A question before an action opens in a dialog. Whatever goes wrong, the link is followed as without a script.
   async function ask(link) {
-    let question;
-    try {
-      const response = await fetch(link.href);
-      const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      if (response.ok && !response.redirected) question = page.getElementById("question");
-    } catch { /* followed below */ }
+    const page = await fetchPage(link.href);
+    const question = page && page.getElementById("question");
     if (!question) {
       location.assign(link.href);
       return;
     }
     const dialog = document.createElement("dialog");
+    dialog.tabIndex = -1;
     const title = question.querySelector("h1, h2");
     title.id = "question-title";
     dialog.setAttribute("aria-labelledby", title.id);
@@ -161,12 +192,14 @@
     const link = event.target.closest("a[data-dialog]");
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    ask(link);
+    if (!asked) asked = ask(link).finally(() => { asked = undefined; });
   });
+  // From the browser's history: the question was answered.
+  addEventListener("pageshow", () => { for (const dialog of document.querySelectorAll("dialog")) dialog.close(); });
 
   // Forms with changes that are not saved: leaving the page asks, and the switches of language and theme keep them.
   const originals = new Map();
-  let sent;
+  let sent, sentAt;
   function contentOf(form) {
     return JSON.stringify([...new FormData(form)].map(([name, value]) => [name, String(value)]));
   }
@@ -179,7 +212,12 @@
   function guard(form) {
     originals.set(form, contentOf(form));
   }
-  addEventListener("submit", (event) => { sent = event.target; });
+  // A double click sends a form once. After some seconds it can be sent again, if the first time was in vain.
+  addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form === sent && form.method === "post" && event.timeStamp - sentAt < 3000) event.preventDefault();
+    else [sent, sentAt] = [form, event.timeStamp];
+  });
   addEventListener("beforeunload", (event) => { if (changedForms().some((form) => form !== sent && form.dataset.guard !== "none")) event.preventDefault(); });
   addEventListener("pageshow", () => { sent = undefined; });
 
@@ -244,4 +282,5 @@
   if (algorithm) showKeyField(algorithm);
   const errors = document.querySelector("div.summary");
   if (errors) errors.focus();
+  announceMessages();
 })();
