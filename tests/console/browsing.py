@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, JSHandle, Page, Playwright, Request
 
 from tests.support import ADMIN_PASSWORD, HEADLESS, ROOT, STRONG_SECRET, Server, application
 
@@ -14,6 +14,7 @@ from tests.support import ADMIN_PASSWORD, HEADLESS, ROOT, STRONG_SECRET, Server,
 LONG_NAME = "企业资源计划系统" * 8
 MARKED = '<script>document.title="broken"</script><img src=x onerror=alert(1)>'
 WIDTHS = (360, 800, 1400)
+RULES = ROOT / "tests" / "console" / "page_rules.js"
 AXE = ROOT / "tests" / "console" / "node_modules" / "axe-core" / "axe.min.js"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
@@ -116,5 +117,10 @@ def in_ci() -> bool:
 def violations(page: Page, axe: str) -> list[str]:
     """Return the violations of WCAG 2.2 AA that axe-core finds, each with its element."""
     page.evaluate(axe)
-    found = page.evaluate("tags => axe.run({ runOnly: tags })", WCAG)
+    found = page.evaluate("tags => axe.run({ runOnly: tags, resultTypes: ['violations'] })", WCAG)
     return [f"{page.url} {one['id']}: {node['html'][:120]}" for one in found["violations"] for node in one["nodes"]]
+
+
+def rules_of(page: Page) -> JSHandle:
+    """Return the functions of ``page_rules.js`` for the present page."""
+    return page.evaluate_handle(RULES.read_text())

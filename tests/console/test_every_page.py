@@ -1,189 +1,152 @@
-"""Rules that every page and form of the console obeys: who may use it, forged forms, hostile parameters.
-
-They are about each route of the console, so that a new page is covered too.
-"""
+"""Rules of every page of the console in every state: accessible, readable at every width, usable by the keyboard."""
 
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
+from playwright.sync_api import Page
 
-from datafor_token.console import guard
-from datafor_token.settings import Settings
-from tests.console.client import Client, Page, api
-from tests.stores import COLLECTIONS, records_in
-from tests.support import STRONG_SECRET, application
+from datafor_token.console.blueprint import blueprint
+from tests.console import screenshots, states
+from tests.console.browsing import Person, rules_of, violations
+from tests.stores import unavailable
+from tests.support import Server
 
-# An example of each argument in the path of a page.
-ARGUMENTS = {"<name>": "ERP", "<version>": "0", "<path:rest>": "nothing"}
-# What is not for Administrators only. A page that is added here shows or does nothing for another user.
-FOR_USERS = {
-    "home", "own_page", "change_password", "personal_token", "ask_revoke_own_token", "revoke_own_token",
-    "ask_end_own_sessions", "end_own_sessions",
-}  # fmt: skip
-FOR_ANYONE = {"sign_in", "sign_in_now", "sign_out", "switch_language", "switch_theme", "asset", "not_found"}
-# What changes while pages are read.
-_VOLATILE = ("sessions", "activity")
-# JSON, so that a field can have any type; the last ones are texts for every kind of field.
-HOSTILE: list[Any] = [
-    5, [5, None, ["x"]], {"a": {"b": 5}}, "\x00\n<script>%(name)s %s {{7*7}}\u202e", "9" * 40,
-    '{"name": 5, "id": {}, "seen": []}',
-]  # fmt: skip
+# 320 x 256: a window of 1280 x 1024 at 400 %.
+WINDOWS = ((1280, 900), (960, 900), (640, 900), (480, 900), (360, 900), (320, 256))
 
 
-class Route(NamedTuple):
-    """A method and a path of the console, with its view."""
-
-    method: str
-    path: str
-    view: str
-
-
-def routes(app: Flask) -> Iterator[Route]:
-    """Yield each route, with examples as arguments."""
-    for rule in sorted(app.url_map.iter_rules(), key=lambda one: one.rule):
-        blueprint, _, view = rule.endpoint.partition(".")
-        if blueprint == "console":
-            path = re.sub("<[^>]+>", lambda found: ARGUMENTS[found[0]], rule.rule)
-            yield from (Route(method, path, view) for method in sorted((rule.methods or set()) - {"OPTIONS"}))
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a service with all kinds of data."""
+    server = Server(tmp_path_factory.mktemp("filled")).start()
+    screenshots.fill(server, 0)
+    yield server
+    server.stop()
 
 
-@pytest.fixture
-def lena(app: Flask) -> Client:
-    """Return the browser of a user who is no Administrator, beside an application."""
-    api(app, "update", application(secret=STRONG_SECRET, initpwd="a-password-of-lena", self_service="1"))
-    token = api(app, "generate", {"name": "ERP", "username": "lena"})["token"]
-    whoami = "/plugin/datafor-modeler/api/user/detail"
-    signed_in = app.test_client().get(whoami, headers={"Authorization": f"Bearer {token}"})
-    assert signed_in.status_code == 200
-    client = Client(app)
-    assert client.sign_in("lena", "a-password-of-lena").status_code == 303
-    return client
-
-
-@pytest.fixture
-def admin(app: Flask, lena: Client) -> Client:
-    """Return the browser of an Administrator, beside an application and another user."""
-    del lena
-    client = Client(app)
-    assert client.sign_in().status_code == 303
-    return client
-
-
-def stored(settings: Settings) -> dict[str, Any]:
-    """Return all records that a request may change on purpose only."""
+def identifiers(one: Person) -> dict[str, str]:
+    """Return the identifiers that the paths of some pages need: of an issued token, and of a personal token."""
+    found = one.open("user/tokens?name=lena").content() + one.open("user/tokens?name=admin").content()
     return {
-        name: {one.name: one.read_text() for one in records_in(settings.data_dir, name)}
-        for name in COLLECTIONS
-        if name not in _VOLATILE
+        name: re.search(rf"{field}=([\w-]{{20,}})", found)[1]  # type: ignore[index]
+        for name, field in (("token", "id"), ("personal", "jti"))
     }
 
 
-def test_pages_for_others_than_administrators() -> None:
-    """Which pages are not for Administrators only is decided here as well, not in the code alone."""
-    assert guard.SIGNED_IN == FOR_USERS
-    assert guard.ANYONE == FOR_ANYONE
+def test_every_view_has_a_page(app: Flask) -> None:
+    """The pages that are checked are those of all views of the console."""
+    rules = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())]
+    views = {rule.endpoint.partition(".")[2] for rule in rules if rule.endpoint.startswith(f"{blueprint.name}.")}
+    assert views == states.PAGES.keys() | states.OTHER_VIEWS
 
 
-def test_another_user(app: Flask, lena: Client, settings: Settings) -> None:
-    """For a user who is no Administrator, every other page and form is 403, shows nothing and changes nothing."""
-    before = stored(settings)
-    form_token = Page(lena.get("me").text).form_token
-    for method, path, view in routes(app):
-        if view not in FOR_USERS | FOR_ANYONE:
-            data = {"form_token": form_token, "confirmed": "1", "typed_name": "ERP"} if method == "POST" else None
-            response = lena.client.open(f"{path}?name=lena", method=method, data=data)
-            assert (path, response.status_code) == (path, 403)
-            assert method == "HEAD" or "No permission" in response.text
-    assert stored(settings) == before
+def broken_rules(page: Page, axe: str, *, wide: bool) -> list[str]:
+    """Return what breaks a rule in any window; axe-core sees the page wide and light, or else narrow and dark."""
+    rules = rules_of(page)
+    found: list[str] = [*rules.evaluate("rules => rules.structure()"), *rules.evaluate("rules => rules.enter()")]
+    for width, height in WINDOWS:
+        page.set_viewport_size({"width": width, "height": height})
+        found += [f"{width} px: {line}" for line in rules.evaluate("rules => rules.layout()")]
+    if wide:
+        page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light" if wide else "dark")
+    found += violations(page, axe)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    return found
 
 
-def test_nobody(app: Flask, admin: Client, settings: Settings) -> None:
-    """Without a session, every page leads to the sign-in, and every form is 401 and changes nothing."""
-    before = stored(settings)
-    stranger = Client(app)
-    form_token = Page(stranger.get("sign-in").text).form_token
-    for method, path, view in routes(app):
-        if view not in FOR_ANYONE:
-            data = {"form_token": form_token, "confirmed": "1", "typed_name": "ERP"} if method == "POST" else None
-            response = stranger.client.open(f"{path}?name=lena", method=method, data=data)
-            assert (path, response.status_code) == (path, 401 if method == "POST" else 303)
-            assert "/console/sign-in" in (response.headers.get("Location") or response.text)
-    assert stored(settings) == before
-    assert admin.get("me").status_code == 200
+@pytest.fixture
+def reader(person: Callable[..., Person], filled: Server) -> Callable[..., Person]:
+    """Open browsers on the filled service. The pages' policy would block axe-core; other tests check the policy."""
+
+    def come(language: str = "en-GB") -> Person:
+        size = {"width": 1280, "height": 900}
+        return person(filled, locale=language, bypass_csp=True, timezone_id="Asia/Shanghai", viewport=size)
+
+    return come
 
 
-def test_forged_forms(app: Flask, admin: Client, settings: Settings) -> None:
-    """A form without a token, or with that of another browser or session, changes nothing and redirects nowhere."""
-    other = Client(app)
-    other.sign_in()
-    before = stored(settings)
-    tokens = (None, "x", Page(Client(app).get("sign-in").text).form_token, Page(other.get("me").text).form_token)
-    fields = {"confirmed": "1", "typed_name": "ERP", "name": "ERP", "action": "delete", "enable": "1", "all": "1"}
-    for method, path, _ in routes(app):
-        for token in tokens if method == "POST" else ():
-            sent = {**fields, **({"form_token": token} if token is not None else {})}
-            response = admin.client.post(f"{path}?name=lena&to=zh-Hans", data=sent)
-            # 200 is the form or the question, shown again to be sent on purpose.
-            assert response.status_code in (200, 400, 403, 404), path
-            if response.status_code == 200:
-                assert 'name="form_token"' in response.text, path
-            assert "Location" not in response.headers, path
-            assert "Set-Cookie" not in response.headers, path
-    assert stored(settings) == before
-    assert admin.get("me").status_code == 200
+@pytest.mark.parametrize(("language", "turn"), [("en-GB", 0), ("zh-CN", 1)])
+def test_every_state(reader: Callable[..., Person], axe: str, language: str, turn: int) -> None:
+    """No state of a page violates WCAG 2.2 AA or a rule of ``page_rules.js``, or is too wide for any window.
+
+    axe-core sees each state twice: in one language wide and light, in the other narrow and dark.
+    """
+    one = reader(language)
+    one.sign_in()
+    names, found = identifiers(one), []
+    for number, (name, state) in enumerate(states.STATES.items()):
+        page = one.open(state.path.format(**names))
+        state.steps(page)
+        found += [f"{name}: {line}" for line in broken_rules(page, axe, wide=(number + turn) % 2 == 0)]
+    assert found == []
 
 
-def test_a_forged_sign_in(app: Flask) -> None:
-    """Another site cannot sign a browser in or out: the form needs a token of the same browser."""
-    victim = Client(app)
-    token = Page(Client(app).get("sign-in").text).form_token
-    victim.get("sign-in")
-    for sent in ({}, {"form_token": token}):
-        response = victim.client.post("/console/sign-in", data={**sent, "username": "admin", "password": "x"})
-        assert (response.status_code, response.headers.get("Set-Cookie")) == (403, None)
+@pytest.mark.parametrize(("language", "wide"), [("en-GB", True), ("zh-CN", False)])
+def test_refusals(reader: Callable[..., Person], axe: str, filled: Server, language: str, wide: bool) -> None:
+    """The rules hold for the sign-in and its errors, an ended session, an outage, and users of other types."""
+    found: list[str] = []
+
+    def check(name: str) -> None:
+        found.extend(f"{name}: {line}" for line in broken_rules(page, axe, wide=wide))
+
+    one = reader(language)
+    page = one.open("sign-in")
+    check("sign-in")
+    page.locator("#username").fill("admin")
+    page.locator("#password").fill("wrong")
+    page.locator("#main-form .main").click()
+    page.locator("#refusal").wait_for()
+    check("wrong password")
+    one.sign_in()
+    name, password = "王小明", "a-Password-of-the-tests"
+    page = one.open(f"user/password?name={name}")
+    page.locator("#password").fill(password)
+    page.locator("#question .danger").click()
+    page.locator(".flash").wait_for()
+    one.open("new-application")
+    page.locator("#name").fill("outage")
+    with unavailable(filled.data_dir, "applications"):
+        page.locator("#main-form .main").click()
+        page.locator(".summary").first.wait_for()
+        check("outage of a form")
+        for path in ("", "applications", "applications/ERP"):
+            one.open(path)
+            check(f"outage of {path}")
+    one.open("new-application")
+    page.locator("#name").fill("ended")
+    one.context.clear_cookies()
+    page.locator("#main-form .main").click()
+    page.locator("#password").wait_for()
+    check("ended session")
+    page.goto("about:blank")
+    other = reader(language)
+    other.sign_in(name, password)
+    for path in ("me", "applications"):
+        page = other.open(path)
+        check(f"{path} of another type of users")
+    assert found == []
 
 
-@pytest.mark.slow
-def test_hostile_forms(app: Flask, admin: Client) -> None:
-    """No value or type of a field makes a form fail, whether it is carried out or shown again."""
-    names = _names(app, admin)
-    form_token = Page(admin.get("me").text).form_token
-    for method, path, view in routes(app):
-        # Not those that end one's own session.
-        if method == "POST" and view not in ("sign_out", "end_own_sessions", "change_password"):
-            for value in HOSTILE:
-                fields = dict.fromkeys(names, value) | {"typed_name": "no"}
-                # The second one is outdated, and the last a switch of the header: both show the form again.
-                for target, token in (
-                    (f"{path}?name=lena", form_token),
-                    (f"{path}?name=lena", "outdated"),
-                    (f"/console/language?to=en&form={path}%3Fname%3Dlena", form_token),
-                ):
-                    response = admin.client.post(target, json={**fields, "form_token": token})
-                    assert response.status_code < 500, (target, value)
-    assert admin.get("me").status_code == 200
-
-
-def test_hostile_queries(app: Flask, admin: Client) -> None:
-    """No parameter of a URL makes a page fail, and none is markup on it."""
-    names = {*_names(app, admin), "sort", "like", "with", "as", "role", "origin", "back", "to"} - {"name"}
-    for method, path, view in routes(app):
-        if method == "GET" and view != "asset":
-            for value in HOSTILE:
-                if isinstance(value, str):
-                    response = admin.client.get(path, query_string=dict.fromkeys(names, value) | {"name": "lena"})
-                    assert response.status_code < 500, (path, value)
-                    assert "<script>%" not in response.text, path
-            assert admin.client.get(f"{path}?name=%ff%00&q=%ed%a0%80&page=%c2%b2&sort=%ff").status_code < 500
-
-
-def _names(app: Flask, admin: Client) -> set[str]:
-    """Return the names of all fields of all pages."""
-    found = {"id", "jti", "path", "typed", "next", "username", "confirmed", "generate", "age", "q"}
-    for method, path, view in routes(app):
-        if method == "GET" and view not in ("asset", "sign_in"):
-            found |= set(re.findall(r'\sname="([A-Za-z_]+)[\["]', admin.client.get(f"{path}?name=lena").text))
-    return found - {"form_token"}
+def test_the_way_of_the_tabulator_key(reader: Callable[..., Person]) -> None:
+    """The tabulator key goes through each page in its order; what has the focus shows it and is not covered."""
+    one = reader()
+    one.sign_in()
+    found = []
+    for path in ("users", "tokens/issued", "applications/Portal/secret", "audit", "new-application", "me", "settings"):
+        page = one.open(path)
+        # Low, so that the bar of a list covers its rows.
+        page.set_viewport_size({"width": 1000, "height": 420})
+        rules = rules_of(page)
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            step = rules.evaluate("rules => rules.focus()")
+            found += [f"{path}: {line}" for line in step["found"]]
+            if step["ends"]:
+                break
+        else:
+            pytest.fail(f"the keyboard does not get out of {path}")
+        page.goto("about:blank")
+    assert found == []

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.console import screenshots
-from tests.console.browsing import LONG_NAME, WIDTHS, Person, register, violations
+from tests.console.browsing import LONG_NAME, Person, register, rules_of, violations
 from tests.support import ADMIN_PASSWORD, ROOT, STRONG_SECRET, Server
 
 
@@ -40,44 +40,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Any:
     server.stop()
 
 
-# Pairwise: each pair of width, language and color scheme occurs once.
-@pytest.mark.parametrize(
-    ("language", "scheme", "width"),
-    [("en-GB", "light", 1400), ("en-GB", "dark", 360), ("zh-CN", "light", 360), ("zh-CN", "dark", 1400)],
-)
-def test_wcag(person: Callable[..., Person], small: Server, axe: str, language: str, scheme: str, width: int) -> None:
-    """No page violates WCAG 2.2 AA, wide and at 360 px, in both languages, light and dark."""
-    # The pages' policy would block axe-core; other tests check the policy.
-    size = {"width": width, "height": 900}
-    one = person(small, color_scheme=scheme, locale=language, bypass_csp=True, viewport=size)
-    found = []
-    for name, path in ({"sign-in": "sign-in"} | screenshots.PAGES | {"errors": "new-application"}).items():
-        if name != "sign-in" and "sign-in" in one.page.url:
-            one.sign_in()
-        page = one.open(path)
-        screenshots.typed(page, name)
-        found += violations(page, axe)
-    assert found == []
-
-
 def test_axe_finds_violations(person: Callable[..., Person], axe: str) -> None:
     """The check finds an image without a text and a field without a label."""
     one = person(bypass_csp=True)
     page = one.open("sign-in")
     page.evaluate("document.querySelector('main').innerHTML = '<img src=\"/x\"><input>'")
     assert {line.split()[1] for line in violations(page, axe)} >= {"image-alt:", "label:"}
-
-
-def test_every_width(person: Callable[..., Person], full: Server) -> None:
-    """No page is wider than its window, from 320 px on, even with long names."""
-    one = person(full)
-    one.sign_in()
-    for name, path in (screenshots.PAGES | {"errors": "new-application"}).items():
-        page = one.open(path)
-        screenshots.typed(page, name)
-        for width in (320, 640, *WIDTHS):
-            page.set_viewport_size({"width": width, "height": 900})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
 
 
 def test_the_header_is_one_row(person: Callable[..., Person]) -> None:
@@ -240,6 +208,9 @@ def test_a_thousand_applications(person: Callable[..., Person], full: Server) ->
     expect(one.page.get_by_role("navigation", name="Pages of the list")).to_contain_text("11")
     one.page.get_by_role("link", name="Next page").click()
     expect(one.page.get_by_role("link", name="Page 2 of 11")).to_have_attribute("aria-current", "page")
+    for width in (320, 640, 960, 1280):
+        one.page.set_viewport_size({"width": width, "height": 900})
+        assert rules_of(one.page).evaluate("rules => rules.layout()") == []
     one.open("applications?q=system-0999")
     expect(one.page.get_by_role("row")).to_have_count(2)
 
