@@ -74,9 +74,7 @@ ADVICE = {
         "application."
     ),
     "network": N_("Send the token from an accepted network, or add the sender's network to the application."),
-    "keys_unavailable": N_(
-        "Open the page of the application: its Trust tab has the last error of the identity provider."
-    ),
+    "keys_unavailable": N_("Check the key set URL of the application: its Secret tab has the error of the last fetch."),
     "no_username": N_(
         "Configure the token issuer to put the user name into the claim named above, or change the user name claim of "
         "the application."
@@ -124,23 +122,23 @@ class Fix(NamedTuple):
     text: str
 
 
-# The parts of an application's page, and other pages, by the reason. What is missing has no page.
+# Tabs of an application's page, with the field to change, and other pages, by the reason. What is missing has no page.
 _FIXES: Mapping[str, Sequence[str]] = {
-    "header": ("trust",),
-    "algorithm": ("settings",),
+    "header": ("trust#token_types",),
+    "algorithm": ("secret",),
     "signature": ("secret",),
     "expired": ("issue",),
-    "audience": ("trust",),
-    "issuer": ("trust",),
-    "claim": ("trust",),
-    "too_long_lived": ("trust",),
-    "network": ("trust",),
-    "keys_unavailable": ("trust",),
-    "no_username": ("settings",),
+    "audience": ("trust#audience",),
+    "issuer": ("trust#issuer",),
+    "claim": ("trust#require",),
+    "too_long_lived": ("trust#max_lifetime",),
+    "network": ("trust#networks",),
+    "keys_unavailable": ("secret",),
+    "no_username": ("settings#fieldmap.username",),
     "revoked": ("issue",),
     "disabled_application": ("application",),
-    "unknown_user": ("new_user", "settings"),
-    "not_own_user": ("user", "trust"),
+    "unknown_user": ("new_user", "settings#inituser"),
+    "not_own_user": ("user#application", "trust#users"),
     "disabled_user": ("user",),
     "administrator_refused": ("secret", "service"),
     "ticket": ("issue",),
@@ -156,7 +154,8 @@ def fixes_for(reason: str | None, application: str | None, user: str | None) -> 
     ``user`` is the name of a user who exists, None if no such user is known.
     """
     found = []
-    for place in _FIXES.get(reason or "", ()):
+    for one in _FIXES.get(reason or "", ()):
+        place, _, field = one.partition("#")
         if place == "new_user":
             found.append(Fix(pages.link_to("new_user"), gettext("New user")))
         elif place == "service":
@@ -166,16 +165,17 @@ def fixes_for(reason: str | None, application: str | None, user: str | None) -> 
             found.append(Fix(pages.link_to("issue_token", **named), gettext("Issue a new token")))
         elif place == "user" and user is not None:
             text = gettext("Open the user %(name)s") % {"name": user}
-            found.append(Fix(pages.link_to("user", name=user), text))
+            found.append(Fix(pages.link_to("user", name=user, _anchor=field or None), text))
         elif place in _TABS and application is not None:
             view, text = _TABS[place]
-            found.append(Fix(pages.link_to(view, name=application), gettext(text) % {"name": application}))
+            path = pages.link_to(view, name=application, _anchor=field or None)
+            found.append(Fix(path, gettext(text) % {"name": application}))
     return found
 
 
 _TABS: Mapping[str, tuple[str, str]] = {
     "application": ("application", N_("Open %(name)s")),
     "trust": ("application_trust", N_("Open the Trust tab of %(name)s")),
-    "settings": ("application_settings", N_("Open the settings of %(name)s")),
-    "secret": ("application_secret", N_("Open the secret of %(name)s")),
+    "settings": ("application_settings", N_("Open the Settings tab of %(name)s")),
+    "secret": ("application_secret", N_("Open the Secret tab of %(name)s")),
 }

@@ -15,6 +15,7 @@ from datafor_token.console.durations import in_largest_unit, to_seconds
 from datafor_token.console.guard import Form
 from datafor_token.console.language import gettext, sentence
 from datafor_token.crypto.algorithms import is_shared
+from datafor_token.crypto.keys import new_secret
 from datafor_token.errors import InvalidInput, Message, about, predicate_of
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body
@@ -151,6 +152,12 @@ def settings_call(values: Mapping[str, Any]) -> dict[str, Any]:
         "expire": to_seconds(values["expire"], values[_UNIT]),
         "initroles": [role for role in roles if role],
     }
+
+
+def generated_secret(values: Mapping[str, str]) -> str | None:
+    """Return a new secret if the algorithm needs one and none was typed, else None."""
+    is_wanted = is_shared(values["algorithm"]) and not (values["secret"] or values["public_key"])
+    return new_secret(values["algorithm"]) if is_wanted else None
 
 
 def _keys_call(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,15 +33,19 @@ def create_application() -> ResponseReturnValue:
     values = application_form.from_form(guard.form())
     if guard.text("generate"):
         return _page(FormState(_with_generated_secret(values)), generated=True)
+    generated = None if values["jwks_uri"] else application_form.generated_secret(values)
     try:
-        services().registry.save(application_form.read_new(values), guard.caller().user.name, new=True)
+        wanted = application_form.read_new(values if generated is None else {**values, "secret": generated})
+        services().registry.save(wanted, guard.caller().user.name, new=True)
     except InvalidInput as error:
         errors = application_form.errors_by_field(error, values["algorithm"])
         return _page(FormState(values, errors), error=error)
     except Conflict as error:
         return _page(FormState(values, {"name": [sentence(error.message)]}), error=error)
-    flashes.add(N_("Created %(name)s."), name=values["name"])
-    return pages.redirect_to("application", name=values["name"])
+    flashes.add(N_("Created %(name)s."), name=wanted["name"])
+    if generated is not None:
+        return pages.show_once("generated_secret", {"secret": generated}, name=wanted["name"])
+    return pages.redirect_to("application", name=wanted["name"])
 
 
 def _with_generated_secret(values: Mapping[str, Any]) -> dict[str, Any]:

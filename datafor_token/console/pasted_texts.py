@@ -32,8 +32,8 @@ ABOUT: Mapping[Kind, About] = {
     Kind.SAML: About(
         N_("A SAML response"),
         N_(
-            "This service does not speak SAML. Let the identity provider issue signed JSON Web Tokens (OpenID "
-            "Connect), and enter the URL of its keys on the Trust tab of the application."
+            "This service does not support SAML. Let the identity provider issue signed JSON Web Tokens (OpenID "
+            "Connect), and enter the URL of its keys on the Secret tab of the application."
         ),
         *_APPLICATIONS,
     ),
@@ -47,7 +47,7 @@ ABOUT: Mapping[Kind, About] = {
     ),
     Kind.DISCOVERY: About(
         N_("The configuration of an identity provider"),
-        N_("On the Trust tab of the application, enter its jwks_uri as key set URL and its issuer as issuer."),
+        N_("On the Secret tab of the application, enter its jwks_uri as key set URL and its issuer as issuer."),
         *_APPLICATIONS,
     ),
     Kind.PUBLIC_KEY: About(

@@ -48,7 +48,7 @@ def check_token() -> ResponseReturnValue:
     except NotFound as error:
         form.errors = {"token": [sentence(error.message)]}
         return _page(form, error=error)
-    return _page(form)
+    return _page(form, is_empty=True)
 
 
 @blueprint.post("/tokens")
@@ -170,4 +170,4 @@ def _page(form: FormState, *, error: DataforTokenError | None = None, **values: 
 
 @guard.redisplays("check_token_now")
 def _redisplay(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    return _page(FormState({"token": "", "name": str(form.get("name", ""))}), again=True)
+    return _page(FormState({"token": "", "name": str(form.get("name", ""))}), again=True, is_empty=True)

@@ -40,8 +40,10 @@ class Uses:
 def issue_token() -> ResponseReturnValue:
     """Show the form; ``name``, ``username`` and ``next`` are its first values."""
     given = {name: current().args.get(name, "")[:2048] for name in ("name", "username", "next")}
-    chosen = {name: value for name, value in given.items() if value}
-    return _page(FormState({**_EMPTY, "username": guard.caller().user.name, **chosen}))
+    if not given["username"] and services().settings.tokens_may_administer:
+        # Elsewhere, a token for the reader would be refused: no token signs in an Administrator.
+        given["username"] = guard.caller().user.name
+    return _page(FormState({**_EMPTY, **{name: value for name, value in given.items() if value}}))
 
 
 @blueprint.post("/tokens/issue")
@@ -53,6 +55,8 @@ def issue_token_now() -> ResponseReturnValue:
     try:
         if not typed["name"]:
             raise InvalidInput.of("name", "can not be empty")
+        if not typed["username"]:
+            raise InvalidInput.of("username", "can not be empty")
         result = _issue_link(typed) if typed["form"] == "link" else _issue_token(typed)
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)
