@@ -24,7 +24,7 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.durations import to_seconds
 from datafor_token.console.language import N_, gettext, sentence
 from datafor_token.crypto.algorithms import ALGORITHMS, HMAC_LENGTHS, is_shared
-from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, RotationUndone
+from datafor_token.errors import ChangedMeanwhile, Conflict, DataforTokenError, InvalidInput, RotationUndone
 from datafor_token.requests.schemas import RotateSchema
 from datafor_token.web.services import services
 
@@ -138,7 +138,8 @@ def ask_change_keys(name: str) -> ResponseReturnValue:
 def change_keys(name: str) -> ResponseReturnValue:
     """Change the algorithm or the source of the keys; generate the secret that an algorithm needs, and show it once."""
     found = application_tabs.find(name)
-    typed = {field: guard.text(field) for field in application_form.KEYS}
+    typed = {field: guard.text(field) for field in (*application_form.KEYS, "seen")}
+    version = _version(typed["seen"])
     generated = None if is_shared(found.algorithm) else application_form.generated_secret(typed)
     values = typed if generated is None else {**typed, "secret": generated}
 

@@ -118,9 +118,8 @@ def _cookie() -> str:
 
 def _is_opened() -> bool:
     """Return whether a person opens this page, not a program that looks ahead or a script that needs a part of it."""
-    purpose = request.headers.get("Sec-Purpose", "")
-    is_part = request.headers.get("X-Requested-With") == "fetch"
-    return current().method != "HEAD" and "prefetch" not in purpose and not is_part
+    is_part = current().environ.get("HTTP_X_REQUESTED_WITH") == "fetch"
+    return current().method != "HEAD" and not forwarded.is_prefetch(current().environ) and not is_part
 
 
 def _keep(note: Note) -> bool:

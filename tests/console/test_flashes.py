@@ -75,8 +75,13 @@ def test_programs_that_look_ahead(admin: Client) -> None:
     """HEAD, a prefetch and a script that needs a part of a page take no message from the person who opens one."""
     admin.post("applications/ERP/disable", {"confirmed": "1"})
     admin.client.head("/console/users")
-    admin.get("users", {"Sec-Purpose": "prefetch;prerender"})
-    admin.get("users", {"X-Requested-With": "fetch"})
+    for header, purpose in (
+        ("Sec-Purpose", "prefetch;prerender"),
+        ("Purpose", "prefetch"),
+        ("X-Moz", "prefetch"),
+        ("X-Requested-With", "fetch"),
+    ):
+        admin.get("users", {header: purpose})
     assert flashes(admin.get("users").text) == ["Disabled ERP."]
 
 

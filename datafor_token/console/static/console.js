@@ -282,6 +282,7 @@
   if (algorithm) showKeyField(algorithm);
   const errors = document.querySelector("div.summary");
   if (errors) errors.focus();
+  announceMessages();
   // A link to a field, such as the one that mends a refused token: the field has the focus.
   const linked = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (linked && linked.matches("input, select, textarea") && !errors) linked.focus();
