@@ -66,8 +66,7 @@ def _search_again(_: Mapping[str, Any], typed: Form) -> ResponseReturnValue:
 
 def query_of_page() -> dict[str, str]:
     """Return the filters of the URL."""
-    typed = {name: current().args.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
-    return {name: value for name, value in typed.items() if value}
+    return pages.query(*_FILTERS, longest=_LONGEST)
 
 
 def _filters(typed: Mapping[str, Any]) -> dict[str, str]:

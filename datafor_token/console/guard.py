@@ -174,6 +174,12 @@ def allowed_target(target: str, caller: Caller) -> str | None:
     return f"{path}?{query}" if query else path
 
 
+def path_back(back: object, view: str, **arguments: str) -> str:
+    """Return the path of the page ``back``, which a form or URL names, or of ``view`` if the caller may not see it."""
+    allowed = allowed_target(back, caller()) if isinstance(back, str) and back else None
+    return proxy_prefix() + allowed if allowed else pages.link_to(view, **arguments)
+
+
 @blueprint.before_request
 def _check() -> ResponseReturnValue | None:
     request = current()

@@ -16,45 +16,49 @@ from datafor_token.errors import InvalidInput
 from datafor_token.requests.revoke_schema import RevokeSchema
 from datafor_token.requests.schemas import IssuedSchema
 from datafor_token.tokens.issued import IssuedFilter
-from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _issued, _revoke = IssuedSchema(), RevokeSchema()
 _FIELDS = ("user", "application", "status", "id", "page")
+_LISTED = ("user", "application", "status", "page")  # in the URL of a question, whose ``id`` is the one to revoke
 _SHOWN = 12  # digits of an identifier in a sentence
-CHECK = "check"  # where a question was asked from, if not from the list
 
 
 @blueprint.get("/tokens/issued")
 def issued() -> ResponseReturnValue:
     """Show a page of the tokens that match the filters."""
-    query = _query(current().args)
+    query = pages.query(*_FIELDS)
     form = FormState({**dict.fromkeys(_FIELDS, ""), **query})
     try:
-        found = _listed(query)
+        found = listed(query)
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)
         return _page(form, Page((), None), error)
     return _page(form, found)
 
 
+def listed(query: Mapping[str, str]) -> Page:
+    """Return a page of tokens, which the fields of ``token/issued`` select; raise ``InvalidInput``."""
+    wanted = application_form.read(_issued, query)
+    return services().issued.page(IssuedFilter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
+
+
 @blueprint.get("/tokens/revoke")
 def ask_revoke_tokens() -> ResponseReturnValue:
-    """Ask before the token or link of the query is revoked."""
-    args = current().args
-    return _ask([_checked(args.get("id", ""))], args)
+    """Ask before the token or link of the query is revoked; ``back`` is the page to return to, if not the list."""
+    return _ask([_checked(pages.args().get("id", ""))])
 
 
 @blueprint.post("/tokens/revoke")
 def revoke_tokens() -> ResponseReturnValue:
     """Revoke the selected tokens, or ask first."""
-    args, selected = current().args, _selected(guard.form())
+    selected = _selected(guard.form())
     if not selected:
         flashes.add(N_("Nothing was selected."))
-        return pages.redirect_to("issued", **_query(args, "id"))
+        return pages.redirect_to_path(_back())
     if not guard.text("confirmed"):
-        return _ask(selected, args)
-    known = _tokens(args)
+        return _ask(selected)
+    known = _tokens()
     revoked = 0
     for identifier in dict.fromkeys(selected):
         token = known.get(identifier)
@@ -66,31 +70,28 @@ def revoke_tokens() -> ResponseReturnValue:
             # Also one that has expired meanwhile: it may be accepted a little longer.
             services().revoker.listed(token)
         revoked += 1
-    if args.get("from") == CHECK:
-        flashes.add(N_("The token was revoked."))
-        return pages.redirect_to("check_token", id=selected[0])
     flashes.add_count("Revoked %(num)s token.", "Revoked %(num)s tokens.", revoked)
-    return pages.redirect_to("issued", **_query(args, "id"))
+    return pages.redirect_to_path(_back())
 
 
-def _ask(selected: Sequence[str], args: Mapping[str, str]) -> ResponseReturnValue:
-    if len(selected) == 1:
-        return _ask_about_one(selected[0], args)
-    known = _tokens(args)
+def _ask(selected: Sequence[str]) -> ResponseReturnValue:
+    return confirmation.ask(_about_one(selected[0]) if len(selected) == 1 else _about_several(selected))
+
+
+def _about_several(selected: Sequence[str]) -> Question:
+    known = _tokens()
     number = len(selected)
-    return confirmation.ask(
-        Question(
-            ngettext("Revoke %(num)s token?", "Revoke %(num)s tokens?", number) % {"num": number},
-            gettext("They are refused from now on, and the sessions that they opened end. This cannot be undone."),
-            ngettext("Revoke %(num)s token", "Revoke %(num)s tokens", number) % {"num": number},
-            pages.link_to("issued", **_query(args, "id")),
-            affected=[_line(identifier, known.get(identifier)) for identifier in selected],
-            fields={"id": selected},
-        )
+    return Question(
+        ngettext("Revoke %(num)s token?", "Revoke %(num)s tokens?", number) % {"num": number},
+        gettext("They are refused from now on, and the sessions that they opened end. This cannot be undone."),
+        ngettext("Revoke %(num)s token", "Revoke %(num)s tokens", number) % {"num": number},
+        _back(),
+        affected=[_line(identifier, known.get(identifier)) for identifier in selected],
+        fields={"id": selected},
     )
 
 
-def _ask_about_one(identifier: str, args: Mapping[str, str]) -> ResponseReturnValue:
+def _about_one(identifier: str) -> Question:
     found = services().known_tokens.find(identifier)
     sessions = services().impact.of_token(found.user, identifier) if found is not None and found.user else 0
     names = {"user": found.user, "application": found.application} if found else {"user": None}
@@ -104,18 +105,13 @@ def _ask_about_one(identifier: str, args: Mapping[str, str]) -> ResponseReturnVa
     if found is not None and found.expires_at is not None:
         affected.append(gettext("valid until %(time)s") % {"time": format_time(found.expires_at)})
     affected.append(ngettext("%(num)s valid session", "%(num)s valid sessions", sessions) % {"num": sessions})
-    is_checked = args.get("from") == CHECK
-    return confirmation.ask(
-        Question(
-            title,
-            gettext("It is refused from now on, and the sessions that it opened end. This cannot be undone."),
-            gettext("Revoke link") if found is not None and found.is_link else gettext("Revoke token"),
-            pages.link_to("check_token", id=identifier)
-            if is_checked
-            else pages.link_to("issued", **_query(args, "id")),
-            affected=affected,
-            fields={"id": identifier},
-        )
+    return Question(
+        title,
+        gettext("It is refused from now on, and the sessions that it opened end. This cannot be undone."),
+        gettext("Revoke link") if found is not None and found.is_link else gettext("Revoke token"),
+        _back(),
+        affected=affected,
+        fields={"id": identifier},
     )
 
 
@@ -124,17 +120,16 @@ def _line(identifier: str, token: Mapping[str, Any] | None) -> str:
     return digits if token is None else f"{digits} {token['user']}, {token['application']}"
 
 
-def _listed(query: Mapping[str, str]) -> Page:
-    wanted = application_form.read(_issued, query)
-    return services().issued.page(IssuedFilter.of(wanted, services().clock()), wanted["limit"], wanted.get("page"))
-
-
-def _tokens(args: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
+def _tokens() -> Mapping[str, Mapping[str, Any]]:
     """Return the tokens on the page of the list that the reader saw, by identifier: one search finds them all."""
     try:
-        return {token["id"]: token for token in _listed(_query(args, "id")).events}
+        return {token["id"]: token for token in listed(pages.query(*_LISTED)).events}
     except InvalidInput:
         return {}
+
+
+def _back() -> str:
+    return guard.path_back(pages.args().get("back"), "issued", **pages.query(*_LISTED))
 
 
 def _page(form: FormState, found: Page, error: InvalidInput | None = None) -> ResponseReturnValue:
@@ -144,6 +139,7 @@ def _page(form: FormState, found: Page, error: InvalidInput | None = None) -> Re
         form=form,
         tokens=found.events,
         older=found.next,
+        asked=pages.query(*_LISTED),
         looked_back_to=found.looked_back_to,
         tabs=token_tabs.tabs(),
         all_statuses=list(TokenStatus),
@@ -153,8 +149,8 @@ def _page(form: FormState, found: Page, error: InvalidInput | None = None) -> Re
 
 
 @guard.redisplays("revoke_tokens")
-def _redisplay(arguments: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    return _ask(_selected(form), arguments)
+def _redisplay(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
+    return _ask(_selected(form))
 
 
 def _selected(form: guard.Form) -> Sequence[str]:
@@ -163,11 +159,6 @@ def _selected(form: guard.Form) -> Sequence[str]:
 
 
 def _checked(identifier: object) -> str:
+    """Return an identifier of a token as it is stored; raise ``InvalidInput``."""
     checked: str = application_form.read(_revoke, {"id": identifier})["id"]
     return checked
-
-
-def _query(args: Mapping[str, str], *besides: str) -> dict[str, str]:
-    """Return the filters and the page of the list in a URL, ``besides`` some: a question has the ``id`` to revoke."""
-    typed = {name: args.get(name, "").strip()[:128] for name in _FIELDS if name not in besides}
-    return {name: value for name, value in typed.items() if value}

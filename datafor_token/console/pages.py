@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from flask import Flask, Response, current_app, g, make_response, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
@@ -164,6 +164,18 @@ def page_of(items: Iterable[T], text_of: Callable[[T], str], columns: Mapping[st
     wanted = current().args.get("page", "1")
     number = min(max(int(wanted), 1), pages) if wanted.isascii() and wanted.isdigit() and len(wanted) < 7 else 1
     return Page(found[(number - 1) * PER_PAGE : number * PER_PAGE], number, pages, len(found))
+
+
+def args() -> Mapping[str, str]:
+    """Return the query of the URL, or that of the form which is shown again after a sign-in."""
+    shown_again: str | None = g.get("redisplayed_path")
+    return current().args if shown_again is None else dict(parse_qsl(shown_again.partition("?")[2]))
+
+
+def query(*names: str, longest: int = 128) -> dict[str, str]:
+    """Return the given parameters of the URL, shortened, without those that are empty."""
+    typed = {name: args().get(name, "").strip()[:longest] for name in names}
+    return {name: value for name, value in typed.items() if value}
 
 
 def search() -> str:

@@ -8,20 +8,17 @@ from flask.typing import ResponseReturnValue
 
 from datafor_token.audit.filters import Filter
 from datafor_token.console import confirmation, flashes, guard, history, pages, user_access, user_questions
-from datafor_token.console.application_form import MOST_CHOICES, FormState, read
+from datafor_token.console.application_form import MOST_CHOICES, FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, format_time, sentence
 from datafor_token.console.user_pages import from_url, named, page_values
 from datafor_token.errors import AuditUnavailable, DataforTokenError, NotFound
-from datafor_token.requests.revoke_schema import RevokeSchema
-from datafor_token.tokens.identifiers import short
 from datafor_token.tokens.issued import IssuedFilter
 from datafor_token.users.users import User
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _MOST_TOKENS, _MOST_EVENTS = 20, 50  # on a page; a link leads to all
-_revoke = RevokeSchema()
 
 
 @blueprint.get("/user/sessions")
@@ -76,21 +73,6 @@ def revoke_personal_token() -> ResponseReturnValue:
     return user_access.revoke_token(found, "user_tokens", name=found.name)
 
 
-@blueprint.get("/user/issued/revoke")
-def ask_revoke_token_of_user() -> ResponseReturnValue:
-    """Ask before a token is revoked that was issued for a user."""
-    return _ask_issued(from_url(), current().args.get("id", ""))
-
-
-@blueprint.post("/user/issued/revoke")
-def revoke_token_of_user() -> ResponseReturnValue:
-    """Revoke a token that was issued for a user."""
-    found = from_url()
-    services().revoker.by_identifier(read(_revoke, {"id": guard.text("id")})["id"])
-    flashes.add(N_("The token was revoked."))
-    return pages.redirect_to("user_tokens", name=found.name)
-
-
 @blueprint.get("/user/revoke-tokens")
 def ask_cut_off_user() -> ResponseReturnValue:
     """Ask before all tokens of a user are revoked."""
@@ -131,11 +113,6 @@ def _ask_personal(found: User, jti: str) -> ResponseReturnValue:
     return confirmation.ask(user_questions.revoke_token(found, label, {"jti": jti}))
 
 
-def _ask_issued(found: User, identifier: str) -> ResponseReturnValue:
-    wanted = read(_revoke, {"id": identifier})["id"]
-    return confirmation.ask(user_questions.revoke_token(found, short(wanted), {"id": wanted}))
-
-
 def _ask_cut_off(
     found: User, form: FormState | None = None, error: DataforTokenError | None = None
 ) -> ResponseReturnValue:
@@ -155,11 +132,6 @@ def _redisplay_sessions(arguments: Mapping[str, Any], form: guard.Form) -> Respo
 @guard.redisplays("revoke_personal_token")
 def _redisplay_personal(arguments: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
     return _ask_personal(named(arguments.get("name", "")), str(form.get("jti", "")))
-
-
-@guard.redisplays("revoke_token_of_user")
-def _redisplay_issued(arguments: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    return _ask_issued(named(arguments.get("name", "")), str(form.get("id", "")))
 
 
 @guard.redisplays("cut_off_user")

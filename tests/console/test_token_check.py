@@ -113,7 +113,7 @@ def test_revoking(app: Flask, admin: Client) -> None:
     assert signs_in(app, text)
     response = admin.post(link, {"id": identifier, "confirmed": "1"})
     assert response.headers["Location"] == f"/console/tokens?id={identifier}"
-    assert notice(admin, response.headers["Location"]) == "The token was revoked."
+    assert notice(admin, response.headers["Location"]) == "Revoked 1 token."
     assert not signs_in(app, text)
     page = admin.get(f"tokens?id={identifier}").text
     assert result(page).startswith("Token revoked Application ERP User lena Issued 2024-08-06 07:31 UTC admin Expires")

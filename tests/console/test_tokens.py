@@ -151,7 +151,7 @@ def test_revoke_a_checked_token(admin: Person) -> None:
     page.get_by_role("link", name="Revoke token…").click()
     expect(page.locator("#question")).to_contain_text(f"Revoke the token of lena for {name}?")
     page.get_by_role("button", name="Revoke token", exact=True).click()
-    expect(page.get_by_role("status").first).to_contain_text("The token was revoked.")
+    expect(page.get_by_role("status").first).to_contain_text("Revoked 1 token.")
     expect(page.locator("#result")).to_contain_text("revoked")
     assert token not in page.url
     headers = {"Authorization": f"Bearer {token}"}

@@ -377,15 +377,16 @@ def test_a_token_of_a_user(app: Flask, admin: Client) -> None:
     add(app)
     token = api(app, "generate", {"name": "ERP", "username": "lena"})["token"]
     text = admin.get("user/tokens?name=lena").text
-    (link,) = re.findall(r'href="/console/(user/issued/revoke[^"]*)"', text)
-    question = Page(admin.get(html.unescape(link)).text)
+    (link,) = re.findall(r'href="/console/(tokens/revoke[^"]*)"', text)
+    link = html.unescape(link)
+    question = Page(admin.get(link).text)
     client, headers = app.test_client(use_cookies=False), {"Authorization": f"Bearer {token}"}
     assert client.get(DETAIL, headers=headers).status_code == 200
-    response = admin.post("user/issued/revoke?name=lena", {"id": question.values["id"]})
-    assert notices(follow(admin, response)) == ["The token was revoked."]
+    response = admin.post(link, {"id": question.values["id"], "confirmed": "1"})
+    assert response.headers["Location"] == "/console/user/tokens?name=lena"
+    assert notices(follow(admin, response)) == ["Revoked 1 token."]
     assert client.get(DETAIL, headers=headers).status_code == 401
-    assert "user/issued/revoke" not in admin.get("user/tokens?name=lena").text
-    assert admin.get("user/issued/revoke?name=lena&id=x").status_code == 400
+    assert "tokens/revoke" not in admin.get("user/tokens?name=lena").text
 
 
 @pytest.mark.file_store
@@ -418,7 +419,7 @@ FORMS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "delete": ("user/delete?name=lena", {"typed_name": "lena"}, {}),
     "end": ("user/sessions/end?name=lena", {"all": "1"}, {"all": "1"}),
     "revoke": ("user/revoke-tokens?name=lena", {"typed_name": "lena", "application": "ERP"}, {"application": "ERP"}),
-    "issued": ("user/issued/revoke?name=lena", {"id": "0" * 32}, {"id": "0" * 32}),
+    "issued": ("tokens/revoke?user=lena", {"id": "0" * 32}, {"id": "0" * 32}),
     "several": ("several-users", {"name": "lena", "action": "delete"}, {"name": "lena", "action": "delete"}),
     "several-enabled": ("several-users", {"name": "lena", "action": "enable"}, {"name": "lena", "action": "enable"}),
 }
