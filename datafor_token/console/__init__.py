@@ -6,7 +6,6 @@ It has no rules of its own: its views use the services and schemas of the API.
 from flask import Flask
 
 from datafor_token.console import (
-    application_bulk,
     application_danger,
     application_list,
     application_new,
@@ -41,7 +40,6 @@ VIEWS = (
     sign_in_pages,
     home_page,
     settings_page,
-    application_bulk,
     application_danger,
     application_list,
     application_new,

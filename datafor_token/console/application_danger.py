@@ -7,11 +7,14 @@ from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.record import Application
 from datafor_token.console import application_tabs, confirmation, flashes, guard, pages
-from datafor_token.console.application_bulk import set_enabled
+from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.confirmation import Question
 from datafor_token.console.language import N_, format_time, gettext
+from datafor_token.requests.schemas import UpdateSchema
 from datafor_token.web.services import services
+
+_update = UpdateSchema()
 
 
 @blueprint.get("/applications/<name>/danger")
@@ -30,6 +33,11 @@ def enable_application(name: str) -> ResponseReturnValue:
     undo = None if found.enable else flashes.Undo("disable_application", {"name": found.name})
     flashes.add(N_("Enabled %(name)s."), undo, name=found.name)
     return pages.redirect_to("application", name=found.name)
+
+
+def set_enabled(name: str, value: str) -> None:
+    """Enable (``1``) or disable (``0``) one application, without changing its other fields."""
+    services().registry.modify(name, lambda before: read(_update, {**before, "enable": value}))
 
 
 @blueprint.get("/applications/<name>/disable")

@@ -1,4 +1,4 @@
-"""The list of applications: search, filter and sort."""
+"""The list of applications: search, filter, sorting, and actions on several applications."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -8,15 +8,21 @@ from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.record import Application
-from datafor_token.console import pages
+from datafor_token.console import guard, pages, several
+from datafor_token.console.application_danger import set_enabled
 from datafor_token.console.blueprint import blueprint
+from datafor_token.console.language import N_, NN_
+from datafor_token.console.several import Records, Words
 from datafor_token.console.trust_summary import trust_summary
+from datafor_token.tokens.impact import Impact
 from datafor_token.validation.names import fold
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
 _Key = Callable[[IndexEntry], Any]
 STATES = ("enabled", "disabled", "grace")
+# Each needs a search of the audit log: with more, the question has their names only.
+_MOST_COUNTED = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,17 @@ def applications() -> ResponseReturnValue:
     )
 
 
+@blueprint.post("/several-applications")
+def several_applications() -> ResponseReturnValue:
+    """Enable the selected applications; after a question, disable or delete them."""
+    return several.carry_out(_RECORDS)
+
+
+@guard.redisplays("several_applications")
+def _redisplay(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
+    return several.ask_again(_RECORDS, form)
+
+
 def _columns(now: float) -> Mapping[str, _Key]:
     """Return the sort key of each column; ties are sorted by name, since the index is."""
     columns: dict[str, _Key] = {
@@ -74,3 +91,54 @@ def _columns(now: float) -> Mapping[str, _Key]:
 
 def _states(entry: IndexEntry, now: float) -> set[str]:
     return {"enabled" if entry.enable else "disabled", *({"grace"} if entry.in_grace(now) else ())}
+
+
+def _change(name: str, action: str) -> bool:
+    """Carry out the action for one application; return whether there was anything to change."""
+    if action == "delete":
+        services().registry.delete(name)
+        return True
+    if services().registry.get(name).enable == (action == "enable"):
+        return False
+    set_enabled(name, "1" if action == "enable" else "0")
+    return True
+
+
+def _impact(names: Sequence[str]) -> Impact | None:
+    if len(names) > _MOST_COUNTED:
+        return None
+    found = [services().impact.of_application(name) for name in names]
+    tokens = [one.tokens for one in found]
+    return Impact(
+        sum(one.sessions for one in found),
+        None if None in tokens else sum(one or 0 for one in tokens),
+        any(one.more for one in found),
+    )
+
+
+_RECORDS = Records(
+    "applications",
+    "several_applications",
+    {
+        "enable": Words(
+            NN_("Enable %(num)s application?", "Enable %(num)s applications?"),
+            N_("Their tokens are issued and accepted."),
+            NN_("Enable %(num)s application", "Enable %(num)s applications"),
+            NN_("Enabled %(num)s application.", "Enabled %(num)s applications."),
+        ),
+        "disable": Words(
+            NN_("Disable %(num)s application?", "Disable %(num)s applications?"),
+            N_("Their tokens are refused at once, and the sessions that they opened end. You can enable them again."),
+            NN_("Disable %(num)s application", "Disable %(num)s applications"),
+            NN_("Disabled %(num)s application.", "Disabled %(num)s applications."),
+        ),
+        "delete": Words(
+            NN_("Delete %(num)s application?", "Delete %(num)s applications?"),
+            N_("Their tokens will be refused, and sessions opened with them end. This cannot be undone."),
+            NN_("Delete %(num)s application", "Delete %(num)s applications"),
+            NN_("Deleted %(num)s application.", "Deleted %(num)s applications."),
+        ),
+    },
+    _change,
+    _impact,
+)

@@ -59,6 +59,11 @@ def N_(message: str) -> str:  # noqa: N802 - gettext's own name for it
     return message
 
 
+def NN_(one: str, many: str) -> tuple[str, str]:  # noqa: N802 - as ``N_``
+    """Mark a message that depends on a number of things, which ``ngettext`` translates where it is shown."""
+    return one, many
+
+
 def translated(message: str) -> str:
     """Translate a message of any part of the service, and the messages among its parameters.
 

@@ -5,18 +5,17 @@ from typing import Any
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import confirmation, flashes, guard, pages, user_questions
+from datafor_token.console import guard, pages, several
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import N_, sentence
+from datafor_token.console.language import N_, NN_
+from datafor_token.console.several import Records, Words
 from datafor_token.console.user_pages import named
-from datafor_token.errors import DataforTokenError, Forbidden, RecordDamaged, StoreUnavailable
+from datafor_token.tokens.impact import Impact
 from datafor_token.users.users import User
 from datafor_token.validation.names import USER_TYPES, fold
-from datafor_token.web.api.paths import proxy_prefix
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
-_ACTIONS = ("enable", "disable", "delete")
 _BY_HAND = "-"  # as the filter of origins; no application has this name
 _MOST_CHOICES = 200  # roles or applications in a filter; the search finds all others
 _STATES = ("enabled", "disabled")
@@ -59,16 +58,12 @@ def users() -> ResponseReturnValue:
 @blueprint.post("/several-users")
 def several_users() -> ResponseReturnValue:
     """Enable the selected users; after a question, disable or delete them."""
-    names, action = _selected(guard.form()), guard.text("action")
-    if not names or action not in _ACTIONS:
-        flashes.add(N_("Nothing was selected."))
-        return _back_to_list()
-    if action != "enable" and not guard.text("confirmed"):
-        return confirmation.ask(_question(guard.form(), names, action))
-    if action == "delete" and guard.text(confirmation.TYPED) != str(len(names)):
-        return confirmation.ask(_question(guard.form(), names, action), confirmation.mistyped())
-    _change_all(names, action)
-    return _back_to_list()
+    return several.carry_out(_RECORDS)
+
+
+@guard.redisplays("several_users")
+def _redisplay(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
+    return several.ask_again(_RECORDS, form)
 
 
 def _is_wanted(user: User, wanted: Mapping[str, str]) -> bool:
@@ -93,32 +88,6 @@ def _choices(values: Iterable[str], chosen: str) -> Sequence[str]:
     return found if chosen in ("", _BY_HAND, *found) else [chosen, *found]
 
 
-def _selected(form: guard.Form) -> Sequence[str]:
-    names = form.get("name", [])
-    texts = [names] if isinstance(names, str) else names if isinstance(names, list) else []
-    return list(dict.fromkeys(name for name in texts if isinstance(name, str)))
-
-
-def _change_all(names: Sequence[str], action: str) -> None:
-    """Carry out the action for each user; messages tell the numbers, and the names of those that it failed for."""
-    changed: list[str] = []
-    failed: dict[str, list[str]] = {}
-    try:
-        for name in names:
-            try:
-                if _change(name, action):
-                    changed.append(name)
-            except DataforTokenError as error:
-                if isinstance(error, StoreUnavailable) and not isinstance(error, RecordDamaged):
-                    # All others would fail too.
-                    raise
-                failed.setdefault(sentence(error.message), []).append(name)
-    finally:
-        _flash(action, changed)
-        for reason, which in failed.items():
-            flashes.add(N_("Not changed: %(names)s. %(reason)s."), names=", ".join(which), reason=reason)
-
-
 def _change(name: str, action: str) -> bool:
     """Carry out the action for one user; return whether there was anything to change."""
     found, reader = named(name), guard.caller().user
@@ -129,41 +98,33 @@ def _change(name: str, action: str) -> bool:
     return found.enabled != (action == "enable")
 
 
-def _flash(action: str, changed: Sequence[str]) -> None:
-    number = len(changed)
-    reverse = {"enable": "disable", "disable": "enable"}.get(action)
-    fields: dict[str, str | list[str]] = {
-        "name": list(changed), "back": guard.text("back"), "confirmed": "1"
-    }  # fmt: skip
-    undo = flashes.Undo("several_users", {}, {**fields, "action": reverse}) if reverse and changed else None
-    if action == "enable":
-        flashes.add_count("Enabled %(num)s user.", "Enabled %(num)s users.", number, undo)
-    elif action == "disable":
-        flashes.add_count("Disabled %(num)s user.", "Disabled %(num)s users.", number, undo)
-    else:
-        flashes.add_count("Deleted %(num)s user.", "Deleted %(num)s users.", number)
+def _impact(names: Sequence[str]) -> Impact:
+    return services().impact.of_users(names)
 
 
-def _question(form: guard.Form, names: Sequence[str], action: str) -> confirmation.Question:
-    back = str(form.get("back", ""))
-    return user_questions.several(
-        action, names, _list_path(back), {"name": list(names), "action": action, "back": back}
-    )
-
-
-def _list_path(back: str) -> str:
-    """Return the path of the list, with the search and the filters of ``back``."""
-    path = guard.allowed_target(back, guard.caller())
-    return proxy_prefix() + path if path else pages.link_to("users")
-
-
-def _back_to_list() -> ResponseReturnValue:
-    return pages.redirect_to_path(_list_path(guard.text("back")))
-
-
-@guard.redisplays("several_users")
-def _redisplay(_: Mapping[str, Any], form: guard.Form) -> ResponseReturnValue:
-    names, action = _selected(form), str(form.get("action", ""))
-    if not names or action not in _ACTIONS:
-        raise Forbidden(guard.OUTDATED)
-    return confirmation.ask(_question(form, names, action))
+_RECORDS = Records(
+    "users",
+    "several_users",
+    {
+        "enable": Words(
+            NN_("Enable %(num)s user?", "Enable %(num)s users?"),
+            N_("They can sign in again."),
+            NN_("Enable %(num)s user", "Enable %(num)s users"),
+            NN_("Enabled %(num)s user.", "Enabled %(num)s users."),
+        ),
+        "disable": Words(
+            NN_("Disable %(num)s user?", "Disable %(num)s users?"),
+            N_("They cannot sign in any more, and all their sessions end. You can enable them again."),
+            NN_("Disable %(num)s user", "Disable %(num)s users"),
+            NN_("Disabled %(num)s user.", "Disabled %(num)s users."),
+        ),
+        "delete": Words(
+            NN_("Delete %(num)s user?", "Delete %(num)s users?"),
+            N_("All their sessions end, and all their tokens are revoked. This cannot be undone."),
+            NN_("Delete %(num)s user", "Delete %(num)s users"),
+            NN_("Deleted %(num)s user.", "Deleted %(num)s users."),
+        ),
+    },
+    _change,
+    _impact,
+)

@@ -1,10 +1,10 @@
 """Questions before an action on users: what it does, to whom, and the sessions and tokens that it affects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from datafor_token.console import pages
 from datafor_token.console.confirmation import Question
-from datafor_token.console.language import format_time, gettext, ngettext
+from datafor_token.console.language import format_time, gettext
 from datafor_token.users.users import User
 from datafor_token.web.services import services
 
@@ -93,39 +93,6 @@ def revoke_token(user: User, label: str, fields: Mapping[str, str]) -> Question:
         gettext("Revoke %(label)s") % {"label": label},
         pages.link_to("user_tokens", name=user.name),
         fields=fields,
-    )
-
-
-def several(action: str, names: Sequence[str], back: str, fields: Mapping[str, str | Sequence[str]]) -> Question:
-    """Ask before an action on several users: enable, disable or delete."""
-    number = len(names)
-    # Each text as a whole, so that every language has its own order of words.
-    title, effect, button = {
-        "enable": (
-            ngettext("Enable %(num)s user?", "Enable %(num)s users?", number),
-            gettext("They can sign in again."),
-            ngettext("Enable %(num)s user", "Enable %(num)s users", number),
-        ),
-        "disable": (
-            ngettext("Disable %(num)s user?", "Disable %(num)s users?", number),
-            gettext("They cannot sign in any more, and all their sessions end. You can enable them again."),
-            ngettext("Disable %(num)s user", "Disable %(num)s users", number),
-        ),
-        "delete": (
-            ngettext("Delete %(num)s user?", "Delete %(num)s users?", number),
-            gettext("All their sessions end, and all their tokens are revoked. This cannot be undone."),
-            ngettext("Delete %(num)s user", "Delete %(num)s users", number),
-        ),
-    }[action]
-    return Question(
-        title % {"num": number},
-        effect,
-        button % {"num": number},
-        back,
-        None if action == "enable" else services().impact.of_users(names),
-        affected=names,
-        fields=fields,
-        typed=str(number) if action == "delete" else "",
     )
 
 

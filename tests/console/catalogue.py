@@ -24,10 +24,10 @@ FOLDERS = (
 )  # fmt: skip
 # The functions and classes that take a message, with the argument's position where it is not the first.
 KEYWORDS: dict[str, tuple[int, ...] | None] = {
-    "_": None, "gettext": None, "N_": None, "ngettext": (1, 2), "add_count": (1, 2), "Message": None, "about": (2,),
-    "of": (2,), "RuleError": None, "JSONError": None, "Refused": (3,), "Forbidden": None, "NotFound": None,
-    "Conflict": None, "RotationUndone": None, "LastAdministrator": None, "Overloaded": None, "MalformedRequest": None,
-    "AuditUnavailable": None,
+    "_": None, "gettext": None, "N_": None, "NN_": (1, 2), "ngettext": (1, 2), "add_count": (1, 2), "Message": None,
+    "about": (2,), "of": (2,), "RuleError": None, "JSONError": None, "Refused": (3,), "Forbidden": None,
+    "NotFound": None, "Conflict": None, "RotationUndone": None, "LastAdministrator": None, "Overloaded": None,
+    "MalformedRequest": None, "AuditUnavailable": None,
 }  # fmt: skip
 # Terms of the translation: one for each concept, with the words that are not used for it. A test holds them, also for
 # the texts of the gate. Readers are addressed as 您.

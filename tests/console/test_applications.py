@@ -426,7 +426,7 @@ def test_one_of_several_is_damaged(admin: Person) -> None:
     page.get_by_role("button", name="Disable…").click()
     page.get_by_role("button", name="Disable 3 applications").click()
     expect(page.get_by_role("status").first).to_contain_text("Disabled 2 applications.")
-    expect(page.get_by_role("listitem").filter(has_text=names[1])).to_contain_text("Storage is unavailable")
+    expect(page.get_by_role("status").last).to_contain_text(f"Not changed: {names[1]}. Storage is unavailable")
     record.write_text(whole)
     states = [record_of(admin.server.config_dir, admin.server.data_dir, name)["enable"] for name in names]
     assert states == ["0", "1", "0"]

@@ -400,7 +400,7 @@ def test_errors_are_pages(client: Client, app: Flask, monkeypatch: pytest.Monkey
     for response, status, words in (
         (client.get("nothing"), 404, "Not found"),
         (client.get("applications/Nobody"), 404, "Name does not exist"),
-        (client.post("several-applications", {"name": "a b", "action": "enable"}), 400, "may only contain letters"),
+        (client.post("tokens/revoke", {"id": "x"}), 400, "32 hex digits"),
         (client.client.post("/console/me/password", data=b"\xff=\xff", content_type=FORM), 400, "not UTF-8"),
         (client.client.post("/console/me/password", data=b"x" * 70000, content_type=FORM), 413, "too large"),
     ):
