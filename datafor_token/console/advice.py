@@ -64,7 +64,9 @@ ADVICE = {
         "If the token is meant for this application, add its aud to the audience of the application. Otherwise get a "
         "token that is meant for it."
     ),
-    "issuer": N_("Compare iss with the issuer of the application, to the last character: a slash at the end counts."),
+    "issuer": N_(
+        "Compare iss with the issuer of the application, to the last character, including a slash at the end."
+    ),
     "claim": N_(
         "Configure the token issuer to send the claim named above, or change the required claims. A claim inside "
         "another one is named by a JSON Pointer, such as /realm_access/roles."
@@ -89,11 +91,11 @@ ADVICE = {
         "Let the Administrator sign in with a password. Tokens sign in an Administrator only with "
         "TOKENS_MAY_ADMINISTER = true, and only if the secret of their application is strong."
     ),
-    "several_tokens": N_("Remove all but one of the tokens from the URL: a link may have been put together twice."),
+    "several_tokens": N_("Leave only one token in the URL: the link may have been built twice."),
     "ticket": N_("Create a new link. A one-time link works once, and a mail program may have opened it before."),
-    "wrong_password": N_("Let the user type the password again, or set a new one on the page of the user."),
+    "wrong_password": N_("Ask the user to type the password again, or reset it on the page of the user."),
     "throttled": N_("Wait for five minutes. If it happens again, somebody may be guessing passwords: see the address."),
-    "overloaded": N_("Let the user try again. If it happens often, the server needs more processors."),
+    "overloaded": N_("Ask the user to try again. If it happens often, the server needs more processors."),
     "requirement": N_(
         "Give the user what the check requires, or change the requirement in the configuration of the proxy."
     ),

@@ -93,7 +93,7 @@ def _cut_off(found: Application) -> Question:
     return Question(
         gettext("Revoke all tokens of %(name)s?") % {"name": found.name},
         effect % {"time": format_time(until)},
-        gettext("Revoke all tokens issued until now"),
+        gettext("Revoke all tokens of %(name)s") % {"name": found.name},
         pages.link_to("application_danger", name=found.name),
         services().impact.of_application(found.name),
         typed=found.name,

@@ -106,7 +106,7 @@ def ask_end_grace(name: str) -> ResponseReturnValue:
                 "The old secret is refused at once, and the sessions that its tokens opened end. It has not been used "
                 "since the rotation. This cannot be undone."
             ),
-            gettext("End the grace period"),
+            gettext("End the grace period of %(name)s") % {"name": found.name},
             pages.link_to("application_secret", name=found.name),
             services().impact.of_application(found.name),
             fields={"until": str(previous.until if previous is not None else 0)},
@@ -190,7 +190,7 @@ def _rotation(
     question = confirmation.Question(
         gettext("Rotate the secret of %(name)s?") % {"name": found.name},
         effect,
-        gettext("Rotate secret"),
+        gettext("Rotate secret of %(name)s") % {"name": found.name},
         pages.link_to("application_secret", name=found.name),
         services().impact.of_application(found.name),
         template="console/rotate_fields.html",
@@ -214,7 +214,7 @@ def _keys(
             "The change is in force at once, without a grace period: tokens that were signed otherwise are refused, "
             "and their sessions end. To replace a secret without an outage, rotate it instead."
         ),
-        gettext("Change keys"),
+        gettext("Change keys of %(name)s") % {"name": found.name},
         pages.link_to("application_secret", name=found.name),
         services().impact.of_application(found.name),
         template="console/key_fields.html",

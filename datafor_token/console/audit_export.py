@@ -35,7 +35,7 @@ def export_audit() -> ResponseReturnValue:
         return pages.redirect_to("audit", **query)
     export = _Export(services().audit.every(wanted))
     is_csv = current().args.get("as") != "json"
-    incomplete = gettext("Not complete: events before %(time)s are left out.")
+    incomplete = gettext("Incomplete: events before %(time)s are left out.")
     content = _csv(export, incomplete) if is_csv else _json(export)
     response = Response(content, content_type=f"{'text/csv' if is_csv else 'application/json'}; charset=utf-8")
     name = f"audit-{iso(now * 1000)[:10]}.{'csv' if is_csv else 'json'}"

@@ -135,7 +135,7 @@ def _change(one: ChangedField) -> str:
 def _facts(event: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     first, counted = event.get("first"), event.get("request_ids")
     return [
-        (gettext("First of them"), text(first)),
+        (gettext("First request"), text(first)),
         (gettext("Revoked up to"), _time(event.get("tokens_before"), 1)),
         (gettext("Valid until"), _time(event.get("expires"), 1000)),
         (gettext("Audience"), _value("audience", event["audience"]) if "audience" in event else ""),

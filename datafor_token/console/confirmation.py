@@ -46,7 +46,7 @@ def ask(question: Question, error: DataforTokenError | None = None, **values: ob
     """
     action = proxy_prefix() + (guard.redisplayed_path() or guard.own_path())
     mistyped = error is not None and question.typed and not is_typed(question)
-    wrong = [gettext("This is not the text to confirm: nothing was changed.")] if mistyped else []
+    wrong = [gettext("The text does not match, so nothing was changed.")] if mistyped else []
     return pages.render("confirm.html", error=error, question=question, action=action, wrong=wrong, **values)
 
 

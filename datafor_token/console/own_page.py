@@ -112,7 +112,7 @@ def _ask_revoke(identifier: str) -> ResponseReturnValue:
     title, button = gettext("Revoke this token?"), gettext("Revoke token")
     if label:
         title, button = (gettext(text) % {"name": label} for text in (N_("Revoke %(name)s?"), N_("Revoke %(name)s")))
-    effect = gettext("What uses the token cannot sign in with it any more, and sessions opened with it end.")
+    effect = gettext("It is refused at once, and sessions opened with it end. This cannot be undone.")
     question = confirmation.Question(title, effect, button, pages.link_to("own_page"), fields={"jti": identifier})
     return confirmation.ask(question)
 

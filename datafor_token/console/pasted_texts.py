@@ -104,18 +104,18 @@ ABOUT: Mapping[Kind, About] = {
         ),
     ),
     Kind.SESSION: About(
-        N_("The cookie of a session that is not known"),
+        N_("An unknown session cookie"),
         N_("The session has ended, or belongs to another service or host. The user can sign in again."),
     ),
     Kind.RANDOM: About(
-        N_("A one-time link or a cookie that is not known"),
+        N_("An unknown one-time link or cookie"),
         N_(
             "It looks like one of this service. A link that was used is known for as long as the audit log has it, a "
             "session until it ends. It may be of another host."
         ),
     ),
     Kind.TICKET: About(
-        N_("A one-time link that is not known"),
+        N_("An unknown one-time link"),
         N_("It was created on another host, or before the oldest line of the audit log, or its end is missing."),
         "issue_token",
         N_("Create a new link"),

@@ -76,8 +76,8 @@ def test_tokens_of_a_user_from_one_application(app: Flask, admin: Client) -> Non
 @pytest.mark.parametrize(
     ("fields", "status", "messages"),
     [
-        ({}, 400, {"typed_name": "This is not the text to confirm: nothing was changed."}),
-        ({"typed_name": "Lena"}, 400, {"typed_name": "This is not the text to confirm: nothing was changed."}),
+        ({}, 400, {"typed_name": "The text does not match, so nothing was changed."}),
+        ({"typed_name": "Lena"}, 400, {"typed_name": "The text does not match, so nothing was changed."}),
         ({**CONFIRMED, "application": "Gone"}, 404, {"application": "Name does not exist"}),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_mistyped_application(app: Flask, admin: Client) -> None:
     token = token_of(app)
     response = admin.post("applications/ERP/revoke-tokens", {"typed_name": "erp"})
     assert response.status_code == 400
-    assert Page(response.text).messages == {"typed_name": "This is not the text to confirm: nothing was changed."}
+    assert Page(response.text).messages == {"typed_name": "The text does not match, so nothing was changed."}
     assert signs_in(app, token)
 
 
