@@ -13,7 +13,7 @@ from datafor_token.audit.changes import changes_of
 from datafor_token.audit.events import REFUSALS
 from datafor_token.console import application_form, history
 from datafor_token.console.event_words import EVENTS, OTHER_FIELDS, OUTCOMES, REASONS, USER_FIELDS, WAYS
-from datafor_token.console.language import format_duration, format_time, gettext, iso, ngettext
+from datafor_token.console.language import format_duration, format_list, format_time, gettext, iso, ngettext
 from datafor_token.printable import printable
 from datafor_token.validation.times import parse_time
 
@@ -117,7 +117,7 @@ def _summary(event: Mapping[str, Any], changes: Sequence[ChangedField]) -> str:
     if "reason" in event:
         found.append(_word(REASONS, event["reason"]))
     if event["event"] not in ("application_added", "user_made"):
-        found.append(", ".join(_change(one) for one in changes))
+        found.append(format_list(_change(one) for one in changes))
     if "count" in event:
         count = history.event_count(event)
         found.append(ngettext("%(num)s more time", "%(num)s more times", count) % {"num": count})
@@ -129,7 +129,7 @@ def _summary(event: Mapping[str, Any], changes: Sequence[ChangedField]) -> str:
 def _change(one: ChangedField) -> str:
     if one.before is None or one.after is None or len(one.before) + len(one.after) > 40:
         return one.label
-    return f"{one.label}: {one.before} → {one.after}"
+    return gettext("%(name)s: %(detail)s") % {"name": one.label, "detail": f"{one.before} → {one.after}"}
 
 
 def _facts(event: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
@@ -171,7 +171,7 @@ def _value(field: str, value: object) -> str:
 
 def _joined(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(text, value))
+        return format_list(map(text, value))
     if isinstance(value, Mapping):
         return ", ".join(f"{printable(name)} = {text(one)}" for name, one in value.items())
     return text(value)

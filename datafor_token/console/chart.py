@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datafor_token.activity.hours import Hour
 
 WIDTH, HEIGHT = 720, 220  # of the view box; all lengths below are in its units
-_LEFT, _TOP, _BOTTOM = 44, 12, 188  # the left end of the axis, the highest gridline, and the axis
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 708, 12, 188  # the ends of the axis, the highest gridline, and the axis
 _BAR = 8  # the width of a bar
 _MOST_LINES = 4  # gridlines above the axis
 KINDS = ("issued", "accepted", "refused")
@@ -49,6 +49,7 @@ class Chart:
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
+    right: int = _RIGHT
     axis: int = _BOTTOM
     bar: int = _BAR
 
@@ -57,7 +58,7 @@ def bar_chart(hours: Sequence[Hour]) -> Chart:
     """Lay out the chart; all bars have the same scale, so that they can be compared."""
     step = _step(max(_highest(hour) for hour in hours))
     top = step * _MOST_LINES
-    slot = (WIDTH - _LEFT) / len(hours)
+    slot = (_RIGHT - _LEFT) / len(hours)
     bars = [
         Bar(kind, round(_LEFT + number * slot + (slot - 3 * _BAR) / 2 + place * _BAR, 1), _BOTTOM - height, height)
         for number, hour in enumerate(hours)

@@ -6,6 +6,7 @@ The only module that imports Babel. The catalogue is read as text at the start: 
 import datetime as dt
 import functools
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ LANGUAGES = {"en": "English", "zh-Hans": "简体中文"}
 FOLDER = Path(__file__).parent / "translations"
 _LOCALES = {"en": Locale("en"), "zh-Hans": Locale("zh", script="Hans")}
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+_SIZES = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def init_app(app: Flask) -> None:
@@ -89,6 +91,19 @@ def sentence(message: str) -> str:
 def format_number(value: float) -> str:
     """Return a number with the language's separators."""
     return format_decimal(value, locale=_locale())
+
+
+def format_list(texts: Iterable[str]) -> str:
+    """Return texts as a list in one line, with the language's separator."""
+    return gettext(", ").join(texts)
+
+
+def format_size(size: float) -> str:
+    """Return a number of bytes in the largest unit of which there is one."""
+    unit = 0
+    while size >= 1000 and unit < len(_SIZES) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{format_number(round(size, 1))} {gettext(_SIZES[unit])}"
 
 
 def format_duration(seconds: float) -> str:

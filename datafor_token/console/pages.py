@@ -79,6 +79,8 @@ def init_app(app: Flask, version: str) -> None:
         translated=language.translated,
         sentence=language.sentence,
         duration=language.format_duration,
+        listed=language.format_list,
+        size=language.format_size,
         time=language.format_time,
         number=language.format_number,
         iso=language.iso,

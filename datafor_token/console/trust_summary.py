@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from datafor_token.applications import policy
 from datafor_token.applications.record import Application
-from datafor_token.console.language import format_duration, gettext, ngettext
+from datafor_token.console.language import format_duration, format_list, gettext, ngettext
 
 _LONGEST = 60  # characters of a value; the form has all of it
 
@@ -23,12 +23,12 @@ def _rules_of_issuer_and_audience(one: Application) -> Iterator[str]:
     if one.audience and policy.ANY in one.audience:
         yield gettext("any audience")
     elif one.audience:
-        yield gettext("audience %(audience)s") % {"audience": _short(", ".join(one.audience))}
+        yield gettext("audience %(audience)s") % {"audience": _short(format_list(one.audience))}
 
 
 def _other_rules(one: Application) -> Iterator[str]:
     if one.token_types:
-        yield gettext("token types %(types)s") % {"types": _short(", ".join(one.token_types))}
+        yield gettext("token types %(types)s") % {"types": _short(format_list(one.token_types))}
     if one.max_lifetime:
         yield gettext("at most %(duration)s") % {"duration": format_duration(one.max_lifetime)}
     if one.require:
@@ -50,7 +50,7 @@ def limits_summary(application: Application) -> Sequence[str]:
 
 def _limits(one: Application) -> Iterator[str]:
     if one.origins:
-        yield gettext("may be embedded by %(origins)s") % {"origins": _short(", ".join(one.origins))}
+        yield gettext("may be embedded by %(origins)s") % {"origins": _short(format_list(one.origins))}
     if one.session_idle:
         yield gettext("sessions idle for at most %(duration)s") % {"duration": format_duration(one.session_idle)}
     if one.session_max:

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from datafor_token.console import confirmation, flashes, guard, history, pages, user_form, user_questions
 from datafor_token.console.application_form import MOST_CHOICES, FormState
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import N_, gettext, sentence
+from datafor_token.console.language import N_, format_list, gettext, sentence
 from datafor_token.errors import ChangedMeanwhile, Conflict, DataforTokenError, InvalidInput, RuleError
 from datafor_token.users.users import ADMINISTRATOR, User
 from datafor_token.validation.names import USER_TYPES, fold, user_name
@@ -245,12 +245,12 @@ def _changed_meanwhile(found: User, typed: user_form.Values, seen: user_form.Val
         if typed[field] != seen[field]:
             values[field] = typed[field]
             if field in others and typed[field] != stored[field]:
-                now = ", ".join(stored[field].split("\n")) or gettext("empty")
+                now = format_list(stored[field].split("\n")) or gettext("empty")
                 errors[field] = [gettext("Another Administrator has changed this to: %(value)s") % {"value": now}]
     conflict = gettext(
         "Nothing was saved, because another Administrator has changed this user meanwhile: %(fields)s. The form has "
         "their changes and yours. Save again to store it."
-    ) % {"fields": ", ".join(names[field] for field in others)}
+    ) % {"fields": format_list(names[field] for field in others)}
     return _page(found, FormState(values, errors), error=ChangedMeanwhile(), conflict=conflict)
 
 

@@ -86,13 +86,13 @@ def test_a_switch_keeps_what_was_typed(admin: Client, kind: str, to: str) -> Non
         "secret": "",
     }
     assert STRONG_SECRET not in text
-    assert ("密码和密钥除外" if kind == "language" else "except passwords and secrets") in text
+    assert ("密码和密钥未保留" if kind == "language" else "except passwords and secrets") in text
     assert ('lang="zh-Hans"' if kind == "language" else 'data-theme="dark"') in text
     # It is not stored: leaving the page asks.
     assert 'data-guard="changed"' in text
     without = switch(admin, kind, {**FIELDS, "secret": ""}, "new-application", to=to, form=form)
     assert "except passwords" not in without
-    assert "密码和密钥除外" not in without
+    assert "密码和密钥未保留" not in without
 
 
 def test_a_switch_on_the_sign_in_page(app: Flask) -> None:
