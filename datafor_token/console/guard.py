@@ -103,7 +103,8 @@ def switched_form() -> str:
 
 def typed_values() -> str:
     """Return the fields of the form sent, without secrets, as JSON text for a hidden field."""
-    return json.dumps({name: value for name, value in form().items() if name not in _SECRET_FIELDS})
+    values = {name: value for name, value in form().items() if name not in _SECRET_FIELDS}
+    return json.dumps(values, ensure_ascii=False)
 
 
 def has_secrets() -> bool:

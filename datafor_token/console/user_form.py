@@ -45,7 +45,7 @@ def from_form(form: Form, stored: Values) -> Values:
 
 def as_seen(values: Values) -> str:
     """Return values as the text of the hidden field ``seen``, which tells what the reader saw."""
-    return json.dumps(values)
+    return json.dumps(values, ensure_ascii=False)
 
 
 def seen(text: str, stored: Values) -> Values:
