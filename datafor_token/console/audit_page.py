@@ -8,7 +8,7 @@ from flask import Response
 from flask.typing import ResponseReturnValue
 
 from datafor_token.audit.filters import Filter
-from datafor_token.console import application_form, audit_rows, guard, history, pages
+from datafor_token.console import application_form, audit_rows, flashes, guard, history, pages
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.event_words import GROUPS
@@ -23,6 +23,8 @@ from datafor_token.web.services import services
 
 _audit = AuditSchema()
 _FILTERS = ("q", "event", "user", "application", "id", "address", "request_id", "since", "until")
+# Beside tokens, which become identifiers.
+_SECRETS = (Kind.PASSWORD, Kind.PRIVATE_KEY, Kind.ENCRYPTED, Kind.PASETO, Kind.SAML)
 _LONGEST = 300  # characters of a field; eight identifiers have 263
 _PRESETS = {
     "1h": N_("Last hour"), "today": N_("Today"), "24h": N_("24 hours"), "7d": N_("7 days"), "30d": N_("30 days"),
@@ -70,12 +72,17 @@ def query_of_page() -> dict[str, str]:
 
 
 def _filters(typed: Mapping[str, Any]) -> dict[str, str]:
-    """Return the filters that a form has, for a URL: a token, also in the search, becomes its identifier."""
+    """Return the filters that a form has, for a URL: a token, in whatever field, becomes its identifier."""
     values = {name: value.strip() for name, value in typed.items() if isinstance(value, str) and value.strip()}
     if "token" in values:
         values["id"] = _identifiers(values["token"])
-    if _recognised(values.get("q", "")).kind in (Kind.TOKEN, Kind.TICKET, Kind.RANDOM):
-        values["id"] = _identifiers(values.pop("q"))
+    for name in ("q", "user", "application", "address", "request_id"):
+        kind = _recognised(values.get(name, "")).kind
+        if kind in (Kind.TOKEN, Kind.TICKET) or (kind is Kind.RANDOM and name == "q"):
+            values["id"] = _identifiers(values.pop(name))
+        elif kind in _SECRETS:
+            del values[name]
+            flashes.add(N_("A password, key or foreign token was not searched for: it would remain in the address."))
     for name in ("since", "until"):
         # Without a script, a browser's input has no time zone; its label says that it is UTC.
         if re.fullmatch(r"[0-9-]{10}T[0-9:]{5,8}", values.get(name, "")):

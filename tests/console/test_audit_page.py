@@ -93,7 +93,7 @@ def test_filters(app: Flask, admin: Client, filters: dict[str, str], found: int)
         assert 'name="age" value="1h"' in shown
 
 
-@pytest.mark.parametrize("field", ["token", "q"])
+@pytest.mark.parametrize("field", ["token", "q", "user", "application", "address", "request_id"])
 def test_a_pasted_token(app: Flask, admin: Client, field: str) -> None:
     """A token that is pasted becomes its identifier, and is never part of an address; a link with one is redirected."""
     api(app, "update", application(secret=STRONG_SECRET))
@@ -113,6 +113,18 @@ def test_a_pasted_ticket(app: Flask, admin: Client) -> None:
     location = admin.post("audit", {"token": ticket}, page="audit").location
     assert ticket not in location
     assert "one-time link created" in rows_of(admin.get(location.removeprefix("/console/")).text)[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Authorization: Basic YWRtaW46c2VjcmV0", "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG", "eyJh.eyJi.Yw.ZA.ZQ"],
+)
+def test_a_pasted_secret(admin: Client, text: str) -> None:
+    """A password, a private key and a token of another system are never part of an address, in whatever field."""
+    for field in ("q", "user", "address"):
+        location = admin.post("audit", {field: text, "event": "sign_in"}, page="audit").location
+        assert location == "/console/audit?event=sign_in"
+        assert "was not searched for" in admin.get(location.removeprefix("/console/")).text
 
 
 def test_wrong_filters(admin: Client) -> None:
