@@ -1,7 +1,7 @@
-"""``python -m tests.bench.pages [SIZE]``: what each page of the console costs with many records.
+"""``python -m tests.bench.pages [SIZE [LINES]]``: what each page of the console costs with many records.
 
-20,000 applications, users and sessions, 100,000 lines of the audit log, or as many of each as SIZE says (lines: five
-times as many). WSGI calls in one process; processor time without the browser.
+SIZE (20,000) applications, users and sessions, LINES (five times as many) of the audit log. WSGI calls in one process,
+which has read the applications as a new worker does; processor time without the browser.
 """
 
 import gzip
@@ -29,7 +29,7 @@ from tests.conftest import CHEAP_FOR_TESTS_ONLY
 from tests.console.client import Client
 from tests.support import ADMIN_PASSWORD
 
-_SIZE, _CALLS = 20_000, 5
+_SIZE, _LINES, _CALLS = 20_000, 5, 5  # lines for each application
 _DAY = 86_400
 _LIMIT = 300.0  # milliseconds that a page should stay below
 # Of the pages in the URL map, those with a query that makes the server do more, and their arguments.
@@ -46,14 +46,15 @@ _LEFT_OUT = {"asset", "not_found", "sign_out"}
 def main() -> None:
     """Print the processor time of each page: of the first call, and the median of the next ones."""
     size = int(sys.argv[1]) if len(sys.argv) > 1 else _SIZE
+    lines = int(sys.argv[2]) if len(sys.argv) > 2 else _LINES * size
     memory = Path("/dev/shm")  # noqa: S108 - a folder of its own there
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        app = _service(Path(name), size)
+        app = _service(Path(name), size, lines)
         console = Client(app)
         assert console.sign_in().status_code == 303
         sys.stdout.write(
             f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {size} applications, users and sessions,"
-            f" {5 * size} lines of the audit log; ms of CPU\n{'first':>8}{'median':>8}{'kB':>7}{'gzip':>6}  page\n"
+            f" {lines} lines of the audit log; ms of CPU\n{'first':>8}{'median':>8}{'kB':>7}{'gzip':>6}  page\n"
         )
         slow = []
         for path in _paths(app):
@@ -92,7 +93,7 @@ def _paths(app: Flask) -> Iterator[str]:
         yield from (f"{path}?{query}" for query in _QUERIES.get(path, ()))
 
 
-def _service(folder: Path, size: int) -> Flask:
+def _service(folder: Path, size: int, lines: int) -> Flask:
     """Return a service with records in a folder."""
     os.environ["DATAFOR_TOKEN_ADMIN_PASSWORD"] = ADMIN_PASSWORD
     first = Settings(config_dir=folder / "first" / "config", data_dir=folder / "first" / "data", log_level="ERROR")
@@ -100,7 +101,7 @@ def _service(folder: Path, size: int) -> Flask:
     all_of_it = folder / "all"
     Records(all_of_it, size).write(folder / "first")
     _write_sessions(all_of_it / "data" / "sessions", size)
-    _write_log(all_of_it / "data" / "audit.log", size)
+    _write_log(all_of_it / "data" / "audit.log", size, lines)
     settings = Settings(config_dir=all_of_it / "config", data_dir=all_of_it / "data", log_level="ERROR")
     app = create_app(settings, hasher=CHEAP_FOR_TESTS_ONLY)
     services = services_of(app)
@@ -108,6 +109,7 @@ def _service(folder: Path, size: int) -> Flask:
     for number in range(size):
         services.activity.accepted(f"person-{number:06d}", name_of(number))
     services.activity.flush()
+    services.registry.index()
     return app
 
 
@@ -138,9 +140,9 @@ def _write_sessions(folder: Path, size: int) -> None:
         (folder / f"{record['name']}.json").write_text(json.dumps(record))
 
 
-def _write_log(file: Path, size: int) -> None:
+def _write_log(file: Path, size: int, count: int) -> None:
     """Write lines of the last two days: issued tokens, sign-ins and refused ones, in turns."""
-    count, now = 5 * size, time.time()
+    now = time.time()
     with file.open("ab") as log:
         for number in range(count):
             kind = ("token_generated", "sign_in", "sign_in", "sign_in_refused")[number % 4]
