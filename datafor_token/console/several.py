@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from datafor_token.console import confirmation, flashes, guard, pages
 from datafor_token.console.confirmation import Question
-from datafor_token.console.language import N_, gettext, ngettext, sentence
+from datafor_token.console.language import N_, format_list, gettext, ngettext, sentence
 from datafor_token.errors import DataforTokenError, Forbidden, RecordDamaged, StoreUnavailable
 from datafor_token.tokens.impact import Impact
 
@@ -90,7 +90,7 @@ def _change_all(records: Records, action: str, names: Sequence[str]) -> None:
             undo = flashes.Undo(records.view, {}, {"name": changed, **fields})
         flashes.add_count(*records.words[action].done, len(changed), undo)
         for reason, which in failed.items():
-            flashes.add(N_("Not changed: %(names)s. %(reason)s."), names=", ".join(which), reason=reason)
+            flashes.add(N_("Not changed: %(names)s. %(reason)s."), names=format_list(which), reason=reason)
 
 
 def _question(records: Records, action: str, names: Sequence[str], back: str) -> Question:

@@ -7,7 +7,8 @@ from flask.typing import ResponseReturnValue
 
 from datafor_token.console import guard, pages, several
 from datafor_token.console.blueprint import blueprint
-from datafor_token.console.language import N_, format_list, sentence
+from datafor_token.console.language import N_, NN_
+from datafor_token.console.several import Records, Words
 from datafor_token.console.user_pages import named
 from datafor_token.tokens.impact import Impact
 from datafor_token.users.users import User
@@ -85,32 +86,6 @@ def _choices(values: Iterable[str], chosen: str) -> Sequence[str]:
     """Return the values of a filter, without empty ones; the chosen one is always among them."""
     found = sorted({value for value in values if value}, key=fold)[:_MOST_CHOICES]
     return found if chosen in ("", _BY_HAND, *found) else [chosen, *found]
-
-
-def _selected(form: guard.Form) -> Sequence[str]:
-    names = form.get("name", [])
-    texts = [names] if isinstance(names, str) else names if isinstance(names, list) else []
-    return list(dict.fromkeys(name for name in texts if isinstance(name, str)))
-
-
-def _change_all(names: Sequence[str], action: str) -> None:
-    """Carry out the action for each user; messages tell the numbers, and the names of those that it failed for."""
-    changed: list[str] = []
-    failed: dict[str, list[str]] = {}
-    try:
-        for name in names:
-            try:
-                if _change(name, action):
-                    changed.append(name)
-            except DataforTokenError as error:
-                if isinstance(error, StoreUnavailable) and not isinstance(error, RecordDamaged):
-                    # All others would fail too.
-                    raise
-                failed.setdefault(sentence(error.message), []).append(name)
-    finally:
-        _flash(action, changed)
-        for reason, which in failed.items():
-            flashes.add(N_("Not changed: %(names)s. %(reason)s."), names=format_list(which), reason=reason)
 
 
 def _change(name: str, action: str) -> bool:
