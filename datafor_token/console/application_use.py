@@ -4,11 +4,10 @@ from urllib.parse import urlsplit
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import application_tabs, code_examples, proxy_blocks
+from datafor_token.console import application_tabs, code_examples, pages, proxy_blocks
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.code_examples import LANGUAGES
 from datafor_token.console.proxy_blocks import PROXIES
-from datafor_token.web.api.paths import root_path
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
@@ -27,7 +26,7 @@ def application_use(name: str) -> ResponseReturnValue:
             console_host = ""
         text = proxy_blocks.block_for(PROXIES[chosen], found, application_host, console_host)
     else:
-        text = code_examples.code_for(chosen, found, _base())
+        text = code_examples.code_for(chosen, found, pages.base_url())
     return application_tabs.render(
         "application_use",
         found,
@@ -42,8 +41,3 @@ def application_use(name: str) -> ResponseReturnValue:
         php_is_missing="php" not in languages and not found.jwks_uri,
         prefix=services().settings.url_prefix,
     )
-
-
-def _base() -> str:
-    # Without PUBLIC_URL, the address that this browser uses. A forged Host header affects only the page of its sender.
-    return f"{services().settings.public_url or current().host_url.rstrip('/')}{root_path()}"

@@ -50,7 +50,7 @@ def change_password() -> ResponseReturnValue:
         return _page(error=error, form=FormState(_TOKEN, application_form.errors_by_field(error)))
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
         form = FormState(_TOKEN, {"old": [sentence(error.message)]})
-        return pages.with_retry_after(_page(error=error, form=form), error)
+        return _page(error=error, form=form)
     return pages.redirect_to_sign_in("own_password")
 
 
@@ -68,10 +68,8 @@ def personal_token() -> ResponseReturnValue:
     except NotFound as error:
         form.errors = {"name": [sentence(error.message)]}
         return _page(error=error, form=form)
-    except Conflict as error:
+    except (Conflict, TooManyTokens) as error:
         return _page(error=error, form=form, conflict=sentence(error.message))
-    except TooManyTokens as error:
-        return pages.with_retry_after(_page(error=error, form=form, conflict=sentence(error.message)), error)
     lifetime = (issued.expires - issued.issued) // 1000
     return pages.show_once("own_page", {"token": token, "name": application.name, "lifetime": lifetime})
 

@@ -91,11 +91,13 @@ def init_app(app: Flask, version: str) -> None:
 def render(template: str, *, error: DataforTokenError | None = None, **values: Any) -> Response:
     """Return a page as a response; the headers common to all responses keep it out of caches.
 
-    ``error`` is why the request was refused: it sets the status, and the log gives the reason.
+    ``error`` is why the request was refused: it sets the status and ``Retry-After``, and the log gives the reason.
     """
     response = make_response(render_template(f"console/{template}", **values))
     if error is not None:
         response.status_code, current().refusal = error.status, error
+        if error.retry_after is not None:
+            response.headers["Retry-After"] = str(error.retry_after)
     return flashes.remove_cookie(csrf.set_cookie(response))
 
 
@@ -103,6 +105,12 @@ def link_to(view: str, **values: Any) -> str:
     """Return the URL path of a view of the console, under the prefix of a trusted proxy."""
     built = url_for(f"{blueprint.name}.{view}", **values)
     return proxy_prefix() + built.removeprefix(current().script_root.rstrip("/"))
+
+
+def base_url() -> str:
+    """Return the URL of this service for links and examples: without PUBLIC_URL, the one that this browser uses."""
+    # A forged Host header affects only the page of its sender.
+    return f"{services().settings.public_url or current().host_url.rstrip('/')}{root_path()}"
 
 
 def redirect_to(view: str, **values: Any) -> ResponseReturnValue:
@@ -129,14 +137,6 @@ def redirect_to_sign_in(notice: str) -> Response:
 def redirect_to_path(path: str) -> ResponseReturnValue:
     """Redirect to a path of this service; non-ASCII characters are percent-encoded for the header."""
     return redirect(iri_to_uri(path), 303)
-
-
-def with_retry_after(page: ResponseReturnValue, error: DataforTokenError) -> Response:
-    """Return the page as a response, with ``Retry-After`` if the error has one."""
-    response = make_response(page)
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response
 
 
 def error_page(status: int, message: str, members: Mapping[str, Any]) -> Response:

@@ -37,20 +37,17 @@ def sign_in_now() -> ResponseReturnValue:
     try:
         user, cookie = open_session(guard.text("username"), guard.text("password"), CONSOLE)
     except (WrongPassword, TooManyAttempts, Overloaded) as error:
-        page = pages.render("sign_in.html", error=error, refusal=sentence(error.message), **fields)
-        return pages.with_retry_after(page, error)
+        return pages.render("sign_in.html", error=error, refusal=sentence(error.message), **fields)
     caller = current().signed_in = Caller(user, "session")
     csrf.use_session(cookie)
     flashes.use_session(cookie)
     g.notice = "again"
     shown = guard.redisplay(path, typed, caller) if path else None
     if shown is None:
-        allowed = guard.allowed_target(target, caller) if target else None
         if path:
             flashes.add(N_("You are signed in again. Your last request was not carried out: please repeat it."))
-            # The page of that path, if it has one, is the one to repeat it on.
-            allowed = guard.allowed_target(path, caller)
-        shown = pages.redirect_to_path(proxy_prefix() + allowed if allowed else pages.link_to("home"))
+        # The page of that path, if it has one, is the one to repeat it on.
+        shown = pages.redirect_to_path(guard.path_back(path or target, "home"))
     response = make_response(shown)
     response.set_cookie(SESSION_COOKIE, cookie, **cookie_attributes())
     return response
@@ -108,8 +105,7 @@ def _page_again() -> Response:
         return _sign_in_again(path)
     shown = guard.redisplay(path, guard.typed_values(), caller) if path else None
     if shown is None:
-        back = guard.allowed_target(current().args.get("back", ""), caller)
-        shown = pages.redirect_to_path(proxy_prefix() + back if back else pages.link_to("home"))
+        shown = pages.redirect_to_path(guard.path_back(current().args.get("back"), "home"))
     return make_response(shown)
 
 

@@ -18,7 +18,7 @@ from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import gettext, sentence
 from datafor_token.errors import DataforTokenError, Forbidden, InvalidInput, NotFound, TooManyTokens
 from datafor_token.requests.schemas import GenerateSchema, LinkSchema
-from datafor_token.web.api.paths import MODELER, root_path
+from datafor_token.web.api.paths import MODELER
 from datafor_token.web.current import current
 from datafor_token.web.services import services
 
@@ -61,16 +61,13 @@ def issue_token_now() -> ResponseReturnValue:
     except InvalidInput as error:
         form.errors = application_form.errors_by_field(error)
         return _page(form, error=error)
-    except NotFound as error:
+    except (NotFound, TooManyTokens) as error:
         form.errors = {"name": [sentence(error.message)]}
         return _page(form, error=error)
     except Forbidden as error:
         field = "privateKey" if error.message.startswith("privateKey") else "name"
         form.errors = {field: [sentence(error.message)]}
         return _page(form, error=error)
-    except TooManyTokens as error:
-        form.errors = {"name": [sentence(error.message)]}
-        return pages.with_retry_after(_page(form, error=error), error)
     return pages.show_once("issued_result", result)
 
 
@@ -149,8 +146,7 @@ def _application(name: str) -> Application | None:
 
 
 def _uses(name: str, parameter: str, text: str, target: str | None) -> Uses:
-    # Without PUBLIC_URL, the address that this browser uses. A forged Host header affects only the page of its sender.
-    base = f"{services().settings.public_url or current().host_url.rstrip('/')}{root_path()}"
+    base = pages.base_url()
     query = {parameter: text} if target is None else {parameter: text, "next": target}
     link = f"{base}/auth/enter?{urlencode(query, quote_via=quote)}"
     iframe = f'<iframe src="{link.replace("&", "&amp;")}" title="{name}"></iframe>'
