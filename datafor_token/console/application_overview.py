@@ -25,6 +25,6 @@ def application(name: str) -> ResponseReturnValue:
         limits=limits_summary(found),
         used=uses.of_applications([found.name]).get(fold(found.name)),
         since=uses.since,
-        events=history.newest(Filter(application=found.name), _EVENTS),
+        recent=history.newest(Filter(application=found.name), _EVENTS),
         **application_keys.state(found),
     )

@@ -7,6 +7,7 @@ from flask import g
 from flask.typing import ResponseReturnValue
 
 from datafor_token.audit.filters import Filter
+from datafor_token.audit.search import Page
 from datafor_token.console import confirmation, flashes, guard, history, pages, user_access, user_questions
 from datafor_token.console.application_form import MOST_CHOICES, FormState
 from datafor_token.console.blueprint import blueprint
@@ -45,15 +46,15 @@ def end_sessions() -> ResponseReturnValue:
 def user_tokens() -> ResponseReturnValue:
     """Show the personal tokens of a user, and the newest tokens that were issued for them."""
     found = from_url()
-    issued: Any = ()
+    page = Page((), None)
     try:
         page = services().issued.page(IssuedFilter(user=found.name), _MOST_TOKENS)
-        issued = page.events
     except AuditUnavailable:
         g.audit_unreadable = True
     return pages.render(
         "user_tokens.html",
-        issued=[one for one in issued if one["kind"] != "personal"],
+        issued=[one for one in page.events if one["kind"] != "personal"],
+        older=page.next,
         cut_offs=services().cut_offs.of_user(found.name),
         **page_values(found, "user_tokens"),
         **user_access.tokens_of(found),
@@ -101,8 +102,8 @@ def cut_off_user() -> ResponseReturnValue:
 def user_history() -> ResponseReturnValue:
     """Show the last events by or about a user."""
     found = from_url()
-    events = history.newest(Filter(user=found.name), _MOST_EVENTS)
-    return pages.render("user_history.html", events=events, **page_values(found, "user_history"))
+    recent = history.newest(Filter(user=found.name), _MOST_EVENTS)
+    return pages.render("user_history.html", recent=recent, **page_values(found, "user_history"))
 
 
 def _ask_personal(found: User, jti: str) -> ResponseReturnValue:

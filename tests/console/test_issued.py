@@ -195,6 +195,20 @@ def test_a_search_that_goes_on(app: Flask, admin: Client, monkeypatch: pytest.Mo
     assert ["paul" in row for row in rows(text, "Issued tokens")] == [True]
 
 
+def test_nothing_is_never_a_guess(app: Flask, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a search ends before the log does, no page of an application or user says that there is nothing."""
+    assert signs_in(app, token_of(app, "paul"))
+    for _ in range(5):
+        token_of(app)
+    monkeypatch.setattr(search, "_MOST_LINES", 3)
+    for path in ("applications/CRM", "applications/CRM/tokens", "applications/CRM/activity", "user/tokens?name=paul",
+                 "user/history?name=paul"):  # fmt: skip
+        text = admin.get(path).text
+        assert "Nothing found yet, and the audit log goes further back." in text, path
+        assert not re.search("No (tokens|events) (yet|match)", text), path
+        assert ("Keep looking" in text) == (path.split("/")[-1] in ("tokens", "activity")), path
+
+
 def test_an_outage(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the audit log cannot be read, the page is that of an outage and not an empty list."""
 
