@@ -258,7 +258,7 @@ def test_revoke_a_token(hands: Callable[..., Hands], console: Server) -> None:
     do.button("Check")
     do.link("Revoke token…")
     do.button("Revoke token")
-    said(do.page, "The token was revoked.")
+    said(do.page, "Revoked 1 token.")
     do.within("revoke one token")
     assert not accepted(console, token)
 
