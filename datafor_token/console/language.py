@@ -6,6 +6,7 @@ The only module that imports Babel. The catalogue is read as text at the start: 
 import datetime as dt
 import functools
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -108,15 +109,16 @@ def format_size(size: float) -> str:
 
 def format_duration(seconds: float) -> str:
     """Return a duration in words, exactly: ``1 day 30 minutes``."""
-    # Babel has no long Chinese form of most units; the short form is the usual word.
+    # Babel has no long Chinese form of most units; the short form is the usual word, but without the space that the
+    # texts of the console have between a number and Chinese characters.
     length: Literal["long", "short"] = "short" if code() == "zh-Hans" else "long"
     left, parts = round(seconds), []
     for unit, size in _UNITS:
         count, left = divmod(left, size)
         if count:
             parts.append(format_unit(count, f"duration-{unit}", length, locale=_locale()))
-    separator = "" if code() == "zh-Hans" else " "
-    return separator.join(parts) or format_unit(0, "duration-second", length, locale=_locale())
+    text = " ".join(parts) or format_unit(0, "duration-second", length, locale=_locale())
+    return re.sub(r"(?<=\d)(?=[\u4e00-\u9fff])", " ", text)
 
 
 def format_time(milliseconds: float, *, seconds: bool = False) -> str:

@@ -154,7 +154,7 @@ def test_words_in_chinese(person: Callable[..., Person], small: Server) -> None:
     """Durations, errors and the steps of a check are in Chinese, and no page has an English sentence."""
     one = person(small, locale="zh-CN")
     page = one.sign_in()
-    expect(one.open(f"applications?q={LONG_NAME}").get_by_role("row").last).to_contain_text("1天2小时3分钟4秒")
+    expect(one.open(f"applications?q={LONG_NAME}").get_by_role("row").last).to_contain_text("1 天 2 小时 3 分钟 4 秒")
     page = one.open("new-application")
     screenshots.typed(page, "errors")
     expect(page.locator("[id='name-wrong']")).to_have_text("只能包含字母、数字、'_' 和 '-'")
