@@ -114,6 +114,9 @@ def main() -> None:
     catalogue.update(of_the_code(), update_creation_date=False)
     catalogue.project, catalogue.version = "datafor_token", "console"
     catalogue.msgid_bugs_address = catalogue.last_translator = catalogue.language_team = ""
+    for message in catalogue:
+        # Former texts that a merge left as comments.
+        message.user_comments = []
     text = io.BytesIO()
     write_po(
         text,

@@ -92,6 +92,11 @@ def test_chinese_is_set_as_chinese() -> None:
     assert wrong == []
 
 
+def test_no_english_is_left() -> None:
+    """No translation has an English sentence, as a merge of two translations may leave one."""
+    assert [text for text in chinese() if re.search(r"\b[a-z]+(?: [a-z]+){3}", text, re.IGNORECASE)] == []
+
+
 def test_messages_are_constant() -> None:
     """No error is raised with a text built at run time, which has no translation: values are parameters."""
     built = [
