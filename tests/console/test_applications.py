@@ -89,7 +89,7 @@ def test_generate_a_secret(admin: Person) -> None:
     name, page = name_for(admin, "strong"), admin.open("new-application")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_role("button", name="Generate").click()
-    made = page.get_by_label("Shared secret").input_value()
+    made = page.get_by_role("textbox", name="Shared secret").input_value()
     assert len(made) == 43
     expect(page.get_by_label("Name", exact=True)).to_have_value(name)
     page.get_by_role("button", name="Create").click()

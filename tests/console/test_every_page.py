@@ -130,6 +130,22 @@ def test_refusals(reader: Callable[..., Person], axe: str, filled: Server, langu
     assert found == []
 
 
+def test_without_a_script(person: Callable[..., Person], filled: Server) -> None:
+    """Without a script too, no page is too wide, Enter presses the main button, and each page has a heading."""
+    one = person(filled, java_script_enabled=False)
+    one.sign_in()
+    names, found = identifiers(one), []
+    for name, path in states.PAGES.items():
+        page = one.open(path.format(**names))
+        rules = rules_of(page)
+        found += [f"{name}: {line}" for line in rules.evaluate("rules => rules.enter()")]
+        found += [] if page.locator("h1").count() == 1 else [f"{name}: no heading"]
+        for width in (1280, 960, 320):
+            page.set_viewport_size({"width": width, "height": 900})
+            found += [f"{name}: {width} px: {line}" for line in rules.evaluate("rules => rules.layout()")]
+    assert found == []
+
+
 def test_the_way_of_the_tabulator_key(reader: Callable[..., Person]) -> None:
     """The tabulator key goes through each page in its order; what has the focus shows it and is not covered."""
     one = reader()

@@ -230,7 +230,7 @@ def test_announcements(admin: Person) -> None:
 
 
 def test_a_search_keeps_the_selection(admin: Person) -> None:
-    """What was selected remains selected while the list is filtered; the bar says how many of it are not shown."""
+    """Selected rows remain selected while the list is filtered; the bar says how many of them are not shown."""
     for name in ("kept-a1", "kept-b1", "kept-b2"):
         register(admin.server, name=name)
     page = admin.open("applications?q=kept-&sort=-name")
@@ -248,6 +248,14 @@ def test_a_search_keeps_the_selection(admin: Person) -> None:
     expect(bar).to_have_text("2 selected")
     search.fill("kept-b")
     expect(bar).to_have_text("2 selected, 1 of them not in this list")
+    page.get_by_role("link", name="kept-b2").click()
+    page.go_back()
+    assert page.get_by_role("rowheader").all_inner_texts() == ["kept-b2", "kept-b1"]
+    expect(search).to_have_value("kept-b")
+    search.fill("kept-")
+    page.get_by_role("checkbox", name="kept-a1").check()
+    search.fill("kept-b")
+    page.get_by_role("checkbox", name="kept-b1").check()
     page.get_by_role("button", name="Disable…").click()
     expect(page.locator(".affected")).to_contain_text("kept-a1")
     expect(page.locator(".affected")).to_contain_text("kept-b1")
@@ -268,7 +276,7 @@ def test_parts_of_pages_take_no_messages(admin: Person) -> None:
 
 
 def test_a_double_click(admin: Person) -> None:
-    """A double click sends a form once and opens one dialog, where Enter neither answers nor cancels."""
+    """A double click sends a form once and opens one dialog, where Enter presses nothing."""
     page = admin.open("new-application")
     page.get_by_label("Name", exact=True).fill("double")
     page.get_by_role("button", name="Generate").dblclick()

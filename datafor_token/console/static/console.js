@@ -194,7 +194,7 @@
     event.preventDefault();
     if (!asked) asked = ask(link).finally(() => { asked = undefined; });
   });
-  // From the browser's history: the question was answered.
+  // In a page from the browser's history, the question of then is closed.
   addEventListener("pageshow", () => { for (const dialog of document.querySelectorAll("dialog")) dialog.close(); });
 
   // Forms with changes that are not saved: leaving the page asks, and the switches of language and theme keep them.
