@@ -85,7 +85,8 @@ def notices(text: str) -> list[str]:
 
 def undo(client: Client, text: str) -> Any:
     """Press the button of the first message with one."""
-    form = re.search(r'<form method="post" action="([^"]*)">(?:(?!</form>).)*Undo\s*</button>', text, flags=re.DOTALL)
+    pattern = r'<form method="post"[^>]* action="([^"]*)">(?:(?!</form>).)*Undo\s*</button>'
+    form = re.search(pattern, text, flags=re.DOTALL)
     assert form is not None
     fields: dict[str, list[str]] = {}
     for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form[0]):
