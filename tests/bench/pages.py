@@ -37,7 +37,7 @@ _QUERIES = {
     "applications": ("q=system", "q=nothing", "sort=-name", "sort=used", "sort=-used", "state=enabled", "page=99"),
     "users": ("q=person", "q=nothing", "sort=-name", "sort=used", "sort=-used", "role=Sales", "page=99"),
     "audit": ("user=person-000001", "application=nothing", "event=sign_in_refused", "q=nothing"),
-    "tokens": ("user=person-000001", "application=nothing", "status=revoked"),
+    "tokens": (f"id={4:032x}", f"id={'0' * 31}1"),
     "tokens/issued": ("user=person-000001", "application=nothing", "status=revoked"),
 }
 _LEFT_OUT = {"asset", "not_found", "sign_out"}
