@@ -50,7 +50,7 @@ def test_an_error_on_every_field(admin: Person) -> None:
     """Each wrong field has its message beside it and in a summary that links to it, and no input is lost."""
     page = admin.open("new-application")
     wrong = {
-        "name": "a b", "token_name": "next", "secret": "", "expire": "-1",
+        "name": "a b", "token_name": "next", "secret": "-----BEGIN PUBLIC KEY-----", "expire": "-1",
         "fieldmap.username": "exp", "fieldmap.name": "iat", "fieldmap.email": "nbf",
         "initroles": "Administrator\nSYS_Reader", "initpwd": "a\x7fb",
         "issuer": "a\x7fb", "audience": "a\x7fb", "token_types": "JSON Web Token", "max_lifetime": "two",

@@ -83,7 +83,7 @@ def test_advice_with_a_link(admin: Client, app: Flask) -> None:
     api(app, "update", application(audience=["portal"]))
     page = check(admin, token(claims(aud="other")))
     assert "What to do:</strong> If the token is meant for this application, add its aud" in page
-    assert re.search(r'<a class="button" href="/console/applications/ERP/trust">Open the Trust tab of ERP</a>', page)
+    assert 'href="/console/applications/ERP/trust#audience">Open the Trust tab of ERP</a>' in page
     page = check(admin, token(claims(aud="portal", exp=NOW - 600)))
     assert re.search(r'href="/console/tokens/issue\?name=ERP">Issue a new token', page)
 
