@@ -67,7 +67,7 @@ def _send(wait_for: str, **fields: str) -> Steps:
             if not field.is_visible():
                 page.locator(f"details:has([id='{name}']) > summary").click()
             field.fill(value)
-        page.locator("#main-form .main, #question .danger").click()
+        page.locator("#main-form button:not([name], [type=button]), #question .danger").click()
         page.locator(wait_for).first.wait_for()
 
     return steps
