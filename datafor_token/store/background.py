@@ -19,6 +19,8 @@ class BackgroundWriter(abc.ABC):
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
         _all.add(self)
+        # For each, not once for all: exit handlers run in reverse order, and the writes need what is older than this.
+        atexit.register(_finish, weakref.ref(self))
 
     @abc.abstractmethod
     def store_noted(self, ends: float | None) -> bool:
@@ -81,10 +83,10 @@ def _forget_parent() -> None:
         one.forget_parent()
 
 
-@atexit.register
-def _finish() -> None:
-    for one in list(_all):
-        one.flush(_LONGEST_EXIT)
+def _finish(writer: "weakref.ref[BackgroundWriter]") -> None:
+    found = writer()
+    if found is not None:
+        found.flush(_LONGEST_EXIT)
 
 
 os.register_at_fork(after_in_child=_forget_parent)

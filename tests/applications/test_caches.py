@@ -329,6 +329,7 @@ def test_an_index_entry_is_small(app: Flask, caller: Caller) -> None:
         "creator_id": "admin",
         "expire": 86400,
         "last_expiry": 0,
+        "changed": 1722929516000,
         "enable": True,
         "self_service": False,
         "origins": (),

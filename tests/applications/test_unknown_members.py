@@ -122,11 +122,11 @@ def _apply(service: Service, _: Caller) -> None:
 
 
 def _console_save(_: Service, caller: Caller) -> None:
-    by_console(caller, "/applications/ERP", "applications/ERP", expire="2")
+    by_console(caller, "/applications/ERP/settings", "applications/ERP/settings", expire="2")
 
 
 def _console_disable(_: Service, caller: Caller) -> None:
-    by_console(caller, "/applications/ERP/disable", "applications/ERP")
+    by_console(caller, "/applications/ERP/disable", "applications/ERP/disable")
 
 
 def _rekey(service: Service, _: Caller) -> None:

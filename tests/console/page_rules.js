@@ -106,7 +106,7 @@
     return [...new Set(found)].slice(0, 5);
   }
 
-  // The next step of the tabulator key: what is wrong with the element that has the focus, and whether it is the last one.
+  // The next step of the tabulator key: faults of the element that has the focus, and whether it is the last one.
   let first, before = document.body;
   function focus() {
     const one = document.activeElement, found = [];

@@ -223,7 +223,7 @@ def test_a_download_that_is_not_complete(
         "2024-08-06",
     )
     last = admin.get("audit/export").text.splitlines()[-1]
-    assert last.startswith("Not complete: events before 2024-08-06T")
+    assert last.startswith("Incomplete: events before 2024-08-06T")
 
 
 def test_an_outage(admin: Client, settings: Settings) -> None:

@@ -196,7 +196,7 @@ def test_a_search_that_goes_on(app: Flask, admin: Client, monkeypatch: pytest.Mo
 
 
 def test_nothing_is_never_a_guess(app: Flask, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a search ends before the log does, no page of an application or user says that there is nothing."""
+    """If a search ends before the log does, no page of an application or user says that there is nothing."""
     assert signs_in(app, token_of(app, "paul"))
     for _ in range(5):
         token_of(app)

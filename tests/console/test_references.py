@@ -51,7 +51,7 @@ def test_a_password_and_a_requirement(admin: Client, caller: Caller) -> None:
     """The advice is that for a password, or for the requirement of a proxy, with a link to a user who exists."""
     found = text(admin.get(f"tokens?request_id={refused(caller, basic('admin', 'wrong'))}").text)
     assert "admin basic 127.0.0.1 Password failed The user exists and is enabled, and the password is wrong" in found
-    assert "What to do: Let the user type the password again" in found
+    assert "What to do: Ask the user to type the password again" in found
     found = text(admin.get(f"tokens?request_id={refused(caller, basic('nobody', 'wrong'))}").text)
     assert "What to do: Ask for the user name" in found
     assert "nobody" not in found

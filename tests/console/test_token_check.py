@@ -96,7 +96,7 @@ def test_one_application(admin: Client, app: Flask) -> None:
     for name, says in (("nobody", "does not exist"), ("a/b", "May only contain")):
         page = check(admin, token(claims()), name=name)
         assert says in Page(page).messages["name"]
-        assert "The pasted text was not kept: paste it again." in page
+        assert "The pasted text was not stored: paste it again." in page
         assert Page(page).values["name"] == name
 
 
@@ -218,9 +218,7 @@ def test_a_one_time_link(app: Flask, admin: Client, clock: Clock) -> None:
     admin.post(link, {"id": Page(question).values["id"], "confirmed": "1"})
     assert result(check(admin, second)).startswith("One-time link revoked")
     assert opened.get(f"/auth/enter?{second.partition('?')[2]}").status_code != 303
-    assert result(check(admin, "https://h/auth/enter?ticket=" + "Q" * 43)).startswith(
-        "A one-time link that is not known"
-    )
+    assert result(check(admin, "https://h/auth/enter?ticket=" + "Q" * 43)).startswith("An unknown one-time link")
 
 
 def test_a_session_cookie(app: Flask, admin: Client) -> None:
@@ -232,8 +230,8 @@ def test_a_session_cookie(app: Flask, admin: Client) -> None:
         assert result(page).startswith("The cookie of a session Anybody who has this cookie is signed in as admin.")
         assert 'href="/console/user/sessions?name=admin"' in page
         assert cookie.value not in page
-    assert result(check(admin, f"JSESSIONID={'Q' * 43}")).startswith("The cookie of a session that is not known")
-    assert result(check(admin, "Q" * 43)).startswith("A one-time link or a cookie that is not known")
+    assert result(check(admin, f"JSESSIONID={'Q' * 43}")).startswith("An unknown session cookie")
+    assert result(check(admin, "Q" * 43)).startswith("An unknown one-time link or cookie")
 
 
 @pytest.mark.parametrize(
@@ -331,7 +329,7 @@ def test_a_session_that_ends(admin: Client) -> None:
     fields = {name: value for name, value in Page(page).values.items() if value is not None}
     fields |= {"username": "admin", "password": ADMIN_PASSWORD, "form_token": Page(page).form_token}
     page = admin.client.post("/console/sign-in", data=fields).text
-    assert "The pasted text was not kept: paste it again." in page
+    assert "The pasted text was not stored: paste it again." in page
     assert (Page(page).values["name"], Page(page).values["token"]) == ("ERP", "")
 
 

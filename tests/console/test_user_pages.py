@@ -292,7 +292,7 @@ def test_oneself(app: Flask, admin: Client) -> None:
     boss = Client(app)
     boss.sign_in("boss", "long enough")
     text = boss.get("user?name=boss").text
-    assert "Another Administrator can disable, demote or delete you" in text
+    assert "Only another Administrator can disable, demote or delete you" in text
     for part in ("user/disable", "user/delete", "user/password", 'name="usertype"'):
         assert part not in text
         assert part in boss.get("user?name=admin").text
