@@ -72,6 +72,7 @@ def test_the_way_to_the_guide(person: Callable[..., Person], locale: str, label:
     """The console and the page of the calls lead to the guide, before signing in too, and the guide leads back."""
     one = person(locale=locale)
     page = one.open("sign-in")
+    page.locator(".menu summary").click()
     page.get_by_role("link", name=label).click()
     expect(page).to_have_url(re.compile("/docs/guide$"))
     page.get_by_role("banner").get_by_role("link", name="API calls").click()

@@ -91,7 +91,7 @@ def test_copying(person: Callable[..., Person], signed_in: Any, clipboard: bool)
     one = person(storage_state=signed_in, permissions=["clipboard-read", "clipboard-write"])
     if not clipboard:
         one.context.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    page = one.open("tokens/issue?name=ERP")
+    page = one.open("tokens/issue?name=ERP&username=admin")
     page.locator("#main-form .main").click()
     page.get_by_role("button", name="Copy: Token", exact=True).click()
     assert announced(page) == "Copied: Token"

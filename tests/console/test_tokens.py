@@ -71,7 +71,7 @@ def test_a_token_with_a_private_key(admin: Person) -> None:
     """A private key signs the token and is never shown again, not even with an error about it."""
     name = f"try-key-{admin.run}"
     register(admin.server, name=name, algorithm="ES256", secret=public_pem(key_for("ES256")))
-    page = admin.open(f"tokens/issue?name={name}")
+    page = admin.open(f"tokens/issue?name={name}&username=lena")
     page.get_by_role("button", name="Issue", exact=True).click()
     expect(page.locator("#privateKey-wrong")).to_contain_text("only its public key is stored")
     other = private_pem(key_for("ES256", "-other"))
@@ -97,7 +97,7 @@ def test_errors_of_a_token(admin: Person) -> None:
             ("username", "a:b", "not contain ':'"),
             ("next", "//evil.example", "Must be a path of this host"),
         ):
-            page = admin.open("tokens/issue?name=ERP")
+            page = admin.open("tokens/issue?name=ERP&username=lena")
             page.get_by_label("Issue as").select_option(label=form)
             page.locator(f"#{field}").fill(text)
             page.get_by_role("button", name="Issue", exact=True).click()
@@ -108,7 +108,7 @@ def test_errors_of_a_token(admin: Person) -> None:
 def test_copy(person: Callable[..., Person], signed_in: Any) -> None:
     """With JavaScript each text to copy has a button that copies exactly this text."""
     one = person(storage_state=signed_in, permissions=["clipboard-read", "clipboard-write"])
-    page = one.open("tokens/issue?name=ERP")
+    page = one.open("tokens/issue?name=ERP&username=admin")
     page.get_by_role("button", name="Issue", exact=True).click()
     for part in ("token", "curl", "link", "iframe"):
         text = page.locator(f"#{part}").inner_text()

@@ -562,6 +562,7 @@ def test_a_port_in_use(host: Host, tmp_path: Path) -> None:
     assert quote.replace("28080", str(server.port)) in events
 
 
+@pytest.mark.own_app  # the log has it once in a process
 def test_behind_a_proxy(
     caller: Caller, log: io.StringIO, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -584,6 +585,19 @@ def test_ask_without_the_proxy(host: Host) -> None:
     server.stop()
     assert '"writable":true' in shown
     assert "X-Request-ID" in shown
+
+
+def test_the_keys_of_a_provider(host: Host) -> None:
+    """The URL of a set of keys shows the set."""
+    server = host.server()
+    shown = host.done(
+        page("curl -sS https"),
+        {
+            "https://id.example/realms/main/protocol/openid-connect/certs": f"http://127.0.0.1:{server.port}/.well-known/jwks.json"
+        },
+    )
+    server.stop()
+    assert '"keys"' in shown
 
 
 def test_a_damaged_record(host: Host) -> None:

@@ -99,7 +99,9 @@
         const others = table.closest("form").querySelectorAll("[data-kept]").length;
         all.checked = number > 0 && number === boxes.length;
         all.indeterminate = number > 0 && number < boxes.length;
-        if (count) count.textContent = count.dataset[others ? "others" : number ? "count" : "none"].replace("#", number + others).replace("@", others);
+        if (!count) return;
+        const text = count.dataset[others ? "others" : number ? "count" : "none"].replace("#", number + others).replace("@", others);
+        if (count.textContent !== text) count.textContent = text; // each change is announced
       }
       all.addEventListener("change", () => {
         for (const box of boxes) box.checked = all.checked;
