@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 
 from datafor_token import create_app
 from datafor_token.settings import Settings
+from datafor_token.store import background
 from datafor_token.web.services import services_of
 from tests import flask_apps
 from tests.stores import KIND, url_for
@@ -131,6 +132,9 @@ def _no_connection_is_left() -> Iterator[None]:
             # They have a connection while they fetch or rotate keys; all of them end soon.
             if thread.name in ("key sets", "fetch keys", "gate keys"):
                 thread.join(20)
+        # A writer of a command that the test ran would open a connection later, which nothing closes.
+        for writer in list(background.WRITERS):
+            writer.stop()
         close_all()
 
 

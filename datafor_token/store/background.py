@@ -18,7 +18,7 @@ class BackgroundWriter(abc.ABC):
     def __init__(self) -> None:
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
-        _all.add(self)
+        WRITERS.add(self)
         # For each, not once for all: exit handlers run in reverse order, and the writes need what is older than this.
         atexit.register(_finish, weakref.ref(self))
 
@@ -69,7 +69,8 @@ class BackgroundWriter(abc.ABC):
         self.forget_noted()
 
 
-_all: "weakref.WeakSet[BackgroundWriter]" = weakref.WeakSet()
+# Those of this process.
+WRITERS: "weakref.WeakSet[BackgroundWriter]" = weakref.WeakSet()
 
 
 def _flush(writer: "weakref.ref[BackgroundWriter]") -> None:
@@ -79,7 +80,7 @@ def _flush(writer: "weakref.ref[BackgroundWriter]") -> None:
 
 
 def _forget_parent() -> None:
-    for one in list(_all):
+    for one in list(WRITERS):
         one.forget_parent()
 
 
