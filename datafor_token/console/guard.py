@@ -17,7 +17,7 @@ from datafor_token.applications.rules import next_path
 from datafor_token.console import csrf, pages
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, sentence
-from datafor_token.errors import BodyTooLarge, Forbidden, NotAuthenticated, RuleError, StoreUnavailable
+from datafor_token.errors import BodyTooLarge, Forbidden, InvalidInput, NotAuthenticated, RuleError, StoreUnavailable
 from datafor_token.validation import strict_json
 from datafor_token.web.api.paths import proxy_prefix
 from datafor_token.web.auth import describe_sender, session_caller, session_cookie
@@ -217,9 +217,11 @@ def _outdated_form(view: str) -> ResponseReturnValue:
         return _sign_in_again(switched_form())
     if caller is not None and may_see(caller, view):
         g.notice = "outdated"
-        page = redisplay(own_path(), typed_values(), caller)
-        if page is not None:
-            return page
+        # A forged form may name nothing that could be shown.
+        with contextlib.suppress(InvalidInput):
+            page = redisplay(own_path(), typed_values(), caller)
+            if page is not None:
+                return page
     raise Forbidden(OUTDATED, log_detail=describe_sender())
 
 
