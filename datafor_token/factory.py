@@ -11,7 +11,8 @@ from datafor_token import __version__, console
 from datafor_token.cli import flask_commands
 from datafor_token.operations.installation import Opener
 from datafor_token.operations.services import Clock, open_services
-from datafor_token.settings import Settings, load_settings
+from datafor_token.settings import Settings
+from datafor_token.settings_sources import load_settings
 from datafor_token.store.base import RequestScoped
 from datafor_token.validation import logs
 from datafor_token.web import api, auth, current, proxies, responses, services

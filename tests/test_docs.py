@@ -16,7 +16,8 @@ from datafor_token.operations.installation import COLLECTIONS
 from datafor_token.requests.explain_schema import ExplainSchema
 from datafor_token.requests.schemas import GenerateSchema, LinkSchema, RotateSchema, UpdateSchema
 from datafor_token.server import selection
-from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, load_settings, table
+from datafor_token.settings import ENVIRONMENT_ONLY, ENVIRONMENT_PREFIX, table
+from datafor_token.settings_sources import load_settings
 from datafor_token.store.metered import KINDS
 from datafor_token.tokens import issuer
 from tests.docs import pages

@@ -31,6 +31,7 @@ FOLDERS = [
     "limits",
     "crypto",
     "store",
+    "settings_sources",
     "settings",
     "server",
     "validation",

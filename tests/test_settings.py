@@ -9,7 +9,8 @@ from typing import get_origin
 import pytest
 
 from datafor_token.errors import StartError
-from datafor_token.settings import Settings, bind_address, load_settings, socket_mode, table
+from datafor_token.settings import Settings, bind_address, socket_mode, table
+from datafor_token.settings_sources import load_settings
 from tests.commands import invoke
 from tests.support import ROOT
 

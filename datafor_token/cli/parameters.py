@@ -54,7 +54,7 @@ def stored_names(found: Installation, collection: str) -> Iterator[str]:
     Yields none if the records are in a database, or if they or the settings cannot be read.
     """
     from datafor_token.errors import StartError
-    from datafor_token.settings import load_settings
+    from datafor_token.settings_sources import load_settings
 
     try:
         settings = load_settings(None, found.environ)

@@ -28,7 +28,7 @@ class Installation:
         """Read the settings; raise ``StartError`` if they have an error."""
         if self._settings is None:
             # Imported here: help and completion need neither settings nor services.
-            from datafor_token.settings import load_settings
+            from datafor_token.settings_sources import load_settings
             from datafor_token.validation import logs
 
             self._settings = load_settings(None, self.environ)

@@ -86,6 +86,12 @@ def check_networks(value: Any) -> None:
         addresses.parse_network(network if isinstance(network, str) else "")
 
 
+def check_node(value: Any) -> None:
+    """Check the name of a node: letters, digits, and between them dots, hyphens and underscores; or empty."""
+    if value and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value):
+        raise RuleError("must be at most 63 letters, digits, dots, hyphens and underscores, such as node-a")
+
+
 def check_ca_file(value: Any) -> None:
     """Check the absolute path of a readable PEM file with certificates."""
     if not value:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from datafor_token import __version__
 from datafor_token.errors import StartError, StoreNotReady, StoreUnavailable
-from datafor_token.settings import load_settings, table, wanted_log_format
+from datafor_token.settings import table
+from datafor_token.settings_sources import load_settings, wanted_log_format
 from datafor_token.validation import logs
 from datafor_token.web.services import services_of
 

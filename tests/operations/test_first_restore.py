@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from datafor_token import create_app
-from datafor_token.settings import load_settings
+from datafor_token.settings_sources import load_settings
 from tests.commands import invoke
 from tests.conftest import CHEAP_FOR_TESTS_ONLY
 from tests.processes import Process

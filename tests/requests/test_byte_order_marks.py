@@ -11,7 +11,8 @@ from flask import Flask
 
 from datafor_token.errors import RuleError, StartError
 from datafor_token.requests.forms import decode
-from datafor_token.settings import Settings, load_settings
+from datafor_token.settings import Settings
+from datafor_token.settings_sources import load_settings
 from datafor_token.validation import utf8
 from tests.cli.shell import Shell
 from tests.conftest import Caller

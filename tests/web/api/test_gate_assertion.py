@@ -15,7 +15,8 @@ from werkzeug.test import TestResponse
 from datafor_token import create_app
 from datafor_token.crypto.keys import Key
 from datafor_token.errors import StartError
-from datafor_token.settings import Settings, load_settings
+from datafor_token.settings import Settings
+from datafor_token.settings_sources import load_settings
 from tests.commands import invoke
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.providers.idp import Provider, response, running
