@@ -104,10 +104,11 @@ class Database:
     def __init__(self, url: str, timeout: float, lock_timeout: float) -> None:
         self.timeout = timeout
         self.lock_timeout = min(lock_timeout, timeout * _SHARE)
-        self._is_postgresql = is_postgresql(url)
+        self.is_postgresql = is_postgresql(url)
         self._serves = threading.Event()
-        self.engine = self._postgresql(url) if self._is_postgresql else self._sqlite(url)
-        reads = {"isolation_level": "AUTOCOMMIT"} if self._is_postgresql else {_READS: True}
+        self._is_choosy = threading.Event()
+        self.engine = self._postgresql(url) if self.is_postgresql else self._sqlite(url)
+        reads = {"isolation_level": "AUTOCOMMIT"} if self.is_postgresql else {_READS: True}
         self._reader = self.engine.execution_options(**reads)
         _databases.add(self)
         # Close the connections when the store is collected.
@@ -132,7 +133,7 @@ class Database:
 
         Raise ``StoreNotReady`` for a migration from SQLite.
         """
-        if self._is_postgresql:
+        if self.is_postgresql:
             self._serves.set()
             self.close()
         else:
@@ -141,7 +142,7 @@ class Database:
     @contextlib.contextmanager
     def exclude_servers(self) -> Iterator[Callable[[], None]]:
         """Exclude servers, as ``Store.exclude_servers`` does."""
-        if self._is_postgresql:
+        if self.is_postgresql:
             with server_lock.exclude(self._connect) as check:
                 yield check
         else:
@@ -157,6 +158,14 @@ class Database:
         """Close the connections that are not in use."""
         self.engine.dispose()
 
+    def try_other_hosts(self) -> None:
+        """Close the connections that are not in use, and from now on try the hosts of the URL in a random order.
+
+        Their first one may be a former primary, which accepts writes as well.
+        """
+        self._is_choosy.set()
+        self.close()
+
     def _lock_wait(self, wait: float | None) -> float:
         # Shorter than the deadline, so that the server reports the lock.
         left = time_left() * _SHARE
@@ -166,7 +175,7 @@ class Database:
 
     def _set_wait(self, connection: sa.Connection, wait: float) -> None:
         milliseconds = max(1, int(wait * 1000))
-        if not self._is_postgresql:
+        if not self.is_postgresql:
             # Before the transaction begins: BEGIN IMMEDIATE is what waits.
             connection.connection.cursor().execute(f"PRAGMA busy_timeout={milliseconds}")
         elif wait < self.lock_timeout:
@@ -195,14 +204,13 @@ class Database:
             "client_encoding": "UTF8",
         }
         parameters = {**defaults, **given, **pinned}
-        timeout = self.timeout
+        # Without a reference to this object, which the engine would keep alive.
+        timeout, serves, is_choosy = self.timeout, self._serves, self._is_choosy
 
         def connect() -> _Connection:
             wait = min(timeout, time_left()) * _SHARE / hosts
-            return _Connection.open({"connect_timeout": max(2, int(wait)), **parameters})
-
-        # Without a reference to this object, which the engine would keep alive.
-        serves = self._serves
+            order = {"load_balance_hosts": "random"} if is_choosy.is_set() else {}
+            return _Connection.open({"connect_timeout": max(2, int(wait)), **parameters, **order})
 
         def connect_of_pool() -> _Connection:
             connection = connect()

@@ -11,6 +11,7 @@ from datafor_token.errors import StoreUnavailable
 # By SQLSTATE, which a server sends with its errors.
 _STATES = {
     "42P01": "tables are missing in it: run `datafor-token store init`",
+    "55000": "no host accepts writes",  # the log of a standby has no position of its own
     "42501": "its user lacks rights; docs/several-hosts.md lists them",
     "3F000": "its user has no schema to create tables in",
 }

@@ -17,7 +17,7 @@ HASH_MARK = "~"
 _LONGEST_NAME = 200  # characters
 _PAGE = CHUNK = 1000  # records read at once
 _RECORDS = sa.select(records.c.collection, records.c.name, records.c.document, records.c.write_id)
-GENERATIONS = sa.select(generations.c.collection, generations.c.n, generations.c.write_id)
+GENERATION = sa.select(generations.c.n, generations.c.write_id).where(generations.c.collection == sa.bindparam("c"))
 # Built once: building a statement takes as long as executing it.
 _WANTED = records.c.collection == sa.bindparam("c"), records.c.name == sa.bindparam("n")
 _RECORD = _RECORDS.where(*_WANTED)
@@ -35,11 +35,6 @@ def key_of(name: str) -> str:
     if key and key.isprintable() and len(key) <= _LONGEST_NAME and HASH_MARK not in key:
         return key
     return HASH_MARK + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def is_collection(collection: str) -> sa.ColumnElement[bool]:
-    """Return the condition for the row of a collection's generation."""
-    return generations.c.collection == collection
 
 
 def is_record(collection: str, key: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
@@ -98,12 +93,3 @@ def write(connection: sa.Connection, collection: str, document: Document, write_
         connection.execute(records.insert().values(collection=collection, name=key, **values))
     else:
         connection.execute(records.update().where(*is_record(collection, key)).values(**values))
-
-
-def next_generation(connection: sa.Connection, collection: str, write_id: str) -> int:
-    """Increase the generation of the collection and return it. Other writers wait until this transaction has ended."""
-    following = generations.update().where(is_collection(collection)).values(n=generations.c.n + 1, write_id=write_id)
-    n = connection.execute(following.returning(generations.c.n)).scalar()
-    if n is None:
-        connection.execute(generations.insert().values(collection=collection, n=1, write_id=write_id))
-    return int(n or 1)

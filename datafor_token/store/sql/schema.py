@@ -5,7 +5,7 @@ import secrets
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from datafor_token.errors import StoreNotReady
+from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.store.sql.engine import Database, deadline, encoding_of
 from datafor_token.store.sql.errors import outage
 
@@ -31,7 +31,7 @@ generations = sa.Table(
     sa.Column("n", sa.BigInteger, nullable=False),
     sa.Column("write_id", sa.String(32), nullable=False),
 )
-_schema = sa.Table(
+versions = sa.Table(
     "datafor_schema",
     _metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
@@ -56,7 +56,7 @@ def create(database: Database) -> bool:
                 connection.execute(generations.delete())
             try:
                 if version is None:
-                    connection.execute(_schema.insert().values(id=1, version=VERSION))
+                    connection.execute(versions.insert().values(id=1, version=VERSION))
                 connection.commit()
             except IntegrityError:
                 # Another process created them first.
@@ -92,6 +92,15 @@ def probe(database: Database) -> None:
         connection.rollback()
 
 
+def check_version(version: int | None) -> None:
+    """Raise ``StoreUnavailable`` if the tables have got another version while this process runs."""
+    if version != VERSION:
+        raise StoreUnavailable(
+            reason=f"the tables in the database are version {version}, this service knows version {VERSION}: start the"
+            " version of the service that changed them on this node too"
+        )
+
+
 def _found(database: Database) -> tuple[int | None, list[str]]:
     """Return the version of the tables, if they exist, and the names of the missing ones."""
     with database.reading() as connection:
@@ -103,9 +112,9 @@ def _found(database: Database) -> tuple[int | None, list[str]]:
             )
         inspector = sa.inspect(connection)
         missing = [table.name for table in _metadata.sorted_tables if not inspector.has_table(table.name)]
-        if _schema.name in missing:
+        if versions.name in missing:
             return None, missing
-        found = connection.execute(sa.select(_schema.c.version)).scalar()
+        found = connection.execute(sa.select(versions.c.version)).scalar()
     return None if found is None else int(found), missing
 
 

@@ -5,14 +5,15 @@ generation of the collection in ``datafor_generations`` and so locks that row un
 writers of a collection take turns, on all nodes, as they do with the lock of the file store. The new document and the
 new generation are committed together, on the primary, before the call returns.
 
-**A request costs one small read.** Its first operation reads the generations of all collections, and the request uses
-them until it ends (see ``generations``). ``stamp`` is the generation of the collection; ``version`` and ``changes`` are
-cached by generation. No acknowledged change is missed: it was committed before the request began, and a primary returns
-all that is committed, so the request reads the generation of that change or a later one, which differs from the
-generation of any older cached version. A version read after its generation can be newer than it, never older: then the
-next request reads a higher generation, and reads the version again. Replicas would break this, so they are never read
-(``target_session_attrs=read-write``). A generation includes the identifier of the last write: after a failover that
-lost writes, or a restored backup, a number may come again, but an identifier does not.
+**A request costs one small read.** Its first operation takes a connection and reads the generations of all collections
+on it. The request uses both until it ends (see ``sessions`` and ``generations``). ``stamp`` is the generation of the
+collection; ``version`` and ``changes`` are cached by generation. No acknowledged change is missed: it was committed
+before the request began, and a primary returns all that is committed, so the request reads the generation of that
+change or a later one, which differs from the generation of any older cached version. A version read after its
+generation can be newer than it, never older: then the next request reads a higher generation, and reads the version
+again. Replicas would break this, so they are never read: a server without a position in a log of its own is refused,
+and so is a primary that was replaced (see ``fencing``). A generation includes the identifier of the last write: after a
+failover that lost writes, or a restored backup, a number may come again, but an identifier does not.
 
 Collections that change often, such as sessions and revocations, seldom have a cached generation. A request with a
 cookie then costs one more indexed read, of the version of one record, and a request with a token after a revocation
@@ -34,10 +35,8 @@ from datafor_token.store.base import AlreadyExists, Change, Changed, Document
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.engine import Database, begin_request, deadline, end_request
 from datafor_token.store.sql.errors import outage
-from datafor_token.store.sql.generations import UNKNOWN, Generations
 from datafor_token.store.sql.rows import (
     CHUNK,
-    GENERATIONS,
     HASH_MARK,
     Row,
     document_of,
@@ -51,6 +50,8 @@ from datafor_token.store.sql.rows import (
     write_ids_of,
 )
 from datafor_token.store.sql.schema import records
+from datafor_token.store.sql.server import Server
+from datafor_token.store.sql.sessions import Session, Sessions
 from datafor_token.store.sql.transactions import Transactions
 from datafor_token.validation.names import fold
 from datafor_token.validation.strict_json import readable
@@ -69,25 +70,32 @@ class SqlStore:
     ) -> None:
         self.collections = collections
         self._database = database
-        self._transactions = Transactions(database, waited)
-        self._generations = Generations(self.generations)
+        self._server = Server(database)
+        self._sessions = Sessions(database, self._server)
+        self._transactions = Transactions(database, self._server, self._sessions, waited)
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds by which the database's clock is ahead of this host's, as last seen; 0 before the first query."""
+        return self._server.clock.offset
 
     def begin_request(self) -> None:
         """Begin a request in this thread: its operations use the cache, and share one time limit."""
         begin_request()
-        self._generations.begin()
+        self._sessions.begin_request()
 
     def end_request(self) -> None:
         """End the request of this thread."""
-        self._generations.end()
+        self._sessions.end_request()
         end_request()
 
     def get(self, collection: str, name: str) -> Document | None:
-        found = self._transactions.read(lambda connection: row_of(connection, self._checked(collection), key_of(name)))
+        self._checked(collection)
+        found = self._read(lambda connection: row_of(connection, collection, key_of(name)))
         return None if found is None else document_of(found, fold(name))
 
     def names(self, collection: str) -> list[str]:
-        keys = self._transactions.read(partial(write_ids_of, collection=self._checked(collection)))
+        keys = self._read(partial(write_ids_of, collection=self._checked(collection)))
         # Only the document has a name that was hashed.
         hashed = [key for key in keys if key.startswith(HASH_MARK)]
         return [key for key in keys if key not in hashed] + [_named(row)[0] for row in self._rows(collection, hashed)]
@@ -158,39 +166,42 @@ class SqlStore:
             return False
 
     def version(self, collection: str, name: str) -> Hashable | None:
+        self._checked(collection)
         key = key_of(name)
-        memory = self._generations.memory(self._checked(collection))
-        found = UNKNOWN if memory is None else memory.versions.get(key, UNKNOWN)
-        if found is not UNKNOWN:
-            return found
-        version = self._transactions.read(lambda connection: write_id_of(connection, collection, key))
-        if memory is not None:
-            memory.add(key, version)
-        return version
+
+        def look(session: Session) -> Hashable | None:
+            memory = session.memory(collection)
+            if memory is not None and key in memory.versions:
+                return memory.versions[key]
+            version = write_id_of(session.connection, collection, key)
+            if memory is not None:
+                memory.add(key, version)
+            return version
+
+        return self._sessions.read(look)
 
     def stamp(self, collection: str) -> Hashable:
-        return self._generations.current(self._checked(collection))
+        self._checked(collection)
+        return self._sessions.read(lambda session: session.generation(collection))
 
     def changes(self, collection: str, known: Mapping[str, Hashable]) -> tuple[dict[str, Hashable], Iterator[Changed]]:
-        memory = self._generations.memory(self._checked(collection))
-        if memory is not None and memory.listing == known:
-            return memory.listing, iter(())
-        versions = self._transactions.read(lambda connection: write_ids_of(connection, collection))
-        if memory is not None:
-            memory.listing = versions
+        self._checked(collection)
+
+        def look(session: Session) -> dict[str, Hashable]:
+            memory = session.memory(collection)
+            if memory is not None and memory.listing == known:
+                return memory.listing
+            versions = write_ids_of(session.connection, collection)
+            if memory is not None:
+                memory.listing = versions
+            return versions
+
+        versions = self._sessions.read(look)
         rows = self._rows(collection, [key for key, version in versions.items() if known.get(key) != version])
         return versions, ((row.name, *_named(row)) for row in rows)
 
-    def generations(self) -> Mapping[str, Hashable]:
-        """Return the generation of every collection that was ever written.
-
-        It differs whenever a record of the collection may have changed; see the top of this module.
-        """
-        rows = self._transactions.read(lambda connection: connection.execute(GENERATIONS).all())
-        return {row.collection: (row.n, row.write_id) for row in rows}
-
     def writable(self) -> bool:
-        self._transactions.read(lambda connection: connection.execute(GENERATIONS).all())
+        self.stamp(self.collections[0])
         try:
             with outage("write in"), deadline(self._database.timeout):
                 schema.probe(self._database)
@@ -205,19 +216,22 @@ class SqlStore:
         """Yield every row of the collection, in the order of the keys."""
         self._checked(collection)
         last: str | None = None
-        while page := self._transactions.read(partial(page_of, collection=collection, after=last)):
+        while page := self._read(partial(page_of, collection=collection, after=last)):
             yield from page
             last = page[-1].name
 
     def _rows(self, collection: str, keys: Sequence[str]) -> Iterator[Row]:
         for first in range(0, len(keys), CHUNK):
             chunk = keys[first : first + CHUNK]
-            yield from self._transactions.read(partial(rows_of, collection=collection, keys=chunk))
+            yield from self._read(partial(rows_of, collection=collection, keys=chunk))
+
+    def _read(self, work: Callable[[sa.Connection], _Result]) -> _Result:
+        return self._sessions.read(lambda session: work(session.connection))
 
     def _write(
         self, collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None = None
     ) -> _Result:
-        with self._generations.writing():
+        with deadline(self._database.timeout), self._sessions.writing():
             return self._transactions.write(self._checked(collection), work, wait)
 
     def _checked(self, collection: str) -> str:

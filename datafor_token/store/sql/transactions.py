@@ -13,9 +13,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from datafor_token.errors import LockTimeout, MaybeStored, StoreUnavailable
 from datafor_token.store.sql.engine import Database, deadline, has_warned, time_left
-from datafor_token.store.sql.errors import explained, outage, state
-from datafor_token.store.sql.rows import GENERATIONS, is_collection, next_generation
+from datafor_token.store.sql.errors import explained, state
+from datafor_token.store.sql.fencing import Fenced
+from datafor_token.store.sql.rows import GENERATION
 from datafor_token.store.sql.schema import records
+from datafor_token.store.sql.server import Server
+from datafor_token.store.sql.sessions import MOST_SERVERS, Sessions
 
 _Result = TypeVar("_Result")
 _MOST_TRIES = 10
@@ -28,26 +31,25 @@ _PAUSE = 0.1  # seconds between two looks at a database that does not respond
 class Transactions:
     """The transactions of one store. ``waited`` is called with the seconds that each lock was waited for."""
 
-    def __init__(self, database: Database, waited: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self, database: Database, server: Server, sessions: Sessions, waited: Callable[[float], None] | None = None
+    ) -> None:
         self._database = database
+        self._server = server
+        self._sessions = sessions
         self._waited = waited
         self._mine = threading.local()
 
-    def read(self, work: Callable[[sa.Connection], _Result]) -> _Result:
-        """Do ``work`` in a transaction of its own, or in the transaction of an update in this thread."""
-        writing = getattr(self._mine, "connection", None)
-        if writing is not None:
-            # It sees the changes of the update, and needs no second connection.
-            return work(writing)
-        with outage("read"), deadline(self._database.timeout):
-            while True:
-                try:
-                    with self._database.reading() as connection:
-                        return work(connection)
-                except DBAPIError as error:
-                    # The connection was lost while it was in the pool. All others of its age were dropped with it.
-                    if not error.connection_invalidated or time_left() == 0:
-                        raise
+    def along(self, work: Callable[[sa.Connection], object]) -> bool:
+        """Do ``work`` in the transaction of this thread, last before its commit, and also if it is retried.
+
+        Return False, and do nothing, if this thread has no transaction.
+        """
+        attempt: _Attempt | None = getattr(self._mine, "attempt", None)
+        if attempt is None:
+            return False
+        attempt.along.append(work)
+        return True
 
     def write(
         self, collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None = None
@@ -66,6 +68,9 @@ class Transactions:
                         raise _refused(error, attempt, collection) from None
                     if state(error) == _READ_ONLY:
                         self._database.close()
+                except Fenced:
+                    if tries == MOST_SERVERS - 1:
+                        raise
                 if time_left() == 0:
                     break
                 time.sleep(random.uniform(0.001, 0.01) * (tries + 1))  # noqa: S311 - not a secret
@@ -79,15 +84,18 @@ class Transactions:
         with self._database.writing(wait) as connection:
             begun = time.monotonic()
             try:
-                attempt.n = next_generation(connection, collection, attempt.write_id)
+                attempt.n = self._server.next_generation(connection, collection, attempt.write_id)
             finally:
                 if self._waited is not None:
                     self._waited(time.monotonic() - begun)
-            self._mine.connection = connection
+            self._mine.attempt = attempt
             try:
-                attempt.result = result = work(connection, attempt.write_id)
+                with self._sessions.within(connection):
+                    attempt.result = result = work(connection, attempt.write_id)
             finally:
-                self._mine.connection = None
+                self._mine.attempt = None
+            for one in attempt.along:
+                one(connection)
             attempt.committing = True
             connection.commit()
             if has_warned(connection):
@@ -100,10 +108,10 @@ class Transactions:
         while time_left() > 0:
             try:
                 with self._database.writing(None) as connection:
+                    # A former primary does not know whether it was stored.
+                    self._server.generations(connection)
                     # Wait until that transaction has ended, either way.
-                    row = connection.execute(
-                        GENERATIONS.where(is_collection(collection)).with_for_update()
-                    ).one_or_none()
+                    row = connection.execute(GENERATION.with_for_update(), {"c": collection}).one_or_none()
                     n, last = (0, "") if row is None else (row.n, row.write_id)
                     if attempt.write_id == last or n <= attempt.n:
                         return attempt.write_id == last
@@ -116,6 +124,8 @@ class Transactions:
                     raise unknown
             except DBAPIError:
                 time.sleep(_PAUSE)
+            except Fenced:
+                continue
             except StoreUnavailable:
                 # A migration has begun, which lets no server in.
                 break
@@ -130,6 +140,7 @@ class _Attempt:
     n: int = 0
     committing: bool = False
     result: object = None
+    along: list[Callable[[sa.Connection], object]] = dataclasses.field(default_factory=list)
 
 
 def _is_worth_retrying(error: DBAPIError) -> bool:

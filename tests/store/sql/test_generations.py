@@ -55,7 +55,7 @@ def test_a_request_costs_one_read(store: SqlStore) -> None:
     known = ask_all(store, known)[4]
     assert len(statements.of(lambda: ask_all(store, known))) == 1
     assert ask_all(store, known)[5] == []
-    assert len(statements.of(lambda: [store.version("users", "lena") for _ in range(3)])) == 3
+    assert len(statements.of(lambda: [store.version("users", "lena") for _ in range(3)])) == 3 * 2
 
 
 def test_a_request_without_operations_reads_nothing(store: SqlStore) -> None:
@@ -148,7 +148,7 @@ def test_the_cache_is_bounded(store: SqlStore, monkeypatch: pytest.MonkeyPatch) 
     store.begin_request()
     for number in range(20):
         assert store.version("users", f"user{number}") is None
-    memory = store._generations.memory("users")
+    memory = store._sessions.read(lambda session: session.memory("users"))
     assert memory is not None
     assert 0 < len(memory.versions) <= 5
     store.end_request()

@@ -118,7 +118,7 @@ def broken(_: Document | None) -> Document:
 def test_the_generation_changes_with_every_write_only(store: SqlStore) -> None:
     """A collection's generation differs after each write to it, and stays the same without writes."""
     store.put("users", {"name": "lena"})
-    before = [store.generations()["users"]]
+    before = [store.stamp("users")]
     writes: list[Callable[[], object]] = [
         lambda: store.put("users", {"name": "lena"}),
         lambda: store.create("users", {"name": "paul"}),
@@ -128,7 +128,7 @@ def test_the_generation_changes_with_every_write_only(store: SqlStore) -> None:
     ]
     for write in writes:
         write()
-        before.append(store.generations()["users"])
+        before.append(store.stamp("users"))
     assert len(set(before)) == 6
     store.put("applications", {"name": "ERP"})
     store.delete("users", "nobody")
@@ -136,13 +136,13 @@ def test_the_generation_changes_with_every_write_only(store: SqlStore) -> None:
         store.create("users", {"name": "lena"})
     with pytest.raises(KeyError):
         store.update("users", "lena", broken)
-    assert store.generations()["users"] == before[-1]
+    assert store.stamp("users") == before[-1]
 
 
 def test_a_reader_never_sees_an_old_document_under_a_new_generation(store: SqlStore) -> None:
     """A document read after its generation is of that generation or a later one."""
     store.put("users", {"name": "lena", "value": 0})
-    begin = store.generations()["users"][0]  # type: ignore[index]
+    begin = store.stamp("users")[0]  # type: ignore[index]
     done = threading.Event()
 
     def write() -> None:
@@ -154,7 +154,7 @@ def test_a_reader_never_sees_an_old_document_under_a_new_generation(store: SqlSt
     writer.start()
     reads = 0
     while not done.is_set() or reads == 0:
-        generation = store.generations()["users"][0]  # type: ignore[index]
+        generation = store.stamp("users")[0]  # type: ignore[index]
         document = store.get("users", "lena")
         assert document is not None
         assert document["value"] >= generation - begin

@@ -1,0 +1,129 @@
+"""Connections of requests: one for all that a request reads.
+
+Its first statement reads the generations. If the connection breaks, the next one begins with the same statement: what
+was read on one server is never combined with the generation of another, or cached under it.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from datafor_token.store.sql.engine import Database, deadline, time_left
+from datafor_token.store.sql.errors import outage
+from datafor_token.store.sql.fencing import Fenced
+from datafor_token.store.sql.generations import Memories, Memory
+from datafor_token.store.sql.server import Server
+
+_Result = TypeVar("_Result")
+_NEVER_WRITTEN = (0, "")
+MOST_SERVERS = 6  # connections that are tried until one is to a primary that was not replaced
+
+
+class Session:
+    """A connection, and the generations that were read on it first."""
+
+    def __init__(
+        self, connection: sa.Connection, generations: Callable[[], Mapping[str, Hashable]], memories: Memories | None
+    ) -> None:
+        self.connection = connection
+        self._generations = generations
+        self._memories = memories
+
+    def generation(self, collection: str) -> Hashable:
+        """Return the generation of a collection."""
+        return self._generations().get(collection, _NEVER_WRITTEN)
+
+    def memory(self, collection: str) -> Memory | None:
+        """Return what is cached under the generation of the collection, or None outside of a request.
+
+        Add only what was read on this connection.
+        """
+        return None if self._memories is None else self._memories.of(collection, self.generation(collection))
+
+
+class _Thread(threading.local):
+    in_request = False
+    session: Session | None = None
+    transaction: sa.Connection | None = None
+
+
+class Sessions:
+    """The session of each thread of this process."""
+
+    def __init__(self, database: Database, server: Server) -> None:
+        self._database = database
+        self._server = server
+        self._memories = Memories()
+        self._thread = _Thread()
+
+    def begin_request(self) -> None:
+        """Begin a request in this thread. Its session begins with its first read."""
+        self.end_request()
+        self._thread.in_request = True
+
+    def end_request(self) -> None:
+        """End the request of this thread and its session: a further read has a session of its own."""
+        self._thread.in_request = False
+        self._close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Surround a write: within it nothing is cached, and after it the request has a new session."""
+        was_in_request = self._thread.in_request
+        self.end_request()
+        try:
+            yield
+        finally:
+            self._thread.in_request = was_in_request
+
+    @contextlib.contextmanager
+    def within(self, connection: sa.Connection) -> Iterator[None]:
+        """Read in a transaction, which sees its own changes and needs no second connection."""
+        self._thread.transaction = connection
+        try:
+            yield
+        finally:
+            self._thread.transaction = None
+
+    def read(self, work: Callable[[Session], _Result]) -> _Result:
+        """Do ``work`` in this thread's session, or in its transaction. A retry does it again, in a new session."""
+        connection = self._thread.transaction
+        if connection is not None:
+            return work(Session(connection, lambda: self._server.generations(connection), None))
+        with outage("read"), deadline(self._database.timeout):
+            for tries in range(MOST_SERVERS):
+                is_last = tries == MOST_SERVERS - 1 or time_left() == 0
+                try:
+                    return work(self._thread.session or self._open())
+                except Fenced:
+                    if is_last:
+                        raise
+                except DBAPIError as error:
+                    self._close()
+                    # The connection was lost while it was in the pool. All others of its age were dropped with it.
+                    if not error.connection_invalidated or is_last:
+                        raise
+                finally:
+                    if not self._thread.in_request:
+                        self._close()
+        raise AssertionError("the last attempt returns or raises")
+
+    def _open(self) -> Session:
+        connection = self._database.reading()
+        try:
+            found = self._server.generations(connection)
+        except BaseException:
+            connection.close()
+            raise
+        memories = self._memories if self._thread.in_request else None
+        self._thread.session = session = Session(connection, lambda: found, memories)
+        return session
+
+    def _close(self) -> None:
+        session, self._thread.session = self._thread.session, None
+        if session is not None:
+            session.connection.close()
