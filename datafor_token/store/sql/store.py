@@ -52,7 +52,7 @@ from datafor_token.store.sql.rows import (
 from datafor_token.store.sql.schema import records
 from datafor_token.store.sql.server import Server
 from datafor_token.store.sql.sessions import Session, Sessions
-from datafor_token.store.sql.transactions import Transactions
+from datafor_token.store.sql.transactions import Along, Transactions
 from datafor_token.validation.names import fold
 from datafor_token.validation.strict_json import readable
 
@@ -132,19 +132,23 @@ class SqlStore:
         self._write(collection, work)
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
-        changed: dict[str | None, Document] = {}
+        changed: dict[str | None, tuple[Document, Sequence[Along]]] = {}
 
         def work(connection: sa.Connection, write_id: str) -> Document:
             row = row_of(connection, collection, key_of(name))
             present = None if row is None else row.write_id
             # If the transaction is retried on the same record, ``change`` is not called again.
-            if present not in changed:
+            if present in changed:
+                document, along = changed[present]
+                for one in along:
+                    self._transactions.along(one)
+            else:
                 document = change(None if row is None else document_of(row, fold(name)))
                 if fold(document["name"]) != fold(name):
                     raise ValueError("an update cannot rename a record")
-                changed[present] = document
-            write(connection, collection, changed[present], write_id, new=row is None)
-            return changed[present]
+                changed[present] = document, self._transactions.gone_along
+            write(connection, collection, document, write_id, new=row is None)
+            return document
 
         return self._write(collection, work, wait)
 

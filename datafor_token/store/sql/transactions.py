@@ -5,7 +5,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from datafor_token.store.sql.server import Server
 from datafor_token.store.sql.sessions import MOST_SERVERS, Sessions
 
 _Result = TypeVar("_Result")
+Along = Callable[[sa.Connection], object]
 _MOST_TRIES = 10
 _AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: nothing was stored
 _LOCKED = frozenset({"55P03", "57014"})  # lock not available, statement cancelled by its time-out
@@ -40,7 +41,7 @@ class Transactions:
         self._waited = waited
         self._mine = threading.local()
 
-    def along(self, work: Callable[[sa.Connection], object]) -> bool:
+    def along(self, work: Along) -> bool:
         """Do ``work`` in the transaction of this thread, last before its commit, and also if it is retried.
 
         Return False, and do nothing, if this thread has no transaction.
@@ -50,6 +51,12 @@ class Transactions:
             return False
         attempt.along.append(work)
         return True
+
+    @property
+    def gone_along(self) -> Sequence[Along]:
+        """The work that ``along`` has added to the transaction of this thread."""
+        attempt: _Attempt | None = getattr(self._mine, "attempt", None)
+        return () if attempt is None else tuple(attempt.along)
 
     def write(
         self, collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None = None
@@ -140,7 +147,7 @@ class _Attempt:
     n: int = 0
     committing: bool = False
     result: object = None
-    along: list[Callable[[sa.Connection], object]] = dataclasses.field(default_factory=list)
+    along: list[Along] = dataclasses.field(default_factory=list)
 
 
 def _is_worth_retrying(error: DBAPIError) -> bool:
