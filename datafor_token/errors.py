@@ -279,6 +279,10 @@ class RecordDamaged(StoreUnavailable):
     """503: a record exists but is not valid. It is left unchanged."""
 
 
+class KeyMissing(RecordDamaged):
+    """503: a record is encrypted with a key that this node does not have, although another node may have it."""
+
+
 class MaybeStored(StoreUnavailable):
     """503: the write failed at a point where the change may already be stored."""
 

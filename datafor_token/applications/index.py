@@ -6,10 +6,12 @@ import itertools
 import logging
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
-from datafor_token.applications.record import Application
+from datafor_token.applications import rules
+from datafor_token.applications.record import FIELDS, FORMAT, PLAIN_FORMAT, Application
 from datafor_token.crypto.keys import KeySource
-from datafor_token.errors import RecordDamaged
+from datafor_token.errors import RecordDamaged, RuleError
 from datafor_token.store.cache import Named
 from datafor_token.validation import claims, logs
 from datafor_token.validation.names import fold
@@ -69,28 +71,99 @@ class IndexEntry:
         return now * 1000 < self.previous_until
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableEntry:
+    """An application whose record cannot be read, such as one that is encrypted with a key that this node lacks.
+
+    ``reason`` is why. The other members are as in ``IndexEntry``, and None where the record does not tell.
+    """
+
+    name: str
+    reason: str | None
+    algorithm: str | None = None
+    token_name: str | None = None
+    claim: str | None = None
+    enable: bool | None = None
+    self_service: bool | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], error: RecordDamaged) -> "UnreadableEntry":
+        """Return the entry of a document that is no valid application: what its valid members tell."""
+        entry = cls(name=str(document.get("name")), reason=error.reason)
+        try:
+            rules.record_format(document.get("format", PLAIN_FORMAT), FORMAT)
+        except RuleError:
+            # In a newer format, members can mean something else.
+            return entry
+        fieldmap = _member(document, "fieldmap")
+        return dataclasses.replace(
+            entry,
+            claim=None if fieldmap is None else fieldmap.username,
+            **{name: _member(document, name) for name in ("algorithm", "token_name", "enable", "self_service")},
+        )
+
+    def may_have_signed(self, algorithm: str, names: Collection[str]) -> bool:
+        """Return whether the application could accept a token of that algorithm with claims of these names."""
+        return (
+            self.enable is not False
+            and self.algorithm in (None, algorithm)
+            and (self.claim is None or not set(claims.outermost(self.claim)).isdisjoint(names))
+        )
+
+
+def _member(document: Mapping[str, Any], name: str) -> Any:
+    field = FIELDS[name]
+    try:
+        return field.rule(document.get(name, field.default))
+    except RuleError:
+        return None
+
+
 @dataclasses.dataclass(frozen=True)
 class ApplicationIndex:
-    """The entries of all readable applications, sorted by name, and the names of the damaged records."""
+    """The entries of all readable applications, and of those whose records cannot be read, both sorted by name."""
 
     entries: Sequence[IndexEntry]
-    damaged: Sequence[str]
+    unreadable: Sequence[UnreadableEntry] = ()
     # A different number for each index: a result that was cached for one is not valid for another.
     version: int = dataclasses.field(default_factory=itertools.count().__next__, compare=False)
 
+    @property
+    def damaged(self) -> Sequence[str]:
+        """The names of the records that cannot be read."""
+        return [entry.name for entry in self.unreadable]
+
     @functools.cached_property
     def by_token_name(self) -> Mapping[str, "ApplicationIndex"]:
-        """The enabled applications by the URL parameter that carries their tokens."""
+        """The enabled applications by the URL parameter that carries their tokens.
+
+        Those whose parameter is not known, because their record cannot be read, are in each.
+        """
         found: dict[str, list[IndexEntry]] = {}
         for entry in self.entries:
             if entry.enable:
                 found.setdefault(entry.token_name, []).append(entry)
-        return {name: ApplicationIndex(entries, ()) for name, entries in found.items()}
+        maybe = [entry for entry in self.unreadable if entry.enable is not False]
+        for unread in maybe:
+            if unread.token_name is not None:
+                found.setdefault(unread.token_name, [])
+        return {
+            name: ApplicationIndex(entries, [one for one in maybe if one.token_name in (None, name)])
+            for name, entries in found.items()
+        }
 
     @functools.cached_property
     def token_names(self) -> Collection[str]:
         """The URL parameters that may carry a token, including those of disabled applications."""
-        return frozenset(entry.token_name for entry in self.entries)
+        readable = {entry.token_name for entry in self.entries}
+        return frozenset(readable | {entry.token_name for entry in self.unreadable if entry.token_name is not None})
+
+    def unreadable_signer(self, algorithm: str, names: Collection[str]) -> UnreadableEntry | None:
+        """Return an application that may have signed a token of that algorithm with claims of these names, or None.
+
+        Its record cannot be read.
+        """
+        return next((entry for entry in self.unreadable if entry.may_have_signed(algorithm, names)), None)
 
     @functools.cached_property
     def origins(self) -> Collection[str]:
@@ -119,20 +192,21 @@ class ApplicationIndex:
         return found
 
 
-def _by_name(entry: IndexEntry) -> str:
+def _by_name(entry: IndexEntry | UnreadableEntry) -> str:
     return fold(entry.name)
 
 
-EMPTY_INDEX = ApplicationIndex((), ())
+EMPTY_INDEX = ApplicationIndex(())
 
 
-def build_index(records: Iterable[Named[IndexEntry]]) -> ApplicationIndex:
-    """Return the index of the records; log the damaged ones."""
-    entries, damaged = [], []
-    for name, entry in records:
-        if isinstance(entry, RecordDamaged):
-            damaged.append(name)
-            log.warning(logs.event("record damaged", reason=entry.reason))
-        else:
+def build_index(records: Iterable[Named[IndexEntry | UnreadableEntry]]) -> ApplicationIndex:
+    """Return the index of the records; log those that cannot be read."""
+    entries, unreadable = [], []
+    for name, found in records:
+        entry = UnreadableEntry(name=name, reason=found.reason) if isinstance(found, RecordDamaged) else found
+        if isinstance(entry, IndexEntry):
             entries.append(entry)
-    return ApplicationIndex(sorted(entries, key=_by_name), sorted(damaged))
+        else:
+            unreadable.append(entry)
+            log.warning(logs.event("record damaged", reason=entry.reason))
+    return ApplicationIndex(sorted(entries, key=_by_name), sorted(unreadable, key=lambda entry: entry.name))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from datafor_token.applications import policy
 from datafor_token.applications.events import event_of_change
-from datafor_token.applications.index import ApplicationIndex, IndexEntry, build_index
+from datafor_token.applications.index import ApplicationIndex, IndexEntry, UnreadableEntry, build_index
 from datafor_token.applications.record import COLLECTION, MASK, Application
 from datafor_token.applications.rules import check_password
 from datafor_token.applications.sealing import Sealer
@@ -272,9 +272,12 @@ class Registry:
         """Return the time in milliseconds since 1970."""
         return int(self._clock() * 1000)
 
-    def _entry(self, document: Document) -> IndexEntry:
+    def _entry(self, document: Document) -> IndexEntry | UnreadableEntry:
         """Return the index entry of a record; log each rule that its stored values break, once."""
-        entry = IndexEntry.of(self._sealer.unseal(document))
+        try:
+            entry = IndexEntry.of(self._sealer.unseal(document))
+        except RecordDamaged as error:
+            return UnreadableEntry.of(document, error)
         for violation in entry.rule_violations if self.logs_warnings else ():
             if (entry.name, violation) not in self._logged_violations:
                 self._logged_violations.add((entry.name, violation))

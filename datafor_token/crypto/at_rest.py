@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from datafor_token.errors import RecordDamaged, RuleError, StartError
+from datafor_token.errors import KeyMissing, RecordDamaged, RuleError, StartError
 from datafor_token.store.base import AlreadyExists, Document, Store
 from datafor_token.store.files.disk import sync
 from datafor_token.validation import files, utf8
@@ -53,10 +53,17 @@ class Keyring:
         key = self._keys[identifier or self.identifier]
         return hashlib.sha256(b"datafor_token " + purpose.encode() + b"\0" + key).digest()
 
+    def derive_all(self, purpose: str) -> Sequence[bytes]:
+        """Return the key for another purpose derived from each key, the one that ``derive`` returns first.
+
+        During a key change, other nodes, and this one before its restart, use another key first.
+        """
+        return [self.derive(purpose, name) for name in self._keys]
+
     @property
     def token_identifier_keys(self) -> Sequence[bytes]:
         """The keys for token identifiers: derived from the first key, from the others, and from removed former keys."""
-        by_name = {name: self.derive(_IDENTIFIERS, name) for name in self._keys}
+        by_name = dict(zip(self._keys, self.derive_all(_IDENTIFIERS), strict=True))
         return list({**by_name, **{name: key for name, key in self._former.items() if name not in by_name}}.values())
 
     def load_former_keys(self, document: Document | None) -> None:
@@ -104,13 +111,17 @@ class Keyring:
     def decrypt(self, record: str, field: str, value: object) -> object:
         """Decrypt the value of one field of one record; raise ``RecordDamaged`` if no key can.
 
+        It is ``KeyMissing`` if the value names a key that is not one of these.
         A value that is not encrypted is returned unchanged, since a record may be edited by hand.
         """
         if not isinstance(value, str) or not value.startswith(_MARK):
             return value
         identifier, _, text = value.removeprefix(_MARK).partition(":")
         if identifier not in self._ciphers:
-            raise RecordDamaged(reason=f"{record}: {field} is encrypted with the unknown key {identifier[:16]}")
+            raise KeyMissing(
+                reason=f"{record}: {field} is encrypted with the key {identifier[:16]}, which this node does not have:"
+                f" add that key to config/{KEY_FILE} on a line of its own, and restart"
+            )
         try:
             data = base64.b64decode(text, altchars=b"-_", validate=True)
             opened = self._ciphers[identifier].decrypt(data[:_NONCE], data[_NONCE:], _bound_to(record, field))

@@ -17,7 +17,7 @@ from datafor_token.audit.log import Audit
 from datafor_token.crypto import pem
 from datafor_token.crypto.at_rest import COLLECTION, Keyring
 from datafor_token.crypto.keys import Key, KeyPair, key_pair, new_key_pair
-from datafor_token.errors import Conflict, NotFound, RecordDamaged, RuleError, StoreUnavailable
+from datafor_token.errors import Conflict, KeyMissing, NotFound, RecordDamaged, RuleError, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.cache import RecordCache
 from datafor_token.validation import logs
@@ -265,7 +265,7 @@ def _read_key(member: Any, keyring: Keyring) -> OwnKey:
     try:
         text = keyring.decrypt(RECORD, kid, sealed)
     except RecordDamaged as error:
-        raise RecordDamaged(reason=f"{COLLECTION}/{error.reason}") from None
+        raise type(error)(reason=f"{COLLECTION}/{error.reason}") from None
     if text == sealed:
         # A backup of such a record would have the key in plain text.
         raise _damaged("a key is not encrypted")
@@ -299,7 +299,8 @@ def _damaged(fault: str) -> RecordDamaged:
 
 
 def _with_remedy(error: RecordDamaged) -> RecordDamaged:
-    return RecordDamaged(reason=f"{error.reason}: {_REMEDY}")
+    # The reason of a missing key has the remedy. To remove the record would be wrong: other nodes can read it.
+    return error if isinstance(error, KeyMissing) else RecordDamaged(reason=f"{error.reason}: {_REMEDY}")
 
 
 class _UnchangedError(Exception):

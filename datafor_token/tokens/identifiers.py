@@ -79,5 +79,10 @@ class Identifiers:
 
         The last of three parts with dots between is left out, because it would be the signature.
         """
+        return self.every_of_text(text)[0]
+
+    def every_of_text(self, text: str) -> Sequence[str]:
+        """Return what ``of_text`` returns under each key, the present one first."""
         signed = text.rpartition(".")[0] if text.count(".") == 2 else text
-        return self._keys[0].sign(b"text\0" + signed.encode("utf-8", "surrogatepass")).hex()[:_SHORT]
+        covered = b"text\0" + signed.encode("utf-8", "surrogatepass")
+        return [key.sign(covered).hex()[:_SHORT] for key in self._keys]

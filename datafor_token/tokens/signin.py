@@ -11,7 +11,7 @@ from datafor_token.applications.signing import Signer
 from datafor_token.errors import Forbidden, Message, NotFound, RecordDamaged
 from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
-from datafor_token.tokens import claim_checks, identifiers, verifier
+from datafor_token.tokens import claim_checks, identifiers, unreadable, verifier
 from datafor_token.tokens.cache import VerifiedTokens
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.near_misses import near_miss
@@ -24,6 +24,8 @@ from datafor_token.users.users import User, Users
 from datafor_token.validation import names
 
 _FEW = 100  # applications; checking all their records for edits takes a third of a millisecond
+# Of a token that no readable application signed.
+_UNSIGNED = frozenset({"algorithm", "signature", "keys_unavailable"})
 _IS_IDENTITY = failed(
     "signature", lambda: Message("the token is a signed identity of this service, which signs in nowhere")
 )
@@ -123,13 +125,14 @@ class SignIn:
         if verification.reason in ("signature", "keys_unavailable"):
             self._fetch_unknown_key(text, listing.entries)
         # The reason can come from an application that could not have accepted the token, such as a disabled one.
-        entries = self._listing(token_name, thorough=not few).entries
-        return self._verify_text(text, lambda _: entries, token_name, client, create=True)
+        listing = self._listing(token_name, thorough=not few)
+        verification = self._verify_text(text, lambda _: listing.entries, token_name, client, create=True)
+        return self._known(text, verification, listing)
 
     def verify(self, text: str) -> Verification:
         """Verify a token without creating a user or recording anything."""
-        entries = self.registry.index().entries
-        return self._verify_text(text, lambda _: entries)
+        listing = self.registry.index()
+        return self._known(text, self._verify_text(text, lambda _: listing.entries), listing)
 
     def explain(self, text: str, application: Application | None) -> Verification:
         """Verify a token for one application, or for all, and find near misses of a wrong signature."""
@@ -221,7 +224,7 @@ class SignIn:
         There are several when the service's key was changed, or the secret that signed the token was replaced.
         """
         found: list[str] = []
-        fitting = _fitting(token, self.registry.index().entries)
+        fitting = verifier.fitting(token, self.registry.index().entries)
         for entry in fitting:
             for source in (entry.key, entry.previous):
                 key = None if source is None else source.signer(token.signing_input, token.signature, token.kid)
@@ -230,7 +233,7 @@ class SignIn:
         shown = [identifiers.short(one) for one in found]
         if not any(verifier.signers(token, fitting, self._clock())):
             # It was refused without a key that is accepted.
-            shown.append(self.identifiers.of_text(text))
+            shown += self.identifiers.every_of_text(text)
         return list(dict.fromkeys(shown))
 
     def _verify_text(  # noqa: PLR0913 - what is asked, and of whom
@@ -257,7 +260,7 @@ class SignIn:
             # Also if an application has our keys by mistake: those who receive identities could sign in with them here.
             return Verification("signature", [_IS_IDENTITY])
         asked = entries(token)
-        fitting = _fitting(token, asked)
+        fitting = verifier.fitting(token, asked)
         algorithm = token.algorithm[:16]
         steps = [
             passed("read", lambda: Message("the token can be read; its alg is %(algorithm)s", algorithm=algorithm))
@@ -283,6 +286,13 @@ class SignIn:
         # A disabled application accepts no token: nothing is fetched for it.
         enabled = [entry for entry in entries if entry.enable]
         self._key_sets.refetch({keys.place for _, keys in _provided(token, enabled)}, token.kid)
+
+    @staticmethod
+    def _known(text: str, verification: Verification, listing: ApplicationIndex) -> Verification:
+        """Return the result for a token; raise ``RecordDamaged`` if an unreadable application may accept it."""
+        if verification.reason in _UNSIGNED and verification.steps[-1] is not _IS_IDENTITY:
+            unreadable.check_signer(text, listing)
+        return verification
 
     def _unsigned(
         self, token: Token, entries: Sequence[IndexEntry], hint: Message | None, steps: Sequence[Step]
@@ -324,20 +334,32 @@ class SignIn:
     def _signers(
         self, token: Token, entries: Iterable[IndexEntry], token_name: str | None = None
     ) -> Iterator[tuple[Application, Signer]]:
-        """Yield the applications that signed the token, as their records are now, each with the key that did."""
+        """Yield the applications that signed the token, as their records are now, each with the key that did.
+
+        If the record of one cannot be read now, raise ``RecordDamaged`` after the others.
+        """
         now = self._clock()
+        unread: RecordDamaged | None = None
         for entry in verifier.signers(token, entries, now):
-            application = self._current(entry.name)
-            if application is not None and application.algorithm == token.algorithm:
+            try:
+                application = self.registry.get(entry.name)
+            except NotFound:
+                continue
+            except RecordDamaged as error:
+                unread = error
+                continue
+            if application.algorithm == token.algorithm:
                 signer = application.signer(token.signing_input, token.signature, token.kid, now)
                 # Its token name may have changed too.
                 if signer is not None and token_name in (None, application.token_name):
                     yield application, signer
+        if unread is not None:
+            raise unread
 
     def _revocable(self, token: Token, entries: Sequence[IndexEntry]) -> tuple[list[VerifiedToken], list[Message]]:
         """Return the token as verified by each application that signed it, enabled or not, and why others refuse it."""
         found, reasons = [], []
-        for application, signer in self._signers(token, _fitting(token, entries)):
+        for application, signer in self._signers(token, verifier.fitting(token, entries)):
             try:
                 verified, _ = claim_checks.check_claims(
                     token, application, signer, self._instant(), claim_checks.REVOCATION_CHECKS
@@ -391,12 +413,8 @@ def _check_enabled(token: VerifiedToken) -> Step:
     return passed("application", lambda: Message("%(name)s is enabled", name=name))
 
 
-def _fitting(token: Token, entries: Iterable[IndexEntry]) -> Sequence[IndexEntry]:
-    return [entry for entry in entries if entry.algorithm == token.algorithm]
-
-
 def _provided(token: Token, entries: Iterable[IndexEntry]) -> Sequence[tuple[IndexEntry, ProviderKeys]]:
     """Return the applications with keys of the provider that the token names as its issuer, and these keys."""
-    pairs = [(entry, entry.key) for entry in _fitting(token, entries)]
+    pairs = [(entry, entry.key) for entry in verifier.fitting(token, entries)]
     issuer = token.claims.get("iss")
     return [(entry, keys) for entry, keys in pairs if isinstance(keys, ProviderKeys) and keys.place.issuer == issuer]

@@ -172,6 +172,11 @@ def read(text: str, *, explain: bool = False) -> Token:
     return Token(header, payload, f"{header_part}.{payload_part}".encode(), signature)
 
 
+def fitting(token: Token, entries: Iterable[IndexEntry]) -> Sequence[IndexEntry]:
+    """Return the applications whose tokens have the algorithm of this one, in their order."""
+    return [entry for entry in entries if entry.algorithm == token.algorithm]
+
+
 def signers(token: Token, entries: Iterable[IndexEntry], now: float) -> Iterator[IndexEntry]:
     """Yield the applications whose present or previous key signed the token, in their order, lazily.
 

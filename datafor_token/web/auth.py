@@ -17,7 +17,7 @@ from datafor_token.errors import Forbidden, InvalidToken, Message, NotAuthentica
 from datafor_token.gate import forwarded
 from datafor_token.gate.check_options import CheckOptions
 from datafor_token.gate.gate import GateSession, NotAcceptedNow
-from datafor_token.tokens import identifiers
+from datafor_token.tokens import identifiers, unreadable
 from datafor_token.tokens.refusals import recorded_step
 from datafor_token.tokens.signin import Verification
 from datafor_token.tokens.verifier import failed
@@ -47,7 +47,12 @@ def init_app(app: Flask) -> None:
 
 def signed_in_caller() -> Caller:
     """Return the caller of an API call; raise ``NotAuthenticated`` without a valid credential."""
-    return _set_caller(_by_header() or _by_url(_query_pairs()) or _by_session())
+    pairs = _query_pairs()
+    try:
+        return _set_caller(_by_header() or _by_url(pairs) or _by_session())
+    except NotAuthenticated as error:
+        _check_parameters(error, pairs)
+        raise
 
 
 def user_or_caller(name: str | None) -> User:
@@ -74,12 +79,23 @@ def _query_pairs() -> list[tuple[str, str]]:
 
 def gate_caller(options: CheckOptions) -> Caller:
     """Return the caller of a request that a proxy asks about, from the headers that the proxy passes on."""
-    return _set_caller(
-        (None if options.header is None else _by_named_header(options.header))
-        or (None if options.ignore_authorization else _by_header())
-        or _by_url(forwarded.query_pairs(current().environ))
-        or _by_gate()
-    )
+    pairs = forwarded.query_pairs(current().environ)
+    try:
+        return _set_caller(
+            (None if options.header is None else _by_named_header(options.header))
+            or (None if options.ignore_authorization else _by_header())
+            or _by_url(pairs)
+            or _by_gate()
+        )
+    except NotAuthenticated as error:
+        _check_parameters(error, pairs)
+        raise
+
+
+def _check_parameters(error: NotAuthenticated, pairs: Sequence[tuple[str, str]]) -> None:
+    """Raise ``RecordDamaged`` instead of an error about no credential if a parameter may have been one."""
+    if pairs and type(error) is NotAuthenticated:
+        unreadable.check_parameters((value for _, value in pairs), services().registry.index())
 
 
 def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
@@ -89,7 +105,9 @@ def url_caller(pairs: Sequence[tuple[str, str]]) -> Caller:
     """
     caller = _by_url(pairs, opens=True)
     if caller is None:
-        raise NotAuthenticated
+        error = NotAuthenticated()
+        _check_parameters(error, pairs)
+        raise error
     return _set_caller(caller)
 
 

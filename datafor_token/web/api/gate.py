@@ -78,10 +78,9 @@ def enter(fields: dict[str, Any]) -> Response:
         cookie, target = redeemed
         services().metrics.signed_in("ticket", "accepted")
     else:
-        if not tokens:
-            raise NotAuthenticated
-        refuse_lost_parameters()
-        cookie, target = _open_session_of(url_caller(tokens)), fields["next"]
+        if tokens:
+            refuse_lost_parameters()
+        cookie, target = _open_session_of(url_caller(_query())), fields["next"]
     target = without_token(target)
     return redirect_signed_in(cookie, own_url(f"{ENTER}?arrived=1", target) if _may_go_in_a_circle(target) else target)
 

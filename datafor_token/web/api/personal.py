@@ -1,14 +1,15 @@
 """API calls about personal tokens, which users issue for themselves."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response
 
+from datafor_token.applications.index import IndexEntry, UnreadableEntry
 from datafor_token.applications.record import Application
 from datafor_token.errors import Conflict, Forbidden, NotFound, TooManyTokens
 from datafor_token.requests.schemas import OptionalNameSchema, PersonalRevokeSchema, PersonalSchema, UserSchema
 from datafor_token.tokens.personal import PersonalToken
+from datafor_token.validation.names import fold
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.auth import user_or_caller
 from datafor_token.web.current import current
@@ -121,9 +122,13 @@ def issue_personal(username: str, fields: dict[str, Any]) -> tuple[Application, 
 def _self_service(name: str | None) -> Application | None:
     """Return the application ``name``, or the first by name, if users may generate personal tokens of it."""
     registry = services().registry
-    if name is not None:
-        candidates: Sequence[Application] = [registry.get(name)]
-    else:
-        first = next((one for one in registry.index().entries if one.enable and one.self_service), None)
-        candidates = registry.applications_of([first])[0] if first is not None else ()
-    return next((one for one in candidates if one.enable and one.self_service), None)
+    if name is None:
+        listing = registry.index()
+        # The first may be one whose record cannot be read: then this is 503, and no token of another one is issued.
+        known: list[IndexEntry | UnreadableEntry] = [*listing.entries, *listing.unreadable]
+        names = [one.name for one in known if one.enable and one.self_service]
+        if not names:
+            return None
+        name = min(names, key=fold)
+    application = registry.get(name)
+    return application if application.enable and application.self_service else None
