@@ -108,7 +108,7 @@ def _identifiers(text: str) -> str:
         found = signin.audit_identifiers(verifier.read(bare), bare)
     except verifier.Refused:
         # As the log names a one-time link, and a text that no application has signed.
-        found = [signin.identifiers.of_text(bare)]
+        found = signin.identifiers.every_of_text(bare)
     return ",".join(found[:MOST_TOKENS])
 
 

@@ -70,4 +70,5 @@ def _digest(cookie: str) -> str:
 
 
 def _serializer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(services().keyring.derive("console forms"))
+    # The last key signs. During a key change, a form can be sent to a node that has another key first.
+    return URLSafeTimedSerializer(services().keyring.derive_all("console forms")[::-1])

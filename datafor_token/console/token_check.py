@@ -102,8 +102,8 @@ def _existing(verdict: Verification) -> str | None:
 
 def _other(form: FormState, pasted: Pasted) -> ResponseReturnValue:
     if pasted.kind in (Kind.TICKET, Kind.RANDOM):
-        shown_as = services().signin.identifiers.of_text(pasted.text)
-        known = services().known_tokens.find(shown_as)
+        find, every = services().known_tokens.find, services().signin.identifiers.every_of_text(pasted.text)
+        known = next((found for found in map(find, every) if found is not None), None)
         if known is not None:
             return _page(form, pasted=pasted, known=known, valid_until=services().gate.expiry_of_ticket(pasted.text))
     if pasted.kind in (Kind.SESSION, Kind.RANDOM):

@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datafor_token.applications.record import Application
@@ -25,7 +25,7 @@ from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.signin import SignIn, Verification
 from datafor_token.tokens.verifier import VerifiedToken, failed
-from datafor_token.users.sessions import LIMITS, Session, Sessions, derived_cookie, keyed_hash, record_name
+from datafor_token.users.sessions import LIMITS, Derived, Session, Sessions, derived_cookie, keyed_hash, record_name
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 
@@ -79,8 +79,8 @@ class NotAcceptedNow(Exception):
 class Gate:
     """Opens and finds gate sessions; creates and redeems tickets. ``clock`` returns seconds since 1970.
 
-    The cookies of token sessions are derived under ``key``, which must not be in the store. Raises ``StoreUnavailable``
-    in an outage.
+    The cookies of token sessions are derived under the first of ``keys``, which must not be in the store; the others
+    are those of former keys and of other nodes during a key change. Raises ``StoreUnavailable`` in an outage.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
@@ -91,7 +91,7 @@ class Gate:
         cut_offs: CutOffs,
         audit: Audit,
         clock: Callable[[], float],
-        key: bytes,
+        keys: Sequence[bytes],
         limit: IssueLimit,
     ) -> None:
         self._limit = limit
@@ -101,7 +101,7 @@ class Gate:
         self._signin = signin
         self._cut_offs = cut_offs
         self._clock = clock
-        self._key = key
+        self._keys = keys
         self._sweeper = Sweeper(store, TICKETS, clock, self._is_over)
 
     def open(self, verification: Verification, address: str, *, again: bool) -> str | None:
@@ -111,19 +111,33 @@ class Gate:
         left or ended, open another one if ``again``, else return ``None``. No other session ends.
         """
         user, token = _accepted(verification)
-        credential = json.dumps([token.application.name, fold(user.name), token.identifier])
-        known = self._sessions.derived(self._key, credential)
+        key, credential, known = self._derived(user, token)
         if known.left and not again:
             return None
         if known.nonce is not None and not known.left:
-            cookie = derived_cookie(self._key, credential, known.nonce)
+            cookie = derived_cookie(key, credential, known.nonce)
             # The network was checked with the token.
             with contextlib.suppress(NotAcceptedNow):
                 if self.find(cookie, None) is not None:
                     return cookie
             # ``find`` may have removed the record, or another process changed it.
-            known = self._sessions.derived(self._key, credential)
-        return self._sessions.open_derived(self._key, credential, known, user, address, **_grant(token))
+            known = self._sessions.derived(key, credential)
+        return self._sessions.open_derived(key, credential, known, user, address, **_grant(token))
+
+    def _derived(self, user: User, token: VerifiedToken) -> tuple[bytes, str, Derived]:
+        """Return the key and the credential of the session of a token, and its state.
+
+        A session that was opened or left under another key is the token's still: a sign-out must hold on a node that
+        has another key first.
+        """
+        every = [token.identifier] if token.digest is None else self._signin.identifiers.every(token.digest)
+        # Identifiers of removed keys come last, and have no key here.
+        ways = [
+            (key, json.dumps([token.application.name, fold(user.name), identifier]))
+            for key, identifier in zip(self._keys, every, strict=False)
+        ]
+        states = [(key, credential, self._sessions.derived(key, credential)) for key, credential in ways]
+        return next((state for state in states if state[2].nonce is not None), states[0])
 
     def open_by_password(self, user: User, address: str, instead_of: Iterable[str] = ()) -> str:
         """Return the cookie of a new session of a user whose password was verified; ``address`` is the client's.
@@ -251,8 +265,9 @@ class Gate:
         if not isinstance(username, str) or not isinstance(target, str) or not isinstance(made, int | float):
             return None
         # The session is valid for as long as a token that is issued now.
-        shown_as = self._signin.identifiers.of_text(ticket)
-        grant = {**document, "issued": made, "revocation_names": [identifiers.revocation_name(shown_as)]}
+        # Under former keys too: the node that created the ticket, and where it was revoked, may have had another key.
+        shown_as = self._signin.identifiers.every_of_text(ticket)
+        grant = {**document, "issued": made, "revocation_names": list(map(identifiers.revocation_name, shown_as))}
         token = self._granted(ticket, grant, username, None)
         if token is None or token.application.disabled_since(made):
             return None

@@ -190,7 +190,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
 
     milestones = Milestones(store, clock)
     gate_sessions = Sessions("gate", store, users, clock, lifetimes, opened=lambda: milestones.reach_once(GATE_SIGN_IN))
-    gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive("gate sessions"), limit)
+    gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive_all("gate sessions"), limit)
     issued = IssuedTokens(audit, revocations, cut_offs, clock)
     session_list = SessionList(store, users, audit, sessions, gate.accepts)
     return Services(

@@ -253,7 +253,7 @@ class TestOneSession:
         cookie = session_of(app, "anna")
         other = with_settings(app, clock, monkeypatch)
         with other.app_context():
-            services().gate._key = b"x" * 32
+            services().gate._keys = [b"x" * 32]
         assert identity(check(other, Cookie=cookie))[0] == "anna"
         assert session_of(other, "anna") not in ("", cookie)
 
