@@ -258,6 +258,14 @@ class MetricsUnavailable(DataforTokenError):
     message = "metrics are unavailable"
 
 
+class Drained(DataforTokenError):
+    """503: this node serves every call, but load balancers must send it no more. Only for ``/readyz``."""
+
+    status = 503
+    message = "this node is draining: send requests to another one"
+    members = MappingProxyType({"draining": True})
+
+
 class StoreUnavailable(DataforTokenError):
     """503: the store cannot be read or written. Unless it is ``MaybeStored``, nothing was stored."""
 

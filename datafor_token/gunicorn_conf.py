@@ -56,10 +56,12 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Let the proxy connect to the Unix socket, which the umask of the data files would forbid."""
+    """Let the proxy connect to the Unix socket, which the umask of the data files would forbid; drain at a stop."""
     if _socket_mode is not None and bind.startswith("unix:"):
         for listener in server.LISTENERS:
             Path(listener.getsockname()).chmod(_socket_mode)
+    if server.cfg.preload_app:
+        hooks.begin_drain_at_stop(server.app.wsgi())
 
 
 def pre_fork(server: Any, worker: Any) -> None:

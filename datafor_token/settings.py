@@ -216,6 +216,12 @@ class Settings:
     log_format: str = _setting(
         "logfmt", unit="format", text="Format of each line of the log: logfmt or json.", check=one_of(*logs.FORMATS)
     )
+    drain_seconds: float = _setting(
+        0.0,
+        unit="seconds",
+        text="How long a server that gets SIGTERM still serves, with /readyz 503, so that load balancers notice.",
+        check=between(0, 120),
+    )
     node: str = _setting(
         "",
         unit="name",

@@ -15,6 +15,7 @@ from datafor_token.cli.options import common_options
 # takes longer than most commands.
 _MODULES = {
     "serve": ("serve", "Start the server."),
+    "drain": ("drain", "Have load balancers send no more requests to this node."),
     "user": ("users", "Manage users."),
     "application": ("applications", "Manage applications."),
     "token": ("tokens", "Generate, explain, decode and revoke tokens."),

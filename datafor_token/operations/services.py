@@ -22,6 +22,7 @@ from datafor_token.gate.assertion_keys import AssertionKeys
 from datafor_token.gate.assertions import Assertions
 from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
+from datafor_token.operations.draining import Draining
 from datafor_token.operations.installation import COLLECTIONS, Opened, Opener, Opening
 from datafor_token.operations.milestones import GATE_SIGN_IN, Milestones
 from datafor_token.operations.readiness import Readiness
@@ -68,6 +69,7 @@ class Services:
     audit: Audit
     activity: Activity
     readiness: Readiness
+    draining: Draining
     users: Users
     accounts: Accounts
     revocations: Revocations
@@ -205,6 +207,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         audit=audit,
         activity=opened.activity,
         readiness=Readiness(store, audit, clock),
+        draining=Draining(settings.data_dir),
         users=users,
         accounts=Accounts(store, users, audit, clock, settings, cut_off=end_tokens),
         revocations=revocations,

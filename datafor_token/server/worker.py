@@ -23,10 +23,10 @@ from functools import partial
 from typing import Any
 
 from gunicorn.http.body import LengthReader
-from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
+from gunicorn.workers.gthread import _DEFER, TConn
 
 from datafor_token import blocking
-from datafor_token.server import affinity, http
+from datafor_token.server import affinity, gthread, http
 
 _PAUSE = 0.0005  # seconds: a few times what an idle worker takes to wake up
 _FIRST_BYTE = 50  # milliseconds; gunicorn's own worker lets a thread wait for 5 seconds
@@ -107,7 +107,7 @@ class _Threads:
         self.waiting.put(None)
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class Worker(gthread.Worker):
     """Worker that serves requests in threads on one core. A client that does nothing does not delay other clients."""
 
     core: int | None = None  # set in the master before the fork

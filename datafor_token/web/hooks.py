@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import platform
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -86,3 +87,29 @@ def report_changed_settings(app: object, environ: Mapping[str, str]) -> None:
     names = [one.name.upper() for one in table() if getattr(wanted, one.name) != getattr(services.settings, one.name)]
     if names:
         log.warning(logs.event("settings changed; they are used after a restart, not a reload", names=",".join(names)))
+
+
+def begin_drain_at_stop(app: object) -> None:
+    """Let SIGTERM stop this server ``DRAIN_SECONDS`` later, in which it drains; a second SIGTERM stops it at once.
+
+    To be called in the master of gunicorn, when it handles signals. What ``datafor-token drain`` began before ends.
+    """
+    services = services_of(app)
+    if services is None:
+        return
+    # On a read-only disk, the next command removes it.
+    with contextlib.suppress(OSError):
+        services.draining.end()
+    seconds = services.settings.drain_seconds
+    stop = signal.getsignal(signal.SIGTERM)
+    if not seconds or not callable(stop):
+        return
+
+    def drain(_: int, __: object) -> None:
+        # No logging in a handler: it could interrupt the logging of a line. The workers log it.
+        signal.signal(signal.SIGTERM, stop)
+        services.draining.begin_stop()
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
+    signal.signal(signal.SIGTERM, drain)

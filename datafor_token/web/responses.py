@@ -65,7 +65,8 @@ class ServiceResponse(Response):
         present = {name for name, _ in headers}
         headers += [common for common in _COMMON if common[0] not in present]
         headers.append(("X-Request-ID", environ.get(_REQUEST_ID, "")))
-        if _leaves_body(environ):
+        # A proxy that keeps a connection to a node that drains would send its next request there.
+        if _leaves_body(environ) or services().draining.is_on():
             _close_connection(start_response)
         start_response(self.status, headers)
         if environ["REQUEST_METHOD"] == "HEAD":

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from datafor_token.errors import StartError
+from datafor_token.settings_sources import load_settings
 from tests.docs import pages
 from tests.processes import environment, first_start
 from tests.server import system_calls
-from tests.support import ROOT, Server
+from tests.support import ROOT, Server, gunicorn_settings
 
 CONFIG = ROOT / "config"
 UNIT = CONFIG / "datafor-token.service"
@@ -60,6 +62,13 @@ def test_the_folders() -> None:
     assert lines(UNIT, "WorkingDirectory") == ["%S/datafor_token"]
     assert lines(UNIT, "Environment") == ["DATAFOR_TOKEN_METRICS_DIR=%t/datafor_token"]
     assert lines(UNIT, "ExecStart") == [f"{PROGRAM} serve"]
+
+
+def test_the_time_for_a_stop() -> None:
+    """systemd waits longer for a stop than the longest drain and gunicorn's wait for the last responses take."""
+    assert int(lines(UNIT, "TimeoutStopSec")[0]) > 120 + gunicorn_settings()["graceful_timeout"]
+    with pytest.raises(StartError, match="DRAIN_SECONDS"):
+        load_settings(None, {"DATAFOR_TOKEN_DRAIN_SECONDS": "121"})
 
 
 def test_the_system_calls(tmp_path: Path) -> None:

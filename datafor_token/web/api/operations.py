@@ -2,10 +2,10 @@
 
 from flask import Blueprint, Response
 
-from datafor_token.errors import Forbidden, MetricsUnavailable
+from datafor_token.errors import Drained, Forbidden, MetricsUnavailable
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
-from datafor_token.web.openapi.response_schemas import ReadyResponse
+from datafor_token.web.openapi.response_schemas import DrainedResponse, ReadyResponse
 from datafor_token.web.proxies import is_directly_from
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
@@ -24,12 +24,20 @@ def healthz() -> Response:
 
 
 @blueprint.get("/readyz")
-@Call(id="is_ready", access=Access.ANYONE, response=ReadyResponse)
+@Call(
+    id="is_ready",
+    access=Access.ANYONE,
+    response=ReadyResponse,
+    errors=(Drained,),
+    error_responses={503: DrainedResponse},
+)
 def readyz() -> Response:
     """Get whether the store can be read.
 
-    The response states whether it can be written too.
+    The response states whether it can be written too. A node that drains is 503 with `draining`.
     """
+    if services().draining.is_on():
+        raise Drained
     return success(readable=True, writable=services().readiness.writable())
 
 

@@ -394,6 +394,12 @@ class WrongPasswordResponse(ErrorResponse):
     data = fields.String(validate=Equal("0"))
 
 
+class DrainedResponse(ErrorResponse):
+    """`draining` is true if the node serves calls but is to get no more of them; absent in an outage."""
+
+    draining = fields.Boolean(validate=Equal(True))  # noqa: FBT003 - the only value
+
+
 class InternalErrorResponse(ErrorResponse):
     """`request_id` identifies the error in the service's log."""
 
