@@ -317,6 +317,105 @@ def test_a_replacement_is_used_again() -> None:
     threads.shutdown(wait=False)
 
 
+def test_hanging_threads_get_help() -> None:
+    """While all threads hang and requests wait, one more thread at a time serves, up to a limit; it ends afterwards."""
+    slow, over, hanging = Slow(), threading.Event(), queue.SimpleQueue[bool]()
+    before = threading.active_count()
+    threads = worker._Threads(slow, 2)  # type: ignore[arg-type]
+
+    def hang() -> None:
+        hanging.put(True)
+        over.wait(60)
+
+    def relieve() -> None:
+        # The first call sees that requests wait, the second one that they still do.
+        for _ in range(2):
+            threads.relieve()
+            time.sleep(worker._STALLED)
+        threads.relieve()
+
+    for _ in range(2):
+        threads.waiting.put(hang)
+    take(2, hanging)
+    relieve()
+    assert threading.active_count() == before + 2
+    threads.waiting.put(lambda: None)
+    threads.relieve()
+    assert threading.active_count() == before + 2
+    relieve()
+    take(1, slow.done)
+    for _ in range(worker._MOST_EXTRA + 3):
+        threads.waiting.put(hang)
+    for _ in range(worker._MOST_EXTRA * 2):
+        threads._stalled = 0.0
+        threads._taken = -1.0
+        threads.relieve()
+    take(worker._MOST_EXTRA, hanging)
+    assert threading.active_count() <= before + 2 + worker._MOST_EXTRA
+    assert threads.waiting.qsize() == 3
+    over.set()
+    take(2 + worker._MOST_EXTRA + 3, slow.done)
+    while threading.active_count() > before + 2:
+        time.sleep(0.01)
+    threads.shutdown(wait=False)
+    while threading.active_count() > before:
+        time.sleep(0.01)
+
+
+def test_an_extra_thread_leaves_as_many_threads_as_before() -> None:
+    """Extra threads whose requests free their thread, as a sign-in does, leave no thread over, and none too few."""
+    slow, over, hanging = Slow(), threading.Event(), queue.SimpleQueue[bool]()
+    before = threading.active_count()
+    threads = worker._Threads(slow, 1)  # type: ignore[arg-type]
+
+    def hang() -> None:
+        hanging.put(True)
+        over.wait(60)
+
+    def free() -> None:
+        with blocking.waiting():
+            hanging.put(True)
+            over.wait(60)
+
+    threads.waiting.put(hang)
+    take(1, hanging)
+    threads.waiting.put(free)
+    threads._stalled, threads._taken = 0.0, -1.0
+    threads.relieve()
+    take(1, hanging)
+    over.set()
+    take(2, slow.done)
+    # Surplus threads end after the next requests.
+    for _ in range(20):
+        threads.waiting.put(lambda: time.sleep(0.001))
+    take(20, slow.done)
+    while threading.active_count() != before + 1:
+        time.sleep(0.01)
+    threads.shutdown(wait=False)
+    while threading.active_count() > before:
+        time.sleep(0.01)
+
+
+def test_healthz_while_all_threads_hang(tmp_path: Path) -> None:
+    """While more requests hang than a worker has threads, another one is still served."""
+    hold = tmp_path / "hold"
+    hold.touch()
+    server = Server(tmp_path, HANG=str(hold))
+    server.application = "tests.server.hanging:app"
+    server.start()
+    try:
+        with ThreadPoolExecutor(12) as pool:
+            hanging = [pool.submit(server.request, "GET", "/hang", None, {}) for _ in range(12)]
+            for _ in range(4):
+                assert server.request("GET", "/healthz", headers={}).status == 200
+            assert not any(one.done() for one in hanging)
+            hold.unlink()
+            assert {one.result(60).status for one in hanging} == {200}
+    finally:
+        hold.unlink(missing_ok=True)
+        server.stop()
+
+
 def test_many_refusals_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many refused requests, a limited number is delayed, and only where another thread can serve meanwhile."""
     replaced: list[bool] = []
