@@ -8,7 +8,7 @@ from datafor_token.audit.changes import recorded
 from datafor_token.audit.events import Event, Kind
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import RuleError
-from datafor_token.providers import urls
+from datafor_token.validation import urls
 
 
 def event_of_change(stored: Application | None, application: Application, kind: Kind | None = None) -> Event:

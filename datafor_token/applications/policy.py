@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from datafor_token.applications import rules
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Message, RuleError, about
-from datafor_token.providers import urls
-from datafor_token.validation import names, strict_json
+from datafor_token.validation import names, strict_json, urls
 from datafor_token.validation.addresses import Network, parse_network
 from datafor_token.validation.origins import check_origins, is_plain_http
 from datafor_token.validation.rates import Rate

@@ -18,11 +18,10 @@ from datafor_token.audit.log import Audit
 from datafor_token.crypto.damaged_secrets import warnings_about
 from datafor_token.crypto.strength import weakness
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged, RuleError, StoreUnavailable, about
-from datafor_token.providers import urls
 from datafor_token.settings import Settings
 from datafor_token.store.base import Document, Store
 from datafor_token.store.cache import RecordCache, RecordIndex
-from datafor_token.validation import logs
+from datafor_token.validation import logs, urls
 
 log = logging.getLogger(__name__)
 

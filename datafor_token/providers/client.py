@@ -1,4 +1,4 @@
-"""HTTP client for keys: one GET without redirects, of limited time and size, to an address that was checked.
+"""HTTP client: GET of keys and POST of events, without redirects, of limited time and size, to checked addresses.
 
 It is the only part of the service that makes outgoing HTTP requests.
 """
@@ -9,18 +9,17 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from http.client import HTTPException
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from socket import IPPROTO_TCP, SHUT_RDWR, gaierror, getaddrinfo, socket
-from typing import Any
+from typing import Any, TypeVar
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
-from datafor_token.providers import urls
-from datafor_token.validation import addresses
+from datafor_token.validation import addresses, urls
 
 MAX_SIZE = 1024 * 1024  # bytes of a response
 SECONDS = 5.0  # for the name, the connection, the headers and the body together
@@ -38,14 +37,15 @@ logging.getLogger("urllib3").disabled = True
 logging.getLogger("urllib3.connection").disabled = True
 
 Address = IPv4Address | IPv6Address
+_Result = TypeVar("_Result")
 
 
 class FetchError(Exception):
-    """Keys could not be fetched. The text is a sentence without values of the response, for operators and the log."""
+    """A request failed. The text is a sentence without values of the response, for operators and the log."""
 
 
 class Client:
-    """Client for URLs of keys.
+    """Client for URLs of keys and of a webhook.
 
     ``ca_file`` is that of the setting ``JWKS_CA_FILE``, ``http_hosts`` those of ``JWKS_HTTP_HOSTS``. It reads no
     environment variables of proxies: a proxy would resolve the name again.
@@ -57,23 +57,34 @@ class Client:
         self._seconds = seconds
         self._late = f"takes longer than {seconds:g} s: is it reachable from this host?"
 
-    def get(self, url: urls.KeyURL) -> bytes:
+    def get(self, url: urls.URL) -> bytes:
         """Return the body of the response to a GET; raise ``FetchError``, whose text begins with the URL."""
+        with self.limited(str(url)) as end, contextlib.closing(self.connect(url, end)) as connection:
+            return _exchange(connection, url, ("GET", _HEADERS, None), end, _body)
+
+    @contextlib.contextmanager
+    def limited(self, shown: str) -> Iterator[float]:
+        """Surround a request; yield the time of ``time.monotonic`` at which it is given up.
+
+        Raises ``FetchError`` for all its errors. The text begins with ``shown``.
+        """
         end = time.monotonic() + self._seconds
         try:
-            with contextlib.closing(self._connect(url, self._resolve(url, end), end)) as connection:
-                body = _exchange(connection, url, end)
+            yield end
         except FetchError as error:
-            raise FetchError(f"{url} {error}") from None
+            raise FetchError(f"{shown} {error}") from None
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             fault = self._late if time.monotonic() >= end else self._sentence(error)
-            raise FetchError(f"{url} {fault}") from None
+            raise FetchError(f"{shown} {fault}") from None
         if time.monotonic() >= end:
             # A connection that was shut down can look like the end of the body.
-            raise FetchError(f"{url} {self._late}")
-        return body
+            raise FetchError(f"{shown} {self._late}")
 
-    def _resolve(self, url: urls.KeyURL, end: float) -> Sequence[Address]:
+    def connect(self, url: urls.URL, end: float) -> HTTPConnection:
+        """Return a connection to the host of a URL, within ``limited``."""
+        return self._connect(url, self._resolve(url, end), end)
+
+    def _resolve(self, url: urls.URL, end: float) -> Sequence[Address]:
         """Return the addresses of the host that may be connected to; the name is not resolved a second time."""
         found: list[Any] = []
 
@@ -99,7 +110,7 @@ class Client:
             raise FetchError("is plain http to another host, which the setting JWKS_HTTP_HOSTS does not name")
         return allowed
 
-    def _connect(self, url: urls.KeyURL, candidates: Sequence[Address], end: float) -> HTTPConnection:
+    def _connect(self, url: urls.URL, candidates: Sequence[Address], end: float) -> HTTPConnection:
         """Return a connection to the first of the addresses that accepts one, with TLS for ``https``."""
         failure: Exception = FetchError("cannot be connected to")
         for number, address in enumerate(candidates):
@@ -107,7 +118,6 @@ class Client:
             connection = self._connection(url, str(address), _left(end) / (len(candidates) - number))
             try:
                 connection.connect()
-                connection.timeout = _left(end)
             except (HTTPError, OSError) as error:
                 connection.close()
                 if isinstance(error, ssl.SSLCertVerificationError):
@@ -117,7 +127,7 @@ class Client:
                 return connection
         raise failure
 
-    def _connection(self, url: urls.KeyURL, address: str, seconds: float) -> HTTPConnection:
+    def _connection(self, url: urls.URL, address: str, seconds: float) -> HTTPConnection:
         if url.scheme == "http":
             return HTTPConnection(address, url.port, timeout=seconds)
         # A new context for each request: the files of the CAs may have been renewed.
@@ -150,11 +160,51 @@ class Client:
         return "responds with something that is not complete HTTP"
 
 
-def _exchange(connection: HTTPConnection, url: urls.KeyURL, end: float) -> bytes:
-    """Send the request, and return the body of the response; at ``end``, the connection is shut down.
+class Channel:
+    """POST requests to one URL. Its connection stays open between them; only one thread may use it."""
+
+    def __init__(self, client: Client, url: urls.URL) -> None:
+        self._client = client
+        self._url = url
+        # A path can be a secret, as those of the webhooks of chat services are.
+        self._shown = f"{url.scheme}://{url.authority}"
+        self._connection: HTTPConnection | None = None
+
+    def post(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a request; raise ``FetchError``, whose text begins with scheme and host, unless its status is 2xx."""
+        try:
+            with self._client.limited(self._shown) as end:
+                if self._connection is None or not self._connection.is_connected:
+                    self.close()
+                    self._connection = self._client.connect(self._url, end)
+                request = "POST", {"User-Agent": "datafor_token", **headers}, body
+                is_read = _exchange(self._connection, self._url, request, end, _check_accepted)
+            if not is_read:
+                self.close()
+        except FetchError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; a further request opens another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _exchange(
+    connection: HTTPConnection,
+    url: urls.URL,
+    request: tuple[str, Mapping[str, str], bytes | None],
+    end: float,
+    read: Callable[[HTTPResponse], _Result],
+) -> _Result:
+    """Send the request (its method, headers and body) and read the response; at ``end``, shut the connection down.
 
     The timeout of a socket would begin again with each byte.
     """
+    method, headers, body = request
+    connection.timeout = _left(end)
     # A copy of the socket, to shut down the connection below TLS, whose objects are not for two threads.
     with socket(fileno=os.dup(connection.sock.fileno())) as copy:
         timer = threading.Timer(_left(end), _shut_down, [copy])
@@ -162,14 +212,15 @@ def _exchange(connection: HTTPConnection, url: urls.KeyURL, end: float) -> bytes
         timer.start()
         try:
             connection.request(
-                "GET",
+                method,
                 url.target,
-                headers={"Host": url.authority, **_HEADERS},
+                body,
+                headers={"Host": url.authority, **headers},
                 preload_content=False,
                 decode_content=False,
             )
             with contextlib.closing(connection.getresponse()) as response:
-                return _body(response)
+                return read(response)
         finally:
             timer.cancel()
             timer.join()
@@ -180,10 +231,22 @@ def _shut_down(connection: socket) -> None:
         connection.shutdown(SHUT_RDWR)
 
 
-def _body(response: HTTPResponse) -> bytes:
-    """Return the body of a response; raise ``FetchError``, whose text is a predicate about the URL."""
+def _check_accepted(response: HTTPResponse) -> bool:
+    """Return whether the response to a POST was read to its end; raise ``FetchError``, a predicate about the URL."""
+    _check_no_redirect(response)
+    if not 200 <= response.status < 300:
+        raise FetchError(f"responds with status {response.status}")
+    return len(response.read(_CHUNK)) < _CHUNK
+
+
+def _check_no_redirect(response: HTTPResponse) -> None:
     if 300 <= response.status < 400:
         raise FetchError(f"redirects ({response.status}): enter the URL that it redirects to")
+
+
+def _body(response: HTTPResponse) -> bytes:
+    """Return the body of a response; raise ``FetchError``, whose text is a predicate about the URL."""
+    _check_no_redirect(response)
     if response.status != 200:
         raise FetchError(f"responds with status {response.status}: is it the URL of a JWK Set?")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":

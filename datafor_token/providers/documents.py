@@ -12,10 +12,9 @@ from datafor_token.crypto.keys import usable_keys
 from datafor_token.crypto.vetting import key_fault
 from datafor_token.errors import RuleError
 from datafor_token.printable import printable
-from datafor_token.providers import urls
 from datafor_token.providers.client import Client, FetchError
 from datafor_token.providers.records import JWK
-from datafor_token.validation import strict_json, utf8
+from datafor_token.validation import strict_json, urls, utf8
 
 MOST_MEMBERS = 100  # of a set; vetting an RSA key takes up to 5 ms
 _LONGEST_ISSUER = 200  # characters that an error repeats
@@ -43,7 +42,7 @@ def fetch(client: Client, uri: str, issuer: str, known: Sequence[JWK] = ()) -> S
     return _usable(url, members, known)
 
 
-def _get(client: Client, uri: str, subject: str = "jwks_uri") -> tuple[urls.KeyURL, Mapping[str, Any]]:
+def _get(client: Client, uri: str, subject: str = "jwks_uri") -> tuple[urls.URL, Mapping[str, Any]]:
     try:
         url = urls.parse(uri, client.http_hosts)
     except RuleError as error:
@@ -59,7 +58,7 @@ def _get(client: Client, uri: str, subject: str = "jwks_uri") -> tuple[urls.KeyU
     return url, document
 
 
-def _check_issuer(url: urls.KeyURL, document: Mapping[str, Any], issuer: str) -> None:
+def _check_issuer(url: urls.URL, document: Mapping[str, Any], issuer: str) -> None:
     """Refuse the discovery document of another issuer, which would sign for this one (RFC 8414 section 3.3)."""
     found = document.get("issuer")
     if found == issuer:
@@ -72,7 +71,7 @@ def _check_issuer(url: urls.KeyURL, document: Mapping[str, Any], issuer: str) ->
     )
 
 
-def _usable(url: urls.KeyURL, members: Sequence[object], known: Sequence[JWK]) -> Sequence[JWK]:
+def _usable(url: urls.URL, members: Sequence[object], known: Sequence[JWK]) -> Sequence[JWK]:
     if len(members) > MOST_MEMBERS:
         raise FetchError(f"{url} is a JWK Set of more than {MOST_MEMBERS} keys")
     if has_private(members):

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from datafor_token.providers import urls
 from datafor_token.providers.client import MAX_SIZE, Client, FetchError
+from datafor_token.validation import urls
 from tests.providers.conftest import Names
 from tests.providers.idp import HOST, Authority, Provider, Send, drip, response, running
 

@@ -11,9 +11,8 @@ from typing import Any
 from datafor_token.applications import policy, rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
-from datafor_token.providers import urls
 from datafor_token.requests import audit_schema, explain_schema, identifiers, revoke_schema, schemas, user_schemas
-from datafor_token.validation import names, times
+from datafor_token.validation import names, times, urls
 
 _TEXT = {"type": "string"}
 _SOME_TEXT = {"type": "string", "minLength": 1}

@@ -1,4 +1,4 @@
-"""Rules for the URLs of keys: ``https``, or ``http`` where a setting allows it, and nothing that hides a place."""
+"""Rules for URLs to send requests to: ``https``, or ``http`` where it is allowed, and nothing that hides a place."""
 
 import re
 from collections.abc import Collection
@@ -15,8 +15,8 @@ _URL = re.compile(
 )
 
 
-class KeyURL(NamedTuple):
-    """A URL that keys may be fetched from. ``host`` has no brackets, and ``target`` is the path with the query."""
+class URL(NamedTuple):
+    """A URL that requests may be sent to. ``host`` has no brackets, and ``target`` is the path with the query."""
 
     scheme: str
     host: str
@@ -37,7 +37,7 @@ class KeyURL(NamedTuple):
 _PORTS = {"https": 443, "http": 80}
 
 
-def parse(text: str, http_hosts: Collection[str] | None = None) -> KeyURL:
+def parse(text: str, http_hosts: Collection[str] | None = None) -> URL:
     """Return the parts of a URL of keys; raise ``RuleError`` if it is not acceptable.
 
     ``http_hosts`` are those of the setting ``JWKS_HTTP_HOSTS``; without them, ``http`` is accepted for any host. Names
@@ -52,7 +52,7 @@ def parse(text: str, http_hosts: Collection[str] | None = None) -> KeyURL:
     host = found["host"].strip("[]") if found else ""
     if found is None or not 1 <= port <= 65535 or (":" in host and addresses.parse(host) is None):
         raise RuleError("must be a URL such as https://idp.example/jwks, without user information and fragment")
-    url = KeyURL(found["scheme"], host, port, (found["path"] or "/") + (found["query"] or ""))
+    url = URL(found["scheme"], host, port, (found["path"] or "/") + (found["query"] or ""))
     if http_hosts is not None and url.scheme == "http" and not is_loopback_name(host) and host not in http_hosts:
         raise RuleError("must begin with https://; http is for this host and those of the setting JWKS_HTTP_HOSTS")
     return url

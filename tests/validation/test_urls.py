@@ -3,7 +3,7 @@
 import pytest
 
 from datafor_token.errors import RuleError
-from datafor_token.providers.urls import parse
+from datafor_token.validation.urls import parse
 
 
 @pytest.mark.parametrize(
