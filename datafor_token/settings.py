@@ -15,6 +15,7 @@ from datafor_token.validation import logs
 from datafor_token.validation.origins import check_origins
 from datafor_token.validation.setting_values import (
     between,
+    check_audit_sinks,
     check_ca_file,
     check_cookie_domain,
     check_hosts,
@@ -26,6 +27,7 @@ from datafor_token.validation.setting_values import (
     check_redis_uri,
     check_store,
     check_url_prefix,
+    check_webhook_secret,
     one_of,
 )
 
@@ -192,7 +194,8 @@ class Settings:
     jwks_ca_file: str = _setting(
         "",
         unit="path",
-        text="PEM file with a private CA for URLs of keys (jwks_uri), beside the CAs of the system; empty: only those.",
+        text="PEM file with a private CA for URLs of keys (jwks_uri) and of a webhook, beside the CAs of the system;"
+        " empty: only those.",
         check=check_ca_file,
     )
     jwks_http_hosts: tuple[str, ...] = _setting(
@@ -206,6 +209,23 @@ class Settings:
         unit="list of networks",
         text="Networks that may read /metrics; a request forwarded by a proxy is always refused.",
         check=check_networks,
+    )
+    audit_sink: tuple[str, ...] = _setting(
+        (),
+        unit="list",
+        text="Where each line of the audit log is sent too: syslog, stdout, and the URL of a webhook such as"
+        " https://siem.example/events; unsafe if others may read it, since the lines have names, addresses and values.",
+        check=check_audit_sinks,
+        # A part of the URL can be a secret.
+        secret=True,
+    )
+    audit_webhook_secret: str = _setting(
+        "",
+        unit="secret",
+        text="Secret that signs what is sent to the webhook of AUDIT_SINK: whsec_ and Base64 of 24 to 64 random bytes;"
+        " of several with blanks between, each signs.",
+        check=check_webhook_secret,
+        secret=True,
     )
     log_level: str = _setting(
         "INFO",

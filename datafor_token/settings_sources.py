@@ -82,6 +82,11 @@ def _misfits(settings: Settings) -> Iterator[tuple[Sequence[str], str]]:
             ("SIGN_IN_URL", "URL_PREFIX"),
             f"is a path of this service, but no sign-in page of the gate: set it to {sign_in}",
         )
+    if any("://" in sink for sink in settings.audit_sink) and not settings.audit_webhook_secret:
+        yield (
+            ("AUDIT_SINK", "AUDIT_WEBHOOK_SECRET"),
+            "has a webhook, which needs AUDIT_WEBHOOK_SECRET: set it to whsec_ and Base64 of 24 to 64 random bytes",
+        )
     domain, hosts = settings.gate_cookie_domain, settings.trusted_hosts
     if domain and hosts and not any(_overlap(host, domain) for host in hosts):
         yield (

@@ -186,6 +186,7 @@ def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> It
     services.key_sets.stop()
     services.personal_tokens.uses.stop()
     services.activity.stop()
+    services.sinks.stop()
     # Otherwise it would be recorded during another test, whose log would have a line about it.
     services.audit.finish()
 

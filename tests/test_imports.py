@@ -25,6 +25,7 @@ FOLDERS = [
     "users",
     "requests",
     "applications",
+    "sinks",
     "providers",
     "metrics",
     "audit",

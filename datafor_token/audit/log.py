@@ -44,7 +44,8 @@ class Audit:
 
     ``clock`` returns seconds since 1970, ``origin`` returns who is acting now. ``key`` is the key of this
     installation for hashes of unknown names. ``happened`` is called with each event, also one that is only counted;
-    with that of a change after the change was stored.
+    with that of a change after the change was stored. ``recorded`` is called with each line, also one that could not be
+    written, and with ``durably``: whether a power cut must not lose it. That of a change is not stored yet then.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
@@ -55,6 +56,7 @@ class Audit:
         metrics: AuditMetrics,
         key: bytes,
         happened: Callable[[Event], None] = lambda _: None,
+        recorded: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -62,6 +64,7 @@ class Audit:
         self._metrics = metrics
         self._key = key
         self._happened = happened
+        self._recorded = recorded
         self._repeats = Repeats(clock, self._record_repeated)
 
     @property
@@ -95,6 +98,7 @@ class Audit:
         except StoreUnavailable as error:
             self._metrics.audit_unrecorded()
             log.warning(logs.event("not recorded in the audit log", kind=kind, reason=error.reason))
+        self._recorded(line, durably=False)
 
     def _record_repeated(self, repeated: Sequence[Repeated]) -> None:
         for one in repeated:
@@ -123,7 +127,9 @@ class Audit:
 
         def record(event: Event) -> None:
             events.append(event)
-            self._log.append_durably(self._line(event, self._target(event), self._origin()))
+            line = self._line(event, self._target(event), self._origin())
+            self._log.append_durably(line)
+            self._recorded(line, durably=True)
 
         try:
             yield record

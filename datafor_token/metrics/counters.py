@@ -5,10 +5,11 @@ are stored ones. An error in counting never fails a request.
 """
 
 import atexit
+import contextlib
 import logging
 import platform
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, values
@@ -18,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from datafor_token.audit.events import Event, Kind
-from datafor_token.errors import MetricsUnavailable
+from datafor_token.errors import MetricsUnavailable, StoreUnavailable
 from datafor_token.metrics import files as metric_files
 from datafor_token.metrics.files import MetricFiles
 from datafor_token.metrics.table import BUCKETS, METHODS, OUTCOMES, PREFIX, TABLE, WAYS, Row
@@ -81,6 +82,7 @@ class Metrics:
     def __init__(self, version: str, collections: Collection[str] = ()) -> None:
         self._files = metric_files.shared()
         self._build = _Build(version)
+        self._gauges = _Gauges()
         self._is_lost_logged = False
         # Without the folder each worker would count alone, and a scrape would show one of them by chance.
         self._fault = self._files.fault if self._files is not None else None
@@ -95,6 +97,7 @@ class Metrics:
             atexit.register(values.close_all_multiprocess_files)
         self._registry = CollectorRegistry()
         self._registry.register(self._build)
+        self._registry.register(self._gauges)
         families = {
             row.name: _Family(row, self._registry, files, self._lost) for row in TABLE.values() if row.kind != "gauge"
         }
@@ -110,6 +113,9 @@ class Metrics:
         self._key_fetches = families["key_set_fetches_total"]
         self._changes = families["changes_total"]
         self._unrecorded = families["audit_unrecorded_total"]
+        self._sink_sent = families["audit_sink_sent_total"]
+        self._sink_failures = families["audit_sink_failures_total"]
+        self._sink_lost = families["audit_sink_lost_total"]
         self._applications: set[str] | None = None
         for collection in collections:
             for kind in KINDS.values():
@@ -171,6 +177,25 @@ class Metrics:
         """Count an event that could not be written to the audit log."""
         self._unrecorded.count()
 
+    def sink_sent(self, sink: str) -> None:
+        """Count an event that was sent to a sink."""
+        self._sink_sent.count(sink)
+
+    def sink_failed(self, sink: str) -> None:
+        """Count an attempt to send an event that failed."""
+        self._sink_failures.count(sink)
+
+    def sink_lost(self, sink: str) -> None:
+        """Count an event that a sink will never get."""
+        self._sink_lost.count(sink)
+
+    def add_gauge(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Add a gauge of the table, whose values by the value of its label are read at each exposition.
+
+        ``read`` may raise ``StoreUnavailable``; then the gauge has no values.
+        """
+        self._gauges.add(TABLE[name], read)
+
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics in the format for the header ``Accept``, and its content type.
 
@@ -194,6 +219,7 @@ class Metrics:
         self._files.check()
         registry = CollectorRegistry()
         registry.register(self._build)
+        registry.register(self._gauges)
         registry.register(_collector(self._files))
         return registry
 
@@ -238,3 +264,23 @@ class _Build(Collector):
         family = GaugeMetricFamily(f"{PREFIX}{row.name}", row.meaning, labels=row.labels)
         family.add_metric([self._version, platform.python_version()], 1)
         yield family
+
+
+class _Gauges(Collector):
+    """Values that are the same in all workers, and therefore not in the files."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[Row, Callable[[], Mapping[str, float]]]] = []
+
+    def add(self, row: Row, read: Callable[[], Mapping[str, float]]) -> None:
+        """Add a gauge, which has one label."""
+        self._found.append((row, read))
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each gauge."""
+        for row, read in self._found:
+            family = GaugeMetricFamily(f"{PREFIX}{row.name}", row.meaning, labels=row.labels)
+            with contextlib.suppress(StoreUnavailable):
+                for label, value in read().items():
+                    family.add_metric([label], value)
+            yield family

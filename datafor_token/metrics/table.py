@@ -48,6 +48,15 @@ TABLE = {
             "changes that were stored, such as `tokens_cut_off` or `session_ended`",
         ),
         Row("audit_unrecorded_total", "counter", (), "events that could not be written to the audit log"),
+        Row("audit_sink_sent_total", "counter", ("sink",), "events that were sent to a sink"),
+        Row("audit_sink_failures_total", "counter", ("sink",), "attempts to send an event that failed"),
+        Row(
+            "audit_sink_lost_total",
+            "counter",
+            ("sink",),
+            "events that a sink will never get, such as those of the time in which its queue was full",
+        ),
+        Row("audit_sink_waiting_bytes", "gauge", ("sink",), "bytes of events in the queue of a sink of this node"),
         Row("build_info", "gauge", ("version", "python"), "1, with the running version as labels"),
     )
 }

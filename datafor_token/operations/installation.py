@@ -22,6 +22,7 @@ from datafor_token.operations import migration
 from datafor_token.operations.store_identity import StoreIdentity
 from datafor_token.providers import records as key_sets
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings
+from datafor_token.sinks.sinks import Sinks
 from datafor_token.store.base import Store
 from datafor_token.store.metered import Metered
 from datafor_token.store.opening import is_new, open_store, store_location
@@ -66,6 +67,7 @@ class Opened:
     audit: Audit
     users: users.Users
     activity: Activity
+    sinks: Sinks
     audience_since: int  # see ``StoreIdentity``
 
 
@@ -139,7 +141,16 @@ class Opening:
         keyring = at_rest.load_keyring(settings.config_dir, os.environ, store, may_create=self._may_create)
         activity_of_all = Activity(store, self.clock)
         log = AuditLog(settings.data_dir)
-        audit = Audit(log, self.clock, self.origin, self.metrics, keyring.derive("audit"), activity_of_all.happened)
+        sinks = Sinks(settings, self.clock, self.metrics)
+        audit = Audit(
+            log,
+            self.clock,
+            self.origin,
+            self.metrics,
+            keyring.derive("audit"),
+            activity_of_all.happened,
+            sinks.put,
+        )
         throttle = Throttle(
             settings.data_dir,
             self.clock,
@@ -149,7 +160,7 @@ class Opening:
             bound_names=settings.trusted_proxies > 0,
         )
         user_records = users.Users(store, self.passwords, throttle, audit)
-        return Opened(checked.backend, store, keyring, audit, user_records, activity_of_all, 0)
+        return Opened(checked.backend, store, keyring, audit, user_records, activity_of_all, sinks, 0)
 
     def _complete_first_start(self, identity: StoreIdentity, user_records: users.Users) -> None:
         """Create the first user in a new store, and write the store's identifier to the configuration folder."""

@@ -28,6 +28,7 @@ from datafor_token.operations.milestones import GATE_SIGN_IN, Milestones
 from datafor_token.operations.readiness import Readiness
 from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
+from datafor_token.sinks.sinks import Sinks
 from datafor_token.store.base import RequestScoped, Store
 from datafor_token.store.files.store import FileStore
 from datafor_token.tokens.cut_offs import CutOffs
@@ -68,6 +69,7 @@ class Services:
     keyring: Keyring
     audit: Audit
     activity: Activity
+    sinks: Sinks
     readiness: Readiness
     draining: Draining
     users: Users
@@ -137,12 +139,15 @@ def open_services(
     )
     opened = Opening(settings, opener, clock, metrics, passwords, origin).open()
     services = _build(settings, clock, metrics, opened)
+    metrics.add_gauge("audit_sink_waiting_bytes", services.sinks.waiting)
     services.registry.logs_warnings = opener is Opener.SERVER
     if opener is Opener.SERVER:
         services.sweep()
         services.key_sets.watch(lambda: _urls_of_keys(services.registry))
         if settings.gate_assertion:
             services.assertion_keys.maintain_quietly()
+        # Last: the thread that sends must not start in a process which forks workers.
+        services.sinks.watch()
     return services
 
 
@@ -206,6 +211,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         keyring=keyring,
         audit=audit,
         activity=opened.activity,
+        sinks=opened.sinks,
         readiness=Readiness(store, audit, clock),
         draining=Draining(settings.data_dir),
         users=users,

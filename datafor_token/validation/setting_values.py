@@ -1,5 +1,6 @@
 """Checks of the values of settings. A check raises ``RuleError`` for a value that breaks its rule."""
 
+import base64
 import re
 import ssl
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datafor_token.errors import RuleError
-from datafor_token.validation import addresses, files
+from datafor_token.validation import addresses, files, urls
 
 
 def between(low: float, high: float) -> Callable[[Any], None]:
@@ -114,3 +115,31 @@ def check_http_hosts(value: Any) -> None:
     for host in value:
         if not isinstance(host, str) or not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", host):
             raise RuleError("must be a list of host names such as idp.intra.example, in lower case and without a port")
+
+
+def check_audit_sinks(value: Any) -> None:
+    """Check the names of sinks, and the URL of a webhook."""
+    webhooks = [sink for sink in value if sink not in ("syslog", "stdout")]
+    try:
+        for url in webhooks:
+            urls.parse(url if isinstance(url, str) else "", ())
+    except RuleError:
+        webhooks *= 2
+    if len(webhooks) > 1 or len(set(value)) < len(value):
+        raise RuleError(
+            "must be a list of syslog, stdout and one URL such as https://siem.example/events, each at most once,"
+            " without user information; http is for this host only"
+        )
+
+
+def check_webhook_secret(value: Any) -> None:
+    """Check secrets of a webhook, separated by blanks."""
+    for secret in value.split():
+        try:
+            size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            size = 0
+        if not secret.startswith("whsec_") or not 24 <= size <= 64:
+            raise RuleError(
+                "must be empty, or whsec_ and Base64 of 24 to 64 random bytes, or several with blanks between"
+            )

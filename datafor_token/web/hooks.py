@@ -54,7 +54,7 @@ def begin_log() -> None:
 
 
 def read_ahead(app: object) -> None:
-    """Read all applications of a new worker in a thread, and begin to fetch keys, so that no token waits for it.
+    """Read all applications of a new worker in a thread, so that no token waits for it; then fetch keys, send events.
 
     The thread starts after a delay: the first request after a start often needs a password hash.
     """
@@ -67,6 +67,7 @@ def read_ahead(app: object) -> None:
         with contextlib.suppress(StoreUnavailable):
             services.registry.index()
         services.key_sets.start()
+        services.sinks.start()
 
     timer = threading.Timer(_DELAY, read)
     timer.daemon = True
