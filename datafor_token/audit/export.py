@@ -9,8 +9,8 @@ from typing import Any
 from datafor_token.printable import printable
 
 COLUMNS = (
-    "time", "event", "actor", "way", "address", "request_id", "application", "user", "unknown_user", "token", "reason",
-    "outcome", "count", "first", "request_ids", "fields", "before", "after", "audience", "tokens_before", "expires",
+    "time", "event", "actor", "way", "address", "request_id", "application", "user", "unknown_user", "token", "node",
+    "reason", "outcome", "count", "first", "request_ids", "fields", "before", "after", "audience", "tokens_before", "expires",
     "iat", "jti", "steps",
 )  # fmt: skip
 # Excel, LibreOffice and others take a cell that begins with one of these for a formula, also in full width.

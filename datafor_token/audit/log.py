@@ -1,8 +1,9 @@
-"""The audit log: one JSON line per event (who did what, when, from where) in ``data/audit.log``.
+"""The audit log: one JSON line per event (who did what, when, from where).
 
-A change of the store is recorded before it is stored, and refused if it cannot be recorded. If the store then fails,
-a second line with an ``outcome`` states so: every change has its line, whatever fails. Issuing and checking tokens
-continue without a line; that is logged and counted.
+It is a file, ``data/audit.log``, or a table of the database that has the records. In a file, a change of the store is
+recorded before it is stored; in a database, in the same transaction. It is refused if it cannot be recorded. If the
+store then fails, a further line with an ``outcome`` states so: every change has its line, whatever fails. Issuing and
+checking tokens continue without a line; that is logged and counted.
 No event holds a secret, a password or a token; a token appears as its keyed identifier (``tokens.identifiers``).
 """
 
@@ -15,11 +16,10 @@ from typing import Any, Protocol
 
 from datafor_token.audit.events import REFUSALS, Event, Kind, Origin
 from datafor_token.audit.filters import Filter, FilteredEvents
-from datafor_token.audit.reader import lines_with
 from datafor_token.audit.repeats import Refusal, Repeated, Repeats
 from datafor_token.audit.search import Page, Reading, Recorded, Search, find, parse
-from datafor_token.audit.writer import AuditLog
 from datafor_token.errors import AuditUnavailable, MaybeStored, StoreUnavailable
+from datafor_token.store.lines import Entry, LineLog
 from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
 
@@ -43,19 +43,21 @@ class Audit:
     """The audit log, to record events and to search them.
 
     ``clock`` returns seconds since 1970, ``origin`` returns who is acting now. ``key`` is the key of this
-    installation for hashes of unknown names. ``happened`` is called with each event, also one that is only counted;
-    with that of a change after the change was stored. ``recorded`` is called with each line, also one that could not be
-    written, and with ``durably``: whether a power cut must not lose it. That of a change is not stored yet then.
+    installation for hashes of unknown names, ``node`` the name of this node. ``happened`` is called with each event,
+    also one that is only counted; with that of a change after the change was stored. ``recorded`` is called with each
+    line, also one that could not be written, and with ``durably``: whether a power cut must not lose it. That of a
+    change is not stored yet then.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
         self,
-        log: AuditLog,
+        log: LineLog,
         clock: Callable[[], float],
         origin: Callable[[], Origin],
         metrics: AuditMetrics,
         key: bytes,
         happened: Callable[[Event], None] = lambda _: None,
+        node: str = "",
         recorded: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
         self._log = log
@@ -64,6 +66,7 @@ class Audit:
         self._metrics = metrics
         self._key = key
         self._happened = happened
+        self._node = node
         self._recorded = recorded
         self._repeats = Repeats(clock, self._record_repeated)
 
@@ -89,57 +92,63 @@ class Audit:
             event.steps,
         ):
             return False
-        self._append(self._line(event, target, origin, outcome), event.kind)
+        self._append([self._line(event, target, origin, outcome)], event.kind)
         return True
 
-    def _append(self, line: bytes, kind: str) -> None:
+    def _append(self, lines: Sequence[bytes], kind: str) -> None:
+        """Write lines, best effort: a failure is logged and counted."""
         try:
-            self._log.append(line)
+            self._log.append(b"".join(lines))
         except StoreUnavailable as error:
-            self._metrics.audit_unrecorded()
+            for _ in lines:
+                self._metrics.audit_unrecorded()
             log.warning(logs.event("not recorded in the audit log", kind=kind, reason=error.reason))
-        self._recorded(line, durably=False)
+        for line in lines:
+            self._recorded(line, durably=False)
 
     def _record_repeated(self, repeated: Sequence[Repeated]) -> None:
-        for one in repeated:
-            refusal = one.refusal
-            line = _line(
-                one.last,
-                refusal.event,
-                Origin(None, refusal.way, refusal.client or None, None),
-                dict(refusal.target),
-                reason=refusal.reason,
-                count=one.count,
-                first=logs.timestamp(one.first),
-                steps=one.steps,
-                request_ids=one.requests or None,
-            )
-            self._append(line, refusal.event)
+        # Those of a kind together: in an outage at the exit of the process, no further attempt is waited for.
+        for kind in dict.fromkeys(one.refusal.event for one in repeated):
+            self._append([self._repeated_line(one) for one in repeated if one.refusal.event == kind], kind)
+
+    def _repeated_line(self, one: Repeated) -> bytes:
+        refusal = one.refusal
+        return self._line_of(
+            one.last,
+            refusal.event,
+            Origin(None, refusal.way, refusal.client or None, None),
+            dict(refusal.target),
+            reason=refusal.reason,
+            count=one.count,
+            first=logs.timestamp(one.first),
+            steps=one.steps,
+            request_ids=one.requests or None,
+        )
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Callable[[Event], None]]:
         """Surround a change of the store; yield the function that records an event before the change is stored.
 
         If that function raises ``AuditUnavailable``, the change must not be stored. If the change fails afterwards, a
-        further line for each of its events states that it was not stored.
+        line for each of its events states that it was not stored.
         """
-        events: list[Event] = []
-
-        def record(event: Event) -> None:
-            events.append(event)
-            line = self._line(event, self._target(event), self._origin())
-            self._log.append_durably(line)
-            self._recorded(line, durably=True)
-
+        recorded: list[tuple[Event, Entry]] = []
         try:
-            yield record
+            with self._log.change() as write:
+
+                def record(event: Event) -> None:
+                    line = self._line(event, self._target(event), self._origin())
+                    recorded.append((event, write(line)))
+                    self._recorded(line, durably=True)
+
+                yield record
         except BaseException as error:
             outcome = "may or may not have been stored" if isinstance(error, MaybeStored) else "not stored"
             if not isinstance(error, AuditUnavailable):
-                for event in events:
+                for event in _events(recorded):
                     self.record(event, outcome)
             raise
-        for event in events:
+        for event in _events(recorded):
             self._metrics.changed(event)
             self._happened(event)
 
@@ -155,6 +164,13 @@ class Audit:
             return False
         return True
 
+    def extent(self) -> tuple[int | None, int | None]:
+        """Return the size in bytes and the time of the first line in milliseconds since 1970, where known.
+
+        Raises ``AuditUnavailable``.
+        """
+        return self._log.extent()
+
     def page(self, wanted: Filter, limit: int = 100, page: str | None = None) -> Page:
         """Return at most ``limit`` events, newest first; ``page`` is the ``next`` of an earlier page.
 
@@ -165,7 +181,7 @@ class Audit:
 
     def search(self, search: Search, limit: int, page: str | None = None) -> Page:
         """Return at most ``limit`` events of any search, as ``page`` does."""
-        return find(self._log.folder, search, limit, page)
+        return find(self._log, search, limit, page)
 
     def about_token(self, identifier: str) -> dict[str, Any] | None:
         """Return the event that issued the token with this identifier, else the newest about it, or None.
@@ -180,14 +196,14 @@ class Audit:
 
         At most ``most`` bytes are read: raises ``LimitReached`` if there are more, and ``AuditUnavailable``.
         """
-        for line in lines_with(self._log.folder, identifier.encode(), most):
+        for line in self._log.lines_with(identifier.encode(), most):
             event = parse(line)
             if event is not None:
                 yield event.members
 
     def every(self, wanted: Filter) -> Reading:
         """Return a search for all events of a filter, newest first; it raises ``AuditUnavailable``."""
-        return Reading(self._log.folder, FilteredEvents(wanted, self._hashed))
+        return Reading(self._log, FilteredEvents(wanted, self._hashed))
 
     def since(self, time: float) -> Iterator[dict[str, Any]]:
         """Yield every event since ``time`` (seconds since 1970), newest first; raise ``AuditUnavailable``.
@@ -205,7 +221,7 @@ class Audit:
         if origin.actor is None and event.kind is not Kind.SIGN_IN_REFUSED:
             # A user who signs in is the actor.
             origin = origin._replace(actor=event.user)
-        return _line(
+        return self._line_of(
             self._clock(),
             event.kind,
             origin,
@@ -223,9 +239,28 @@ class Audit:
             steps=event.steps,
         )
 
+    def _line_of(self, time: float, kind: str, origin: Origin, target: dict[str, str], **details: Any) -> bytes:
+        """Return the line of an event; ``details`` that are None are left out."""
+        members = {
+            "time": logs.timestamp(time),
+            "event": kind,
+            "actor": origin.actor,
+            "way": origin.way,
+            "address": origin.address,
+            "request_id": origin.request_id,
+            "target": target,
+            "node": self._node,
+            **_present(**details),
+        }
+        return f"{strict_json.compact(members)}\n".encode()
+
     def _hashed(self, name: str) -> str:
         text = fold(name[:2048]).encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, text, hashlib.sha256).hex()[:12]
+
+
+def _events(recorded: Sequence[tuple[Event, Entry]]) -> Iterator[Event]:
+    return (event for event, entry in recorded if not entry.is_dropped)
 
 
 class _AboutToken:
@@ -244,21 +279,6 @@ class _AboutToken:
     def shown(self, event: Recorded) -> dict[str, Any] | None:
         fits = event.members["target"].get("token") == self._identifier
         return event.members if fits and ("expires" in event.members or not self._issued) else None
-
-
-def _line(time: float, kind: str, origin: Origin, target: dict[str, str], **details: Any) -> bytes:
-    """Return the line of an event; ``details`` that are None are left out."""
-    members = {
-        "time": logs.timestamp(time),
-        "event": kind,
-        "actor": origin.actor,
-        "way": origin.way,
-        "address": origin.address,
-        "request_id": origin.request_id,
-        "target": target,
-        **_present(**details),
-    }
-    return f"{strict_json.compact(members)}\n".encode()
 
 
 def _present(**members: Any) -> dict[str, Any]:

@@ -12,32 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from datafor_token.audit.writer import FILE
 from datafor_token.errors import AuditUnavailable, StoreUnavailable
 from datafor_token.store.files.disk import outage
+from datafor_token.store.lines import LimitReached, Place, time_of
 from datafor_token.validation import logs
 
 log = logging.getLogger(__name__)
 
+FILE = "audit.log"
 _BLOCK = 64 * 1024  # bytes read at once, from the end of a file
 _PARTS, _SMALLEST = 8, 1024  # of lines; the latter in bytes
 _SEARCHED = 1024 * 1024  # bytes searched at once
 _TRIES, _PAUSE = 100, 0.002  # pause in seconds
-_BEGIN, _TIME_END = b'{"time":"', b'Z"'  # of the time in a line, which has the form of ``logs.timestamp``
 # Names that logrotate gives to the file, with and without its options dateext and compress.
 _ROTATED = re.compile(re.escape(FILE) + r"([.-][0-9-]+)?(\.gz)?")
-
-
-class Place(NamedTuple):
-    """Position of a line: its file, identified by the hash of the file's first line, and its offset in bytes."""
-
-    file: str
-    offset: int
-
-
-def time_of(line: bytes) -> bytes | None:
-    """Return the time of a line as it is written there, without parsing the line; None if it has another form."""
-    return line[9:33] if line.startswith(_BEGIN) and line[32:34] == _TIME_END else None
 
 
 class Lines(NamedTuple):
@@ -85,10 +73,6 @@ def newest_first(folder: Path, before: Place | None = None, until: bytes | None 
                     yield Lines(Place(file.name, offset), text)
 
 
-class LimitReached(Exception):
-    """The log has more bytes than a search may read."""
-
-
 def lines_with(folder: Path, text: bytes, most: int | None = None) -> Iterator[bytes]:
     """Yield the complete lines that contain a text, newest first, without parsing the others.
 
@@ -115,6 +99,16 @@ def lines_with(folder: Path, text: bytes, most: int | None = None) -> Iterator[b
                 left -= read
                 if left < 0:
                     raise LimitReached
+
+
+def oldest_first(folder: Path) -> Iterator[bytes]:
+    """Yield all complete lines with their ends, oldest first."""
+    with _reading(), _opened(folder) as files:
+        for file in reversed(files):
+            rest = b""
+            for piece in file.blocks(None):
+                *lines, rest = (rest + piece).split(b"\n")
+                yield from (line + b"\n" for line in lines)
 
 
 def _lines_of(block: bytes, text: bytes) -> Iterator[bytes]:

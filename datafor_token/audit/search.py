@@ -4,11 +4,10 @@ import dataclasses
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol, Self
 
-from datafor_token.audit.reader import Lines, Place, newest_first, time_of
 from datafor_token.errors import InvalidInput
+from datafor_token.store.lines import Block, LineLog, Place, time_of
 from datafor_token.validation import logs, strict_json
 from datafor_token.validation.names import fold
 from datafor_token.validation.times import parse_time
@@ -88,14 +87,14 @@ class Search(Protocol):
         """Return the members that a page shows of an event, or None if it does not fit."""
 
 
-def find(folder: Path, search: Search, limit: int, page: str | None) -> Page:
+def find(log: LineLog, search: Search, limit: int, page: str | None) -> Page:
     """Return at most ``limit`` events, newest first; ``page`` is the ``next`` of an earlier page.
 
     A page can have fewer although more exist, since a search reads a limited number of lines. Raises
     ``InvalidInput`` for a ``page`` that is not or no longer valid, and ``AuditUnavailable``.
     """
     events: list[dict[str, Any]] = []
-    reading = Reading(folder, search, None if page is None else _place(page), _MOST_LINES)
+    reading = Reading(log, search, None if page is None else _place(page), _MOST_LINES)
     try:
         for shown in reading:
             if shown is not None:
@@ -115,7 +114,7 @@ class Reading:
     line number ``most``. Raises ``LookupError`` if the file of the place ``before``, where it begins, no longer exists.
     """
 
-    def __init__(self, folder: Path, search: Search, before: Place | None = None, most: int | None = None) -> None:
+    def __init__(self, log: LineLog, search: Search, before: Place | None = None, most: int | None = None) -> None:
         self.read = self.parsed = 0
         self.place = before or Place("", 0)
         self._time = b""
@@ -125,7 +124,9 @@ class Reading:
         self._since = b"" if search.since is None else _line_time(search.since, -1)
         self._until = b"\xff" if search.until is None else _line_time(search.until)
         self._past = 0  # lines in a row that are older than ``since``
-        self._blocks = newest_first(folder, before, None if search.until is None else _line_time(search.until, 1))
+        since = None if search.since is None else search.since - CLOCK_STEPS
+        until = None if search.until is None else search.until + CLOCK_STEPS
+        self._blocks = log.newest_first(before, since, until)
 
     @property
     def time(self) -> str | None:
@@ -139,7 +140,7 @@ class Reading:
     def __iter__(self) -> Iterator[dict[str, Any] | None]:
         """Yield what fits."""
         for block in self._blocks:
-            left = [block]
+            left: list[Block] = [block]
             while left:
                 lines = left.pop()
                 number = lines.text.count(b"\n")
@@ -165,7 +166,7 @@ class Reading:
             return False
         return all(time is not None and time > until for time in _times(text))
 
-    def _count(self, lines: Lines, number: int) -> None:
+    def _count(self, lines: Block, number: int) -> None:
         """Count lines that were read, all at once."""
         self.read += number
         self.place = lines.place

@@ -1,39 +1,51 @@
-"""Writer of the audit log, an append-only file. ``reader`` reads it.
+"""The audit log as an append-only file. ``reader`` reads it.
 
 logrotate may rename the file at any time, and compress it at its next run (``delaycompress``). Therefore the open file
 is compared with the file of that name every few milliseconds.
 """
 
+import collections
 import contextlib
 import errno
+import hashlib
+import itertools
 import os
+import re
 import stat
 import time
 import weakref
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from datafor_token.audit import reader
+from datafor_token.audit.reader import FILE
 from datafor_token.errors import AuditUnavailable, LockTimeout
 from datafor_token.store.files import probing
 from datafor_token.store.files.disk import match_owner
 from datafor_token.store.files.locking import lock
+from datafor_token.store.lines import Entry, Place, milliseconds_of
+from datafor_token.validation import logs
 
-FILE = "audit.log"
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
 _TRIES = 100
 _LOOKS, _PAUSE = 3, 0.0005  # pause in seconds; a line is written within microseconds
 _TRUSTED_SECONDS = 0.002  # how long a renamed file may be written to; under load, several lines share one comparison
+_ADDED = 1000  # lines that are added at once
+_LONGEST_LINE = 65_536  # bytes
+# The name of the node in a line, behind the target.
+_NODE = re.compile(rb'(?<=}),"node":"[^"]*"')
 
 
 class AuditLog:
-    """The file of the log in a folder. Methods raise ``AuditUnavailable`` if it cannot be written."""
+    """The file of the log in a folder: a ``LineLog`` (see ``store.lines``)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / FILE
         self._open: _Open | None = None
 
-    def append(self, line: bytes) -> None:
-        """Append a line in one write, completely or not at all.
+    def append(self, lines: bytes) -> None:
+        """Append lines in one write, completely or not at all.
 
         It takes no lock, as every request would wait for it. If space is freed on a full disk within microseconds,
         the removal of a torn line can also remove a line of another process.
@@ -43,20 +55,30 @@ class AuditLog:
             if file is None or not file.is_trusted():
                 file = self._open = self._opened()
             try:
-                file.write(line)
+                file.write(lines)
             except _Torn as torn:
                 self._clean(file, torn.written)
                 raise
         except OSError as error:
             raise _unwritten(error) from error
 
-    def append_durably(self, line: bytes) -> None:
-        """Append a line under a lock, so that it cannot be lost, and return when it is on the disk."""
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Callable[[bytes], Entry]]:
+        """Give the function that writes a line of a change to the disk, before the change is stored."""
+
+        def write(line: bytes) -> Entry:
+            self.append_durably(line)
+            return Entry(line)
+
+        yield write
+
+    def append_durably(self, lines: bytes) -> None:
+        """Append lines under a lock, so that they cannot be lost, and return when they are on the disk."""
         try:
             # A file of its own: a lock belongs to an open file, and all threads share the other one.
             file = self._locked()
             try:
-                file.write(line)
+                file.write(lines)
                 os.fdatasync(file.descriptor)
             except _Torn as torn:
                 file.take_back(torn.written)
@@ -76,6 +98,42 @@ class AuditLog:
             raise AuditUnavailable(reason="the audit log cannot be opened") from error
         if not probing.is_writable(self.folder):
             raise AuditUnavailable(reason="the disk of the audit log cannot be written")
+
+    def newest_first(
+        self,
+        before: Place | None = None,
+        since: float | None = None,  # noqa: ARG002 - the reader of the lines ends soon after it
+        until: float | None = None,
+    ) -> Iterator[reader.Lines]:
+        """Yield the lines in blocks. Only files that begin after ``until`` are left out."""
+        return reader.newest_first(self.folder, before, None if until is None else logs.timestamp(until).encode())
+
+    def lines_with(self, text: bytes, most: int | None = None) -> Iterator[bytes]:
+        """Yield the lines that contain a text; see ``reader.lines_with``."""
+        return reader.lines_with(self.folder, text, most)
+
+    def oldest_first(self) -> Iterator[bytes]:
+        """Yield all lines, oldest first."""
+        return reader.oldest_first(self.folder)
+
+    def add_missing(self, lines: Iterable[bytes]) -> int:
+        """Append the lines that no file has yet, whatever their node. The hashes of all present ones are in memory."""
+        present = collections.Counter(map(_without_node, self.oldest_first()))
+        number = 0
+        missing = (line for line in lines if not _takes(present, _without_node(line)))
+        while batch := list(itertools.islice(missing, _ADDED)):
+            self.append_durably(b"".join(batch))
+            number += len(batch)
+        return number
+
+    def extent(self) -> tuple[int | None, int | None]:
+        """Return the size of the present file, and the time of its first line."""
+        path = self.folder / FILE
+        try:
+            with path.open("rb") as file:
+                return os.fstat(file.fileno()).st_size, milliseconds_of(file.readline(_LONGEST_LINE))
+        except OSError:
+            return None, None
 
     def _clean(self, file: "_Open", written: int) -> None:
         with contextlib.suppress(LockTimeout, AuditUnavailable, OSError):
@@ -165,6 +223,19 @@ class _Open:
     def _line_ends_at(self, position: int) -> bool:
         """Return whether a line can start there: at the start of the file, or after a complete line."""
         return position == 0 or os.pread(self.descriptor, 1, position - 1) == b"\n"
+
+
+def _without_node(line: bytes) -> bytes:
+    """Return the hash of a line without its node, which lines of early versions lack."""
+    return hashlib.blake2b(_NODE.sub(b"", line, 1), digest_size=12).digest()
+
+
+def _takes(present: collections.Counter[bytes], line: bytes) -> bool:
+    """Return whether a line is present, and take it out."""
+    if not present[line]:
+        return False
+    present[line] -= 1
+    return True
 
 
 def _unwritten(error: OSError) -> AuditUnavailable:

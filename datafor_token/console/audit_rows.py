@@ -142,6 +142,7 @@ def _facts(event: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("jti", text(event.get("jti"))),
         (gettext("Requests"), ", ".join(map(text, counted)) if isinstance(counted, list) else ""),
         (gettext("Reason"), text(event.get("reason"))),
+        (gettext("Node"), text(event.get("node"))),
     ]
 
 

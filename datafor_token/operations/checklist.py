@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from datafor_token.applications.index import ApplicationIndex
-from datafor_token.audit.writer import FILE as AUDIT_FILE
+from datafor_token.audit.reader import FILE as AUDIT_FILE
 from datafor_token.errors import Message, StoreUnavailable
 from datafor_token.operations.milestones import BACKUP, Milestone
 from datafor_token.operations.services import Services

@@ -2,26 +2,21 @@
 
 import contextlib
 import platform
-import socket
 from pathlib import Path
 from typing import NamedTuple
 
-from datafor_token.audit.search import parse
-from datafor_token.audit.writer import FILE as AUDIT_FILE
 from datafor_token.errors import StoreUnavailable
 from datafor_token.operations.checklist import Look
 from datafor_token.operations.milestones import BACKUP, Milestone
 from datafor_token.store.files.store import FileStore
 from datafor_token.users.sessions import COLLECTION as SESSIONS
 
-_LONGEST_LINE = 65_536  # bytes
-
 
 class Facts(NamedTuple):
     """The facts; those that cannot be read now are None.
 
-    ``node`` is the name of this host. ``audit_size`` is that of the present file in bytes, and ``audit_since`` the time
-    of its first event in milliseconds since 1970. ``last_backup`` is None too without one.
+    ``audit_size`` is that of the audit log in bytes (of a file, the present one), and ``audit_since`` the time of its
+    first event in milliseconds since 1970. ``last_backup`` is None too without one.
     """
 
     python: str
@@ -33,7 +28,7 @@ class Facts(NamedTuple):
     users: int | None
     sessions: int | None
     audit_size: int | None
-    audit_since: float | None
+    audit_since: int | None
     last_backup: Milestone | None
 
 
@@ -51,10 +46,12 @@ def facts(look: Look) -> Facts:
     with contextlib.suppress(StoreUnavailable):
         last_backup = look.milestones.get(BACKUP)
     settings = services.settings
-    size, since = _audit(settings.data_dir / AUDIT_FILE)
+    size = since = None
+    with contextlib.suppress(StoreUnavailable):
+        size, since = services.audit.extent()
     return Facts(
         platform.python_version(),
-        socket.gethostname(),
+        settings.node_name,
         isinstance(services.store, FileStore),
         settings.data_dir,
         settings.config_dir,
@@ -65,13 +62,3 @@ def facts(look: Look) -> Facts:
         since,
         last_backup,
     )
-
-
-def _audit(file: Path) -> tuple[int | None, float | None]:
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as log:
-            first = parse(log.readline(_LONGEST_LINE))
-    except OSError:
-        return None, None
-    return size, None if first is None else first.time * 1000

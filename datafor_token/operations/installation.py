@@ -149,6 +149,7 @@ class Opening:
             self.metrics,
             keyring.derive("audit"),
             activity_of_all.happened,
+            settings.node_name,
             sinks.put,
         )
         throttle = Throttle(

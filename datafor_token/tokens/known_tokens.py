@@ -9,8 +9,8 @@ from typing import Any
 from datafor_token.applications.rules import LONGEST_TICKET, TokenStatus
 from datafor_token.audit.events import Kind
 from datafor_token.audit.log import Audit
-from datafor_token.audit.reader import LimitReached
 from datafor_token.audit.search import Recorded
+from datafor_token.store.lines import LimitReached
 from datafor_token.tokens.identifiers import revocation_name
 from datafor_token.tokens.issued import IssuedTokens
 from datafor_token.tokens.revocations import Revocations

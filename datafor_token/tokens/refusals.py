@@ -7,8 +7,8 @@ from typing import Any
 
 from datafor_token.audit.events import REFUSALS, Kind
 from datafor_token.audit.log import Audit
-from datafor_token.audit.reader import LimitReached
 from datafor_token.errors import Message, NotFound
+from datafor_token.store.lines import LimitReached
 from datafor_token.tokens.verifier import Step, failed
 from datafor_token.users.users import Users
 

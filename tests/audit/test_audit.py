@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -134,11 +135,12 @@ def test_every_kind_of_event(app: Flask, caller: Caller, tmp_path: Path) -> None
 
 @pytest.mark.file_store
 def test_members_of_an_event(app: Flask, caller: Caller, tmp_path: Path) -> None:
-    """Each event has time, actor, way, address, request id and target; a change has the names of its fields."""
+    """Each event has time, actor, way, address, request id, target and node; a change has the names of its fields."""
     everything(app, caller, tmp_path)
     for event in events(app):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"])
-        assert list(event)[:7] == ["time", "event", "actor", "way", "address", "request_id", "target"]
+        assert list(event)[:8] == ["time", "event", "actor", "way", "address", "request_id", "target", "node"]
+        assert event["node"] == socket.gethostname()
         if event["way"] not in ("command", None):
             assert (event["address"], len(event["request_id"])) == ("127.0.0.1", 32)
     (changed,) = events(app, event="application_changed")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from datafor_token.audit import reader, search
 from datafor_token.audit.filters import Filter, FilteredEvents
-from datafor_token.audit.reader import Lines, Place, newest_first
+from datafor_token.audit.reader import Lines, newest_first
 from datafor_token.audit.search import Page
+from datafor_token.store.lines import Place, time_of
 from datafor_token.validation.logs import timestamp
 from datafor_token.validation.names import fold
 from tests.audit.test_filters import line, write
@@ -29,7 +30,7 @@ def by_line(folder: Path, wanted: Filter, limit: int, page: str | None) -> Page:
     parsed = past = 0
     last = None
     for read, (place, text) in enumerate(lines_before(folder, page), 1):
-        time = reader.time_of(text)
+        time = time_of(text)
         last = last if time is None else time.decode()
         later = time is not None and until is not None and time > until
         if time is not None and not later:

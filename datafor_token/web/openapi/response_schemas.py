@@ -329,6 +329,7 @@ class EventObject(Schema):
         "address": "10.0.0.7",
         "request_id": "2c0f4cd2a3a94d0fb2a8c4f7ab12cd34",
         "target": {"application": "ERP"},
+        "node": "node-a",
         "fields": ["expire"],
         "before": {"expire": 86400},
         "after": {"expire": 3600},
@@ -340,6 +341,7 @@ class EventObject(Schema):
     address = text(allow_none=True)
     request_id = text(allow_none=True)
     target = fields.Nested(TargetObject, required=True)
+    node = fields.String(metadata={"description": "Name of the node that recorded it; earlier versions recorded none."})
     reason = fields.String()
     outcome = fields.String()
     count = fields.Integer(metadata={"description": "Number of further refusals of this kind that the event includes."})
