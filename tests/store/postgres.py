@@ -127,6 +127,8 @@ class Postgres:
     def signal_all(self, how: signal.Signals) -> None:
         """Send a signal to the server and to each of its processes, which are groups of their own."""
         assert self.process is not None
+        # A stopped server forks no process that would miss the signal.
+        os.kill(self.process.pid, signal.SIGSTOP)
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for process in (self.process.pid, *map(int, children)):
             with contextlib.suppress(ProcessLookupError):

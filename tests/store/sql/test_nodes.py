@@ -17,6 +17,7 @@ import pytest
 
 from tests.handmade_tokens import token
 from tests.processes import run
+from tests.store.failover import Replicated, replicated
 from tests.store.postgres import Postgres
 from tests.support import (
     ADMIN_PASSWORD,
@@ -357,6 +358,89 @@ def test_the_standby_takes_over(tmp_path: Path, own_postgres: Postgres) -> None:
                 ledger.check(server)
     finally:
         standby.remove()
+
+
+@pytest.fixture
+def own_pair() -> Iterator[Replicated]:
+    """A primary and its standby that a test may break."""
+    with replicated() as made:
+        yield made
+
+
+class Watched:
+    """A node, and a token that it accepts until it is revoked."""
+
+    def __init__(self, node: Server) -> None:
+        self.node = node
+        assert node.post("update", application(secret=STRONG_SECRET)).status == 200
+        self.token = token({"loginname": "lena", "exp": int(time.time()) + 3600}, STRONG_SECRET)
+
+    def status(self) -> int:
+        """Return the status of a call with the token."""
+        return self.node.request("GET", DETAIL, headers={"Authorization": f"Bearer {self.token}"}).status
+
+    def statuses(self) -> set[int]:
+        """Return the statuses of many calls, more than a worker has connections."""
+        return {self.status() for _ in range(24)}
+
+    def revoke(self) -> None:
+        """Revoke the token."""
+        assert self.node.post("revoke", {"token": self.token}).status == 200
+
+
+def test_a_revoked_token_stays_revoked_when_the_old_primary_continues(tmp_path: Path, own_pair: Replicated) -> None:
+    """A request reads one server: after a failover, no generation of the new primary goes with a record of the old."""
+    init(tmp_path, own_pair.primary.url())
+    one_worker = {"GUNICORN_CMD_ARGS": "--workers=1", "DATAFOR_TOKEN_STORE_TIMEOUT": "60"}
+    (node,) = nodes(tmp_path, own_pair.switch.url(), 1, **one_worker)
+    try:
+        watched = Watched(node)
+        assert watched.statuses() == {200}
+        with ThreadPoolExecutor(1) as pool:
+            own_pair.fail_over()
+            sent = own_pair.switch.sent
+            # It waits for the old primary, so the next request opens a connection to the new one.
+            waiting = pool.submit(watched.status)
+            while own_pair.switch.sent == sent:
+                time.sleep(0.02)
+            watched.revoke()
+            own_pair.continue_old()
+            # It began before the token was revoked.
+            assert waiting.result() in (200, 401, 503)
+        # Now the worker has a connection to each of them.
+        assert watched.statuses() <= {401, 503}
+        assert watched.statuses() == {401}
+    finally:
+        node.stop(signal.SIGKILL)
+
+
+def test_no_worker_uses_a_primary_that_was_replaced(tmp_path: Path, own_pair: Replicated) -> None:
+    """When one worker has seen the new primary, every worker of the node refuses the old one, and names fencing."""
+    init(tmp_path, own_pair.primary.url())
+    (node,) = nodes(tmp_path, own_pair.switch.url(), 1)
+    try:
+        watched = Watched(node)
+        assert watched.statuses() == {200}
+        own_pair.fail_over()
+        own_pair.switch.cut()
+        watched.revoke()
+        own_pair.continue_old()
+        own_pair.switch.target = own_pair.primary
+        own_pair.switch.cut()
+        assert watched.statuses() == {503}
+        refused = node.post("update", application(name="Lost", secret=STRONG_SECRET))
+        assert (refused.status, refused.json["msg"]) == (503, "storage is unavailable")
+        ready = node.request("GET", "/readyz", headers={})
+        assert (ready.status, ready.json["writable"]) == (503, False)
+        assert "fenc" in node.output
+        # The old primary is gone: no restart of the service is necessary.
+        own_pair.switch.target = own_pair.standby
+        own_pair.switch.cut()
+        assert watched.statuses() == {401}
+        names = [row["name"] for row in node.request("GET", f"{API}/list").json["data"]]
+        assert names == ["ERP"]
+    finally:
+        node.stop()
 
 
 def test_the_log_holds_no_password_of_the_database(pair: list[Server]) -> None:
