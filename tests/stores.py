@@ -69,7 +69,7 @@ def _create_schemas() -> None:
         # Copies of tables that the service created: a hundred times faster.
         copies = [
             f"CREATE TABLE {schema}.{table} (LIKE public.{table} INCLUDING ALL)"
-            for table in ("datafor_records", "datafor_generations", "datafor_schema")
+            for table in ("datafor_records", "datafor_generations", "datafor_schema", "datafor_audit")
         ]
         version = f"INSERT INTO {schema}.datafor_schema SELECT * FROM public.datafor_schema"  # noqa: S608 - made here
         statements += [f"CREATE SCHEMA {schema}", *copies, version]

@@ -12,13 +12,13 @@ from datafor_token.activity.activity import Activity
 from datafor_token.applications import record
 from datafor_token.audit.events import Origin
 from datafor_token.audit.log import Audit
-from datafor_token.audit.writer import AuditLog
 from datafor_token.crypto import at_rest
 from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.gate import gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations import migration
+from datafor_token.operations.audit_logs import audit_log_of
 from datafor_token.operations.store_identity import StoreIdentity
 from datafor_token.providers import records as key_sets
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings
@@ -140,7 +140,7 @@ class Opening:
         settings, store = self.settings, checked.store
         keyring = at_rest.load_keyring(settings.config_dir, os.environ, store, may_create=self._may_create)
         activity_of_all = Activity(store, self.clock)
-        log = AuditLog(settings.data_dir)
+        log = audit_log_of(checked.backend, settings)
         sinks = Sinks(settings, self.clock, self.metrics)
         audit = Audit(
             log,

@@ -31,6 +31,16 @@ generations = sa.Table(
     sa.Column("n", sa.BigInteger, nullable=False),
     sa.Column("write_id", sa.String(32), nullable=False),
 )
+audit_lines = sa.Table(
+    "datafor_audit",
+    _metadata,
+    # No number is used again on SQLite either, as it does by default after the last row was deleted.
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),  # the time of the line, in milliseconds since 1970
+    sa.Column("line", sa.Text, nullable=False),  # without its end
+    sa.Index("datafor_audit_at", "at", "id"),
+    sqlite_autoincrement=True,
+)
 versions = sa.Table(
     "datafor_schema",
     _metadata,
@@ -74,6 +84,11 @@ def check(database: Database) -> None:
             " once with `datafor-token store init`"
         )
     _refuse_other(version)
+    if missing == [audit_lines.name]:
+        raise StoreNotReady(
+            f"STORE: the table of the audit log, {audit_lines.name}, is missing in the database: after an upgrade,"
+            " create it with `datafor-token store init`, else restore it from a backup"
+        )
     if missing:
         raise StoreNotReady(
             f"STORE: the table {missing[0]} is missing in the database: restore it from a backup, or create an empty"

@@ -89,6 +89,11 @@ class Sessions:
         finally:
             self._thread.transaction = None
 
+    @property
+    def transaction(self) -> sa.Connection | None:
+        """The connection of this thread's transaction, if there is one."""
+        return self._thread.transaction
+
     def read(self, work: Callable[[Session], _Result]) -> _Result:
         """Do ``work`` in this thread's session, or in its transaction. A retry does it again, in a new session."""
         connection = self._thread.transaction

@@ -32,7 +32,9 @@ import sqlalchemy as sa
 
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.store.base import AlreadyExists, Change, Changed, Document
+from datafor_token.store.lines import Entry
 from datafor_token.store.sql import schema
+from datafor_token.store.sql.audit_lines import AuditLines
 from datafor_token.store.sql.engine import Database, begin_request, deadline, end_request
 from datafor_token.store.sql.errors import outage
 from datafor_token.store.sql.rows import (
@@ -52,7 +54,7 @@ from datafor_token.store.sql.rows import (
 from datafor_token.store.sql.schema import records
 from datafor_token.store.sql.server import Server
 from datafor_token.store.sql.sessions import Session, Sessions
-from datafor_token.store.sql.transactions import Along, Transactions
+from datafor_token.store.sql.transactions import Transactions
 from datafor_token.validation.names import fold
 from datafor_token.validation.strict_json import readable
 
@@ -73,6 +75,9 @@ class SqlStore:
         self._server = Server(database)
         self._sessions = Sessions(database, self._server)
         self._transactions = Transactions(database, self._server, self._sessions, waited)
+        self.line_log = self._transactions.companion = AuditLines(
+            database, self._server, self._sessions, self._transactions
+        )
 
     @property
     def clock_offset(self) -> float:
@@ -132,21 +137,22 @@ class SqlStore:
         self._write(collection, work)
 
     def update(self, collection: str, name: str, change: Change, *, wait: float | None = None) -> Document:
-        changed: dict[str | None, tuple[Document, Sequence[Along]]] = {}
+        changed: dict[str | None, tuple[Document, Sequence[Entry]]] = {}
+        recorded = self.line_log.recorded()
 
         def work(connection: sa.Connection, write_id: str) -> Document:
             row = row_of(connection, collection, key_of(name))
             present = None if row is None else row.write_id
             # If the transaction is retried on the same record, ``change`` is not called again.
-            if present in changed:
-                document, along = changed[present]
-                for one in along:
-                    self._transactions.along(one)
-            else:
+            if present not in changed:
+                # What it records replaces what an earlier call has recorded, of another record.
+                self.line_log.keep(recorded)
                 document = change(None if row is None else document_of(row, fold(name)))
                 if fold(document["name"]) != fold(name):
                     raise ValueError("an update cannot rename a record")
-                changed[present] = document, self._transactions.gone_along
+                changed[present] = document, self.line_log.recorded()
+            document, entries = changed[present]
+            self.line_log.keep(entries)
             write(connection, collection, document, write_id, new=row is None)
             return document
 

@@ -2,11 +2,10 @@
 
 import dataclasses
 import random
-import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Callable
+from typing import Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -21,12 +20,21 @@ from datafor_token.store.sql.server import Server
 from datafor_token.store.sql.sessions import MOST_SERVERS, Sessions
 
 _Result = TypeVar("_Result")
-Along = Callable[[sa.Connection], object]
 _MOST_TRIES = 10
 _AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: nothing was stored
-_LOCKED = frozenset({"55P03", "57014"})  # lock not available, statement cancelled by its time-out
+LOCKED = frozenset({"55P03", "57014"})  # lock not available, statement cancelled by its time-out
 _READ_ONLY = "25006"  # the primary has become a standby
 _PAUSE = 0.1  # seconds between two looks at a database that does not respond
+
+
+class Companion(Protocol):
+    """What is written with the changes of a store."""
+
+    def write_along(self, connection: sa.Connection) -> None:
+        """Write what belongs to the change of this thread: last before the commit, in each attempt."""
+
+    def written(self) -> None:
+        """Note that the transaction of this thread was committed."""
 
 
 class Transactions:
@@ -39,24 +47,7 @@ class Transactions:
         self._server = server
         self._sessions = sessions
         self._waited = waited
-        self._mine = threading.local()
-
-    def along(self, work: Along) -> bool:
-        """Do ``work`` in the transaction of this thread, last before its commit, and also if it is retried.
-
-        Return False, and do nothing, if this thread has no transaction.
-        """
-        attempt: _Attempt | None = getattr(self._mine, "attempt", None)
-        if attempt is None:
-            return False
-        attempt.along.append(work)
-        return True
-
-    @property
-    def gone_along(self) -> Sequence[Along]:
-        """The work that ``along`` has added to the transaction of this thread."""
-        attempt: _Attempt | None = getattr(self._mine, "attempt", None)
-        return () if attempt is None else tuple(attempt.along)
+        self.companion: Companion | None = None
 
     def write(
         self, collection: str, work: Callable[[sa.Connection, str], _Result], wait: float | None = None
@@ -70,8 +61,9 @@ class Transactions:
                 except DBAPIError as error:
                     if attempt.committing and state(error) not in _AGAIN:
                         if self._is_stored(attempt, collection):
+                            self._committed()
                             return cast("_Result", attempt.result)
-                    elif not _is_worth_retrying(error):
+                    elif not is_worth_retrying(error):
                         raise _refused(error, attempt, collection) from None
                     if state(error) == _READ_ONLY:
                         self._database.close()
@@ -95,19 +87,20 @@ class Transactions:
             finally:
                 if self._waited is not None:
                     self._waited(time.monotonic() - begun)
-            self._mine.attempt = attempt
-            try:
-                with self._sessions.within(connection):
-                    attempt.result = result = work(connection, attempt.write_id)
-            finally:
-                self._mine.attempt = None
-            for one in attempt.along:
-                one(connection)
+            with self._sessions.within(connection):
+                attempt.result = result = work(connection, attempt.write_id)
+            if self.companion is not None:
+                self.companion.write_along(connection)
             attempt.committing = True
             connection.commit()
+            self._committed()
             if has_warned(connection):
                 raise MaybeStored(reason=f"a change of {collection} is stored, but not on a standby")
         return result
+
+    def _committed(self) -> None:
+        if self.companion is not None:
+            self.companion.written()
 
     def _is_stored(self, attempt: "_Attempt", collection: str) -> bool:
         """Return whether a transaction whose commit got no response was committed; raise ``MaybeStored`` if unknown."""
@@ -147,10 +140,9 @@ class _Attempt:
     n: int = 0
     committing: bool = False
     result: object = None
-    along: list[Along] = dataclasses.field(default_factory=list)
 
 
-def _is_worth_retrying(error: DBAPIError) -> bool:
+def is_worth_retrying(error: DBAPIError) -> bool:
     """Return whether an immediate retry of a write that was not committed may succeed."""
     # Integrity: two writers created the row of a collection at the same time.
     return (
@@ -162,6 +154,6 @@ def _is_worth_retrying(error: DBAPIError) -> bool:
 
 
 def _refused(error: DBAPIError, attempt: _Attempt, collection: str) -> StoreUnavailable:
-    if attempt.n == 0 and (state(error) in _LOCKED or "database is locked" in str(error.orig)):
+    if attempt.n == 0 and (state(error) in LOCKED or "database is locked" in str(error.orig)):
         return LockTimeout(reason=f"waited too long for another writer of {collection}")
     return StoreUnavailable(reason=f"cannot write in the database: {explained(error)}")

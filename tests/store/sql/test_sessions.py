@@ -197,51 +197,6 @@ def set_version(store: SqlStore, version: int) -> None:
         connection.commit()
 
 
-def test_work_along_a_write_is_in_its_transaction(store: SqlStore) -> None:
-    """Work along with a write is stored with it, and not at all if the write fails."""
-    tries = []
-
-    def note(connection: sa.Connection) -> None:
-        tries.append(1)
-        connection.execute(sa.text("INSERT INTO datafor_records VALUES ('notes', 'note', '{}', 'id')"))
-
-    def change(_: object) -> dict[str, str]:
-        assert store._transactions.along(note) is True
-        return {"name": "lena"}
-
-    def fail(_: object) -> dict[str, str]:
-        change(_)
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        store.update("users", "lena", fail)
-    assert tries == []
-    store.update("users", "lena", change)
-    assert tries == [1]
-    assert store._transactions.along(note) is False
-
-
-@pytest.mark.sql
-def test_a_retry_does_the_work_along_again(postgres_url: str) -> None:
-    """A write that is retried after a deadlock or an interrupted connection still stores what goes along with it."""
-    store, tries = opened(postgres_url), []
-
-    def note(connection: sa.Connection) -> None:
-        tries.append(1)
-        if len(tries) == 1:
-            connection.execute(sa.text("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$"))
-        connection.execute(sa.text("INSERT INTO datafor_records VALUES ('notes', 'note', '{}', 'id')"))
-
-    def change(_: object) -> dict[str, str]:
-        store._transactions.along(note)
-        return {"name": "lena"}
-
-    store.update("users", "lena", change)
-    with store._database.reading() as connection:
-        assert connection.execute(sa.text("SELECT count(*) FROM datafor_records")).scalar() == 2
-    assert len(tries) == 2
-
-
 def test_the_difference_of_the_clocks() -> None:
     """The difference is that of a query, and changes only if the query proves that it has changed."""
     clock = DatabaseClock()
