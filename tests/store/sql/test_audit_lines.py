@@ -189,7 +189,7 @@ def test_a_retry_on_another_record(url: str) -> None:
                 other.put("users", {"name": "lena", "n": 2})
                 raise
 
-        store._transactions._try = attempting  # type: ignore[method-assign]
+        store._transactions._try = attempting  # type: ignore[assignment,method-assign]
         store.update("users", "lena", change)
     assert store.get("users", "lena") == {"name": "lena", "n": 12}
     assert [event["reason"] for event in all_of(store)] == ["from 2"]
@@ -352,7 +352,8 @@ def test_lines_with(store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(store.line_log.lines_with(b"node-1")) == wanted
     assert len(wanted) == 65
     assert list(store.line_log.lines_with(b"100%_")) == []
-    newest, found = store.line_log.lines_with(b"karl", 1), []
+    newest = store.line_log.lines_with(b"karl", 1)
+    found: list[bytes] = []
     with pytest.raises(LimitReached):
         found.extend(newest)
     assert found == [one.rstrip(b"\n") for one in reversed(lines[-50:]) if b"karl" in one]
