@@ -283,9 +283,6 @@ class Server:
         if how == signal.SIGKILL and self.process.poll() is None:
             os.killpg(self.process.pid, how)
         elif self.process.poll() is None:
-            # gunicorn waits graceful_timeout for a worker that gets the signal to stop before it handles signals.
-            if not self.command:
-                self._wait_for_workers()
             self.process.send_signal(how)
         status = self.process.wait(60)
         self._reader.join(60)

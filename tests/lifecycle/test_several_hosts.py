@@ -194,6 +194,16 @@ def test_a_node_behind_a_load_balancer(cluster: Cluster, one: Host) -> None:
         assert {user_of(front, issued(one)) for _ in range(8)} == {"lena"}
 
 
+def test_a_node_is_drained(cluster: Cluster, one: Host) -> None:
+    """The command of the page takes a node out of its balancer, and no other node."""
+    nodes = cluster.start(one, second_node(cluster, one))
+    one.done(page("datafor-token drain"))
+    while nodes[0].request("GET", "/readyz", headers={}).status != 503:
+        assert nodes[0].process.poll() is None
+    assert nodes[1].request("GET", "/readyz", headers={}).status == 200
+    assert user_of(nodes[0], issued(one)) == "lena"
+
+
 def test_a_node_with_another_key(cluster: Cluster, one: Host) -> None:
     """A node with another key does not start."""
     other = second_node(cluster, one)
