@@ -13,11 +13,14 @@ import pytest
 from tests.handmade_tokens import token
 from tests.lifecycle.host import ME, Host, block, blocks_without_test, signs_in, user_of
 from tests.store.postgres import Postgres, binaries
-from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Server, application, basic, free_port, need, wait_for
+from tests.support import ADMIN_PASSWORD, API, STRONG_SECRET, Server, application, basic, free_port, need, wait_for
 from tests.users.test_throttle import Redis
 
 pytestmark = [pytest.mark.file_store, pytest.mark.slow, pytest.mark.sql]
 
+CHECK = "/auth/check"
+LENA_PASSWORD = "the-Password-of-lena"
+LENA = basic("lena", LENA_PASSWORD)
 LOGIN, LOGOUT = "/plugin/datafor/api/extension/auth/login", "/plugin/datafor/api/extension/auth/logout"
 
 
@@ -246,43 +249,125 @@ def test_a_dump_on_a_new_database_server(cluster: Cluster, one: Host) -> None:
     assert user_of(server, issued(one)) == "lena"
 
 
+class Writes:
+    """What nodes write during a key change, and whether every other node understands it."""
+
+    def __init__(self, nodes: list[Server]) -> None:
+        self._nodes = nodes  # of which one is replaced when it restarts
+        self._numbers = itertools.count()
+        self.revoked: list[str] = []
+        self.issued: list[str] = []
+        path = f"{API.removesuffix('/token')}/user/insertOrUpdate"
+        assert nodes[0].request("POST", path, {"username": "lena", "password": LENA_PASSWORD}).status == 200
+
+    def check(self) -> None:
+        """Write with each node, and assert that all nodes agree about this and about all that was written before."""
+        for node in self._nodes:
+            self._write(node, self._others(node))
+        for node in self._nodes:
+            assert {user_of(node, text) for text in self.issued} == {"lena"}
+            assert {user_of(node, text) for text in self.revoked} == {401}
+
+    def _others(self, node: Server) -> list[Server]:
+        return [one for one in self._nodes if one is not node]
+
+    def _write(self, node: Server, others: list[Server]) -> None:
+        name = f"CRM{next(self._numbers)}"
+        secret = STRONG_SECRET + name
+        assert node.post("update", application(name=name, secret=secret, self_service="1")).status == 200
+        kept, revoked = (token({"loginname": "lena", "exp": time.time() + 600, "jti": jti}, secret) for jti in "ab")
+        assert user_of(node, kept) == "lena"
+        personal = node.post("personal", {"name": name}, LENA).json
+        link = node.post("link", {"name": name, "username": "lena"}).json["url"]
+        session = signed_in(node)
+        page = {"X-Original-URI": f"/?token={kept}"}
+        gate = {"Cookie": node.request("GET", CHECK, headers=page).headers["Set-Cookie"].partition(";")[0]}
+        for other in others:
+            assert [user_of(other, one) for one in (kept, revoked, personal["token"])] == ["lena"] * 3
+            assert "X-Datafor-Assertion" in other.request("GET", CHECK, headers=gate).headers
+            assert other.request("GET", ME, headers=session).status == 200
+            assert other.request("GET", link, headers={}).status == 303
+            assert other.post("rotate", {"name": name, "grace": 86400}).status == 200
+            assert other.post("revoke", {"token": revoked}).status == 200
+            jti = {"jti": personal["jti"], "username": "lena"}
+            assert other.post("personal/revoke", jti).status == 200
+            assert other.request("POST", "/auth/leave", headers={**gate, "Sec-Fetch-Site": "same-origin"}).status == 200
+        assert node.request("GET", CHECK, headers=gate).status == 401
+        assert node.request("GET", link, headers={}).status == 401
+        assert {user_of(node, one) for one in (revoked, personal["token"])} == {401}
+        self.issued += [kept, node.post("generate", {"name": name, "username": "lena"}).json["token"]]
+        self.revoked += [revoked, personal["token"]]
+        # Nobody is signed in again by what a browser loads after the sign-out.
+        assert not any("Set-Cookie" in one.request("GET", CHECK, headers=page).headers for one in self._nodes)
+
+
+def both_nodes(cluster: Cluster, one: Host) -> tuple[Host, Host]:
+    """Start two nodes, which sign identities, with the new key of the page in a file on both."""
+    cluster.set(one, 'GATE_ASSERTION = true\nPUBLIC_URL = "https://intra.example"\n')
+    hosts = one, second_node(cluster, one)
+    cluster.start(*hosts)
+    one.done(page("> new_key"))
+    shutil.copy(one.folder / "new_key", hosts[1].folder)
+    return hosts
+
+
 def test_change_the_key(cluster: Cluster, one: Host) -> None:
     """While nodes restart one by one, each reads and revokes what another wrote; at the end one key suffices."""
-    hosts = one, second_node(cluster, one)
-    nodes = cluster.start(*hosts)
-    numbers = itertools.count()
-
-    def check() -> None:
-        """Assert that a secret that one node stored, and a token that it revoked, are known to both."""
-        for node in nodes:
-            name = f"CRM{next(numbers)}"
-            secret = STRONG_SECRET + name
-            assert node.post("update", application(name=name, secret=secret)).status == 200
-            one_token = token({"loginname": "lena", "exp": int(time.time()) + 600}, secret)
-            assert [user_of(each, one_token) for each in nodes] == ["lena", "lena"]
-            assert node.post("revoke", {"token": one_token}).status == 200
-            assert [user_of(each, one_token) for each in nodes] == [401, 401]
-            revoked.append(one_token)
+    hosts = both_nodes(cluster, one)
+    nodes = cluster.nodes
+    writes = Writes(nodes)
 
     def on_each_node(commands: str) -> None:
         for number, host in enumerate(hosts):
             host.done(commands)
             cluster.restart(number, host)
-            check()
+            writes.check()
 
-    revoked: list[str] = []
-    check()
-    one.done(page("> new_key"))
-    shutil.copy(one.folder / "new_key", hosts[1].folder)
+    writes.check()
     on_each_node(page("echo; cat new_key"))
     on_each_node(page("head -n 1"))
     assert "applications are encrypted with the key" in one.done(page("store rekey"))
-    check()
+    writes.check()
     new = (one.folder / "new_key").read_text()
     on_each_node(page("sed -i '1!d'"))
     assert [(host.config / "secret_key").read_text() for host in hosts] == [new, new]
-    assert {user_of(node, one_token) for node in nodes for one_token in revoked} == {401}
     assert user_of(nodes[1], issued(one)) == "lena"
+    assert one.done(page("datafor-token store check")).endswith("All records are valid\n")
+
+
+def test_a_step_of_the_key_change_was_left_out(cluster: Cluster, one: Host) -> None:
+    """What a node cannot decrypt is 503 there, never 401; once it has the key, it is served, and nothing is lost."""
+    hosts = both_nodes(cluster, one)
+    nodes = cluster.nodes
+
+    def written(node: int) -> str:
+        """Let a node encrypt a secret; return a token of it."""
+        name = f"CRM{node}"
+        secret = STRONG_SECRET + name
+        assert nodes[node].post("update", application(name=name, secret=secret)).status == 200
+        return token({"loginname": "lena", "exp": time.time() + 600}, secret)
+
+    # The new key is in front on one node, and the other one does not have it.
+    hosts[0].done(page("head -n 1"))
+    cluster.restart(0, hosts[0])
+    text = written(0)
+    assert [user_of(node, text) for node in nodes] == ["lena", 503]
+    assert nodes[1].post("revoke", {"token": text}).status == 503
+    hosts[1].done(page("echo; cat new_key"))
+    cluster.restart(1, hosts[1])
+    assert [user_of(node, text) for node in nodes] == ["lena", "lena"]
+    # The old key was removed on one node before the other one had the new one in front.
+    hosts[0].done(page("store rekey"))
+    hosts[0].done(page("sed -i '1!d'"))
+    cluster.restart(0, hosts[0])
+    text = written(1)
+    assert [user_of(node, text) for node in nodes] == [503, "lena"]
+    assert "add that key to config/secret_key" in hosts[0].refused(page("datafor-token store check"))
+    hosts[1].done(page("head -n 1"))
+    cluster.restart(1, hosts[1])
+    hosts[1].done(page("store rekey"))
+    assert [user_of(node, text) for node in nodes] == ["lena", "lena"]
+    assert user_of(nodes[0], issued(one)) == "lena"
 
 
 def test_every_block_has_a_test() -> None:
