@@ -370,6 +370,13 @@ def test_a_step_of_the_key_change_was_left_out(cluster: Cluster, one: Host) -> N
     assert user_of(nodes[0], issued(one)) == "lena"
 
 
+def test_the_tables_of_a_new_version(cluster: Cluster, one: Host) -> None:
+    """Where all tables exist, the command changes nothing, and a running node serves on."""
+    (node,) = cluster.start(one)
+    assert one.done(page("store init")) == "The tables exist already\n"
+    assert user_of(node, issued(one)) == "lena"
+
+
 def test_every_block_has_a_test() -> None:
     """Each block of commands of the page is run by a test here."""
     assert blocks_without_test("several-hosts", Path(__file__)) == []
