@@ -15,11 +15,12 @@ class Switch:
     """A port that forwards each new connection to ``target``; a connection stays with the server that it has reached.
 
     So does an address that moves from one server to the other, and HAProxy without ``on-marked-down
-    shutdown-sessions``.
+    shutdown-sessions``. Without a target, new connections are closed.
     """
 
     def __init__(self, target: Postgres) -> None:
-        self.target = target
+        self.target: Postgres | None = target
+        self._of = target
         self.port = free_port()
         self.sent = 0  # messages of clients
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -28,7 +29,7 @@ class Switch:
 
     def url(self, database: str = "postgres", query: str = "") -> str:
         """Return the setting STORE for a database behind this port."""
-        return self.target.url(database, query=query).replace(f":{self.target.port}/", f":{self.port}/")
+        return self._of.url(database, query=query).replace(f":{self._of.port}/", f":{self.port}/")
 
     def cut(self) -> None:
         """Break all connections."""
@@ -45,8 +46,11 @@ class Switch:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                target = self.target
                 try:
-                    server = socket.create_connection(("127.0.0.1", self.target.port))
+                    if target is None:
+                        raise OSError
+                    server = socket.create_connection(("127.0.0.1", target.port))
                 except OSError:
                     _close(client)
                     continue
@@ -70,19 +74,23 @@ def _close(end: socket.socket) -> None:
 
 
 class Replicated:
-    """A primary, its standby, and a switch to the primary."""
+    """A primary and its standby, which streams through ``stream``; clients connect to ``switch``."""
 
     def __init__(self, *, safe: bool = True) -> None:
         self.primary = Postgres(safe=safe).make().start()
-        self.standby = Postgres(safe=safe)
-        self.standby.copy_of(self.primary, "standby").start()
-        self.switch = Switch(self.primary)
+        self.switch, self.stream = Switch(self.primary), Switch(self.primary)
+        self.standby = Postgres(safe=safe).copy_of(self.primary, "standby", self.stream.port).start()
 
     def fail_over(self) -> None:
         """Pause the primary, promote the standby, and send new connections to it. Existing connections stay."""
         self.wait_for_standby()
         self.primary.signal_all(signal.SIGSTOP)
+        self.promote()
+
+    def promote(self) -> None:
+        """Promote the standby, which waits for no standby of its own, and send new connections to it."""
         self.standby.promote()
+        self.synchronous(wanted=False, server=self.standby)
         self.switch.target = self.standby
 
     def continue_old(self) -> None:
@@ -95,9 +103,34 @@ class Replicated:
         while self.standby.ask(f"SELECT pg_last_wal_replay_lsn() < '{written}'") == [(True,)]:
             time.sleep(0.02)
 
+    def synchronous(self, *, wanted: bool = True, server: Postgres | None = None) -> None:
+        """Let a server, by default the primary, wait for the standby at each commit, or no longer."""
+        server = server or self.primary
+        server.ask(f"ALTER SYSTEM SET synchronous_standby_names = '{'standby' if wanted else ''}'")
+        server.ask("SELECT pg_reload_conf()")
+        while wanted and server.ask("SELECT sync_state FROM pg_stat_replication") != [("sync",)]:
+            time.sleep(0.05)
+
+    def cut_off(self) -> None:
+        """Separate the standby from the primary."""
+        self.stream.target = None
+        self.stream.cut()
+
+    def reconnect(self) -> None:
+        """Connect the standby to the primary again."""
+        self.stream.target = self.primary
+
+    def rebuild(self) -> None:
+        """After the standby was promoted: kill the old primary, and make it the standby of the new one."""
+        self.primary.stop(signal.SIGKILL)
+        self.primary, self.standby = self.standby, self.primary
+        self.reconnect()
+        self.standby.copy_of(self.primary, "standby", self.stream.port).start()
+
     def remove(self) -> None:
         """Stop all for good."""
         self.switch.close()
+        self.stream.close()
         self.standby.remove()
         self.primary.remove()
 

@@ -67,10 +67,11 @@ class Postgres:
             file.write("host replication all 127.0.0.1/32 scram-sha-256\n")
         return self
 
-    def copy_of(self, primary: "Postgres", slot: str) -> "Postgres":
-        """Become a streaming standby of another server."""
+    def copy_of(self, primary: "Postgres", slot: str, port: int = 0) -> "Postgres":
+        """Become a streaming standby of another server, which has another ``port`` for it; forget all records."""
+        shutil.rmtree(self.folder, ignore_errors=True)
         self._make_folder()
-        source = f"host=127.0.0.1 port={primary.port} user=keeper application_name=standby"
+        source = f"host=127.0.0.1 port={port or primary.port} user=keeper application_name=standby"
         self.run("pg_basebackup", "-D", str(self.folder), "-R", "-X", "stream", "-C", "-S", slot, "-d", source)
         return self
 
