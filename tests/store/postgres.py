@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import free_port
 
-_PASSWORD = "the-Password-of-the-database"
+PASSWORD = "the-Password-of-the-database"
 
 
 def binaries() -> Path:
@@ -25,6 +25,15 @@ def binaries() -> Path:
             pytest.fail("PostgreSQL is not installed, though .ci/run installs it")
         pytest.skip("PostgreSQL is not installed")
     return found[-1].parent
+
+
+def as_user() -> list[str]:
+    """Return the beginning of a command that is not to be run as root, which PostgreSQL's programs refuse."""
+    return (
+        ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL"]
+        if os.geteuid() == 0
+        else []
+    )
 
 
 class Postgres:
@@ -44,8 +53,8 @@ class Postgres:
     def run(self, program: str, *arguments: str) -> None:
         """Run one of the server's programs to its end."""
         done = subprocess.run(
-            [*self._user(), str(self._binaries / program), *arguments],
-            env={**os.environ, "PGPASSWORD": _PASSWORD, "LC_ALL": "C"},
+            [*as_user(), str(self._binaries / program), *arguments],
+            env={**os.environ, "PGPASSWORD": PASSWORD, "LC_ALL": "C"},
             capture_output=True,
             text=True,
             check=False,
@@ -57,7 +66,7 @@ class Postgres:
         """Create a new, empty server."""
         self._make_folder()
         secret = self._home / "password"
-        secret.write_text(_PASSWORD)
+        secret.write_text(PASSWORD)
         secret.chmod(0o644)
         self.run(
             "initdb", "-D", str(self.folder), "-U", "keeper", "-E", "UTF8", "--locale=C", "--no-sync",
@@ -83,7 +92,7 @@ class Postgres:
         self._log = (self._home / "log").open("ab")
         self.process = subprocess.Popen(
             [
-                *self._user(), str(self._binaries / "postgres"), "-D", str(self.folder), "-p", str(self.port),
+                *as_user(), str(self._binaries / "postgres"), "-D", str(self.folder), "-p", str(self.port),
                 "-h", "127.0.0.1", "-k", "", *options,
             ],
             stdout=self._log,
@@ -143,7 +152,7 @@ class Postgres:
         """Execute SQL and return the result."""
         import psycopg
 
-        url = f"postgresql://keeper:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
+        url = f"postgresql://keeper:{PASSWORD}@127.0.0.1:{self.port}/{database}"
         with psycopg.connect(url, autocommit=True) as connection:
             found = connection.execute(question)
             return found.fetchall() if found.description else []
@@ -151,7 +160,7 @@ class Postgres:
     def url(self, database: str = "postgres", *others: "Postgres", query: str = "") -> str:
         """Return the setting STORE for a database of this server, and of the servers that may take it over."""
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in (self, *others))
-        return f"postgresql+psycopg://keeper:{_PASSWORD}@{hosts}/{database}{query}"
+        return f"postgresql+psycopg://keeper:{PASSWORD}@{hosts}/{database}{query}"
 
     def _make_folder(self) -> None:
         self.folder.mkdir(mode=0o700)
@@ -159,12 +168,3 @@ class Postgres:
             user = pwd.getpwnam("postgres")
             for path in (self._home, self.folder):
                 os.chown(path, user.pw_uid, user.pw_gid)
-
-    @staticmethod
-    def _user() -> list[str]:
-        # initdb refuses root.
-        return (
-            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL"]
-            if os.geteuid() == 0
-            else []
-        )

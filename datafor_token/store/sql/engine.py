@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.files import server_lock as file_lock
-from datafor_token.store.sql import server_lock
+from datafor_token.store.sql import pooler, server_lock
 from datafor_token.store.sql.url import is_postgresql, postgresql_parameters, sqlite_url
 
 _SHARE = 0.9  # of the time limit, for the database itself, so that it reports the time-out
@@ -72,6 +72,7 @@ class _Connection(psycopg.Connection[Any]):
     """A connection that waits for the server until the deadline, and not forever."""
 
     warned = False
+    is_pooled = False  # through a pooler, see ``pooler``
 
     @classmethod
     def open(cls, parameters: dict[str, Any]) -> "_Connection":
@@ -118,8 +119,19 @@ class Database:
         return f"Database({self.engine.dialect.name})"
 
     def reading(self) -> sa.Connection:
-        """Return a connection on which each statement is a transaction of its own."""
-        return self._reader.connect()
+        """Return a connection to read on: each statement is a transaction of its own, or all of them behind a pooler.
+
+        Nothing that is written on it is kept.
+        """
+        connection = self._reader.connect()
+        if is_pooled(connection):
+            try:
+                connection = connection.execution_options(isolation_level="READ COMMITTED")
+                self._begin_pooled(connection, self.lock_timeout)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
 
     @contextlib.contextmanager
     def writing(self, wait: float | None) -> Iterator[sa.Connection]:
@@ -178,19 +190,29 @@ class Database:
         if not self.is_postgresql:
             # Before the transaction begins: BEGIN IMMEDIATE is what waits.
             connection.connection.cursor().execute(f"PRAGMA busy_timeout={milliseconds}")
+        elif is_pooled(connection):
+            self._begin_pooled(connection, wait)
         elif wait < self.lock_timeout:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{milliseconds}ms'")
+
+    def _begin_pooled(self, connection: sa.Connection, wait: float) -> None:
+        pooler.begin(connection, self._limits(wait), serves=self._serves.is_set())
+
+    def _limits(self, wait: float) -> dict[str, int]:
+        """Return the server's time limits in milliseconds, with ``wait`` seconds for a lock."""
+        limits = {
+            "statement_timeout": self.timeout * _SHARE,
+            "lock_timeout": wait,
+            # Longest time that a node that is lost during a write blocks the others.
+            "idle_in_transaction_session_timeout": self.timeout * 2,
+        }
+        return {name: max(1, int(seconds * 1000)) for name, seconds in limits.items()}
 
     def _postgresql(self, url: str) -> sa.Engine:
         given = postgresql_parameters(url)
         hosts = str(given.get("host", "")).count(",") + 1
-        limits = {
-            "statement_timeout": self.timeout * _SHARE,
-            "lock_timeout": self.lock_timeout,
-            # Longest time that a node that is lost during a write blocks the others.
-            "idle_in_transaction_session_timeout": self.timeout * 2,
-        }
-        options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())
+        limits = self._limits(self.lock_timeout)
+        options = " ".join(f"-c {name}={milliseconds}" for name, milliseconds in limits.items())
         defaults = {
             "application_name": "datafor_token",
             "keepalives_idle": max(1, int(self.timeout)),
@@ -206,15 +228,34 @@ class Database:
         parameters = {**defaults, **given, **pinned}
         # Without a reference to this object, which the engine would keep alive.
         timeout, serves, is_choosy = self.timeout, self._serves, self._is_choosy
+        takes_no_options = threading.Event()
 
-        def connect() -> _Connection:
+        def open_connection() -> _Connection:
             wait = min(timeout, time_left()) * _SHARE / hosts
             order = {"load_balance_hosts": "random"} if is_choosy.is_set() else {}
-            return _Connection.open({"connect_timeout": max(2, int(wait)), **parameters, **order})
+            fewer = {"options": ""} if takes_no_options.is_set() else {}
+            return _Connection.open({"connect_timeout": max(2, int(wait)), **parameters, **order, **fewer})
+
+        def connect() -> _Connection:
+            try:
+                connection = open_connection()
+            except psycopg.OperationalError as error:
+                if takes_no_options.is_set() or not pooler.takes_no_options(error):
+                    raise
+                takes_no_options.set()
+                connection = open_connection()
+            try:
+                connection.is_pooled = pooler.is_between(connection, limits["statement_timeout"])
+                if connection.is_pooled:
+                    pooler.prepare(connection, str(given.get("options", "")))
+            except BaseException:
+                connection.close()
+                raise
+            return connection
 
         def connect_of_pool() -> _Connection:
             connection = connect()
-            if serves.is_set():
+            if serves.is_set() and not connection.is_pooled:
                 server_lock.share(connection)
             return connection
 
@@ -244,6 +285,12 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         return engine
+
+
+def is_pooled(connection: sa.Connection) -> bool:
+    """Return whether it is a connection through a pooler."""
+    inner: Any = connection.connection.dbapi_connection
+    return isinstance(inner, _Connection) and inner.is_pooled
 
 
 def has_warned(connection: sa.Connection) -> bool:

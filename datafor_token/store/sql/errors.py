@@ -8,18 +8,40 @@ from sqlalchemy.exc import DBAPIError
 
 from datafor_token.errors import StoreUnavailable
 
+_REFUSED = "it refuses the user or the password"
+_SHARED = "its session was used by another client: a pooler was not recognised, so set it to session mode"
+_WAITED = "the pooler had no connection to the server in time: raise `default_pool_size`, or see its log"
+_ENDED = "the pooler ended it: raise `query_timeout` and `idle_transaction_timeout` in pgbouncer.ini"
 # By SQLSTATE, which a server sends with its errors.
 _STATES = {
     "42P01": "tables are missing in it: run `datafor-token store init`",
     "55000": "no host accepts writes",  # the log of a standby has no position of its own
     "42501": "its user lacks rights; docs/several-hosts.md lists them",
     "3F000": "its user has no schema to create tables in",
+    "26000": _SHARED,
+    "42P05": _SHARED,
+    "25P03": "a transaction did nothing for too long: this node, or the network, was frozen",
+    "57P01": "it was stopped or restarted, or an administrator ended the connection",
 }
 # By a part of the driver's text. With several hosts it has several errors: the most specific come first.
 _EXPLANATIONS = (
+    # Of PgBouncer. Some end with "timeout".
+    ("statement pooling mode", "the pooler is in statement mode: set `pool_mode = transaction` in pgbouncer.ini"),
+    ("unsupported startup", "the pooler refuses a parameter: add it to `ignore_startup_parameters` in pgbouncer.ini"),
+    ("query_wait_timeout", _WAITED),
+    ("client_login_timeout", _WAITED),
+    ("server_login_retry", "the pooler cannot connect to the server, and its log says why"),
+    ("server conn crashed", "the pooler lost its connection to the server"),
+    ("query timeout", _ENDED),
+    ("idle transaction timeout", _ENDED),
+    ("max_client_conn", "the pooler has too many clients: raise `max_client_conn` in pgbouncer.ini"),
+    ("no such database", "the pooler does not know the database: add it to [databases] in pgbouncer.ini"),
+    ("is disabled", "the pooler has disabled the database"),
+    ("no such user", "the pooler does not know the user: add it to its `auth_file`"),
+    ("sasl authentication failed", _REFUSED),
     ("too many", "it has too many connections"),
     ("remaining connection slots", "it has too many connections"),
-    ("password authentication failed", "it refuses the user or the password"),
+    ("password authentication failed", _REFUSED),
     ("no password supplied", "it asks for a password"),
     ("pg_hba.conf", "its pg_hba.conf does not let this user in from here"),
     ("not permitted to log in", "its user may not log in"),

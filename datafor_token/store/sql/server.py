@@ -79,6 +79,8 @@ class Server:
         except DBAPIError as error:
             if state(error) not in _NO_TIMELINE or self._kind != _POSTGRESQL:
                 raise
+            # Ends the transaction that it has through a pooler, and in which nothing was read yet.
+            connection.rollback()
             rows = self._asked(connection, _READ[_WITHOUT_TIMELINE], {})
             # Only now: with missing rights on a table, the second statement fails as the first one did.
             self._kind = _WITHOUT_TIMELINE

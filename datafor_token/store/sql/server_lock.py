@@ -2,7 +2,8 @@
 
 Each connection of a server's pool holds the lock, which needs no connection of its own, and after a failover the next
 connection takes it from the new primary. A server without any connection cannot be seen: until its workers have read
-the applications, a second after its start, and from a restart of the database until its next call.
+the applications, a second after its start, and from a restart of the database until its next call. Neither can one
+behind a pooler, which holds the lock during its transactions only: a migration begins, and refuses its calls.
 """
 
 import contextlib
@@ -18,7 +19,11 @@ _CLASS = 0x64746B6E  # of the advisory locks of this service: "dtkn"
 # The table's identifier tells apart installations in one database. Without the table the lock is NULL, and not taken.
 _KEY = f"({_CLASS}::bigint << 32) | to_regclass('datafor_records')::oid::bigint"
 _SHARE = f"SELECT pg_try_advisory_lock_shared({_KEY})"
-_EXCLUDE = f"SELECT pg_try_advisory_lock({_KEY})"
+# Until the end of the transaction: a pooler would keep the session, and its lock, for others.
+IN_TRANSACTION = f"pg_try_advisory_xact_lock_shared({_KEY})"
+_EXCLUDE = f"""
+    SELECT pg_try_advisory_xact_lock({_KEY}), set_config('idle_in_transaction_session_timeout', '0', true)
+"""
 _HOLDERS = f"""
     SELECT DISTINCT mode, host(client_addr) FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND classid = {_CLASS} AND objid = to_regclass('datafor_records') AND granted
@@ -34,9 +39,14 @@ def share(connection: psycopg.Connection[Any]) -> None:
     connection.autocommit = False
     if found == (False,):
         connection.close()
-        raise StoreUnavailable(
-            reason="`store migrate` is copying the records in the database: start the service when it has ended"
-        )
+        raise refused()
+
+
+def refused() -> StoreUnavailable:
+    """Return the error of a server that did not get the lock."""
+    return StoreUnavailable(
+        reason="`store migrate` is copying the records in the database: start the service when it has ended"
+    )
 
 
 @contextlib.contextmanager
@@ -46,8 +56,8 @@ def exclude(connect: Callable[[], psycopg.Connection[Any]]) -> Iterator[Callable
         connection = connect()
     with contextlib.closing(connection):
         with outage("lock"):
-            connection.autocommit = True
-            if connection.execute(_EXCLUDE).fetchone() == (False,):
+            # In a transaction, which ends with the connection.
+            if connection.execute(_EXCLUDE).fetchone() == (False, "0"):
                 raise _in_use(connection.execute(_HOLDERS).fetchall())
 
         def check() -> None:

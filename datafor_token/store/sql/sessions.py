@@ -2,6 +2,9 @@
 
 Its first statement reads the generations. If the connection breaks, the next one begins with the same statement: what
 was read on one server is never combined with the generation of another, or cached under it.
+
+Behind a pooler, a request gives the connection back after each read, and the next one begins with that statement, too:
+other clients can use the pooler's session while the request hashes a password or waits for a provider.
 """
 
 import contextlib
@@ -12,7 +15,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from datafor_token.store.sql.engine import Database, deadline, time_left
+from datafor_token.store.sql.engine import Database, deadline, is_pooled, time_left
 from datafor_token.store.sql.errors import outage
 from datafor_token.store.sql.fencing import Fenced
 from datafor_token.store.sql.generations import Memories, Memory
@@ -23,15 +26,25 @@ _NEVER_WRITTEN = (0, "")
 MOST_SERVERS = 6  # connections that are tried until one is to a primary that was not replaced
 
 
-class Session:
-    """A connection, and the generations that were read on it first."""
+_Generations = Callable[[], Mapping[str, Hashable]]
+_Begin = Callable[[], tuple[sa.Connection, _Generations]]
 
-    def __init__(
-        self, connection: sa.Connection, generations: Callable[[], Mapping[str, Hashable]], memories: Memories | None
-    ) -> None:
-        self.connection = connection
-        self._generations = generations
+
+class Session:
+    """A connection, and the generations that were read on it first. ``begin`` returns both."""
+
+    def __init__(self, begin: _Begin, memories: Memories | None) -> None:
+        self._begin = begin
         self._memories = memories
+        self._connection: sa.Connection | None
+        self._connection, self._generations = begin()
+
+    @property
+    def connection(self) -> sa.Connection:
+        """The connection. If it was given back, there are other generations from now on."""
+        if self._connection is None:
+            self._connection, self._generations = self._begin()
+        return self._connection
 
     def generation(self, collection: str) -> Hashable:
         """Return the generation of a collection."""
@@ -40,9 +53,18 @@ class Session:
     def memory(self, collection: str) -> Memory | None:
         """Return what is cached under the generation of the collection, or None outside of a request.
 
-        Add only what was read on this connection.
+        Add only what was read on this connection. Ask for the memory to add to after reading.
         """
         return None if self._memories is None else self._memories.of(collection, self.generation(collection))
+
+    def give_back(self, *, only_pooled: bool = False) -> None:
+        """Give back the connection; the generations stay. With ``only_pooled``, only a connection through a pooler."""
+        if self._connection is not None and (not only_pooled or is_pooled(self._connection)):
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(DBAPIError):
+                # Here, and not when the pool resets it, which would log a traceback.
+                connection.rollback()
+            connection.close()
 
 
 class _Thread(threading.local):
@@ -98,7 +120,7 @@ class Sessions:
         """Do ``work`` in this thread's session, or in its transaction. A retry does it again, in a new session."""
         connection = self._thread.transaction
         if connection is not None:
-            return work(Session(connection, lambda: self._server.generations(connection), None))
+            return work(Session(lambda: (connection, lambda: self._server.generations(connection)), None))
         with outage("read"), deadline(self._database.timeout):
             for tries in range(MOST_SERVERS):
                 is_last = tries == MOST_SERVERS - 1 or time_left() == 0
@@ -115,20 +137,25 @@ class Sessions:
                 finally:
                     if not self._thread.in_request:
                         self._close()
+                    elif self._thread.session is not None:
+                        self._thread.session.give_back(only_pooled=True)
         raise AssertionError("the last attempt returns or raises")
 
     def _open(self) -> Session:
+        memories = self._memories if self._thread.in_request else None
+        self._thread.session = session = Session(self._begin, memories)
+        return session
+
+    def _begin(self) -> tuple[sa.Connection, _Generations]:
         connection = self._database.reading()
         try:
             found = self._server.generations(connection)
         except BaseException:
             connection.close()
             raise
-        memories = self._memories if self._thread.in_request else None
-        self._thread.session = session = Session(connection, lambda: found, memories)
-        return session
+        return connection, lambda: found
 
     def _close(self) -> None:
         session, self._thread.session = self._thread.session, None
         if session is not None:
-            session.connection.close()
+            session.give_back()

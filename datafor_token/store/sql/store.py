@@ -184,7 +184,7 @@ class SqlStore:
             if memory is not None and key in memory.versions:
                 return memory.versions[key]
             version = write_id_of(session.connection, collection, key)
-            if memory is not None:
+            if (memory := session.memory(collection)) is not None:
                 memory.add(key, version)
             return version
 
@@ -202,7 +202,7 @@ class SqlStore:
             if memory is not None and memory.listing == known:
                 return memory.listing
             versions = write_ids_of(session.connection, collection)
-            if memory is not None:
+            if (memory := session.memory(collection)) is not None:
                 memory.listing = versions
             return versions
 
