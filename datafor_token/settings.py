@@ -227,6 +227,12 @@ class Settings:
         check=check_webhook_secret,
         secret=True,
     )
+    audit_days: int = _setting(
+        0,
+        unit="days",
+        text="With a database as STORE, events of the audit log that are older are deleted; 0 keeps them for ever.",
+        check=between(0, 36_500),
+    )
     log_level: str = _setting(
         "INFO",
         unit="level",

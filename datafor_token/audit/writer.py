@@ -126,6 +126,10 @@ class AuditLog:
             number += len(batch)
         return number
 
+    def delete_older(self, days: int) -> int:  # noqa: ARG002 - those of the protocol
+        """Delete nothing: logrotate removes files."""
+        return 0
+
     def extent(self) -> tuple[int | None, int | None]:
         """Return the size of the present file, and the time of its first line."""
         path = self.folder / FILE

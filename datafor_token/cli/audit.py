@@ -2,14 +2,16 @@
 
 import functools
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from datafor_token.cli.groups import Commands
-from datafor_token.cli.output import note, show, wants_json
+from datafor_token.cli.output import done, note, show, wants_json
 from datafor_token.cli.parameters import Number, application_name, user_name
 from datafor_token.cli.services import services
+from datafor_token.errors import Forbidden
 
 if TYPE_CHECKING:
     from datafor_token.audit.changes import Change
@@ -54,6 +56,31 @@ def show_events(*, limit: int, as_csv: bool, **given: str | None) -> None:
     show(found.events if wants_json() else [_row(event) for event in found.events])
     if found.next is not None:
         note(f"there may be older events than these {limit}: raise --limit, or give --until {found.looked_back_to}")
+
+
+@audit.command("import")
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+def import_events(folder: Path | None) -> None:
+    """Add the events of audit.log files to the audit log in the database, also of rotated and compressed ones.
+
+    FOLDER has the files; by default it is the data folder. An event that the database has already is not added again.
+    Run it once on each node that had an audit log of its own, then move the files aside. Events without the name of a
+    node get that of this one (NODE).
+
+    Example: datafor-token audit import
+    """
+    from datafor_token.audit.copying import copy
+    from datafor_token.audit.writer import AuditLog
+    from datafor_token.operations.audit_logs import audit_log_of
+
+    settings = services().settings
+    source, target = AuditLog(folder or settings.data_dir), audit_log_of(services().store, settings)
+    if isinstance(target, AuditLog):
+        raise Forbidden("STORE is file: the audit log is in files already")
+    copied = copy(source, target, settings.node_name)
+    what = "1 event was" if copied.added == 1 else f"{copied.added} events were"
+    skipped = f"; lines that are no events: {copied.skipped}" if copied.skipped else ""
+    done(f"{what} added to the audit log in the database{skipped}", added=copied.added, skipped=copied.skipped)
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:

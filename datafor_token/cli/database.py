@@ -43,14 +43,18 @@ def init() -> None:
     "--to", "to", required=True, metavar="URL", help="URL of the database, or the word file for the data folder."
 )
 def migrate(to: str) -> None:
-    """Copy all records into another store and compare them. The current store is not changed.
+    """Copy all records and the audit log into another store. The current store is not changed.
+
+    The records are compared afterwards. An event that the other store has already is not copied again.
 
     Stop the service first: while a server uses the current store, nothing is copied. After an interruption, run it
     again. Every user of this host can see the URL: put the password into PGPASSWORD or ~/.pgpass.
 
     Example: datafor-token store migrate --to postgresql+psycopg://datafor@db.example/datafor
     """
+    from datafor_token.audit.copying import copy
     from datafor_token.operations import migration
+    from datafor_token.operations.audit_logs import audit_log_of
     from datafor_token.operations.installation import Opener
     from datafor_token.store.files.disk import create_folder, outage
     from datafor_token.store.opening import FILE
@@ -63,8 +67,15 @@ def migrate(to: str) -> None:
     faults = migration.damaged(store, services().store.collections)
     if faults:
         raise Unavailable(*faults, "Nothing was copied: these records cannot be read")
-    target = _target(to)
-    outcome = migration.migrate(store, target, services().store.collections, services().keyring, _progress)
+    target, settings = _target(to), current_settings()
+    events = 0
+
+    def copy_log() -> None:
+        nonlocal events
+        source_log, target_log = audit_log_of(store, settings), audit_log_of(target, settings)
+        events = copy(source_log, target_log, settings.node_name).added
+
+    outcome = migration.migrate(store, target, services().store.collections, services().keyring, _progress, copy_log)
     if outcome.changed:
         raise Failed(
             *(f"{collection}/{name}: changed during the copy" for collection, name in outcome.changed[:_MOST_NAMED]),
@@ -72,11 +83,12 @@ def migrate(to: str) -> None:
         )
     setting = 'STORE = "file"' if to == FILE else "STORE"
     done(
-        f"both stores are equal (records: {outcome.records}, written: {outcome.written}, removed: {outcome.removed});"
-        f" now set {setting} and start the service",
+        f"both stores are equal (records: {outcome.records}, written: {outcome.written}, removed: {outcome.removed};"
+        f" events: {events}); now set {setting} and start the service",
         records=outcome.records,
         written=outcome.written,
         removed=outcome.removed,
+        events=events,
     )
 
 

@@ -5,14 +5,12 @@ import dataclasses
 from datafor_token.cli.output import report
 from datafor_token.cli.services import services
 from datafor_token.operations.new_defaults import DAYS, Finding, Subject, find
-from datafor_token.store.opening import FILE
 from datafor_token.validation import logs
 
 _NO_AUDIENCES = (
     "the aud of tokens is recorded since version 0.3.0: for applications without audience, run this again some days"
     " after the upgrade"
 )
-_ONE_HOST = "the audit log is that of this host: run this on each host"
 
 
 def check() -> None:
@@ -22,7 +20,6 @@ def check() -> None:
     users, damaged_users = services().accounts.all()
     found = find(services().audit.since(start), applications, users, services().settings)
     notes = [_NO_AUDIENCES] if all(one.kind is not Subject.AUDIENCE for one in found) else []
-    notes += [_ONE_HOST] if services().settings.store != FILE else []
     since = logs.timestamp(start)
     number = f"{len(found)} finding{'' if len(found) == 1 else 's'}" if found else "Nothing found"
     report(

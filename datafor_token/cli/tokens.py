@@ -181,7 +181,7 @@ def _json_object(part: str) -> dict[str, Any]:
 @click.option("--until", help="End of the time of issuing, not included; the same forms.")
 @click.option("--limit", type=Number(1), default=50, show_default=True, help="Maximum number of tokens.")
 def issued(*, limit: int, **given: str | None) -> None:
-    """Show the tokens that were issued on this host, newest first, from its audit log.
+    """Show the tokens that were issued, newest first, from the audit log.
 
     "id" identifies a token, to revoke it without having it. In `audit show --event sign_in` the same identifier shows
     where a token was used. Tokens that versions before 0.3.0 issued are not shown.

@@ -145,6 +145,15 @@ def _store(look: Look) -> Iterator[Found]:
             Severity.BAD,
             Message("The store cannot be written: check the disk, or the database, and the owner of its files."),
         )
+    elif not isinstance(services.store, FileStore):
+        yield Found(
+            Severity.BAD,
+            Message(
+                "The audit log cannot be written, so every change is refused: check the table %(table)s of the"
+                " database, and the rights of its user.",
+                table="datafor_audit",
+            ),
+        )
     else:
         yield Found(
             Severity.BAD,
@@ -342,6 +351,9 @@ def _backup(look: Look) -> Iterator[Found]:
 
 
 def _audit_size(look: Look) -> Iterator[Found]:
+    if not isinstance(look.services.store, FileStore):
+        # The table, which AUDIT_DAYS limits.
+        return
     file = look.services.settings.data_dir / AUDIT_FILE
     with contextlib.suppress(OSError):
         size = file.stat().st_size

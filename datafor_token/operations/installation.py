@@ -18,7 +18,7 @@ from datafor_token.errors import StoreNotReady, StoreUnavailable
 from datafor_token.gate import gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations import migration
-from datafor_token.operations.audit_logs import audit_log_of
+from datafor_token.operations.audit_logs import Retention, audit_log_of, warn_of_files
 from datafor_token.operations.store_identity import StoreIdentity
 from datafor_token.providers import records as key_sets
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings
@@ -68,6 +68,7 @@ class Opened:
     users: users.Users
     activity: Activity
     sinks: Sinks
+    retention: Retention
     audience_since: int  # see ``StoreIdentity``
 
 
@@ -140,10 +141,12 @@ class Opening:
         settings, store = self.settings, checked.store
         keyring = at_rest.load_keyring(settings.config_dir, os.environ, store, may_create=self._may_create)
         activity_of_all = Activity(store, self.clock)
-        log = audit_log_of(checked.backend, settings)
+        found = audit_log_of(checked.backend, settings)
+        if self.opener is Opener.SERVER:
+            warn_of_files(found, settings)
         sinks = Sinks(settings, self.clock, self.metrics)
         audit = Audit(
-            log,
+            found,
             self.clock,
             self.origin,
             self.metrics,
@@ -161,7 +164,17 @@ class Opening:
             bound_names=settings.trusted_proxies > 0,
         )
         user_records = users.Users(store, self.passwords, throttle, audit)
-        return Opened(checked.backend, store, keyring, audit, user_records, activity_of_all, sinks, 0)
+        return Opened(
+            checked.backend,
+            store,
+            keyring,
+            audit,
+            user_records,
+            activity_of_all,
+            sinks,
+            Retention(found, settings.audit_days),
+            0,
+        )
 
     def _complete_first_start(self, identity: StoreIdentity, user_records: users.Users) -> None:
         """Create the first user in a new store, and write the store's identifier to the configuration folder."""

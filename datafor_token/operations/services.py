@@ -22,6 +22,7 @@ from datafor_token.gate.assertion_keys import AssertionKeys
 from datafor_token.gate.assertions import Assertions
 from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
+from datafor_token.operations.audit_logs import Retention
 from datafor_token.operations.draining import Draining
 from datafor_token.operations.installation import COLLECTIONS, Opened, Opener, Opening
 from datafor_token.operations.milestones import GATE_SIGN_IN, Milestones
@@ -70,6 +71,7 @@ class Services:
     audit: Audit
     activity: Activity
     sinks: Sinks
+    retention: Retention
     readiness: Readiness
     draining: Draining
     users: Users
@@ -212,6 +214,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         audit=audit,
         activity=opened.activity,
         sinks=opened.sinks,
+        retention=opened.retention,
         readiness=Readiness(store, audit, clock),
         draining=Draining(settings.data_dir),
         users=users,

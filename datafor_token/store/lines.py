@@ -100,6 +100,12 @@ class LineLog(Protocol):
     def add_missing(self, lines: Iterable[bytes]) -> int:
         """Add the lines that the log does not have yet, and return their number. All must have a time."""
 
+    def delete_older(self, days: int) -> int:
+        """Delete some lines that are older than a number of days, and return how many.
+
+        Returns 0 while another process deletes, and for a file, which logrotate rotates and removes.
+        """
+
     def extent(self) -> tuple[int | None, int | None]:
         """Return the size in bytes and the time of the oldest line in milliseconds since 1970, where known.
 

@@ -23,7 +23,7 @@ class Impact(NamedTuple):
     """Numbers of valid sessions, and of tokens that were issued in the last 24 hours and are still active.
 
     They are at most ``MOST_SESSIONS`` and ``MOST_TOKENS``; ``more``: there may be more than were counted. ``tokens``
-    are those of this node's audit log, ``None`` if it cannot be read.
+    are those of the audit log, ``None`` if it cannot be read.
     """
 
     sessions: int

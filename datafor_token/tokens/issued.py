@@ -1,4 +1,4 @@
-"""Issued tokens, as the audit log of this node names them, with their present status."""
+"""Issued tokens, as the audit log names them, with their present status."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ class IssuedFilter(BaseFilter):
 
 
 class IssuedTokens:
-    """The tokens that were issued on this node: its audit log, and the revocations and cut-offs of all nodes.
+    """The tokens that were issued: the lines of the audit log, with the revocations and cut-offs.
 
     ``clock`` returns seconds since 1970.
     """

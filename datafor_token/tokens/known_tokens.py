@@ -1,4 +1,4 @@
-"""Tokens and one-time links as the audit log of this node knows them, by their identifier."""
+"""Tokens and one-time links as the audit log knows them, by their identifier."""
 
 import dataclasses
 import datetime as dt
@@ -49,7 +49,7 @@ class KnownToken:
 
 
 class KnownTokens:
-    """The tokens and one-time links that the audit log of this node names. ``clock`` returns seconds since 1970."""
+    """The tokens and one-time links that the audit log names. ``clock`` returns seconds since 1970."""
 
     def __init__(
         self, audit: Audit, issued: IssuedTokens, revocations: Revocations, clock: Callable[[], float]

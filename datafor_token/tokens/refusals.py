@@ -86,7 +86,7 @@ class PastRefusal:
 
 
 class PastRefusals:
-    """Refused sign-ins and requests, as the audit log of this node has them."""
+    """Refused sign-ins and requests, as the audit log has them."""
 
     def __init__(self, audit: Audit, users: Users) -> None:
         self._audit = audit

@@ -68,6 +68,7 @@ def read_ahead(app: object) -> None:
             services.registry.index()
         services.key_sets.start()
         services.sinks.start()
+        services.retention.start()
 
     timer = threading.Timer(_DELAY, read)
     timer.daemon = True

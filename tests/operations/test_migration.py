@@ -202,7 +202,12 @@ def test_from_a_terminal(tmp_path: Path) -> None:
     assert {path: found for path, found in after.items() if path.suffix == ".json"} == {
         path: found for path, found in before.items() if path.suffix == ".json"
     }
+    shown = ("audit", "show", "--event", "sign_in,application_added,user_made", "--json")
+    events = json.loads(shell(tmp_path, *shown).stdout)
+    assert json.loads(shell(tmp_path, *shown, store=url).stdout) == events
+    assert {event["event"] for event in events} == {"sign_in", "application_added", "user_made"}
     server = Server(tmp_path, DATAFOR_TOKEN_STORE=url).start()
+    assert "data/audit.log" in server.output
     assert server.request("GET", "/plugin/datafor-modeler/api/user/detail", headers=cookie).status == 200
     assert server.post("generate", {"name": "ERP", "privateKey": "abcd"}).status == 200
     server.post("update", application(name="CRM"))
@@ -212,6 +217,9 @@ def test_from_a_terminal(tmp_path: Path) -> None:
     done = shell(tmp_path, "store", "migrate", "--to", "file", store=url)
     assert done.returncode == 0, done.stderr
     assert json.loads(shell(tmp_path, "application", "list", "--json").stdout)[0]["name"] == "CRM"
+    back = json.loads(shell(tmp_path, *shown).stdout)
+    assert back[0]["target"] == {"application": "CRM"}
+    assert back[-len(events) :] == events
 
 
 @pytest.mark.parametrize("to", ["marked", "mysql://u:marked@h/d", "postgresql://u:marked@h:p/d"])

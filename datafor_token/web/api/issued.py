@@ -24,7 +24,7 @@ blueprint = Blueprint("issued", __name__)
     response=IssuedResponse,
 )
 def issued(fields: dict[str, Any]) -> Response:
-    """List the tokens that this node issued, newest first."""
+    """List the tokens that were issued, newest first."""
     wanted = IssuedFilter.of(fields, services().clock())
     found = services().issued.page(wanted, fields["limit"], fields.get("page"))
     return success(data=found.events, **found.members)
