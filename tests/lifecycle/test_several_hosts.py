@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.audit.test_filters import line
 from tests.handmade_tokens import token
 from tests.lifecycle.host import ME, Host, block, blocks_without_test, signs_in, user_of
 from tests.store.postgres import Postgres, binaries
@@ -375,6 +376,16 @@ def test_the_tables_of_a_new_version(cluster: Cluster, one: Host) -> None:
     (node,) = cluster.start(one)
     assert one.done(page("store init")) == "The tables exist already\n"
     assert user_of(node, issued(one)) == "lena"
+
+
+def test_the_audit_log_of_a_node(cluster: Cluster, one: Host) -> None:
+    """A node adds the events of its former file to the shared log, beside a running server, and moves the file aside."""
+    (node,) = cluster.start(one)
+    (one.data / "audit.log").write_bytes(line(target={"user": "formerly"}))
+    assert "1 event was added" in one.done(page("audit import"))
+    assert not (one.data / "audit.log").exists()
+    (event,) = node.request("GET", f"{API}/audit?user=formerly").json["data"]
+    assert event["time"] == "1970-01-01T00:00:00.000Z"
 
 
 def test_every_block_has_a_test() -> None:
