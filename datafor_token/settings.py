@@ -212,7 +212,7 @@ class Settings:
     )
     audit_sink: tuple[str, ...] = _setting(
         (),
-        unit="list",
+        unit="list of sinks",
         text="Where each line of the audit log is sent too: syslog, stdout, and the URL of a webhook such as"
         " https://siem.example/events; unsafe if others may read it, since the lines have names, addresses and values.",
         check=check_audit_sinks,

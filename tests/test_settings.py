@@ -78,6 +78,14 @@ def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
         ("URL_PREFIX", "/"),
         ("URL_PREFIX", "/a/"),
         ("URL_PREFIX", "/a\n"),
+        ("AUDIT_SINK", "file"),
+        ("AUDIT_SINK", "stdout,stdout"),
+        ("AUDIT_SINK", "http://siem.example/"),
+        ("AUDIT_SINK", "https://user:password@siem.example/"),
+        ("AUDIT_SINK", "https://siem.example/,https://other.example/"),
+        ("AUDIT_WEBHOOK_SECRET", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("AUDIT_WEBHOOK_SECRET", "whsec_c2hvcnQ="),
+        ("AUDIT_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_-"),
         ("PUBLIC_URL", "intra.example"),
         ("PUBLIC_URL", "https://intra.example/"),
         ("PUBLIC_URL", "https://a@b"),
@@ -145,6 +153,7 @@ def test_files_that_are_pipes(tmp_path: Path) -> None:
         ),
         ('GATE_COOKIE_DOMAIN = "a.example"\nTRUSTED_HOSTS = [".b.example"]', "none of TRUSTED_HOSTS"),
         ("GATE_ASSERTION = true", "needs PUBLIC_URL"),
+        ('AUDIT_SINK = ["syslog", "https://siem.example/"]', "needs AUDIT_WEBHOOK_SECRET"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path: Path, text: str, said: str) -> None:

@@ -303,6 +303,10 @@ def test_every_metric_of_the_table(shared: MetricFiles) -> None:
     metrics.keys_fetched("failed")
     metrics.changed(Event(kind=Kind.TOKENS_CUT_OFF))
     metrics.audit_unrecorded()
+    metrics.sink_sent("webhook")
+    metrics.sink_failed("webhook")
+    metrics.sink_lost("webhook")
+    metrics.add_gauge("audit_sink_waiting_bytes", lambda: {"webhook": 5})
     for accept, parse in (("", text_string_to_metric_families), ("application/openmetrics-text", openmetrics)):
         families = {family.name: family for family in parse(metrics.exposition(accept)[0].decode())}
         assert families.keys() == {f"{PREFIX}{row.name}".removesuffix("_total") for row in TABLE.values()}

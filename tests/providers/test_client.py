@@ -4,11 +4,11 @@ import gzip
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from datafor_token.providers.client import MAX_SIZE, Client, FetchError
+from datafor_token.providers.client import MAX_SIZE, Channel, Client, FetchError
 from datafor_token.validation import urls
 from tests.providers.conftest import Names
 from tests.providers.idp import HOST, Authority, Provider, Send, drip, response, running
@@ -292,3 +292,55 @@ def test_the_error_of_a_page(client: Client, provider: Provider) -> None:
     pages: dict[str, bytes | Callable[[Send], None]] = {"/jwks": page}
     provider.pages = pages
     assert "not complete HTTP" in fault(client, provider.url())
+
+
+class TestChannel:
+    """POST requests over a connection that stays open, to a server with a private CA."""
+
+    @pytest.fixture
+    def channel(self, client: Client, provider: Provider) -> Iterator[Channel]:
+        found = Channel(client, urls.parse(provider.url("/events?key=secret"), ()))
+        yield found
+        found.close()
+
+    def test_a_request(self, channel: Channel, provider: Provider) -> None:
+        """The request has the headers and the body; after the server has ended the connection, another one is used."""
+        provider.pages["/events?key=secret"] = response(b"fine", "202 Accepted")
+        for _ in range(2):
+            channel.post({"A": "b"}, b"{}")
+        for text in provider.seen:
+            lines = text.split("\r\n")
+            assert lines[0] == "POST /events?key=secret HTTP/1.1"
+            assert {f"Host: {HOST}:{provider.port}", "A: b", "Content-Length: 2"} < set(lines)
+
+    @pytest.mark.parametrize("status", ["302 Found", "404 Not Found", "500 Oops"])
+    def test_another_status(self, channel: Channel, provider: Provider, status: str) -> None:
+        """Only 2xx is a success; the error has scheme, host and status, but not the path, which may be a secret."""
+        provider.pages["/events?key=secret"] = response(b"", status, Location=provider.url("/other"))
+        with pytest.raises(FetchError) as caught:
+            channel.post({}, b"{}")
+        assert str(caught.value).startswith(f"https://{HOST}:{provider.port} re")
+        assert status[:3] in str(caught.value)
+        assert "events" not in str(caught.value)
+        assert len(provider.seen) == 1
+
+    def test_a_large_response(self, channel: Channel, provider: Provider) -> None:
+        """Of a response that is accepted, no large body is read."""
+        provider.pages["/events?key=secret"] = HEAD + b"Content-Length: 1000000000\r\n\r\n" + b" " * 200_000
+        channel.post({}, b"{}")
+        channel.post({}, b"{}")
+        assert len(provider.seen) == 2
+
+    def test_a_slow_response(self, authority: Authority, provider: Provider) -> None:
+        """A response that drips is given up."""
+        provider.pages["/events"] = drip(provider, HEAD, b"A: b\r\n")
+        channel = Channel(Client(str(authority.ca), (), seconds=0.6), urls.parse(provider.url("/events"), ()))
+        with pytest.raises(FetchError, match=r"takes longer than 0\.6 s"):
+            channel.post({}, b"{}")
+
+    def test_the_certificate(self, provider: Provider) -> None:
+        """A certificate of an unknown CA is refused before anything is sent."""
+        channel = Channel(Client("", ()), urls.parse(provider.url("/events"), ()))
+        with pytest.raises(FetchError, match="certificate that is not accepted"):
+            channel.post({}, b"{}")
+        assert provider.seen == []
