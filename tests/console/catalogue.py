@@ -84,7 +84,7 @@ def _extracted() -> Iterator[tuple[str, str | tuple[str, ...]]]:
         loud = {"**.html": {"silent": "false", "newstyle_gettext": "true"}}
         for name, _, message, _, _ in extract_from_dir(PACKAGE / folder, _METHODS, loud, keywords=KEYWORDS):
             yield f"{folder}/{name}", message
-    for name in ("settings.py", "operations/checklist.py"):
+    for name in ("settings.py", "settings_sources.py", "operations/checklist.py"):
         for _, _, message, _, _ in extract_from_dir(PACKAGE, [(name, "python")], keywords={"Message": None}):
             yield name, message
     for error in error_classes():
