@@ -97,7 +97,7 @@ class Traffic:
             self.rounds[client] += 1
 
     def _round(self, client: int, number: int) -> None:
-        secret = f"{STRONG_SECRET} {client} {number}"
+        secret = f"{STRONG_SECRET}-{client}-{number}"
         name = f"App{client}"
         self._call(200, number, "POST", f"{API}/update", application(name=name, secret=secret))
         made = token({"loginname": f"user{client}", "exp": time.time() + 600, "jti": str(number)}, secret)

@@ -11,7 +11,7 @@ from flask import Flask
 from datafor_token.settings import Settings
 from datafor_token.web.services import services
 from tests.commands import invoke
-from tests.console.client import Page
+from tests.console.client import Client, Page
 from tests.handmade_tokens import claims, token
 from tests.log_lines import read
 from tests.service import NEW, OLD, Service
@@ -21,7 +21,7 @@ from tests.web.api.test_gate_assertion import PUBLIC_URL
 
 CHECK, DETAIL = "/auth/check", "/plugin/datafor-modeler/api/user/detail"
 CONSOLE = "/console"
-OTHER = STRONG_SECRET + "of CRM"
+OTHER = f"{STRONG_SECRET}-of-CRM"
 UNAVAILABLE = {"success": False, "code": "503", "msg": "storage is unavailable"}
 
 
@@ -160,6 +160,22 @@ def test_a_record_that_tells_nothing(pair: Pair, settings: Settings) -> None:
     assert pair.old.caller.get(f"{DETAIL}?state={text}", basic()).status_code == 200
     assert pair.old.caller.get(f"{DETAIL}?state=www.example.org", {}).status_code == 401
     assert pair.old.caller.get("personal/config").json["enabled"]
+
+
+def test_console_and_commands(pair: Pair) -> None:
+    """Every page of the application is 503, lists name it, and commands about it end with the status of an outage."""
+    client = Client(pair.old.app)
+    client.sign_in()
+    rules = [rule for rule in pair.old.app.url_map.iter_rules() if "/applications/<name>" in rule.rule]
+    pages = [rule.rule for rule in rules if "GET" in (rule.methods or ())]
+    assert len(pages) > 9
+    for page in pages:
+        assert client.client.get(page.replace("<name>", "CRM")).status_code == 503, page
+    for page in ("", "applications"):
+        assert "CRM" in client.get(page).text
+    assert "their records cannot be read: CRM" in client.post("tokens", {"token": signed_by_crm()}).text
+    for command in (["token", "generate", "CRM", "--username", "lena"], ["application", "show", "CRM"]):
+        assert invoke(pair.old.app, command).exit_code == 3, command
 
 
 @pytest.fixture
