@@ -19,10 +19,11 @@ from tests.support import free_port, need
 class PgBouncer:
     """One pooler. ``url()`` returns a value for the setting STORE."""
 
-    def __init__(self, postgres: Postgres, mode: str, **settings: object) -> None:
+    def __init__(self, postgres: Postgres, mode: str, databases: str = "*", **settings: object) -> None:
         """``mode``: session, transaction or statement. ``settings`` are those of pgbouncer.ini."""
         need("pgbouncer", Path("/usr/sbin/pgbouncer"))
         self._postgres = postgres
+        self._databases = databases
         self._home = Path(tempfile.mkdtemp(prefix="datafor-pgbouncer-"))
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -45,7 +46,7 @@ class PgBouncer:
             **settings,
         }
         lines = [f"{name} = {value}" for name, value in given.items()]
-        text = "\n".join(["[databases]", f"* = host=127.0.0.1 port={port}", "[pgbouncer]", *lines, ""])
+        text = "\n".join(["[databases]", f"{self._databases} = host=127.0.0.1 port={port}", "[pgbouncer]", *lines, ""])
         (self._home / "pgbouncer.ini").write_text(text)
 
     def start(self) -> "PgBouncer":
