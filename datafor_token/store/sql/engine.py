@@ -121,7 +121,7 @@ class Database:
     def reading(self) -> sa.Connection:
         """Return a connection to read on: each statement is a transaction of its own, or all of them behind a pooler.
 
-        Nothing that is written on it is kept.
+        What is written on it nevertheless must be committed.
         """
         connection = self._reader.connect()
         if is_pooled(connection):

@@ -13,6 +13,7 @@ from datafor_token.errors import Forbidden, StoreUnavailable
 from datafor_token.store.sql.engine import Database
 from tests.store.conftest import opened, prepared
 from tests.store.contract import Factory, StoreContract
+from tests.store.failover import replicated
 from tests.store.pgbouncer import PgBouncer
 from tests.store.postgres import Postgres
 from tests.store.sql.test_server_lock import terminate_all
@@ -158,3 +159,32 @@ def test_a_server_without_timelines(postgres: Postgres, pooled_url: str) -> None
     assert store.names("users") == ["lena"]
     store.end_request()
     assert store._server._kind == "without timeline"
+
+
+def test_a_pooler_with_sessions_on_the_old_primary() -> None:
+    """After a failover, what a pooler returns from the old primary is refused, and the pooler closes those sessions."""
+    with replicated(safe=False) as servers:
+        running = PgBouncer(servers.primary, "transaction")
+        running.configure(servers.switch.port, pool_mode="transaction")
+        running.start()
+        store = opened(prepared(running.url()))
+        url = running.url().replace("+psycopg", "")
+        with psycopg.connect(url, prepare_threshold=None) as one, psycopg.connect(url, prepare_threshold=None) as two:
+            for other in (one, two):
+                other.execute("SELECT")
+            servers.fail_over()
+            # All sessions are in use, so the pooler opens one on the new primary.
+            store.put("users", {"name": "lena"})
+            servers.continue_old()
+            for other in (one, two):
+                other.rollback()
+            # These are now the sessions that the pooler used last, and uses first.
+            assert one.execute("SELECT count(*) FROM datafor_records").fetchone() == (0,)
+        for call in (store.names, lambda collection: [store.version(collection, "lena") and "lena"]):
+            store.begin_request()
+            assert call("users") == ["lena"]
+            store.end_request()
+        store.put("users", {"name": "paul"})
+        assert (store.names("users"), store.writable()) == (["lena", "paul"], True)
+        assert servers.primary.ask("SELECT 1 FROM pg_stat_activity WHERE application_name = 'datafor_token'") == []
+        running.remove()
