@@ -39,6 +39,7 @@ def check_failovers(variant: str = "whole", rounds: int = 5) -> Outcome:
         with replicated() as databases, _Site(folder, databases, variant) as site:
             for number in range(rounds):
                 for event in chance.sample(_EVENTS, len(_EVENTS)):
+                    site.epoch += 1
                     event(site)
                     site.wait_until_it_serves()
                     violations += [f"round {number}, {event.__name__}: {one}" for one in site.violations()]
@@ -67,6 +68,8 @@ class _Site:
         self.sent: dict[str, int] = {}
         self.revoked: list[str] = []
         self.accepted: list[str] = []
+        self.tried = 0  # calls with a revoked token that had a response
+        self.epoch = 0  # what was written before it began is not replaced by what is written later
         self._stop = threading.Event()
         self._clients = [threading.Thread(target=self._write, args=(number,)) for number in range(3)]
         self._clients += [threading.Thread(target=self._revoke), threading.Thread(target=self._try_revoked)]
@@ -107,7 +110,7 @@ class _Site:
         while not self._stop.is_set():
             number += 1
             time.sleep(_PAUSE)
-            name = f"app{client}-{number % 3}"
+            name = f"app{client}-{self.epoch}-{number % 3}"
             self.sent[name] = number
             if (
                 self._post(number % _NODES, "update", application(name=name, secret=STRONG_SECRET, expire=number))
@@ -135,7 +138,9 @@ class _Site:
             number += 1
             time.sleep(_PAUSE)
             for token in self.revoked[-1 - number % 7 :][:1]:
-                if self._status(number % _NODES, token) == 200:
+                status = self._status(number % _NODES, token)
+                self.tried += status != 0
+                if status == 200:
                     self.accepted.append(token)
 
     def _status(self, number: int, token: str) -> int:
@@ -153,6 +158,13 @@ class _Site:
                 time.sleep(0.05)
         while len(self.revoked) < revoked + 2:
             assert time.monotonic() < until, "no token is revoked"
+            time.sleep(0.05)
+
+    def wait_for_tries(self) -> None:
+        """Wait until each worker has had calls with revoked tokens, whatever their responses are."""
+        until, tried = time.monotonic() + _LONGEST, self.tried
+        while self.tried < tried + _NODES * 12:
+            assert time.monotonic() < until, "calls have no response"
             time.sleep(0.05)
 
     def violations(self) -> list[str]:
@@ -179,20 +191,25 @@ def primary_killed(site: _Site) -> None:
     site.databases.cut_off()
     time.sleep(0.5)
     site.databases.primary.stop(signal.SIGKILL)
+    site.epoch += 1
     site.databases.promote()
     site.wait_until_it_serves()
     rebuild(site)
 
 
 def primary_continued(site: _Site) -> None:
-    """Pause the primary, promote the standby, and continue the old one; each connection stays where it is."""
-    site.databases.primary.signal_all(signal.SIGSTOP)
-    site.databases.promote()
+    """Pause the primary, promote the standby, and continue the old one, which clients reach again for a while."""
+    databases = site.databases
+    databases.primary.signal_all(signal.SIGSTOP)
+    databases.promote()
     # From here on, each node knows the new primary.
     site.wait_until_it_serves()
-    site.databases.continue_old()
-    for _ in range(3):
-        site.wait_until_it_serves()
+    databases.continue_old()
+    databases.switch.target = databases.primary
+    databases.switch.cut()
+    site.wait_for_tries()
+    databases.switch.target = databases.standby
+    site.wait_until_it_serves()
     rebuild(site)
 
 

@@ -81,14 +81,16 @@ class Replicated:
         self.switch, self.stream = Switch(self.primary), Switch(self.primary)
         self.standby = Postgres(safe=safe).copy_of(self.primary, "standby", self.stream.port).start()
 
-    def fail_over(self) -> None:
-        """Pause the primary, promote the standby, and send new connections to it. Existing connections stay."""
+    def pause_primary(self) -> None:
+        """Pause the primary, when the standby has everything that it has written."""
         self.wait_for_standby()
         self.primary.signal_all(signal.SIGSTOP)
-        self.promote()
 
     def promote(self) -> None:
-        """Promote the standby, which waits for no standby of its own, and send new connections to it."""
+        """Promote the standby, which waits for no standby of its own, and send new connections to it.
+
+        Existing connections stay.
+        """
         self.standby.promote()
         self.synchronous(wanted=False, server=self.standby)
         self.switch.target = self.standby

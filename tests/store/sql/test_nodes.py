@@ -397,12 +397,15 @@ def test_a_revoked_token_stays_revoked_when_the_old_primary_continues(tmp_path: 
         watched = Watched(node)
         assert watched.statuses() == {200}
         with ThreadPoolExecutor(1) as pool:
-            own_pair.fail_over()
+            own_pair.pause_primary()
+            # Without connections in the pool, the request opens one to the old primary, and waits for it.
+            own_pair.switch.cut()
             sent = own_pair.switch.sent
-            # It waits for the old primary, so the next request opens a connection to the new one.
             waiting = pool.submit(watched.status)
             while own_pair.switch.sent == sent:
                 time.sleep(0.02)
+            own_pair.promote()
+            # On a connection to the new primary.
             watched.revoke()
             own_pair.continue_old()
             # It began before the token was revoked.
@@ -421,7 +424,8 @@ def test_no_worker_uses_a_primary_that_was_replaced(tmp_path: Path, own_pair: Re
     try:
         watched = Watched(node)
         assert watched.statuses() == {200}
-        own_pair.fail_over()
+        own_pair.pause_primary()
+        own_pair.promote()
         own_pair.switch.cut()
         watched.revoke()
         own_pair.continue_old()
@@ -430,9 +434,8 @@ def test_no_worker_uses_a_primary_that_was_replaced(tmp_path: Path, own_pair: Re
         assert watched.statuses() == {503}
         refused = node.post("update", application(name="Lost", secret=STRONG_SECRET))
         assert (refused.status, refused.json["msg"]) == (503, "storage is unavailable")
-        ready = node.request("GET", "/readyz", headers={})
-        assert (ready.status, ready.json["writable"]) == (503, False)
-        assert "fenc" in node.output
+        assert node.request("GET", "/readyz", headers={}).status == 503
+        assert "fencing" in node.output
         # The old primary is gone: no restart of the service is necessary.
         own_pair.switch.target = own_pair.standby
         own_pair.switch.cut()
