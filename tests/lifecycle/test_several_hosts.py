@@ -369,7 +369,6 @@ def test_a_step_of_the_key_change_was_left_out(cluster: Cluster, one: Host) -> N
     hosts[1].done(page("store rekey"))
     assert [user_of(node, text) for node in nodes] == ["lena", "lena"]
     assert user_of(nodes[0], issued(one)) == "lena"
-<<<<<<< HEAD
 
 
 def test_the_tables_of_a_new_version(cluster: Cluster, one: Host) -> None:
@@ -387,8 +386,6 @@ def test_the_audit_log_of_a_node(cluster: Cluster, one: Host) -> None:
     assert not (one.data / "audit.log").exists()
     (event,) = node.request("GET", f"{API}/audit?user=formerly").json["data"]
     assert event["time"] == "1970-01-01T00:00:00.000Z"
-=======
->>>>>>> a24edbb (docs: key change on several nodes when a step was left out)
 
 
 def test_every_block_has_a_test() -> None:
