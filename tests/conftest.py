@@ -59,7 +59,8 @@ _WITH_THE_STORE = (
     "activity/", "applications/", "audit/test_audit", "cli/", "crypto/test_at_rest", "crypto/test_copy_of_data",
     "metrics/test_metrics",
     "operations/test_backup", "operations/test_first", "providers/test_key_sets",
-    "server/test_server", "server/test_work", "tokens/test_deleted_users", "tokens/test_issued", "tokens/test_uses",
+    "server/test_server", "server/test_work", "sinks/test_sinks",
+    "tokens/test_deleted_users", "tokens/test_issued", "tokens/test_uses",
     "users/test_new_passwords",
     "validation/test_logs", "web/api/", "web/test_auth",
 )  # fmt: skip

@@ -26,7 +26,6 @@ from tests.conftest import Caller
 from tests.processes import run_command
 from tests.sinks.receiver import SECRET, Receiver, receiving
 from tests.sinks.test_queue import line, read_all
-from tests.stores import KIND
 from tests.support import Clock, Server, application, basic
 
 LINE = b'{"event":"sign_in"}\n'
@@ -132,7 +131,7 @@ def test_the_lines_of_a_service(app: Flask, services: Services, caller: Caller, 
     assert metric(services.metrics, "waiting_bytes") == 0
 
 
-@pytest.mark.skipif(KIND != "file", reason="the audit log is not a file")
+@pytest.mark.file_store
 def test_a_change_that_cannot_be_recorded(settings: Settings, services: Services, caller: Caller) -> None:
     """A change that is refused, since its event cannot be recorded, is not sent."""
     services.sinks.stop()
