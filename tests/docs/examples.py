@@ -20,6 +20,7 @@ _VARIABLE = {
     "lastModifiedDate",
     "exp",
     "request_id",
+    "node",
     "jsessionid",
     "id",
     "since",

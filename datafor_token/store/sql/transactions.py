@@ -28,7 +28,7 @@ _PAUSE = 0.1  # seconds between two looks at a database that does not respond
 
 
 class Companion(Protocol):
-    """What is written with the changes of a store."""
+    """A writer of rows that belong to the changes of a store."""
 
     def write_along(self, connection: sa.Connection) -> None:
         """Write what belongs to the change of this thread: last before the commit, in each attempt."""

@@ -339,7 +339,7 @@ def test_a_page_after_later_events(store: SqlStore, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", ["", "x-1", "t-1", "t1-", "0123456789ab-7", "t1-99999999999999999999", "t1-\u0661"])
 def test_a_page_of_another_log(store: SqlStore, page: str) -> None:
-    """A page of a file, or one that was made up, is refused."""
+    """A page of a file, or an invented one, is refused."""
     with pytest.raises(InvalidInput):
         audit_of(store.line_log).page(Filter(), 10, page)
 
@@ -360,7 +360,7 @@ def test_lines_with(store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_copies(url: str, tmp_path: Path) -> None:
-    """What the log has already is not added again; equal lines are added as often as they occur."""
+    """A line that the log has already is not added again; equal lines are added as often as they occur."""
     store = opened(url)
     lines = filled(tmp_path, store.line_log, 50)
     again = [lines[3], *lines, line(time=timestamp(5)), line(time=timestamp(5))]
