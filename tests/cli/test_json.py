@@ -22,6 +22,7 @@ from tests.support import ROOT, STRONG_SECRET, application, basic
 TOKEN = token(claims())
 # Each command with its standard input, and the members of its document; an empty set is a list.
 CASES: list[tuple[Sequence[str], str, set[str]]] = [
+    (("drain",), "", {"draining", "warnings"}),
     (("user", "list"), "", set()),
     (("user", "show", "lena"), "", {"username", "name", "email", "type", "roles", "enabled"}),
     (("user", "add", "new"), "long enough", {"user", "warnings"}),

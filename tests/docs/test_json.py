@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 # Every command that prints JSON, in an order in which each succeeds and has every member that is optional.
 COMMANDS = """
+drain
 user add lena --random-password
 user passwd lena --random-password
 user set lena --role Sales
