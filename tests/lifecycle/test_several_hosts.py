@@ -379,7 +379,7 @@ def test_the_tables_of_a_new_version(cluster: Cluster, one: Host) -> None:
 
 
 def test_the_audit_log_of_a_node(cluster: Cluster, one: Host) -> None:
-    """A node adds the events of its former file to the shared log, beside a running server, and moves it aside."""
+    """A node adds the events of its former file to the shared log beside a running server, and moves the file aside."""
     (node,) = cluster.start(one)
     (one.data / "audit.log").write_bytes(line(target={"user": "formerly"}))
     assert "1 event was added" in one.done(page("audit import"))
