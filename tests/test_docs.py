@@ -56,7 +56,7 @@ def test_the_settings_table() -> None:
     assert rows("settings", "All settings") == expected
 
 
-@pytest.mark.parametrize("page", ["docs/settings.md", "docs/several-hosts.md"])
+@pytest.mark.parametrize("page", ["docs/settings.md", "docs/several-hosts.md", "docs/failover.md"])
 def test_the_examples_of_settings(tmp_path: Path, page: str) -> None:
     """The service accepts the examples of settings."""
     examples = pages.blocks(page, "toml")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from tests.faults import counting, disks, killing, tracing
+from tests.faults import counting, disks, failovers, killing, tracing
 from tests.faults.tracing import Outcome
 
 ROOT = os.geteuid() == 0
@@ -27,7 +27,7 @@ class Check(NamedTuple):
 def checks(*, short: bool) -> list[Check]:
     """Return all checks; the short form has fewer rounds and no power loss."""
     errors = ("EIO", "ENOSPC") if short else tracing.ERRORS
-    kills, worker_kills = (150, 10) if short else (1000, 60)
+    kills, worker_kills, rounds = (150, 10, 1) if short else (1000, 60, 5)
     found = [
         Check("S1 order of system calls", tracing.check_order, tracing.BROKEN_ORDERS, ("strace",)),
         Check("S2 killed at each system call", tracing.check_kills, ("plain overwrite",), ("strace",)),
@@ -44,6 +44,12 @@ def checks(*, short: bool) -> list[Check]:
         Check("S8 records cut and flipped", disks.check_damage, ("lenient",)),
         Check("metrics on a full disk", counting.check_full_metrics, ("sparse files",), ("root",)),
         Check("S9 workers killed under load", partial(killing.check_workers, kills=worker_kills), ("late",)),
+        Check(
+            "S10 failovers under load",
+            partial(failovers.check_failovers, rounds=rounds),
+            failovers.BROKEN,
+            ("pg_ctlcluster",),
+        ),
     ]
     if not short:
         found.insert(3, Check("S4 power loss", disks.check_power_loss, ("no fsync",), ("root", "mkfs.ext4")))

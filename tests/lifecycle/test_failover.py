@@ -129,7 +129,9 @@ class Patroni:
 
     def kill(self, name: str) -> None:
         """Kill a host: its Patroni, its PostgreSQL, and each process of that."""
-        self._processes.pop(name).kill()
+        manager = self._processes.pop(name)
+        manager.kill()
+        manager.wait()
         pid_file = self.folder / name / "postmaster.pid"
         if pid_file.exists():
             server = int(pid_file.read_text().split()[0])
