@@ -156,13 +156,9 @@ class Audit:
         """Record the refusals that were only counted, before their minute is over."""
         self._repeats.finish()
 
-    def writable(self) -> bool:
-        """Return whether a change could be recorded now, as far as can be seen without writing."""
-        try:
-            self._log.check()
-        except AuditUnavailable:
-            return False
-        return True
+    def check_writable(self) -> None:
+        """Raise ``AuditUnavailable`` if no change could be recorded now, as far as can be seen without writing."""
+        self._log.check()
 
     def extent(self) -> tuple[int | None, int | None]:
         """Return the size in bytes and the time of the first line in milliseconds since 1970, where known.

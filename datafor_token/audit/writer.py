@@ -19,7 +19,7 @@ from pathlib import Path
 
 from datafor_token.audit import reader
 from datafor_token.audit.reader import FILE
-from datafor_token.errors import AuditUnavailable, LockTimeout
+from datafor_token.errors import AuditUnavailable, LockTimeout, StoreUnavailable
 from datafor_token.store.files import probing
 from datafor_token.store.files.disk import match_owner
 from datafor_token.store.files.locking import lock
@@ -96,8 +96,10 @@ class AuditLog:
             self._locked().close()
         except (OSError, LockTimeout) as error:
             raise AuditUnavailable(reason="the audit log cannot be opened") from error
-        if not probing.is_writable(self.folder):
-            raise AuditUnavailable(reason="the disk of the audit log cannot be written")
+        try:
+            probing.check(self.folder)
+        except StoreUnavailable as error:
+            raise AuditUnavailable(reason=f"the disk of the audit log: {error.reason}") from error
 
     def newest_first(
         self,

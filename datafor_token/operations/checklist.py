@@ -137,10 +137,10 @@ def _unreadable(reason: str) -> Message:
 
 def _store(look: Look) -> Iterator[Found]:
     services = look.services
-    # Both probes, since one result stands for both.
-    if services.readiness.writable():
+    error = services.readiness.unwritable()
+    if error is None:
         return
-    if services.audit.writable():
+    if not error.is_of_audit:
         yield Found(
             Severity.BAD,
             Message("The store cannot be written: check the disk, or the database, and the owner of its files."),

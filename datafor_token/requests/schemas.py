@@ -287,6 +287,12 @@ class TokenSchema(CallSchema):
     token = Text(str.strip, required=True)
 
 
+class ReadySchema(CallSchema):
+    """``/readyz``: what must work."""
+
+    write = Flag(rules.flag, "1: 503 unless a change could be stored now.", load_default=False)
+
+
 class LoginSchema(CallSchema):
     """``auth/login``: user name and password. A value that breaks their rules is a wrong password like any other."""
 

@@ -99,8 +99,11 @@ class Store(Protocol):
         versions are those of ``version``. The iterator reads while it advances, and skips records deleted meanwhile.
         """
 
-    def writable(self) -> bool:
-        """Return whether a write would succeed now; raise ``StoreUnavailable`` if reading fails too."""
+    def check_readable(self) -> None:
+        """Raise ``StoreUnavailable`` if not every collection can be read now. Waits for no lock."""
+
+    def check_writable(self) -> None:
+        """Raise ``StoreUnavailable`` if a write would fail now, except for a lock that another writer holds."""
 
     def exclude_servers(self) -> AbstractContextManager[Callable[[], None]]:
         """Return a context in which no server opens the store; entering it raises ``Forbidden`` if one has it open.

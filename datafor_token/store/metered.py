@@ -119,8 +119,11 @@ class Metered:
             self.count_failure(collection, error)
             raise
 
-    def writable(self) -> bool:
-        return self._store.writable()
+    def check_readable(self) -> None:
+        self._store.check_readable()
+
+    def check_writable(self) -> None:
+        self._store.check_writable()
 
     def exclude_servers(self) -> AbstractContextManager[Callable[[], None]]:
         return self._store.exclude_servers()

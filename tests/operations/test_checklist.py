@@ -14,8 +14,10 @@ from datafor_token.applications.index import ApplicationIndex, IndexEntry
 from datafor_token.applications.weak_secrets import WeakSecretFinder
 from datafor_token.crypto import strength
 from datafor_token.crypto.keys import SharedKey, new_secret
+from datafor_token.errors import AuditUnavailable, StoreUnavailable
 from datafor_token.operations.checklist import CHECKS, GUIDE, Finding, Look, Severity, findings
 from datafor_token.operations.milestones import BACKUP
+from datafor_token.operations.readiness import NotReady
 from datafor_token.operations.services import Services
 from datafor_token.providers.key_sets import KeySets, Status
 from datafor_token.settings import Settings
@@ -227,9 +229,10 @@ def test_a_full_disk(
 
 def test_the_store_cannot_be_written(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store or an audit log that cannot be written is the finding, and only one of the two."""
-    monkeypatch.setattr(services.readiness, "writable", lambda: False)
+    error: StoreUnavailable = StoreUnavailable()
+    monkeypatch.setattr(services.readiness, "unwritable", lambda: NotReady(error, readable=True))
     assert "The store cannot be written" in only(services).text
-    monkeypatch.setattr(services.audit, "writable", lambda: False)
+    error = AuditUnavailable()
     assert "The audit log cannot be written" in only(services).text
 
 

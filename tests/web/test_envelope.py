@@ -97,7 +97,7 @@ def test_every_error_gives_the_envelope(app: Flask, monkeypatch: pytest.MonkeyPa
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("datafor_token.store.files.store.FileStore.writable", fail)
+    monkeypatch.setattr("datafor_token.store.files.store.FileStore.check_readable", fail)
     response = app.test_client().get("/readyz")
     check_envelope(response)
     assert (response.status_code, response.get_json()["msg"]) == (error.status, error.message)
@@ -112,7 +112,7 @@ def test_a_bug_is_500_and_shows_nothing(app: Flask, monkeypatch: pytest.MonkeyPa
         except KeyError:
             raise RuntimeError("marked-outer") from None
 
-    monkeypatch.setattr("datafor_token.store.files.store.FileStore.writable", fail)
+    monkeypatch.setattr("datafor_token.store.files.store.FileStore.check_readable", fail)
     response = app.test_client().get("/readyz")
     check_envelope(response)
     assert response.get_json() == {

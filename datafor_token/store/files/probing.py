@@ -15,18 +15,18 @@ FOLDER = ".probe"
 _BLOCK = b" " * 4096  # on a full disk the first block fails, not the creation of the file
 
 
-def is_writable(root: Path, folders: Sequence[Path] = ()) -> bool:
-    """Return whether a block can be written under ``root``, and every folder takes new files."""
+def check(root: Path, folders: Sequence[Path] = ()) -> None:
+    """Raise ``StoreUnavailable`` unless a block can be written under ``root`` and every folder takes new files."""
     temp = root / FOLDER / secrets.token_hex(8)
     try:
         # It usually exists: checking first saves two system calls.
         if not temp.parent.is_dir():
-            with outage("create the folder of the probe"):
+            with outage(f"create the folder {FOLDER}"):
                 create_folder(temp.parent)
         write_new(temp, _BLOCK)
-        return all(_has_room(folder, temp.parent) for folder in folders)
-    except (StoreUnavailable, OSError):
-        return False
+        for folder in folders:
+            with outage(f"look at {folder.name}"):
+                _check_room(folder, temp.parent)
     finally:
         remove(temp)
 
@@ -38,12 +38,13 @@ def sweep(root: Path) -> None:
             remove(left)
 
 
-def _has_room(folder: Path, probed: Path) -> bool:
-    """Return whether the folder takes new files, as far as the system tells without creating one."""
+def _check_room(folder: Path, probed: Path) -> None:
+    """Check that the folder takes new files, as far as the system tells without creating one."""
     if not os.access(folder, os.W_OK | os.X_OK):
-        return False
+        raise StoreUnavailable(reason=f"cannot write in {folder.name}: no right to, or its disk is read-only")
     if folder.stat().st_dev == probed.stat().st_dev:
-        return True
+        return
     # A collection on another file system. Some file systems do not count inodes: then both numbers are 0.
     found = os.statvfs(folder)
-    return found.f_bavail > 0 and (found.f_favail > 0 or not found.f_files)
+    if found.f_bavail <= 0 or (found.f_favail <= 0 and found.f_files):
+        raise StoreUnavailable(reason=f"cannot write in {folder.name}: its disk is full")

@@ -168,12 +168,13 @@ class FileStore:
             collection, [stem for stem, version in versions.items() if known.get(stem) != version]
         )
 
-    def writable(self) -> bool:
-        folders = [self.folder / collection for collection in self.collections]
-        for folder in folders:
-            with outage(f"list {folder.name}"), os.scandir(folder) as entries:
+    def check_readable(self) -> None:
+        for collection in self.collections:
+            with outage(f"list {collection}"), os.scandir(f"{self._prefix}{collection}") as entries:
                 next(entries, None)
-        return probing.is_writable(self.folder, folders)
+
+    def check_writable(self) -> None:
+        probing.check(self.folder, [self.folder / collection for collection in self.collections])
 
     def serve(self) -> None:
         """Hold the lock of servers as long as this store exists; raise ``StoreNotReady`` during a migration."""

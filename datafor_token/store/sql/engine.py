@@ -23,6 +23,7 @@ from datafor_token.store.sql.url import is_postgresql, postgresql_parameters, sq
 
 _SHARE = 0.9  # of the time limit, for the database itself, so that it reports the time-out
 _QUICK = 0.1  # of the remaining time: a faster operation did not wait
+_CANCEL_TIME = 0.1  # seconds for the request to cancel, which has a connection of its own
 _READS = "datafor_token_reads"
 _local = threading.local()
 
@@ -303,6 +304,38 @@ def has_warned(connection: sa.Connection) -> bool:
     if warned:
         inner.warned = False
     return warned
+
+
+@contextlib.contextmanager
+def cancelling(connection: sa.Connection, seconds: float) -> Iterator[None]:
+    """Cancel what the server does for this connection, if it has not ended after ``seconds``.
+
+    A commit that waits for a synchronous standby then succeeds with a warning. Otherwise it would go on for as long as
+    the standby is away, also after the connection was closed, and use up the connections of the server.
+    """
+    inner: Any = connection.connection.dbapi_connection
+    if not isinstance(inner, _Connection):
+        yield
+        return
+
+    is_cancelled = threading.Event()
+
+    def cancel() -> None:
+        is_cancelled.set()
+        with contextlib.suppress(psycopg.Error):
+            inner.cancel_safe(timeout=_CANCEL_TIME)
+
+    timer = threading.Timer(max(0.0, seconds), cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if is_cancelled.is_set() and not connection.invalidated:
+            # Closed at the end: a request that came too late for the commit would cancel the next statement.
+            connection.detach()
 
 
 def encoding_of(connection: sa.Connection) -> str:

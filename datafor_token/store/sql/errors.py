@@ -83,6 +83,11 @@ def state(error: BaseException) -> str:
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
+def is_lock(error: BaseException) -> bool:
+    """Return whether a statement waited too long for a lock of another transaction."""
+    return state(error) == "55P03" or "database is locked" in str(getattr(error, "orig", error))
+
+
 def explained(error: BaseException) -> str:
     """Explain an error for the log, without any part of the URL or of the data."""
     origin = getattr(error, "orig", None) or error

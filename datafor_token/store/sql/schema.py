@@ -1,7 +1,5 @@
 """Tables of the SQL store, and their version."""
 
-import secrets
-
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
@@ -11,8 +9,6 @@ from datafor_token.store.sql.errors import outage
 
 VERSION = 1
 _LONGEST_INIT = 60.0  # seconds
-_PROBED = "(probe)"  # no collection has this name
-_PROBE_WAIT = 0.5  # seconds
 _metadata = sa.MetaData()
 
 records = sa.Table(
@@ -96,15 +92,9 @@ def check(database: Database) -> None:
         )
 
 
-def probe(database: Database) -> None:
-    """Write a row and roll it back, which fails for the same reasons as a real write.
-
-    The row is new and has a random name, since changing a row would wait for its lock, which all nodes share.
-    """
-    row = {"collection": _PROBED, "name": secrets.token_hex(8), "document": "{}", "write_id": ""}
-    with database.writing(_PROBE_WAIT) as connection:
-        connection.execute(records.insert().values(row))
-        connection.rollback()
+def tables() -> list[sa.Table]:
+    """Return all tables."""
+    return _metadata.sorted_tables
 
 
 def check_version(version: int | None) -> None:

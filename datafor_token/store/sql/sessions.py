@@ -15,6 +15,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from datafor_token.store.sql.breaker import Breaker
 from datafor_token.store.sql.engine import Database, deadline, is_pooled, time_left
 from datafor_token.store.sql.errors import outage
 from datafor_token.store.sql.fencing import Fenced
@@ -76,9 +77,10 @@ class _Thread(threading.local):
 class Sessions:
     """The session of each thread of this process."""
 
-    def __init__(self, database: Database, server: Server) -> None:
+    def __init__(self, database: Database, server: Server, breaker: Breaker) -> None:
         self._database = database
         self._server = server
+        self._breaker = breaker
         self._memories = Memories()
         self._thread = _Thread()
 
@@ -121,7 +123,7 @@ class Sessions:
         connection = self._thread.transaction
         if connection is not None:
             return work(Session(lambda: (connection, lambda: self._server.generations(connection)), None))
-        with outage("read"), deadline(self._database.timeout):
+        with outage("read"), deadline(self._database.timeout), self._breaker.read():
             for tries in range(MOST_SERVERS):
                 is_last = tries == MOST_SERVERS - 1 or time_left() == 0
                 try:
@@ -132,7 +134,7 @@ class Sessions:
                 except DBAPIError as error:
                     self._close()
                     # The connection was lost while it was in the pool. All others of its age were dropped with it.
-                    if not error.connection_invalidated or is_last:
+                    if not error.connection_invalidated or is_last or time_left() == 0:
                         raise
                 finally:
                     if not self._thread.in_request:
@@ -153,6 +155,7 @@ class Sessions:
         except BaseException:
             connection.close()
             raise
+        self._breaker.responded()
         return connection, lambda: found
 
     def _close(self) -> None:

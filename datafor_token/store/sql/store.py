@@ -30,13 +30,13 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from datafor_token.errors import RecordDamaged, StoreUnavailable
+from datafor_token.errors import RecordDamaged
 from datafor_token.store.base import AlreadyExists, Change, Changed, Document
 from datafor_token.store.lines import Entry
-from datafor_token.store.sql import schema
+from datafor_token.store.sql import probing
 from datafor_token.store.sql.audit_lines import AuditLines
+from datafor_token.store.sql.breaker import Breaker
 from datafor_token.store.sql.engine import Database, begin_request, deadline, end_request
-from datafor_token.store.sql.errors import outage
 from datafor_token.store.sql.rows import (
     CHUNK,
     HASH_MARK,
@@ -59,6 +59,7 @@ from datafor_token.validation.names import fold
 from datafor_token.validation.strict_json import readable
 
 _Result = TypeVar("_Result")
+_ASKED_FOR = 1.0  # seconds
 
 
 class SqlStore:
@@ -73,8 +74,9 @@ class SqlStore:
         self.collections = collections
         self._database = database
         self._server = Server(database)
-        self._sessions = Sessions(database, self._server)
-        self._transactions = Transactions(database, self._server, self._sessions, waited)
+        self._breaker = Breaker(partial(_ask, database))
+        self._sessions = Sessions(database, self._server, self._breaker)
+        self._transactions = Transactions(database, self._server, self._sessions, self._breaker, waited)
         self.line_log = self._transactions.companion = AuditLines(
             database, self._server, self._sessions, self._transactions
         )
@@ -210,14 +212,13 @@ class SqlStore:
         rows = self._rows(collection, [key for key, version in versions.items() if known.get(key) != version])
         return versions, ((row.name, *_named(row)) for row in rows)
 
-    def writable(self) -> bool:
-        self.stamp(self.collections[0])
-        try:
-            with outage("write in"), deadline(self._database.timeout):
-                schema.probe(self._database)
-        except StoreUnavailable:
-            return False
-        return True
+    def check_readable(self) -> None:
+        # Not stopped by the breaker: it asks the database itself.
+        probing.check_readable(self._database, self._server)
+        self._breaker.responded()
+
+    def check_writable(self) -> None:
+        probing.check_writable(self._database, self._server)
 
     def exclude_servers(self) -> AbstractContextManager[Callable[[], None]]:
         return self._database.exclude_servers()
@@ -248,6 +249,15 @@ class SqlStore:
         if collection not in self.collections:
             raise ValueError(f"no collection {collection!r}")
         return collection
+
+
+def _ask(database: Database) -> None:
+    """Return if the database responds within a second; raise an error if not."""
+    with deadline(_ASKED_FOR):
+        # Connections of the pool may be to a server that is gone.
+        database.close()
+        with database.reading() as connection:
+            connection.exec_driver_sql("SELECT 1")
 
 
 def _named(row: Row) -> tuple[str, Document | RecordDamaged]:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from datafor_token.errors import LockTimeout, MaybeStored, StoreUnavailable
-from datafor_token.store.sql.engine import Database, deadline, has_warned, time_left
+from datafor_token.store.sql.breaker import Breaker
+from datafor_token.store.sql.engine import Database, cancelling, deadline, has_warned, time_left
 from datafor_token.store.sql.errors import explained, state
 from datafor_token.store.sql.fencing import Fenced
 from datafor_token.store.sql.rows import GENERATION
@@ -24,6 +25,7 @@ _MOST_TRIES = 10
 _AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: nothing was stored
 LOCKED = frozenset({"55P03", "57014"})  # lock not available, statement cancelled by its time-out
 _READ_ONLY = "25006"  # the primary has become a standby
+_SHARE = 0.9  # of the remaining time for a commit; in the rest, the server confirms that it no longer waits
 _PAUSE = 0.1  # seconds between two looks at a database that does not respond
 
 
@@ -41,11 +43,17 @@ class Transactions:
     """The transactions of one store. ``waited`` is called with the seconds that each lock was waited for."""
 
     def __init__(
-        self, database: Database, server: Server, sessions: Sessions, waited: Callable[[float], None] | None = None
+        self,
+        database: Database,
+        server: Server,
+        sessions: Sessions,
+        breaker: Breaker,
+        waited: Callable[[float], None] | None = None,
     ) -> None:
         self._database = database
         self._server = server
         self._sessions = sessions
+        self._breaker = breaker
         self._waited = waited
         self.companion: Companion | None = None
 
@@ -55,7 +63,8 @@ class Transactions:
         """Do ``work`` in a transaction that holds the collection's lock. A retry does ``work`` again."""
         with deadline(self._database.timeout):
             for tries in range(_MOST_TRIES):
-                attempt = _Attempt(uuid.uuid4().hex)
+                self._breaker.check()
+                attempt, begun = _Attempt(uuid.uuid4().hex), time.monotonic()
                 try:
                     return self._try(attempt, collection, work, wait)
                 except DBAPIError as error:
@@ -63,7 +72,7 @@ class Transactions:
                         if self._is_stored(attempt, collection):
                             self._committed()
                             return cast("_Result", attempt.result)
-                    elif not is_worth_retrying(error):
+                    elif self._breaker.note(error, begun) or not is_worth_retrying(error):
                         raise _refused(error, attempt, collection) from None
                     if state(error) == _READ_ONLY:
                         self._database.close()
@@ -92,7 +101,8 @@ class Transactions:
             if self.companion is not None:
                 self.companion.write_along(connection)
             attempt.committing = True
-            connection.commit()
+            with cancelling(connection, time_left() * _SHARE):
+                connection.commit()
             self._committed()
             if has_warned(connection):
                 raise MaybeStored(reason=f"a change of {collection} is stored, but not on a standby")

@@ -1,11 +1,15 @@
 """API calls for monitoring: liveness, readiness and metrics."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from flask import Blueprint, Response
 
 from datafor_token.errors import Drained, Forbidden, MetricsUnavailable
+from datafor_token.requests.schemas import ReadySchema
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
-from datafor_token.web.openapi.response_schemas import DrainedResponse, ReadyResponse
+from datafor_token.web.openapi.response_schemas import NotReadyResponse, ReadyResponse
 from datafor_token.web.proxies import is_directly_from
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
@@ -27,18 +31,25 @@ def healthz() -> Response:
 @Call(
     id="is_ready",
     access=Access.ANYONE,
+    query=ReadySchema,
     response=ReadyResponse,
     errors=(Drained,),
-    error_responses={503: DrainedResponse},
+    error_responses={503: NotReadyResponse},
 )
-def readyz() -> Response:
-    """Get whether the store can be read.
+def readyz(query: Mapping[str, Any]) -> Response:
+    """Get whether the store can be read, within half a second.
 
-    The response states whether it can be written too. A node that drains is 503 with `draining`.
+    The response states whether a change could be stored too; with `write=1` it is 503 if not. A node that drains is 503
+    with `draining`.
     """
     if services().draining.is_on():
         raise Drained
-    return success(readable=True, writable=services().readiness.writable())
+    unwritable = services().readiness.unwritable()
+    if unwritable is None:
+        return success(readable=True, writable=True)
+    if query["write"]:
+        raise unwritable
+    return success(readable=True, writable=False, reason=unwritable.public_reason)
 
 
 @blueprint.get("/metrics")

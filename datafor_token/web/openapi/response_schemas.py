@@ -291,11 +291,12 @@ class KeysResponse(SuccessResponse):
 
 
 class ReadyResponse(SuccessResponse):
-    """`writable` is false if the store can be read but not written."""
+    """`writable` is false if the store can be read, but no change could be stored now; then `reason` has the cause."""
 
     example: ClassVar = {"readable": True, "writable": True}
     readable = fields.Boolean(required=True, validate=Equal(True))  # noqa: FBT003 - the only value
     writable = fields.Boolean(required=True)
+    reason = fields.String()
 
 
 class TargetObject(Schema):
@@ -396,10 +397,13 @@ class WrongPasswordResponse(ErrorResponse):
     data = fields.String(validate=Equal("0"))
 
 
-class DrainedResponse(ErrorResponse):
-    """`draining` is true if the node serves calls but is to get no more of them; absent in an outage."""
+class NotReadyResponse(ErrorResponse):
+    """`draining` is true if the node serves calls but is to get no more of them. An outage has the other members."""
 
     draining = fields.Boolean(validate=Equal(True))  # noqa: FBT003 - the only value
+    readable = fields.Boolean()
+    writable = fields.Boolean(validate=Equal(False))  # noqa: FBT003 - the only value
+    reason = fields.String()
 
 
 class InternalErrorResponse(ErrorResponse):

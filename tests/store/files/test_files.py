@@ -23,7 +23,7 @@ from datafor_token.errors import LockTimeout, MaybeStored, RecordDamaged, StoreU
 from datafor_token.store.base import AlreadyExists
 from datafor_token.store.files.restoring import READY
 from datafor_token.store.files.store import FileStore
-from tests.store.contract import COLLECTIONS, Factory, StoreContract, check_no_update_is_lost
+from tests.store.contract import COLLECTIONS, Factory, StoreContract, check_no_update_is_lost, is_writable
 
 
 def make_factory(folder: Path, lock_timeout: float = 30) -> Factory:
@@ -319,11 +319,11 @@ def test_a_read_only_store_is_not_writable(store: FileStore, monkeypatch: pytest
     """A read-only store is not writable; a store whose folder is missing is an outage."""
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", broken)
-        assert store.writable() is False
+        assert is_writable(store) is False
     assert files(store) == []
     record(store).parent.rmdir()
     with pytest.raises(StoreUnavailable):
-        store.writable()
+        store.check_readable()
     with pytest.raises(StoreUnavailable):
         store.names("users")
 
@@ -331,14 +331,14 @@ def test_a_read_only_store_is_not_writable(store: FileStore, monkeypatch: pytest
 def test_a_probe_leaves_nothing(store: FileStore) -> None:
     """A probe writes in a folder of its own, mode 0700, and a start removes the remains of a killed one."""
     folder = store.folder / ".probe"
-    assert store.writable() is True
+    store.check_writable()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert list(folder.iterdir()) == []
     (folder / "left").write_bytes(b" " * 4096)
     store.sweep()
     assert list(folder.iterdir()) == []
     folder.rmdir()
-    assert store.writable() is True
+    store.check_writable()
 
 
 def test_a_read_only_collection_is_not_writable(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,17 +347,17 @@ def test_a_read_only_collection_is_not_writable(store: FileStore, monkeypatch: p
     with monkeypatch.context() as patch:
         # Tests run as root, which ignores modes.
         patch.setattr(os, "access", lambda path, _: Path(path) != users)
-        assert store.writable() is False
+        assert is_writable(store) is False
     look = Path.stat
     elsewhere = os.stat_result((0o40700, 1, 987654321, 1, 0, 0, 0, 0, 0, 0))
     monkeypatch.setattr(Path, "stat", lambda path, **named: elsewhere if path == users else look(path, **named))
     room = types.SimpleNamespace(f_bavail=1, f_favail=0, f_files=0)
     monkeypatch.setattr(os, "statvfs", lambda _: room)
-    assert store.writable() is True
+    store.check_writable()
     room.f_files = 10
-    assert store.writable() is False
+    assert is_writable(store) is False
     room.f_files, room.f_bavail = 0, 0
-    assert store.writable() is False
+    assert is_writable(store) is False
 
 
 def test_a_missing_folder_is_an_outage(store: FileStore) -> None:

@@ -96,7 +96,8 @@ def test_a_former_primary_is_refused(postgres_url: str) -> None:
         lambda: store.stamp("users"),
         lambda: store.put("users", {"name": "mia"}),
         lambda: store.delete("users", "lena"),
-        store.writable,
+        store.check_readable,
+        store.check_writable,
     ]
     for work in works:
         with pytest.raises(StoreUnavailable) as caught:

@@ -21,7 +21,7 @@ from datafor_token.store.sql.rows import key_of
 from datafor_token.store.sql.store import SqlStore
 from datafor_token.validation.names import fold
 from tests.store.conftest import opened
-from tests.store.contract import Factory, StoreContract
+from tests.store.contract import Factory, StoreContract, is_writable
 from tests.store.postgres import Postgres
 from tests.support import free_port
 
@@ -315,7 +315,7 @@ def test_a_server_that_hangs_is_an_outage_in_time(postgres: Postgres, postgres_u
 def test_a_read_only_database_is_not_writable(postgres: Postgres, postgres_url: str) -> None:
     """A read-only database is readable and not writable, and an unreachable one is an outage."""
     store = opened(postgres_url)
-    assert store.writable() is True
+    store.check_writable()
     name = postgres_url.rpartition("/")[2]
     postgres.ask(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     # As if the primary became a standby under an open connection.
@@ -323,7 +323,7 @@ def test_a_read_only_database_is_not_writable(postgres: Postgres, postgres_url: 
         connection.exec_driver_sql("SET default_transaction_read_only = on")
         connection.commit()
     assert store.get("users", "lena") is None
-    assert store.writable() is False
+    assert is_writable(store) is False
     with pytest.raises(StoreUnavailable):
         store.put("users", {"name": "lena"})
     postgres.ask(f"ALTER DATABASE {name} SET default_transaction_read_only = off")

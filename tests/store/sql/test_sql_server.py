@@ -16,6 +16,7 @@ from tests.docs.pages import blocks
 from tests.operations.test_migration import shell
 from tests.processes import environment, first_start
 from tests.store.conftest import opened
+from tests.store.contract import is_writable
 from tests.store.postgres import Postgres
 from tests.support import free_port
 
@@ -171,7 +172,7 @@ def test_the_rights_that_the_page_names_are_enough(postgres: Postgres, tmp_path:
     schema.check(Database(url, 30, 30))
     store = opened(url)
     store.put("users", {"name": "lena"})
-    assert (store.get("users", "lena"), store.writable()) == ({"name": "lena"}, True)
+    assert (store.get("users", "lena"), is_writable(store)) == ({"name": "lena"}, True)
     assert store.delete("users", "lena") is True
 
 

@@ -1,8 +1,8 @@
 """``/healthz`` and ``/readyz``."""
 
+import itertools
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
@@ -30,7 +30,7 @@ def test_healthz_does_not_touch_the_store(app: Flask, monkeypatch: pytest.Monkey
 
 @pytest.mark.file_store
 def test_readyz_says_what_works(app: Flask, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """/readyz is 200 while the store can be read, states whether it can be written, and is 503 otherwise."""
+    """/readyz is 503 if the store cannot be read, with write=1 also if it cannot be written, and names the reason."""
     client = app.test_client()
     assert client.get("/readyz").get_json() == {"success": True, "readable": True, "writable": True}
 
@@ -38,26 +38,34 @@ def test_readyz_says_what_works(app: Flask, settings: Settings, clock: Clock, mo
         raise OSError(28, "No space left on device")
 
     clock.advance(1)
+    reason = {"writable": False, "reason": "cannot write in .probe: No space left on device"}
+    failure = {"success": False, "code": "503", "msg": "storage is unavailable"}
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         response = client.get("/readyz")
-        assert (response.status_code, response.get_json()["writable"]) == (200, False)
+        assert (response.status_code, response.get_json()) == (200, {"success": True, "readable": True, **reason})
+        response = client.get("/readyz?write=1")
+        assert (response.status_code, response.get_json()) == (503, {**failure, "readable": True, **reason})
     clock.advance(1)
     with unavailable(settings.data_dir, "applications"):
         response = client.get("/readyz")
-    assert (response.status_code, response.get_json()["msg"]) == (503, "storage is unavailable")
+    reason["reason"] = "cannot list applications: No such file or directory"
+    assert (response.status_code, response.get_json()) == (503, {**failure, "readable": False, **reason})
+    clock.advance(1)
+    assert client.get("/readyz?write=1").get_json() == {"success": True, "readable": True, "writable": True}
+    assert client.get("/readyz?write=yes").status_code == 400
 
 
 def test_many_probes_cost_one_a_second(app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls of /readyz within a second share one probe; a clock that was set back ends its validity."""
     probes: list[str] = []
 
-    def gone(_: object) -> bool:
+    def gone(_: object) -> None:
         probes.append("probe")
         raise StoreUnavailable(reason="gone")
 
     client = app.test_client()
-    monkeypatch.setattr(type(app.extensions["datafor_token"].store), "writable", gone)
+    monkeypatch.setattr(type(app.extensions["datafor_token"].store), "check_readable", gone)
     statuses = {client.get("/readyz").status_code for _ in range(5)}
     assert (statuses, len(probes)) == ({503}, 1)
     clock.advance(1)
@@ -68,24 +76,35 @@ def test_many_probes_cost_one_a_second(app: Flask, clock: Clock, monkeypatch: py
     assert len(probes) == 3
 
 
-def test_a_probe_that_hangs_holds_no_other_thread_for_long(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other calls wait for a running probe, and are 503 if it takes too long."""
-    begun, go_on = threading.Event(), threading.Event()
+@pytest.mark.parametrize(
+    ("probe", "what", "status"), [("check_readable", "read", 503), ("check_writable", "write", 200)]
+)
+def test_a_probe_that_hangs_holds_no_request(
+    app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch, probe: str, what: str, status: int
+) -> None:
+    """Until a probe that hangs has ended, the responses do not wait for it, and no further one begins."""
+    go_on, calls = threading.Event(), itertools.count()
 
-    def slow(_: object) -> bool:
-        begun.set()
-        return go_on.wait(60)
+    def slow(_: object) -> None:
+        next(calls)
+        go_on.wait()
 
-    monkeypatch.setattr(type(app.extensions["datafor_token"].store), "writable", slow)
-    with ThreadPoolExecutor() as threads:
-        first = threads.submit(app.test_client().get, "/readyz")
-        assert begun.wait(60)
-        with monkeypatch.context() as patch:
-            patch.setattr("datafor_token.operations.readiness._LONGEST_WAIT", 0.01)
-            assert app.test_client().get("/readyz").status_code == 503
-        second = threads.submit(app.test_client().get, "/readyz")
-        go_on.set()
-        assert [one.result().get_json()["writable"] for one in (first, second)] == [True, True]
+    monkeypatch.setattr(type(app.extensions["datafor_token"].store), probe, slow)
+    client = app.test_client()
+    with monkeypatch.context() as patch:
+        patch.setattr("datafor_token.operations.readiness.LONGEST", 1)
+        try:
+            for _ in range(3):
+                response = client.get("/readyz")
+                assert (response.status_code, response.get_json()["writable"]) == (status, False)
+                assert response.get_json()["reason"] == f"a {what} takes longer than 1 s"
+                assert client.get("/readyz?write=1").status_code == 503
+                clock.advance(1)
+        finally:
+            go_on.set()
+    assert next(calls) == 1
+    while client.get("/readyz?write=1").status_code == 503:
+        clock.advance(1)
 
 
 @pytest.mark.file_store
