@@ -120,7 +120,7 @@ class LastUses:
                 with contextlib.suppress(RecordDamaged):
                     self._write(record, uses)
                 del shards[kind, record]
-            if ends is None and self._clock() - self._swept >= _SWEEP:
+            if ends is None and abs(self._clock() - self._swept) >= _SWEEP:
                 self._swept = self._clock()
                 self._sweep()
         except StoreUnavailable:

@@ -6,6 +6,9 @@ from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document, Store
 
 _SECONDS_BETWEEN = 3600
+# Seconds for which a record that refuses something is kept after nothing is left to refuse: a clock that was wrong
+# meanwhile, or was set back, accepts nothing again.
+LATER = 86400.0
 
 
 class Sweeper:
@@ -32,7 +35,8 @@ class Sweeper:
 
     def sweep_if_due(self) -> None:
         """Sweep if the last sweep was an hour ago or earlier. Call it with each new record."""
-        if self._clock() - self._swept >= _SECONDS_BETWEEN:
+        # A last sweep far ahead is from before the clock was set back.
+        if abs(self._clock() - self._swept) >= _SECONDS_BETWEEN:
             self.sweep()
 
     def sweep(self) -> None:

@@ -14,7 +14,7 @@ from datafor_token.audit.log import Audit
 from datafor_token.errors import InvalidInput, JustRevoked, Message, RecordDamaged
 from datafor_token.store.base import Document, Store
 from datafor_token.store.cache import RecordIndex
-from datafor_token.store.sweeping import Sweeper
+from datafor_token.store.sweeping import LATER, Sweeper
 from datafor_token.validation import times
 from datafor_token.validation.names import fold
 
@@ -247,7 +247,7 @@ class CutOffs:
         return self._in_force(1, application)
 
     def sweep(self) -> None:
-        """Remove the cut-offs that are older than any token can be."""
+        """Remove the cut-offs that have been older than any token for a day."""
         self._sweeper.sweep()
 
     def _in_force(self, part: int, name: str) -> Sequence[CutOff]:
@@ -286,7 +286,7 @@ class CutOffs:
         except RecordDamaged:
             return False
         # A token with ``iat`` that others issued can be valid for as long as the longest ``expire``.
-        return self._clock() >= max(found.until, found.second + LONGEST_EXPIRE + self._leeway)
+        return self._clock() >= max(found.until, found.second + LONGEST_EXPIRE) + self._leeway + LATER
 
 
 def _name(user: str, application: str) -> str:

@@ -1,4 +1,4 @@
-"""Revoked tokens (RFC 7009), stored until they would have expired."""
+"""Revoked tokens (RFC 7009), stored until a day after they would have expired."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from datafor_token.audit.log import Audit
 from datafor_token.errors import MaybeStored, Message, RecordDamaged, StoreUnavailable
 from datafor_token.fifo_cache import FifoCache
 from datafor_token.store.base import Document, Store
-from datafor_token.store.sweeping import Sweeper
+from datafor_token.store.sweeping import LATER, Sweeper
 from datafor_token.tokens.identifiers import Identifiers, is_short, is_unkeyed, jti_name, revocation_name, short
 from datafor_token.tokens.verifier import VerifiedToken
 from datafor_token.validation import times
@@ -137,10 +137,10 @@ class Revocations:
                 self._store.delete(COLLECTION, name)
 
     def sweep(self) -> None:
-        """Remove the revocations of tokens that have expired."""
+        """Remove the revocations of tokens that expired a day ago."""
         self._sweeper.sweep()
 
     def _is_over(self, document: Document) -> bool:
         expires = document.get("expires")
         # A record damaged by hand still revokes its token.
-        return isinstance(expires, int | float) and self._clock() >= expires + self._leeway
+        return isinstance(expires, int | float) and self._clock() >= expires + self._leeway + LATER

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.store.base import Document, Store
 from datafor_token.store.cache import RecordCache
-from datafor_token.store.sweeping import Sweeper
+from datafor_token.store.sweeping import LATER, Sweeper
 from datafor_token.users.users import User, Users
 from datafor_token.validation import logs
 from datafor_token.validation.names import fold
@@ -204,9 +204,10 @@ class Sessions:
             self.end_for_good(document)
 
     def end_for_good(self, document: Document) -> None:
-        """End the session of a valid record. For a derived one, store until its credential expires that it was left.
+        """End the session of a valid record.
 
-        Other sessions cannot be opened again.
+        For a derived one, store that it was left, until a day after its credential expires. Other sessions cannot be
+        opened again.
         """
         if "nonce" not in document:
             self._store.delete(COLLECTION, document["name"])
@@ -259,7 +260,7 @@ class Sessions:
         """Return whether the time of a record is over, or the record was damaged by hand."""
         if "left" in document:
             until = document.get("until")
-            return not isinstance(until, int | float) or self._clock() >= until
+            return not isinstance(until, int | float) or self._clock() >= until + LATER
         # A record edited by hand may have any members.
         if not all(isinstance(document.get(member), str) for member in ("kind", "user", "password_sealed")):
             return True
