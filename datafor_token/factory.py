@@ -1,7 +1,6 @@
 """Factory of the WSGI application."""
 
 import os
-import time
 from typing import cast
 
 import argon2
@@ -22,15 +21,16 @@ from datafor_token.web.app import Service
 def create_app(
     settings: Settings | None = None,
     *,
-    clock: Clock = time.time,
+    clock: Clock | None = None,
     hasher: argon2.PasswordHasher | None = None,
     begin: bool = True,
 ) -> Flask:
     """Create the WSGI application.
 
     ``settings``: by default read from the configuration folder and the environment. ``clock`` returns seconds since
-    1970. ``hasher``: by default argon2id with the defaults of its library. ``begin``: create the store and its first
-    user if they do not exist. Raises ``StartError`` with a sentence that states what to do.
+    1970; by default it is that of ``operations.clock``. ``hasher``: by default argon2id with the defaults of its
+    library. ``begin``: create the store and its first user if they do not exist. Raises ``StartError`` with a sentence
+    that states what to do.
     """
     if flask_commands.is_running():
         return flask_commands.application()

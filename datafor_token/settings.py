@@ -47,6 +47,8 @@ ENVIRONMENT_ONLY = {
     " default: config/secret_key",
     "ADMIN_PASSWORD": "password of the user admin, created at the first start; default: a random one, printed once",
 }
+# Settings that may differ between nodes that share a database. Another store is refused by its identifier.
+_PER_NODE = frozenset({"store", "metrics_allow", "log_level", "log_format", "node"})
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -105,7 +107,8 @@ class Settings:
     leeway: float = _setting(
         30.0,
         unit="seconds",
-        text="Allowed difference between the clocks of this service and of a token issuer.",
+        text="Allowed difference between the clocks of this service and of a token issuer, and at a start between those"
+        " of this host and the database.",
         check=between(0, 300),
     )
     tokens_may_administer: bool = _setting(
@@ -298,6 +301,16 @@ def worker_wanted(environ: Mapping[str, str]) -> str:
 def table() -> list[dataclasses.Field[Any]]:
     """Return the rows of the settings table, in the order of the documentation."""
     return [field for field in dataclasses.fields(Settings) if field.metadata]
+
+
+def shared_values(settings: Settings) -> dict[str, Any]:
+    """Return the settings that must be the same on all nodes, as far as they do not have their default values.
+
+    So a version with a further setting returns the same as one without it.
+    """
+    shared = [field for field in table() if field.name not in _PER_NODE]
+    values = {field.name: getattr(settings, field.name) for field in shared}
+    return {field.name: values[field.name] for field in shared if values[field.name] != field.default}
 
 
 def displayed_value(settings: Settings, field: dataclasses.Field[Any]) -> Any:

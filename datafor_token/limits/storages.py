@@ -23,17 +23,24 @@ _RETRY_SECONDS = 5.0  # after which a storage that failed is used again
 
 
 class Storages(Generic[S]):
-    """Storages of the same counts; ``event`` is logged when one fails.
+    """Storages of the same counts; ``event`` is logged when one fails, and ``failed`` called with redis or files.
 
     The files are in ``folder``. ``shared`` is the URI of a Redis, or empty; raises ``StartError`` for another URI.
     """
 
-    def __init__(
-        self, event: str, folder: Path, shared: str, local: Callable[[Tables], S], in_redis: Callable[[Redis], S]
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
+        self,
+        event: str,
+        folder: Path,
+        shared: str,
+        local: Callable[[Tables], S],
+        in_redis: Callable[[Redis], S],
+        failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.memory = local(MemoryTables())
         self.failures: tuple[type[Exception], ...] = (OSError, StoreUnavailable)
         self._event = event
+        self._count_failure = failed
         self._files = local(FileTables(folder))
         self._in_order = [self._files]
         self._retry_at: dict[int, float] = {}
@@ -56,4 +63,5 @@ class Storages(Generic[S]):
         """Log that a storage failed, and do not use it for a while."""
         self._retry_at[id(storage)] = time.monotonic() + _RETRY_SECONDS
         reason = getattr(error, "reason", None) or type(error).__name__
+        self._count_failure("files" if storage is self._files else "redis")
         log.warning(logs.event(self._event, by="worker" if storage is self._files else "host", reason=reason))

@@ -22,7 +22,7 @@ from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import MetricsUnavailable, StoreUnavailable
 from datafor_token.metrics import files as metric_files
 from datafor_token.metrics.files import MetricFiles
-from datafor_token.metrics.table import BUCKETS, METHODS, OUTCOMES, PREFIX, TABLE, WAYS, Row
+from datafor_token.metrics.table import BUCKETS, METHODS, OUTCOMES, PREFIX, STORAGES, TABLE, WAYS, Row
 from datafor_token.store.metered import KINDS
 from datafor_token.validation import logs
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 OTHER = "(other)"  # no application can have a name in parentheses
 NO_ROUTE = "(none)"
 MOST_APPLICATIONS = 1000
+_Read = Callable[[], Mapping[str, float] | Mapping[tuple[str, ...], float]]
 _UNREADABLE = (OSError, RuntimeError, ValueError, struct.error)
 
 
@@ -81,8 +82,8 @@ class Metrics:
 
     def __init__(self, version: str, collections: Collection[str] = ()) -> None:
         self._files = metric_files.shared()
-        self._build = _Build(version)
         self._gauges = _Gauges()
+        self.add_gauge("build_info", lambda: {(version, platform.python_version()): 1})
         self._is_lost_logged = False
         # Without the folder each worker would count alone, and a scrape would show one of them by chance.
         self._fault = self._files.fault if self._files is not None else None
@@ -96,7 +97,6 @@ class Metrics:
             # Without this, Python's resource warnings name the open files at exit.
             atexit.register(values.close_all_multiprocess_files)
         self._registry = CollectorRegistry()
-        self._registry.register(self._build)
         self._registry.register(self._gauges)
         families = {
             row.name: _Family(row, self._registry, files, self._lost) for row in TABLE.values() if row.kind != "gauge"
@@ -116,11 +116,14 @@ class Metrics:
         self._sink_sent = families["audit_sink_sent_total"]
         self._sink_failures = families["audit_sink_failures_total"]
         self._sink_lost = families["audit_sink_lost_total"]
+        self._limit_failures = families["limit_failures_total"]
         self._applications: set[str] | None = None
         for collection in collections:
             for kind in KINDS.values():
                 # A series that began with its first failure would show no increase.
                 self._failures.count(collection, kind, amount=0)
+        for storage in STORAGES:
+            self._limit_failures.count(storage, amount=0)
         if self._fault:
             log.error(logs.event("metrics are not counted", reason=self._fault))
 
@@ -177,6 +180,10 @@ class Metrics:
         """Count an event that could not be written to the audit log."""
         self._unrecorded.count()
 
+    def limit_failed(self, storage: str) -> None:
+        """Count that a count for a limit failed in a storage, one of ``STORAGES``."""
+        self._limit_failures.count(storage)
+
     def sink_sent(self, sink: str) -> None:
         """Count an event that was sent to a sink."""
         self._sink_sent.count(sink)
@@ -189,12 +196,12 @@ class Metrics:
         """Count an event that a sink will never get."""
         self._sink_lost.count(sink)
 
-    def add_gauge(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """Add a gauge of the table, whose values by the value of its label are read at each exposition.
+    def add_gauge(self, name: str, read: _Read) -> None:
+        """Add a gauge of the table, whose values by their labels, or their only one, are read at each exposition.
 
         ``read`` may raise ``StoreUnavailable``; then the gauge has no values.
         """
-        self._gauges.add(TABLE[name], read)
+        self._gauges.found[name] = read
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics in the format for the header ``Accept``, and its content type.
@@ -218,7 +225,6 @@ class Metrics:
             raise OSError(self._fault)
         self._files.check()
         registry = CollectorRegistry()
-        registry.register(self._build)
         registry.register(self._gauges)
         registry.register(_collector(self._files))
         return registry
@@ -252,35 +258,18 @@ def _collector(files: MetricFiles) -> Any:
     return MultiProcessCollector(None, path=str(files.folder))  # type: ignore[no-untyped-call]
 
 
-class _Build(Collector):
-    """The running version. It is not in the files, as it is not a count."""
-
-    def __init__(self, version: str) -> None:
-        self._version = version
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the version of the service and of Python."""
-        row = TABLE["build_info"]
-        family = GaugeMetricFamily(f"{PREFIX}{row.name}", row.meaning, labels=row.labels)
-        family.add_metric([self._version, platform.python_version()], 1)
-        yield family
-
-
 class _Gauges(Collector):
-    """Values that are the same in all workers, and therefore not in the files."""
+    """Values that are the same in all workers, and therefore not in the files: how to read each, by its name."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[Row, Callable[[], Mapping[str, float]]]] = []
-
-    def add(self, row: Row, read: Callable[[], Mapping[str, float]]) -> None:
-        """Add a gauge, which has one label."""
-        self._found.append((row, read))
+        self.found: dict[str, _Read] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Yield each gauge."""
-        for row, read in self._found:
+        for name, read in self.found.items():
+            row = TABLE[name]
             family = GaugeMetricFamily(f"{PREFIX}{row.name}", row.meaning, labels=row.labels)
             with contextlib.suppress(StoreUnavailable):
-                for label, value in read().items():
-                    family.add_metric([label], value)
+                for labels, value in read().items():
+                    family.add_metric((labels,) if isinstance(labels, str) else labels, value)
             yield family

@@ -8,6 +8,7 @@ PREFIX = "datafor_token_"
 WAYS = frozenset({"basic", "bearer", "url", "session", "gate", "login", "ticket"})
 # ``accepted``, the reasons of the audit log, and the other results of a sign-in.
 OUTCOMES = frozenset({"accepted", *REASONS, *SIGN_IN_REASONS})
+STORAGES = ("redis", "files")  # of the counts for limits
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Seconds: a call takes one millisecond, a password hash a hundred, a lock at most LOCK_TIMEOUT.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -57,6 +58,21 @@ TABLE = {
             "events that a sink will never get, such as those of the time in which its queue was full",
         ),
         Row("audit_sink_waiting_bytes", "gauge", ("sink",), "bytes of events in the queue of a sink of this node"),
+        Row(
+            "limit_failures_total", "counter", ("storage",), "counts for limits that failed in the Redis or on the disk"
+        ),
+        Row(
+            "node_info",
+            "gauge",
+            ("node", "version", "key", "other_keys", "settings"),
+            "1, with the name of the node and what must be the same on all nodes",
+        ),
+        Row(
+            "clock_offset_seconds",
+            "gauge",
+            (),
+            "time by which the clock of the database is ahead of that of the node; 0 for a store in files",
+        ),
         Row("build_info", "gauge", ("version", "python"), "1, with the running version as labels"),
     )
 }

@@ -19,6 +19,7 @@ from datafor_token.gate import gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations import migration
 from datafor_token.operations.audit_logs import Retention, audit_log_of, warn_of_files
+from datafor_token.operations.clock import ServiceClock, check_clock
 from datafor_token.operations.store_identity import StoreIdentity
 from datafor_token.providers import records as key_sets
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings
@@ -118,7 +119,12 @@ class Opening:
             settings, COLLECTIONS, waited=metrics.lock_waited, may_create=self._may_create, serves=serves
         )
         store = Metered(backend, metrics.store_operation, metrics.store_failure)
+        if isinstance(self.clock, ServiceClock):
+            self.clock.follow(backend)
         migration.check_complete(store)
+        if serves:
+            # After the first read, before the first write.
+            check_clock(backend.clock_offset, settings.leeway)
         identity = StoreIdentity(store, settings.config_dir, store_location(settings))
         if self.opener is Opener.SERVER:
             identity.check_may_create()
@@ -160,6 +166,7 @@ class Opening:
             self.clock,
             keyring.derive("throttle"),
             settings.ratelimit_storage_uri,
+            self.metrics.limit_failed,
             # Without a trusted proxy, an address may be that of a proxy, and so the address of all users.
             bound_names=settings.trusted_proxies > 0,
         )

@@ -1,7 +1,6 @@
 """Services of an open installation, for requests and commands."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,9 +22,11 @@ from datafor_token.gate.assertions import Assertions
 from datafor_token.gate.gate import Gate
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations.audit_logs import Retention
+from datafor_token.operations.clock import ServiceClock
 from datafor_token.operations.draining import Draining
 from datafor_token.operations.installation import COLLECTIONS, Opened, Opener, Opening
 from datafor_token.operations.milestones import GATE_SIGN_IN, Milestones
+from datafor_token.operations.node import Node
 from datafor_token.operations.readiness import Readiness
 from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.settings import Settings
@@ -61,6 +62,7 @@ class Services:
     """All services. ``clock`` returns seconds since 1970; tests use one that they can advance."""
 
     settings: Settings
+    node: Node
     clock: Clock
     metrics: Metrics
     store: Store
@@ -127,21 +129,24 @@ def open_services(
     settings: Settings,
     opener: Opener,
     origin: Callable[[], Origin],
-    clock: Clock = time.time,
+    clock: Clock | None = None,
     hasher: argon2.PasswordHasher | None = None,
 ) -> Services:
     """Open the installation of ``settings`` and build its services.
 
-    ``origin`` returns who is acting, for the audit log. ``clock`` returns seconds since 1970. ``hasher``: by default
-    argon2id with the defaults of its library. Raises ``StartError`` with a sentence that states what to do.
+    ``origin`` returns who is acting, for the audit log. ``clock`` returns seconds since 1970; by default a
+    ``ServiceClock``. ``hasher``: by default argon2id with the defaults of its library. Raises ``StartError`` with a
+    sentence that states what to do.
     """
     metrics = Metrics(__version__, COLLECTIONS)
+    clock = clock or ServiceClock()
     passwords = Passwords(
         hasher or argon2.PasswordHasher(), clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit)
     )
     opened = Opening(settings, opener, clock, metrics, passwords, origin).open()
     services = _build(settings, clock, metrics, opened)
     metrics.add_gauge("audit_sink_waiting_bytes", services.sinks.waiting)
+    services.node.measure(metrics, services.store)
     services.registry.logs_warnings = opener is Opener.SERVER
     if opener is Opener.SERVER:
         services.sweep()
@@ -174,6 +179,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         keyring.derive("issue limit"),
         settings.ratelimit_storage_uri,
         metrics.rate_refused,
+        metrics.limit_failed,
     )
     issuer = Issuer(registry, users, audit, clock, identifiers, cut_offs, limit)
     personal_tokens = PersonalTokens(store, issuer, revocations, cut_offs, audit, clock, limit)
@@ -204,6 +210,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
     session_list = SessionList(store, users, audit, sessions, gate.accepts)
     return Services(
         settings=settings,
+        node=Node.of(settings, keyring),
         clock=clock,
         metrics=metrics,
         store=opened.backend,

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from datafor_token.errors import RecordDamaged
 
 Document = dict[str, Any]
+CLOCK_TOLERANCE = 2.0  # seconds between the clocks of a host and of its database that need no warning
 Change = Callable[[Document | None], Document]
 # The key of a record, its name, and its document or the error that reading it raises.
 Changed = tuple[str, str, Document | RecordDamaged]
@@ -45,6 +46,10 @@ class Store(Protocol):
     """
 
     collections: tuple[str, ...]
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds by which the clock of a database is ahead of this host's, as last seen; 0 for any other store."""
 
     def get(self, collection: str, name: str) -> Document | None:
         """Return the document, or None if there is no record of that name."""

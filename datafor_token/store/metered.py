@@ -52,6 +52,10 @@ class Metered:
         self._count_operation = count_operation
         self._count_kind = count_failure
 
+    @property
+    def clock_offset(self) -> float:
+        return self._store.clock_offset
+
     def count_failure(self, collection: str, error: StoreUnavailable) -> None:
         """Count a failure by its kind."""
         self._count_kind(collection, next(word for kind, word in KINDS.items() if isinstance(error, kind)))

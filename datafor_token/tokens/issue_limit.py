@@ -24,11 +24,18 @@ class IssueLimit:
     """Counts issued tokens. ``clock`` returns seconds since 1970.
 
     ``key`` is a secret of this installation, so that several can share a Redis. ``shared`` is its URI, or empty; raises
-    ``StartError`` for another URI. ``refused`` is called with the name of an application whose rate is reached.
+    ``StartError`` for another URI. ``refused`` is called with the name of an application whose rate is reached, and
+    ``failed`` with the storage that failed (see ``Storages``).
     """
 
-    def __init__(
-        self, data_dir: Path, clock: Callable[[], float], key: bytes, shared: str, refused: Callable[[str], None]
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
+        self,
+        data_dir: Path,
+        clock: Callable[[], float],
+        key: bytes,
+        shared: str,
+        refused: Callable[[str], None],
+        failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._key = key
         self._refused = refused
@@ -38,6 +45,7 @@ class IssueLimit:
             shared,
             lambda tables: LocalCounts(tables, clock),
             RedisCounts,
+            failed,
         )
 
     def count(self, application: Application) -> None:

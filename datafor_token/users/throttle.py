@@ -31,12 +31,20 @@ class Throttle:
     """Limits failed passwords. ``clock`` returns seconds since 1970.
 
     ``key`` is a secret of this installation, so that nobody can compute in which file a name is counted. ``shared`` is
-    the URI of a Redis in which several hosts count; raises ``StartError`` for another URI. ``bound_names`` also limits
-    how many names fail from one address, which must then be the client's, not that of a proxy for all clients.
+    the URI of a Redis in which several hosts count; raises ``StartError`` for another URI. ``failed`` is called with
+    the storage that failed (see ``Storages``). ``bound_names`` also limits how many names fail from one address, which
+    must then be the client's, not that of a proxy for all clients.
     """
 
-    def __init__(
-        self, data_dir: Path, clock: Callable[[], float], key: bytes, shared: str = "", *, bound_names: bool = False
+    def __init__(  # noqa: PLR0913 - each is a separate collaborator
+        self,
+        data_dir: Path,
+        clock: Callable[[], float],
+        key: bytes,
+        shared: str = "",
+        failed: Callable[[str], None] = lambda _: None,
+        *,
+        bound_names: bool = False,
     ) -> None:
         self._key = key
         self._bound_names = bound_names
@@ -46,6 +54,7 @@ class Throttle:
             shared,
             lambda tables: LocalSets(tables, clock, _WINDOW),
             lambda redis: RedisSets(redis, _WINDOW),
+            failed,
         )
 
     def check(self, name: str, address: str) -> None:

@@ -307,6 +307,9 @@ def test_every_metric_of_the_table(shared: MetricFiles) -> None:
     metrics.sink_failed("webhook")
     metrics.sink_lost("webhook")
     metrics.add_gauge("audit_sink_waiting_bytes", lambda: {"webhook": 5})
+    metrics.limit_failed("redis")
+    metrics.add_gauge("node_info", lambda: {("a", "1.2.3", "k", "", "s"): 1})
+    metrics.add_gauge("clock_offset_seconds", lambda: {(): -2.5})
     for accept, parse in (("", text_string_to_metric_families), ("application/openmetrics-text", openmetrics)):
         families = {family.name: family for family in parse(metrics.exposition(accept)[0].decode())}
         assert families.keys() == {f"{PREFIX}{row.name}".removesuffix("_total") for row in TABLE.values()}

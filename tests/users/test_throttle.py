@@ -332,9 +332,14 @@ def test_without_its_redis_a_host_counts_alone(
 ) -> None:
     """While the Redis is down, each host counts on its own and logs it; afterwards they count together."""
     monkeypatch.setattr(storages, "_RETRY_SECONDS", 0)
-    one, other = host(tmp_path / "one", redis), host(tmp_path / "other", redis)
+    failed: list[str] = []
+    one = Throttle(tmp_path / "one", time.time, b"key", redis.uri, failed.append)
+    other = host(tmp_path / "other", redis)
+    fail(one, 1, name="otto")
+    assert failed == []
     redis.stop()
     fail(one, 10)
+    assert set(failed) == {"redis"}
     with pytest.raises(TooManyAttempts):
         one.check("lena", "10.0.0.1")
     other.check("lena", "10.0.0.1")

@@ -45,6 +45,8 @@ _VERSION = struct.Struct("=Qqqq").pack
 class FileStore:
     """A ``Store`` (see ``store.base``) in a folder: ``<folder>/<collection>/<record>.json``."""
 
+    clock_offset = 0.0
+
     def __init__(
         self,
         folder: Path,

@@ -291,12 +291,32 @@ class KeysResponse(SuccessResponse):
 
 
 class ReadyResponse(SuccessResponse):
-    """`writable` is false if the store can be read, but no change could be stored now; then `reason` has the cause."""
+    """`writable` is false if the store can be read but not written. The other members are left out behind a proxy.
 
-    example: ClassVar = {"readable": True, "writable": True}
+    `version`, `key`, `other_keys` and `settings` must be the same on all nodes. `clock_offset` is how many seconds the
+    clock of the database is ahead of that of the node.
+    """
+
+    example: ClassVar = {
+        "readable": True,
+        "writable": True,
+        "node": "a.example",
+        "version": "0.3.0",
+        "key": "0e1d5a7cb3f94812",
+        "other_keys": [],
+        "settings": "7b9c02f1e6d84a35",
+        "clock_offset": 0.0,
+        "warnings": [],
+    }
     readable = fields.Boolean(required=True, validate=Equal(True))  # noqa: FBT003 - the only value
     writable = fields.Boolean(required=True)
-    reason = fields.String()
+    node = fields.String()
+    version = fields.String()
+    key = fields.String()
+    other_keys = fields.List(fields.String())
+    settings = fields.String()
+    clock_offset = fields.Float()
+    warnings = fields.List(fields.String())
 
 
 class TargetObject(Schema):

@@ -1,5 +1,6 @@
 """Sessions: a request reads all on one connection, which knows the server's timeline, clock and tables."""
 
+import os
 import subprocess
 import sys
 import time
@@ -207,6 +208,19 @@ def test_the_difference_of_the_clocks() -> None:
     assert clock.offset == pytest.approx(300)
     clock.observe(1310.2, 1009.0, 1011.0)
     assert clock.offset == pytest.approx(300)
+
+
+def test_processes_share_the_difference_of_the_clocks(caplog: pytest.LogCaptureFixture) -> None:
+    """What a forked process has seen of the clock is known to all, and logged once when it exceeds two seconds."""
+    clock = DatabaseClock()
+    if (child := os.fork()) == 0:
+        clock.observe(1300, 1000, 1000)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert clock.offset == 300
+    for database in (1001.0, 1003.0, 1004.0):
+        clock.observe(database, 1000, 1000)
+    assert [record.getMessage() for record in caplog.records] == ['event="clocks differ" seconds=3.000']
 
 
 @pytest.mark.sql

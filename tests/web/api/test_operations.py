@@ -32,7 +32,8 @@ def test_healthz_does_not_touch_the_store(app: Flask, monkeypatch: pytest.Monkey
 def test_readyz_says_what_works(app: Flask, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """/readyz is 503 if the store cannot be read, with write=1 also if it cannot be written, and names the reason."""
     client = app.test_client()
-    assert client.get("/readyz").get_json() == {"success": True, "readable": True, "writable": True}
+    works = {"success": True, "readable": True, "writable": True}
+    assert works.items() <= client.get("/readyz").get_json().items()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
