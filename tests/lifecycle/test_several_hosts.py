@@ -2,11 +2,13 @@
 
 import contextlib
 import itertools
+import json
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,7 +192,10 @@ def test_a_node_behind_a_load_balancer(cluster: Cluster, one: Host) -> None:
     cluster.set(one, page("TRUSTED_PROXIES", "toml"))
     other = second_node(cluster, one)
     nodes = cluster.start(one, other)
-    other.done(page("readyz"), {"curl ": "curl -sSf ", "10.0.0.2:28080": f"127.0.0.1:{nodes[1].port}"})
+    other.done(
+        page("curl http://10.0.0.2:28080/readyz"),
+        {"curl ": "curl -sSf ", "10.0.0.2:28080": f"127.0.0.1:{nodes[1].port}"},
+    )
     with balancer(cluster.folder, nodes) as front:
         cookie = signed_in(front)
         assert {front.request("GET", ME, headers=cookie).status for _ in range(8)} == {200}
@@ -206,6 +211,31 @@ def test_a_node_is_drained(cluster: Cluster, one: Host) -> None:
         assert nodes[0].process.poll() is None
     assert nodes[1].request("GET", "/readyz", headers={}).status == 200
     assert user_of(nodes[0], issued(one)) == "lena"
+
+
+def test_the_nodes_are_compared(cluster: Cluster, one: Host) -> None:
+    """Nodes with the same settings are described by the same members, those of the page; other settings differ."""
+    other = second_node(cluster, one)
+    cluster.set(other, 'NODE = "b"\nLOG_FORMAT = "json"\n')
+    nodes = cluster.start(one, other)
+
+    def found() -> list[dict[str, Any]]:
+        places = {f"10.0.0.{number}:28080": f"127.0.0.1:{node.port}" for number, node in enumerate(nodes, 1)}
+        documents = one.done(page("10.0.0.1:28080/readyz"), places).replace("}\n{", "},{")
+        read: list[dict[str, Any]] = json.loads(f"[{documents}]")
+        return read
+
+    def same(described: list[dict[str, Any]]) -> list[bool]:
+        first, second = described
+        return [first[member] == second[member] for member in ("version", "key", "other_keys", "settings")]
+
+    shown = json.loads(page('"readable":true', "json"))
+    described = found()
+    assert [one.keys() for one in described] == [shown.keys()] * 2
+    assert ([one["node"] for one in described][1], same(described)) == ("b", [True] * 4)
+    cluster.set(other, "LEEWAY = 31\n")
+    cluster.restart(1, other)
+    assert same(found()) == [True, True, True, False]
 
 
 def test_a_node_with_another_key(cluster: Cluster, one: Host) -> None:
@@ -379,7 +409,7 @@ def test_the_tables_of_a_new_version(cluster: Cluster, one: Host) -> None:
 
 
 def test_the_audit_log_of_a_node(cluster: Cluster, one: Host) -> None:
-    """A node adds the events of its former file to the shared log beside a running server, and moves the file aside."""
+    """A node adds the events of its former file to the shared log while a server runs, and moves the file aside."""
     (node,) = cluster.start(one)
     (one.data / "audit.log").write_bytes(line(target={"user": "formerly"}))
     assert "1 event was added" in one.done(page("audit import"))

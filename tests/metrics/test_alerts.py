@@ -28,7 +28,7 @@ def test_the_rules_are_valid() -> None:
 def test_the_rules_use_existing_metrics() -> None:
     """Every metric of an expression is in the table and has the labels that the expression selects."""
     text = RULES.read_text()
-    asked = re.findall(rf"\b{PREFIX}(\w+?)(?:_bucket|_sum|_count)?(?:\{{(\w+)[!=~]+|\[)", text)
+    asked = re.findall(rf"\b{PREFIX}(\w+?)(?:_bucket|_sum|_count)?(?:\{{(\w+)[!=~]+|[\[) ])", text)
     assert len(asked) >= 5
     for name, label in asked:
         assert name in TABLE
@@ -42,6 +42,15 @@ def series(name: str, growth: str, **labels: str) -> dict[str, str]:
 
 def requests(growth: str, status: int) -> dict[str, str]:
     return series("requests_total", growth, status=str(status))
+
+
+def unreachable(growth: str) -> dict[str, str]:
+    return series("store_failures_total", growth, collection="users", kind="unavailable")
+
+
+def node(growth: str = "1x120", job: str = "datafor", **changed: str) -> dict[str, str]:
+    labels = {"version": "1", "key": "k", "other_keys": "", "settings": "s", "node": "a", **changed}
+    return series("node_info", growth, job=job, **{**labels, "instance": labels["node"]})
 
 
 def sign_ins(growth: str, outcome: str) -> dict[str, str]:
@@ -66,6 +75,22 @@ def sign_ins(growth: str, outcome: str) -> dict[str, str]:
         ("RefusedSignIns", [sign_ins("_x80 0+300x40", "signature")], True),
         ("RefusedSignIns", [sign_ins("0+300x120", "wrong_password")], False),
         ("RefusedSignIns", [sign_ins("0+6x80 600+300x40", "accepted")], False),
+        ("DatabaseAway", [unreachable("0x85 1+1x35")], True),
+        ("DatabaseAway", [unreachable("0x80 5+0x40")], False),
+        ("DatabaseAway", [series("store_failures_total", "0+1x120", collection="users", kind="lock_timeout")], False),
+        ("RedisAway", [series("limit_failures_total", "0x80 1+1x40", storage="redis")], True),
+        ("RedisAway", [series("limit_failures_total", "0x80 1+1x40", storage="files")], False),
+        ("RedisAway", [series("limit_failures_total", "0x80 3+0x40", storage="redis")], False),
+        ("Clock", [series("clock_offset_seconds", "0x80 -2.5x40")], True),
+        ("Clock", [series("clock_offset_seconds", "0x80 2.5x40")], True),
+        ("Clock", [series("clock_offset_seconds", "0x80 1.5x40")], False),
+        ("Drift", [node(), node(node="b")], False),
+        ("Drift", [node(), node(node="b", version="2")], True),
+        ("Drift", [node(), node(node="b", key="l")], True),
+        ("Drift", [node(), node(node="b", other_keys="l")], True),
+        ("Drift", [node(), node(node="b", settings="t")], True),
+        ("Drift", [node(), node(node="b", settings="t", job="other")], False),
+        ("Drift", [node(), node("1x70 _x50", node="b", version="2"), node("_x70 1x50", node="b")], False),
     ],
 )  # fmt: skip
 def test_an_alert_fires_when_it_should(tmp_path: Path, alert: str, given: list[Any], fires: bool) -> None:
