@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 OTHER = "(other)"  # no application can have a name in parentheses
 NO_ROUTE = "(none)"
 MOST_APPLICATIONS = 1000
-_Read = Callable[[], Mapping[str, float] | Mapping[tuple[str, ...], float]]
+# Returns values by their labels: a tuple of texts, or the only one.
+_Read = Callable[[], Mapping[Any, float]]
 _UNREADABLE = (OSError, RuntimeError, ValueError, struct.error)
 
 
@@ -197,7 +198,7 @@ class Metrics:
         self._sink_lost.count(sink)
 
     def add_gauge(self, name: str, read: _Read) -> None:
-        """Add a gauge of the table, whose values by their labels, or their only one, are read at each exposition.
+        """Add a gauge of the table, whose values by their labels are read at each exposition.
 
         ``read`` may raise ``StoreUnavailable``; then the gauge has no values.
         """

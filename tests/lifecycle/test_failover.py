@@ -225,7 +225,7 @@ def test_a_failover_by_patroni(patroni: Patroni, folder: Path, tmp_path: Path) -
         (tmp_path / "config").mkdir()
         (tmp_path / "config" / "settings.toml").write_text(page("127.0.0.1:5000", "toml"))
         direct = load_settings(tmp_path / "config", {}).store
-        nodes = []
+        nodes: list[Server] = []
         for number, port in enumerate((haproxy, pooler)):
             url = replaced(direct, {":5000": f":{port}"})
             own = tmp_path / f"node{number}"

@@ -1,5 +1,6 @@
 """API calls for monitoring: liveness, readiness and metrics."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response
@@ -8,7 +9,7 @@ from datafor_token.errors import Drained, Forbidden, MetricsUnavailable
 from datafor_token.requests.schemas import ReadySchema
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
-from datafor_token.web.openapi.response_schemas import DrainedResponse, ReadyResponse
+from datafor_token.web.openapi.response_schemas import NotReadyResponse, ReadyResponse
 from datafor_token.web.proxies import is_directly_from, is_forwarded
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
@@ -38,13 +39,17 @@ def healthz() -> Response:
 def readyz(query: Mapping[str, Any]) -> Response:
     """Get whether the store can be read, within half a second.
 
-    The response states whether it can be written too. Without a proxy, it also describes the node. A node that drains
-    is 503 with `draining`.
+    The response states whether a change could be stored too; with `write=1` it is 503 if not. Without a proxy, it also
+    describes the node. A node that drains is 503 with `draining`.
     """
     if services().draining.is_on():
         raise Drained
-    writable = services().readiness.writable()
-    return success(readable=True, writable=writable, **describe_node())
+    unwritable = services().readiness.unwritable()
+    if unwritable is None:
+        return success(readable=True, writable=True, **describe_node())
+    if query["write"]:
+        raise unwritable
+    return success(readable=True, writable=False, reason=unwritable.public_reason, **describe_node())
 
 
 def describe_node() -> dict[str, Any]:

@@ -291,8 +291,9 @@ class KeysResponse(SuccessResponse):
 
 
 class ReadyResponse(SuccessResponse):
-    """`writable` is false if the store can be read but not written. The other members are left out behind a proxy.
+    """`writable` is false if the store can be read, but no change could be stored now; then `reason` has the cause.
 
+    The other members are left out behind a proxy.
     `version`, `key`, `other_keys` and `settings` must be the same on all nodes. `clock_offset` is how many seconds the
     clock of the database is ahead of that of the node.
     """
@@ -310,6 +311,7 @@ class ReadyResponse(SuccessResponse):
     }
     readable = fields.Boolean(required=True, validate=Equal(True))  # noqa: FBT003 - the only value
     writable = fields.Boolean(required=True)
+    reason = fields.String()
     node = fields.String()
     version = fields.String()
     key = fields.String()

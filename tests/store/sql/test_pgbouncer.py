@@ -172,7 +172,8 @@ def test_a_pooler_with_sessions_on_the_old_primary() -> None:
         with psycopg.connect(url, prepare_threshold=None) as one, psycopg.connect(url, prepare_threshold=None) as two:
             for other in (one, two):
                 other.execute("SELECT")
-            servers.fail_over()
+            servers.pause_primary()
+            servers.promote()
             # All sessions are in use, so the pooler opens one on the new primary.
             store.put("users", {"name": "lena"})
             servers.continue_old()
