@@ -138,7 +138,7 @@ def test_node_by_node(postgres: Postgres, tmp_path: Path) -> None:
         with Traffic(nodes) as traffic:
             traffic.go_on()
             # What the new version needs in the database is added while the old one uses it.
-            nodes.init(ROOT)
+            assert nodes.init(ROOT) == "The tables were created\n"
             traffic.go_on()
             for index, code in ((0, ROOT), (1, ROOT), (1, old), (1, ROOT)):
                 nodes.stop(index)
@@ -154,6 +154,10 @@ def test_node_by_node(postgres: Postgres, tmp_path: Path) -> None:
                         written[-1].check(each, audited=False)
             traffic.go_on()
         assert traffic.failures == []
+        # What the nodes of the new version recorded is one log.
+        for one in nodes.running:
+            assert one is not None
+            written[-1].check(one)
     finally:
         for index in range(2):
             nodes.stop(index)

@@ -91,7 +91,7 @@ class Records:
         assert self._post(running, "revoke", {"token": self.revoked})["success"]
         self.session = self._session(running)
         self.gate = self._gate(running)
-        self.tickets = [self._ticket(running) for _ in range(5)]
+        self.tickets = [self._ticket(running) for _ in range(8)]
 
     def check(self, running: Server, *, audited: bool = True) -> None:
         """Check on a server of any version that all of them are valid, and that the revoked token is not.
