@@ -113,7 +113,7 @@ class Traffic:
         self._call(200, number + 1, "GET", ME, headers={"Cookie": cookie(session.headers["Set-Cookie"])})
 
     def _call(self, status: int, first: int, *request: Any, **options: Any) -> HttpResponse:
-        """Call a node, or the next one if it is not there: a call that was interrupted can be repeated."""
+        """Call a node, or the next one if it is stopped: a call that was interrupted can be repeated."""
         for attempt in range(100):
             # Another one than the first only for what a restart interrupts.
             one = self._nodes.running[(first + attempt) % len(self._nodes.running)]

@@ -281,7 +281,7 @@ def test_a_dump_on_a_new_database_server(cluster: Cluster, one: Host) -> None:
 
 
 class Writes:
-    """What nodes write during a key change, and whether every other node understands it."""
+    """Records that nodes write during a key change, each of which every node must understand."""
 
     def __init__(self, nodes: list[Server]) -> None:
         self._nodes = nodes  # of which one is replaced when it restarts
@@ -367,7 +367,7 @@ def test_change_the_key(cluster: Cluster, one: Host) -> None:
 
 
 def test_a_step_of_the_key_change_was_left_out(cluster: Cluster, one: Host) -> None:
-    """What a node cannot decrypt is 503 there, never 401; once it has the key, it is served, and nothing is lost."""
+    """A record that a node cannot decrypt is 503 there, never 401; once it has the key, it is served, and nothing is lost."""
     hosts = both_nodes(cluster, one)
     nodes = cluster.nodes
 
@@ -402,7 +402,7 @@ def test_a_step_of_the_key_change_was_left_out(cluster: Cluster, one: Host) -> N
 
 
 def test_the_tables_of_a_new_version(cluster: Cluster, one: Host) -> None:
-    """Where all tables exist, the command changes nothing, and a running node serves on."""
+    """If all tables exist, the command changes nothing, and a running node serves on."""
     (node,) = cluster.start(one)
     assert one.done(page("store init")) == "The tables exist already\n"
     assert user_of(node, issued(one)) == "lena"

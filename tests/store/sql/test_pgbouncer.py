@@ -100,7 +100,7 @@ def test_a_request_holds_no_session_between_its_reads(pooled_url: str) -> None:
 
 
 def test_what_is_read_is_cached_under_its_own_generation(pooled_url: str) -> None:
-    """What a request reads after a change of another node is cached under the generation of that change."""
+    """A record that is read after a change of another node is cached under the generation of that change."""
     store, other = opened(pooled_url), opened(pooled_url)
     store.begin_request()
     stamp = store.stamp("users")

@@ -211,7 +211,7 @@ def test_the_difference_of_the_clocks() -> None:
 
 
 def test_processes_share_the_difference_of_the_clocks(caplog: pytest.LogCaptureFixture) -> None:
-    """What a forked process has seen of the clock is known to all, and logged once when it exceeds two seconds."""
+    """The offset that a forked process has seen is known to all, and logged once when it exceeds two seconds."""
     clock = DatabaseClock()
     if (child := os.fork()) == 0:
         clock.observe(1300, 1000, 1000)

@@ -65,7 +65,7 @@ def signed_by_crm(**changes: Any) -> str:
 
 
 def test_a_token_is_503_never_401(pair: Pair) -> None:
-    """Where the secret of an application cannot be decrypted, its tokens are 503 everywhere, and 200 elsewhere."""
+    """If the secret of an application cannot be decrypted, its tokens are 503 everywhere, and 200 elsewhere."""
     text = signed_by_crm()
     bearer = {"Authorization": f"Bearer {text}"}
     for path, headers in (
