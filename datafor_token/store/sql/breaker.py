@@ -4,7 +4,7 @@ Without it, each request would hold a thread for ``STORE_TIMEOUT``. After the fi
 once. A request that comes while the database is not being asked, a second or more after the last question, asks it on
 a thread of its own and waits for the response for a moment, so that nobody notices a database that is back.
 
-An error that the server reports, such as a lock that it waited for in vain, is a response.
+An error that the server reports, such as a lock that it waited for in vain, is a response. One of a pooler is none.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.sql.engine import time_left
-from datafor_token.store.sql.errors import state
+from datafor_token.store.sql.errors import is_of_pooler, is_timeout_of_pooler, state
 
 _SILENCE = 1.0  # seconds without a response that are suspicious; also between two questions
 _SEVERAL = 2  # reads that have no response for so long
@@ -68,11 +68,13 @@ class Breaker:
 
         ``begun`` is a time of the monotonic clock.
         """
-        if state(error):
+        if state(error) and not is_of_pooler(error):
             self.responded()
             return False
-        is_silence = isinstance(error.orig, psycopg.errors.ConnectionTimeout) or (
-            isinstance(error.orig, psycopg.OperationalError) and time_left() == 0
+        is_silence = (
+            isinstance(error.orig, psycopg.errors.ConnectionTimeout)
+            or (isinstance(error.orig, psycopg.OperationalError) and time_left() == 0)
+            or is_timeout_of_pooler(error)
         )
         # A request that had little time left proves nothing.
         if is_silence and time.monotonic() - begun >= _SILENCE:

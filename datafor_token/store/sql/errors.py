@@ -88,6 +88,17 @@ def is_lock(error: BaseException) -> bool:
     return state(error) == "55P03" or "database is locked" in str(getattr(error, "orig", error))
 
 
+def is_of_pooler(error: BaseException) -> bool:
+    """Return whether PgBouncer itself reports it, on an open connection."""
+    # "Protocol violation", which no server reports to this driver.
+    return state(error) == "08P01"
+
+
+def is_timeout_of_pooler(error: BaseException) -> bool:
+    """Return whether PgBouncer waited too long for the server: query_wait_timeout, query timeout."""
+    return is_of_pooler(error) and str(getattr(error, "orig", error)).startswith("query")
+
+
 def explained(error: BaseException) -> str:
     """Explain an error for the log, without any part of the URL or of the data."""
     origin = getattr(error, "orig", None) or error

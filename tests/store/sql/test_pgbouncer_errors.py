@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from datafor_token.errors import MaybeStored, StoreUnavailable
 from datafor_token.store.sql.errors import explained
 from tests.processes import environment, run
-from tests.store.conftest import opened
+from tests.store.conftest import opened, prepared
 from tests.store.pgbouncer import PgBouncer
 from tests.store.postgres import PASSWORD, Postgres
 from tests.store.sql.test_sql_server import reason
@@ -43,20 +43,32 @@ def test_a_pooler_that_cannot_be_used_is_explained(postgres: Postgres) -> None:
             assert "raise `max_client_conn` in pgbouncer.ini" in reason(running.url())
 
 
-def test_no_free_connection_is_explained(postgres: Postgres, postgres_url: str) -> None:
-    """When all connections of the pooler are in use, the reason is that, whether the service or the pooler gives up."""
+def test_no_free_connection_is_an_outage(postgres: Postgres, postgres_url: str) -> None:
+    """When the pooler gives up, the reason is that; further calls fail at once until it has a connection again."""
     name = postgres_url.rpartition("/")[2]
-    with pooler(postgres, default_pool_size=1, query_wait_timeout=1) as running:
+    with pooler(postgres, default_pool_size=1, query_wait_timeout=2) as running:
         store = opened(running.url(name))
         store.put("users", {"name": "lena"})
         with psycopg.connect(running.url(name).replace("+psycopg", "")) as other:
             other.execute("SELECT")
-            for call in (partial(store.get, "users", "lena"), partial(store.put, "users", {"name": "lena"})):
+            said = []
+            calls: list[Callable[[], object]] = [
+                partial(store.get, "users", "lena"),
+                partial(store.get, "users", "lena"),
+                partial(store.put, "users", {"name": "paul"}),
+            ]
+            for call in calls:
                 with pytest.raises(StoreUnavailable) as refused:
                     call()
-                assert "the pooler had no connection to the server in time" in str(refused.value.reason)
                 assert not isinstance(refused.value, MaybeStored)
-        assert store.get("users", "lena")
+                said.append(str(refused.value.reason))
+            assert "the pooler had no connection to the server in time" in said[0]
+            assert said[1:] == ["the database does not respond; it is asked again each second"] * 2
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                assert store.names("users") == ["lena"]
+                return
+            time.sleep(0.1)
 
 
 def test_a_write_that_the_pooler_ends_is_done_again(postgres: Postgres, postgres_url: str) -> None:
@@ -74,6 +86,26 @@ def test_a_write_that_the_pooler_ends_is_done_again(postgres: Postgres, postgres
         store.update("users", "lena", change)
         assert (store.names("users"), calls) == (["lena"], [None])
         assert "idle transaction timeout" in running.said()
+
+
+def test_an_absent_standby_behind_a_pooler() -> None:
+    """A commit that waits for a standby is ended through a pooler too, and its session can be used again."""
+    postgres = Postgres(safe=True).make().start()
+    try:
+        with pooler(postgres, default_pool_size=1) as running:
+            store = opened(prepared(running.url()), timeout=3)
+            postgres.ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            postgres.ask("SELECT pg_reload_conf()")
+            while postgres.ask("SHOW synchronous_standby_names") != [("nobody",)]:
+                time.sleep(0.05)
+            with pytest.raises(MaybeStored):
+                store.put("users", {"name": "lena"})
+            assert store.names("users") == ["lena"]
+            with pytest.raises(StoreUnavailable):
+                store.check_writable()
+            assert store.names("users") == ["lena"]
+    finally:
+        postgres.remove()
 
 
 @pytest.mark.parametrize(
