@@ -21,7 +21,6 @@ _MESSAGES: Mapping[type[DataforTokenError], str] = {
 }
 _MEMBERS: Mapping[type[DataforTokenError], Mapping[str, Any]] = {
     errors.InvalidInput: {"errors": {"expire": [_MESSAGES[errors.InvalidInput]]}},
-    errors.Drained: {"draining": True},
     DataforTokenError: {"request_id": "0123456789abcdef0123456789abcdef"},
 }
 
