@@ -86,6 +86,11 @@ class Replicated:
         self.wait_for_standby()
         self.primary.signal_all(signal.SIGSTOP)
 
+    def fail_over(self) -> None:
+        """Pause the primary, and promote the standby."""
+        self.pause_primary()
+        self.promote()
+
     def promote(self) -> None:
         """Promote the standby, which waits for no standby of its own, and send new connections to it.
 

@@ -424,8 +424,7 @@ def test_no_worker_uses_a_primary_that_was_replaced(tmp_path: Path, own_pair: Re
     try:
         watched = Watched(node)
         assert watched.statuses() == {200}
-        own_pair.pause_primary()
-        own_pair.promote()
+        own_pair.fail_over()
         own_pair.switch.cut()
         watched.revoke()
         own_pair.continue_old()
