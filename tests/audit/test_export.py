@@ -9,7 +9,7 @@ from flask import Flask
 
 from datafor_token.audit.export import COLUMNS, csv_lines
 from datafor_token.settings import Settings
-from datafor_token.web.openapi.response_schemas import EventObject, TargetObject
+from datafor_token.web.openapi.audit_schemas import EventObject, TargetObject
 from tests.audit.test_audit import command
 from tests.commands import invoke
 from tests.conftest import Caller

@@ -155,9 +155,9 @@ def test_node_by_node(postgres: Postgres, tmp_path: Path) -> None:
             traffic.go_on()
         assert traffic.failures == []
         # What the nodes of the new version recorded is one log.
-        for one in nodes.running:
-            assert one is not None
-            written[-1].check(one)
+        for each in nodes.running:
+            assert each is not None
+            written[-1].check(each)
     finally:
         for index in range(2):
             nodes.stop(index)

@@ -367,7 +367,7 @@ def test_change_the_key(cluster: Cluster, one: Host) -> None:
 
 
 def test_a_step_of_the_key_change_was_left_out(cluster: Cluster, one: Host) -> None:
-    """A record that a node cannot decrypt is 503 there, never 401; once it has the key, it is served, and nothing is lost."""
+    """A record that a node cannot decrypt is 503 there, never 401, and is served once the node has the key."""
     hosts = both_nodes(cluster, one)
     nodes = cluster.nodes
 

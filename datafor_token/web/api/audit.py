@@ -7,8 +7,8 @@ from flask import Blueprint, Response
 from datafor_token.audit.filters import Filter
 from datafor_token.requests.audit_schema import AuditSchema
 from datafor_token.web.api.paths import MODELER
+from datafor_token.web.openapi.audit_schemas import AuditResponse
 from datafor_token.web.openapi.call import Call
-from datafor_token.web.openapi.response_schemas import AuditResponse
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
