@@ -4,8 +4,7 @@ Without it, each request would hold a thread for ``STORE_TIMEOUT``. After the fi
 once. A request that comes while the database is not being asked, a second or more after the last question, asks it on
 a thread of its own and waits for the response for a moment, so that nobody notices a database that is back.
 
-An error that the server reports, such as a lock that it waited for in vain, is a response; one that a
-pooler reports is not.
+An error that the server reports, such as a lock that it waited for in vain, is a response. One of a pooler is not.
 """
 
 import contextlib

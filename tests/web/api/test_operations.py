@@ -44,7 +44,8 @@ def test_readyz_says_what_works(app: Flask, settings: Settings, clock: Clock, mo
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         response = client.get("/readyz")
-        assert (response.status_code, response.get_json()) == (200, {"success": True, "readable": True, **reason})
+        assert response.status_code == 200
+        assert {"success": True, "readable": True, **reason}.items() <= response.get_json().items()
         response = client.get("/readyz?write=1")
         assert (response.status_code, response.get_json()) == (503, {**failure, "readable": True, **reason})
     clock.advance(1)
@@ -53,7 +54,7 @@ def test_readyz_says_what_works(app: Flask, settings: Settings, clock: Clock, mo
     reason["reason"] = "cannot list applications: No such file or directory"
     assert (response.status_code, response.get_json()) == (503, {**failure, "readable": False, **reason})
     clock.advance(1)
-    assert client.get("/readyz?write=1").get_json() == {"success": True, "readable": True, "writable": True}
+    assert works.items() <= client.get("/readyz?write=1").get_json().items()
     assert client.get("/readyz?write=yes").status_code == 400
 
 
