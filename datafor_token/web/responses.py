@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from datafor_token.errors import (
     BodyTooLarge,
     DataforTokenError,
+    Drained,
     InvalidInput,
     Message,
     NotAuthenticated,
@@ -152,6 +153,9 @@ def _end(response: Response) -> Response:
     # The template of the path: the path itself can be any text of a client.
     services().metrics.request(rule.rule if rule else None, request.method, status, seconds)
     level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
+    if isinstance(request.refusal, Drained):
+        # Every probe of a load balancer, until the node is stopped as its administrator wants.
+        level = logging.INFO
     if log.isEnabledFor(level):
         # Without the query string, which can contain a token.
         path = logs.safe_path(request.path) if rule is None or rule.arguments else rule.rule

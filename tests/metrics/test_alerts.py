@@ -40,8 +40,8 @@ def series(name: str, growth: str, **labels: str) -> dict[str, str]:
     return {"series": f"{PREFIX}{name}{{{shown}}}", "values": growth}
 
 
-def requests(growth: str, status: int) -> dict[str, str]:
-    return series("requests_total", growth, status=str(status))
+def requests(growth: str, status: int, route: str = "/auth/check") -> dict[str, str]:
+    return series("requests_total", growth, status=str(status), route=route)
 
 
 def unreachable(growth: str) -> dict[str, str]:
@@ -64,6 +64,7 @@ def sign_ins(growth: str, outcome: str) -> dict[str, str]:
         ("Errors", [requests("0+600x120", 200), requests("0+6x120", 503)], False),
         ("Errors", [requests("0+60x120", 200), requests("0+60x120", 404)], False),
         ("Errors", [requests("0x85 2x35", 500)], False),
+        ("Errors", [requests("0+60x120", 200), requests("0+60x120", 503, "/datafor/readyz")], False),
         ("Storage", [series("store_failures_total", "0x85 1x35", collection="users", kind="damaged")], True),
         ("Storage", [series("audit_unrecorded_total", "0x85 1x35")], True),
         ("AuditSink", [series("audit_sink_waiting_bytes", "10000001x120", sink="webhook")], True),

@@ -1,5 +1,6 @@
 """``datafor-token drain``."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -40,9 +41,18 @@ def test_draining_wins_over_an_outage(app: Flask, caller: Caller, monkeypatch: p
         pytest.fail("the store was probed")
 
     services = app.extensions["datafor_token"]
-    monkeypatch.setattr(type(services.readiness), "writable", fail)
+    monkeypatch.setattr(type(services.readiness), "unwritable", fail)
     services.draining.begin()
     assert caller.get("/readyz").json["draining"] is True
+
+
+def test_a_probe_of_a_drained_node_is_no_error(app: Flask, caller: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the probes of load balancers while a node drains as information: nobody is to look after them."""
+    app.extensions["datafor_token"].draining.begin()
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    assert caller.get("/readyz").status_code == 503
+    assert [one.levelname for one in caplog.records if "status=503" in one.getMessage()] == ["INFO"]
 
 
 def test_a_start_ends_it(tmp_path: Path) -> None:
