@@ -46,7 +46,7 @@ def checks(*, short: bool) -> list[Check]:
         Check("S9 workers killed under load", partial(killing.check_workers, kills=worker_kills), ("late",)),
         Check(
             "S10 failovers under load",
-            partial(failovers.check_failovers, rounds=rounds),
+            partial(failovers.check_failovers, rounds=rounds, short=short),
             failovers.BROKEN,
             ("pg_ctlcluster",),
         ),
