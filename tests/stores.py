@@ -135,6 +135,13 @@ def records_in(data_dir: Path, collection: str) -> list[Record]:
     return [Record(data_dir, collection, name) for name in sorted(names)]
 
 
+def audit_text(data_dir: Path) -> str:
+    """Return the lines of the audit log of the service with this data folder, oldest first."""
+    if KIND == "file":
+        return (data_dir / "audit.log").read_text()
+    return "".join(f"{row[0]}\n" for row in _ask("SELECT line FROM datafor_audit ORDER BY at, id", data_dir))
+
+
 @contextlib.contextmanager
 def unavailable(data_dir: Path, collection: str) -> Iterator[None]:
     """Make a collection (with a database: every one) impossible to read or write for a while."""

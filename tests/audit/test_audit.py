@@ -174,6 +174,7 @@ def test_nothing_secret(app: Flask, caller: Caller, settings: Settings, tmp_path
     assert [event["reason"] for event in events(app, user="typed-in-the-wrong-field")] == ["unknown_user"]
 
 
+@pytest.mark.file_store
 def test_unrecorded_is_unchanged(
     app: Flask, caller: Caller, settings: Settings, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +270,7 @@ def test_only_a_file_is_the_log(tmp_path: Path, clock: Clock, kind: str) -> None
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.file_store
 def test_only_the_owner_reads_it(app: Flask, settings: Settings) -> None:
     """The log has the mode of all files of the data folder."""
     assert bundle(app).audit.page(Filter()).events
@@ -394,6 +396,7 @@ def test_events_without_an_application(app: Flask, caller: Caller) -> None:
         assert events(app, application=name) == []
 
 
+@pytest.mark.file_store
 def test_ready_to_record(caller: Caller, settings: Settings, clock: Clock) -> None:
     """The service is not writable if changes cannot be recorded."""
     assert caller.get("/readyz").json["writable"] is True
@@ -602,6 +605,7 @@ def test_two_workers_write_one_log(tmp_path: Path) -> None:
     assert all(later > earlier - 1 for earlier, later in itertools.pairwise(times))
 
 
+@pytest.mark.file_store
 def test_a_stuck_lock_does_not_stop_issuing(
     app: Flask, caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch, log: Any
 ) -> None:

@@ -103,6 +103,7 @@ def test_explain_a_request(shell: Shell, caller: Caller) -> None:
         assert "Give either a token or --request" in said
 
 
+@pytest.mark.file_store
 def test_a_command_searches_the_whole_log(
     shell: Shell, caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,6 +286,7 @@ class TestUpgrade:
         upgraded.post("revoke", {"token": BEFORE["live_token"]})
         assert upgraded.get(CHECK, cookie).status_code == 401
 
+    @pytest.mark.file_store
     def test_lines_of_the_audit_log_are_shown(self, upgraded: Caller) -> None:
         """Each line that an earlier version wrote is shown unchanged."""
         lines = [json.loads(line) for line in BEFORE["files"]["audit.log"].splitlines()]

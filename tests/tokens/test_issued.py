@@ -178,6 +178,7 @@ def every_kind_of_line() -> Iterator[dict[str, Any]]:
                 number += 1
 
 
+@pytest.mark.file_store
 def test_each_filter(app: Flask, caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A filter finds exactly the tokens that the whole list shows with its value, whatever their names."""
     write(settings, *every_kind_of_line())
@@ -202,6 +203,7 @@ def test_each_filter(app: Flask, caller: Caller, settings: Settings, monkeypatch
         assert listed(caller, f"application={quote(of)}") == expected
 
 
+@pytest.mark.file_store
 def test_when_it_was_issued(caller: Caller, settings: Settings) -> None:
     """since and until filter by the time of issuing; since includes its time, until does not."""
     write(settings, *(line(number * 1000) for number in range(1, 6)))
@@ -209,6 +211,7 @@ def test_when_it_was_issued(caller: Caller, settings: Settings) -> None:
     assert numbers(listed(caller, query)) == [3000, 2000]
 
 
+@pytest.mark.file_store
 def test_lines_that_are_no_issued_tokens(caller: Caller, settings: Settings) -> None:
     """Lines of earlier versions, of other events and of other shapes are left out, whatever the filter."""
     target = line()["target"]
@@ -233,6 +236,7 @@ def test_lines_that_are_no_issued_tokens(caller: Caller, settings: Settings) -> 
         assert numbers(listed(caller, query)) == [7]
 
 
+@pytest.mark.file_store
 @pytest.mark.parametrize("text", [b"\xff", b"\\x", b"\\ud800", b"\\u12", b"\n", b"\0"])
 def test_a_line_with_bad_text(caller: Caller, settings: Settings, text: bytes) -> None:
     """A line in the usual form whose names are not valid text is left out."""
@@ -244,6 +248,7 @@ def test_a_line_with_bad_text(caller: Caller, settings: Settings, text: bytes) -
         assert numbers(listed(caller, query)) == ([] if "otto" in query else [1])
 
 
+@pytest.mark.file_store
 def test_a_half_written_line(caller: Caller, settings: Settings) -> None:
     """A line that is being written, or was torn, hides no other token."""
     write(settings, line(1))
@@ -277,6 +282,7 @@ def test_the_statuses_are_named(caller: Caller) -> None:
     assert caller.get("issued?status=valid").json["msg"] == "status must be one of active, expired, revoked"
 
 
+@pytest.mark.file_store
 def test_the_page_of_another_filter(caller: Caller, settings: Settings) -> None:
     """A page is a place in the log: with another filter, the older tokens of that filter follow."""
     users = ["lena", "otto"] * 3
@@ -288,6 +294,7 @@ def test_the_page_of_another_filter(caller: Caller, settings: Settings) -> None:
     assert [event["target"]["user"] for event in caller.get(f"audit?page={page}").json["data"]][:4] == users[:4][::-1]
 
 
+@pytest.mark.file_store
 def test_a_page_that_does_not_find_enough(caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page reads a limited number of lines and has a next; the pages together find everything."""
     monkeypatch.setattr(search, "_MOST_LINES", 10)
@@ -307,6 +314,7 @@ def test_a_page_that_does_not_find_enough(caller: Caller, settings: Settings, mo
     assert "next" in caller.get("issued?status=revoked").json
 
 
+@pytest.mark.file_store
 def test_pages_over_rotated_files(app: Flask, settings: Settings, clock: Clock) -> None:
     """Pages have every token once, though the log is rotated, tokens are issued and the service restarts meanwhile."""
     caller = Caller(app.test_client())
@@ -339,6 +347,7 @@ def test_pages_over_rotated_files(app: Flask, settings: Settings, clock: Clock) 
     assert seen == [f"user{number}" for number in reversed(range(12))]
 
 
+@pytest.mark.file_store
 def test_logrotate(app: Flask, caller: Caller, settings: Settings, clock: Clock, tmp_path: Path) -> None:
     """After rotations with the shipped configuration, plain and compressed files are listed with the present status."""
     need("logrotate")

@@ -338,6 +338,7 @@ class TestEnd:
         assert check(app, Cookie=cookie).status_code == 401
 
 
+@pytest.mark.file_store
 def test_a_password_is_in_no_log(app: Flask, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither the log nor the audit log has a password, a cookie or the name of an unknown user."""
     for name, password in (("lena", PASSWORD), ("lena", "guessed-word"), ("typed-password", "x")):

@@ -20,7 +20,7 @@ from datafor_token.users.users import User
 from datafor_token.web.services import services, services_of
 from tests.conftest import Caller, Reply
 from tests.handmade_tokens import NOW, claims, token
-from tests.stores import unavailable
+from tests.stores import audit_text, unavailable
 from tests.support import API, Clock, HttpResponse, Server, application, basic
 
 EXTENSION = "/plugin/datafor/api/extension/auth"
@@ -283,7 +283,7 @@ def test_each_refusal(
     assert (found["reason"], found["steps"][-1]["step"], found["steps"][-1]["ok"]) == (reason, step, False)
     assert says in found["steps"][-1]["detail"]
     assert reason in (*REASONS, *SIGN_IN_REASONS, *ACCESS_REASONS)
-    for text in (json.dumps(found), (settings.data_dir / "audit.log").read_text()):
+    for text in (json.dumps(found), audit_text(settings.data_dir)):
         assert "my-password" not in text
         assert "typed-a-password" not in text
         assert "eyJ" not in text
@@ -342,7 +342,7 @@ def test_repeated_refusals_are_found(
         assert (found["first"], found["time"]) == ("2024-08-06T07:31:57.000Z", "2024-08-06T07:32:01.000Z")
         assert found["steps"][0]["detail"].startswith("expired 601 s ago")
     assert caller.post("explain", {"request_id": reference(replies[4])}).status_code == 404
-    lines = [json.loads(line) for line in (settings.data_dir / "audit.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in audit_text(settings.data_dir).splitlines()]
     (counted,) = [line for line in lines if "count" in line]
     assert counted["request_ids"] == [reference(reply) for reply in replies[1:4]]
 
@@ -372,7 +372,7 @@ def test_a_flood_of_unmet_requirements_is_counted(app: Flask, caller: Caller, se
     for _ in range(20):
         assert caller.get("/auth/check?role=Sales", bearer(text)).status_code == 403
     services_of(app).audit.finish()  # type: ignore[union-attr]
-    lines = [json.loads(line) for line in (settings.data_dir / "audit.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in audit_text(settings.data_dir).splitlines()]
     found = [line for line in lines if line["event"] == "access_refused"]
     assert [line.get("count") for line in found] == [None, 19]
     assert (found[0]["actor"], found[0]["target"]) == ("lena", {"application": "ERP", "user": "lena"})
@@ -383,10 +383,11 @@ def test_lines_are_short(caller: Caller, settings: Settings) -> None:
     caller.post("update", application(audience=["a"]))
     reply = caller.get("/auth/check?role=" + "x" * 5000, bearer(token(claims(aud="a", loginname="l" * 128))))
     assert len(explained(caller, reply)["steps"][0]["detail"]) < 500
-    last = (settings.data_dir / "audit.log").read_text().splitlines()[-1]
+    last = audit_text(settings.data_dir).splitlines()[-1]
     assert len(last) < 1000
 
 
+@pytest.mark.file_store
 def test_lines_of_other_versions(app: Flask, caller: Caller, settings: Settings) -> None:
     """A line without steps, or with steps that cannot be read, is explained by its reason."""
     line: dict[str, Any] = {
@@ -423,6 +424,7 @@ def test_lines_of_other_versions(app: Flask, caller: Caller, settings: Settings)
         assert says in response.json["steps"][0]["detail"]
 
 
+@pytest.mark.file_store
 def test_rotated_and_compressed_logs(caller: Caller, settings: Settings, clock: Clock) -> None:
     """A refusal is found in each file of the log, also in compressed ones, and no longer once its file is removed."""
     log, files = settings.data_dir / "audit.log", []
@@ -446,6 +448,7 @@ def test_rotated_and_compressed_logs(caller: Caller, settings: Settings, clock: 
     assert caller.post("explain", {"request_id": found[1]}).status_code == 200
 
 
+@pytest.mark.file_store
 def test_a_search_is_bounded(caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request reads a limited part of the log, and says that the command searches all of it."""
     found = reference(caller.get("/auth/check", bearer(EXPIRED)))
@@ -457,6 +460,7 @@ def test_a_search_is_bounded(caller: Caller, settings: Settings, monkeypatch: py
     assert "to search all of it, run datafor-token token explain --request" in response.json["msg"]
 
 
+@pytest.mark.file_store
 @pytest.mark.parametrize("further", [1, 100])
 def test_the_newest_part_of_a_large_file(
     caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch, further: int
@@ -472,6 +476,7 @@ def test_the_newest_part_of_a_large_file(
     assert ("newest part" in missing.json["msg"]) == (log.stat().st_size > 1000)
 
 
+@pytest.mark.file_store
 @pytest.mark.parametrize("user", [5, {"a": 1}, ["lena"]])
 def test_a_line_edited_by_hand(caller: Caller, settings: Settings, user: Any) -> None:
     """A user in a line of the log that is another JSON value than text is left out."""
@@ -493,6 +498,7 @@ def test_a_line_without_an_end(caller: Caller, settings: Settings) -> None:
     assert caller.post("explain", {"request_id": found}).json["reason"] == "expired"
 
 
+@pytest.mark.file_store
 def test_a_log_that_cannot_be_read(caller: Caller, settings: Settings) -> None:
     """If the log cannot be read, the response is 503, not 404."""
     log = settings.data_dir / "audit.log"

@@ -160,6 +160,7 @@ def test_by_the_identifier_of_another_issuer(caller: Caller, settings: Settings)
     assert json.loads(record.read_text())["expires"] == NOW + 315_360_000
 
 
+@pytest.mark.file_store
 def test_an_unknown_identifier(caller: Caller, settings: Settings) -> None:
     """An identifier without a line is stored with a warning: the token may be of another node."""
     text, identifier = issued(caller)
