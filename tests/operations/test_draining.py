@@ -37,7 +37,7 @@ def test_a_drained_node(app: Flask, caller: Caller, settings: Settings) -> None:
 def test_draining_wins_over_an_outage(app: Flask, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that drains says so, whatever the state of its store."""
 
-    def fail(_: object) -> bool:
+    def fail(_: object) -> None:
         pytest.fail("the store was probed")
 
     services = app.extensions["datafor_token"]
