@@ -94,12 +94,13 @@ def find(log: LineLog, search: Search, limit: int, page: str | None) -> Page:
     ``InvalidInput`` for a ``page`` that is not or no longer valid, and ``AuditUnavailable``.
     """
     events: list[dict[str, Any]] = []
-    reading = Reading(log, search, None if page is None else _place(page), _MOST_LINES)
+    most = min(_MOST_LINES, log.page_lines)
+    reading = Reading(log, search, None if page is None else _place(page), most)
     try:
         for shown in reading:
             if shown is not None:
                 events.append(shown)
-            if len(events) == limit or reading.read >= _MOST_LINES or reading.parsed >= _MOST_PARSED:
+            if len(events) == limit or reading.read >= most or reading.parsed >= _MOST_PARSED:
                 return Page(events, f"{reading.place.file}-{reading.place.offset}", reading.time)
     except LookupError:
         raise _no_page() from None

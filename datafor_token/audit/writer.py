@@ -39,6 +39,8 @@ _NODE = re.compile(rb'(?<=}),"node":"[^"]*"')
 class AuditLog:
     """The file of the log in a folder: a ``LineLog`` (see ``store.lines``)."""
 
+    page_lines = 200_000
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / FILE

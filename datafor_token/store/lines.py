@@ -66,6 +66,10 @@ class Entry:
 class LineLog(Protocol):
     """A log of lines. Methods raise ``AuditUnavailable`` if it cannot be written or read."""
 
+    @property
+    def page_lines(self) -> int:
+        """The number of lines that a search may read for one page."""
+
     def append(self, lines: bytes) -> None:
         """Append lines, completely or not at all. A power cut may lose them."""
 

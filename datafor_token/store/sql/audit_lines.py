@@ -67,6 +67,9 @@ class _Pending(Entry):
 class AuditLines:
     """The table: a ``LineLog`` (see ``store.lines``), and a ``Companion`` of the transactions of the same store."""
 
+    # They take a third of a second, and a request has ``STORE_TIMEOUT`` for all.
+    page_lines = 50_000
+
     def __init__(self, database: Database, server: Server, sessions: Sessions, transactions: Transactions) -> None:
         self._database = database
         self._server = server
