@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.files import server_lock as file_lock
 from datafor_token.store.sql import pooler, server_lock
+from datafor_token.store.sql.hosts import Hosts
 from datafor_token.store.sql.url import is_postgresql, postgresql_parameters, sqlite_url
 
 _SHARE = 0.9  # of the time limit, for the database itself, so that it reports the time-out
@@ -108,7 +109,6 @@ class Database:
         self.lock_timeout = min(lock_timeout, timeout * _SHARE)
         self.is_postgresql = is_postgresql(url)
         self._serves = threading.Event()
-        self._is_choosy = threading.Event()
         self.engine = self._postgresql(url) if self.is_postgresql else self._sqlite(url)
         reads = {"isolation_level": "AUTOCOMMIT"} if self.is_postgresql else {_READS: True}
         self._reader = self.engine.execution_options(**reads)
@@ -172,11 +172,11 @@ class Database:
         self.engine.dispose()
 
     def try_other_hosts(self) -> None:
-        """Close the connections that are not in use, and from now on try the hosts of the URL in a random order.
+        """Close the connections that are not in use, and try the hosts of the URL in a random order.
 
         Their first one may be a former primary, which accepts writes as well.
         """
-        self._is_choosy.set()
+        self._hosts.replaced()
         self.close()
 
     def _lock_wait(self, wait: float | None) -> float:
@@ -211,7 +211,6 @@ class Database:
 
     def _postgresql(self, url: str) -> sa.Engine:
         given = postgresql_parameters(url)
-        hosts = str(given.get("host", "")).count(",") + 1
         limits = self._limits(self.lock_timeout)
         options = " ".join(f"-c {name}={milliseconds}" for name, milliseconds in limits.items())
         defaults = {
@@ -228,14 +227,17 @@ class Database:
         }
         parameters = {**defaults, **given, **pinned}
         # Without a reference to this object, which the engine would keep alive.
-        timeout, serves, is_choosy = self.timeout, self._serves, self._is_choosy
+        timeout, serves, hosts = self.timeout, self._serves, Hosts(given)
         takes_no_options = threading.Event()
 
         def open_connection() -> _Connection:
-            wait = min(timeout, time_left()) * _SHARE / hosts
-            order = {"load_balance_hosts": "random"} if is_choosy.is_set() else {}
+            wait = min(timeout, time_left()) * _SHARE / hosts.number
             fewer = {"options": ""} if takes_no_options.is_set() else {}
-            return _Connection.open({"connect_timeout": max(2, int(wait)), **parameters, **order, **fewer})
+            limit = {"connect_timeout": max(2, int(wait))}
+            connection = _Connection.open({**limit, **parameters, **hosts.parameters(), **fewer})
+            # Even if no time is left for the operation, the next one begins with this host.
+            hosts.reached(connection.info.host, connection.info.port)
+            return connection
 
         def connect() -> _Connection:
             try:
@@ -260,7 +262,7 @@ class Database:
                 server_lock.share(connection)
             return connection
 
-        self._connect = connect
+        self._connect, self._hosts = connect, hosts
         return sa.create_engine(
             "postgresql+psycopg://",
             creator=connect_of_pool,

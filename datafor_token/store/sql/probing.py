@@ -58,17 +58,22 @@ def check_writable(database: Database, server: Server) -> None:
 
 def _try(database: Database, action: str, work: Callable[[], None]) -> None:
     """Do ``work``. Do it again on a new connection if the one of the pool was lost, or was to a former primary."""
+    fenced: Fenced | None = None
     with outage(action), deadline(_LONGEST):
         for tries in range(MOST_SERVERS):
             is_last = tries == MOST_SERVERS - 1 or time_left() == 0
             try:
                 return work()
-            except Fenced:
+            except Fenced as error:
                 if is_last:
                     raise
+                fenced = error
             except DBAPIError as error:
                 if is_lock(error):
                     return None
+                if fenced is not None and time_left() == 0:
+                    # More helpful than that no time was left for another server.
+                    raise fenced from None
                 if is_last or not (error.connection_invalidated or state(error) == _READ_ONLY):
                     raise
                 if state(error) == _READ_ONLY:
