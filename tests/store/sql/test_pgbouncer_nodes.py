@@ -15,7 +15,8 @@ from tests.support import API, STRONG_SECRET, Server, application
 
 pytestmark = pytest.mark.sql
 MODES: dict[str, dict[str, object]] = {
-    "session": {"ignore_startup_parameters": "options"},
+    # Each connection of a node keeps its session.
+    "session": {"ignore_startup_parameters": "options", "default_pool_size": 100},
     # All clients share one session.
     "transaction": {"default_pool_size": 1},
 }
