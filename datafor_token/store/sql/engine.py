@@ -24,6 +24,7 @@ from datafor_token.store.sql.url import is_postgresql, postgresql_parameters, sq
 
 _SHARE = 0.9  # of the time limit, for the database itself, so that it reports the time-out
 _QUICK = 0.1  # of the remaining time: a faster operation did not wait
+_ASKED_FOR = 1.0  # seconds
 _CANCEL_TIME = 0.1  # seconds for the request to cancel, which has a connection of its own
 _READS = "datafor_token_reads"
 _local = threading.local()
@@ -166,6 +167,17 @@ class Database:
         """Return the path of SQLite's lock file and the name of its database."""
         database = self.engine.url.database or ""
         return Path(f"{database}-server.lock"), database
+
+    def ask(self) -> None:
+        """Return if a server responds on a new connection within a second; raise an error if not."""
+        if self.is_postgresql:
+            with deadline(_ASKED_FOR), contextlib.closing(self._connect()) as connection:
+                connection.execute("SELECT 1")
+            # Those of the pool may be to a server that is gone. Not by ``close``, which would leave those in use to the
+            # garbage collector.
+            for _ in range(self.engine.pool.checkedin()):  # type: ignore[attr-defined]  # a QueuePool
+                with self.engine.connect() as idle:
+                    idle.detach()
 
     def close(self) -> None:
         """Close the connections that are not in use."""

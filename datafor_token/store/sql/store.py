@@ -59,7 +59,6 @@ from datafor_token.validation.names import fold
 from datafor_token.validation.strict_json import readable
 
 _Result = TypeVar("_Result")
-_ASKED_FOR = 1.0  # seconds
 
 
 class SqlStore:
@@ -74,7 +73,7 @@ class SqlStore:
         self.collections = collections
         self._database = database
         self._server = Server(database)
-        self._breaker = Breaker(partial(_ask, database))
+        self._breaker = Breaker(database.ask)
         self._sessions = Sessions(database, self._server, self._breaker)
         self._transactions = Transactions(database, self._server, self._sessions, self._breaker, waited)
         self.line_log = self._transactions.companion = AuditLines(
@@ -249,15 +248,6 @@ class SqlStore:
         if collection not in self.collections:
             raise ValueError(f"no collection {collection!r}")
         return collection
-
-
-def _ask(database: Database) -> None:
-    """Return if the database responds within a second; raise an error if not."""
-    with deadline(_ASKED_FOR):
-        # Connections of the pool may be to a server that is gone.
-        database.close()
-        with database.reading() as connection:
-            connection.exec_driver_sql("SELECT 1")
 
 
 def _named(row: Row) -> tuple[str, Document | RecordDamaged]:
