@@ -21,12 +21,13 @@ from sqlalchemy.exc import DBAPIError
 
 from datafor_token.errors import AuditUnavailable, StoreUnavailable
 from datafor_token.store.lines import Entry, LimitReached, Place, milliseconds_of
+from datafor_token.store.sql import probing
 from datafor_token.store.sql.engine import Database, deadline
-from datafor_token.store.sql.errors import explained, outage, state
+from datafor_token.store.sql.errors import explained, outage
 from datafor_token.store.sql.schema import audit_lines as table
 from datafor_token.store.sql.server import Server
 from datafor_token.store.sql.sessions import Sessions
-from datafor_token.store.sql.transactions import LOCKED, Transactions, is_worth_retrying
+from datafor_token.store.sql.transactions import Transactions, is_worth_retrying
 
 _Result = TypeVar("_Result")
 _COLLECTION = "audit"  # whose generation the transactions of lines without a change increase
@@ -35,7 +36,6 @@ _SEARCHED = 20_000  # rows that the database searches at once
 _USUAL = 256  # bytes of a line, to count how much was searched
 _ADDED = 1000  # rows that are added or deleted in one transaction
 _PARTS, _SMALLEST = 8, 16  # of a block; the latter in rows
-_PROBE_WAIT = 0.03  # seconds; see ``probing``
 _LOCK = 3_214_960_418_270_095  # advisory lock of those who delete or import
 _DAY = 86_400_000  # milliseconds
 
@@ -155,15 +155,9 @@ class AuditLines:
         self._pending = []
 
     def check(self) -> None:
-        """Insert a line and roll it back. A lock that another one holds shows that the database works."""
-        with _unavailable("write"), outage("write in"), deadline(self._database.timeout):
-            try:
-                with self._database.writing(_PROBE_WAIT) as connection:
-                    connection.execute(_INSERT, {"at": 0, "line": "{}"})
-                    connection.rollback()
-            except DBAPIError as error:
-                if state(error) not in LOCKED:
-                    raise
+        """Insert a line and roll it back. A lock that another one holds is no outage (see ``probing``)."""
+        with _unavailable("write"):
+            probing.check_insertable(self._database, _INSERT.values(at=0, line="{}"))
 
     def newest_first(
         self, before: Place | None = None, since: float | None = None, until: float | None = None

@@ -88,6 +88,11 @@ def is_lock(error: BaseException) -> bool:
     return state(error) == "55P03" or "database is locked" in str(getattr(error, "orig", error))
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Return whether the server accepts no writes: the primary has become a standby."""
+    return state(error) == "25006"
+
+
 def is_of_pooler(error: BaseException) -> bool:
     """Return whether PgBouncer itself reports it, on an open connection."""
     # "Protocol violation", which no server reports to this driver.

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from datafor_token.errors import StoreUnavailable
 from datafor_token.store.sql.engine import Database, cancelling, deadline, has_warned, time_left
-from datafor_token.store.sql.errors import is_lock, outage, state
+from datafor_token.store.sql.errors import is_lock, is_read_only, outage
 from datafor_token.store.sql.fencing import Fenced
 from datafor_token.store.sql.schema import generations, records, tables
 from datafor_token.store.sql.server import Server
@@ -22,7 +22,6 @@ _LONGEST = 0.45  # seconds of a probe
 _LOCK_WAIT = 0.03  # seconds for each table
 _CANCEL = 0.15  # seconds before the end of the probe: time for the response to a cancelled commit
 _PROBED = "(probe)"  # no collection has this name
-_READ_ONLY = "25006"  # the primary has become a standby
 _Step = Callable[[sa.Connection], object]
 
 
@@ -56,6 +55,17 @@ def check_writable(database: Database, server: Server) -> None:
     _try(database, "write in", work)
 
 
+def check_insertable(database: Database, insert: sa.Insert) -> None:
+    """Raise ``StoreUnavailable`` if a row cannot be inserted. It is rolled back."""
+
+    def work() -> None:
+        with database.writing(_LOCK_WAIT) as connection:
+            connection.execute(insert)
+            connection.rollback()
+
+    _try(database, "write in", work)
+
+
 def _try(database: Database, action: str, work: Callable[[], None]) -> None:
     """Do ``work``. Do it again on a new connection if the one of the pool was lost, or was to a former primary."""
     fenced: Fenced | None = None
@@ -74,15 +84,18 @@ def _try(database: Database, action: str, work: Callable[[], None]) -> None:
                 if fenced is not None and time_left() == 0:
                     # More helpful than that no time was left for another server.
                     raise fenced from None
-                if is_last or not (error.connection_invalidated or state(error) == _READ_ONLY):
+                if is_last or not (error.connection_invalidated or is_read_only(error)):
                     raise
-                if state(error) == _READ_ONLY:
+                if is_read_only(error):
                     database.close()
     return None
 
 
 def _do(connection: sa.Connection, steps: Sequence[_Step]) -> None:
     """Do each step, except those that wait for a lock."""
+    if not connection.in_transaction():
+        # SQLite has one lock, and takes it here: without it, there is nothing to do.
+        connection.begin()
     for step in steps:
         try:
             with connection.begin_nested():

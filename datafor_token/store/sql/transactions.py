@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from datafor_token.errors import LockTimeout, MaybeStored, StoreUnavailable
 from datafor_token.store.sql.breaker import Breaker
 from datafor_token.store.sql.engine import Database, cancelling, deadline, has_warned, time_left
-from datafor_token.store.sql.errors import explained, state
+from datafor_token.store.sql.errors import explained, is_lock, is_read_only, state
 from datafor_token.store.sql.fencing import Fenced
 from datafor_token.store.sql.rows import GENERATION
 from datafor_token.store.sql.schema import records
@@ -23,8 +23,7 @@ from datafor_token.store.sql.sessions import MOST_SERVERS, Sessions
 _Result = TypeVar("_Result")
 _MOST_TRIES = 10
 _AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: nothing was stored
-LOCKED = frozenset({"55P03", "57014"})  # lock not available, statement cancelled by its time-out
-_READ_ONLY = "25006"  # the primary has become a standby
+_CANCELLED = "57014"  # by the time limit of a statement
 _SHARE = 0.9  # of the remaining time for a commit; in the rest, the server confirms that it no longer waits
 _PAUSE = 0.1  # seconds between two looks at a database that does not respond
 
@@ -74,7 +73,7 @@ class Transactions:
                             return cast("_Result", attempt.result)
                     elif self._breaker.note(error, begun) or not is_worth_retrying(error):
                         raise _refused(error, attempt, collection) from None
-                    if state(error) == _READ_ONLY:
+                    if is_read_only(error):
                         self._database.close()
                 except Fenced:
                     if tries == MOST_SERVERS - 1:
@@ -157,13 +156,13 @@ def is_worth_retrying(error: DBAPIError) -> bool:
     # Integrity: two writers created the row of a collection at the same time.
     return (
         state(error) in _AGAIN
-        or state(error) == _READ_ONLY
+        or is_read_only(error)
         or error.connection_invalidated
         or isinstance(error, IntegrityError)
     )
 
 
 def _refused(error: DBAPIError, attempt: _Attempt, collection: str) -> StoreUnavailable:
-    if attempt.n == 0 and (state(error) in LOCKED or "database is locked" in str(error.orig)):
+    if attempt.n == 0 and (is_lock(error) or state(error) == _CANCELLED):
         return LockTimeout(reason=f"waited too long for another writer of {collection}")
     return StoreUnavailable(reason=f"cannot write in the database: {explained(error)}")

@@ -217,6 +217,14 @@ def test_a_change_that_cannot_be_recorded(store: SqlStore) -> None:
     assert kinds(store) == []
 
 
+def test_another_writer_is_no_outage(store: SqlStore) -> None:
+    """While another transaction writes a line and stays open, the store and the audit log are writable."""
+    with store._database.writing(None) as connection:
+        connection.execute(sa.text("INSERT INTO datafor_audit (at, line) VALUES (0, '{}')"))
+        store.check_writable()
+        audit_of(store.line_log).check_writable()
+
+
 def test_an_event_within_an_update(store: SqlStore) -> None:
     """An event that changes nothing, recorded within an update, does not commit a part of it."""
     audit = audit_of(store.line_log)
