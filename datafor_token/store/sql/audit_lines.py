@@ -64,6 +64,13 @@ class _Pending(Entry):
     is_written: bool = False
 
 
+class _Thread(threading.local):
+    """The lines of one thread that wait for the end of a transaction."""
+
+    def __init__(self) -> None:
+        self.pending: list[_Pending] = []
+
+
 class AuditLines:
     """The table: a ``LineLog`` (see ``store.lines``), and a ``Companion`` of the transactions of the same store."""
 
@@ -75,13 +82,13 @@ class AuditLines:
         self._server = server
         self._sessions = sessions
         self._transactions = transactions
-        self._thread = threading.local()
+        self._thread = _Thread()
 
     def append(self, lines: bytes) -> None:
         """Insert lines in a transaction of their own, without waiting for the disk."""
         if self._sessions.transaction is not None:
             # Of an update in this thread, which must not be committed here.
-            self._pending.extend(_Pending(line) for line in lines.splitlines(keepends=True))
+            self._thread.pending.extend(_Pending(line) for line in lines.splitlines(keepends=True))
             return
         rows = [_row(line) for line in lines.splitlines(keepends=True)]
 
@@ -104,7 +111,7 @@ class AuditLines:
         def write(line: bytes) -> Entry:
             entry = _Pending(line)
             own.append(entry)
-            self._pending.append(entry)
+            self._thread.pending.append(entry)
             return entry
 
         try:
@@ -114,31 +121,20 @@ class AuditLines:
                 with _unavailable("write"), deadline(self._database.timeout), self._sessions.writing():
                     self._transactions.write(_COLLECTION, lambda *_: None)
         finally:
-            self._pending = [entry for entry in self._pending if entry not in own]
-
-    @property
-    def _pending(self) -> list[_Pending]:
-        found: list[_Pending] | None = getattr(self._thread, "pending", None)
-        if found is None:
-            found = self._thread.pending = []
-        return found
-
-    @_pending.setter
-    def _pending(self, pending: list[_Pending]) -> None:
-        self._thread.pending = pending
+            self._thread.pending = [entry for entry in self._thread.pending if entry not in own]
 
     def recorded(self) -> Sequence[Entry]:
         """Return the lines of this thread that wait for the end of a transaction."""
-        return tuple(entry for entry in self._pending if not entry.is_dropped)
+        return tuple(entry for entry in self._thread.pending if not entry.is_dropped)
 
     def keep(self, wanted: Sequence[Entry]) -> None:
         """Keep those of the lines that wait, and drop the others: an attempt recorded them that was replaced."""
-        for entry in self._pending:
+        for entry in self._thread.pending:
             entry.is_dropped = entry not in wanted
 
     def write_along(self, connection: sa.Connection) -> None:
         """Insert the lines of this thread, at the end of its transaction."""
-        rows = [_row(entry.line) for entry in self._pending if not entry.is_dropped]
+        rows = [_row(entry.line) for entry in self._thread.pending if not entry.is_dropped]
         if not rows:
             return
         try:
@@ -150,9 +146,9 @@ class AuditLines:
 
     def written(self) -> None:
         """Note that the transaction of this thread was committed."""
-        for entry in self._pending:
+        for entry in self._thread.pending:
             entry.is_written = not entry.is_dropped
-        self._pending = []
+        self._thread.pending = []
 
     def check(self) -> None:
         """Insert a line and roll it back. A lock that another one holds is no outage (see ``probing``)."""

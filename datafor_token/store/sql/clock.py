@@ -1,16 +1,12 @@
 """Difference between the clock of the database and that of this host."""
 
 import logging
-import mmap
-import struct
 
 from datafor_token.store.base import CLOCK_TOLERANCE
+from datafor_token.store.sql.shared_number import SharedNumber
 from datafor_token.validation import logs
 
 log = logging.getLogger(__name__)
-
-# In native order, so that eight bytes are written at once: another process never reads half of a number.
-_NUMBER = struct.Struct("@d")
 
 
 class DatabaseClock:
@@ -21,12 +17,12 @@ class DatabaseClock:
     """
 
     def __init__(self) -> None:
-        self._shared = mmap.mmap(-1, _NUMBER.size)  # anonymous memory, which forked processes share
+        self._offset = SharedNumber()
 
     @property
     def offset(self) -> float:
         """Seconds by which the database is ahead; 0 before the first statement."""
-        return float(_NUMBER.unpack_from(self._shared)[0])
+        return self._offset.value
 
     def observe(self, database: float, before: float, after: float) -> None:
         """Take a time of the database that was read between two times of this host, all in seconds since 1970."""
@@ -35,6 +31,6 @@ class DatabaseClock:
         found, uncertainty, known = database - (before + after) / 2, (after - before) / 2, self.offset
         if abs(found - known) <= uncertainty:
             return
-        _NUMBER.pack_into(self._shared, 0, found)
+        self._offset.value = found
         if abs(found) > CLOCK_TOLERANCE >= abs(known):
             log.warning(logs.event("clocks differ", seconds=f"{found:.3f}"))

@@ -4,12 +4,8 @@ Each promotion of a standby of PostgreSQL begins a new timeline with a higher nu
 is shared by the processes that are forked from the one that opened the database: the workers of a node.
 """
 
-import mmap
-import struct
-
 from datafor_token.errors import StoreUnavailable
-
-_NUMBER = struct.Struct("=Q")
+from datafor_token.store.sql.shared_number import SharedNumber
 
 
 class Fenced(StoreUnavailable):
@@ -20,17 +16,16 @@ class Timelines:
     """The highest timeline that a process of this node has seen."""
 
     def __init__(self) -> None:
-        # Anonymous memory, which forked processes share. Two that write at once write the same number, or nearly so:
-        # each later connection corrects it.
-        self._shared = mmap.mmap(-1, _NUMBER.size)
+        # Two processes that set it at once set the same number, or nearly so: each later connection corrects it.
+        self._highest = SharedNumber()
 
     def check(self, timeline: int) -> None:
         """Note the timeline of a server; raise ``Fenced`` if a higher one was seen."""
-        (highest,) = _NUMBER.unpack_from(self._shared)
+        highest = int(self._highest.value)
         if timeline < highest:
             raise Fenced(
                 reason=f"fencing: a host of the database is on timeline {timeline}, although timeline {highest} exists:"
                 " it is a former primary; stop it, and join it to the present one as a standby"
             )
         if timeline > highest:
-            _NUMBER.pack_into(self._shared, 0, timeline)
+            self._highest.value = timeline

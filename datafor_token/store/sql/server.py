@@ -8,12 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from datafor_token.errors import StoreUnavailable
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.clock import DatabaseClock
 from datafor_token.store.sql.engine import Database
 from datafor_token.store.sql.errors import state
-from datafor_token.store.sql.fencing import Timelines
+from datafor_token.store.sql.fencing import Fenced, Timelines
 from datafor_token.store.sql.schema import generations
 from datafor_token.validation import logs
 
@@ -110,7 +109,7 @@ class Server:
         if row.timeline is not None:
             try:
                 self._timelines.check(int(row.timeline, 16))
-            except StoreUnavailable:
+            except Fenced:
                 # Other connections of the pool may be to the same server, and the next one should be to another.
                 connection.invalidate()
                 self._database.try_other_hosts()
