@@ -180,6 +180,10 @@ def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
 @pytest.fixture
 def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     monkeypatch.setenv("DATAFOR_TOKEN_ADMIN_PASSWORD", ADMIN_PASSWORD)
+    # On a busy machine a probe can take longer than half a second.
+    monkeypatch.setattr("datafor_token.operations.readiness.LONGEST", 60.0)
+    if settings.store != "file":
+        monkeypatch.setattr("datafor_token.store.sql.probing._LONGEST", 60.0)
     app = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
     yield app
     services = services_of(app)
