@@ -21,6 +21,8 @@ _VARIABLE = {
     "exp",
     "request_id",
     "node",
+    "key",
+    "settings",
     "jsessionid",
     "id",
     "since",
