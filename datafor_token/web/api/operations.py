@@ -10,7 +10,7 @@ from datafor_token.requests.schemas import ReadySchema
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Access, Call
 from datafor_token.web.openapi.response_schemas import NotReadyResponse, ReadyResponse
-from datafor_token.web.proxies import is_directly_from, is_forwarded
+from datafor_token.web.proxies import is_directly_from
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
@@ -39,22 +39,24 @@ def healthz() -> Response:
 def readyz(query: Mapping[str, Any]) -> Response:
     """Get whether the store can be read, within half a second.
 
-    The response states whether a change could be stored too; with `write=1` it is 503 if not. Without a proxy, it also
-    describes the node. A node that drains is 503 with `draining`.
+    The response states whether a change could be stored too; with `write=1` it is 503 if not. To the networks of
+    `METRICS_ALLOW`, it also describes the node. A node that drains is 503 with `draining`.
     """
     if services().draining.is_on():
         raise Drained
     unwritable = services().readiness.unwritable()
     if unwritable is None:
-        return success(readable=True, writable=True, **describe_node())
+        return success(readable=True, writable=True, **_describe_node())
     if query["write"]:
         raise unwritable
-    return success(readable=True, writable=False, reason=unwritable.public_reason, **describe_node())
+    return success(readable=True, writable=False, reason=unwritable.public_reason, **_describe_node())
 
 
-def describe_node() -> dict[str, Any]:
-    """Return the members that describe this node; none for a client behind a proxy, who may be anybody."""
-    return {} if is_forwarded() else services().node.to_response(services().store)
+def _describe_node() -> dict[str, Any]:
+    """Return the members that describe this node, as the metrics do; none for a client who may not read those."""
+    if not is_directly_from(services().settings.metrics_allow):
+        return {}
+    return services().node.to_response(services().store)
 
 
 @blueprint.get("/metrics")

@@ -293,9 +293,9 @@ class KeysResponse(SuccessResponse):
 class ReadyResponse(SuccessResponse):
     """`writable` is false if the store can be read, but no change could be stored now; then `reason` has the cause.
 
-    The other members are left out behind a proxy.
-    `version`, `key`, `other_keys` and `settings` must be the same on all nodes. `clock_offset` is how many seconds the
-    clock of the database is ahead of that of the node.
+    Only clients that may read the metrics get the other members. Of these, `version`, `key`, `other_keys` and
+    `settings` must be the same on all nodes. `clock_offset` is how many seconds the clock of the database is ahead of
+    that of the node.
     """
 
     example: ClassVar = {
