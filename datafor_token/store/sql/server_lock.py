@@ -56,7 +56,6 @@ def exclude(connect: Callable[[], psycopg.Connection[Any]]) -> Iterator[Callable
         connection = connect()
     with contextlib.closing(connection):
         with outage("lock"):
-            # In a transaction, which ends with the connection.
             if connection.execute(_EXCLUDE).fetchone() == (False, "0"):
                 raise _in_use(connection.execute(_HOLDERS).fetchall())
 
@@ -65,7 +64,12 @@ def exclude(connect: Callable[[], psycopg.Connection[Any]]) -> Iterator[Callable
             with outage("lock"):
                 connection.execute("SELECT 1")
 
-        yield check
+        try:
+            yield check
+        finally:
+            # Releases the lock now. The server, and a pooler above all, would notice later that the connection ended.
+            with contextlib.suppress(psycopg.Error):
+                connection.rollback()
 
 
 def _in_use(holders: list[Any]) -> Forbidden:

@@ -44,6 +44,9 @@ def pooled_url(postgres: Postgres, pooler: PgBouncer) -> str:
 class TestContractBehindPgBouncer(StoreContract):
     """Behind PgBouncer, the SQL store has the guarantees of every store."""
 
+    # It draws many names, and what they are stored under does not depend on the connection.
+    test_no_two_names_collide = None  # type: ignore[assignment]
+
     @pytest.fixture
     def factory(self, pooled_url: str) -> Factory:
         return partial(opened, pooled_url)

@@ -70,8 +70,8 @@ def test_restarts(pair: list[Server], pooler: PgBouncer, own_postgres: Postgres)
             stopped = pool.map(lambda server: server.request("GET", f"{API}/list").status, pair)
             assert set(stopped) == {503}
         restarted.start()
-        # PgBouncer connects to the server again after `server_login_retry`.
-        while {server.request("GET", DETAIL, headers=headers).status for server in pair} != {200}:
+        # PgBouncer connects to the server again after `server_login_retry`; each worker asks it each second.
+        while {server.request("GET", DETAIL, headers=headers).status for server in pair for _ in range(8)} != {200}:
             time.sleep(0.1)
         assert pair[number].post("delete", {"name": "Restarts"}).status == 200
         all_agree(pair, headers, 401)
