@@ -23,7 +23,7 @@ from datafor_token.errors import AuditUnavailable, LockTimeout, StoreUnavailable
 from datafor_token.store.files import probing
 from datafor_token.store.files.disk import match_owner
 from datafor_token.store.files.locking import lock
-from datafor_token.store.lines import Entry, Place, milliseconds_of
+from datafor_token.store.lines import Entry, Place, milliseconds_of, take
 from datafor_token.validation import logs
 
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
@@ -124,7 +124,7 @@ class AuditLog:
         """Append the lines that no file has yet, whatever their node. The hashes of all present ones are in memory."""
         present = collections.Counter(map(_without_node, self.oldest_first()))
         number = 0
-        missing = (line for line in lines if not _takes(present, _without_node(line)))
+        missing = (line for line in lines if not take(present, _without_node(line)))
         while batch := list(itertools.islice(missing, _ADDED)):
             self.append_durably(b"".join(batch))
             number += len(batch)
@@ -236,14 +236,6 @@ class _Open:
 def _without_node(line: bytes) -> bytes:
     """Return the hash of a line without its node, which lines of early versions lack."""
     return hashlib.blake2b(_NODE.sub(b"", line, 1), digest_size=12).digest()
-
-
-def _takes(present: collections.Counter[bytes], line: bytes) -> bool:
-    """Return whether a line is present, and take it out."""
-    if not present[line]:
-        return False
-    present[line] -= 1
-    return True
 
 
 def _unwritten(error: OSError) -> AuditUnavailable:

@@ -68,8 +68,8 @@ def migrate(  # noqa: PLR0913, PLR0917 - each is something else
 
     No server uses the source meanwhile: the target would lack what it acknowledges after the copy. ``progress`` takes
     the names of the records to copy and a label; it yields the names one by one. ``copy_log`` copies the audit log, and
-    is called again after an interruption. Raises ``Forbidden`` if a server uses
-    the source, or for a target with records that are not part of this migration, and ``RecordDamaged``.
+    is called again after an interruption. Raises ``Forbidden`` if a server uses the source, or for a target with
+    records that are not part of this migration, and ``RecordDamaged``.
     """
     with source.exclude_servers() as check_excluded:
         outcome = _replicate(source, target, collections, keyring, progress)

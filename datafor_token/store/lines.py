@@ -3,11 +3,12 @@
 A line is JSON in ASCII, begins with its time, and ends with a line feed.
 """
 
+import collections
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 _BEGIN, _TIME_END = b'{"time":"', b'Z"'  # of the time in a line, which has the form of ``logs.timestamp``
 
@@ -15,6 +16,14 @@ _BEGIN, _TIME_END = b'{"time":"', b'Z"'  # of the time in a line, which has the 
 def time_of(line: bytes) -> bytes | None:
     """Return the time of a line as it is written there, without parsing the line; None if it has another form."""
     return line[9:33] if line.startswith(_BEGIN) and line[32:34] == _TIME_END else None
+
+
+def take(present: collections.Counter[Any], line: Hashable) -> bool:
+    """Return whether a line, in any form, is among those that are present, and take it out."""
+    if not present[line]:
+        return False
+    present[line] -= 1
+    return True
 
 
 def milliseconds_of(line: bytes) -> int | None:

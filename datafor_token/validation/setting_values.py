@@ -120,16 +120,19 @@ def check_http_hosts(value: Any) -> None:
 def check_audit_sinks(value: Any) -> None:
     """Check the names of sinks, and the URL of a webhook."""
     webhooks = [sink for sink in value if sink not in ("syslog", "stdout")]
-    try:
-        for url in webhooks:
-            urls.parse(url if isinstance(url, str) else "", ())
-    except RuleError:
-        webhooks *= 2
-    if len(webhooks) > 1 or len(set(value)) < len(value):
+    if len(webhooks) > 1 or not all(map(_is_webhook, webhooks)) or len(set(value)) < len(value):
         raise RuleError(
             "must be a list of syslog, stdout and one URL such as https://siem.example/events, each at most once,"
             " without user information; http is for this host only"
         )
+
+
+def _is_webhook(value: Any) -> bool:
+    try:
+        urls.parse(value if isinstance(value, str) else "", ())
+    except RuleError:
+        return False
+    return True
 
 
 def check_webhook_secret(value: Any) -> None:
