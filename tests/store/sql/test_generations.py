@@ -198,7 +198,10 @@ def generate(app: Flask) -> Any:
 
 
 def test_a_call_costs_one_statement(node: Callable[[], Flask]) -> None:
-    """With warm caches, ``generate`` and ``auth/check`` (token or cookie) send one statement; health checks none."""
+    """With warm caches, ``generate`` and ``auth/check`` (token or cookie) read once; health checks do not.
+
+    ``generate`` also writes its event.
+    """
     app = node()
     update(app, name="ERP")
     token = generate(app).get_json()["token"]
@@ -217,7 +220,8 @@ def test_a_call_costs_one_statement(node: Callable[[], Flask]) -> None:
         assert call().status_code == 200
         assert call().status_code == 200
     sent = {name: statements.of(call) for name, call in calls.items()}
-    assert {name: len(one) for name, one in sent.items()} == {"generate": 1, "bearer": 1, "cookie": 1, "health": 0}
+    assert {name: len(one) for name, one in sent.items()} == {"generate": 2, "bearer": 1, "cookie": 1, "health": 0}
+    assert sent["generate"][1].startswith("INSERT INTO datafor_audit")
     assert all("datafor_generations" in one[0] for one in sent.values() if one)
 
 
