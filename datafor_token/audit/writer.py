@@ -10,7 +10,6 @@ import errno
 import hashlib
 import itertools
 import os
-import re
 import stat
 import time
 import weakref
@@ -23,7 +22,7 @@ from datafor_token.errors import AuditUnavailable, LockTimeout, StoreUnavailable
 from datafor_token.store.files import probing
 from datafor_token.store.files.disk import match_owner
 from datafor_token.store.files.locking import lock
-from datafor_token.store.lines import Entry, Place, milliseconds_of, take
+from datafor_token.store.lines import Entry, Place, milliseconds_of, without_node
 from datafor_token.validation import logs
 
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
@@ -32,8 +31,6 @@ _LOOKS, _PAUSE = 3, 0.0005  # pause in seconds; a line is written within microse
 _TRUSTED_SECONDS = 0.002  # how long a renamed file may be written to; under load, several lines share one comparison
 _ADDED = 1000  # lines that are added at once
 _LONGEST_LINE = 65_536  # bytes
-# The name of the node in a line, behind the target.
-_NODE = re.compile(rb'(?<=}),"node":"[^"]*"')
 
 
 class AuditLog:
@@ -122,9 +119,9 @@ class AuditLog:
 
     def add_missing(self, lines: Iterable[bytes]) -> int:
         """Append the lines that no file has yet, whatever their node. The hashes of all present ones are in memory."""
-        present = collections.Counter(map(_without_node, self.oldest_first()))
+        present = collections.Counter(map(_hash, self.oldest_first()))
         number = 0
-        missing = (line for line in lines if not take(present, _without_node(line)))
+        missing = (line for line in lines if not _takes(present, _hash(line)))
         while batch := list(itertools.islice(missing, _ADDED)):
             self.append_durably(b"".join(batch))
             number += len(batch)
@@ -233,9 +230,8 @@ class _Open:
         return position == 0 or os.pread(self.descriptor, 1, position - 1) == b"\n"
 
 
-def _without_node(line: bytes) -> bytes:
-    """Return the hash of a line without its node, which lines of early versions lack."""
-    return hashlib.blake2b(_NODE.sub(b"", line, 1), digest_size=12).digest()
+def _hash(line: bytes) -> bytes:
+    return hashlib.blake2b(without_node(line), digest_size=12).digest()
 
 
 def _unwritten(error: OSError) -> AuditUnavailable:

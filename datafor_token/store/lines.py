@@ -6,11 +6,15 @@ A line is JSON in ASCII, begins with its time, and ends with a line feed.
 import collections
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 _BEGIN, _TIME_END = b'{"time":"', b'Z"'  # of the time in a line, which has the form of ``logs.timestamp``
+
+# The name of the node in a line, behind the target.
+_NODE = re.compile(rb'(?<=}),"node":"[^"]*"')
 
 
 def time_of(line: bytes) -> bytes | None:
@@ -33,6 +37,11 @@ def milliseconds_of(line: bytes) -> int | None:
         return None if time is None else round(dt.datetime.fromisoformat(time.decode()).timestamp() * 1000)
     except ValueError:
         return None
+
+
+def without_node(line: bytes) -> bytes:
+    """Return a line without its node, which lines of early versions lack, and which can get another name."""
+    return _NODE.sub(b"", line, 1)
 
 
 class Place(NamedTuple):
@@ -111,7 +120,10 @@ class LineLog(Protocol):
         """Yield all complete lines, oldest first."""
 
     def add_missing(self, lines: Iterable[bytes]) -> int:
-        """Add the lines that the log does not have yet, and return their number. All must have a time."""
+        """Add the lines that the log does not have yet, whatever their node, and return their number.
+
+        All must have a time.
+        """
 
     def delete_older(self, days: int) -> int:
         """Delete some lines that are older than a number of days, and return how many.

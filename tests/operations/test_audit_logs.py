@@ -43,6 +43,17 @@ def test_a_copy_of_rotated_files(tmp_path: Path) -> None:
     assert list(events[-1])[-2:] == ["target", "node"]
 
 
+def test_a_node_that_was_renamed(tmp_path: Path) -> None:
+    """The events of a node that has another name since its first import are not added again."""
+    log, (store, _) = AuditLog(tmp_path), store_in(tmp_path)
+    log.append(line(time=timestamp(1)) + line(time=timestamp(1)) + line(time=timestamp(2), node="node-x"))
+    assert copy(log, store.line_log, "node-a") == Copied(3, 0)
+    log.append(line(time=timestamp(3)))
+    assert copy(log, store.line_log, "node-b") == Copied(1, 0)
+    events = [json.loads(one) for one in store.line_log.oldest_first()]
+    assert [event["node"] for event in events] == ["node-a", "node-a", "node-x", "node-b"]
+
+
 def test_there_and_back(tmp_path: Path) -> None:
     """A file that was copied to a database gets only what is new when the database is copied back."""
     log, (store, _) = AuditLog(tmp_path), store_in(tmp_path)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from datafor_token.errors import AuditUnavailable, StoreUnavailable
-from datafor_token.store.lines import Entry, LimitReached, Place, milliseconds_of, take
+from datafor_token.store.lines import Entry, LimitReached, Place, milliseconds_of, without_node
 from datafor_token.store.sql import probing
 from datafor_token.store.sql.engine import Database, deadline
 from datafor_token.store.sql.errors import explained, outage
@@ -206,7 +206,7 @@ class AuditLines:
             page = ordered.where(_place > sa.tuple_(rows[-1].at, rows[-1].id))
 
     def add_missing(self, lines: Iterable[bytes]) -> int:
-        """Insert the lines that the table does not have yet, in transactions of some."""
+        """Insert the lines that the table does not have yet, whatever their node, in transactions of some."""
         number = 0
         # Lines of one time together: equal ones are counted.
         batch: list[dict[str, Any]] = []
@@ -223,9 +223,16 @@ class AuditLines:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             times = {row["at"] for row in batch}
             present = collections.Counter(
-                (row.at, row.line) for row in connection.execute(_PAGE.where(table.c.at.in_(times)))
+                (row.at, without_node(row.line.encode()))
+                for row in connection.execute(_PAGE.where(table.c.at.in_(times)))
             )
-            missing = [row for row in batch if not take(present, (row["at"], row["line"]))]
+            missing = []
+            for row in batch:
+                key = row["at"], without_node(row["line"].encode())
+                if present[key]:
+                    present[key] -= 1
+                else:
+                    missing.append(row)
             if missing:
                 connection.execute(_INSERT, missing)
             return len(missing)
