@@ -22,7 +22,7 @@ from datafor_token.errors import AuditUnavailable, LockTimeout, StoreUnavailable
 from datafor_token.store.files import probing
 from datafor_token.store.files.disk import match_owner
 from datafor_token.store.files.locking import lock
-from datafor_token.store.lines import Entry, Place, milliseconds_of, without_node
+from datafor_token.store.lines import Entry, Place, milliseconds_of, take, without_node
 from datafor_token.validation import logs
 
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
@@ -119,9 +119,9 @@ class AuditLog:
 
     def add_missing(self, lines: Iterable[bytes]) -> int:
         """Append the lines that no file has yet, whatever their node. The hashes of all present ones are in memory."""
-        present = collections.Counter(map(_hash, self.oldest_first()))
+        present = collections.Counter(map(_hash_without_node, self.oldest_first()))
         number = 0
-        missing = (line for line in lines if not _takes(present, _hash(line)))
+        missing = (line for line in lines if not take(present, _hash_without_node(line)))
         while batch := list(itertools.islice(missing, _ADDED)):
             self.append_durably(b"".join(batch))
             number += len(batch)
@@ -230,7 +230,8 @@ class _Open:
         return position == 0 or os.pread(self.descriptor, 1, position - 1) == b"\n"
 
 
-def _hash(line: bytes) -> bytes:
+def _hash_without_node(line: bytes) -> bytes:
+    """Return the hash of a line without its node, which lines of early versions lack."""
     return hashlib.blake2b(without_node(line), digest_size=12).digest()
 
 

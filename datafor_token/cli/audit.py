@@ -70,15 +70,19 @@ def import_events(folder: Path | None) -> None:
     Example: datafor-token audit import
     """
     from datafor_token.audit.copying import copy
+    from datafor_token.audit.reader import FILE
     from datafor_token.audit.writer import AuditLog
     from datafor_token.operations.audit_logs import audit_log_of
 
     settings = services().settings
-    source, target = AuditLog(folder or settings.data_dir), audit_log_of(services().store, settings)
+    folder = folder or settings.data_dir
+    source, target = AuditLog(folder), audit_log_of(services().store, settings)
     if isinstance(target, AuditLog):
         raise Forbidden("STORE is file: the audit log is in files already")
     copied = copy(source, target, settings.node_name)
     what = "1 event was" if copied.added == 1 else f"{copied.added} events were"
+    if not any(folder.glob(f"{FILE}*")):
+        note(f"{folder} has no {FILE}: name the folder with the files if they were moved")
     skipped = f"; lines that are no events: {copied.skipped}" if copied.skipped else ""
     done(f"{what} added to the audit log in the database{skipped}", added=copied.added, skipped=copied.skipped)
 

@@ -7,11 +7,12 @@ import collections
 import dataclasses
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 _BEGIN, _TIME_END = b'{"time":"', b'Z"'  # of the time in a line, which has the form of ``logs.timestamp``
+_NODE = re.compile(rb'(?<=}),"node":"[^"]*"')  # behind the target
 
 # The name of the node in a line, behind the target.
 _NODE = re.compile(rb'(?<=}),"node":"[^"]*"')
@@ -40,7 +41,7 @@ def milliseconds_of(line: bytes) -> int | None:
 
 
 def without_node(line: bytes) -> bytes:
-    """Return a line without its node, which lines of early versions lack, and which can get another name."""
+    """Return a line without the name of its node, which lines of early versions lack."""
     return _NODE.sub(b"", line, 1)
 
 
@@ -122,7 +123,7 @@ class LineLog(Protocol):
     def add_missing(self, lines: Iterable[bytes]) -> int:
         """Add the lines that the log does not have yet, whatever their node, and return their number.
 
-        All must have a time.
+        All must have a time. A copy gives a node to a line that has none, and NODE may have changed since another copy.
         """
 
     def delete_older(self, days: int) -> int:

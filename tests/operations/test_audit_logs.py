@@ -40,6 +40,8 @@ def test_a_copy_of_rotated_files(tmp_path: Path) -> None:
     events = [json.loads(one) for one in store.line_log.oldest_first()]
     assert [event["time"] for event in events] == [timestamp(number) for number in range(6)]
     assert [event["node"] for event in events] == ["node-x"] * 3 + ["node-a"] * 3
+    # NODE was set meanwhile.
+    assert copy(AuditLog(tmp_path), store.line_log, "node-b") == Copied(0, 2)
     assert list(events[-1])[-2:] == ["target", "node"]
 
 
@@ -66,7 +68,7 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 
 def test_import(tmp_path: Path) -> None:
-    """The command adds the events of another folder once; it refuses a log in files."""
+    """The command adds the events of a folder once, names a folder without files, and refuses a log in files."""
     folder = tmp_path / "of node b"
     folder.mkdir()
     (folder / "audit.log").write_bytes(line(time=timestamp(1)) + line(time=timestamp(2)))
@@ -76,6 +78,8 @@ def test_import(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"added": 2, "skipped": 0, "warnings": []}, done.stderr
     done = shell(tmp_path, "audit", "import", str(folder), store=url)
     assert done.stderr == "0 events were added to the audit log in the database\n"
+    done = shell(tmp_path, "audit", "import", store=url)
+    assert "has no audit.log: name the folder" in done.stderr
     assert len(json.loads(shell(tmp_path, "audit", "show", "--event", "sign_in", "--json", store=url).stdout)) == 2
     in_files = tmp_path / "in files"
     in_files.mkdir()

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from datafor_token.errors import AuditUnavailable, StoreUnavailable
-from datafor_token.store.lines import Entry, LimitReached, Place, milliseconds_of, without_node
+from datafor_token.store.lines import Entry, LimitReached, Place, milliseconds_of, take, without_node
 from datafor_token.store.sql import probing
 from datafor_token.store.sql.engine import Database, deadline
 from datafor_token.store.sql.errors import explained, outage
@@ -226,13 +226,7 @@ class AuditLines:
                 (row.at, without_node(row.line.encode()))
                 for row in connection.execute(_PAGE.where(table.c.at.in_(times)))
             )
-            missing = []
-            for row in batch:
-                key = row["at"], without_node(row["line"].encode())
-                if present[key]:
-                    present[key] -= 1
-                else:
-                    missing.append(row)
+            missing = [row for row in batch if not take(present, (row["at"], without_node(row["line"].encode())))]
             if missing:
                 connection.execute(_INSERT, missing)
             return len(missing)
