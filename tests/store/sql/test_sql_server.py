@@ -97,6 +97,33 @@ def test_the_reason_is_that_of_the_host_that_responds(
         assert saying in reason(f"postgresql://{name}:the-Password@{hosts}/{name}")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "FATAL:  password authentication failed for user",
+        "fe_sendauth: no password supplied",
+        "FATAL:  no pg_hba.conf entry for host",
+        'FATAL:  database "x" does not exist',
+        "FATAL:  role is not permitted to log in",
+        "FATAL:  permission denied for database",
+        "FATAL:  sorry, too many clients already",
+        "FATAL:  database is not currently accepting connections",
+        "connection failed: Connection refused",
+        "connection timeout expired",
+        "failed to resolve host",
+        "session is read-only",
+        "server closed the connection unexpectedly",
+        "server does not support SSL, but SSL was required",
+        "root certificate file does not exist",
+        "server conn crashed?",
+    ],
+)
+def test_a_reason_says_what_to_do(words: str) -> None:
+    """After the cause, the reason of an outage says what to do."""
+    cause, colon, advice = explained(psycopg.OperationalError(words)).partition(": ")
+    assert (bool(cause), colon, len(advice.split()) > 1) == (True, ": ", True)
+
+
 @pytest.mark.parametrize("saying", ["starting up", "shutting down"])
 def test_a_starting_host_is_reported_before_one_that_is_down(saying: str) -> None:
     """With one host down, the reason is that the other is starting up or shutting down."""
