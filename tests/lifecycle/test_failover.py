@@ -17,7 +17,7 @@ import pytest
 
 from datafor_token.settings_sources import load_settings
 from tests.lifecycle.host import block, blocks_without_test
-from tests.store.postgres import binaries
+from tests.store.postgres import as_user, binaries
 from tests.support import API, STRONG_SECRET, Server, application, free_port, need, wait_for
 
 pytestmark = [pytest.mark.file_store, pytest.mark.slow, pytest.mark.sql]
@@ -44,13 +44,6 @@ def until(met: Callable[[], object], what: str) -> None:
     while not met():
         assert time.monotonic() < ends, what
         time.sleep(0.1)
-
-
-def as_postgres() -> list[str]:
-    """Return the start of a command that is not run by root: PostgreSQL refuses that."""
-    if os.geteuid() != 0:
-        return []
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 
 class Patroni:
@@ -96,7 +89,7 @@ class Patroni:
     def _run(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [*as_postgres(), *command],
+                [*as_user(), *command],
                 cwd=self.folder,
                 env={**os.environ, "HOME": str(self.folder)},
                 stdout=log,
@@ -220,7 +213,7 @@ def test_a_failover_by_patroni(patroni: Patroni, folder: Path, tmp_path: Path) -
     patroni.ask("db1", *block("several-hosts", "CREATE ROLE", "sql").splitlines())
     haproxy, pooler = free_port(), free_port()
     front = [str(shutil.which("haproxy")), "-db", "-f", str(haproxy_file(folder, haproxy, patroni.ports))]
-    pooling = [*as_postgres(), "/usr/sbin/pgbouncer", str(pgbouncer_file(folder, pooler, haproxy))]
+    pooling = [*as_user(), "/usr/sbin/pgbouncer", str(pgbouncer_file(folder, pooler, haproxy))]
     with running(*front, port=haproxy), running(*pooling, port=pooler), contextlib.ExitStack() as stack:
         (tmp_path / "config").mkdir()
         (tmp_path / "config" / "settings.toml").write_text(page("127.0.0.1:5000", "toml"))

@@ -15,8 +15,8 @@ from datafor_token.store.sql import server as sql_server
 from datafor_token.store.sql.clock import DatabaseClock
 from datafor_token.store.sql.fencing import Fenced, Timelines
 from datafor_token.store.sql.store import SqlStore
-from tests.store.conftest import opened
-from tests.store.postgres import Postgres
+from tests.store.conftest import opened, prepared
+from tests.store.failover import replicated
 
 
 class Borrowed:
@@ -108,22 +108,20 @@ def test_a_former_primary_is_refused(postgres_url: str) -> None:
 
 
 @pytest.mark.sql
-def test_another_host_is_tried(postgres: Postgres, postgres_url: str) -> None:
+def test_another_host_is_tried() -> None:
     """When the first host of the URL is a former primary, the service finds the other one."""
-    present = Postgres(safe=False)
-    present.copy_of(postgres, "another").start()
-    try:
-        present.promote()
-        both = postgres_url.replace(f":{postgres.port}", f":{postgres.port},127.0.0.1:{present.port}")
-        store = opened(f"{both}?target_session_attrs=read-write")
+    with replicated(safe=False) as servers:
+        prepared(servers.primary.url())
+        servers.wait_for_standby()
+        servers.standby.promote()
+        both = servers.primary.url("postgres", servers.standby, query="?target_session_attrs=read-write")
+        store = opened(both)
         store.put("users", {"name": "lena"})
         with store._database.reading() as connection:
-            assert connection.execute(sa.text("SHOW port")).scalar() == str(postgres.port)
+            assert connection.execute(sa.text("SHOW port")).scalar() == str(servers.primary.port)
         store._server._timelines.check(2)
         store.put("users", {"name": "mia"})
         assert [name for name, _ in store.documents("users")] == ["mia"]
-    finally:
-        present.remove()
 
 
 def test_forked_processes_share_the_timeline() -> None:
