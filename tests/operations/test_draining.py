@@ -85,6 +85,14 @@ def test_a_disk_that_hangs_holds_one_thread(tmp_path: Path, monkeypatch: pytest.
     assert not state.is_on()
 
 
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """The command, which root may run, creates no file elsewhere."""
+    (tmp_path / ".draining").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        draining.Draining(tmp_path).begin()
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_wrong_folder(tmp_path: Path) -> None:
     """A data folder that does not exist is named, and not created."""
     done = run_command(tmp_path, "drain")
