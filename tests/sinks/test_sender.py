@@ -195,9 +195,10 @@ def test_a_fork(sender: Sender, queue: Queue, place: Place) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_a_bug(sender: Sender, queue: Queue, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an exception the thread lives, logs it without its text, and sends again."""
-    place.faults = [ValueError("a secret")]  # type: ignore[list-item]
+def test_a_bug(sender: Sender, queue: Queue, place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """After an exception the thread lives, logs it, and sends again."""
+    place.faults = [ValueError("a bug")]  # type: ignore[list-item]
     queue.append(line(1))
     sender.start()
     assert place.next() == line(1)
+    assert [one.msg["event"] for one in caplog.records if isinstance(one.msg, dict)] == ["sending audit events failed"]

@@ -439,9 +439,29 @@ def test_a_row_edited_by_hand(store: SqlStore) -> None:
 
 
 @pytest.mark.sql
-def test_a_commit_whose_response_is_lost(postgres_url: str) -> None:
-    """A change that may have been stored has a line that says so."""
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_lost_response_to_a_commit(postgres_url: str, monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
+    """A change whose commit got no response has its line once, whether it was committed or is done again."""
     store = opened(postgres_url)
+    commit, times = sa.Connection.commit, itertools.count()
+
+    def lost(connection: sa.Connection) -> None:
+        if next(times) == 0:
+            if committed:
+                commit(connection)
+            connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
+            connection.exec_driver_sql("SELECT 1")
+        commit(connection)
+
+    monkeypatch.setattr(sa.Connection, "commit", lost)
+    with audit_of(store.line_log).change() as record:
+        record(ADDED)
+        store.put("users", LENA)
+    assert kinds(store) == [("user_made", None)]
+
+
+def test_a_change_that_may_have_been_stored(store: SqlStore) -> None:
+    """A change of which nobody knows whether it was stored has a line that says so."""
 
     def fail() -> None:
         with audit_of(store.line_log).change() as record:
