@@ -93,7 +93,7 @@ class AuditLines:
         rows = [_row(line) for line in lines.splitlines(keepends=True)]
 
         def insert(connection: sa.Connection) -> None:
-            if self._is_postgresql:
+            if self._database.is_postgresql:
                 columns = {name: [row[name] for row in rows] for name in ("at", "line")}
                 connection.execute(_RELAXED, columns)
             else:
@@ -219,7 +219,7 @@ class AuditLines:
 
     def _add(self, batch: Sequence[dict[str, Any]]) -> int:
         def add(connection: sa.Connection) -> int:
-            if self._is_postgresql:
+            if self._database.is_postgresql:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             times = {row["at"] for row in batch}
             present = collections.Counter(
@@ -236,7 +236,7 @@ class AuditLines:
     def extent(self) -> tuple[int | None, int | None]:
         """Return the size of the table with its indexes, and the time of the oldest line."""
         (oldest,) = self._read(sa.select(sa.func.min(table.c.at)))[0]
-        if not self._is_postgresql:
+        if not self._database.is_postgresql:
             return None, oldest
         return self._read(sa.select(sa.func.pg_total_relation_size(table.name)))[0][0], oldest
 
@@ -244,20 +244,15 @@ class AuditLines:
         """Delete some lines older than a number of days, and return their number; 0 also while another one deletes."""
 
         def delete(connection: sa.Connection) -> int:
-            dialect = connection.dialect.name
-            if self._is_postgresql:
+            if self._database.is_postgresql:
                 is_free = connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))).scalar()
                 if not is_free:
                     return 0
-            old = sa.select(table.c.id).where(table.c.at < _NOW[dialect] - days * _DAY)
+            old = sa.select(table.c.id).where(table.c.at < _NOW[connection.dialect.name] - days * _DAY)
             some = old.order_by(table.c.at, table.c.id).limit(_ADDED)
             return connection.execute(table.delete().where(table.c.id.in_(some))).rowcount
 
         return self._transact(delete)
-
-    @property
-    def _is_postgresql(self) -> bool:
-        return self._database.is_postgresql
 
     def _transact(self, work: Callable[[sa.Connection], _Result]) -> _Result:
         with (
