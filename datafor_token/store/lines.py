@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 _BEGIN, _TIME_END = b'{"time":"', b'Z"'  # of the time in a line, which has the form of ``logs.timestamp``
-_NODE = re.compile(rb'(?<=}),"node":"[^"]*"')  # behind the target
-
 # The name of the node in a line, behind the target.
 _NODE = re.compile(rb'(?<=}),"node":"[^"]*"')
 
