@@ -90,9 +90,14 @@ class AuditLines:
             # Of an update in this thread, which must not be committed here.
             self._thread.pending.extend(_Pending(line) for line in lines.splitlines(keepends=True))
             return
-        rows = [_row(line) for line in lines.splitlines(keepends=True)]
+        given = [_row(line) for line in lines.splitlines(keepends=True)]
+        attempts = itertools.count()
 
         def insert(connection: sa.Connection) -> None:
+            # If the connection broke before the response to the first attempt, the lines may be there already.
+            rows = _missing(connection, given) if next(attempts) else given
+            if not rows:
+                return
             if self._database.is_postgresql:
                 columns = {name: [row[name] for row in rows] for name in ("at", "line")}
                 connection.execute(_RELAXED, columns)
@@ -221,12 +226,7 @@ class AuditLines:
         def add(connection: sa.Connection) -> int:
             if self._database.is_postgresql:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            times = {row["at"] for row in batch}
-            present = collections.Counter(
-                (row.at, without_node(row.line.encode()))
-                for row in connection.execute(_PAGE.where(table.c.at.in_(times)))
-            )
-            missing = [row for row in batch if not take(present, (row["at"], without_node(row["line"].encode())))]
+            missing = _missing(connection, batch)
             if missing:
                 connection.execute(_INSERT, missing)
             return len(missing)
@@ -271,6 +271,15 @@ class AuditLines:
     def _read(self, question: sa.Select[Any]) -> Sequence[Any]:
         with _unavailable("read"):
             return self._sessions.read(lambda session: session.connection.execute(question).all())
+
+
+def _missing(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows whose lines the table does not have yet, whatever their node."""
+    present = collections.Counter(
+        (row.at, without_node(row.line.encode()))
+        for row in connection.execute(_PAGE.where(table.c.at.in_({row["at"] for row in rows})))
+    )
+    return [row for row in rows if not take(present, (row["at"], without_node(row["line"].encode())))]
 
 
 class _Rows:

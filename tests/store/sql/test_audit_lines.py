@@ -162,6 +162,23 @@ def test_a_retried_transaction(store: SqlStore, *, within: bool, sqlstate: str |
     assert (len(calls), kinds(store)) == (1, [("user_made", None)])
 
 
+def test_a_lost_response_to_an_event(store: SqlStore) -> None:
+    """If the connection breaks after an event was stored, the retry does not store it again."""
+    lost = [1]
+
+    def lose(_: object, __: object, statement: str, *___: object) -> None:
+        if "INSERT INTO datafor_audit" in statement and lost:
+            lost.pop()
+            raise sa.exc.OperationalError(statement, {}, Broken(None), connection_invalidated=True)
+
+    sa.event.listen(store._database.engine, "after_cursor_execute", lose)
+    audit_of(store.line_log).record(ADDED)
+    assert (lost, kinds(store)) == ([], [("user_made", None)])
+    Failures(store, "INSERT INTO datafor_audit", 1)
+    audit_of(store.line_log).record(Event(Kind.USER_MADE, user="mia"))
+    assert kinds(store) == [("user_made", None)] * 2
+
+
 def test_a_retry_on_another_record(url: str) -> None:
     """A retry that finds another record has the line of that record only, and counts one change."""
     store, other = opened(url), opened(url)
