@@ -94,7 +94,7 @@ class AuditLines:
         attempts = itertools.count()
 
         def insert(connection: sa.Connection) -> None:
-            # If the connection broke before the response to the first attempt, the lines may be there already.
+            # If the connection broke before the response to the first attempt, it may have stored the lines.
             rows = _missing(connection, given) if next(attempts) else given
             if not rows:
                 return
