@@ -56,6 +56,13 @@ def test_the_settings_table() -> None:
     assert rows("settings", "All settings") == expected
 
 
+@pytest.mark.parametrize("heading", ["All settings", "Only in the environment", "Files"])
+def test_the_tables_of_settings_name_nothing_twice(heading: str) -> None:
+    """Each setting, variable and file has one row."""
+    names = re.findall(r"^\| (`.+?) \|", section("settings", heading), re.MULTILINE)
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("page", ["docs/settings.md", "docs/several-hosts.md", "docs/failover.md"])
 def test_the_examples_of_settings(tmp_path: Path, page: str) -> None:
     """The service accepts the examples of settings."""
