@@ -101,6 +101,7 @@ def test_every_command_has_the_option() -> None:
         "application show",
         "store migrate",
         "gate rotate-key",
+        "audit import",
     }
 
 

@@ -78,4 +78,15 @@ def test_the_help() -> None:
     """The help lists the commands of this service and nothing else."""
     text = invoke(None, ["--help"]).output
     listed = [line.split()[0] for line in text.split("Commands:\n")[1].splitlines()]
-    assert listed == ["serve", "user", "application", "token", "gate", "store", "audit", "settings", "completion"]
+    assert listed == [
+        "serve",
+        "drain",
+        "user",
+        "application",
+        "token",
+        "gate",
+        "store",
+        "audit",
+        "settings",
+        "completion",
+    ]

@@ -32,7 +32,7 @@ CASES: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("run", "", 2, ("Did you mean `datafor-token serve`?",)),
     ("help", "", 2, ("Did you mean `datafor-token --help`?",)),
     ("version", "", 2, ("Did you mean `datafor-token --version`?",)),
-    ("login", "", 2, ("No such command", "Choose from: serve, user, application, token, gate, store")),
+    ("login", "", 2, ("No such command", "Choose from: serve, drain, user, application, token, gate, store")),
     ("user ad lena", "", 2, ("Did you mean `datafor-token user add`?",)),
     ("user create lena", "", 2, ("Did you mean `datafor-token user add`?",)),
     ("user rm lena", "", 2, ("Did you mean `datafor-token user delete`?",)),

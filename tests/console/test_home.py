@@ -9,6 +9,7 @@ from flask import Flask
 
 from datafor_token.activity.hours import Hour
 from datafor_token.console import chart
+from datafor_token.errors import AuditUnavailable
 from datafor_token.operations.milestones import BACKUP, GATE_SIGN_IN
 from datafor_token.settings import Settings, table
 from datafor_token.store.files.store import FileStore
@@ -230,7 +231,11 @@ def test_an_outage(client: Client, settings: Settings, clock: Clock, monkeypatch
     assert response.status_code == 200
     assert "Part of the store cannot be read" in response.text
     assert "PUBLIC_URL is empty" in response.text
-    monkeypatch.setattr("datafor_token.audit.log.Audit.writable", lambda _: False)
+
+    def fail(_: object) -> None:
+        raise AuditUnavailable
+
+    monkeypatch.setattr("datafor_token.audit.log.Audit.check_writable", fail)
     clock.advance(2)
     assert "The audit log cannot be written" in client.get("").text
 

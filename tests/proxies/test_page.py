@@ -96,9 +96,8 @@ def test_the_files_look_alike(name: str) -> None:
     assert re.match(rf"# {name} \({row(name)[1]} or later\) in front of datafor_token", text, re.IGNORECASE)
     assert f"`config/{FILES[name]}`" in row(name)[2]
     (settings,) = pages.blocks(NAME, "toml")
-    header = "".join(
-        line.removeprefix("#     ") for line in text.splitlines(keepends=True) if line.startswith("#     ")
-    )
+    comment = text.split("\n\n", maxsplit=1)[0].splitlines(keepends=True)
+    header = "".join(line.removeprefix("#     ") for line in comment if line.startswith("#     "))
     assert tomllib.loads(settings) == tomllib.loads(header[header.index("URL_PREFIX") :])
     assert {f"DATAFOR_TOKEN_{key}" for key in tomllib.loads(settings)} == SETTINGS.keys()
     for mark in (

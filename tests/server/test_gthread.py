@@ -97,7 +97,7 @@ def test_one_line_states_that_gthread_serves(servers: tuple[Server, Server]) -> 
         ("level", "warning"), ("logger", "gunicorn.error"), ("pid", theirs.process.pid),
         ("event", "gthread serves"), ("reason", "DATAFOR_TOKEN_WORKER=gthread"),
     ]  # fmt: skip
-    assert "Using worker: datafor_token.server.gthread.Worker\n" in theirs.output
+    assert "Using worker: datafor_token.server.gthread.Worker" in theirs.output
     assert "gthread" not in ours.output
 
 

@@ -1,5 +1,6 @@
 """API calls about personal tokens, which users issue for themselves."""
 
+import contextlib
 from typing import Any
 
 from flask import Blueprint, Response
@@ -124,11 +125,17 @@ def _self_service(name: str | None) -> Application | None:
     registry = services().registry
     if name is None:
         listing = registry.index()
-        # The first may be one whose record cannot be read: then this is 503, and no token of another one is issued.
         known: list[IndexEntry | UnreadableEntry] = [*listing.entries, *listing.unreadable]
-        names = [one.name for one in known if one.enable and one.self_service]
-        if not names:
+        name = min((one.name for one in known if one.enable and one.self_service), key=fold, default=None)
+        if name is None:
             return None
-        name = min(names, key=fold)
-    application = registry.get(name)
+        # The first may be one whose record cannot be read: then this is 503, and no token of another one is issued.
+        # One that was deleted just now is none.
+        with contextlib.suppress(NotFound):
+            return _if_self_service(registry.get(name))
+        return None
+    return _if_self_service(registry.get(name))
+
+
+def _if_self_service(application: Application) -> Application | None:
     return application if application.enable and application.self_service else None
