@@ -17,7 +17,7 @@ import pytest
 from flask import Flask
 
 from datafor_token import create_app
-from datafor_token.errors import Overloaded
+from datafor_token.errors import AuditUnavailable, Overloaded
 from datafor_token.settings import Settings
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.users import User
@@ -29,8 +29,9 @@ from tests.lifecycle.host import ME, Host, block, blocks_without_test, signs_in
 from tests.lifecycle.quotes import matches, quotes, rows, section
 from tests.log_lines import logfmt, read
 from tests.processes import environment, run
+from tests.store.conftest import opened, prepared
 from tests.store.postgres import Postgres
-from tests.support import ADMIN_PASSWORD, Clock, application, basic
+from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application, basic
 
 pytestmark = [pytest.mark.file_store, pytest.mark.slow]
 
@@ -362,6 +363,48 @@ def test_the_reasons_of_503(
     assert any(matches(quote, reason) for quote in rows("troubleshooting", "Why is it 503?")[number]), reason
 
 
+def without_the_audit_table(tmp_path: Path) -> str:
+    store = opened(prepared(f"sqlite:///{tmp_path}/records.db"))
+    with store._database.writing(None) as connection:
+        connection.exec_driver_sql("DROP TABLE datafor_audit")
+        connection.commit()
+    with pytest.raises(AuditUnavailable) as caught, store.line_log.change() as record:
+        record(b'{"time":"2026-01-01T00:00:00.000Z"}\n')
+    return str(caught.value.reason)
+
+
+def of_another_key(caller: Caller, settings: Settings) -> None:
+    caller.post("update", application(secret=STRONG_SECRET))
+    record = settings.data_dir / "applications" / "erp.json"
+    record.write_text(re.sub(r"enc1:[0-9a-f]+:", f"enc1:{'0' * 16}:", record.read_text()))
+
+
+FURTHER = ("audit table", "missing key", "signer", "draining")
+
+
+@pytest.mark.parametrize("cause", FURTHER)
+def test_further_reasons_of_503(app: Flask, caller: Caller, log: io.StringIO, tmp_path: Path, cause: str) -> None:
+    """Each cause that several hosts have is logged with the reason that the page quotes."""
+    if cause == "audit table":
+        reason = without_the_audit_table(tmp_path)
+    else:
+        if cause == "draining":
+            app.extensions["datafor_token"].draining.begin()
+            response = caller.get("/readyz")
+        else:
+            of_another_key(caller, app.extensions["datafor_token"].settings)
+            bearer = {"Authorization": f"Bearer {token(claims(), STRONG_SECRET)}"}
+            ask: dict[str, Callable[[], Any]] = {
+                "missing key": lambda: caller.post("generate", {"name": "ERP", "username": "lena"}),
+                "signer": lambda: caller.get(CHECK, headers=bearer),
+            }
+            response = ask[cause]()
+        assert response.status_code == 503
+        reason = last(log)["reason"]
+    (quote,) = rows("troubleshooting", "Why is it 503?")[len(CAUSES) + 1 + FURTHER.index(cause)]
+    assert matches(quote, reason), reason
+
+
 def test_the_words_of_other_503(caller: Caller, log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many sign-ins and a doubtful change have the words of the page."""
     sign_ins, _ = rows("troubleshooting", "Why is it 503?")[-2:]
@@ -531,7 +574,7 @@ def test_it_does_not_start(host: Host, number: int) -> None:
 def test_each_cause_of_the_page() -> None:
     """The page lists as many causes as the test provokes."""
     assert len(rows("troubleshooting", "It does not start")) == len(CAUSES_AT_START)
-    assert len(rows("troubleshooting", "Why is it 503?")) == len(CAUSES) + 3
+    assert len(rows("troubleshooting", "Why is it 503?")) == len(CAUSES) + len(FURTHER) + 3
 
 
 def test_the_key_record_is_written_again(host: Host) -> None:
