@@ -77,7 +77,7 @@ check: $(VENV)/test-installed
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
-# Injects faults, in about three minutes; as root all of them. CI runs FAULTS=--short.
+# Injects faults, for several minutes; as root all of them. CI runs FAULTS=--short.
 faults: $(VENV)/test-installed
 	$(BIN)/python -m tests.faults $(FAULTS)
 

@@ -27,7 +27,7 @@ class Check(NamedTuple):
 def checks(*, short: bool) -> list[Check]:
     """Return all checks; the short form has fewer rounds and no power loss."""
     errors = ("EIO", "ENOSPC") if short else tracing.ERRORS
-    kills, worker_kills, rounds = (150, 10, 1) if short else (1000, 60, 5)
+    kills, worker_kills, rounds = (150, 10, 1) if short else (1000, 60, 2)
     found = [
         Check("S1 order of system calls", tracing.check_order, tracing.BROKEN_ORDERS, ("strace",)),
         Check("S2 killed at each system call", tracing.check_kills, ("plain overwrite",), ("strace",)),

@@ -130,7 +130,7 @@ def _self_service(name: str | None) -> Application | None:
         if name is None:
             return None
         # The first may be one whose record cannot be read: then this is 503, and no token of another one is issued.
-        # One that was deleted just now is none.
+        # One that was deleted just now allows nothing.
         with contextlib.suppress(NotFound):
             return _if_self_service(registry.get(name))
         return None
