@@ -130,8 +130,8 @@ def _no_connection_is_left() -> Iterator[None]:
         from datafor_token.store.sql.engine import close_all
 
         for thread in threading.enumerate():
-            # They have a connection while they fetch or rotate keys; all of them end soon.
-            if thread.name in ("key sets", "fetch keys", "gate keys"):
+            # They have a connection while they fetch or rotate keys, or probe; all of them end soon.
+            if thread.name in ("key sets", "fetch keys", "gate keys", "probe"):
                 thread.join(20)
         # A writer of a command that the test ran would open a connection later, which nothing closes.
         for writer in list(background.WRITERS):

@@ -78,7 +78,7 @@ class _Run:
         self._traceback: TracebackType | None = None
         self._done = threading.Event()
         self._begun, self._ended = time.monotonic(), 0.0
-        threading.Thread(target=self._run, daemon=True).start()
+        threading.Thread(target=self._run, name="probe", daemon=True).start()
 
     def is_valid(self, now: float) -> bool:
         """Return whether it has not ended, or ended less than ``_INTERVAL`` ago."""

@@ -16,7 +16,7 @@ from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.tokens import identifiers
 from tests.conftest import Caller
-from tests.stores import KIND, records_in
+from tests.stores import KIND, audit_text, records_in
 from tests.support import (
     ADMIN_PASSWORD,
     STRONG_SECRET,
@@ -40,6 +40,7 @@ def everything_stored(settings: Settings) -> bytes:
     if KIND != "file":
         for collection in COLLECTIONS:
             stored += [f"{one.name}\n{one.read_text()}".encode() for one in records_in(settings.data_dir, collection)]
+        stored.append(audit_text(settings.data_dir).encode())
     return b"\n".join(stored)
 
 

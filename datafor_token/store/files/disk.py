@@ -30,11 +30,16 @@ class outage:  # noqa: N801 - like contextlib.suppress
 
 
 def create_folder(path: Path) -> None:
-    """Create the folder and its parents with mode 0700. An existing folder stays unchanged."""
+    """Create the folder and its parents with mode 0700. An existing folder stays unchanged.
+
+    Raises ``FileExistsError`` if something else is in its place.
+    """
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
-        return
+        if path.is_dir():
+            return
+        raise
     except FileNotFoundError:
         create_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)

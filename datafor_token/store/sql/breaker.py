@@ -99,7 +99,7 @@ class Breaker:
             if is_asking or now - self._asked < _SILENCE:
                 return False
             self._asked = now
-            self._question = question = threading.Thread(target=self._put_question, daemon=True)
+            self._question = question = threading.Thread(target=self._put_question, name="probe", daemon=True)
         question.start()
         question.join(_PATIENCE)
         return self._is_closed()

@@ -513,14 +513,15 @@ def test_other_worker_and_restart(tmp_path: Path) -> None:
     server = Server(tmp_path).start()
     workers = {str(worker) for worker in server.both_workers()}
     server.post("update", application())
-    expired, log = token(claims(exp=time.time() - 600)), tmp_path / "data" / "audit.log"
+    expired = token(claims(exp=time.time() - 600))
     references: list[str] = []
     firsts: list[str] = []
     # Each worker writes a line for the first refusal of its own.
     while len(firsts) < 2:
         references.append(reference(server.request("GET", "/auth/check", headers=bearer(expired))))
         assert len(references) < 2000
-        firsts = [line["request_id"] for line in map(json.loads, log.read_text().splitlines()) if line.get("reason")]
+        lines = map(json.loads, audit_text(tmp_path / "data").splitlines())
+        firsts = [line["request_id"] for line in lines if line.get("reason")]
     for one in firsts:
         before = len(server.output)
         for _ in range(2000):
