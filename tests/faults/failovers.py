@@ -260,9 +260,9 @@ def workers_killed(site: _Site) -> None:
 # Each is caught by one event: there is no need to wait for the others.
 _CATCHING: dict[str, tuple[_Event, ...]] = {"asynchronous": (primary_killed,), "unfenced": (primary_continued,)}
 BROKEN = tuple(_CATCHING)
-_FAILOVERS: tuple[_Event, ...] = (primary_killed, primary_continued)
 _EVENTS: tuple[_Event, ...] = (
-    *_FAILOVERS,
+    primary_killed,
+    primary_continued,
     standby_away,
     primary_paused,
     connections_broken,
