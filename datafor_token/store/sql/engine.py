@@ -184,9 +184,9 @@ class Database:
         self.engine.dispose()
 
     def try_other_hosts(self) -> None:
-        """Close the connections that are not in use, and try the hosts of the URL in a random order.
+        """Close the connections that are not in use, and try the host that was reached last after all others.
 
-        Their first one may be a former primary, which accepts writes as well.
+        It is a former primary, which accepts writes as well.
         """
         self._hosts.replaced()
         self.close()

@@ -19,24 +19,26 @@ class Hosts:
         same = {name: values * self.number if len(values) == 1 else values for name, values in lists.items()}
         # If the numbers of hosts and ports do not match, libpq refuses them.
         self._servers = [dict(zip(same, values, strict=True)) for values in zip(*same.values(), strict=False)]
-        self._first: tuple[str, str] | None = None
+        self._order = list(self._servers)
         self._is_choosy = False
 
     def parameters(self) -> dict[str, str]:
         """Return the parameters that name the hosts, in their order."""
-        if self._first is None:
-            return {"load_balance_hosts": "random"} if self._is_choosy else {}
-        servers = sorted(self._servers, key=self._is_other)
-        return {name: ",".join(server[name] for server in servers) for name in (servers[0] if servers else ())}
+        if self._order == self._servers:
+            # One host can have several addresses.
+            return {"load_balance_hosts": "random"} if self._is_choosy and len(self._servers) == 1 else {}
+        return {name: ",".join(server[name] for server in self._order) for name in self._order[0]}
 
     def reached(self, host: str, port: int) -> None:
         """Note the host that a connection has reached."""
-        self._first = host, str(port)
+        # The order of the others remains, and those that were replaced stay behind.
+        self._order = sorted(self._order, key=lambda server: not _is(server, host, str(port)))
 
     def replaced(self) -> None:
-        """Note that the host is a former primary: try all hosts in a random order, until one is reached."""
-        self._first, self._is_choosy = None, True
+        """Note that the host that was reached last is a former primary: it comes last from now on."""
+        self._order = [*self._order[1:], *self._order[:1]]
+        self._is_choosy = True
 
-    def _is_other(self, server: Mapping[str, str]) -> bool:
-        host, port = self._first or ("", "")
-        return host not in {server.get("host"), server.get("hostaddr")} or server.get("port") not in {port, "", None}
+
+def _is(server: Mapping[str, str], host: str, port: str) -> bool:
+    return host in {server.get("host"), server.get("hostaddr")} and server.get("port") in {port, "", None}

@@ -28,24 +28,33 @@ def test_a_frozen_host_delays_one_probe_only(postgres_url: str) -> None:
 
 
 def test_the_host_that_was_reached_comes_first() -> None:
-    """A new connection tries the host that the last one has reached first, then the others in the order of the URL."""
+    """A new connection tries the host that the last one has reached first, then the others."""
     hosts = Hosts({"host": "a,b,b", "port": "1,2,3", "dbname": "x"})
     assert hosts.number == 3
     assert hosts.parameters() == {}
     hosts.reached("b", 3)
     assert hosts.parameters() == {"host": "b,a,b", "port": "3,1,2"}
     hosts.reached("a", 1)
-    assert hosts.parameters() == {"host": "a,b,b", "port": "1,2,3"}
+    assert hosts.parameters() == {"host": "a,b,b", "port": "1,3,2"}
 
 
 def test_a_former_primary_does_not_come_first() -> None:
-    """After a former primary was reached, the hosts are tried in a random order, until one is reached."""
-    hosts = Hosts({"host": "a,b", "port": "5432"})
-    hosts.reached("a", 5432)
+    """A former primary that was reached comes last, so that each other host is tried before it is tried again."""
+    hosts = Hosts({"host": "a,b,c", "port": "5432"})
+    tried = []
+    for _ in range(3):
+        first = hosts.parameters().get("host", "a,b,c")[0]
+        tried.append(first)
+        hosts.reached(first, 5432)
+        hosts.replaced()
+    assert tried == ["a", "b", "c"]
+
+
+def test_another_address_is_tried() -> None:
+    """After a former primary, the addresses of a single host name are tried in a random order."""
+    hosts = Hosts({"host": "db.example"})
     hosts.replaced()
     assert hosts.parameters() == {"load_balance_hosts": "random"}
-    hosts.reached("b", 5432)
-    assert hosts.parameters() == {"host": "b,a", "port": "5432,5432"}
 
 
 @pytest.mark.parametrize("given", [{}, {"host": "a"}, {"host": "a,b", "port": "1,2,3"}, {"host": "/run/postgresql"}])
