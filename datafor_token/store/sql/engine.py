@@ -183,12 +183,14 @@ class Database:
         """Close the connections that are not in use."""
         self.engine.dispose()
 
-    def try_other_hosts(self) -> None:
-        """Close the connections that are not in use, and try the host that was reached last after all others.
+    def try_other_hosts(self, connection: sa.Connection) -> None:
+        """Close a connection and those that are not in use, and from now on try its host after all others.
 
         It is a former primary, which accepts writes as well.
         """
-        self._hosts.replaced()
+        inner: Any = connection.connection.dbapi_connection
+        self._hosts.replaced(inner.info.host, inner.info.port)
+        connection.invalidate()
         self.close()
 
     def _lock_wait(self, wait: float | None) -> float:

@@ -34,9 +34,9 @@ class Hosts:
         # The order of the others remains, and those that were replaced stay behind.
         self._order = sorted(self._order, key=lambda server: not _is(server, host, str(port)))
 
-    def replaced(self) -> None:
-        """Note that the host that was reached last is a former primary: it comes last from now on."""
-        self._order = [*self._order[1:], *self._order[:1]]
+    def replaced(self, host: str, port: int) -> None:
+        """Note that a host is a former primary: it comes last from now on."""
+        self._order = sorted(self._order, key=lambda server: _is(server, host, str(port)))
         self._is_choosy = True
 
 

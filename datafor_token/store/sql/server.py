@@ -111,7 +111,6 @@ class Server:
                 self._timelines.check(int(row.timeline, 16))
             except Fenced:
                 # Other connections of the pool may be to the same server, and the next one should be to another.
-                connection.invalidate()
-                self._database.try_other_hosts()
+                self._database.try_other_hosts(connection)
                 raise
         schema.check_version(row.version)

@@ -19,7 +19,6 @@ def test_a_frozen_host_delays_one_probe_only(postgres_url: str) -> None:
         hosts = f"127.0.0.1:{frozen.getsockname()[1]},127.0.0.1:{own.port}"
         store = opened(postgres_url.replace(f"127.0.0.1:{own.port}", hosts))
         store._database.close()
-        store._database._hosts.replaced()
         store._database._hosts.reached("127.0.0.1", frozen.getsockname()[1])
         with pytest.raises(StoreUnavailable):
             store.check_readable()
@@ -46,14 +45,16 @@ def test_a_former_primary_does_not_come_first() -> None:
         first = hosts.parameters().get("host", "a,b,c")[0]
         tried.append(first)
         hosts.reached(first, 5432)
-        hosts.replaced()
+        # Noticed by two threads.
+        hosts.replaced(first, 5432)
+        hosts.replaced(first, 5432)
     assert tried == ["a", "b", "c"]
 
 
 def test_another_address_is_tried() -> None:
     """After a former primary, the addresses of a single host name are tried in a random order."""
     hosts = Hosts({"host": "db.example"})
-    hosts.replaced()
+    hosts.replaced("db.example", 5432)
     assert hosts.parameters() == {"load_balance_hosts": "random"}
 
 
