@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import ipaddress
 import json
+import re
 import socket
 import ssl
 import threading
@@ -131,12 +132,21 @@ class Provider:
                     if not received:
                         return
                     text += received
+                # A connection that is closed before the whole request is read is reset, and the response is lost.
+                while len(text) < _size(text) and (received := wrapped.recv(65536)):
+                    text += received
                 self.seen.append(text.decode())
                 page = self.pages.get(text.decode().split()[1], response(b"nothing here", "404 Not Found"))
                 if callable(page):
                     page(wrapped.sendall)
                 else:
                     wrapped.sendall(page)
+
+
+def _size(text: bytes) -> int:
+    """Return the bytes of a request whose headers are complete."""
+    found = re.search(rb"\r\nContent-Length: (\d+)\r\n", text)
+    return text.index(b"\r\n\r\n") + 4 + (int(found[1]) if found else 0)
 
 
 def drip(provider: Provider, begin: bytes, piece: bytes) -> Callable[[Send], None]:
