@@ -236,6 +236,13 @@ class Settings:
         text="With a database as STORE, events of the audit log that are older are deleted; 0 keeps them for ever.",
         check=between(0, 36_500),
     )
+    rehearsal_days: int = _setting(
+        14,
+        unit="days",
+        text="How long accepted sign-ins by token are kept, so that a change of rules can be rehearsed against them; 0"
+        " keeps none.",
+        check=between(0, 90),
+    )
     log_level: str = _setting(
         "INFO",
         unit="level",

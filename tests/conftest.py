@@ -58,7 +58,7 @@ hypothesis_settings.load_profile("tests")
 _WITH_THE_STORE = (
     "activity/", "applications/", "audit/test_audit", "cli/", "crypto/test_at_rest", "crypto/test_copy_of_data",
     "metrics/test_metrics",
-    "operations/test_backup", "operations/test_first", "providers/test_key_sets",
+    "operations/test_backup", "operations/test_first", "providers/test_key_sets", "rehearsal/",
     "server/test_server", "server/test_work", "sinks/test_sinks",
     "tokens/test_deleted_users", "tokens/test_issued", "tokens/test_uses",
     "users/test_new_passwords",
@@ -191,6 +191,7 @@ def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> It
     services.key_sets.stop()
     services.personal_tokens.uses.stop()
     services.activity.stop()
+    services.history.stop()
     services.sinks.stop()
     # Otherwise it would be recorded during another test, whose log would have a line about it.
     services.audit.finish()

@@ -29,6 +29,7 @@ COLLECTIONS = (
     "cut_offs",
     "personal_tokens",
     "activity",
+    "sign_ins",
 )
 _numbers = itertools.count()
 _urls: dict[Path, str] = {}

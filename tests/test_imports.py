@@ -20,6 +20,7 @@ FOLDERS = [
     "web",
     "operations",
     "gate",
+    "rehearsal",
     "activity",
     "tokens",
     "users",

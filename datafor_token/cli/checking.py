@@ -19,6 +19,8 @@ from datafor_token.crypto.at_rest import Keyring
 from datafor_token.errors import Forbidden, RecordDamaged, StoreUnavailable
 from datafor_token.gate import assertion_keys
 from datafor_token.operations import checklist
+from datafor_token.rehearsal.records import COLLECTION as SIGN_INS
+from datafor_token.rehearsal.records import UserRecord
 from datafor_token.store.base import Document, Store
 from datafor_token.store.files.disk import outage
 from datafor_token.store.files.store import FileStore
@@ -64,6 +66,8 @@ def read(collection: str, document: Document, keyring: Keyring) -> applications.
         personal.tokens_of(document)
     if collection == ACTIVITY:
         activity.check(document)
+    if collection == SIGN_INS:
+        UserRecord.from_document(document)
     return users.User.from_document(document) if collection == users.COLLECTION else None
 
 

@@ -22,6 +22,7 @@ from datafor_token.operations.audit_logs import Retention, audit_log_of, warn_of
 from datafor_token.operations.clock import ServiceClock, check_clock
 from datafor_token.operations.store_identity import StoreIdentity
 from datafor_token.providers import records as key_sets
+from datafor_token.rehearsal import records as rehearsal
 from datafor_token.settings import ENVIRONMENT_PREFIX, Settings
 from datafor_token.sinks.sinks import Sinks
 from datafor_token.store.base import Store
@@ -46,6 +47,7 @@ COLLECTIONS = (
     gate.TICKETS,
     key_sets.COLLECTION,
     activity.COLLECTION,
+    rehearsal.COLLECTION,
     at_rest.COLLECTION,
 )
 

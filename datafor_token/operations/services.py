@@ -29,6 +29,9 @@ from datafor_token.operations.milestones import GATE_SIGN_IN, Milestones
 from datafor_token.operations.node import Node
 from datafor_token.operations.readiness import Readiness
 from datafor_token.providers.key_sets import KeySets, ProviderKeys
+from datafor_token.rehearsal.fingerprints import Fingerprints
+from datafor_token.rehearsal.history import SignInHistory
+from datafor_token.rehearsal.rehearsals import Rehearsals
 from datafor_token.settings import Settings
 from datafor_token.sinks.sinks import Sinks
 from datafor_token.store.base import RequestScoped, Store
@@ -40,11 +43,13 @@ from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.issued import IssuedTokens
 from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.known_tokens import KnownTokens
+from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.tokens.refusals import PastRefusals
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.revoker import Revoker
 from datafor_token.tokens.signin import SignIn
+from datafor_token.tokens.verifier import VerifiedToken
 from datafor_token.users.accounts import Accounts
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.session_list import SessionList
@@ -72,6 +77,8 @@ class Services:
     keyring: Keyring
     audit: Audit
     activity: Activity
+    history: SignInHistory
+    rehearsals: Rehearsals
     sinks: Sinks
     retention: Retention
     readiness: Readiness
@@ -118,6 +125,7 @@ class Services:
                 self.sessions,
                 self.session_notes,
                 self.gate,
+                self.history,
             ):
                 owner.sweep()
         except StoreUnavailable as error:
@@ -144,7 +152,7 @@ def open_services(
         hasher or argon2.PasswordHasher(), clock, looked_up=lambda hit: metrics.cache("passwords", hit=hit)
     )
     opened = Opening(settings, opener, clock, metrics, passwords, origin).open()
-    services = _build(settings, clock, metrics, opened)
+    services = _build(settings, clock, metrics, opened, origin)
     metrics.add_gauge("audit_sink_waiting_bytes", services.sinks.waiting)
     services.node.measure(metrics, services.store)
     services.registry.logs_warnings = opener is Opener.SERVER
@@ -165,7 +173,9 @@ def _renew(store: Store) -> None:
         store.begin_request()
 
 
-def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -> Services:
+def _build(
+    settings: Settings, clock: Clock, metrics: Metrics, opened: Opened, origin: Callable[[], Origin]
+) -> Services:
     store, keyring, audit, users = opened.store, opened.keyring, opened.audit, opened.users
     identifiers = Identifiers(keyring.token_identifier_keys)
     key_sets = KeySets(store, clock, settings, metrics.keys_fetched, renew=lambda: _renew(opened.backend))
@@ -184,6 +194,16 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
     issuer = Issuer(registry, users, audit, clock, identifiers, cut_offs, limit)
     personal_tokens = PersonalTokens(store, issuer, revocations, cut_offs, audit, clock, limit)
     assertion_keys = AssertionKeys(store, keyring, audit, clock)
+    fingerprints = Fingerprints(keyring.derive_all("fingerprints"))
+    history = SignInHistory(store, users, fingerprints, clock, origin, settings.rehearsal_days)
+
+    def used(token: VerifiedToken, client: ClientSource) -> None:
+        personal_tokens.uses.note(token)
+        history.note(token, client)
+
+    def signin_with(wanted: Settings) -> SignIn:
+        return SignIn(registry, users, revocations, cut_offs, key_sets, clock, wanted)
+
     signin = SignIn(
         registry,
         users,
@@ -193,7 +213,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         clock,
         settings,
         lambda hit: metrics.cache("tokens", hit=hit),
-        personal_tokens.uses.note,
+        used,
         assertion_keys.has,
     )
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
@@ -202,6 +222,7 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
     def end_tokens(user: str) -> None:
         cut_offs.set(user, None, None)
         personal_tokens.remove_all(user)
+        history.remove(user)
 
     milestones = Milestones(store, clock)
     gate_sessions = Sessions("gate", store, users, clock, lifetimes, opened=lambda: milestones.reach_once(GATE_SIGN_IN))
@@ -220,6 +241,8 @@ def _build(settings: Settings, clock: Clock, metrics: Metrics, opened: Opened) -
         keyring=keyring,
         audit=audit,
         activity=opened.activity,
+        history=history,
+        rehearsals=Rehearsals(history, registry, signin_with, fingerprints, settings, clock),
         sinks=opened.sinks,
         retention=opened.retention,
         readiness=Readiness(store, audit, clock),

@@ -241,7 +241,8 @@ def check_claims(
     """
     steps = [step for check in checks if (step := check(token, application, instant)) is not None]
     username, expires = _username(token, application), float(token.claims["exp"])
-    return VerifiedToken(application, username, expires, token.claims, signer, None, token.claims.get("iat")), steps
+    issued, typ = token.claims.get("iat"), token.header.get("typ", "JWT")
+    return VerifiedToken(application, username, expires, token.claims, signer, None, issued, typ=typ), steps
 
 
 def _username(token: Token, application: Application) -> str:

@@ -66,9 +66,9 @@ class Verification(NamedTuple):
 class SignIn:
     """Verifies tokens and signs their users in. ``clock`` returns seconds since 1970.
 
-    ``looked_up`` is called with whether a token was found in the cache, ``used`` with each token that signs in.
-    ``signs_identities`` returns whether a ``kid`` is of a key of this service's own. Every method raises
-    ``StoreUnavailable`` in an outage.
+    ``looked_up`` is called with whether a token was found in the cache, ``used`` with each token or one-time link that
+    signs in, and its client. ``signs_identities`` returns whether a ``kid`` is of a key of this service's own. Every
+    method raises ``StoreUnavailable`` in an outage.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
@@ -81,7 +81,7 @@ class SignIn:
         clock: Callable[[], float],
         settings: Settings,
         looked_up: Callable[[bool], None] = lambda _: None,
-        used: Callable[[VerifiedToken], None] = lambda _: None,
+        used: Callable[[VerifiedToken, ClientSource], None] = lambda *_: None,
         signs_identities: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.registry = registry
@@ -207,7 +207,7 @@ class SignIn:
         if create and token.signer.is_previous:
             self.registry.note_previous_use(application)
         if create and client is not None:
-            self._used(token)
+            self._used(token, client)
         return Verification(
             None, done + last, application, token, user, token.username, token.identifier, candidates=(token,)
         )

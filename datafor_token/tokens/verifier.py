@@ -105,6 +105,7 @@ class VerifiedToken:
     token. ``identifier`` is the token's keyed identifier, ``None`` for a ticket. ``revocation_names`` are the names of
     the records of which each would revoke it (see ``identifiers``). ``digest`` is the token's ``identifiers.digest``:
     it must stay in memory, and is ``None`` where the token itself is not known any more.
+    ``typ`` is the type in its header.
     """
 
     application: Application
@@ -116,6 +117,7 @@ class VerifiedToken:
     issued: float | None = None
     revocation_names: tuple[str, ...] = ()
     digest: str | None = dataclasses.field(default=None, repr=False)
+    typ: str = "JWT"
 
     def is_valid_at(self, instant: Instant) -> bool:
         """Return whether a token that was verified before is within its times, and its key still accepted.
