@@ -28,6 +28,8 @@ SYNCED = ("name", "email", "roles")
 # Fields that decide, beside the audience, whether a token is accepted, and how long its session lasts. Without the
 # networks, which are checked at each use of a session too, and without those that only change the user.
 RULES = ("jwks_uri", "issuer", "require", "token_types", "max_lifetime", "users", "session_idle", "session_max")
+# Fields whose rules can be only reported, in the order in which the rules are checked.
+REPORTABLE = ("token_types", "audience", "issuer", "require", "max_lifetime", "networks", "users")
 MOST, MOST_ROLES = 32, 256  # entries of a list or object
 LONGEST = 512  # characters of a text that is compared with a claim
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}(?:/[A-Za-z0-9!#$&^_.+-]{1,64})?")
@@ -128,6 +130,15 @@ def sync(value: object) -> tuple[str, ...]:
 
 
 @clearable
+def report(value: object) -> tuple[str, ...]:
+    """Return the fields whose rules are only reported: a token that breaks one is accepted."""
+    found = _texts(value)
+    if not set(found) <= set(REPORTABLE):
+        raise RuleError("must be a list with some of %(values)s", values=", ".join(REPORTABLE))
+    return tuple(one for one in REPORTABLE if one in found)
+
+
+@clearable
 def requirements(value: object) -> Requirements:
     """Return, by claim name or JSON Pointer, the values of which the claim must have one."""
     if not isinstance(value, Mapping) or len(value) > MOST:
@@ -194,6 +205,14 @@ def warnings_about(application: "Application", settings: "Settings") -> list[Mes
         found.append(
             Message("PUBLIC_URL is plain http: with GATE_SAMESITE None, browsers store the gate cookie over https only")
         )
+    if application.report:
+        found.append(
+            Message(
+                "report has %(fields)s: tokens that these rules refuse are accepted, and only reported; take a field"
+                " out of report to enforce it",
+                fields=", ".join(application.report),
+            )
+        )
     if any(map(is_plain_http, application.origins or ())):
         found.append(
             Message(
@@ -219,7 +238,9 @@ def errors_in(application: "Application") -> dict[str, list[str]]:
             Message("is missing: with jwks_uri, it says whose tokens are accepted"),
         ),
         (
-            application.max_lifetime is not None and application.expire > application.max_lifetime,
+            application.max_lifetime is not None
+            and application.expire > application.max_lifetime
+            and not application.reports("max_lifetime"),
             "expire",
             Message("must be at most max_lifetime, which is %(number)s", number=application.max_lifetime),
         ),

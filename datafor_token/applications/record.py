@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from datafor_token.applications import policy, rules
+from datafor_token.applications.field_map import FieldMap, field_map
 from datafor_token.applications.signing import Previous, Signer, read_previous
 from datafor_token.crypto import vetting
 from datafor_token.crypto.algorithms import is_shared
@@ -31,40 +32,6 @@ ProviderKeySource = Callable[[str, str, str], KeySource]
 def no_provider_keys(_uri: str, _issuer: str, _algorithm: str) -> KeySource:
     """Return no keys, for a reader of records that verifies no tokens."""
     return KeySet(())
-
-
-@dataclasses.dataclass(frozen=True)
-class FieldMap:
-    """The claims of a token that hold the user's name, display name and email address, by name or JSON Pointer.
-
-    ``name`` and ``email`` may be empty: then no claim holds them. ``extra`` holds the members of its record that this
-    version does not know.
-    """
-
-    username: str
-    name: str
-    email: str
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def to_document(self) -> dict[str, Any]:
-        """Return the JSON object of the record."""
-        return {"username": self.username, "name": self.name, "email": self.email, **self.extra}
-
-
-def field_map(value: object) -> FieldMap:
-    """Read the ``fieldmap`` of a record. A request's has its own schema, with an error for each member."""
-    if not isinstance(value, Mapping) or not value.keys() >= {"username", "name", "email"}:
-        raise RuleError("must be an object with username, name and email")
-    extra = dict(value)
-    username = rules.claim_name(extra.pop("username"))
-    fieldmap = _plain_field_map(username, *(rules.optional_claim_name(extra.pop(field)) for field in ("name", "email")))
-    return dataclasses.replace(fieldmap, extra=extra) if extra else fieldmap
-
-
-@functools.lru_cache(maxsize=256)
-def _plain_field_map(username: str, name: str, email: str) -> FieldMap:
-    # The same in most applications, so that it is stored once.
-    return FieldMap(username, name, email)
 
 
 class Field(NamedTuple):
@@ -149,6 +116,7 @@ class Application:
     max_lifetime: int | None = _policy(policy.max_lifetime)
     networks: tuple[Network, ...] | None = _policy(policy.networks, _texts_to_json)
     users: str | None = _policy(policy.users)
+    report: tuple[str, ...] | None = _policy(policy.report, _texts_to_json)
     sync: tuple[str, ...] | None = _policy(policy.sync, _texts_to_json)
     roles_claim: str | None = _policy(policy.roles_claim)
     roles_map: Mapping[str, str] | None = _policy(policy.roles_map, dict)
@@ -240,6 +208,10 @@ class Application:
     def _in_grace(self, now: float) -> bool:
         return self.previous is not None and now * 1000 < self.previous.until
 
+    def reports(self, field: str) -> bool:
+        """Return whether the rule of a field of the policy is only reported, and not enforced."""
+        return self.report is not None and field in self.report
+
     def disabled_since(self, time: float) -> bool:
         """Return whether the application was disabled, or deleted and created again, after ``time`` (s since 1970)."""
         return max(self.created_date, self.disabled_date) > time * 1000
@@ -293,8 +265,14 @@ class Application:
 
     @functools.cached_property
     def policy_digest(self) -> str:
-        """Digest of the rules that decide whether a token is accepted; a session ends when they change."""
+        """Digest of the rules that decide whether a token is accepted; a session ends when they change.
+
+        Also when one is enforced that was only reported. The networks are checked at each use of a session anyway.
+        """
         rules = {name: FIELDS[name].to_json(value) for name, value in self._rules.items()}
+        reported = [field for field in self.report or () if field != "networks"]
+        if reported:
+            rules["report"] = reported
         audience = [policy.ANY] if self.accepts_any_audience else _texts_to_json(self.audience or ())
         return hashlib.sha256(json.dumps({**rules, "audience": audience}, sort_keys=True).encode()).hexdigest()
 

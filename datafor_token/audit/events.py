@@ -35,6 +35,7 @@ class Kind(enum.StrEnum):
     SIGN_IN = "sign_in"
     SIGN_IN_REFUSED = "sign_in_refused"
     ACCESS_REFUSED = "access_refused"
+    RULE_REPORTED = "rule_reported"
     USER_MADE = "user_made"
     USER_CHANGED = "user_changed"
     USER_SYNCED = "user_synced"
@@ -58,7 +59,8 @@ class Event(NamedTuple):
     returns them: no secret, password or key.
     ``tokens_before`` is the time of a cut-off in milliseconds since 1970. ``expires`` and ``iat``, if it has one, are
     of an issued token, in seconds since 1970, and ``jti`` its claim of that name, if it has one. ``steps`` has the
-    check that refused, as ``recorded_step`` returns it.
+    check that refused, as ``recorded_step`` returns it. ``rule`` is the field of an application whose rule is only
+    reported, and would have refused for ``reason``.
     """
 
     kind: Kind
@@ -76,6 +78,7 @@ class Event(NamedTuple):
     iat: int | None = None
     jti: str | None = None
     steps: Sequence[Mapping[str, Any]] | None = None
+    rule: str | None = None
 
     def __repr__(self) -> str:
         """Return the event without ``unknown_user``."""

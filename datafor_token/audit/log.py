@@ -233,6 +233,7 @@ class Audit:
             jti=event.jti,
             outcome=outcome,
             steps=event.steps,
+            rule=event.rule,
         )
 
     def _line_of(self, time: float, kind: str, origin: Origin, target: dict[str, str], **details: Any) -> bytes:

@@ -155,6 +155,12 @@ _POLICY_OPTIONS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
         "How long a gate session lasts at most, in seconds.",
         {"type": _ClearableSeconds()},
     ),
+    (
+        "--report",
+        "report",
+        "Field whose rule refuses nothing, and is only reported, such as issuer.",
+        {"multiple": True},
+    ),
     ("--rate", "rate", "How many tokens are issued at most, such as 600/minute.", {}),
 )
 

@@ -17,6 +17,7 @@ EVENTS = {
     "sign_in": N_("signed in"),
     "sign_in_refused": N_("sign-in refused"),
     "access_refused": N_("access refused"),
+    "rule_reported": N_("would be refused by a rule"),
     "user_made": N_("user created"),
     "user_changed": N_("user changed"),
     "user_synced": N_("user changed by a token"),
@@ -76,7 +77,7 @@ REASONS = {
 }
 # Groups of the list of events, each with its name as a choice for all of its events.
 GROUPS = (
-    (N_("Sign-ins"), (Kind.SIGN_IN, Kind.SIGN_IN_REFUSED, Kind.ACCESS_REFUSED, Kind.SESSION_ENDED)),
+    (N_("Sign-ins"), (Kind.SIGN_IN, Kind.SIGN_IN_REFUSED, Kind.ACCESS_REFUSED, Kind.RULE_REPORTED, Kind.SESSION_ENDED)),
     (
         N_("Tokens and links"),
         (

@@ -17,7 +17,7 @@ from datafor_token.requests.explain_schema import ExplainSchema
 from datafor_token.requests.revoke_schema import RevokeSchema
 from datafor_token.tokens import identifiers
 from datafor_token.tokens.pasted import Kind, Pasted, recognise
-from datafor_token.tokens.signin import Verification
+from datafor_token.tokens.verification import Verification
 from datafor_token.users.sessions import name_of_cookie
 from datafor_token.web.cookies import without_marks
 from datafor_token.web.current import current

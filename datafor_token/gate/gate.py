@@ -23,7 +23,9 @@ from datafor_token.tokens import identifiers
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.networks import ClientSource
-from datafor_token.tokens.signin import SignIn, Verification
+from datafor_token.tokens.reports import reported_of_session
+from datafor_token.tokens.signin import SignIn
+from datafor_token.tokens.verification import Verification
 from datafor_token.tokens.verifier import VerifiedToken, failed
 from datafor_token.users.sessions import LIMITS, Derived, Session, Sessions, derived_cookie, keyed_hash, record_name
 from datafor_token.users.users import User
@@ -344,6 +346,7 @@ class Gate:
                     issued if isinstance(issued, int | float) else None,
                     (*names, *(further if isinstance(further, list) else ())),
                     digest,
+                    reported=reported_of_session(application, grant.get("reported")),
                 )
         if application.jwks_uri and not application.key.all():
             detail = Message("the keys of %(name)s are not known now", name=application.name)
@@ -397,6 +400,7 @@ def _grant(token: VerifiedToken) -> dict[str, Any]:
         "policy": application.policy_digest,
         "issued": token.issued,
         **({"revocation_names": further} if further else {}),
+        **({"reported": [step.reported for step in token.reported]} if token.reported else {}),
         **limits,
     }
 

@@ -107,6 +107,7 @@ class Metrics:
         self._tokens = families["tokens_issued_total"]
         self._rate_refusals = families["rate_refusals_total"]
         self._sign_ins = families["sign_ins_total"]
+        self._would_be_refusals = families["would_be_refusals_total"]
         self._operations = families["store_operations_total"]
         self._failures = families["store_failures_total"]
         self._waits = families["lock_wait_seconds"]
@@ -145,6 +146,10 @@ class Metrics:
     def signed_in(self, way: str, outcome: str) -> None:
         """Count a sign-in, accepted or refused, by one of ``WAYS`` and one of ``OUTCOMES``."""
         self._sign_ins.count(way if way in WAYS else OTHER, outcome if outcome in OUTCOMES else OTHER)
+
+    def would_be_refused(self, application: str, rule: str) -> None:
+        """Count what a rule of a stored application would have refused; ``rule`` is one of ``policy.REPORTABLE``."""
+        self._would_be_refusals.count(application if self._is_known(application) else OTHER, rule)
 
     def store_operation(self, operation: str, collection: str) -> None:
         """Count an operation of the store."""

@@ -37,6 +37,12 @@ TABLE = {
             "tokens and links that were refused, since the `rate` of the application was reached",
         ),
         Row("sign_ins_total", "counter", ("way", "outcome"), "sign-ins, accepted or refused"),
+        Row(
+            "would_be_refusals_total",
+            "counter",
+            ("application", "rule"),
+            "uses of tokens, links and sessions that a rule would have refused, if it were not in `report`",
+        ),
         Row("store_operations_total", "counter", ("operation", "collection"), "operations of the store"),
         Row("store_failures_total", "counter", ("collection", "kind"), "operations that the store could not do"),
         Row("lock_wait_seconds", "histogram", (), "time that a writer waited for a lock"),

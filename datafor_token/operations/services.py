@@ -46,6 +46,7 @@ from datafor_token.tokens.known_tokens import KnownTokens
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.tokens.refusals import PastRefusals
+from datafor_token.tokens.reports import Reports
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.revoker import Revoker
 from datafor_token.tokens.signin import SignIn
@@ -204,6 +205,15 @@ def _build(
     def signin_with(wanted: Settings) -> SignIn:
         return SignIn(registry, users, revocations, cut_offs, key_sets, clock, wanted)
 
+    reports = Reports(
+        settings.data_dir,
+        clock,
+        keyring.derive("reported rules"),
+        settings.ratelimit_storage_uri,
+        audit,
+        metrics.would_be_refused,
+        metrics.limit_failed,
+    )
     signin = SignIn(
         registry,
         users,
@@ -215,6 +225,7 @@ def _build(
         lambda hit: metrics.cache("tokens", hit=hit),
         used,
         assertion_keys.has,
+        reports.note,
     )
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     sessions = Sessions("api", store, users, clock, lifetimes)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from marshmallow import RAISE, Schema, ValidationError, missing, validates_schema
 
 from datafor_token.applications import policy, record, rules
+from datafor_token.applications.field_map import FieldMap
 from datafor_token.applications.record import FIELDS, MASK
 from datafor_token.crypto.keys import verification_key
 from datafor_token.errors import Message, RuleError, predicate_of
@@ -52,15 +53,15 @@ class FieldMapSchema(Schema):
 _field_map = FieldMapSchema(unknown=RAISE)
 
 
-def field_map(value: object) -> record.FieldMap:
+def field_map(value: object) -> FieldMap:
     """Read the ``fieldmap`` of a request, with an error for each of its members."""
     if not isinstance(value, dict):
         raise RuleError("must be an object with username, name and email")
     present = {member: claim for member, claim in value.items() if claim is not None}
-    return record.FieldMap(**_field_map.load(present))
+    return FieldMap(**_field_map.load(present))
 
 
-class FieldMapField(Structure[record.FieldMap]):
+class FieldMapField(Structure[FieldMap]):
     """``fieldmap``, whose members have errors of their own."""
 
     members = FieldMapSchema
@@ -150,6 +151,11 @@ class UpdateSchema(CallSchema):
     networks = _policy_field("networks", PolicyNames, "The networks from which tokens are accepted.")
     users = _policy_field(
         "users", PolicyText, "`any`: tokens of all users are accepted. `own`: only of the application's own users."
+    )
+    report = _policy_field(
+        "report",
+        PolicyNames,
+        "The fields whose rules are only reported: " + ", ".join(f"`{one}`" for one in policy.REPORTABLE) + ".",
     )
     sync = _policy_field("sync", PolicyNames, "What of a user follows the token: `name`, `email`, `roles`.")
     roles_claim = _policy_field("roles_claim", PolicyText, "The claim with the user's roles, by name or JSON Pointer.")

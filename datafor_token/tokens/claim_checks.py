@@ -2,10 +2,10 @@
 
 Each check is a function in a table. It takes the token, the application and the time, and raises ``Refused`` with a
 reason and a sentence with values, or returns the step that ``explain`` shows, or ``None`` if the application's policy
-does not have that rule.
+does not have that rule. A rule that the application only reports refuses nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datafor_token.applications import policy
@@ -13,7 +13,7 @@ from datafor_token.applications.record import Application
 from datafor_token.applications.rules import TIME_CLAIMS
 from datafor_token.applications.signing import Signer
 from datafor_token.errors import Message, RuleError
-from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, passed
+from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, if_reported, passed
 from datafor_token.validation import claims, times
 from datafor_token.validation.names import user_name
 
@@ -228,6 +228,16 @@ CLAIM_CHECKS: Sequence[ClaimCheck] = (
 REVOCATION_CHECKS: Sequence[ClaimCheck] = (check_expiry, check_username)
 
 
+# The field of the policy that each check is about.
+FIELDS_OF_CHECKS: Mapping[ClaimCheck, str] = {
+    check_type: "token_types",
+    check_audience: "audience",
+    check_issuer: "issuer",
+    check_required_claims: "require",
+    check_lifetime: "max_lifetime",
+}
+
+
 def check_claims(
     token: Token,
     application: Application,
@@ -239,10 +249,22 @@ def check_claims(
 
     Return the verified token, without its identifiers, and the steps that it passed.
     """
-    steps = [step for check in checks if (step := check(token, application, instant)) is not None]
+    steps = [step for check in checks if (step := _step(check, token, application, instant)) is not None]
+    reported = () if application.report is None else tuple(step for step in steps if step.reported is not None)
     username, expires = _username(token, application), float(token.claims["exp"])
     issued, typ = token.claims.get("iat"), token.header.get("typ", "JWT")
-    return VerifiedToken(application, username, expires, token.claims, signer, None, issued, typ=typ), steps
+    verified = VerifiedToken(
+        application, username, expires, token.claims, signer, None, issued, typ=typ, reported=reported
+    )
+    return verified, steps
+
+
+def _step(check: ClaimCheck, token: Token, application: Application, instant: Instant) -> Step | None:
+    """Return the step of a check; raise ``Refused``, unless its rule is only reported."""
+    try:
+        return check(token, application, instant)
+    except Refused as refused:
+        return if_reported(application, FIELDS_OF_CHECKS.get(check, ""), refused)
 
 
 def _username(token: Token, application: Application) -> str:

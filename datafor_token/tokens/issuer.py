@@ -3,12 +3,14 @@
 import binascii
 import functools
 import json
+import logging
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from datafor_token.applications import policy
-from datafor_token.applications.record import Application, FieldMap
+from datafor_token.applications.field_map import FieldMap
+from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
 from datafor_token.applications.rules import REGISTERED_CLAIMS, TIME_CLAIMS
 from datafor_token.audit.events import Event, Kind
@@ -18,14 +20,16 @@ from datafor_token.crypto.damaged_secrets import matching_repair
 from datafor_token.crypto.keys import Key, signing_key
 from datafor_token.errors import Forbidden, InvalidInput, RuleError
 from datafor_token.tokens import claim_checks
-from datafor_token.tokens.claim_checks import ClaimCheck
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.identifiers import Identifiers, digest, short
 from datafor_token.tokens.issue_limit import IssueLimit
 from datafor_token.tokens.verifier import Instant, Refused, Token
 from datafor_token.users.users import Users
+from datafor_token.validation import logs
 from datafor_token.validation.names import user_name
 from datafor_token.validation.strict_json import compact
+
+log = logging.getLogger(__name__)
 
 LONGEST_TOKEN = 4096  # characters; proxies may refuse a longer one in a URL or a header
 _FIELDS_OF_CLAIMS = {"aud": "audience", "iss": "issuer"}
@@ -106,22 +110,24 @@ def _policy_claims(application: Application, now: float) -> dict[str, Any]:
 
 
 def _check_policy(application: Application, claims: Mapping[str, Any], now: float) -> None:
-    """Refuse claims that the application would refuse in a token, instead of issuing one that nobody can use."""
+    """Refuse claims that the application would refuse in a token, instead of issuing one that nobody can use.
+
+    What a rule would refuse that is only reported is logged.
+    """
     token = Token({}, claims, b"", b"")
-    for check, field in _FIELDS_OF_CHECKS.items():
+    for check, field in claim_checks.FIELDS_OF_CHECKS.items():
         try:
             check(token, application, Instant(now, 0))
         except Refused as refused:
-            raise InvalidInput.of(field, "would refuse the token: %(detail)s", detail=refused.step.detail) from None
+            if not application.reports(field):
+                raise InvalidInput.of(field, "would refuse the token: %(detail)s", detail=refused.step.detail) from None
+            _log_reported(application, field)
 
 
-_FIELDS_OF_CHECKS: Mapping[ClaimCheck, str] = {
-    claim_checks.check_type: "token_types",
-    claim_checks.check_audience: "audience",
-    claim_checks.check_issuer: "issuer",
-    claim_checks.check_required_claims: "require",
-    claim_checks.check_lifetime: "max_lifetime",
-}
+def _log_reported(application: Application, field: str) -> None:
+    log.warning(
+        logs.event("issued a token that a reported rule would refuse", application=application.name, rule=field)
+    )
 
 
 def _foreign_key(application: Application, private_key: str | None, now: float) -> Forbidden:
@@ -267,9 +273,11 @@ class Issuer:
         username = claims[application.fieldmap.username]
         user = self._users.get(username) if application.users == policy.OWN else None
         if user is not None and not user.belongs_to(application.name):
-            raise InvalidInput.of(
-                "users", "would refuse the token: its user does not belong to %(name)s", name=application.name
-            )
+            if not application.reports("users"):
+                raise InvalidInput.of(
+                    "users", "would refuse the token: its user does not belong to %(name)s", name=application.name
+                )
+            _log_reported(application, "users")
         now = self._clock()
         iat = self._cut_offs.new_iat(username, application.name, now, lambda: self._users.get(username) is not None)
         issued = issue(application, private_key, claims, now, further if iat is None else {**further, "iat": iat})

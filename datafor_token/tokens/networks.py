@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from datafor_token.applications.record import Application
 from datafor_token.errors import Message
-from datafor_token.tokens.verifier import Refused, Step, passed
+from datafor_token.tokens.verifier import Refused, Step, if_reported, passed
 from datafor_token.validation import addresses
 from datafor_token.validation.addresses import Network
 
@@ -24,10 +24,18 @@ ClientSource = Callable[[], Client]
 
 
 def check_network(application: Application, client: ClientSource | None) -> Step:
-    """Check that the client is in one of the networks of an application that has some; raise ``Refused``.
+    """Check that the client is in one of the networks of an application that has some.
 
-    ``None``: not on behalf of a client, so that the network is not checked.
+    ``None``: not on behalf of a client, so that the network is not checked. Raises ``Refused``, unless the rule is only
+    reported.
     """
+    try:
+        return _check(application, client)
+    except Refused as refused:
+        return if_reported(application, "networks", refused)
+
+
+def _check(application: Application, client: ClientSource | None) -> Step:
     networks, name = application.networks or (), application.name
     if client is None:
         return passed(

@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
 
 from datafor_token.applications.index import EMPTY_INDEX, ApplicationIndex, IndexEntry
 from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
 from datafor_token.applications.signing import Signer
 from datafor_token.errors import Forbidden, Message, NotFound, RecordDamaged
-from datafor_token.providers.key_sets import KeySets, ProviderKeys
+from datafor_token.providers.key_sets import KeySets
 from datafor_token.settings import Settings
 from datafor_token.tokens import claim_checks, identifiers, unreadable, verifier
 from datafor_token.tokens.cache import VerifiedTokens
@@ -17,8 +16,9 @@ from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.near_misses import near_miss
 from datafor_token.tokens.networks import ClientSource, check_network
 from datafor_token.tokens.revocations import Revocations
-from datafor_token.tokens.steps import listed, provider_keys, signed_by, unexpected_algorithm, unsigned
+from datafor_token.tokens.steps import listed, provided_keys, provider_keys, signed_by, unexpected_algorithm, unsigned
 from datafor_token.tokens.token_users import TokenUsers
+from datafor_token.tokens.verification import Verification
 from datafor_token.tokens.verifier import Instant, Refused, Step, Token, VerifiedToken, failed, passed
 from datafor_token.users.users import User, Users
 from datafor_token.validation import names
@@ -32,43 +32,13 @@ _IS_IDENTITY = failed(
 _NOT_REVOKED = passed("revocation", lambda: Message("the token was not revoked"))
 
 
-class Verification(NamedTuple):
-    """Result of verifying a token. ``reason`` is ``None`` for an accepted token, else a code that ``explain`` returns.
-
-    ``application`` accepts the token, or is the application whose checks it passes furthest. ``token`` and ``user``
-    are set only for an accepted token; ``user`` is ``None`` if the sign-in would create one. ``username`` is the user
-    that the token names, if verification came that far.
-
-    ``candidates`` is the token as each application verified it whose claims it has, up to the one that accepts it. The
-    others refuse it for what may change without a record of an application: its user, or the client's network.
-    """
-
-    reason: str | None
-    steps: Sequence[Step]
-    application: Application | None = None
-    token: VerifiedToken | None = None
-    user: User | None = None
-    username: str | None = None
-    identifier: str | None = None  # the token's, where an application's key signed it
-    cached: bool = False  # signature and claims were verified before
-    candidates: Sequence[VerifiedToken] = ()
-
-    def to_response(self) -> dict[str, Any]:
-        """Return the members of the response to ``explain``."""
-        return {
-            "accepted": self.reason is None,
-            "reason": self.reason,
-            "application": self.application.name if self.application else None,
-            "steps": [{"step": step.step, "ok": step.ok, "detail": step.detail} for step in self.steps],
-        }
-
-
 class SignIn:
     """Verifies tokens and signs their users in. ``clock`` returns seconds since 1970.
 
     ``looked_up`` is called with whether a token was found in the cache, ``used`` with each token or one-time link that
-    signs in, and its client. ``signs_identities`` returns whether a ``kid`` is of a key of this service's own. Every
-    method raises ``StoreUnavailable`` in an outage.
+    signs in, and its client. ``accepted`` is called with each accepted use by a client, also of a session, of an
+    application that only reports some rules. ``signs_identities`` returns whether a ``kid`` is of a key of this
+    service's own. Every method raises ``StoreUnavailable`` in an outage.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
@@ -83,6 +53,7 @@ class SignIn:
         looked_up: Callable[[bool], None] = lambda _: None,
         used: Callable[[VerifiedToken, ClientSource], None] = lambda *_: None,
         signs_identities: Callable[[str], bool] = lambda _: False,
+        accepted: Callable[[Verification], None] = lambda _: None,
     ) -> None:
         self.registry = registry
         self.identifiers = revocations.identifiers
@@ -96,6 +67,7 @@ class SignIn:
         self._settings = settings
         self._used = used
         self._signs_identities = signs_identities
+        self._accepted = accepted
         # The checks of a verified token at each use, in this order; each raises ``Refused``. Checks of its claims are
         # in ``claim_checks.CLAIM_CHECKS``, of the client in ``networks``, and of its user in ``TokenUsers``.
         self._checks: Sequence[Callable[[VerifiedToken], Step]] = (self._check_revocation, _check_enabled)
@@ -208,9 +180,12 @@ class SignIn:
             self.registry.note_previous_use(application)
         if create and client is not None:
             self._used(token, client)
-        return Verification(
+        verification = Verification(
             None, done + last, application, token, user, token.username, token.identifier, candidates=(token,)
         )
+        if application.report is not None and client is not None:
+            self._accepted(verification)
+        return verification
 
     def audit_identifier(self, text: str, verification: Verification) -> str:
         """Return the identifier of a verified token as the audit log shows it."""
@@ -285,7 +260,7 @@ class SignIn:
         token = verifier.read(text)
         # A disabled application accepts no token: nothing is fetched for it.
         enabled = [entry for entry in entries if entry.enable]
-        self._key_sets.refetch({keys.place for _, keys in _provided(token, enabled)}, token.kid)
+        self._key_sets.refetch({keys.place for _, keys in provided_keys(token, enabled)}, token.kid)
 
     @staticmethod
     def _known(text: str, verification: Verification, listing: ApplicationIndex) -> Verification:
@@ -298,7 +273,7 @@ class SignIn:
         self, token: Token, entries: Sequence[IndexEntry], hint: Message | None, steps: Sequence[Step]
     ) -> Verification:
         """Return the refusal of a token that none of these applications signed."""
-        provided = _provided(token, entries)
+        provided = provided_keys(token, entries)
         lacking = [entry for entry, keys in provided if not keys.all()]
         reason = "keys_unavailable" if lacking else "signature"
         states = [provider_keys(entry.name, token.kid, keys.status()) for entry, keys in provided]
@@ -411,10 +386,3 @@ def _check_enabled(token: VerifiedToken) -> Step:
         detail = Message("%(name)s is not enabled: set enable to 1 to accept its tokens", name=name)
         raise Refused("application", "disabled_application", detail)
     return passed("application", lambda: Message("%(name)s is enabled", name=name))
-
-
-def _provided(token: Token, entries: Iterable[IndexEntry]) -> Sequence[tuple[IndexEntry, ProviderKeys]]:
-    """Return the applications with keys of the provider that the token names as its issuer, and these keys."""
-    pairs = [(entry, entry.key) for entry in verifier.fitting(token, entries)]
-    issuer = token.claims.get("iss")
-    return [(entry, keys) for entry, keys in pairs if isinstance(keys, ProviderKeys) and keys.place.issuer == issuer]

@@ -1,14 +1,15 @@
 """Steps of a verification that compare a token with several applications, and their sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.record import Application
 from datafor_token.applications.signing import Signer
 from datafor_token.errors import Message
 from datafor_token.printable import printable
-from datafor_token.providers.key_sets import Status
-from datafor_token.tokens.verifier import Step, failed, passed
+from datafor_token.providers.key_sets import ProviderKeys, Status
+from datafor_token.tokens import verifier
+from datafor_token.tokens.verifier import Step, Token, failed, passed
 from datafor_token.validation import times
 
 
@@ -52,6 +53,13 @@ def _expectations(entries: Sequence[IndexEntry]) -> Message:
     if len(entries) > 5:
         found = Message("%(names)s; and %(number)s more", names=found, number=len(entries) - 5)
     return found
+
+
+def provided_keys(token: Token, entries: Iterable[IndexEntry]) -> Sequence[tuple[IndexEntry, ProviderKeys]]:
+    """Return the applications with keys of the provider that the token names as its issuer, and these keys."""
+    pairs = [(entry, entry.key) for entry in verifier.fitting(token, entries)]
+    issuer = token.claims.get("iss")
+    return [(entry, keys) for entry, keys in pairs if isinstance(keys, ProviderKeys) and keys.place.issuer == issuer]
 
 
 def provider_keys(name: str, kid: str | None, status: Status) -> Step:

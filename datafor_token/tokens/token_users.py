@@ -11,7 +11,7 @@ from datafor_token.errors import Message
 from datafor_token.settings import Settings
 from datafor_token.store.base import AlreadyExists
 from datafor_token.tokens import identifiers, syncing
-from datafor_token.tokens.verifier import Refused, Step, VerifiedToken, passed
+from datafor_token.tokens.verifier import Refused, Step, VerifiedToken, if_reported, passed
 from datafor_token.users.users import ADMINISTRATOR, User, Users
 from datafor_token.validation import logs, names
 
@@ -149,5 +149,5 @@ def _check_user(application: Application, user: User) -> Step:
             user=user.name,
             name=application.name,
         )
-        raise Refused("user", "not_own_user", detail)
+        return if_reported(application, "users", Refused("user", "not_own_user", detail))
     return passed("user", lambda: Message("the user %(name)s is known and enabled", name=user.name))

@@ -19,7 +19,7 @@ from datafor_token.gate.check_options import CheckOptions
 from datafor_token.gate.gate import GateSession, NotAcceptedNow
 from datafor_token.tokens import identifiers, unreadable
 from datafor_token.tokens.refusals import recorded_step
-from datafor_token.tokens.signin import Verification
+from datafor_token.tokens.verification import Verification
 from datafor_token.tokens.verifier import failed
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
@@ -204,6 +204,10 @@ def _find_gate_session() -> GateSession | None:
     ``NotAcceptedNow``.
     """
     newest, refusal = None, None
+    request = current()
+    before = request.way
+    # Of the events about the session.
+    request.way = "gate"
     for cookie in gate_cookies()[:_MOST_GATE_COOKIES]:
         try:
             session = services().gate.find(cookie, proxies.client)
@@ -212,6 +216,7 @@ def _find_gate_session() -> GateSession | None:
             continue
         if session is not None and (newest is None or session.opened > newest.opened):
             newest = session
+    request.way = before
     if newest is None and refusal is not None:
         raise refusal
     return newest

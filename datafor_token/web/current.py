@@ -7,7 +7,7 @@ import flask
 from datafor_token.applications.record import Application
 from datafor_token.audit.events import Origin
 from datafor_token.errors import NotAuthenticated
-from datafor_token.tokens.signin import Verification
+from datafor_token.tokens.verification import Verification
 from datafor_token.users.users import ADMINISTRATOR, User
 
 

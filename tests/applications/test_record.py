@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, POLICY, SECRETS, Application, FieldMap
+from datafor_token.applications.field_map import FieldMap
+from datafor_token.applications.record import DEFAULTS, FIELDS, MASK, POLICY, SECRETS, Application
 from datafor_token.applications.signing import Previous
 from datafor_token.errors import RecordDamaged, RuleError
 from datafor_token.validation.rates import Rate
@@ -32,6 +33,7 @@ APPLICATION = Application(
     max_lifetime=120,
     networks=(ip_network("10.0.0.0/8"),),
     users="own",
+    report=("issuer", "networks"),
     sync=("roles",),
     roles_claim="/realm_access/roles",
     roles_map={"boss": "Boss"},

@@ -73,7 +73,8 @@ def command(app: Flask, *words: str, given_input: str = "") -> str:
 
 def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     """Cause every kind of event at least once; return texts that must not be in the log."""
-    caller.post("update", application(secret=STRONG_SECRET, self_service="1", sync=["email"]))
+    rules = {"issuer": "portal", "report": "issuer"}
+    caller.post("update", application(secret=STRONG_SECRET, self_service="1", sync=["email"], **rules))
     caller.post("update", application(secret=STRONG_SECRET, self_service="1", expire=60))
     token = caller.post("generate", {"username": "lena"}).json["token"]
     assert caller.get(f"{API.removesuffix('token')}user/detail", headers=bearer(token)).status_code == 200

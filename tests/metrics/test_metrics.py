@@ -295,6 +295,7 @@ def test_every_metric_of_the_table(shared: MetricFiles) -> None:
     metrics.request(None, "BREW", 404, 0.002)
     metrics.token_issued("ERP")
     metrics.rate_refused("ERP")
+    metrics.would_be_refused("ERP", "issuer")
     metrics.signed_in("basic", "wrong_password")
     metrics.store_operation("get", "users")
     metrics.store_failure("users", "damaged")

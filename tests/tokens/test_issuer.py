@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datafor_token.applications.record import Application, FieldMap
+from datafor_token.applications.field_map import FieldMap
+from datafor_token.applications.record import Application
 from datafor_token.crypto import algorithms, keys
 from datafor_token.errors import DataforTokenError, Forbidden, InvalidInput
 from datafor_token.tokens import issuer

@@ -15,7 +15,7 @@ from datafor_token.errors import CookieNotSent, Forbidden, InvalidInput, Invalid
 from datafor_token.gate import forwarded
 from datafor_token.gate.gate import NotAcceptedNow, expires_after
 from datafor_token.requests.gate_schemas import LeaveSchema, NextSchema
-from datafor_token.tokens.signin import Verification
+from datafor_token.tokens.verification import Verification
 from datafor_token.web import proxies
 from datafor_token.web.api.gate_cookies import end_gate_session, set_gate_cookie
 from datafor_token.web.api.gate_pages import ask_page, signed_in_page, signed_out_page

@@ -19,8 +19,8 @@ from datafor_token.gate import check_options, forwarded
 from datafor_token.gate.assertions import HEADER as ASSERTION
 from datafor_token.gate.check_options import LONGEST_AUDIENCE, PERCENT, CheckOptions
 from datafor_token.gate.gate import expires_after
-from datafor_token.tokens.signin import Verification
 from datafor_token.tokens.steps import listed
+from datafor_token.tokens.verification import Verification
 from datafor_token.users.users import User
 from datafor_token.validation import logs
 from datafor_token.validation.names import USER_TYPES, display_text, fold

@@ -3,8 +3,9 @@
 from typing import ClassVar
 
 from marshmallow import Schema, fields
-from marshmallow.validate import Regexp
+from marshmallow.validate import OneOf, Regexp
 
+from datafor_token.applications.policy import REPORTABLE
 from datafor_token.audit.events import Kind
 from datafor_token.web.openapi.members import text
 from datafor_token.web.openapi.response_schemas import SuccessResponse
@@ -20,7 +21,7 @@ class TargetObject(Schema):
 
 
 class RecordedStepObject(Schema):
-    """A check that refused. `token/explain` puts the sentence together."""
+    """A check that refused, or that is only reported. `token/explain` puts the sentence together."""
 
     step = text()
     ok = fields.Boolean(required=True)
@@ -62,6 +63,10 @@ class EventObject(Schema):
     steps = fields.List(
         fields.Nested(RecordedStepObject),
         metadata={"description": "The check that refused; with `count`, that of the first."},
+    )
+    rule = fields.String(
+        validate=OneOf(REPORTABLE),
+        metadata={"description": "The field whose rule would have refused for this `reason`, but is only reported."},
     )
     changed = fields.List(fields.String(), data_key="fields")
     audience = fields.List(

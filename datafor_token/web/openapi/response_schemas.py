@@ -118,6 +118,7 @@ class ApplicationObject(Schema):
     max_lifetime = fields.Integer(strict=True, validate=Range(1, LONGEST_EXPIRE))
     networks = _texts()
     users = fields.String(validate=OneOf((policy.EVERYBODY, policy.OWN)))
+    report = fields.List(fields.String(validate=OneOf(policy.REPORTABLE)))
     sync = fields.List(fields.String(validate=OneOf(policy.SYNCED)))
     roles_claim = fields.String()
     roles_map = fields.Dict(fields.String(), fields.String())
@@ -238,6 +239,10 @@ class StepObject(Schema):
     step = text()
     ok = fields.Boolean(required=True)
     detail = text()
+    reported = fields.String(
+        validate=OneOf(policy.REPORTABLE),
+        metadata={"description": "The field whose rule would refuse the token, if it were not only reported."},
+    )
 
 
 class ExplainResponse(SuccessResponse):

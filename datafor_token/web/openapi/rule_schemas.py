@@ -91,6 +91,7 @@ _POLICY_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     policy.max_lifetime: _clearable(_seconds(1, rules.LONGEST_EXPIRE)),
     policy.networks: _texts({"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9.]+)?$"}),
     policy.users: _clearable({"type": "string", "enum": [policy.EVERYBODY, policy.OWN]}),
+    policy.report: _texts({"type": "string", "enum": list(policy.REPORTABLE)}),
     policy.sync: _texts({"type": "string", "enum": list(policy.SYNCED)}),
     policy.roles_claim: _clearable(_CLAIM),
     policy.roles_map: _clearable(

@@ -1,0 +1,121 @@
+"""Rules that an application only reports: what they would have refused is counted, and recorded once a day.
+
+The metric counts every use. The audit log has one event for each user, application, rule and day (UTC), over all
+workers, and with the setting ``RATELIMIT_STORAGE_URI`` over all nodes that share the Redis.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from datafor_token.applications.record import Application
+from datafor_token.audit.events import Event, Kind
+from datafor_token.audit.log import Audit
+from datafor_token.errors import Message
+from datafor_token.fifo_cache import FifoCache
+from datafor_token.limits.sliding_counts import LocalCounts, RedisCounts, SlidingCounts
+from datafor_token.limits.storages import Storages
+from datafor_token.tokens import identifiers
+from datafor_token.tokens.refusals import recorded_step
+from datafor_token.tokens.verification import Verification
+from datafor_token.tokens.verifier import Step, only_reported
+from datafor_token.validation.names import fold
+
+FOLDER = "reports"
+_DAY = 86400
+_DIGEST = 16  # bytes
+_MOST = 16_384  # that this process knows to be recorded today: at most 4 MB of memory
+# The step and the reason of the refusals by the claims of a token.
+_OF_CLAIMS: Mapping[str, tuple[str, str]] = {
+    "token_types": ("header", "header"),
+    "audience": ("audience", "audience"),
+    "issuer": ("issuer", "issuer"),
+    "require": ("claims", "claim"),
+    "max_lifetime": ("lifetime", "too_long_lived"),
+}
+
+
+class Reports:
+    """Counts and records the would-be refusals of accepted tokens. ``clock`` returns seconds since 1970.
+
+    ``key`` is a secret of this installation, so that several can share a Redis. ``shared`` is its URI, or empty; raises
+    ``StartError`` for another URI. ``count`` is called with the application and the rule of each, and ``failed`` with
+    the storage that failed (see ``Storages``): events are recorded without it, possibly several times a day.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
+        self,
+        data_dir: Path,
+        clock: Callable[[], float],
+        key: bytes,
+        shared: str,
+        audit: Audit,
+        count: Callable[[str, str], None],
+        failed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._clock = clock
+        self._key = key
+        self._audit = audit
+        self._count = count
+        self._known: FifoCache[tuple[str, str, str], int] = FifoCache(_MOST)
+        self._storages: Storages[SlidingCounts] = Storages(
+            "reported rules are recorded alone",
+            data_dir / FOLDER,
+            shared,
+            lambda tables: LocalCounts(tables, clock),
+            RedisCounts,
+            failed,
+        )
+
+    def note(self, verification: Verification) -> None:
+        """Count the would-be refusals of an accepted token, and record those that are the first of the day."""
+        application = verification.application
+        if application is None or verification.username is None:
+            return
+        for step in verification.reported:
+            rule = str(step.reported)
+            self._count(application.name, rule)
+            if self._is_first(fold(application.name), rule, fold(verification.username)):
+                self._audit.record(_event(application, step, verification))
+
+    def _is_first(self, application: str, rule: str, user: str) -> bool:
+        """Return whether this is the first of the day for a user, application and rule."""
+        known, day = (application, rule, user), int(self._clock()) // _DAY
+        if self._known.get(known) == day:
+            return False
+        self._known.put(known, day)
+        text = json.dumps([day, *known])
+        key = hmac.digest(self._key, text.encode(), hashlib.sha256)[:_DIGEST].hex()
+        return self._storages.use(lambda counts: counts.add(key, 1, _DAY)) is None
+
+
+def _event(application: Application, step: Step, verification: Verification) -> Event:
+    token = verification.identifier
+    return Event(
+        Kind.RULE_REPORTED,
+        application.name,
+        verification.username,
+        # A session of an early version has a digest instead, which must not be shown.
+        token=None if token is None or identifiers.is_unkeyed(token) else identifiers.short(token),
+        reason=step.reason,
+        rule=step.reported,
+        steps=[recorded_step(step)],
+    )
+
+
+def reported_of_session(application: Application, fields: object) -> tuple[Step, ...]:
+    """Return the steps of the rules that would have refused the token which opened a session.
+
+    ``fields`` are those in its record, which may have been edited by hand.
+    """
+    return tuple(
+        only_reported(
+            field,
+            *_OF_CLAIMS[field],
+            Message("the token that opened the session breaks the rule; the event of its sign-in has the details"),
+        )
+        for field in (fields if isinstance(fields, list) else ())
+        if field in _OF_CLAIMS and application.reports(field)
+    )
