@@ -12,7 +12,7 @@ from datafor_token.applications.index import ApplicationIndex, IndexEntry, Unrea
 from datafor_token.applications.record import COLLECTION, MASK, Application
 from datafor_token.applications.rules import check_password
 from datafor_token.applications.sealing import Sealer
-from datafor_token.applications.update import merge, rotated, without_grace
+from datafor_token.applications.update import changes, merge, rotated, without_grace
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.crypto.damaged_secrets import warnings_about
@@ -24,6 +24,11 @@ from datafor_token.store.cache import RecordCache, RecordIndex
 from datafor_token.validation import logs, urls
 
 log = logging.getLogger(__name__)
+
+# Returns the new application for the stored one, or for None.
+Change = Callable[[Application | None], Application]
+# Returns the fields to save, for those of the stored application.
+Build = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 _NOTE_INTERVAL = 60_000  # milliseconds
 _NOTE_WAIT = 0.05  # seconds; a writer that holds the lock must not delay a sign-in
@@ -43,10 +48,31 @@ class Rotation:
 
 
 class Saved(NamedTuple):
-    """An application as it was stored, or would be, and the warnings about it."""
+    """An application as it was stored, and the warnings about it."""
 
     application: Application
     warnings: Sequence[str]
+
+
+class Preview(NamedTuple):
+    """An application as a change would store it, as it is stored now (None: not at all), and the warnings about it."""
+
+    application: Application
+    stored: Application | None
+    warnings: Sequence[str]
+
+    @property
+    def changes(self) -> Mapping[str, tuple[Any, Any]]:
+        """By field, the present value and the new one, with secrets masked."""
+        return changes(self.stored, self.application)
+
+    @property
+    def after_grace(self) -> Application | None:
+        """For a rotation, the application when its grace period is over; None without a grace period."""
+        previous = self.application.previous
+        if previous is None or not previous.until:
+            return None
+        return without_grace(self.application, previous.until)
 
 
 class Registry:
@@ -137,28 +163,40 @@ class Registry:
         password, keep the stored value. Raises ``Conflict`` if the stored name differs by case only (``new``: if the
         application exists at all), and ``InvalidInput`` for errors that depend on the stored record.
         """
+        return self._update(wanted["name"], self._saving(wanted, creator, new=new)).warnings
 
+    def preview(self, wanted: Mapping[str, Any], *, new: bool = False) -> Preview:
+        """Return what ``save`` would store; raise its errors, but store nothing."""
+        return self._preview(wanted["name"], self._saving(wanted, "", new=new))
+
+    def _saving(self, wanted: Mapping[str, Any], creator: str, *, new: bool) -> Change:
         def change(stored: Application | None) -> Application:
             if new and stored is not None:
                 raise Conflict("name already exists as '%(name)s'", name=stored.name)
             return merge(stored, wanted, creator, self._milliseconds())
 
-        return self._update(wanted["name"], change).warnings
+        return change
 
-    def modify(self, name: str, build: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Saved:
+    def modify(self, name: str, build: Build) -> Saved:
         """Change an application: ``build`` takes its fields, as in a response, and returns ``wanted`` for ``save``.
 
         The store's lock is held meanwhile, so that two callers who change different fields do not undo each other's
         change. Raises ``NotFound``, and the errors of ``save`` and ``build``.
         """
+        return self._update(name, self._modifying(build))
 
+    def preview_change(self, name: str, build: Build) -> Preview:
+        """Return what ``modify`` would store; raise its errors, but store nothing."""
+        return self._preview(name, self._modifying(build))
+
+    def _modifying(self, build: Build) -> Change:
         def change(stored: Application | None) -> Application:
             present = _existing(stored)
             return merge(
                 present, build({**present.to_response(self._clock()), "secret": MASK}), "", self._milliseconds()
             )
 
-        return self._update(name, change)
+        return change
 
     def rotate(
         self, name: str, secret: str | None, grace: int, seen: int | None = None, jwks_uri: str | None = None
@@ -171,16 +209,24 @@ class Registry:
         a secret or URL that does not fit or is the present one.
         """
         now = self._milliseconds()
+        change = self._rotating(secret, grace, seen, jwks_uri, now)
+        application, warnings = self._update(name, change, Kind.APPLICATION_ROTATED)
+        generated = application.secret if secret is None and jwks_uri is None else None
+        return Rotation(generated, now if application.previous is None else now + grace * 1000, warnings)
 
+    def preview_rotation(self, name: str, secret: str | None, grace: int, jwks_uri: str | None = None) -> Preview:
+        """Return what ``rotate`` would store; raise its errors, but store nothing. A generated secret is discarded."""
+        return self._preview(name, self._rotating(secret, grace, None, jwks_uri, self._milliseconds()))
+
+    @staticmethod
+    def _rotating(secret: str | None, grace: int, seen: int | None, jwks_uri: str | None, now: int) -> Change:
         def change(stored: Application | None) -> Application:
             present = _existing(stored)
             if seen is not None and present.last_modified_date != seen:
                 raise Conflict("the application was changed meanwhile")
             return rotated(present, secret, jwks_uri, now, grace * 1000)
 
-        application, warnings = self._update(name, change, Kind.APPLICATION_ROTATED)
-        generated = application.secret if secret is None and jwks_uri is None else None
-        return Rotation(generated, now if application.previous is None else now + grace * 1000, warnings)
+        return change
 
     def end_grace(self, name: str, until: int) -> None:
         """Accept the secret before the last rotation no longer; ignore a grace period that has ended.
@@ -198,18 +244,23 @@ class Registry:
         if self.get(name).previous_secret(self._clock()) is not None:
             self._update(name, change)
 
+    def preview_end_of_grace(self, name: str) -> Preview:
+        """Return the application without its grace period; raise ``NotFound``, but store nothing."""
+        return self._preview(name, lambda stored: without_grace(_existing(stored), self._milliseconds()))
+
     def delete(self, name: str) -> None:
         """Remove the application; ignore a name that does not exist, and leave a damaged record alone."""
         with contextlib.suppress(NotFound), self._audit.change() as record:
             record(Event(kind=Kind.APPLICATION_DELETED, application=self.get(name).name))
             self._store.delete(COLLECTION, name)
 
-    def preview(self, wanted: Mapping[str, Any]) -> Saved:
-        """Return the application that ``save`` would store; raise its errors, but store nothing."""
-        document = self._store.get(COLLECTION, wanted["name"])
-        stored = None if document is None else self._sealer.unseal(document)
-        application = merge(stored, wanted, "", self._milliseconds())
-        return Saved(application, [sentence for _, sentence in self._warnings(application, stored)])
+    def preview_deletion(self, names: Iterable[str]) -> Sequence[str]:
+        """Return the names of the applications that ``delete`` would remove; raise its errors, but remove nothing."""
+        found = []
+        for name in names:
+            with contextlib.suppress(NotFound):
+                found.append(self.get(name).name)
+        return found
 
     def note_previous_use(self, application: Application) -> None:
         """Store that the previous secret was used just now, accurate to a minute; only log a failure."""
@@ -242,9 +293,13 @@ class Registry:
 
         self._store.update(COLLECTION, name, change)
 
-    def _update(
-        self, name: str, change: Callable[[Application | None], Application], kind: Kind | None = None
-    ) -> Saved:
+    def _preview(self, name: str, change: Change) -> Preview:
+        document = self._store.get(COLLECTION, name)
+        stored = None if document is None else self._sealer.unseal(document)
+        application = change(stored)
+        return Preview(application, stored, [sentence for _, sentence in self._warnings(application, stored)])
+
+    def _update(self, name: str, change: Change, kind: Kind | None = None) -> Saved:
         """Change one application under the store's lock: check it, record the event, log the warnings, write it.
 
         ``change`` takes the stored application, or None, and returns the new one. ``kind`` is that of the event, if it

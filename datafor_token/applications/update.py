@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from datafor_token.applications import policy
-from datafor_token.applications.record import MASK, Application, errors_in_new_values
+from datafor_token.applications.record import FIELDS, MASK, SECRETS, Application, errors_in_new_values
 from datafor_token.applications.signing import Previous
 from datafor_token.crypto import vetting
 from datafor_token.crypto.algorithms import is_shared
@@ -102,6 +102,29 @@ def merge(stored: Application | None, wanted: Mapping[str, Any], creator: str, n
     application = dataclasses.replace(stored, **values, last_modified_date=now)
     _check_policy(application, stored)
     return application
+
+
+def changes(stored: Application | None, application: Application) -> dict[str, tuple[Any, Any]]:
+    """Return, by field, the JSON values before and after a change, None for one that is not set; secrets are masked."""
+    old = {} if stored is None else _attributes(stored)
+    new = _attributes(application)
+    return {
+        name: (_displayed(name, old.get(name)), _displayed(name, value))
+        for name, value in new.items()
+        if value != old.get(name)
+    }
+
+
+def _attributes(application: Application) -> dict[str, Any]:
+    # A member of the field map that this version does not know can hold anything, and no change changes it.
+    values = {name: getattr(application, name) for name in FIELDS}
+    return {**values, "fieldmap": dataclasses.replace(application.fieldmap, extra={})}
+
+
+def _displayed(name: str, value: Any) -> Any:
+    if name in SECRETS:
+        return MASK if value else ""
+    return None if value is None else FIELDS[name].to_json(value)
 
 
 def _choose_keys(values: dict[str, Any], stored: Application | None) -> None:

@@ -31,7 +31,7 @@ class Step:
 
     ``changes`` has the old and the new value of each changed field, with secrets masked. ``wanted`` is what
     ``Registry.save`` takes, and ``warnings`` are those that it returns. ``undeclared`` has the fields of the trust
-    policy that are stored and not declared, and stay.
+    policy that are stored and not declared, and stay. ``application`` is as it would be stored, None for a deleted one.
     """
 
     action: str
@@ -40,6 +40,7 @@ class Step:
     wanted: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     warnings: Sequence[str] = ()
     undeclared: Sequence[str] = ()
+    application: Application | None = dataclasses.field(default=None, repr=False)
 
 
 def read(path: Path, environ: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -197,18 +198,14 @@ def _step(registry: Registry, wanted: dict[str, Any]) -> Step:
         stored = None
     if wanted["initpwd"] is None:
         wanted["initpwd"] = MASK if stored and stored.initpwd else ""
-    after, warnings = registry.preview(wanted)
-    if stored is None:
-        return Step("create", after.name, wanted=wanted, warnings=warnings)
-    old, new = declaration(stored, with_secrets=True), declaration(after, with_secrets=True)
-    changes = {
-        name: (MASK, MASK) if name in SECRETS else (old.get(name), new.get(name))
-        for name in {**old, **new}
-        if old.get(name) != new.get(name)
-    }
+    preview = registry.preview(wanted)
+    after = preview.application
+    if preview.stored is None:
+        return Step("create", after.name, wanted=wanted, warnings=preview.warnings, application=after)
     # ``jwks_uri`` stays like a secret that is left out.
     undeclared = [name for name in POLICY if name not in {*wanted, "jwks_uri"} and getattr(after, name)]
-    return Step("change" if changes else "same", after.name, changes, wanted, warnings, undeclared)
+    action = "change" if preview.changes else "same"
+    return Step(action, after.name, preview.changes, wanted, preview.warnings, undeclared, after)
 
 
 def as_json(entries: Sequence[Mapping[str, Any]]) -> str:
