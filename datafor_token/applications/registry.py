@@ -159,9 +159,9 @@ class Registry:
     def save(self, wanted: Mapping[str, Any], creator: str, *, new: bool = False) -> Sequence[str]:
         """Create or replace the application of that name; return the warnings about it.
 
-        ``wanted`` is a request checked by ``UpdateSchema``. A secret that is left out or masked, and a masked initial
-        password, keep the stored value. Raises ``Conflict`` if the stored name differs by case only (``new``: if the
-        application exists at all), and ``InvalidInput`` for errors that depend on the stored record.
+        ``wanted`` is a request checked by ``ApplicationSchema``. A secret that is left out or masked, and a masked
+        initial password, keep the stored value. Raises ``Conflict`` if the stored name differs by case only (``new``:
+        if the application exists at all), and ``InvalidInput`` for errors that depend on the stored record.
         """
         return self._update(wanted["name"], self._saving(wanted, creator, new=new)).warnings
 

@@ -66,7 +66,7 @@ def without_grace(stored: Application, now: int) -> Application:
 def merge(stored: Application | None, wanted: Mapping[str, Any], creator: str, now: int) -> Application:
     """Return the application to store.
 
-    ``wanted`` is a request checked by ``UpdateSchema``; ``creator`` is the user who creates it. ``now`` is in
+    ``wanted`` is a request checked by ``ApplicationSchema``; ``creator`` is the user who creates it. ``now`` is in
     milliseconds since 1970. Raises ``Conflict``, ``RotationUndone`` and ``InvalidInput``.
     """
     values = dict(wanted)

@@ -42,9 +42,9 @@ _CREATOR = "command line"
 
 def _wanted(values: dict[str, Any]) -> dict[str, Any]:
     from datafor_token.requests.forms import Body
-    from datafor_token.requests.schemas import UpdateSchema
+    from datafor_token.requests.schemas import ApplicationSchema
 
-    return UpdateSchema().read(Body(values, is_form=False))
+    return ApplicationSchema().read(Body(values, is_form=False))
 
 
 def _fields(one: "Application") -> dict[str, Any]:

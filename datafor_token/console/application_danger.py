@@ -11,10 +11,10 @@ from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.confirmation import Question
 from datafor_token.console.language import N_, format_time, gettext
-from datafor_token.requests.schemas import UpdateSchema
+from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.web.services import services
 
-_update = UpdateSchema()
+_update = ApplicationSchema()
 
 
 @blueprint.get("/applications/<name>/danger")

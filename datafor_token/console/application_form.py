@@ -19,7 +19,7 @@ from datafor_token.crypto.keys import new_secret
 from datafor_token.errors import InvalidInput, Message, about, predicate_of
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body
-from datafor_token.requests.schemas import UpdateSchema
+from datafor_token.requests.schemas import ApplicationSchema
 
 _FLAGS = tuple(name for name, default in DEFAULTS.items() if default in ("0", "1"))
 _CLAIMS = tuple(DEFAULTS["fieldmap"])
@@ -29,7 +29,7 @@ SETTINGS = ("expire", _UNIT, "token_name", "self_service", "fieldmap", "inituser
 KEYS = ("algorithm", "secret", "public_key", "jwks_uri", "issuer")
 TRUST = trust_form.FIELDS
 MOST_CHOICES = 200  # names in a list to choose from; any other name can be typed
-_update = UpdateSchema()
+_update = ApplicationSchema()
 # For errors in fields of another page: the field that was changed instead.
 _RELATED = {
     "expire": "max_lifetime", "fieldmap.name": "sync", "fieldmap.email": "sync", "self_service": "algorithm",

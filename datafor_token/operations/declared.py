@@ -17,11 +17,11 @@ from datafor_token.applications.registry import Registry
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Conflict, DataforTokenError, InvalidInput, NotFound, RuleError, about
 from datafor_token.requests.forms import Body
-from datafor_token.requests.schemas import UpdateSchema
+from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.validation import files, strict_json, toml, utf8
 from datafor_token.validation.names import application_name, fold
 
-_SCHEMA = UpdateSchema()
+_SCHEMA = ApplicationSchema()
 _LARGEST = 64 * 1024 * 1024  # bytes; tens of thousands of applications
 
 

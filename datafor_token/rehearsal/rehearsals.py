@@ -8,7 +8,7 @@ from typing import Any
 
 from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
-from datafor_token.errors import Message
+from datafor_token.errors import InvalidInput, Message
 from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.history import SignInHistory
 from datafor_token.rehearsal.records import DAY, KeptSignIn
@@ -142,6 +142,20 @@ class Rehearsals:
                 if settings is not None or not altered or fold(kept.application) in altered:
                     tally.count(kept, replay.verdict(kept), before)
         return tally.result(now)
+
+    def response(
+        self, changed: Mapping[str, Application | None], settings: Settings | None = None, days: int | None = None
+    ) -> dict[str, Any] | None:
+        """Rehearse as ``rehearse`` does, and return the result as in responses; None if no sign-ins are kept.
+
+        Raises ``InvalidInput`` for more days than are kept.
+        """
+        kept = self._history.days
+        if days is not None and not kept:
+            raise InvalidInput.of("days", "cannot be given: no sign-ins are kept (setting REHEARSAL_DAYS)")
+        if days is not None and days > kept:
+            raise InvalidInput.of("days", "can be at most %(kept)s (setting REHEARSAL_DAYS)", kept=kept)
+        return self.rehearse(changed, settings, days).to_response() if kept else None
 
     def _replay(self, applications: Sequence[Application], settings: Settings) -> Replay:
         return Replay(applications, self._signin_with(settings), self._fingerprints, self._clock(), settings.leeway)

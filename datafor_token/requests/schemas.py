@@ -28,6 +28,7 @@ from datafor_token.requests.fields import (
 )
 from datafor_token.requests.forms import Body
 from datafor_token.requests.identifiers import audit_identifier
+from datafor_token.requests.rehearsal_schemas import DryRunSchema
 from datafor_token.validation import names, times
 
 EXAMPLE_TOKEN = (
@@ -94,10 +95,11 @@ def _policy_field(name: str, kind: type[RuleField[Any]], description: str) -> Ru
     return kind(FIELDS[name].rule, description)
 
 
-class UpdateSchema(CallSchema):
-    """``token/update``: the fields of an application. ``MASK`` as ``secret`` or ``initpwd`` keeps the stored value.
+class ApplicationSchema(CallSchema):
+    """The fields of an application, as calls, commands, files and the console set them.
 
-    A field of the trust policy that is left out keeps its stored value; an empty text, list or object clears it.
+    ``MASK`` as ``secret`` or ``initpwd`` keeps the stored value. A field of the trust policy that is left out keeps its
+    stored value; an empty text, list or object clears it.
     """
 
     example: ClassVar = {
@@ -200,6 +202,10 @@ class UpdateSchema(CallSchema):
         }
 
 
+class UpdateSchema(DryRunSchema, ApplicationSchema):
+    """``token/update``: the fields of an application, and those of a dry run."""
+
+
 def claims(value: object) -> dict[str, Any]:
     """Return the claims of an object, without those that are ``null``."""
     if not isinstance(value, dict):
@@ -219,11 +225,15 @@ class GenerateSchema(CallSchema):
 
 
 class NameSchema(CallSchema):
-    """``token/content`` and ``token/delete``: the name of an application."""
+    """``token/content``: the name of an application."""
 
     example: ClassVar = {"name": "ERP"}
 
     name = Text(names.application_name, required=True)
+
+
+class DeleteSchema(DryRunSchema, NameSchema):
+    """``token/delete``: the name of an application."""
 
 
 class OptionalNameSchema(CallSchema):
@@ -252,7 +262,7 @@ class PersonalRevokeSchema(CallSchema):
     username = Text(names.user_name, "The user of the token. Left out: the caller.")
 
 
-class NamesSchema(CallSchema):
+class NamesSchema(DryRunSchema):
     """``token/deleteBatch``: the names of applications. A JSON list of names is read as ``{"name": [...]}``."""
 
     example: ClassVar = {"name": ["ERP", "CRM"]}
@@ -264,7 +274,7 @@ class NamesSchema(CallSchema):
         return super().read(Body({"name": body.values}, is_form=False) if isinstance(body.values, list) else body)
 
 
-class RotateSchema(NameSchema):
+class RotateSchema(DryRunSchema, NameSchema):
     """``token/rotate``: the new secret or provider of keys, and the grace period of the old secret."""
 
     example: ClassVar = {"name": "ERP", "grace": 3600}

@@ -18,7 +18,7 @@ LONGEST_PROFILE_TEXT = 256  # characters
 # fmt: off
 RESERVED_TOKEN_NAMES = frozenset([
     "name", "username", "next", "ticket", "role", "type", "application",
-    "limit", "since", "until", "event", "user", "page",
+    "limit", "since", "until", "event", "user", "page", "dry_run",
 ])
 # fmt: on
 # Characters. Every longer text breaks every rule, even after composition by NFC.

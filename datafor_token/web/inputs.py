@@ -8,13 +8,19 @@ from datafor_token.errors import BodyTooLarge, FileSent, InvalidInput, Malformed
 from datafor_token.requests import unknown_fields
 from datafor_token.requests.fields import CallSchema
 from datafor_token.requests.forms import Body, decode, decode_query
+from datafor_token.requests.rehearsal_schemas import DRY_RUN
 from datafor_token.web.current import current
 from datafor_token.web.responses import BODY_READ
 from datafor_token.web.services import services
 
 
 def fields_of_body(schema: CallSchema) -> dict[str, Any]:
-    """Return the checked fields of the request body."""
+    """Return the checked fields of the request body.
+
+    A dry run that is wanted in the URL is refused: the change would be made, as parameters there are not read.
+    """
+    if DRY_RUN in schema.fields and DRY_RUN.encode() in current().query_string:
+        raise InvalidInput.of(DRY_RUN, "must be in the body of the request, not in its URL")
     try:
         return schema.read(body())
     except FileSent as error:

@@ -12,7 +12,7 @@ from datafor_token.audit.filters import Filter
 from datafor_token.errors import Conflict, InvalidInput, NotFound, RecordDamaged
 from datafor_token.operations.services import Services
 from datafor_token.requests.forms import Body
-from datafor_token.requests.schemas import UpdateSchema
+from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.settings import Settings
 from tests.console.client import api
 from tests.stores import Record
@@ -29,7 +29,7 @@ def services(app: Flask) -> Services:
 
 
 def wanted(**fields: Any) -> dict[str, Any]:
-    return UpdateSchema().read(Body(application(**fields), is_form=False))
+    return ApplicationSchema().read(Body(application(**fields), is_form=False))
 
 
 def everything(services: Services) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from datafor_token.applications.record import DEFAULTS, MASK, Application
-from datafor_token.requests.schemas import UpdateSchema
+from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.web.services import services
 from tests.console.client import Client, Page, api
 from tests.support import STRONG_SECRET, application
@@ -149,7 +149,7 @@ def browser_fields(page: Page) -> dict[str, str]:
 def test_every_field_has_an_input() -> None:
     """The tables of this module name every field of the API."""
     fields = {name.partition("[")[0] for name in LABELS} - FORM_ONLY
-    assert fields == set(UpdateSchema().fields)
+    assert fields == set(ApplicationSchema().fields)
     assert set(STORED) | {"fieldmap"} == fields
     assert set(TYPED) - FORM_ONLY | {"enable", "jwks_uri"} == LABELS.keys() - FORM_ONLY
 

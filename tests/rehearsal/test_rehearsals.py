@@ -10,7 +10,7 @@ from datafor_token.applications.record import Application
 from datafor_token.operations.services import Services
 from datafor_token.rehearsal.rehearsals import Rehearsal
 from datafor_token.requests.forms import Body
-from datafor_token.requests.schemas import UpdateSchema
+from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.web.services import services_of
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, SHARED_HEADER, token
@@ -94,7 +94,7 @@ def replay(caller: Caller, clock: Clock, uses: list[Use]) -> int:
 
 
 def previewed(services: Services, **changes: Any) -> Application:
-    wanted = UpdateSchema().read(Body(application(**{**BASE, **changes}), is_form=False))
+    wanted = ApplicationSchema().read(Body(application(**{**BASE, **changes}), is_form=False))
     return services.registry.preview(wanted).application
 
 

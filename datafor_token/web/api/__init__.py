@@ -17,6 +17,7 @@ from datafor_token.web.api import (
     links,
     operations,
     personal,
+    rehearsals,
     sessions,
     tokens,
     user_sessions,
@@ -29,7 +30,7 @@ VIEWS = (gate_check, gate_sign_in)
 
 def register(app: Flask, url_prefix: str) -> None:
     """Register all calls under the prefix."""
-    about_tokens, about_users = (tokens, issued, personal, links), (sessions, users, user_sessions)
+    about_tokens, about_users = (rehearsals, tokens, issued, personal, links), (sessions, users, user_sessions)
     for module in (applications, *about_tokens, *about_users, gate, gate_keys, audit, operations, description, guide):
         app.register_blueprint(module.blueprint, url_prefix=url_prefix or None)
     responses.set_error_renderer(app, gate.blueprint.name, gate_errors.error_response)

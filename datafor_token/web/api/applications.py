@@ -1,21 +1,20 @@
 """API calls that manage applications."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response
 
+from datafor_token.applications.registry import Preview
 from datafor_token.errors import Conflict, NotFound
-from datafor_token.requests.schemas import NameSchema, NamesSchema, RotateSchema, UpdateSchema
+from datafor_token.requests.schemas import DeleteSchema, NameSchema, NamesSchema, RotateSchema, UpdateSchema
 from datafor_token.web.api.paths import MODELER
+from datafor_token.web.api.rehearsals import tried
 from datafor_token.web.current import current
 from datafor_token.web.openapi.call import Call
 from datafor_token.web.openapi.cut_off_schemas import ContentResponse
-from datafor_token.web.openapi.response_schemas import (
-    ListResponse,
-    MessageResponse,
-    RotateResponse,
-    UpdateResponse,
-)
+from datafor_token.web.openapi.rehearsal_schemas import DeleteResponse, RotateResponse, UpdateResponse
+from datafor_token.web.openapi.response_schemas import ListResponse
 from datafor_token.web.responses import success
 from datafor_token.web.services import services
 
@@ -32,6 +31,11 @@ blueprint = Blueprint("applications", __name__)
 )
 def update(fields: dict[str, Any]) -> Response:
     """Create an application, or replace the one of that name."""
+    dry_run, days = fields.pop("dry_run"), fields.pop("days", None)
+    if dry_run:
+        preview = services().registry.preview(fields)
+        changed = {preview.application.name: preview.application}
+        return tried(days, changed, changes=preview.changes, **_if_any(warnings=preview.warnings))
     warnings = services().registry.save(fields, creator=current().caller.user.name)
     return success(msg="success", **_if_any(warnings=warnings))
 
@@ -63,21 +67,26 @@ def content(fields: dict[str, Any]) -> Response:
 
 
 @blueprint.post(f"{MODELER}/token/delete")
-@Call(id="delete_application", body=NameSchema, response=MessageResponse)
+@Call(id="delete_application", body=DeleteSchema, response=DeleteResponse)
 def delete(fields: dict[str, Any]) -> Response:
     """Delete an application; its tokens are no longer accepted.
 
     An unknown name is not an error.
     """
-    services().registry.delete(fields["name"])
-    return success(msg="success")
+    return _delete([fields["name"]], fields)
 
 
 @blueprint.post(f"{MODELER}/token/deleteBatch")
-@Call(id="delete_applications", body=NamesSchema, body_may_be_list=True, response=MessageResponse)
+@Call(id="delete_applications", body=NamesSchema, body_may_be_list=True, response=DeleteResponse)
 def delete_batch(fields: dict[str, Any]) -> Response:
     """Delete several applications; unknown names are skipped."""
-    for name in fields["name"]:
+    return _delete(fields["name"], fields)
+
+
+def _delete(names: Sequence[str], fields: Mapping[str, Any]) -> Response:
+    if fields["dry_run"]:
+        return tried(fields.get("days"), dict.fromkeys(services().registry.preview_deletion(names)))
+    for name in names:
         services().registry.delete(name)
     return success(msg="success")
 
@@ -89,11 +98,18 @@ def rotate(fields: dict[str, Any]) -> Response:
 
     With `jwks_uri`, the keys of a provider replace the secret. The keys of a provider that are replaced end at once.
     """
-    rotation = services().registry.rotate(
-        fields["name"], fields.get("secret"), fields["grace"], jwks_uri=fields.get("jwks_uri")
-    )
+    name, secret, grace, jwks_uri = fields["name"], fields.get("secret"), fields["grace"], fields.get("jwks_uri")
+    if fields["dry_run"]:
+        return _try_rotation(services().registry.preview_rotation(name, secret, grace, jwks_uri), fields.get("days"))
+    rotation = services().registry.rotate(name, secret, grace, jwks_uri=jwks_uri)
     generated = {"secret": rotation.secret} if rotation.secret is not None else {}
     return success(**generated, previous={"until": rotation.until}, **_if_any(warnings=rotation.warnings))
+
+
+def _try_rotation(preview: Preview, days: int | None) -> Response:
+    name, later = preview.application.name, preview.after_grace
+    after_grace = {} if later is None else {"after_grace": services().rehearsals.response({name: later}, days=days)}
+    return tried(days, {name: preview.application}, **after_grace, **_if_any(warnings=preview.warnings))
 
 
 def _if_any(**members: Any) -> dict[str, Any]:

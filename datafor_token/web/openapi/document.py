@@ -250,7 +250,7 @@ def _rule_schema(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, A
             found["type"] = [found["type"], "null"]
     # In the description: client generators take a field with a ``default`` for one that is always present.
     default = ret.pop("default", "")
-    if isinstance(field, Flag):
+    if isinstance(field, Flag) and default != "":
         default = "1" if default else "0"
     if default != "" and not field.required:
         found["description"] = f"{ret.get('description', '')} Default: {default}.".strip()

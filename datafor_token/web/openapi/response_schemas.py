@@ -16,7 +16,7 @@ from datafor_token.applications.record import MASK
 from datafor_token.applications.rules import LONGEST_EXPIRE
 from datafor_token.audit.events import ACCESS_REASONS, REASONS, SIGN_IN_REASONS
 from datafor_token.crypto.algorithms import ALGORITHMS
-from datafor_token.requests.schemas import EXAMPLE_TOKEN, UpdateSchema
+from datafor_token.requests.schemas import EXAMPLE_TOKEN, ApplicationSchema
 from datafor_token.validation.names import USER_TYPES
 from datafor_token.web.openapi.members import milliseconds, text
 
@@ -41,12 +41,6 @@ class MessageResponse(SuccessResponse):
 
     example: ClassVar = {"msg": "success"}
     msg = text("success")
-
-
-class UpdateResponse(MessageResponse):
-    """`warnings`, if any, describe weaknesses such as a weak secret or a stored value that breaks a newer rule."""
-
-    warnings = _texts()
 
 
 class TokenResponse(SuccessResponse):
@@ -91,7 +85,7 @@ class ApplicationObject(Schema):
     """
 
     example: ClassVar = {
-        **UpdateSchema.example,
+        **ApplicationSchema.example,
         "secret": MASK,
         "initpwd": "",
         "self_service": "0",
@@ -144,15 +138,6 @@ class ListResponse(SuccessResponse):
     example: ClassVar = {"data": [ApplicationObject.example]}
     data = fields.List(fields.Nested(ApplicationObject), required=True)
     damaged = _texts()
-    warnings = _texts()
-
-
-class RotateResponse(SuccessResponse):
-    """`secret` is present only if the service generated it. It is not shown again."""
-
-    example: ClassVar = {"secret": "9dZ1...", "previous": {"until": 1722933116000}}
-    secret = fields.String()
-    previous = fields.Nested(Schema.from_dict({"until": milliseconds()}, name="GracePeriodObject"), required=True)
     warnings = _texts()
 
 

@@ -11,7 +11,15 @@ from typing import Any
 from datafor_token.applications import policy, rules
 from datafor_token.audit.events import Kind
 from datafor_token.crypto.algorithms import ALGORITHMS
-from datafor_token.requests import audit_schema, explain_schema, identifiers, revoke_schema, schemas, user_schemas
+from datafor_token.requests import (
+    audit_schema,
+    explain_schema,
+    identifiers,
+    rehearsal_schemas,
+    revoke_schema,
+    schemas,
+    user_schemas,
+)
 from datafor_token.validation import names, times, urls
 
 _TEXT = {"type": "string"}
@@ -150,6 +158,8 @@ RULE_SCHEMAS: Mapping[Callable[..., object], Mapping[str, Any]] = {
     rules.initial_password: _PASSWORD,
     rules.new_password: {**_PASSWORD, "minLength": 1},
     times.check_time: {"type": "string", "pattern": f"^({times.TIME_PATTERN})$"},
+    rehearsal_schemas.days: {"type": "integer", "minimum": 1, "maximum": rehearsal_schemas.MOST_DAYS},
+    rehearsal_schemas.leeway: {"type": "number", "minimum": 0, "maximum": 300},
     rules.page_size: {"type": "integer", "minimum": 1, "maximum": 1000},
     user_schemas.page_start: {"type": "integer", "minimum": 0},
     user_schemas.profile_text: _PROFILE_TEXT,

@@ -8,7 +8,7 @@ from flask import Flask
 from datafor_token.applications.record import FIELDS
 from datafor_token.cli.applications import add, set_fields
 from datafor_token.operations import declared
-from datafor_token.requests.schemas import UpdateSchema
+from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.web.openapi.response_schemas import ApplicationObject
 from datafor_token.web.services import services
 from tests.conftest import Caller
@@ -26,7 +26,7 @@ NO_OPTION = {
 
 def test_the_call_and_its_response_have_every_field() -> None:
     """The schema of ``token/update``, and that of an application in responses, have every declared field."""
-    assert FIELDS.keys() == UpdateSchema().fields.keys()
+    assert FIELDS.keys() == ApplicationSchema().fields.keys()
     assert FIELDS.keys() <= ApplicationObject().fields.keys()
 
 

@@ -245,6 +245,20 @@ def call_personal_tokens(to: Documented) -> None:
     to.call("POST", f"{API}/personal/revoke", 404, json={"jti": "x"})
 
 
+def call_dry_runs(to: Documented) -> None:
+    """Call the calls that rehearse a change; one of the tokens would be refused."""
+    changed = application(secret=STRONG_SECRET, issuer="portal", dry_run="1", initpwd="another secret")
+    assert to.call("POST", f"{API}/update", json=changed)["rehearsal"]["rules"][0]["examples"]
+    assert to.call("POST", f"{API}/update", json=application(name="New", dry_run="1"))["warnings"]
+    assert to.call("POST", f"{API}/rotate", json={"name": "ERP", "dry_run": "1"})["after_grace"]["refused"]
+    to.call("POST", f"{API}/rotate", json={"name": "ERP", "dry_run": "1", "grace": 0, "days": 1})
+    to.call("POST", f"{API}/delete", json={"name": "ERP", "dry_run": "1"})
+    to.call("POST", f"{API}/deleteBatch", json={"name": ["ERP", "none"], "dry_run": "1"})
+    rehearsed = to.call("POST", f"{API}/rehearse", json={"require_strong_secrets": True, "leeway": 0.5})
+    assert rehearsed["rehearsal"]["sign_ins"]
+    to.call("POST", f"{API}/rehearse", 400, json={})
+
+
 def call_users(to: Documented) -> None:
     """Call the calls that list, change and delete users."""
     to.call("GET", f"{MODELER}/roles/types")
@@ -303,6 +317,7 @@ def test_responses_match_their_schemas(  # noqa: PLR0915 - one call after anothe
             to.call(method, "/auth/check", headers={"Authorization": f"Bearer {lena}"})
             to.call(method, "/auth/check", 401, headers={})
     to.seen |= {"check_by_head"}  # no body, so nothing to hold against a schema
+    call_dry_runs(to)
     to.call("GET", "/.well-known/jwks.json")
     to.call("GET", "/.well-known/gate-jwks.json")
     assert to.call("POST", f"{API}/rotate", json={"name": "ERP", "grace": 600})["secret"]
