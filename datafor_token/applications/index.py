@@ -153,10 +153,15 @@ class ApplicationIndex:
         }
 
     @functools.cached_property
-    def token_names(self) -> Collection[str]:
+    def token_names(self) -> frozenset[str]:
         """The URL parameters that may carry a token, including those of disabled applications."""
         readable = {entry.token_name for entry in self.entries}
         return frozenset(readable | {entry.token_name for entry in self.unreadable if entry.token_name is not None})
+
+    @functools.cached_property
+    def own_texts(self) -> Collection[str]:
+        """The names of all applications, and the URL parameters of their tokens."""
+        return self.token_names | {entry.name for entry in self.entries} | set(self.damaged)
 
     def unreadable_signer(self, algorithm: str, names: Collection[str]) -> UnreadableEntry | None:
         """Return an application that may have signed a token of that algorithm with claims of these names, or None.

@@ -3,7 +3,7 @@
 import enum
 import os
 import pwd
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 # Reasons for which a token is refused.
@@ -50,6 +50,19 @@ class Kind(enum.StrEnum):
 REFUSALS = (Kind.SIGN_IN_REFUSED, Kind.ACCESS_REFUSED)
 
 
+class Explanation(NamedTuple):
+    """The steps of a refusal, which are composed only if a line has them.
+
+    Refusals of the same ``variant`` have the same steps, but for their times. ``steps`` returns them as
+    ``recorded_steps`` does. ``closer`` is set if no key signed the token: anybody can send any number of such tokens.
+    It returns what a search for the cause found for this token alone, or None.
+    """
+
+    variant: str
+    steps: Callable[[], Sequence[Mapping[str, Any]]]
+    closer: Callable[[], Sequence[Mapping[str, Any]] | None] | None = None
+
+
 class Event(NamedTuple):
     """An event and its target: the name of an application or user, or the identifier of a token or ticket.
 
@@ -58,9 +71,9 @@ class Event(NamedTuple):
     application has none. ``before`` and ``after`` have the values of changed fields by name, as ``changes.recorded``
     returns them: no secret, password or key.
     ``tokens_before`` is the time of a cut-off in milliseconds since 1970. ``expires`` and ``iat``, if it has one, are
-    of an issued token, in seconds since 1970, and ``jti`` its claim of that name, if it has one. ``steps`` has the
-    check that refused, as ``recorded_step`` returns it. ``rule`` is the field of an application whose rule is only
-    reported, and would have refused for ``reason``.
+    of an issued token, in seconds since 1970, and ``jti`` its claim of that name, if it has one. ``explanation`` has
+    the steps of a refusal. ``rule`` is the field of an application whose rule is only reported, and would have refused
+    for ``reason``.
     """
 
     kind: Kind
@@ -77,7 +90,7 @@ class Event(NamedTuple):
     expires: int | None = None
     iat: int | None = None
     jti: str | None = None
-    steps: Sequence[Mapping[str, Any]] | None = None
+    explanation: Explanation | None = None
     rule: str | None = None
 
     def __repr__(self) -> str:
@@ -86,12 +99,16 @@ class Event(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Origin of an event: the acting user (None before a sign-in), way of signing in, client address, and request."""
+    """Origin of an event: the acting user (None before a sign-in), way of signing in, client address, and request.
+
+    ``refer`` gives the request another identifier.
+    """
 
     actor: str | None
     way: str | None
     address: str | None
     request_id: str | None
+    refer: Callable[[str], None] = lambda _: None
 
     @classmethod
     def of_command(cls) -> "Origin":

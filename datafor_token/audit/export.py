@@ -10,8 +10,8 @@ from datafor_token.printable import printable
 
 COLUMNS = (
     "time", "event", "actor", "way", "address", "request_id", "application", "user", "unknown_user", "token", "node",
-    "reason", "outcome", "count", "first", "request_ids", "fields", "before", "after", "audience", "tokens_before",
-    "expires", "iat", "jti", "steps", "rule",
+    "reason", "outcome", "count", "first", "request_ids", "request_prefix", "fields", "before", "after", "audience",
+    "tokens_before", "expires", "iat", "jti", "steps", "rule",
 )  # fmt: skip
 # Excel, LibreOffice and others take a cell that begins with one of these for a formula, also in full width.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from datafor_token.audit.repeats import PREFIX
 from datafor_token.audit.search import BaseFilter, Recorded, as_written, folded, may_name
 from datafor_token.validation.addresses import Network
 from datafor_token.validation.names import fold
@@ -113,16 +114,23 @@ class _Tokens:
 class _Request:
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
-        self._text = request_id.encode()
+        self._text = request_id[:PREFIX].encode()
 
     def may_fit(self, lines: bytes) -> bool:
         return self._text in lines
 
     def fits(self, members: Mapping[str, Any]) -> bool:
-        counted = members.get("request_ids")
-        return members.get("request_id") == self._request_id or (
-            isinstance(counted, list) and self._request_id in counted
-        )
+        return is_of_request(members, self._request_id)
+
+
+def is_of_request(members: Mapping[str, Any], request_id: str) -> bool:
+    """Return whether an event is that of a request, or counts it."""
+    counted, prefix = members.get("request_ids"), members.get("request_prefix")
+    return (
+        members.get("request_id") == request_id
+        or (isinstance(counted, list) and request_id in counted)
+        or (isinstance(prefix, str) and prefix == request_id[:PREFIX])
+    )
 
 
 class _Application:

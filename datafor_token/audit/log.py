@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from datafor_token.audit.events import REFUSALS, Event, Kind, Origin
@@ -86,13 +86,13 @@ class Audit:
         if outcome is None:
             self._happened(event)
         target = self._target(event)
-        if event.kind in REFUSALS and self._repeats.is_counted(
-            Refusal(event.kind, event.reason, origin.way, tuple(target.items()), origin.address),
-            origin.request_id,
-            event.steps,
-        ):
-            return False
-        self._append([self._line(event, target, origin, outcome)], event.kind)
+        first = None
+        if event.kind in REFUSALS:
+            refusal = Refusal(event.kind, event.reason, origin.way, tuple(target.items()), origin.address)
+            first = self._repeats.count(refusal, event, origin)
+            if first is None:
+                return False
+        self._append([self._line(event, target, origin, outcome, _steps(event, first))], event.kind)
         return True
 
     def _append(self, lines: Sequence[bytes], kind: str) -> None:
@@ -117,12 +117,13 @@ class Audit:
             one.last,
             refusal.event,
             Origin(None, refusal.way, refusal.client or None, None),
-            dict(refusal.target),
+            dict(refusal.target) | _present(token=one.token),
             reason=refusal.reason,
             count=one.count,
             first=logs.timestamp(one.first),
             steps=one.steps,
             request_ids=one.requests or None,
+            request_prefix=one.prefix,
         )
 
     @contextlib.contextmanager
@@ -188,7 +189,7 @@ class Audit:
         return next(iter(issued or self.search(_AboutToken(identifier), 1).events), None)
 
     def events_with(self, identifier: str, most: int | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the events whose lines contain an identifier of a request, token or ticket, newest first.
+        """Yield the events whose lines contain an identifier of a request, token or ticket, or its start, newest first.
 
         At most ``most`` bytes are read: raises ``LimitReached`` if there are more, and ``AuditUnavailable``.
         """
@@ -213,7 +214,14 @@ class Audit:
         unknown = None if event.unknown_user is None else self._hashed(event.unknown_user)
         return _present(application=event.application, user=event.user, unknown_user=unknown)
 
-    def _line(self, event: Event, target: dict[str, str], origin: Origin, outcome: str | None = None) -> bytes:
+    def _line(
+        self,
+        event: Event,
+        target: dict[str, str],
+        origin: Origin,
+        outcome: str | None = None,
+        steps: Sequence[Mapping[str, Any]] | None = None,
+    ) -> bytes:
         if origin.actor is None and event.kind is not Kind.SIGN_IN_REFUSED:
             # A user who signs in is the actor.
             origin = origin._replace(actor=event.user)
@@ -232,7 +240,7 @@ class Audit:
             iat=event.iat,
             jti=event.jti,
             outcome=outcome,
-            steps=event.steps,
+            steps=steps,
             rule=event.rule,
         )
 
@@ -258,6 +266,17 @@ class Audit:
 
 def _events(recorded: Sequence[tuple[Event, Entry]]) -> Iterator[Event]:
     return (event for event, entry in recorded if not entry.is_dropped)
+
+
+def _steps(event: Event, first: Repeated | None) -> Sequence[Mapping[str, Any]] | None:
+    """Return the steps for a line; for the first refusal of its kind, after the search for the cause, if any."""
+    why = event.explanation
+    if why is None:
+        return None
+    closer = None if why.closer is None else why.closer()
+    if first is not None:
+        first.closer = closer
+    return closer or why.steps()
 
 
 class _AboutToken:

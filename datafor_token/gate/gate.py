@@ -67,15 +67,16 @@ class GateSession(NamedTuple):
         return token is not None and token.expires > (self.expires if token.identifier == self.token else self.ends)
 
 
-class NotAcceptedNow(Exception):
-    """The session or ticket is refused, but remains valid: in another network, or when the keys can be fetched again.
-
-    ``verification`` is the refusal.
-    """
+class NotAccepted(Exception):
+    """The token of a session is refused, which ended the session, or that of a ticket; ``verification`` is why."""
 
     def __init__(self, verification: Verification) -> None:
         self.verification = verification
         super().__init__(verification.reason)
+
+
+class NotAcceptedNow(NotAccepted):
+    """The session or ticket remains valid: in another network, or when the keys can be fetched again."""
 
 
 class Gate:
@@ -119,7 +120,7 @@ class Gate:
         if known.nonce is not None and not known.left:
             cookie = derived_cookie(key, credential, known.nonce)
             # The network was checked with the token.
-            with contextlib.suppress(NotAcceptedNow):
+            with contextlib.suppress(NotAccepted):
                 if self.find(cookie, None) is not None:
                     return cookie
             # ``find`` may have removed the record, or another process changed it.
@@ -160,7 +161,7 @@ class Gate:
             self._sessions.leave(cookie)
 
     def find(self, cookie: str, client: ClientSource | None) -> GateSession | None:
-        """Return the session of the cookie, or ``None`` if it is over; raise ``NotAcceptedNow``.
+        """Return the session of the cookie, or ``None`` if it is over; raise ``NotAccepted``.
 
         ``client`` is the client that sent the cookie; ``None``: its network is not checked.
         """
@@ -170,9 +171,11 @@ class Gate:
         if session.grant == _BY_PASSWORD:
             return GateSession(session.user, None, None, session.opened, math.inf, session.ends)
         verification = self._verification(session, client, cookie)
-        if verification is None or verification.reason is not None or verification.token is None:
+        if verification is None or verification.token is None:
             self._sessions.end(cookie)
-            return None
+            if verification is None:
+                return None
+            raise NotAccepted(verification)
         token = verification.token
         ends = min(token.expires, session.ends)
         return GateSession(session.user, token.application, token.identifier, session.opened, token.expires, ends)
@@ -256,8 +259,8 @@ class Gate:
     def redeem(self, ticket: str, client: ClientSource) -> tuple[str, str] | None:
         """Sign in with a ticket, once in all workers. Return the new cookie and the path to go to.
 
-        ``None`` if the ticket is unknown, expired or used, or if its application or user refuses the sign-in; raise
-        ``NotAcceptedNow``, which leaves the ticket unused.
+        ``None`` if the ticket is unknown, expired or used, or its application was deleted or disabled; raise
+        ``NotAccepted`` if its token or user is refused, which leaves the ticket unused.
         """
         name = record_name(ticket)
         document = None if name is None else self._store.get(TICKETS, name)
@@ -276,8 +279,7 @@ class Gate:
         # Without the rules about claims: the service itself made the ticket.
         verification = self._signin.authenticate(token, client=client)
         if verification.reason is not None:
-            _raise_if_not_now(verification)
-            return None
+            raise NotAccepted(verification)
         with contextlib.suppress(_Redeemed), self._audit.change() as record:
             record(self._event(Kind.LINK_REDEEMED, token.application, username, ticket))
             return self._spend(name, verification, client().address), target

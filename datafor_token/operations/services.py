@@ -45,6 +45,7 @@ from datafor_token.tokens.issuer import Issuer
 from datafor_token.tokens.known_tokens import KnownTokens
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.personal import PersonalTokens
+from datafor_token.tokens.recorded_steps import RefusedTokens
 from datafor_token.tokens.refusals import PastRefusals
 from datafor_token.tokens.reports import Reports
 from datafor_token.tokens.revocations import Revocations
@@ -91,6 +92,7 @@ class Services:
     issued: IssuedTokens
     known_tokens: KnownTokens
     past_refusals: PastRefusals
+    refused_tokens: RefusedTokens
     personal_tokens: PersonalTokens
     revoker: Revoker
     sessions: Sessions
@@ -265,6 +267,7 @@ def _build(
         issued=issued,
         known_tokens=KnownTokens(audit, issued, revocations, clock),
         past_refusals=PastRefusals(audit, users),
+        refused_tokens=RefusedTokens(signin, clock),
         revoker=Revoker(registry, users, revocations, cut_offs, audit, clock),
         sessions=sessions,
         session_notes=SessionNotes(store, clock),

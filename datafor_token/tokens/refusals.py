@@ -1,4 +1,4 @@
-"""Refusals that happened: the step that the audit log records, and the explanation by the request's identifier."""
+"""Refusals that happened, looked up in the audit log by the request's identifier."""
 
 import contextlib
 import dataclasses
@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datafor_token.audit.events import REFUSALS, Kind
+from datafor_token.audit.filters import is_of_request
 from datafor_token.audit.log import Audit
+from datafor_token.audit.repeats import PREFIX
 from datafor_token.errors import Message, NotFound
 from datafor_token.store.lines import LimitReached
+from datafor_token.tokens.recorded_steps import read_steps
 from datafor_token.tokens.verifier import Step, failed
 from datafor_token.users.users import Users
 
 # Bytes of the audit log that a request reads: 4,000,000 lines. That takes 1 s of processor time, compressed 4 s.
 _MOST_READ = 1024**3
-_LONGEST = 200  # characters of a value in the audit log
 _WAYS_OF_TOKENS = ("bearer", "url", "gate", "ticket")
-# Steps of refusals whose details are not recorded: before a signature is verified, anybody can have sent the values.
+# Steps of refusals that have none in the audit log: of passwords, and of versions before 0.4.0.
 _OF_TOKENS: Mapping[str, tuple[str, Message]] = {
     "malformed": ("read", Message("the text is not a token, or only a part of one")),
     "header": ("header", Message("the header of the token has no alg, or a member that this service does not accept")),
@@ -81,7 +83,7 @@ class PastRefusal:
             "reason": self.reason,
             "application": self.application,
             **{name: value for name, value in optional.items() if value is not None},
-            "steps": [{"step": step.step, "ok": step.ok, "detail": step.detail} for step in self.steps],
+            "steps": [step.to_response() for step in self.steps],
         }
 
 
@@ -99,7 +101,9 @@ class PastRefusals:
         """
         most = None if in_all else _MOST_READ
         try:
-            event = next((one for one in self._audit.events_with(request_id, most) if _is_about(one, request_id)), None)
+            # The beginning is enough for the lines that have the identifier, and finds those that count it.
+            lines = self._audit.events_with(request_id[:PREFIX], most)
+            event = next((one for one in lines if _is_about(one, request_id)), None)
         except LimitReached:
             raise NotFound(
                 "no refusal in the newest part of the audit log has this reference; to search all of it, run"
@@ -120,7 +124,7 @@ class PastRefusals:
             time=event["time"],
             way=event.get("way"),
             address=event.get("address"),
-            steps=self._steps_of_ticket(event, most) or _steps(event),
+            steps=read_steps(event) or self._steps_of_ticket(event, most) or [_step_of_reason(event)],
             count=event.get("count"),
             first=event.get("first"),
         )
@@ -159,57 +163,16 @@ def _past_of_link(event: Mapping[str, Any]) -> Message | None:
 
 def _is_about(event: Mapping[str, Any], request_id: str) -> bool:
     """Return whether an event is the refusal of this request, or counts it."""
-    requests = event.get("request_ids")
-    is_counted = isinstance(requests, list) and request_id in requests
-    return event["event"] in REFUSALS and (is_counted or event.get("request_id") == request_id)
+    return event["event"] in REFUSALS and is_of_request(event, request_id)
 
 
-def recorded_step(step: Step) -> dict[str, Any]:
-    """Return a step for the audit log, with its sentence as template and values, which can be translated later."""
-    return {"step": step.step, "ok": step.ok, **_recorded(step.detail)}
-
-
-def _recorded(message: Message) -> dict[str, Any]:
-    if not message.parameters:
-        return {"detail": message.template}
-    values = {
-        name: _recorded(value) if isinstance(value, Message) else _short(str(value))
-        for name, value in message.parameters.items()
-    }
-    return {"detail": message.template, "values": values}
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def _steps(event: Mapping[str, Any]) -> list[Step]:
-    """Return the recorded steps of a refusal, or a step with what its reason tells."""
-    try:
-        steps = [_step(recorded) for recorded in event.get("steps") or ()]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        # The line was edited by hand, or another version wrote it.
-        steps = []
-    if steps:
-        return steps
+def _step_of_reason(event: Mapping[str, Any]) -> Step:
+    """Return a step with what the reason of a refusal tells."""
     table = _OF_TOKENS if event.get("way") in _WAYS_OF_TOKENS else _OF_PASSWORDS
     reason = str(event.get("reason"))
     name, detail = table.get(reason) or _OF_TOKENS.get(reason) or _NO_DETAILS
-    return [_failed(name, detail)]
+    return _failed(name, detail)
 
 
 def _failed(name: str, detail: Message) -> Step:
     return failed(name, lambda: detail)
-
-
-def _step(recorded: Mapping[str, Any]) -> Step:
-    detail = _message(recorded)
-    return Step(str(recorded["step"]), recorded["ok"] is True, lambda: detail)
-
-
-def _message(recorded: Mapping[str, Any]) -> Message:
-    values = recorded.get("values", {})
-    return Message(
-        str(recorded["detail"]),
-        **{name: _message(value) if isinstance(value, Mapping) else str(value) for name, value in values.items()},
-    )

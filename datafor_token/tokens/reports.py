@@ -18,7 +18,7 @@ from datafor_token.fifo_cache import FifoCache
 from datafor_token.limits.sliding_counts import LocalCounts, RedisCounts, SlidingCounts
 from datafor_token.limits.storages import Storages
 from datafor_token.tokens import identifiers
-from datafor_token.tokens.refusals import recorded_step
+from datafor_token.tokens.recorded_steps import explanation
 from datafor_token.tokens.verification import Verification
 from datafor_token.tokens.verifier import Step, only_reported
 from datafor_token.validation.names import fold
@@ -101,7 +101,7 @@ def _event(application: Application, step: Step, verification: Verification) -> 
         token=None if token is None or identifiers.is_unkeyed(token) else identifiers.short(token),
         reason=step.reason,
         rule=step.reported,
-        steps=[recorded_step(step)],
+        explanation=explanation([step], ""),
     )
 
 

@@ -106,11 +106,11 @@ class SignIn:
         listing = self.registry.index()
         return self._known(text, self._verify_text(text, lambda _: listing.entries), listing)
 
-    def explain(self, text: str, application: Application | None) -> Verification:
-        """Verify a token for one application, or for all, and find near misses of a wrong signature."""
-        listing = self.registry.index()
+    def explain(self, text: str, application: Application | None, token_name: str | None = None) -> Verification:
+        """Verify a token for one application, or as ``sign_in`` does, and find near misses of a wrong signature."""
+        listing = self._listing(token_name, thorough=False)
         entries = listing.entries if application is None else [IndexEntry.of(application)]
-        verification = self._verify_text(text, lambda _: entries, everyone=listing.entries)
+        verification = self._verify_text(text, lambda _: entries, token_name, everyone=self.registry.index().entries)
         if verification.reason is None or application is not None or not listing.damaged:
             return verification
         detail = Message("not checked, because their records cannot be read: %(names)s", names=listed(listing.damaged))

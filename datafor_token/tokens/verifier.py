@@ -22,7 +22,7 @@ from datafor_token.validation import claims, strict_json
 LONGEST_TOKEN = 8192  # characters; twice the length of the longest token that is issued here
 _PARTS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Header members that change how a token must be read (RFC 7515 sections 4.1.10 and 4.1.11, RFC 7516, RFC 7797).
-_REFUSED_HEADERS = ("crit", "b64", "enc", "zip", "cty")
+REFUSED_HEADERS = ("crit", "b64", "enc", "zip", "cty")
 _BEARER = re.compile(r"^(?:authorization\s*:\s*)?bearer\s+", re.IGNORECASE)
 # A token inside other text, with no token character before or after it. Possessive quantifiers: even a long text is
 # scanned once.
@@ -285,7 +285,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
         raise Refused("header", "header", Message("the header has no alg"))
     if not isinstance(header.get("typ", "JWT"), str):
         raise Refused("header", "header", Message("the header's typ is not text"))
-    for name in _REFUSED_HEADERS:
+    for name in REFUSED_HEADERS:
         if name in header:
             detail = Message("the header has %(name)s, which this service does not accept", name=name)
             raise Refused("header", "header", detail)

@@ -12,15 +12,15 @@ from typing import Any, Literal, NoReturn
 
 from flask import Flask
 
-from datafor_token.audit.events import Event, Kind
+from datafor_token.audit.events import Event, Explanation, Kind
 from datafor_token.errors import Forbidden, InvalidToken, Message, NotAuthenticated, NotFound, WrongPassword
 from datafor_token.gate import forwarded
 from datafor_token.gate.check_options import CheckOptions
-from datafor_token.gate.gate import GateSession, NotAcceptedNow
+from datafor_token.gate.gate import GateSession, NotAccepted
 from datafor_token.tokens import identifiers, unreadable
-from datafor_token.tokens.refusals import recorded_step
+from datafor_token.tokens.recorded_steps import explanation
 from datafor_token.tokens.verification import Verification
-from datafor_token.tokens.verifier import failed
+from datafor_token.tokens.verifier import Step, failed
 from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 from datafor_token.web import cookies, proxies
@@ -193,7 +193,7 @@ def gate_session() -> GateSession | None:
     """Return the gate session of the request, or None without one that is accepted from this client now."""
     try:
         return _find_gate_session()
-    except NotAcceptedNow:
+    except NotAccepted:
         return None
 
 
@@ -201,7 +201,7 @@ def _find_gate_session() -> GateSession | None:
     """Return the session of the gate cookie; of several cookies, the session that was opened last.
 
     A browser sends several if one was set for another path or domain, or before ``GATE_SAMESITE`` changed. Raises
-    ``NotAcceptedNow``.
+    ``NotAccepted``.
     """
     newest, refusal = None, None
     request = current()
@@ -211,7 +211,7 @@ def _find_gate_session() -> GateSession | None:
     for cookie in gate_cookies()[:_MOST_GATE_COOKIES]:
         try:
             session = services().gate.find(cookie, proxies.client)
-        except NotAcceptedNow as error:
+        except NotAccepted as error:
             refusal = error
             continue
         if session is not None and (newest is None or session.opened > newest.opened):
@@ -225,7 +225,7 @@ def _find_gate_session() -> GateSession | None:
 def _by_gate() -> Caller:
     try:
         admitted = _find_gate_session()
-    except NotAcceptedNow as refusal:
+    except NotAccepted as refusal:
         current().way = "gate"
         verification = refusal.verification
         token = verification.identifier or ""
@@ -248,7 +248,7 @@ def record_refusal(verification: Verification, identifier: str | None) -> None:
             application=name,
             user=verification.username,
             token=identifier,
-            steps=[recorded_step(verification.steps[-1])],
+            explanation=explanation(verification.steps, identifier or ""),
         )
     )
     current().application_name = name
@@ -257,9 +257,9 @@ def record_refusal(verification: Verification, identifier: str | None) -> None:
 def refuse_expiring(caller: Caller, detail: Message) -> NoReturn:
     """Refuse an accepted token that expires too soon for a session."""
     name = caller.application.name if caller.application else None
-    steps = [recorded_step(failed("time", lambda: detail))]
+    why = _explanation(caller, failed("time", lambda: detail))
     services().audit.record(
-        Event(Kind.SIGN_IN_REFUSED, name, caller.user.name, token=caller.token, reason="expired", steps=steps)
+        Event(Kind.SIGN_IN_REFUSED, name, caller.user.name, token=caller.token, reason="expired", explanation=why)
     )
     raise InvalidToken(reason="expired", log_detail=detail)
 
@@ -269,8 +269,14 @@ def record_refused_access(reason: str, detail: Message | None = None) -> None:
     caller = current().signed_in
     application = caller.application.name if caller and caller.application else None
     user = caller.user.name if caller else None
-    steps = None if detail is None else [recorded_step(failed("requirement", lambda: detail))]
-    services().audit.record(Event(Kind.ACCESS_REFUSED, application, user, reason=reason, steps=steps))
+    why = None if detail is None or caller is None else _explanation(caller, failed("requirement", lambda: detail))
+    services().audit.record(Event(Kind.ACCESS_REFUSED, application, user, reason=reason, explanation=why))
+
+
+def _explanation(caller: Caller, last: Step) -> Explanation:
+    """Return the explanation of a refusal after the sign-in, of which only the steps of this request are known."""
+    before = () if caller.verdict is None else caller.verdict.steps
+    return explanation([*before, last], last.detail)
 
 
 def _by_password(credential: str) -> User:
@@ -298,12 +304,11 @@ def _by_token(token: str, token_name: str | None, way: Literal["bearer", "url"],
         "token": services().signin.audit_identifier(token, verdict),
     }
     if verdict.user is None or verdict.token is None:
-        # Before the signature is verified, a detail can have values that anybody sent.
-        step = verdict.steps[-1] if verdict.identifier else None
-        steps = None if step is None else [recorded_step(step)]
-        services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, steps=steps, **about))
+        why = services().refused_tokens.explanation(token, token_name, verdict)
+        services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason=verdict.reason, explanation=why, **about))
         current().application_name = name
-        raise InvalidToken(reason=verdict.reason, log_detail=None if step is None else step.detail)
+        # Before the signature is verified, a detail can have values that anybody sent.
+        raise InvalidToken(reason=verdict.reason, log_detail=verdict.steps[-1].detail if verdict.identifier else None)
     if not opens:
         services().audit.record(Event(kind=Kind.SIGN_IN, audience=verdict.token.unnamed_audiences, **about))
     return Caller(verdict.user, way, verdict.application, verdict, about["token"])

@@ -10,6 +10,8 @@ from datafor_token.errors import NotAuthenticated
 from datafor_token.tokens.verification import Verification
 from datafor_token.users.users import ADMINISTRATOR, User
 
+REQUEST_ID = "datafor_token.request_id"  # in the WSGI environment, for the header
+
 
 class Caller(NamedTuple):
     """A signed-in user, and how they signed in."""
@@ -41,6 +43,10 @@ class Request(flask.Request):
     application_name: str | None = None  # that the request is about, for logs
     refusal: Exception | None = None  # the error that became the response, for logs
     signed_in: Caller | None = None
+
+    def refer(self, request_id: str) -> None:
+        """Give the request its identifier: 32 hexadecimal digits, for the response, the audit log and the log."""
+        self.environ[REQUEST_ID] = self.id = request_id
 
     @property
     def preferred_language(self) -> Literal["en", "zh-Hans"]:
@@ -74,5 +80,5 @@ def origin() -> Origin:
     """Return the origin of an event: the caller of the request, or else the system user."""
     if flask.has_request_context():
         request = current()
-        return Origin(request.username, request.way, request.remote_addr, request.id or None)
+        return Origin(request.username, request.way, request.remote_addr, request.id or None, request.refer)
     return Origin.of_command()

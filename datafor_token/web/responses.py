@@ -26,7 +26,7 @@ from datafor_token.errors import (
 from datafor_token.requests.schemas import field_names
 from datafor_token.validation import logs
 from datafor_token.validation.strict_json import compact
-from datafor_token.web.current import current
+from datafor_token.web.current import REQUEST_ID, current
 from datafor_token.web.services import services
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ _HTTP_MESSAGES = {404: Message("not found"), 405: Message("method not allowed"),
 _BROKEN_BODY = Message("the request body cannot be read")
 _OTHER_HTTP_MESSAGE = Message("the request cannot be read")
 
-_REQUEST_ID = "datafor_token.request_id"  # in the WSGI environment, for the header
 BODY_READ = "datafor_token.body_read"  # in the WSGI environment when the whole body was read
 
 
@@ -65,7 +64,7 @@ class ServiceResponse(Response):
         # The console's files have another Cache-Control, its pages another Referrer-Policy.
         present = {name for name, _ in headers}
         headers += [common for common in _COMMON if common[0] not in present]
-        headers.append(("X-Request-ID", environ.get(_REQUEST_ID, "")))
+        headers.append(("X-Request-ID", environ.get(REQUEST_ID, "")))
         # A proxy that keeps a connection to a node that drains would send its next request there.
         if _leaves_body(environ) or services().draining.is_on():
             _close_connection(start_response)
@@ -142,7 +141,7 @@ def init_app(app: Flask) -> None:
 def _begin() -> None:
     request = current()
     # Not a secret. Python seeds the generator again in each worker.
-    request.environ[_REQUEST_ID] = request.id = f"{random.getrandbits(128):032x}"
+    request.refer(f"{random.getrandbits(128):032x}")
     request.started = time.monotonic()
 
 

@@ -80,7 +80,7 @@ def test_one_line_for_the_first_refusal_and_one_with_a_count(
     assert (counted["count"], counted["reason"], counted["way"]) == (39, first["reason"], "bearer")
     assert (counted["address"], counted["request_id"], counted["actor"]) == ("127.0.0.1", None, None)
     assert (counted["first"], counted["time"]) == ("2024-08-06T07:31:57.000Z", "2024-08-06T07:32:35.000Z")
-    assert "token" not in counted["target"]
+    assert counted["target"] == first["target"]
     assert next_one["request_id"] is not None
     # Each is counted as a metric, and logged as one request with its reason.
     metrics = app.extensions["datafor_token"].metrics.exposition("")[0].decode()
@@ -194,11 +194,12 @@ def test_a_forked_process_counts_for_itself(clock: Clock) -> None:
     found: list[int] = []
     counting = Repeats(clock, lambda over: found.extend(one.count for one in over))
     refusal = repeats.Refusal("sign_in_refused", "malformed", "bearer")
-    assert [counting.is_counted(refusal) for _ in range(3)] == [False, True, True]
+    event, origin = Event(Kind.SIGN_IN_REFUSED, reason="malformed"), Origin(None, "bearer", None, None)
+    assert [counting.count(refusal, event, origin) is None for _ in range(3)] == [False, True, True]
     child = os.fork()
     if not child:
         # Skips the exit handlers of pytest.
-        is_counted = counting.is_counted(refusal)
+        is_counted = counting.count(refusal, event, origin) is None
         counting.finish()
         os._exit(0 if not is_counted and not found else 1)
     assert os.waitpid(child, 0)[1] == 0

@@ -36,12 +36,13 @@ def text(html: str) -> str:
 
 
 def test_a_reference(admin: Client, caller: Caller) -> None:
-    """A reference shows the refusal: application, time, way, address, the step that failed and what to do."""
+    """A reference shows the refusal: application, time, way, address, its steps, and what to do about the last."""
     reference = refused(caller, bearer(exp=NOW - 600))
     page = admin.get(f"tokens?request_id=+{reference.upper()}")
     assert page.status_code == 200
     found = text(page.text)
-    assert found.startswith("Request refused: ERP 2024-08-06 07:31 UTC bearer 127.0.0.1 Validity period failed")
+    assert found.startswith("Request refused: ERP 2024-08-06 07:31 UTC bearer 127.0.0.1 Format passed The token can be")
+    assert "Signature passed Signed with the secret of ERP Validity period failed" in found
     assert "Expired 600 s ago; this server&#39;s clock says 2024-08-06T07:31:56Z" in found
     assert "What to do: Generate a new token." in found
     assert Page(page.text).values["token"] == reference.upper()

@@ -13,7 +13,7 @@ from werkzeug.urls import iri_to_uri
 from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import CookieNotSent, Forbidden, InvalidInput, InvalidToken, Message, NotAuthenticated
 from datafor_token.gate import forwarded
-from datafor_token.gate.gate import NotAcceptedNow, expires_after
+from datafor_token.gate.gate import NotAccepted, expires_after
 from datafor_token.requests.gate_schemas import LeaveSchema, NextSchema
 from datafor_token.tokens.verification import Verification
 from datafor_token.web import proxies
@@ -68,13 +68,13 @@ def enter(fields: dict[str, Any]) -> Response:
         name = services().signin.identifiers.of_text(fields["ticket"])
         try:
             redeemed = services().gate.redeem(fields["ticket"], proxies.client)
-        except NotAcceptedNow as refusal:
+        except NotAccepted as refusal:
             verification = refusal.verification
             record_refusal(verification, name)
             raise InvalidToken(reason=verification.reason, log_detail=verification.steps[-1].detail) from None
         if redeemed is None:
             services().audit.record(Event(kind=Kind.SIGN_IN_REFUSED, reason="ticket", token=name))
-            raise InvalidToken(reason="ticket", log_detail="unknown, used, too old, or its application or user is gone")
+            raise InvalidToken(reason="ticket", log_detail="unknown, used, too old, or its application is gone")
         cookie, target = redeemed
         services().metrics.signed_in("ticket", "accepted")
     else:

@@ -60,9 +60,10 @@ class EventObject(Schema):
     count = fields.Integer(metadata={"description": "Number of further refusals of this kind that the event includes."})
     first = fields.String(metadata={"description": "Time of the first of them; `time` is that of the last."})
     request_ids = fields.List(fields.String(), metadata={"description": "The requests of the first 50 of them."})
+    request_prefix = fields.String(metadata={"description": "The first 12 digits of the requests of all others."})
     steps = fields.List(
         fields.Nested(RecordedStepObject),
-        metadata={"description": "The check that refused; with `count`, that of the first."},
+        metadata={"description": "The checks, of which the last refused; with `count`, those of the first."},
     )
     rule = fields.String(
         validate=OneOf(REPORTABLE),
