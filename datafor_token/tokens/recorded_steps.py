@@ -56,7 +56,7 @@ class RefusedTokens:
         steps = self._own(verification.steps)
         # Without numbers, such as the length of the text: only few variants may exist.
         variant = strict_json.compact([_texts(step) for step in steps])
-        return Explanation(variant, lambda: steps, lambda: self._search(text, token_name, verification))
+        return Explanation(variant, lambda: steps, lambda: self._search(text, token_name, verification), hash(text))
 
     def _search(self, text: str, token_name: str | None, refused: Verification) -> list[Recorded] | None:
         with self._lock:

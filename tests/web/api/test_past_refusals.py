@@ -62,7 +62,7 @@ def put_user(app: Flask, name: str, **members: Any) -> None:
 
 
 def test_an_expired_token(app: Flask, caller: Caller) -> None:
-    """A refused token is explained with its reason, application, user, time, way, address, and its steps with values."""
+    """A refused token is explained with its reason, application, user, time, way, address and steps with values."""
     put_user(app, "lena")
     refused = caller.get("/auth/check", bearer(token(claims(loginname="lena"), header={"alg": "HS256", "typ": "x"})))
     assert refused.status_code == 401
