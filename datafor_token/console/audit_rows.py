@@ -133,7 +133,7 @@ def _change(one: ChangedField) -> str:
 
 
 def _facts(event: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    first, counted = event.get("first"), event.get("request_ids")
+    first, counted, prefix = event.get("first"), event.get("request_ids"), event.get("request_prefix")
     return [
         (gettext("First request"), text(first)),
         (gettext("Revoked up to"), _time(event.get("tokens_before"), 1)),
@@ -141,6 +141,7 @@ def _facts(event: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         (gettext("Audience"), _value("audience", event["audience"]) if "audience" in event else ""),
         ("jti", text(event.get("jti"))),
         (gettext("Requests"), ", ".join(map(text, counted)) if isinstance(counted, list) else ""),
+        (gettext("Further requests begin with"), text(prefix)),
         (gettext("Reason"), text(event.get("reason"))),
         (gettext("Node"), text(event.get("node"))),
     ]

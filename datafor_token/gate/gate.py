@@ -201,12 +201,15 @@ class Gate:
         Raise ``NotAcceptedNow``.
         """
         token = self._granted(cookie, session.grant, session.user.name, session.grant.get("expires"))
-        if (
-            token is None
-            or token.application.disabled_since(session.opened)
-            or not _has_policy_of(token.application, session.grant)
-        ):
+        if token is None or not _has_policy_of(token.application, session.grant):
             return None
+        application = token.application
+        if application.disabled_since(session.opened):
+            detail = Message("%(name)s was disabled after the session was opened", name=application.name)
+            steps = [failed("application", lambda: detail)]
+            return Verification(
+                "disabled_application", steps, application, username=token.username, identifier=token.identifier
+            )
         verification = self._signin.authenticate(token, client=client, create=False, user=session.user)
         _raise_if_not_now(verification)
         return verification

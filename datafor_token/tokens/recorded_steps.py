@@ -96,7 +96,7 @@ class _OwnTexts:
 
     @functools.cached_property
     def _of_providers(self) -> Collection[str]:
-        """What is known of the keys of identity providers, which they publish."""
+        """Texts about the keys of identity providers, which these publish."""
         found: set[str] = set()
         for entry in self._listing.entries:
             if isinstance(entry.key, ProviderKeys):

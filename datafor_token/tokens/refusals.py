@@ -18,7 +18,7 @@ from datafor_token.users.users import Users
 # Bytes of the audit log that a request reads: 4,000,000 lines. That takes 1 s of processor time, compressed 4 s.
 _MOST_READ = 1024**3
 _WAYS_OF_TOKENS = ("bearer", "url", "gate", "ticket")
-# Steps of refusals that have none in the audit log: of passwords, and of versions before 0.4.0.
+# Steps of refusals that have none in the audit log: of passwords, and of earlier versions.
 _OF_TOKENS: Mapping[str, tuple[str, Message]] = {
     "malformed": ("read", Message("the text is not a token, or only a part of one")),
     "header": ("header", Message("the header of the token has no alg, or a member that this service does not accept")),

@@ -21,7 +21,7 @@ class TargetObject(Schema):
 
 
 class RecordedStepObject(Schema):
-    """A check that refused, or that is only reported. `token/explain` puts the sentence together."""
+    """A check of a refused token, or one that is only reported. `token/explain` puts the sentence together."""
 
     step = text()
     ok = fields.Boolean(required=True)
@@ -29,6 +29,7 @@ class RecordedStepObject(Schema):
     values = fields.Dict(
         metadata={"description": "The values by name: texts, or sentences with `detail` and `values`."}
     )
+    reported = fields.String(metadata={"description": "The rule that would refuse it, and is only reported."})
 
 
 class EventObject(Schema):
