@@ -67,6 +67,12 @@ def load_settings(config_dir: Path | None, environ: Mapping[str, str]) -> Settin
     return settings
 
 
+def value_of(name: str, text: str) -> Any:
+    """Return the value of a setting, such as ``LEEWAY``, for its text in the environment; raise ``RuleError``."""
+    field = next(one for one in table() if one.name.upper() == name)
+    return _checked(field, _from_text(field.type, text))
+
+
 def _misfits(settings: Settings) -> Iterator[tuple[Sequence[str], str]]:
     """Yield a setting that cannot work with others, followed by these, and why."""
     if settings.gate_assertion and not settings.public_url:

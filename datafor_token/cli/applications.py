@@ -25,6 +25,7 @@ from datafor_token.cli.output import (
     wants_json,
 )
 from datafor_token.cli.parameters import Seconds, application_name
+from datafor_token.cli.rehearsal import DryRun, dry_run_options, lines_of
 from datafor_token.cli.services import services
 from datafor_token.crypto.algorithms import is_shared
 from datafor_token.errors import Conflict, NotFound, RecordDamaged
@@ -32,6 +33,7 @@ from datafor_token.printable import printable_json, printable_toml
 
 if TYPE_CHECKING:
     from datafor_token.applications.record import Application
+    from datafor_token.applications.registry import Preview
     from datafor_token.operations.declared import Step
 
 application = Commands(
@@ -61,6 +63,39 @@ def _report(name: str, what: str, warnings: Sequence[str] = (), secret: str | No
     else:
         again = f"get another secret with `datafor-token application rotate {found.name}`"
         done_once(sentence, again, result=secret, secret=secret, **members)
+
+
+def _try(preview: "Preview", dry_run: DryRun, action: str = "change") -> None:
+    """Report what a change of an application would do."""
+    from datafor_token.operations.declared import Step
+
+    found = preview.application
+    steps = [Step(action, found.name, preview.changes, application=found)] if preview.changes else []
+    later = preview.after_grace if action == "rotate" else None
+    _report_dry_run(steps, dry_run, preview.warnings, later)
+
+
+def _report_dry_run(
+    steps: "Sequence[Step]", dry_run: DryRun, warnings: Sequence[str] = (), after_grace: "Application | None" = None
+) -> None:
+    """Report the steps of a dry run, and the sign-ins that they would have refused.
+
+    ``after_grace``: the application when the grace period of its rotation is over.
+    """
+    rehearse = services().rehearsals.response
+    found = rehearse({step.name: step.application for step in steps}, days=dry_run.days)
+    lines = [f"{len(steps) or 'nothing'} would be changed", *(lines_of(found) if steps else ())]
+    members: dict[str, Any] = {"changes": _members(steps), "dry_run": True, "rehearsal": found}
+    if after_grace is not None:
+        members["after_grace"] = rehearse({after_grace.name: after_grace}, days=dry_run.days)
+        lines += lines_of(members["after_grace"], "after the grace period, ")
+    for step in steps:
+        _print(step)
+    report(*lines, warnings=warnings, **members)
+
+
+def _members(steps: "Sequence[Step]") -> list[dict[str, Any]]:
+    return [{"action": step.action, "application": step.name, "fields": _changes(step)} for step in steps]
 
 
 @application.command("list")
@@ -152,7 +187,8 @@ def _check_one_of(sources: dict[str, Any]) -> None:
 @field_options(new=False)
 @click.option("--new-secret", is_flag=True, help="Read a new secret; the old one is invalid at once (see rotate).")
 @secret_options("secret")
-def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
+@dry_run_options
+def set_fields(name: str, file: Any, *, new_secret: bool, dry_run: DryRun | None, **given: Any) -> None:
     """Change fields of an application. The other fields stay as they are; a list is replaced as a whole.
 
     Example: datafor-token application set ERP --expire 3600 --initrole Sales
@@ -173,13 +209,15 @@ def set_fields(name: str, file: Any, *, new_secret: bool, **given: Any) -> None:
         if wants_secret
         else {}
     )
-    saved, warnings = services().registry.modify(name, lambda before: _wanted(changed({**before, **keys}, given)))
+
+    def build(before: dict[str, Any]) -> dict[str, Any]:
+        return _wanted(changed({**before, **keys}, given))
+
+    if dry_run:
+        _try(services().registry.preview_change(name, build), dry_run)
+        return
+    saved, warnings = services().registry.modify(name, build)
     _report(saved.name, "was changed", warnings)
-
-
-def _set_enable(name: str, value: str) -> None:
-    saved, warnings = services().registry.modify(name, lambda before: _wanted({**before, "enable": value}))
-    _report(saved.name, f"is {'enabled' if value == '1' else 'disabled'}", warnings)
 
 
 @application.command("enable")
@@ -189,17 +227,27 @@ def enable(name: str) -> None:
 
     Example: datafor-token application enable ERP
     """
-    _set_enable(name, "1")
+    saved, warnings = services().registry.modify(name, lambda before: _wanted({**before, "enable": "1"}))
+    _report(saved.name, "is enabled", warnings)
 
 
 @application.command("disable")
 @click.argument("name", type=application_name)
-def disable(name: str) -> None:
+@dry_run_options
+def disable(name: str, *, dry_run: DryRun | None) -> None:
     """Refuse the tokens of an application. The sessions that they opened end.
 
     Example: datafor-token application disable ERP
     """
-    _set_enable(name, "0")
+
+    def build(before: dict[str, Any]) -> dict[str, Any]:
+        return _wanted({**before, "enable": "0"})
+
+    if dry_run:
+        _try(services().registry.preview_change(name, build), dry_run)
+        return
+    saved, warnings = services().registry.modify(name, build)
+    _report(saved.name, "is disabled", warnings)
 
 
 @application.command("rotate")
@@ -209,7 +257,8 @@ def disable(name: str) -> None:
 )
 @click.option("--jwks-uri", help="URL of a provider's keys, which replace the secret.")
 @secret_options("secret")
-def rotate(name: str, grace: int, jwks_uri: str | None, file: Any) -> None:
+@dry_run_options
+def rotate(name: str, grace: int, jwks_uri: str | None, file: Any, *, dry_run: DryRun | None) -> None:
     """Give an application a new secret. Without a file, a random one is generated and printed once.
 
     The old secret remains valid for the grace period. The keys of a provider that are replaced end at once.
@@ -226,9 +275,11 @@ def rotate(name: str, grace: int, jwks_uri: str | None, file: Any) -> None:
     if jwks_uri is not None:
         sent["jwks_uri"] = jwks_uri
     wanted = RotateSchema().read(Body(sent, is_form=False))
-    rotation = services().registry.rotate(
-        wanted["name"], wanted.get("secret"), wanted["grace"], jwks_uri=wanted.get("jwks_uri")
-    )
+    secret, grace, jwks_uri = wanted.get("secret"), wanted["grace"], wanted.get("jwks_uri")
+    if dry_run:
+        _try(services().registry.preview_rotation(wanted["name"], secret, grace, jwks_uri), dry_run, "rotate")
+        return
+    rotation = services().registry.rotate(wanted["name"], secret, grace, jwks_uri=jwks_uri)
     what = "has a new secret" if jwks_uri is None else "has the keys of a provider"
     _report(name, what, rotation.warnings, rotation.secret)
 
@@ -236,12 +287,18 @@ def rotate(name: str, grace: int, jwks_uri: str | None, file: Any) -> None:
 @application.command("delete")
 @click.argument("name", type=application_name)
 @yes_option
-def delete(name: str, *, yes: bool) -> None:
+@dry_run_options
+def delete(name: str, *, yes: bool, dry_run: DryRun | None) -> None:
     """Delete an application. Its tokens are no longer valid.
 
     Example: datafor-token application delete ERP --yes
     """
+    from datafor_token.operations.declared import Step
+
     found = services().registry.get(name)
+    if dry_run:
+        _report_dry_run([Step("delete", found.name)], dry_run)
+        return
     confirm(f"Delete the application {found.name}?", yes=yes)
     services().registry.delete(name)
     done(f"{found.name} was deleted", deleted=found.name)
@@ -283,10 +340,10 @@ def _get(name: str) -> "Application":
 
 @application.command("apply")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only print the changes.")
 @click.option("--prune", is_flag=True, help="Delete applications that are not declared.")
 @yes_option
-def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
+@dry_run_options
+def apply(path: Path, *, prune: bool, yes: bool, dry_run: DryRun | None) -> None:
     """Apply the applications of a file or folder. An error in one of them changes nothing.
 
     Example: datafor-token application apply applications/ --dry-run
@@ -295,22 +352,18 @@ def apply(path: Path, *, dry_run: bool, prune: bool, yes: bool) -> None:
 
     steps = declared.plan(services().registry, declared.read(path, os.environ), prune=prune)
     doing = [step for step in steps if step.action != "same"]
+    warnings = [f"{step.name}: {warning}" for step in steps for warning in _warnings(step)]
+    if dry_run:
+        _report_dry_run(doing, dry_run, warnings)
+        return
     for step in doing:
         _print(step)
-    if doing and not dry_run:
+    if doing:
         if any(step.action == "delete" for step in doing):
             confirm("Delete the applications that are not declared?", yes=yes)
         declared.apply(services().registry, steps, _CREATOR)
-    if dry_run:
-        sentence = f"{len(doing) or 'nothing'} would be changed"
-    else:
-        sentence = f"{len(doing)} changed" if doing else "nothing to change"
-    report(
-        sentence,
-        changes=[{"action": step.action, "application": step.name, "fields": _changes(step)} for step in doing],
-        dry_run=dry_run,
-        warnings=[f"{step.name}: {warning}" for step in steps for warning in _warnings(step)],
-    )
+    sentence = f"{len(doing)} changed" if doing else "nothing to change"
+    report(sentence, changes=_members(doing), dry_run=False, warnings=warnings)
 
 
 def _warnings(step: "Step") -> Iterator[str]:

@@ -20,6 +20,7 @@ from tests.stores import Record
 from tests.support import ROOT, STRONG_SECRET, application, basic
 
 TOKEN = token(claims())
+DRY_RUN = {"changes", "dry_run", "rehearsal", "warnings"}
 # Each command with its standard input, and the members of its document; an empty set is a list.
 CASES: list[tuple[Sequence[str], str, set[str]]] = [
     (("drain",), "", {"draining", "warnings"}),
@@ -47,7 +48,12 @@ CASES: list[tuple[Sequence[str], str, set[str]]] = [
     (("application", "delete", "ERP", "--yes"), "", {"deleted", "warnings"}),
     (("application", "export"), "", {"application"}),
     (("application", "apply", "FILE"), "", {"changes", "dry_run", "warnings"}),
-    (("application", "apply", "FILE", "--dry-run"), "", {"changes", "dry_run", "warnings"}),
+    (("application", "apply", "FILE", "--dry-run"), "", DRY_RUN),
+    (("application", "set", "ERP", "--expire", "5", "--dry-run"), "", DRY_RUN),
+    (("application", "disable", "ERP", "--dry-run"), "", DRY_RUN),
+    (("application", "delete", "ERP", "--dry-run"), "", DRY_RUN),
+    (("application", "rotate", "ERP", "--dry-run"), "", {*DRY_RUN, "after_grace"}),
+    (("settings", "rehearse", "LEEWAY=5"), "", {"changes", "rehearsal", "warnings"}),
     (("token", "generate", "ERP", "--username", "lena"), "", {"token", "expire", "warnings"}),
     (("token", "explain"), TOKEN, {"accepted", "reason", "application", "steps"}),
     (("token", "decode"), TOKEN, {"header", "claims", "identifiers", "refused"}),

@@ -19,8 +19,8 @@ FILE = FOLDER / "zh" / "LC_MESSAGES" / "messages.po"
 PACKAGE = FOLDER.parent.parent
 # The folders whose messages a page can show.
 FOLDERS = (
-    "applications", "audit", "console", "crypto", "gate", "providers", "requests", "tokens", "users", "validation",
-    "web",
+    "applications", "audit", "console", "crypto", "gate", "providers", "rehearsal", "requests", "tokens", "users",
+    "validation", "web",
 )  # fmt: skip
 # The functions and classes that take a message, with the argument's position where it is not the first.
 KEYWORDS: dict[str, tuple[int, ...] | None] = {

@@ -51,6 +51,7 @@ store rekey
 audit show
 settings show
 settings check
+settings rehearse LEEWAY=5
 application apply applications.json --dry-run
 application delete ERP --yes
 user delete lena --yes
