@@ -86,6 +86,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Application
 
     def do_GET(self) -> None:
+        # A connection that is closed before the whole request is read is reset, and the response is lost.
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
         user = self.headers.get("Remote-User", "")
         self.server.seen.append(Seen(self.command, self.path, user, self.headers.get("Sec-Fetch-Mode")))
         body = b""

@@ -26,12 +26,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Upgrade"):
             self._upgrade()
             return
-        left = length = int(self.headers.get("Content-Length") or 0)
-        while left:
-            left -= len(self.rfile.read(min(left, 65536)))
-        while self.headers.get("Transfer-Encoding") == "chunked" and (size := int(self.rfile.readline(), 16)):
-            length += size
-            self.rfile.read(size + 2)
+        length = self._read_body()
         pairs = [(name, value.encode("latin-1").decode("utf-8", "replace")) for name, value in self.headers.items()]
         seen = {"method": self.command, "path": self.path, "headers": pairs, "length": length}
         body = json.dumps(seen).encode()
@@ -54,6 +49,18 @@ class Echo(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_OPTIONS = do_HEAD = respond  # noqa: N815 - the names of http.server
+
+    def _read_body(self) -> int:
+        """Read the whole body, or the next request of this connection would begin with the rest; return its length."""
+        left = length = int(self.headers.get("Content-Length") or 0)
+        while left:
+            left -= len(self.rfile.read(min(left, 65536)))
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline(), 16):
+                length += size
+                self.rfile.read(size + 2)
+            self.rfile.readline()
+        return length
 
     def _send_events(self) -> None:
         """Send one event, and the next one when a request for ``/goes-on`` arrives; chunked if the path asks for it."""
