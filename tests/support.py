@@ -75,9 +75,10 @@ def gunicorn_settings() -> dict[str, Any]:
 
 
 # Below those that the system gives to clients, and to servers that ask for any: nothing takes such a port before the
-# test does, or while its server is stopped. Each process begins elsewhere.
+# test does, or while its server is stopped. Each process begins elsewhere, by the golden ratio: a thousand ports from
+# processes with neighbouring IDs, none of which may take the port of a server that is being restarted.
 _PORTS = range(11_000, 28_000)
-_next_ports = itertools.islice(itertools.cycle(_PORTS), os.getpid() * 50 % len(_PORTS), None)
+_next_ports = itertools.islice(itertools.cycle(_PORTS), os.getpid() * 10_507 % len(_PORTS), None)
 
 
 def free_port() -> int:
@@ -91,7 +92,7 @@ def free_port() -> int:
 
 def wait_for(port: int) -> None:
     """Wait until a server listens on the local port."""
-    for _ in range(200):
+    for _ in range(1200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
