@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from datafor_token.console import application_form
+from datafor_token.console import application_form, trust_form
 from datafor_token.console.language import gettext
 from datafor_token.errors import Conflict
 from datafor_token.validation import strict_json
@@ -117,8 +117,8 @@ def _shown(number: str, names: Sequence[str], values: Mapping[str, str]) -> str:
 def _label(name: str) -> str:
     labels = application_form.labels()
     outer, _, member = name.rstrip("]").partition("[")
-    if outer == "sync":
-        return f"{labels[outer]}: {synced_labels()[member]}"
+    if outer in trust_form.BOXES:
+        return f"{labels[outer]}: {(synced_labels() if outer == 'sync' else labels)[member]}"
     return labels.get(f"{outer}.{member}" if member else outer, name)
 
 

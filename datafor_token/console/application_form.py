@@ -222,6 +222,7 @@ def labels() -> dict[str, str]:
         "require": gettext("Required claims"),
         "networks": gettext("Networks"),
         "users": gettext("Accepted users"),
+        "report": gettext("Only reported rules"),
         "sync": gettext("Update from tokens"),
         "roles_claim": gettext("Roles claim"),
         "roles_map": gettext("Role mapping"),

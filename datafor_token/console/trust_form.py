@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from datafor_token.applications.policy import SYNCED
+from datafor_token.applications.policy import REPORTABLE, SYNCED
 from datafor_token.applications.record import POLICY
 from datafor_token.console.durations import in_largest_unit, to_seconds
 from datafor_token.errors import RuleError, about
@@ -19,10 +19,11 @@ _LISTS = ("audience", "token_types", "networks", "origins")
 _OBJECTS = ("require", "roles_map")
 # Each has an input for its unit, too, and the unit of an empty one.
 _DURATIONS = {"max_lifetime": "hours", "session_idle": "minutes", "session_max": "hours"}
-# The inputs; ``sync`` has a box for each member.
+# Each has a box for each member.
+BOXES = {"sync": SYNCED, "report": REPORTABLE}
 _INPUTS = (*_TEXTS, *_LISTS, *_OBJECTS, *_DURATIONS)
 # The inputs of a stored application's page; the source of the keys is on another one.
-FIELDS = (*(name for name in _INPUTS if name != "jwks_uri"), "sync", *(f"{name}_unit" for name in _DURATIONS))
+FIELDS = (*(name for name in _INPUTS if name != "jwks_uri"), *BOXES, *(f"{name}_unit" for name in _DURATIONS))
 # Those of the section about the gate and limits; all others are in the section Trust.
 _LIMITS = ("origins", "session_idle", "session_max", "rate")
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -43,18 +44,24 @@ def to_form(fields: Mapping[str, Any]) -> dict[str, Any]:
         "roles_map": _shown_members(fields.get("roles_map", {}), _text),
         **{name: number for name, (number, _) in durations.items()},
         **{_unit(name): unit for name, (_, unit) in durations.items()},
-        "sync": {member: "1" if member in fields.get("sync", []) else "0" for member in SYNCED},
+        **{
+            name: {member: "1" if member in fields.get(name, []) else "0" for member in members}
+            for name, members in BOXES.items()
+        },
     }
 
 
 def from_form(form: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of the sections in a form that was sent, exactly as typed."""
-    sync = form.get("sync")
-    checked = sync if isinstance(sync, Mapping) else {}
+    sent = {name: form.get(name) for name in BOXES}
+    checked = {name: boxes if isinstance(boxes, Mapping) else {} for name, boxes in sent.items()}
     typed = {name: form.get(name) for name in (*_INPUTS, *map(_unit, _DURATIONS))}
     return {
         **{name: value if isinstance(value, str) else "" for name, value in typed.items()},
-        "sync": {member: "1" if checked.get(member) == "1" else "0" for member in SYNCED},
+        **{
+            name: {member: "1" if checked[name].get(member) == "1" else "0" for member in members}
+            for name, members in BOXES.items()
+        },
     }
 
 
@@ -66,7 +73,7 @@ def to_call(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[s
     fields = {
         **{name: values[name] for name in _TEXTS},
         **{name: to_seconds(values[name], values[_unit(name)]) if values[name] else "" for name in _DURATIONS},
-        "sync": [member for member in SYNCED if values["sync"][member] == "1"],
+        **{name: [one for one in members if values[name][one] == "1"] for name, members in BOXES.items()},
     }
     errors: dict[str, list[str]] = {}
     readers: dict[str, Callable[[str], Any]] = {
@@ -85,7 +92,8 @@ def to_call(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[s
 def is_trust_open(values: Mapping[str, Any], errors: Collection[str]) -> bool:
     """Return whether an input of the section Trust has a value or an error."""
     names = set(POLICY) - set(_LIMITS)
-    return "1" in values["sync"].values() or any(values[name] for name in names - {"sync"}) or bool(names & set(errors))
+    is_ticked = any("1" in values[name].values() for name in BOXES)
+    return is_ticked or any(values[name] for name in names - BOXES.keys()) or bool(names & set(errors))
 
 
 def is_limits_open(values: Mapping[str, Any], errors: Collection[str]) -> bool:

@@ -39,6 +39,9 @@ def _other_rules(one: Application) -> Iterator[str]:
         yield ngettext("%(num)s network", "%(num)s networks", count) % {"num": count}
     if one.users == policy.OWN:
         yield gettext("own users only")
+    if one.report:
+        count = len(one.report)
+        yield ngettext("%(num)s rule only reported", "%(num)s rules only reported", count) % {"num": count}
     if one.sync:
         yield gettext("users follow the token")
 

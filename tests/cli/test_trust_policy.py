@@ -28,6 +28,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "origins": (["--origin", "https://a.example", "--origin", "http://b:81"], ["https://a.example", "http://b:81"]),
     "session_idle": (["--session-idle", "600"], 600),
     "session_max": (["--session-max", "3600"], 3600),
+    "report": (["--report", "issuer", "--report", "users"], ["issuer", "users"]),
     "rate": (["--rate", "10000/hour"], "10000/hour"),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from datafor_token.applications.policy import REPORTABLE
 from datafor_token.applications.record import DEFAULTS, MASK, Application
 from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.web.services import services
@@ -36,6 +37,18 @@ LABELS = {
     "require": "Required claims",
     "networks": "Networks",
     "users": "Accepted users",
+    **{
+        f"report[{name}]": f"{label} rule"
+        for name, label in {
+            "token_types": "Token types",
+            "audience": "Audience",
+            "issuer": "Issuer",
+            "require": "Required claims",
+            "max_lifetime": "Maximum lifetime",
+            "networks": "Networks",
+            "users": "Accepted users",
+        }.items()
+    },
     "sync[name]": "Display name",
     "sync[email]": "Email",
     "sync[roles]": "Roles",
@@ -69,6 +82,7 @@ TYPED = {
     "require": "azp = portal\n/org/id = 7",
     "networks": "10.0.0.0/8\n2001:db8::/32",
     "users": "own",
+    **{f"report[{name}]": "1" for name in REPORTABLE},
     "sync[name]": "1",
     "sync[email]": "1",
     "sync[roles]": "1",
@@ -100,6 +114,7 @@ STORED: dict[str, Any] = {
     "require": {"azp": ("portal",), "/org/id": (7,)},
     "networks": (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")),
     "users": "own",
+    "report": REPORTABLE,
     "sync": ("name", "email", "roles"),
     "roles_claim": "/realm/roles",
     "roles_map": {"CN=Sales": "Sales", "editors": "SYS_Creator"},

@@ -44,6 +44,8 @@ POLICIES: list[dict[str, Any]] = [
     {"users": "any"},
     {"users": "own"},
     {"sync": ["email"]},
+    {"report": ["token_types", "networks"]},
+    {"report": list(policy.REPORTABLE)},
     {"sync": ["name", "email", "roles"], "roles_claim": "/realm/roles", "roles_map": {"a": "A"}},
     {"roles_claim": ENTRA},
     {"origins": ["https://portal.example:8443", "http://localhost"]},
@@ -181,8 +183,8 @@ def test_emptied_fields_are_cleared(app: Flask, client: Client) -> None:
     whole = {name: value for wanted in POLICIES for name, value in wanted.items()}
     api(app, "update", application(secret=STRONG_SECRET, **whole))
     assert policy_of(stored(app, "ERP")).keys() == set(POLICY) - {"jwks_uri"}
-    inputs = dict.fromkeys([*set(POLICY) - {"sync"}], "")
-    boxes = {f"sync[{member}]": None for member in policy.SYNCED}
+    inputs = dict.fromkeys([*set(POLICY) - trust_form.BOXES.keys()], "")
+    boxes = {f"{name}[{member}]": None for name, members in trust_form.BOXES.items() for member in members}
     assert save(client, "ERP", **inputs, **boxes).messages == {}
     assert policy_of(stored(app, "ERP")) == {}
 
@@ -306,12 +308,12 @@ def test_a_summary_of_the_policy(app: Flask, client: Client) -> None:
     wanted = {
         **PROVIDER,
         "audience": ["reports"], "token_types": ["at+jwt"], "max_lifetime": 86400, "require": {"azp": "portal"},
-        "networks": ["10.0.0.0/8", "::1"], "users": "own", "sync": ["name"],
+        "networks": ["10.0.0.0/8", "::1"], "users": "own", "report": ["issuer", "users"], "sync": ["name"],
     }  # fmt: skip
     api(app, "update", {**application(name="CRM"), **wanted, "secret": None})
     summary = (
         "keys from id.example.com, issuer https://id.example.com, audience reports, token types at+jwt, at most 1 day, "
-        "1 required claim, 2 networks, own users only, users follow the token"
+        "1 required claim, 2 networks, own users only, 2 rules only reported, users follow the token"
     )
     assert f"Trust: {summary}" in client.get("applications/CRM").text
     page = client.get("applications").text
