@@ -314,7 +314,7 @@ def test_nodes_with_a_redis(
 
 @pytest.mark.file_store
 def test_nothing_that_can_be_guessed_is_stored(app: Flask, caller: Caller, settings: Settings) -> None:
-    """What is stored about recorded would-be refusals names no user, application or rule."""
+    """The files about recorded would-be refusals name no user, application or rule."""
     store(caller, *REPORTABLE)
     assert status(app, signed(iss="other")) == 200
     stored = b"".join(one.read_bytes() for one in (settings.data_dir / "reports").iterdir())

@@ -32,6 +32,7 @@ POLICY = {
     "max_lifetime": 86400,
     "networks": ["10.0.0.0/8", "2001:db8::/32"],
     "users": "own",
+    "report": ["issuer", "networks"],
     "sync": ["name", "roles"],
     "roles_claim": "/realm/roles",
     "roles_map": {"a.b[c]": "Sales", "boss": "Administrator"},

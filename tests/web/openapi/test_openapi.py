@@ -351,7 +351,7 @@ def test_a_trust_policy_matches_its_schemas(app: Flask, description: dict[str, A
     key = public_pem(key_for("ES256"))
     policy = {
         "audience": "crm", "require": {"/realm/roles": ["a", True]}, "token_types": ["JWT", "at+jwt"],
-        "max_lifetime": 86400, "networks": "10.0.0.0/8", "users": "own",
+        "max_lifetime": 86400, "networks": "10.0.0.0/8", "users": "own", "report": ["issuer", "users"],
         "sync": ["roles"], "roles_claim": "roles", "roles_map": {"staff": "Sales"},
         "origins": ["https://portal.example"], "session_idle": 60, "session_max": 31536000, "rate": "1000000/day",
     }  # fmt: skip
