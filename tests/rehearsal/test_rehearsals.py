@@ -138,7 +138,7 @@ def test_as_in_reality(services: Services, caller: Caller, clock: Clock, changes
 
 
 def test_users_and_sources(services: Services, caller: Caller, clock: Clock) -> None:
-    """Users and addresses are those of the refused sign-ins, with an example that names the accepted request."""
+    """Users and addresses are those of the refused sign-ins, with an example whose token the audit log knows."""
     caller.post("update", application(**BASE))
     replay(caller, clock, traffic())
     found = rehearsed(services, networks=[INSIDE])
@@ -151,8 +151,8 @@ def test_users_and_sources(services: Services, caller: Caller, clock: Clock) -> 
     example = rule.examples[0]
     assert example.address == OUTSIDE
     assert example.detail.startswith("the client's address is 192.0.2.9; ERP accepts tokens only from")
-    (event,) = [one for one in services.audit.since(0) if one.get("request_id") == example.request_id]
-    assert event["target"]["user"] == example.user
+    (event,) = [one for one in services.audit.since(0) if one["target"].get("token") == example.token]
+    assert (event["event"], event["target"]["user"]) == ("sign_in", example.user)
 
 
 def test_what_is_not_known(services: Services, caller: Caller, clock: Clock) -> None:
