@@ -143,6 +143,7 @@ def _facts(event: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         (gettext("Requests"), ", ".join(map(text, counted)) if isinstance(counted, list) else ""),
         (gettext("Further requests begin with"), text(prefix)),
         (gettext("Reason"), text(event.get("reason"))),
+        (gettext("Rule"), label_of(text(event["rule"]), "") if "rule" in event else ""),
         (gettext("Node"), text(event.get("node"))),
     ]
 

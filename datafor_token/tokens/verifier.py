@@ -165,7 +165,7 @@ class VerifiedToken:
         """The audiences, as text, if the application has no ``audience`` to compare them with; for the audit log.
 
         ``None`` without the claim ``aud``, or if the application has an ``audience``. There are at most 8, of at most
-        128 characters each. Only an application from before the rule accepts such a token.
+        128 characters each. Only an application from before the rule accepts such a token, or one that only reports it.
         """
         if "aud" not in self.claims or self.application.audience is not None:
             return None

@@ -131,6 +131,18 @@ def test_required_numbers_can_be_stored(value: Any) -> None:
         FIELDS["require"].rule({"level": value})
 
 
+def test_the_digest_of_the_policy() -> None:
+    """Sessions end when a rule is reported or enforced, but for networks, which are checked at each use."""
+    plain = dataclasses.replace(APPLICATION, report=None)
+    digests = [
+        dataclasses.replace(APPLICATION, report=report).policy_digest
+        for report in (("networks",), ("issuer",), ("issuer", "networks"), ("issuer", "users"))
+    ]
+    assert digests[0] == plain.policy_digest
+    assert digests[1] == digests[2]
+    assert len({*digests}) == 3
+
+
 @pytest.mark.parametrize(
     ("policy", "number"),
     [

@@ -20,6 +20,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from tests.audit.test_filters import HOSTILE, line
 from tests.console.client import Client, api
+from tests.handmade_tokens import claims, token
 from tests.support import STRONG_SECRET, application
 
 SCRIPT = "<script>alert(1)</script>"
@@ -55,6 +56,17 @@ def test_a_row_is_in_words(app: Flask, admin: Client) -> None:
     assert "Shared secret changed; the value is not recorded" in shown
     assert "Token lifetime 1 day 1 hour" in shown
     assert STRONG_SECRET[::-1] not in shown
+
+
+def test_a_reported_rule(app: Flask, admin: Client) -> None:
+    """The row of a would-be refusal names the rule and why it would have refused."""
+    api(app, "update", application(secret=STRONG_SECRET, inituser="1", issuer="portal", report="issuer"))
+    sent = {"Authorization": f"Bearer {token(claims(iss='other'), STRONG_SECRET)}"}
+    response = app.test_client().get("/auth/check", headers=sent)
+    assert response.status_code == 200
+    (shown,) = rows_of(admin.get("audit?event=rule_reported").text)
+    assert "would be refused by a rule lena token 127.0.0.1 ERP , lena wrong issuer" in shown
+    assert "Rule Issuer" in shown
 
 
 def test_every_code_has_a_word() -> None:

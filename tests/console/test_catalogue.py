@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Flask
 
+from datafor_token.applications.policy import REPORTABLE
 from datafor_token.audit.events import Kind
 from datafor_token.console import event_words
 from datafor_token.console.language import sentence, translated
@@ -196,6 +197,8 @@ def test_no_step_about_a_policy_is_english(app: Flask) -> None:
     tokens.append(token(good, STRONG_SECRET, {"typ": "at+jwt", "alg": "HS256"}))
     tokens += [token(one, STRONG_SECRET[::-1]) for one in (good, {"loginname": "lena", "exp": good["exp"]})]
     check_in_chinese(client, tokens, ("ERP", "Plain"))
+    api(app, "update", application(secret=STRONG_SECRET, inituser="1", report=list(REPORTABLE)))
+    check_in_chinese(client, tokens, ("ERP",))
 
 
 def check_in_chinese(client: Client, tokens: list[str], applications: tuple[str, ...]) -> None:

@@ -53,6 +53,14 @@ def revocation(page: str) -> str | None:
     return None if found is None else html.unescape(found[1])
 
 
+def test_a_step_that_is_only_reported(app: Flask, admin: Client) -> None:
+    """A rule that is only reported has a badge of its own and says what it would refuse; the token is accepted."""
+    api(app, "update", application(issuer="portal", report="issuer", inituser="1"))
+    shown = result(check(admin, token(claims(iss="other"))))
+    assert 'only reported Not refused, as issuer is only reported: iss is "other"; ERP accepts "portal"' in shown
+    assert "failed" not in shown
+
+
 def test_an_accepted_token(admin: Client) -> None:
     """An accepted token is shown with application, user, steps, times and meanings, and a link to revoke it."""
     page = check(admin, f"Authorization: Bearer {token(claims(jti='a1'))}")

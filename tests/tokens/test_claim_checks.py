@@ -1,9 +1,11 @@
 """Checks of the claims of a token by the trust policy of its application."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from datafor_token.applications.policy import REPORTABLE
 from datafor_token.applications.record import Application
 from datafor_token.tokens import claim_checks, verifier
 from tests.handmade_tokens import NOW, SHARED_HEADER, claims, token
@@ -176,6 +178,30 @@ def test_a_check_of_the_policy_leaves_a_step() -> None:
     assert all(step.ok and step.detail for step in steps)
 
 
+WRONG: dict[str, Any] = {"aud": "b", "iss": "j", "azp": "q", "iat": NOW - 1000, "exp": NOW + 86400}
+
+
+def test_reported_rules_are_the_enforced_ones() -> None:
+    """The steps of rules that are only reported have the reasons and sentences with which each refuses if enforced."""
+    policy = {"audience": "a", "issuer": "i", "require": {"azp": "p"}, "token_types": "JWT", "max_lifetime": 86400}
+    one = Application.from_document(application(**policy, report=list(REPORTABLE)))
+    read = verifier.read(token(claims(**WRONG), header={**SHARED_HEADER, "typ": "at+jwt"}))
+    signer = one.signer(read.signing_input, read.signature, read.kid, NOW)
+    assert signer is not None
+    instant = verifier.Instant(NOW, 30)
+    verified, steps = claim_checks.check_claims(read, one, signer, instant)
+    assert [step.reported for step in verified.reported] == [field for field in REPORTABLE if field in policy]
+    assert set(verified.reported) <= set(steps)
+    for step in verified.reported:
+        others = tuple(field for field in REPORTABLE if field != step.reported)
+        with pytest.raises(verifier.Refused) as refusal:
+            claim_checks.check_claims(read, dataclasses.replace(one, report=others), signer, instant)
+        assert refusal.value.reason == step.reason
+        assert step.detail == f"not refused, as {step.reported} is only reported: {refusal.value.step.detail}"
+    with pytest.raises(verifier.Refused):
+        claim_checks.check_claims(read, dataclasses.replace(one, report=None), signer, instant)
+
+
 @pytest.mark.parametrize("field", ["audience", "issuer", "require", "token_types", "max_lifetime"])
 def test_a_policy_adds_to_the_checks(field: str) -> None:
     """Whatever the policy, the checks of times and of the user name remain."""
@@ -183,6 +209,7 @@ def test_a_policy_adds_to_the_checks(field: str) -> None:
     policy = {field: values[field]}
     good = {"iss": ISSUER, "x": "y", "iat": NOW - 1000, "aud": "z" if field == "audience" else None}
     assert result(policy, **good)[0] is None
+    policy["report"] = [field]
     assert result(policy, **good, nbf=NOW + 60)[0] == "not_yet_valid"
     assert result(policy, **{**good, "exp": NOW - 60})[0] == "expired"
     assert result(policy, **{**good, "exp": None})[0] == "no_expiry"
