@@ -105,12 +105,14 @@ def test_trust(admin: Person) -> None:
     register(admin.server, name=name)
     page = admin.open(f"applications/{name}/trust")
     page.get_by_label("Issuer", exact=True).fill("https://id.example.com")
-    page.get_by_label("Audience").fill("reports\nportal\n")
+    page.get_by_label("Audience", exact=True).fill("reports\nportal\n")
     page.get_by_label("Maximum lifetime", exact=True).fill("2")
     page.get_by_label("Unit: Maximum lifetime").select_option("days")
-    page.get_by_label("Required claims").fill('azp = portal\n/org/id = 7\nlevel = "7"\ngroups = ["Sales", true]')
-    page.get_by_label("Networks").fill("10.0.0.0/8")
-    page.get_by_label("Accepted users").select_option("own")
+    page.get_by_label("Required claims", exact=True).fill(
+        'azp = portal\n/org/id = 7\nlevel = "7"\ngroups = ["Sales", true]'
+    )
+    page.get_by_label("Networks", exact=True).fill("10.0.0.0/8")
+    page.get_by_label("Accepted users", exact=True).select_option("own")
     page.get_by_role("group", name="Update from tokens").get_by_label("Email").check()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text(f"Saved the changes of {name}.")
@@ -126,7 +128,7 @@ def test_trust(admin: Person) -> None:
     page = admin.open(f"applications/{name}/trust")
     for label in ("Issuer", "Audience", "Maximum lifetime", "Required claims", "Networks"):
         page.get_by_label(label, exact=True).fill("")
-    page.get_by_label("Accepted users").select_option("all")
+    page.get_by_label("Accepted users", exact=True).select_option("all")
     page.get_by_role("group", name="Update from tokens").get_by_label("Email").uncheck()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text(f"Saved the changes of {name}.")
