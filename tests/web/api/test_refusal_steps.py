@@ -162,7 +162,7 @@ def test_a_search_in_an_outage(caller: Caller, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_hint_is_for_its_token_alone(app: Flask, caller: Caller, clock: Clock) -> None:
-    """A near miss that was found for one token is shown for its repetitions, but not for other tokens that are counted with it."""
+    """The cause that was found for one token is shown for its repetitions, not for tokens that are counted with it."""
     text = token(claims(), "abcd\n")
     replies = [refuse(caller, text), refuse(caller, text)]
     counted(app)
