@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,13 +23,12 @@ from datafor_token.settings import Settings
 from datafor_token.store import background
 from datafor_token.web.services import services_of
 from tests import flask_apps
-from tests.stores import KIND, url_for
+from tests.stores import KIND, MEMORY, url_for
 from tests.support import ADMIN_PASSWORD, API, CHROMIUM, Clock, Server, basic, need
 
-# Temporary folders are in memory where there is room: on a disk much of the time is waiting for fsync.
-_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest creates a folder of its own there
-if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+# On a disk much of the time is waiting for fsync.
+if MEMORY is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 _LEFT_OUT = pytest.StashKey[list[str]]()
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ COLLECTIONS = (
     "personal_tokens",
     "activity",
     "sign_ins",
+)
+# The folder for temporary folders in memory, where there is room.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - each gets a new name there
+MEMORY = (
+    _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31 else None
 )
 _numbers = itertools.count()
 _urls: dict[Path, str] = {}

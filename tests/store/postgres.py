@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import MEMORY
 from tests.support import free_port
 
 PASSWORD = "the-Password-of-the-database"
@@ -41,8 +42,9 @@ class Postgres:
 
     def __init__(self, *, safe: bool = True, trusting: bool = False) -> None:
         """``safe``: survive a power cut, which is slower. ``trusting``: check no password."""
-        # Not in the temporary folder of the tests, which other users cannot enter.
-        self._home = Path(tempfile.mkdtemp(prefix="datafor-postgres-"))
+        # Not in the temporary folder of the tests, which other users cannot enter. In memory, tables are created seven
+        # times faster than on a disk, also without fsync.
+        self._home = Path(tempfile.mkdtemp(prefix="datafor-postgres-", dir=None if safe else MEMORY))
         self.folder = self._home / "data"
         self.port = free_port()
         self._safe = safe
@@ -87,6 +89,8 @@ class Postgres:
     def start(self, **settings: str) -> "Postgres":
         """Start the server and wait until it responds; ``settings`` are those of postgresql.conf."""
         quick = dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes", "autovacuum"), "off")
+        # In memory, the log must not grow to its usual GB.
+        quick |= {"min_wal_size": "32MB", "max_wal_size": "64MB"}
         given = {"max_connections": "200", "shared_buffers": "64MB", **({} if self._safe else quick), **settings}
         options = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
         self._log = (self._home / "log").open("ab")
