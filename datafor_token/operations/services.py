@@ -255,7 +255,7 @@ def _build(
         audit=audit,
         activity=opened.activity,
         history=history,
-        rehearsals=Rehearsals(history, registry, signin_with, fingerprints, settings, clock),
+        rehearsals=Rehearsals(history, registry, signin_with, users, revocations, fingerprints, settings, clock),
         sinks=opened.sinks,
         retention=opened.retention,
         readiness=Readiness(store, audit, clock),

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from datafor_token.applications.record import Application
@@ -12,16 +12,17 @@ from datafor_token.errors import InvalidInput, Message
 from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.history import SignInHistory
 from datafor_token.rehearsal.records import DAY, KeptSignIn
-from datafor_token.rehearsal.replay import ACCEPTED, UNKNOWN, Replay, Verdict
+from datafor_token.rehearsal.replay import ACCEPTED, Replay, Verdict
 from datafor_token.settings import Settings
+from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.signin import SignIn
+from datafor_token.users.users import User, Users
 from datafor_token.validation.names import fold
 
 log = logging.getLogger(__name__)
 
 _EXAMPLES = 3  # of each rule
 _SHOWN = 100  # users and addresses in a response
-_Rule = tuple[str, str]  # reason and application
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Rehearsals:
         history: SignInHistory,
         registry: Registry,
         signin_with: Callable[[Settings], SignIn],
+        users: Users,
+        revocations: Revocations,
         fingerprints: Fingerprints,
         settings: Settings,
         clock: Callable[[], float],
@@ -110,6 +113,8 @@ class Rehearsals:
         self._history = history
         self._registry = registry
         self._signin_with = signin_with
+        self._users = users
+        self._revocations = revocations
         self._fingerprints = fingerprints
         self._settings = settings
         self._clock = clock
@@ -131,16 +136,19 @@ class Rehearsals:
         by_name: dict[str, Application | None] = {fold(one.name): one for one in present}
         altered = {fold(name): application for name, application in changed.items()}
         after = [one for one in (by_name | altered).values() if one is not None]
-        replay = self._replay(after, settings or self._settings)
-        before = self._replay(present, self._settings)
-        now = self._clock()
+        now, revoked = self._clock(), self._revocations.names()
+        before = self._replay(present, self._settings, now, revoked)
+        replay = self._replay(after, settings or self._settings, now, revoked)
+        concerned = None if settings is not None or not altered else altered.keys()
         tally = _Tally()
         for record in self._history.every(now - min(days or self._history.days, self._history.days) * DAY):
+            user = self._users.get(record.name)
             tally.not_kept += sum(record.left_out.values())
             for kept in record.sign_ins.values():
                 tally.begin(kept)
-                if settings is not None or not altered or fold(kept.application) in altered:
-                    tally.count(kept, replay.verdict(kept), before)
+                if concerned is None or _concerns(kept, user, before, concerned):
+                    verdict = replay.verdict(kept, user)
+                    tally.count(kept, verdict, verdict if verdict.reason == ACCEPTED else before.verdict(kept, user))
         return tally.result(now)
 
     def response(
@@ -157,8 +165,19 @@ class Rehearsals:
             raise InvalidInput.of("days", "can be at most %(kept)s (setting REHEARSAL_DAYS)", kept=kept)
         return self.rehearse(changed, settings, days).to_response() if kept else None
 
-    def _replay(self, applications: Sequence[Application], settings: Settings) -> Replay:
-        return Replay(applications, self._signin_with(settings), self._fingerprints, self._clock(), settings.leeway)
+    def _replay(
+        self, applications: Sequence[Application], settings: Settings, now: float, revoked: Collection[str]
+    ) -> Replay:
+        signin = self._signin_with(settings)
+        return Replay(applications, signin, revoked, self._fingerprints, now, settings.leeway)
+
+
+def _concerns(kept: KeptSignIn, user: User | None, before: Replay, names: Collection[str]) -> bool:
+    """Return whether a sign-in was accepted by one of the applications of these names, or would be now."""
+    if fold(kept.application) in names:
+        return True
+    # Applications may have the same key.
+    return before.may_accept(kept, names) and fold(before.verdict(kept, user).application) in names
 
 
 class _Tally:
@@ -170,30 +189,32 @@ class _Tally:
         self._sign_ins = self._already_refused = 0
         self._users: collections.Counter[str] = collections.Counter()
         self._sources: collections.Counter[str] = collections.Counter()
-        self._refused: dict[_Rule, list[tuple[KeptSignIn, Verdict]]] = {}
+        self._rules: dict[tuple[str, str], _RuleTally] = {}
         self._unknown: collections.Counter[Message] = collections.Counter()
 
     def begin(self, kept: KeptSignIn) -> None:
         """Note since when sign-ins are kept."""
         self._since = kept.time if self._since is None else min(self._since, kept.time)
 
-    def count(self, kept: KeptSignIn, verdict: Verdict, before: Replay) -> None:
-        """Count the verdict on a sign-in by the changed rules; ``before`` checks by the present ones."""
+    def count(self, kept: KeptSignIn, verdict: Verdict, present: Verdict) -> None:
+        """Count the verdict on a sign-in by the changed rules; ``present`` is that by the present ones."""
         self._sign_ins += 1
         if verdict.reason == ACCEPTED:
             return
-        if before.verdict(kept).is_refused:
+        if present.is_refused:
             self._already_refused += 1
-        elif verdict.reason == UNKNOWN:
-            self._unknown[verdict.detail] += 1
-        else:
+        elif verdict.is_refused and present.reason == ACCEPTED:
             self._users[kept.user] += 1
             self._sources[kept.address] += 1
-            self._refused.setdefault((verdict.reason, verdict.application), []).append((kept, verdict))
+            rule = self._rules.setdefault((verdict.reason, verdict.application), _RuleTally())
+            rule.count(kept, verdict)
+        elif verdict != present:
+            # The present rules may refuse it too. Where the same is not known of both, the change refuses nothing.
+            self._unknown[(verdict if present.reason == ACCEPTED else present).detail] += 1
 
     def result(self, now: float) -> Rehearsal:
         """Return the numbers; ``now`` is in seconds since 1970."""
-        rules = [_rule(*key, found) for key, found in self._refused.items()]
+        rules = [rule.result(*key) for key, rule in self._rules.items()]
         return Rehearsal(
             since=int((now if self._since is None else self._since) * 1000),
             until=int(now * 1000),
@@ -209,18 +230,30 @@ class _Tally:
         )
 
 
-def _rule(reason: str, application: str, found: Sequence[tuple[KeptSignIn, Verdict]]) -> RehearsedRule:
-    latest = sorted(found, key=lambda one: -one[0].time)[:_EXAMPLES]
-    return RehearsedRule(
-        reason,
-        application,
-        len(found),
-        len({kept.user for kept, _ in found}),
-        len({kept.address for kept, _ in found}),
-        [
+class _RuleTally:
+    """Numbers of one rule. Of the sign-ins, only the latest are in memory: there may be hundreds of thousands."""
+
+    def __init__(self) -> None:
+        self._sign_ins = 0
+        self._users: set[str] = set()
+        self._sources: set[str] = set()
+        self._latest: list[tuple[KeptSignIn, Verdict]] = []
+
+    def count(self, kept: KeptSignIn, verdict: Verdict) -> None:
+        """Count a refused sign-in."""
+        self._sign_ins += 1
+        self._users.add(kept.user)
+        self._sources.add(kept.address)
+        if len(self._latest) < _EXAMPLES or kept.time > self._latest[-1][0].time:
+            latest = sorted([*self._latest, (kept, verdict)], key=lambda one: -one[0].time)
+            self._latest = latest[:_EXAMPLES]
+
+    def result(self, reason: str, application: str) -> RehearsedRule:
+        """Return the numbers, and the latest sign-ins as examples."""
+        examples = [
             RefusedSignIn(
                 kept.user, kept.address, int(kept.time * 1000), kept.request_id, kept.shown_token, verdict.detail
             )
-            for kept, verdict in latest
-        ],
-    )
+            for kept, verdict in self._latest
+        ]
+        return RehearsedRule(reason, application, self._sign_ins, len(self._users), len(self._sources), examples)

@@ -1,18 +1,22 @@
 """Replay of kept sign-ins: would these rules have accepted it? The checks are those of a real sign-in."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from datafor_token.applications import policy
 from datafor_token.applications.record import Application
 from datafor_token.applications.signing import Signer
+from datafor_token.crypto.keys import Key
 from datafor_token.errors import Message
+from datafor_token.providers.key_sets import ProviderKeys
 from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.records import KeptSignIn, revocations_of
 from datafor_token.tokens.claim_checks import check_claims, check_times
 from datafor_token.tokens.networks import Client
 from datafor_token.tokens.signin import SignIn
 from datafor_token.tokens.verifier import Instant, Refused, Token, VerifiedToken
+from datafor_token.users.users import User
 from datafor_token.validation import claims
 from datafor_token.validation.names import fold
 
@@ -21,17 +25,23 @@ UNKNOWN: Final = "unknown"
 _NOT_KEPT: Final = object()  # the value of a claim of which only the name is kept
 _NO_ADDRESS = Message("the client's address was not known")
 _CHANGED_KEY = Message("no application has the key that signed the token")
+_CHANGED_ALGORITHM = Message("no application has the algorithm of the token")
+# Refusals that depend on the user, who is not known if the claim that names the user is not kept.
+_OF_USER = frozenset({"unknown_user", "disabled_user", "not_own_user", "administrator_refused", "revoked"})
 
 
 class Verdict(NamedTuple):
     """Verdict on a sign-in. ``reason`` is ``ACCEPTED``, ``UNKNOWN`` or a code that ``explain`` returns.
 
-    ``application`` is the one that refuses it, or of which it is not known; ``detail`` says why.
+    ``application`` is the one that accepts or refuses it, or of which it is not known; ``detail`` says why. ``passed``
+    is the number of checks before the refusal. ``open`` are the rules of which the result is not known.
     """
 
     reason: str
     application: str = ""
     detail: Message = Message("")
+    passed: int = 0
+    open: frozenset[Hashable] = frozenset()
 
     @property
     def is_refused(self) -> bool:
@@ -39,84 +49,130 @@ class Verdict(NamedTuple):
         return self.reason not in (ACCEPTED, UNKNOWN)
 
 
-_ACCEPTED = Verdict(ACCEPTED)
-
-
 class Replay:
-    """Replays by the rules of ``applications`` and of ``signin``, whose settings, users and revocations count.
+    """Replays by the rules of ``applications`` and of ``signin``, whose settings and cut-offs count.
 
     A sign-in is checked as of its own time; keys, users and revocations are those of now, ``now`` (seconds since 1970).
-    ``leeway`` is in seconds. Methods raise ``StoreUnavailable`` in an outage.
+    ``revoked`` are the names of all revocations. ``leeway`` is in seconds. Methods raise ``StoreUnavailable`` in an
+    outage.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what counts
         self,
         applications: Iterable[Application],
         signin: SignIn,
+        revoked: Collection[str],
         fingerprints: Fingerprints,
         now: float,
         leeway: float,
     ) -> None:
         self._signin = signin
+        self._revoked = revoked
         self._leeway = leeway
         self._by_key: dict[tuple[str, str], list[tuple[Application, Signer]]] = {}
-        self._relaxed: dict[tuple[str, Sequence[str]], Application] = {}
+        # Those of which no key is known now, by algorithm.
+        self._without_keys: dict[str, list[tuple[Application, Signer]]] = {}
+        self._relaxed: dict[Hashable, Application] = {}
         ordered = sorted(applications, key=lambda one: fold(one.name))
         self._token_names = {one.token_name for one in ordered if one.enable}
+        # With the parameter of an enabled application, or None for all.
+        self._algorithms: set[tuple[str | None, str]] = {(None, one.algorithm) for one in ordered}
+        self._algorithms |= {(one.token_name, one.algorithm) for one in ordered if one.enable}
         for application in ordered:
-            for signer in application.accepted_signers(now):
+            signers = list(application.accepted_signers(now))
+            for signer in signers:
                 for fingerprint in fingerprints.every(signer.key):
                     self._by_key.setdefault((application.algorithm, fingerprint), []).append((application, signer))
+            if not signers and isinstance(application.key, ProviderKeys):
+                signer = Signer(Key(application.algorithm, None), "", is_previous=False)
+                self._without_keys.setdefault(application.algorithm, []).append((application, signer))
 
-    def verdict(self, kept: KeptSignIn) -> Verdict:
-        """Return the verdict on a sign-in: that of the first application that accepts it, as for a token."""
+    def may_accept(self, kept: KeptSignIn, names: Collection[str]) -> bool:
+        """Return whether one of the applications of these names, which are folded, has the key of a sign-in."""
+        return any(fold(one.name) in names for one, _ in self._by_key.get((kept.algorithm, kept.key), ()))
+
+    def verdict(self, kept: KeptSignIn, user: User | None) -> Verdict:
+        """Return the verdict on a sign-in of a user: that of the first application that accepts it, as for a token.
+
+        If none does, return the refusal of the application whose checks it passes furthest.
+        """
         if kept.token_name is not None and kept.token_name not in self._token_names:
             detail = Message("no enabled application has the token_name %(name)s", name=kept.token_name)
             return Verdict("token_name", kept.application, detail)
         verdicts = [
-            self._by_application(kept, application, signer)
+            self._by_application(kept, user, application, signer)
             for application, signer in self._by_key.get((kept.algorithm, kept.key), ())
-            if (kept.token_name is None or (application.enable and application.token_name == kept.token_name))
-            and (not kept.is_link or fold(application.name) == fold(kept.application))
+            if _receives(application, kept)
+        ]
+        verdicts += [
+            self._by_unknown_key(kept, user, application, signer)
+            for application, signer in self._without_keys.get(kept.algorithm, ())
+            if _receives(application, kept)
         ]
         if not verdicts:
-            return Verdict("signature", kept.application, _CHANGED_KEY)
-        return min(verdicts, key=_order)
+            if (kept.token_name, kept.algorithm) in self._algorithms:
+                return Verdict("signature", kept.application, _CHANGED_KEY)
+            return Verdict("algorithm", kept.application, _CHANGED_ALGORITHM)
+        found = min(verdicts, key=_order)
+        if found.reason != UNKNOWN or len(verdicts) == 1:
+            return found
+        return found._replace(open=frozenset().union(*(verdict.open for verdict in verdicts)))
 
-    def _by_application(self, kept: KeptSignIn, application: Application, signer: Signer) -> Verdict:
+    def _by_application(self, kept: KeptSignIn, user: User | None, application: Application, signer: Signer) -> Verdict:
         if kept.is_link:
-            return self._by_use(kept, application, signer, {})
+            return self._by_use(kept, user, application, signer, {})
         unknown = _unknown_claims(kept, application)
         asked = self._without(application, unknown, kept)
         try:
             token = Token({"alg": kept.algorithm, "typ": kept.typ}, _claims_of(kept), b"", b"")
-            verified, _ = check_claims(token, asked, signer, Instant(kept.time, self._leeway))
+            verified, steps = check_claims(token, asked, signer, Instant(kept.time, self._leeway))
             if kept.late is not None:
                 check_times(token, asked, Instant(kept.late, self._leeway))
         except Refused as refused:
             return Verdict(refused.reason, application.name, refused.step.detail)
-        verdict = self._by_use(kept, asked, signer, verified.claims)
-        if verdict is _ACCEPTED and unknown:
+        verdict = self._by_use(kept, user, asked, signer, verified.claims)
+        if verdict.is_refused:
+            verdict = verdict._replace(passed=verdict.passed + len(steps))
+        is_user_unknown = application.fieldmap.username in unknown and verdict.reason in _OF_USER
+        if unknown and (verdict.reason == ACCEPTED or is_user_unknown):
             detail = Message(
                 "%(name)s asks for values of claims that are not kept: %(claims)s",
                 name=application.name,
                 claims=", ".join(unknown),
             )
-            return Verdict(UNKNOWN, application.name, detail)
+            rules = frozenset((application.name, name, _rule(application, name)) for name in unknown)
+            return Verdict(UNKNOWN, application.name, detail, open=rules)
         return verdict
 
-    def _by_use(self, kept: KeptSignIn, application: Application, signer: Signer, found: Mapping[str, Any]) -> Verdict:
+    def _by_unknown_key(self, kept: KeptSignIn, user: User | None, application: Application, signer: Signer) -> Verdict:
+        verdict = self._by_application(kept, user, application, signer)
+        if verdict.is_refused:
+            return verdict
+        detail = Message("the keys of the provider of %(name)s are not known here", name=application.name)
+        rule = application.name, application.jwks_uri, application.issuer
+        return Verdict(UNKNOWN, application.name, detail, open=verdict.open | {rule})
+
+    def _by_use(
+        self,
+        kept: KeptSignIn,
+        user: User | None,
+        application: Application,
+        signer: Signer,
+        found: Mapping[str, Any],
+    ) -> Verdict:
         """Return the verdict of the checks at each use, which do not depend on the claims."""
         expires = float(kept.times.get("exp", kept.time))
-        issued = kept.times.get("iat")
-        token = VerifiedToken(
-            application, kept.user, expires, found, signer, kept.token, issued, tuple(revocations_of(kept))
-        )
+        # A link was created shortly before it was redeemed: a cut-off between them would have refused it.
+        issued = kept.time if kept.is_link else kept.times.get("iat")
+        # Without those that do not exist, of which each would be looked up in the store.
+        revocations = tuple(name for name in revocations_of(kept) if name in self._revoked)
+        token = VerifiedToken(application, kept.user, expires, found, signer, kept.token, issued, revocations)
         client = Client(kept.address, None if kept.is_known else _NO_ADDRESS)
-        verification = self._signin.authenticate(token, client=lambda: client, create=False)
+        verification = self._signin.authenticate(token, client=lambda: client, create=False, user=user)
         if verification.reason is None:
-            return _ACCEPTED
-        return Verdict(verification.reason, application.name, verification.steps[-1].detail)
+            return Verdict(ACCEPTED, application.name)
+        steps = verification.steps
+        return Verdict(verification.reason, application.name, steps[-1].detail, len(steps))
 
     def _without(self, application: Application, unknown: Sequence[str], kept: KeptSignIn) -> Application:
         """Return the application without its rules about claims that are not kept."""
@@ -124,32 +180,63 @@ class Replay:
             return application
         key = application.name, (*unknown, kept.username_claim)
         if key not in self._relaxed:
-            require = {name: values for name, values in (application.require or {}).items() if name not in unknown}
-            fieldmap = application.fieldmap
-            if fieldmap.username in unknown:
-                fieldmap = dataclasses.replace(fieldmap, username=kept.username_claim)
-            self._relaxed[key] = dataclasses.replace(application, require=require or None, fieldmap=fieldmap)
+            changes: dict[str, Any] = {}
+            required = {name: values for name, values in (application.require or {}).items() if name not in unknown}
+            changes["require"] = required or None
+            if "aud" in unknown:
+                changes["audience"] = (policy.ANY,)
+            if "iss" in unknown:
+                changes["issuer"] = None
+            if application.fieldmap.username in unknown:
+                changes["fieldmap"] = dataclasses.replace(application.fieldmap, username=kept.username_claim)
+            self._relaxed[key] = dataclasses.replace(application, **changes)
         return self._relaxed[key]
 
 
-def _order(verdict: Verdict) -> int:
+def _order(verdict: Verdict) -> tuple[int, int]:
     """Return the order in which verdicts decide: one application that accepts a token is enough."""
-    return {ACCEPTED: 0, UNKNOWN: 1}.get(verdict.reason, 2)
+    return {ACCEPTED: 0, UNKNOWN: 1}.get(verdict.reason, 2), -verdict.passed
+
+
+def _receives(application: Application, kept: KeptSignIn) -> bool:
+    """Return whether an application could receive a token that came in this way; a link is one application's."""
+    if kept.is_link:
+        return fold(application.name) == fold(kept.application)
+    return kept.token_name is None or (application.enable and application.token_name == kept.token_name)
 
 
 def _unknown_claims(kept: KeptSignIn, application: Application) -> Sequence[str]:
     """Return the claims that the application's rules ask for and of which only the name is kept."""
-    asked = (*(application.require or ()), application.fieldmap.username)
-    return [name for name in dict.fromkeys(asked) if not _is_known(kept, name)]
+    return [name for name in _asked(application) if not _is_known(kept, name)]
+
+
+def _asked(application: Application) -> Collection[str]:
+    asked = dict.fromkeys(application.require or ())
+    if not application.accepts_any_audience:
+        asked["aud"] = None
+    if application.issuer is not None:
+        asked["iss"] = None
+    asked[application.fieldmap.username] = None
+    return asked
+
+
+def _rule(application: Application, name: str) -> str:
+    """Return what an application's rules ask of a claim, to be compared."""
+    values = (application.require or {}).get(name)
+    audience = application.audience if name == "aud" else None
+    issuer = application.issuer if name == "iss" else None
+    return repr((values, audience, issuer, application.fieldmap.username == name))
 
 
 def _is_known(kept: KeptSignIn, name: str) -> bool:
     if name == kept.username_claim or name in kept.values or name in kept.times or name in kept.missing:
         return True
-    return not any(outermost in kept.claims for outermost in claims.outermost(name))
+    # A value inside of a kept one is known too.
+    known = (kept.username_claim, *kept.values, *kept.times)
+    return all(outermost in known or outermost not in kept.claims for outermost in claims.outermost(name))
 
 
 def _claims_of(kept: KeptSignIn) -> Mapping[str, Any]:
     """Return claims in which each known one is found under the name or JSON Pointer that a rule asks for."""
     names = dict.fromkeys(kept.claims, _NOT_KEPT)
-    return {**names, **kept.times, **kept.values, kept.username_claim: kept.user}
+    return {**names, kept.username_claim: kept.user, **kept.times, **kept.values}

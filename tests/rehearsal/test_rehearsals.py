@@ -118,7 +118,7 @@ def rehearsed(services: Services, **changes: Any) -> Rehearsal:
         ({"enable": "0"}, "disabled_application"),
         ({"secret": STRONG_SECRET[::-1]}, "signature"),
         ({"fieldmap": {"username": "azp", "name": "", "email": ""}}, "no_username"),
-        ({"algorithm": "HS512", "secret": STRONG_SECRET * 2}, "signature"),
+        ({"algorithm": "HS512", "secret": STRONG_SECRET * 2}, "algorithm"),
     ],
     ids=str,
 )
@@ -138,7 +138,7 @@ def test_as_in_reality(services: Services, caller: Caller, clock: Clock, changes
 
 
 def test_users_and_sources(services: Services, caller: Caller, clock: Clock) -> None:
-    """Users and addresses are those of the refused sign-ins, with an example whose token the audit log knows."""
+    """Users and addresses are those of the refused sign-ins, with an example that names the token."""
     caller.post("update", application(**BASE))
     replay(caller, clock, traffic())
     found = rehearsed(services, networks=[INSIDE])
@@ -151,8 +151,9 @@ def test_users_and_sources(services: Services, caller: Caller, clock: Clock) -> 
     example = rule.examples[0]
     assert example.address == OUTSIDE
     assert example.detail.startswith("the client's address is 192.0.2.9; ERP accepts tokens only from")
+    # Only the first use of a token is in the audit log, and which worker has it cached is not known.
     events = [one for one in services.audit.since(0) if one["target"].get("token") == example.token]
-    assert {(one["event"], one["target"]["user"]) for one in events} == {("sign_in", example.user)}
+    assert [one["target"]["user"] for one in events] == [example.user]
 
 
 def test_what_is_not_known(services: Services, caller: Caller, clock: Clock) -> None:

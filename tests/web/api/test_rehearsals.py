@@ -25,8 +25,8 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     "disable": ("update", {**BASE, "enable": "0"}, "disabled_application"),
     "a new secret": ("update", {**BASE, "secret": STRONG_SECRET[::-1]}, "signature"),
     "rotate": ("rotate", {"name": "ERP", "grace": 0}, "signature"),
-    "delete": ("delete", {"name": "erp"}, "signature"),
-    "deleteBatch": ("deleteBatch", {"name": ["ERP", "nobody"]}, "signature"),
+    "delete": ("delete", {"name": "erp"}, "algorithm"),
+    "deleteBatch": ("deleteBatch", {"name": ["ERP", "nobody"]}, "algorithm"),
 }
 
 
