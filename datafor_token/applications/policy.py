@@ -75,9 +75,14 @@ def issuer(value: object) -> str:
 def token_types(value: object) -> tuple[str, ...]:
     """Return the accepted types of tokens, as a header's ``typ`` has them (RFC 7515 section 4.1.9)."""
     found = _texts(value)
-    if not all(_TYPE.fullmatch(one) for one in found):
+    if not all(map(is_type, found)):
         raise RuleError("must be a list of types such as JWT or at+jwt")
     return found
+
+
+def is_type(text: str) -> bool:
+    """Return whether a text can be a type of tokens."""
+    return _TYPE.fullmatch(text) is not None
 
 
 def plain_type(kind: str) -> str:

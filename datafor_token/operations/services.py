@@ -32,6 +32,7 @@ from datafor_token.providers.key_sets import KeySets, ProviderKeys
 from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.history import SignInHistory
 from datafor_token.rehearsal.rehearsals import Rehearsals
+from datafor_token.rehearsal.retention import SignInRetention
 from datafor_token.settings import Settings
 from datafor_token.sinks.sinks import Sinks
 from datafor_token.store.base import RequestScoped, Store
@@ -80,6 +81,7 @@ class Services:
     audit: Audit
     activity: Activity
     history: SignInHistory
+    sign_in_retention: SignInRetention
     rehearsals: Rehearsals
     sinks: Sinks
     retention: Retention
@@ -128,7 +130,7 @@ class Services:
                 self.sessions,
                 self.session_notes,
                 self.gate,
-                self.history,
+                self.sign_in_retention,
             ):
                 owner.sweep()
         except StoreUnavailable as error:
@@ -235,7 +237,6 @@ def _build(
     def end_tokens(user: str) -> None:
         cut_offs.set(user, None, None)
         personal_tokens.remove_all(user)
-        history.remove(user)
 
     milestones = Milestones(store, clock)
     gate_sessions = Sessions("gate", store, users, clock, lifetimes, opened=lambda: milestones.reach_once(GATE_SIGN_IN))
@@ -255,13 +256,14 @@ def _build(
         audit=audit,
         activity=opened.activity,
         history=history,
-        rehearsals=Rehearsals(history, registry, signin_with, users, revocations, fingerprints, settings, clock),
+        sign_in_retention=SignInRetention(store, users, clock, settings.rehearsal_days),
+        rehearsals=Rehearsals(history, registry, signin_with, fingerprints, settings, clock),
         sinks=opened.sinks,
         retention=opened.retention,
         readiness=Readiness(store, audit, clock),
         draining=Draining(settings.data_dir),
         users=users,
-        accounts=Accounts(store, users, audit, clock, settings, cut_off=end_tokens),
+        accounts=Accounts(store, users, audit, clock, settings, cut_off=end_tokens, deleted=history.remove),
         revocations=revocations,
         cut_offs=cut_offs,
         issued=issued,

@@ -4,11 +4,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from datafor_token.audit.events import Origin
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.rehearsal.fingerprints import Fingerprints
-from datafor_token.rehearsal.records import COLLECTION, DAY, KeptSignIn, UserRecord, claims_of, token_of
+from datafor_token.rehearsal.records import COLLECTION, DAY, KeptSignIn, UserRecord, claims_of, kept_days, token_of
 from datafor_token.store.background import BackgroundWriter
 from datafor_token.store.base import Document, Store
 from datafor_token.tokens.networks import ClientSource
@@ -22,6 +23,19 @@ log = logging.getLogger(__name__)
 _MOST_NOTED = 50_000  # tokens and addresses of a day in the memory of a worker: about 10 MB
 _MOST_WAITING = 5_000  # sign-ins that are not stored yet; in an outage further ones are lost
 _WAIT = 1.0  # seconds that a write waits for other writers
+
+
+class _Noted(NamedTuple):
+    """A sign-in that is not stored yet, and the ``created_date`` of its user."""
+
+    kept: KeptSignIn
+    created: int
+
+    def merge(self, other: "_Noted") -> "_Noted":
+        """Return both as one; of two users of one name, only the later one's."""
+        if self.created != other.created:
+            return max(self, other, key=lambda one: one.created)
+        return _Noted(self.kept.merge(other.kept), self.created)
 
 
 class SignInHistory(BackgroundWriter):
@@ -51,8 +65,8 @@ class SignInHistory(BackgroundWriter):
         self._origin = origin
         self._day = 0
         self._noted: set[tuple[str, str | None]] = set()
-        self._waiting: dict[tuple[str, int, str], KeptSignIn] = {}
-        self._swept = clock()
+        self._waiting: dict[tuple[str, int, str], _Noted] = {}
+        self._is_losing = False
 
     def note(self, token: VerifiedToken, client: ClientSource) -> None:
         """Note that a token or one-time link signs in now, unless it did so today from the same address."""
@@ -66,12 +80,31 @@ class SignInHistory(BackgroundWriter):
         is_late = now >= token.expires
         if noted in self._noted and not is_late:
             return
-        if len(self._noted) < _MOST_NOTED and len(self._waiting) < _MOST_WAITING:
-            self._noted.add(noted)
-            kept = self._kept(token, client, now, origin, is_late=is_late)
-            before = self._waiting.get(kept.place)
-            self._waiting[kept.place] = kept if before is None else before.merge(kept)
-            self.wake()
+        if len(self._waiting) >= _MOST_WAITING:
+            self._warn_of_loss()
+            return
+        try:
+            user = self._users.get(token.username)
+        except StoreUnavailable:
+            return
+        if user is None:
+            return
+        if len(self._noted) >= _MOST_NOTED:
+            # They are stored again, which changes nothing.
+            self._noted.clear()
+        self._noted.add(noted)
+        kept = self._kept(token, client, now, origin, is_late=is_late)
+        self._wait(_Noted(kept, user.created_date))
+        self.wake()
+
+    def _wait(self, noted: _Noted) -> None:
+        before = self._waiting.get(noted.kept.place)
+        self._waiting[noted.kept.place] = noted if before is None else before.merge(noted)
+
+    def _warn_of_loss(self) -> None:
+        if not self._is_losing:
+            self._is_losing = True
+            log.warning(logs.event("sign-ins not kept", number_waiting=len(self._waiting)))
 
     def _kept(
         self, token: VerifiedToken, client: ClientSource, now: float, origin: Origin, *, is_late: bool
@@ -101,97 +134,80 @@ class SignInHistory(BackgroundWriter):
         Sign-ins of other workers in the last seconds may be missing, and those of damaged records are.
         """
         self.flush(_WAIT)
+        if self._waiting:
+            self.wake()
+        days = range(int(since // DAY), kept_days(self._clock(), self.days).stop)
         for _, document in self._store.documents(COLLECTION):
             try:
                 if isinstance(document, RecordDamaged):
                     raise document
-                yield UserRecord.from_document(document).since(int(since // DAY))
+                record = UserRecord.from_document(document)
+                user = self._users.get(record.name)
             except RecordDamaged as error:
                 log.warning(logs.event("record damaged", reason=error.reason))
-
-    def of_user(self, name: str) -> UserRecord:
-        """Return the record of a user; raise ``RecordDamaged``."""
-        document = self._store.get(COLLECTION, name)
-        return UserRecord(name) if document is None else UserRecord.from_document(document)
+                continue
+            if user is not None and user.created_date == record.created:
+                yield record.within(days)
 
     def remove(self, user: str) -> None:
-        """Remove the sign-ins of a user, best effort; a sweep removes what remains of a user who does not exist."""
-        for place in [place for place, one in list(self._waiting.items()) if fold(one.user) == fold(user)]:
-            self._waiting.pop(place, None)
+        """Remove the sign-ins of a deleted user, best effort; a sweep removes what remains.
+
+        To be called after the user is deleted: what another worker stores later, it removes itself.
+        """
+        for place, noted in self._waiting.copy().items():
+            if fold(noted.kept.user) == fold(user):
+                self._waiting.pop(place, None)
         with contextlib.suppress(StoreUnavailable):
             self._store.delete(COLLECTION, user)
 
     def store_noted(self, ends: float | None) -> bool:
         """Store the sign-ins in memory, with one write for each user."""
-        of_users: dict[str, list[KeptSignIn]] = {}
-        for _ in range(len(self._waiting)):
-            one = self._waiting.popitem()[1]
-            of_users.setdefault(fold(one.user), []).append(one)
+        of_users: dict[str, list[_Noted]] = {}
+        # A rehearsal may take them too.
+        with contextlib.suppress(KeyError):
+            for _ in range(len(self._waiting)):
+                one = self._waiting.popitem()[1]
+                of_users.setdefault(fold(one.kept.user), []).append(one)
         try:
             while of_users and (ends is None or time.monotonic() < ends):
-                key, sign_ins = next(iter(of_users.items()))
+                key, noted = next(iter(of_users.items()))
                 with contextlib.suppress(RecordDamaged):
-                    self._add(sign_ins)
+                    self._add(noted)
                 del of_users[key]
-            if ends is None and abs(self._clock() - self._swept) >= DAY:
-                self.sweep()
+                self._is_losing = False
         except StoreUnavailable:
-            self._put_back(of_users)
             return False
-        self._put_back(of_users)
+        finally:
+            for one in (one for noted in of_users.values() for one in noted):
+                self._wait(one)
         return True
 
-    def _put_back(self, of_users: dict[str, list[KeptSignIn]]) -> None:
-        for one in (one for sign_ins in of_users.values() for one in sign_ins):
-            later = self._waiting.get(one.place)
-            self._waiting[one.place] = one if later is None else one.merge(later)
-
-    def _add(self, sign_ins: list[KeptSignIn]) -> None:
-        user = self._users.get(sign_ins[0].user)
-        # One who was deleted since, and perhaps created again, has no sign-ins.
-        added = [] if user is None else [one for one in sign_ins if one.time >= user.created_date / 1000 - 1]
-        if user is None or not added:
+    def _add(self, noted: list[_Noted]) -> None:
+        """Add sign-ins to the record of their user, unless the user is deleted, or another one, by now."""
+        user = self._users.get(noted[0].kept.user)
+        if user is None:
+            # Also what an earlier attempt stored when the user was being deleted.
+            self._store.delete(COLLECTION, noted[0].kept.user)
+            return
+        name, created = user.name, user.created_date
+        added = [one.kept for one in noted if one.created == created]
+        if not added:
             return
 
         def change(document: Document | None) -> Document:
-            stored = UserRecord(user.name) if document is None else UserRecord.from_document(document)
-            return stored.since(self._first_day()).add(added).to_document()
+            stored = UserRecord(name, created) if document is None else UserRecord.from_document(document)
+            if stored.created != created:
+                stored = UserRecord(name, created)
+            return stored.add(added).within(kept_days(self._clock(), self.days)).to_document()
 
-        self._store.update(COLLECTION, user.name, change, wait=_WAIT)
-
-    def _first_day(self) -> int:
-        return int(self._clock() // DAY) - self.days
+        self._store.update(COLLECTION, name, change, wait=_WAIT)
+        # The deletion of a user is followed by that of the sign-ins: one of both sees the other's change.
+        if self._users.get(name) is None:
+            self._store.delete(COLLECTION, name)
 
     def forget_noted(self) -> None:
         """Forget the sign-ins in memory."""
         self._waiting, self._noted = {}, set()
 
-    def sweep(self) -> None:
-        """Remove the days that are over, the sign-ins of users who do not exist, and all if none are to be kept."""
-        self._swept = self._clock()
-        first = self._first_day()
-        for name, document in self._store.documents(COLLECTION):
-            try:
-                self._sweep_one(name, document, first)
-            except StoreUnavailable:
-                continue
 
-    def _sweep_one(self, name: str, document: Document | RecordDamaged, first: int) -> None:
-        found = None if isinstance(document, RecordDamaged) else UserRecord.from_document(document)
-        if not self.days or self._users.get(name) is None:
-            self._store.delete(COLLECTION, name)
-        elif found is not None and (kept := found.since(first)) != found:
-            if kept == UserRecord(found.name):
-                self._store.delete(COLLECTION, name)
-            else:
-                self._store.update(
-                    COLLECTION,
-                    name,
-                    lambda present: (
-                        (found if present is None else UserRecord.from_document(present)).since(first).to_document()
-                    ),
-                    wait=_WAIT,
-                )
-
-
-_NO_CLAIMS = {"typ": "", "times": {}, "claims": (), "username_claim": "", "values": {}, "missing": ()}
+_NO_CLAIMS = {"typ": "", "times": {}, "claims": (), "further": False, "username_claim": "", "values": {}, "missing": ()}

@@ -1,21 +1,29 @@
 """Kept sign-ins: what is kept of an accepted token or one-time link, and the records of the users who signed in."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from datafor_token.applications import policy
 from datafor_token.applications.rules import TIME_CLAIMS
 from datafor_token.errors import RecordDamaged
 from datafor_token.store.base import Document
 from datafor_token.tokens.identifiers import revocation_names, short
-from datafor_token.tokens.verifier import VerifiedToken, is_compact
+from datafor_token.tokens.verifier import VerifiedToken
 from datafor_token.validation import claims, strict_json
 
 COLLECTION = "sign_ins"
 FORMAT = 1
 DAY = 86_400  # seconds
 MOST = 100  # sign-ins of a user and day
-_LONGEST = 512  # characters of a kept value, as JSON
+MOST_OF_USER = 3000  # sign-ins of a user: about 6 MB at most, and a record may have 16
+_LONGEST, _LONGEST_OF_ALL = 512, 1024  # characters of a kept value, and of all values of a token, as JSON
+_LONGEST_NAMES = 1024  # characters of the names of all claims, as JSON
+_LATEST = 1e11  # seconds since 1970; int() of a larger number may fail
+_OTHER_TYPE = "(not kept)"
+# The header of each token is Base64 of a JSON object, which begins with "{" and white space or a quote.
+_TOKEN = re.compile(r"(?<![A-Za-z0-9_-])e[wy][A-Za-z0-9_-]{8}|[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{20,}")
 _ALWAYS = ("aud", "iss")  # claims whose values are kept, whatever the policy names
 
 
@@ -28,9 +36,10 @@ class KeptSignIn:
     leeway allowed; both are in seconds since 1970. ``is_known`` is false if ``address`` may be that of a proxy.
     ``request_id`` is that of the first request.
 
-    The rest is empty for a one-time link, which has no claims: ``typ``, the times by claim, the names of all claims,
+    The rest is empty for a one-time link, which has no claims: ``typ``, the times by claim, the names of the claims,
     the one that named the user, and the ``values`` of those that the policy named at the time; ``missing`` are those of
-    them that the token did not have. A value that is long, or looks like a token, is not kept.
+    them that the token did not have. A value or name that is long, or looks like a token, is not kept; ``further``: the
+    token had claims whose names are not kept.
     """
 
     user: str
@@ -48,6 +57,7 @@ class KeptSignIn:
     typ: str
     times: Mapping[str, float]
     claims: Sequence[str]
+    further: bool
     username_claim: str
     values: Mapping[str, Any]
     missing: Sequence[str]
@@ -82,24 +92,39 @@ class KeptSignIn:
     def from_document(cls, user: str, document: Mapping[str, Any]) -> "KeptSignIn":
         """Read an object of the record of a user; raise ``ValueError``."""
         members = {**_EMPTY, **document, "user": user}
-        if not members.keys() == _TYPES.keys() or any(
-            not isinstance(members[name], kinds) for name, kinds in _TYPES.items()
-        ):
+        if not members.keys() == _TYPES.keys() or not all(fits(members[name]) for name, fits in _TYPES.items()):
             raise ValueError("a sign-in has an invalid value")
         return cls(**members)
 
 
-_TYPES: Mapping[str, Any] = {
-    **dict.fromkeys(("user", "application", "algorithm", "key", "token", "address", "typ", "username_claim"), str),
-    **dict.fromkeys(("is_link", "is_known"), bool),
-    **dict.fromkeys(("token_name", "request_id"), str | None),
-    "time": int | float,
-    "late": int | float | None,
-    **dict.fromkeys(("times", "values"), dict),
-    **dict.fromkeys(("claims", "missing"), list | tuple),
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_time(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < _LATEST  # type: ignore[operator]
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
+
+
+_TYPES: Mapping[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("user", "application", "algorithm", "key", "token", "address", "typ", "username_claim"), _is_text),
+    **dict.fromkeys(("is_link", "is_known", "further"), _is_flag),
+    **dict.fromkeys(("token_name", "request_id"), lambda value: value is None or _is_text(value)),
+    "time": _is_time,
+    "late": lambda value: value is None or _is_time(value),
+    "times": lambda value: isinstance(value, dict) and all(map(_is_time, value.values())),
+    "values": lambda value: isinstance(value, dict),
+    **dict.fromkeys(("claims", "missing"), _are_names),
 }
 _EMPTY: Mapping[str, Any] = {
-    **dict.fromkeys(("is_link", "is_known"), False),
+    **dict.fromkeys(("is_link", "is_known", "further"), False),
     **dict.fromkeys(("token_name", "request_id", "late")),
     **dict.fromkeys(("typ", "username_claim", "address"), ""),
     **dict.fromkeys(("claims", "missing"), ()),
@@ -108,32 +133,50 @@ _EMPTY: Mapping[str, Any] = {
 }
 
 
+def kept_days(now: float, days: int) -> range:
+    """Return the days that are kept at ``now``, of which the last may have begun on another node only."""
+    today = int(now // DAY)
+    return range(today - days, today + 2)
+
+
 def claims_of(token: VerifiedToken) -> dict[str, Any]:
     """Return what is kept of the claims of a token: the members of ``KeptSignIn`` that a link does not have."""
     application = token.application
     kept: dict[str, Any] = {}
     missing = []
+    left = _LONGEST_OF_ALL
     for name in dict.fromkeys((*_ALWAYS, *(application.require or ()))):
         value = claims.find(token.claims, name)
         if value is claims.MISSING:
             missing.append(name)
-        elif _may_be_kept(value):
+        elif (length := _kept_length(value)) is not None and length <= left:
             kept[name] = value
+            left -= length
+    names = tuple(token.claims)
+    may_be_kept = len(strict_json.compact(names)) <= _LONGEST_NAMES and not any(map(_looks_like_token, names))
     return {
-        "typ": token.typ,
+        # A type that no policy can name is refused by every one.
+        "typ": token.typ
+        if policy.is_type(policy.plain_type(token.typ)) and not _looks_like_token(token.typ)
+        else _OTHER_TYPE,
         "times": {name: token.claims[name] for name in TIME_CLAIMS if name in token.claims},
-        "claims": tuple(token.claims),
+        "claims": names if may_be_kept else tuple(name for name in names if name in _ALWAYS or name in TIME_CLAIMS),
+        "further": not may_be_kept,
         "username_claim": application.fieldmap.username,
         "values": kept,
         "missing": tuple(missing),
     }
 
 
-def _may_be_kept(value: Any) -> bool:
-    if len(strict_json.compact(value)) > _LONGEST:
-        return False
-    texts = value if isinstance(value, list) else [value]
-    return not any(isinstance(text, str) and is_compact(text) for text in texts)
+def _kept_length(value: Any) -> int | None:
+    """Return the characters of a value that is kept, as JSON, or ``None``."""
+    text = strict_json.compact(value)
+    return len(text) if len(text) <= _LONGEST and not _looks_like_token(text) else None
+
+
+def _looks_like_token(text: str) -> bool:
+    """Return whether a text may have a token or a part of one inside."""
+    return _TOKEN.search(text) is not None
 
 
 def token_of(token: VerifiedToken) -> str:
@@ -148,14 +191,18 @@ def revocations_of(kept: KeptSignIn) -> Sequence[str]:
 
 @dataclasses.dataclass(frozen=True)
 class UserRecord:
-    """The kept sign-ins of one user, by ``KeptSignIn.place``; ``left_out`` has the number of further ones by day."""
+    """The kept sign-ins of one user, by ``KeptSignIn.place``; ``left_out`` has the number of further ones by day.
+
+    ``created`` is the ``created_date`` of the user: another user of the same name has none of these sign-ins.
+    """
 
     name: str
+    created: int
     sign_ins: Mapping[tuple[str, int, str], KeptSignIn] = dataclasses.field(default_factory=dict)
     left_out: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
     def add(self, added: Sequence[KeptSignIn]) -> "UserRecord":
-        """Return the record with more sign-ins, of which those over ``MOST`` of a day are only counted."""
+        """Return the record with more sign-ins; those over ``MOST`` of a day, or ``MOST_OF_USER``, are only counted."""
         sign_ins, left_out = dict(self.sign_ins), dict(self.left_out)
         of_day: dict[int, int] = {}
         for _, day, _ in sign_ins:
@@ -169,21 +216,33 @@ class UserRecord:
                 of_day[one.day] = of_day.get(one.day, 0) + 1
             else:
                 left_out[one.day] = left_out.get(one.day, 0) + 1
-        return UserRecord(self.name, sign_ins, left_out)
+        while len(sign_ins) > MOST_OF_USER:
+            oldest = min(one.day for one in sign_ins.values())
+            places = [place for place, one in sign_ins.items() if one.day == oldest]
+            left_out[oldest] = left_out.get(oldest, 0) + len(places)
+            for place in places:
+                del sign_ins[place]
+        return dataclasses.replace(self, sign_ins=sign_ins, left_out=left_out)
 
-    def since(self, day: int) -> "UserRecord":
-        """Return the record without the days before one."""
-        return UserRecord(
-            self.name,
-            {place: one for place, one in self.sign_ins.items() if one.day >= day},
-            {one: number for one, number in self.left_out.items() if one >= day},
+    def within(self, days: range) -> "UserRecord":
+        """Return the record with only these days."""
+        return dataclasses.replace(
+            self,
+            sign_ins={place: one for place, one in self.sign_ins.items() if one.day in days},
+            left_out={day: number for day, number in self.left_out.items() if day in days},
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is known of the user."""
+        return not self.sign_ins and not self.left_out
 
     def to_document(self) -> Document:
         """Return the record as it is stored."""
         return {
             "format": FORMAT,
             "name": self.name,
+            "created": self.created,
             "sign_ins": [one.to_document() for one in self.sign_ins.values()],
             "left_out": {str(day): number for day, number in self.left_out.items()},
         }
@@ -198,6 +257,9 @@ class UserRecord:
         try:
             found = [KeptSignIn.from_document(name, one) for one in document["sign_ins"]]
             left_out = {int(day): int(number) for day, number in document["left_out"].items()}
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise RecordDamaged(reason=f"{COLLECTION}/{name}: sign_ins or left_out has an invalid value") from None
-        return cls(name, {one.place: one for one in found}, left_out)
+            created = document["created"]
+            if type(created) is not int or not all(map(_is_time, (*left_out, *left_out.values()))):
+                raise ValueError
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            raise RecordDamaged(reason=f"{COLLECTION}/{name}: created, sign_ins or left_out is not valid") from None
+        return cls(name, created, {one.place: one for one in found}, left_out)

@@ -40,9 +40,9 @@ _OWN = {"full_name": "name", "email": "email", "mobile": "mobile", "dept": "dept
 class Accounts:
     """Adds, changes and removes users. ``clock`` returns seconds since 1970.
 
-    ``cut_off`` is called with the name of a user who is being deleted, and revokes the user's tokens. The argument
-    ``by`` of methods is the user who acts, who obeys the rules of this module; commands leave it out. Every method
-    raises ``StoreUnavailable`` in an outage.
+    ``cut_off`` is called with the name of a user who is being deleted, and revokes the user's tokens; ``deleted`` is
+    called after the deletion. The argument ``by`` of methods is the user who acts, who obeys the rules of this module;
+    commands leave it out. Every method raises ``StoreUnavailable`` in an outage.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
@@ -53,6 +53,7 @@ class Accounts:
         clock: Callable[[], float],
         settings: Settings,
         cut_off: Callable[[str], object],
+        deleted: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._store = store
         self._index = RecordIndex(store, COLLECTION, User.from_document)
@@ -62,6 +63,7 @@ class Accounts:
         self._clock = clock
         self._settings = settings
         self._cut_off = cut_off
+        self._deleted = deleted
 
     def add(self, name: str, password: str | None, **members: Any) -> User:
         """Create a user, without a password if it is None; ``members`` are those of ``User``.
@@ -206,6 +208,7 @@ class Accounts:
         with self._audit.change() as record:
             record(Event(kind=Kind.USER_DELETED, user=user.name))
             self._store.delete(COLLECTION, name, _check_disabled)
+        self._deleted(user.name)
         return user
 
     def set_password(

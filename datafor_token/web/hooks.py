@@ -69,6 +69,7 @@ def read_ahead(app: object) -> None:
         services.key_sets.start()
         services.sinks.start()
         services.retention.start()
+        services.sign_in_retention.start()
 
     timer = threading.Timer(_DELAY, read)
     timer.daemon = True
