@@ -257,7 +257,7 @@ def _build(
         activity=opened.activity,
         history=history,
         sign_in_retention=SignInRetention(store, users, clock, settings.rehearsal_days),
-        rehearsals=Rehearsals(history, registry, signin_with, fingerprints, settings, clock),
+        rehearsals=Rehearsals(history, registry, signin_with, users, revocations, fingerprints, settings, clock),
         sinks=opened.sinks,
         retention=opened.retention,
         readiness=Readiness(store, audit, clock),

@@ -231,7 +231,11 @@ def _rule(application: Application, name: str) -> str:
 def _is_known(kept: KeptSignIn, name: str) -> bool:
     if name == kept.username_claim or name in kept.values or name in kept.times or name in kept.missing:
         return True
-    return not kept.further and not any(outermost in kept.claims for outermost in claims.outermost(name))
+    # A value inside of a kept one is known too.
+    known = (kept.username_claim, *kept.values, *kept.times)
+    return all(
+        outermost in known or not (kept.further or outermost in kept.claims) for outermost in claims.outermost(name)
+    )
 
 
 def _claims_of(kept: KeptSignIn) -> Mapping[str, Any]:
