@@ -1,8 +1,11 @@
 """Steps of refused requests in the audit log: those of the token in hand, without anything that may be a secret."""
 
+import hashlib
 import io
 import json
 import re
+import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,15 +20,19 @@ from datafor_token.web.services import services_of
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, part, token
 from tests.log_lines import read
+from tests.processes import run_command
 from tests.stores import audit_text
-from tests.support import Clock, application
+from tests.support import API, Clock, Server, application, basic
 from tests.web.api.test_past_refusals import EXPIRED, bearer, explained, put_user, reference
 
 SHARED = application(name="CRM", secret="secret-of-the-crm", algorithm="HS512")
 
 
 @pytest.fixture(autouse=True)
-def _applications(caller: Caller) -> None:
+def _applications(request: pytest.FixtureRequest) -> None:
+    if "app" not in request.fixturenames and "caller" not in request.fixturenames:
+        return
+    caller: Caller = request.getfixturevalue("caller")
     for fields in (application(), SHARED):
         assert caller.post("update", fields).status_code == 200
 
@@ -248,3 +255,51 @@ def test_variants_are_bounded(app: Flask, caller: Caller, monkeypatch: pytest.Mo
 def test_the_response_has_no_steps(caller: Caller) -> None:
     """The response to a refused request says nothing of its steps."""
     assert refuse(caller, token(claims(), "abcd\n")).json == {"success": False, "code": "401", "msg": "invalid token"}
+
+
+@pytest.mark.slow
+def test_every_kind_after_a_restart(tmp_path: Path) -> None:
+    """Each kind of refusal is found after a restart by the call and the command, and no file has what was sent."""
+    server, now = Server(tmp_path).start(), int(time.time())
+    for name, fields in (("ERP", TIGHT), ("CRM", {"token_name": "crm", "inituser": "0"})):
+        assert server.post("update", application(name=name, secret=f"secret-of-{name}" * 3, **fields)).status == 200
+    kinds = (
+        {"exp": now - 600},
+        {"exp": None},
+        {"exp": "soon"},
+        {"nbf": now + 600},
+        {"loginname": None},
+        {"loginname": "a:b"},
+        {"loginname": "admin"},
+        {"loginname": "nobody", "tid": "3"},
+        {"aud": "b"},
+    )
+    fitting = {"ERP": FITTING, "CRM": {}}
+    texts = [
+        token(claims(**{**fitting[name], "exp": now + 600, **changes}), secret)
+        for secret, name in (("secret-of-ERP" * 3, "ERP"), ("secret-of-CRM" * 3, "CRM"), ("other", "CRM"))
+        for changes in kinds
+    ]
+    refused = [server.request("GET", "/auth/check", headers=bearer(text)) for text in texts]
+    refused += [server.request("GET", "/auth/check", headers={"X-Original-URI": f"/?crm={text}"}) for text in texts[:2]]
+    refused += [server.request("GET", f"/auth/enter?{query}") for query in ("ticket=" + "t" * 43, "token=a&crm=b")]
+    refused += [
+        server.request("GET", "/auth/check", headers=basic(name, "wrong-Password"))
+        for name in ("admin", "wrong-Username")
+    ]
+    assert {response.status for response in refused} == {401}
+    server.stop()
+    restarted = Server(tmp_path).start()
+    for number, response in enumerate(refused):
+        found = restarted.request("POST", f"{API}/explain", {"request_id": reference(response)})
+        assert (found.status, found.json["steps"][-1]["ok"]) == (200, False)
+        if number < 2:
+            shown = run_command(tmp_path, "token", "explain", "--request", reference(response), "--json")
+            assert json.loads(shown.stdout)["steps"] == found.json["steps"]
+    restarted.stop()
+    for file in restarted.data_dir.rglob("*"):
+        data = file.read_bytes() if file.is_file() else b""
+        for text in ("eyJ", "wrong-Password", "wrong-Username", *(text.rpartition(".")[2] for text in texts)):
+            assert text.encode() not in data
+        for text in (*texts, "wrong-Password", "wrong-Username"):
+            assert hashlib.sha256(text.encode()).hexdigest()[:16].encode() not in data
