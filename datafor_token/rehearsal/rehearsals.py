@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _EXAMPLES = 3  # of each rule
 _SHOWN = 100  # users and addresses in a response
+_Text = TypeVar("_Text", bound=str)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,14 +221,24 @@ class _Tally:
             until=int(now * 1000),
             sign_ins=self._sign_ins,
             refused=sum(rule.sign_ins for rule in rules),
-            users=[name for name, _ in self._users.most_common()],
-            sources=[address for address, _ in self._sources.most_common()],
+            users=_most_frequent(self._users),
+            sources=_most_frequent(self._sources),
             rules=sorted(rules, key=lambda rule: (-rule.sign_ins, rule.reason, rule.application)),
             unknown=self._unknown.total(),
-            unknown_because=[detail for detail, _ in self._unknown.most_common()],
+            unknown_because=_most_frequent(self._unknown),
             already_refused=self._already_refused,
             not_kept=self.not_kept,
         )
+
+
+def _most_frequent(numbers: collections.Counter[_Text]) -> list[_Text]:
+    """Return what was counted, the most frequent first; those with equal numbers by their text."""
+    return sorted(numbers, key=lambda one: (-numbers[one], one))
+
+
+def _age(kept: KeptSignIn) -> tuple[float, str, str]:
+    """Return the key that sorts the latest sign-ins first, the same ones at each rehearsal."""
+    return -kept.time, kept.user, kept.token
 
 
 class _RuleTally:
@@ -244,9 +255,8 @@ class _RuleTally:
         self._sign_ins += 1
         self._users.add(kept.user)
         self._sources.add(kept.address)
-        if len(self._latest) < _EXAMPLES or kept.time > self._latest[-1][0].time:
-            latest = sorted([*self._latest, (kept, verdict)], key=lambda one: -one[0].time)
-            self._latest = latest[:_EXAMPLES]
+        if len(self._latest) < _EXAMPLES or _age(kept) < _age(self._latest[-1][0]):
+            self._latest = sorted([*self._latest, (kept, verdict)], key=lambda one: _age(one[0]))[:_EXAMPLES]
 
     def result(self, reason: str, application: str) -> RehearsedRule:
         """Return the numbers, and the latest sign-ins as examples."""

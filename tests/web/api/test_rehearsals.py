@@ -4,6 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
+import jwt
 import pytest
 from flask import Flask
 
@@ -15,7 +16,7 @@ from datafor_token.web.services import services_of
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record
-from tests.support import STRONG_SECRET, Clock, application
+from tests.support import STRONG_SECRET, Clock, application, key_for, public_pem
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 BASE = application(secret=STRONG_SECRET, audience="*")
@@ -158,6 +159,26 @@ def test_rotation_with_a_grace_period(caller: Caller, clock: Clock) -> None:
     caller.post("rotate", {"name": "ERP", "grace": 60})
     # A second rotation ends the grace period of the first.
     assert caller.post("rotate", {"name": "ERP", "grace": 60, "dry_run": "1"}).json["rehearsal"]["refused"] == 2
+
+
+@pytest.mark.parametrize("call", ["update", "rotate"])
+def test_keys_that_were_not_fetched(caller: Caller, call: str) -> None:
+    """Nothing is known of the keys behind a new URL, which a dry run does not fetch."""
+    key = key_for("ES256")
+    fields = application(algorithm="ES256", secret=public_pem(key), audience="*", issuer="portal")
+    caller.post("update", fields)
+    text = jwt.encode(claims(loginname="lena", exp=NOW + 3600, iss="portal"), key, "ES256")
+    assert caller.get(DETAIL, {"Authorization": f"Bearer {text}"}).status_code == 200
+    del fields["secret"]
+    change: dict[str, Any] = fields if call == "update" else {"name": "ERP"}
+    response = caller.post(call, {**change, "jwks_uri": "https://localhost:1/keys", "dry_run": "1"}).json
+    # During the grace period of a rotation, the present key is accepted.
+    found = response["rehearsal" if call == "update" else "after_grace"]
+    assert (found["refused"], found["unknown"]) == (0, 1)
+    assert found["unknown_because"] == ["the keys of the provider of ERP are not known here"]
+    # A disabled application refuses its tokens, whatever its keys.
+    disabled = {**fields, "jwks_uri": "https://localhost:1/keys", "enable": "0", "dry_run": "1"}
+    assert caller.post("update", disabled).json["rehearsal"]["refused"] == 1
 
 
 def test_the_last_days(caller: Caller, clock: Clock) -> None:
