@@ -37,7 +37,7 @@ DRY_RUNS: list[tuple[Sequence[str], list[str], str]] = [
     (("set", "ERP", "--audience", "crm"), ["change ERP", '    audience: ["*"] -> ["crm"]'], "audience"),
     (("disable", "erp"), ["change ERP", "    enable: 1 -> 0"], "disabled_application"),
     (("rotate", "ERP", "--grace", "0"), ["rotate ERP", "    secret: ************ -> ************"], "signature"),
-    (("delete", "erp"), ["delete ERP"], "signature"),
+    (("delete", "erp"), ["delete ERP"], "algorithm"),
 ]
 
 
