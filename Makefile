@@ -50,14 +50,14 @@ test-rest: $(VENV)/test-installed
 	$(PYTEST) -m "($(REST)) and alone" $(ALONE)
 
 # With each other version of Python on this machine, the tests that depend on the interpreter: commands, start and stop,
-# the log, the worker, tokens, the package.
+# the log, the worker, tokens, the package. Random values are a quarter of those of `make test`.
 INTERPRETER_TESTS := tests/cli tests/package/test_wheel.py tests/package/test_installed.py tests/operations/test_first_start.py \
 	tests/server/test_server.py tests/server/test_worker.py tests/validation/test_logs.py tests/validation/test_names.py \
 	tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py
 OTHER_PYTHONS = .ci/pythons | grep -v "^$(call VERSION,.venv/bin/python) "
 test-pythons: environments
 	@set -e; $(OTHER_PYTHONS) | while read -r version python; do \
-		$(MAKE) test PYTHON="$$python" TESTS="$(PARALLEL) $(INTERPRETER_TESTS)" </dev/null; \
+		HYPOTHESIS_EXAMPLES=50 $(MAKE) test PYTHON="$$python" TESTS="$(PARALLEL) $(INTERPRETER_TESTS)" </dev/null; \
 	done
 
 # What test-pythons installs for each of them.
