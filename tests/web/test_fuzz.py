@@ -65,7 +65,7 @@ CREDENTIALS = st.sampled_from([basic(), basic(), basic("lena", "x"), {}]) | HEAD
 
 
 class Sent(NamedTuple):
-    """Requests that are sent, and the methods and paths of the calls that it is sent to, one after the other."""
+    """A request, and the methods and paths of the calls to which it is sent, one after the other."""
 
     calls: list[tuple[str, str]]
     query: dict[str, Any]
