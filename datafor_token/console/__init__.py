@@ -7,6 +7,7 @@ from flask import Flask
 
 from datafor_token.console import (
     application_danger,
+    application_enforce,
     application_list,
     application_new,
     application_overview,
@@ -41,6 +42,7 @@ VIEWS = (
     home_page,
     settings_page,
     application_danger,
+    application_enforce,
     application_list,
     application_new,
     application_overview,

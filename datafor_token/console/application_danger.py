@@ -1,16 +1,18 @@
 """Enabling an application, and the tab of what ends its tokens: disable, revoke all tokens, delete. Each asks first."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.record import Application
-from datafor_token.console import application_tabs, confirmation, flashes, guard, pages
+from datafor_token.console import application_tabs, confirmation, flashes, guard, pages, rehearsals
 from datafor_token.console.application_form import read
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.confirmation import Question
 from datafor_token.console.language import N_, format_time, gettext
+from datafor_token.console.rehearsals import Trial
 from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.web.services import services
 
@@ -43,26 +45,35 @@ def set_enabled(name: str, value: str) -> None:
 @blueprint.get("/applications/<name>/disable")
 def ask_disable_application(name: str) -> ResponseReturnValue:
     """Ask before an application is disabled."""
-    found = application_tabs.find(name)
-    return confirmation.ask(
-        Question(
-            gettext("Disable %(name)s?") % {"name": found.name},
-            gettext("Its tokens are refused at once, and the sessions that they opened end. You can enable it again."),
-            gettext("Disable %(name)s") % {"name": found.name},
-            pages.link_to("application", name=found.name),
-            services().impact.of_application(found.name),
-        )
-    )
+    return confirmation.ask(_disabling(application_tabs.find(name)))
 
 
 @blueprint.post("/applications/<name>/disable")
 def disable_application(name: str) -> ResponseReturnValue:
     """Disable an application: its tokens are refused, and sessions opened with them end."""
     found = application_tabs.find(name)
+    if rehearsals.are_wanted():
+        return confirmation.ask(_disabling(found))
     set_enabled(found.name, "0")
     undo = flashes.Undo("enable_application", {"name": found.name}) if found.enable else None
     flashes.add(N_("Disabled %(name)s."), undo, name=found.name)
     return pages.redirect_to("application", name=found.name)
+
+
+def _disabling(found: Application) -> Question:
+    return Question(
+        gettext("Disable %(name)s?") % {"name": found.name},
+        gettext("Its tokens are refused at once, and the sessions that they opened end. You can enable it again."),
+        gettext("Disable %(name)s") % {"name": found.name},
+        pages.link_to("application", name=found.name),
+        services().impact.of_application(found.name),
+        trials=[Trial("", {found.name: disabled(found)})],
+    )
+
+
+def disabled(application: Application) -> Application:
+    """Return the application as it is when it is disabled, for a rehearsal."""
+    return dataclasses.replace(application, enable=False)
 
 
 @blueprint.get("/applications/<name>/revoke-tokens")
@@ -111,6 +122,8 @@ def delete_application(name: str) -> ResponseReturnValue:
     """Delete an application if its exact name was typed."""
     found = application_tabs.find(name)
     question = _deletion(found)
+    if rehearsals.are_wanted():
+        return confirmation.ask(question)
     if not confirmation.is_typed(question):
         return confirmation.ask(question, confirmation.mistyped())
     services().registry.delete(found.name)
@@ -126,6 +139,7 @@ def _deletion(found: Application) -> Question:
         pages.link_to("application_danger", name=found.name),
         services().impact.of_application(found.name),
         typed=found.name,
+        trials=[Trial("", {found.name: None})],
     )
 
 

@@ -1,5 +1,6 @@
 """The list of applications: search, filter, sorting, and actions on several applications."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,11 +10,13 @@ from flask.typing import ResponseReturnValue
 from datafor_token.applications.index import IndexEntry
 from datafor_token.applications.record import Application
 from datafor_token.console import guard, pages, several
-from datafor_token.console.application_danger import set_enabled
+from datafor_token.console.application_danger import disabled, set_enabled
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_, NN_
+from datafor_token.console.rehearsals import Changed
 from datafor_token.console.several import Records, Words
 from datafor_token.console.trust_summary import trust_summary
+from datafor_token.errors import NotFound, RecordDamaged
 from datafor_token.tokens.impact import Impact
 from datafor_token.validation.names import fold
 from datafor_token.web.current import current
@@ -116,6 +119,16 @@ def _impact(names: Sequence[str]) -> Impact | None:
     )
 
 
+def _changed(action: str, names: Sequence[str]) -> Changed:
+    """Return the applications as the action would leave them; those that do not exist any more are left out."""
+    changed: dict[str, Application | None] = {}
+    for name in names:
+        with contextlib.suppress(NotFound, RecordDamaged):
+            found = services().registry.get(name)
+            changed[found.name] = None if action == "delete" else disabled(found)
+    return changed
+
+
 _RECORDS = Records(
     "applications",
     "several_applications",
@@ -141,4 +154,5 @@ _RECORDS = Records(
     },
     _change,
     _impact,
+    _changed,
 )

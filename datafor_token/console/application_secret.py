@@ -3,12 +3,13 @@
 Nothing else changes a secret. Each change is a question of its own, with the sessions and tokens that it affects.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.record import Application
+from datafor_token.applications.registry import Preview
 from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.console import (
     application_form,
@@ -18,11 +19,13 @@ from datafor_token.console import (
     flashes,
     guard,
     pages,
+    rehearsals,
 )
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.durations import to_seconds
 from datafor_token.console.language import N_, gettext, sentence
+from datafor_token.console.rehearsals import Trial
 from datafor_token.crypto.algorithms import ALGORITHMS, HMAC_LENGTHS, is_shared
 from datafor_token.errors import ChangedMeanwhile, Conflict, DataforTokenError, InvalidInput, RotationUndone
 from datafor_token.requests.schemas import RotateSchema
@@ -69,6 +72,11 @@ def rotate_application(name: str) -> ResponseReturnValue:
     }
     try:
         wanted = application_form.read(_rotate, call)
+        if rehearsals.are_wanted():
+            preview = services().registry.preview_rotation(
+                wanted["name"], wanted.get("secret"), wanted["grace"], wanted.get("jwks_uri")
+            )
+            return _rotation(found, FormState(typed), trials=_trials_of_rotation(preview))
         rotation = services().registry.rotate(
             wanted["name"], wanted.get("secret"), wanted["grace"], _version(typed["seen"]), wanted.get("jwks_uri")
         )
@@ -88,11 +96,22 @@ def rotate_application(name: str) -> ResponseReturnValue:
     return pages.show_once("generated_secret", result, name=found.name)
 
 
+def _trials_of_rotation(preview: Preview) -> Sequence[Trial]:
+    name, later = preview.application.name, preview.after_grace
+    if later is None:
+        return [Trial("", {name: preview.application})]
+    return [
+        Trial(gettext("At once"), {name: preview.application}),
+        Trial(gettext("After the grace period, without the new secret"), {name: later}),
+    ]
+
+
 @blueprint.get("/applications/<name>/end-grace")
 def ask_end_grace(name: str) -> ResponseReturnValue:
     """Ask before the grace period of the previous secret ends."""
     found = application_tabs.find(name)
     previous = found.previous
+    ended = services().registry.preview_end_of_grace(found.name).application
     used = previous is not None and previous.last_used is not None
     return confirmation.ask(
         confirmation.Question(
@@ -110,6 +129,7 @@ def ask_end_grace(name: str) -> ResponseReturnValue:
             pages.link_to("application_secret", name=found.name),
             services().impact.of_application(found.name),
             fields={"until": str(previous.until if previous is not None else 0)},
+            trials=[Trial("", {found.name: ended})],
         )
     )
 
@@ -117,6 +137,8 @@ def ask_end_grace(name: str) -> ResponseReturnValue:
 @blueprint.post("/applications/<name>/end-grace")
 def end_grace(name: str) -> ResponseReturnValue:
     """End the grace period of the previous secret."""
+    if rehearsals.are_wanted():
+        return ask_end_grace(name)
     found = application_tabs.find(name)
     until = guard.text("until")
     if found.previous is None or until != str(found.previous.until):
@@ -150,6 +172,9 @@ def change_keys(name: str) -> ResponseReturnValue:
         return application_form.read_keys(before, values)
 
     try:
+        if rehearsals.are_wanted():
+            preview = services().registry.preview_change(found.name, build)
+            return _keys(found, FormState(typed), trials=[Trial("", {found.name: preview.application})])
         services().registry.modify(found.name, build)
     except ChangedMeanwhile as error:
         current = application_tabs.find(name)
@@ -178,7 +203,12 @@ def _stored_keys(found: Application) -> dict[str, str]:
 
 
 def _rotation(
-    found: Application, form: FormState, *, error: DataforTokenError | None = None, is_repeated: bool = False
+    found: Application,
+    form: FormState,
+    *,
+    error: DataforTokenError | None = None,
+    is_repeated: bool = False,
+    trials: Sequence[Trial] = (),
 ) -> ResponseReturnValue:
     if found.jwks_uri:
         effect = gettext("The new public key replaces the keys of the provider at once, whatever the grace period.")
@@ -194,6 +224,7 @@ def _rotation(
         pages.link_to("application_secret", name=found.name),
         services().impact.of_application(found.name),
         template="console/rotate_fields.html",
+        trials=trials,
     )
     return confirmation.ask(
         question,
@@ -206,7 +237,12 @@ def _rotation(
 
 
 def _keys(
-    found: Application, form: FormState, *, error: DataforTokenError | None = None, is_repeated: bool = False
+    found: Application,
+    form: FormState,
+    *,
+    error: DataforTokenError | None = None,
+    is_repeated: bool = False,
+    trials: Sequence[Trial] = (),
 ) -> ResponseReturnValue:
     question = confirmation.Question(
         gettext("Change the algorithm or keys of %(name)s?") % {"name": found.name},
@@ -218,6 +254,7 @@ def _keys(
         pages.link_to("application_secret", name=found.name),
         services().impact.of_application(found.name),
         template="console/key_fields.html",
+        trials=trials,
     )
     return confirmation.ask(
         question,

@@ -6,11 +6,20 @@ from typing import Any
 from flask.typing import ResponseReturnValue
 
 from datafor_token.applications.record import Application
-from datafor_token.console import application_edits, application_form, application_tabs, flashes, guard, pages
+from datafor_token.console import (
+    application_edits,
+    application_form,
+    application_tabs,
+    flashes,
+    guard,
+    pages,
+    rehearsals,
+)
 from datafor_token.console.application_edits import OthersChange, Overtaken
 from datafor_token.console.application_form import FormState
 from datafor_token.console.blueprint import blueprint
 from datafor_token.console.language import N_
+from datafor_token.console.rehearsals import Shown
 from datafor_token.errors import DataforTokenError, InvalidInput
 from datafor_token.validation.names import USER_TYPES
 from datafor_token.web.services import services
@@ -62,6 +71,10 @@ def _save(tab: str, name: str) -> ResponseReturnValue:
         return read(before, typed)
 
     try:
+        preview = services().registry.preview_change(found.name, build)
+        shown = rehearsals.of_form(preview, typed)
+        if shown or rehearsals.are_wanted():
+            return _page(tab, found, FormState(typed), base=base, shown=shown)
         saved = services().registry.modify(found.name, build).application
     except Overtaken as error:
         values, changes = application_edits.merge(base, error.stored, typed)
@@ -85,8 +98,12 @@ def _undo(
     """Return the form with the former values, or None if they cannot be restored, as the password of new users."""
     if typed.get("initpwd") != former.get("initpwd"):
         return None
-    base = application_edits.to_base(present)
-    return flashes.Undo(view, {"name": name}, {**application_edits.flat(former), application_edits.BASE: base})
+    further = {
+        application_edits.BASE: application_edits.to_base(present),
+        # What was in force a moment ago needs no rehearsal.
+        rehearsals.REHEARSED: rehearsals.digest(former),
+    }
+    return flashes.Undo(view, {"name": name}, {**application_edits.flat(former), **further})
 
 
 def _part(fields: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,14 +122,19 @@ def _page(  # noqa: PLR0913 - what differs between a fresh form, one with errors
     error: DataforTokenError | None = None,
     base: Mapping[str, Any] | None = None,
     changes: Sequence[OthersChange] = (),
+    shown: Sequence[Shown] = (),
 ) -> ResponseReturnValue:
     fields, _, view = _PAGES[tab]
     stored = _part(fields, application_form.from_application(found))
+    form = form or FormState(stored)
     return application_tabs.render(
         tab,
         found,
         error=error,
-        form=form or FormState(stored),
+        form=form,
+        rehearsals=shown,
+        rehearsed=rehearsals.digest(form.values) if shown else "",
+        can_rehearse=rehearsals.are_possible(),
         base=application_edits.to_base(base or stored),
         changes=changes,
         view=view,

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import guard, pages
+from datafor_token.console import guard, pages, rehearsals
 from datafor_token.console.language import gettext
+from datafor_token.console.rehearsals import Trial
 from datafor_token.errors import DataforTokenError, MalformedRequest
 from datafor_token.tokens.impact import Impact
 from datafor_token.web.api.paths import proxy_prefix
@@ -26,6 +27,8 @@ class Question:
     ``title`` asks, ``effect`` says what will happen, and ``button`` is the label of the button that does it. ``back``
     is where "Cancel" leads: a path of this service. ``affected`` are the names of several records. ``fields`` are sent
     with the form. With ``typed``, the reader has to type this text. ``template`` has further fields of the form.
+    ``trials`` are the changes to rehearse; None if the action refuses nobody. None of them, but a button for them, if
+    they depend on what is typed.
     """
 
     title: str
@@ -37,6 +40,7 @@ class Question:
     fields: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
     typed: str = ""
     template: str = ""
+    trials: Sequence[Trial] | None = None
 
 
 def ask(question: Question, error: DataforTokenError | None = None, **values: object) -> ResponseReturnValue:
@@ -47,7 +51,18 @@ def ask(question: Question, error: DataforTokenError | None = None, **values: ob
     action = proxy_prefix() + (guard.redisplayed_path() or guard.own_path())
     mistyped = error is not None and question.typed and not is_typed(question)
     wrong = [gettext("The text does not match, so nothing was changed.")] if mistyped else []
-    return pages.render("confirm.html", error=error, question=question, action=action, wrong=wrong, **values)
+    trials = question.trials if rehearsals.are_possible() else None
+    shown = rehearsals.show_all(trials or ())
+    return pages.render(
+        "confirm.html",
+        error=error,
+        question=question,
+        action=action,
+        wrong=wrong,
+        rehearsals=shown,
+        can_rehearse=trials is not None and not shown,
+        **values,
+    )
 
 
 def is_typed(question: Question) -> bool:

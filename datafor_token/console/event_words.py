@@ -75,6 +75,8 @@ REASONS = {
     "unknown_requirement": N_("unknown requirement"),
     "unauthenticated": N_("backup not authenticated"),
 }
+# Those of rehearsals, with one that no refusal has: a token in a URL whose parameter is not read any more.
+REASONS_OF_REHEARSALS = {**REASONS, "token_name": N_("URL parameter of no application")}
 # Groups of the list of events, each with its name as a choice for all of its events.
 GROUPS = (
     (N_("Sign-ins"), (Kind.SIGN_IN, Kind.SIGN_IN_REFUSED, Kind.ACCESS_REFUSED, Kind.RULE_REPORTED, Kind.SESSION_ENDED)),

@@ -226,6 +226,7 @@ def _context() -> dict[str, Any]:
         "languages": language.LANGUAGES,
         "now": services().clock() * 1000,
         "event_names": event_words.EVENTS,
+        "reason_names": event_words.REASONS_OF_REHEARSALS,
         "milliseconds": history.milliseconds,
         "version": current_app.config[VERSION],
     }

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from flask.typing import ResponseReturnValue
 
-from datafor_token.console import confirmation, flashes, guard, pages
+from datafor_token.console import confirmation, flashes, guard, pages, rehearsals
 from datafor_token.console.confirmation import Question
 from datafor_token.console.language import N_, format_list, gettext, ngettext, sentence
+from datafor_token.console.rehearsals import Changed, Trial
 from datafor_token.errors import DataforTokenError, Forbidden, RecordDamaged, StoreUnavailable
 from datafor_token.tokens.impact import Impact
 
@@ -30,7 +31,8 @@ class Records:
     """A kind of records: the view of their list, and that of the POST with the selected ones.
 
     ``words`` are by the action. ``change`` carries out an action for the record of a name, and returns whether there
-    was anything to change. ``impact`` is what an action on these names affects, if it can be counted.
+    was anything to change. ``impact`` is what an action on these names affects, if it can be counted. ``changed`` are
+    the applications as an action would leave them, for a rehearsal; None if there is nothing to rehearse.
     """
 
     list_view: str
@@ -38,6 +40,7 @@ class Records:
     words: Mapping[str, Words]
     change: Callable[[str, str], bool]
     impact: Callable[[Sequence[str]], Impact | None]
+    changed: Callable[[str, Sequence[str]], Changed] | None = None
 
 
 def carry_out(records: Records) -> ResponseReturnValue:
@@ -45,7 +48,7 @@ def carry_out(records: Records) -> ResponseReturnValue:
     names, action = _selected(guard.form()), guard.text("action")
     if not names or action not in _ACTIONS:
         flashes.add(N_("Nothing was selected."))
-    elif action != "enable" and not guard.text("confirmed"):
+    elif rehearsals.are_wanted() or (action != "enable" and not guard.text("confirmed")):
         return ask_again(records, guard.form())
     elif action == "delete" and guard.text(confirmation.TYPED) != str(len(names)):
         return confirmation.ask(_question(records, action, names, guard.text("back")), confirmation.mistyped())
@@ -105,4 +108,5 @@ def _question(records: Records, action: str, names: Sequence[str], back: str) ->
         affected=names,
         fields={"name": names, "action": action, "back": back},
         typed=str(number) if action == "delete" else "",
+        trials=None if records.changed is None or action == "enable" else [Trial("", records.changed(action, names))],
     )

@@ -282,7 +282,7 @@
   for (const form of document.querySelectorAll("form[data-guard]")) guard(form);
   const algorithm = document.querySelector("select#algorithm"); // not a heading of the guide
   if (algorithm) showKeyField(algorithm);
-  const errors = document.querySelector("div.summary");
+  const errors = document.querySelector("div.summary, #rehearsal");
   if (errors) errors.focus();
   announceMessages();
   // A link to a field, such as the one that mends a refused token: the field has the focus.
