@@ -138,8 +138,12 @@ class Rehearsals:
         altered = {fold(name): application for name, application in changed.items()}
         after = [one for one in (by_name | altered).values() if one is not None]
         now, revoked = self._clock(), self._revocations.names()
-        before = self._replay(present, self._settings, now, revoked)
-        replay = self._replay(after, settings or self._settings, now, revoked)
+
+        def replay_by(applications: Sequence[Application], wanted: Settings) -> Replay:
+            signin = self._signin_with(wanted)
+            return Replay(applications, present, signin, revoked, self._fingerprints, now, wanted.leeway)
+
+        before, replay = replay_by(present, self._settings), replay_by(after, settings or self._settings)
         concerned = None if settings is not None or not altered else altered.keys()
         tally = _Tally()
         for record in self._history.every(now - min(days or self._history.days, self._history.days) * DAY):
@@ -165,12 +169,6 @@ class Rehearsals:
         if days is not None and days > kept:
             raise InvalidInput.of("days", "can be at most %(kept)s (setting REHEARSAL_DAYS)", kept=kept)
         return self.rehearse(changed, settings, days).to_response() if kept else None
-
-    def _replay(
-        self, applications: Sequence[Application], settings: Settings, now: float, revoked: Collection[str]
-    ) -> Replay:
-        signin = self._signin_with(settings)
-        return Replay(applications, signin, revoked, self._fingerprints, now, settings.leeway)
 
 
 def _concerns(kept: KeptSignIn, user: User | None, before: Replay, names: Collection[str]) -> bool:

@@ -1,7 +1,7 @@
 """Replay of kept sign-ins: would these rules have accepted it? The checks are those of a real sign-in."""
 
 import dataclasses
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from datafor_token.applications import policy
@@ -22,7 +22,8 @@ from datafor_token.validation.names import fold
 
 ACCEPTED: Final = "accepted"
 UNKNOWN: Final = "unknown"
-_NOT_KEPT: Final = object()  # the value of a claim of which only the name is kept
+# The value of a claim of which only the name is kept. No rule compares it: see ``_asked``.
+_NOT_KEPT: Final = "(not kept)"
 _NO_ADDRESS = Message("the client's address was not known")
 _CHANGED_KEY = Message("no application has the key that signed the token")
 _CHANGED_ALGORITHM = Message("no application has the algorithm of the token")
@@ -53,13 +54,14 @@ class Replay:
     """Replays by the rules of ``applications`` and of ``signin``, whose settings and cut-offs count.
 
     A sign-in is checked as of its own time; keys, users and revocations are those of now, ``now`` (seconds since 1970).
-    ``revoked`` are the names of all revocations. ``leeway`` is in seconds. Methods raise ``StoreUnavailable`` in an
-    outage.
+    ``present`` are the applications as they are now; ``revoked`` are the names of all revocations. ``leeway`` is in
+    seconds. Methods raise ``StoreUnavailable`` in an outage.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what counts
         self,
         applications: Iterable[Application],
+        present: Iterable[Application],
         signin: SignIn,
         revoked: Collection[str],
         fingerprints: Fingerprints,
@@ -67,6 +69,7 @@ class Replay:
         leeway: float,
     ) -> None:
         self._signin = signin
+        self._present = {fold(one.name): one for one in present}
         self._revoked = revoked
         self._leeway = leeway
         self._by_key: dict[tuple[str, str], list[tuple[Application, Signer]]] = {}
@@ -121,8 +124,8 @@ class Replay:
     def _by_application(self, kept: KeptSignIn, user: User | None, application: Application, signer: Signer) -> Verdict:
         if kept.is_link:
             return self._by_use(kept, user, application, signer, {})
-        unknown = _unknown_claims(kept, application)
-        asked = self._without(application, unknown, kept)
+        asked_for = [(name, field) for name, field in _asked(application) if not _is_kept(kept, name)]
+        asked = self._without(application, dict.fromkeys(name for name, _ in asked_for), kept)
         try:
             token = Token({"alg": kept.algorithm, "typ": kept.typ}, _claims_of(kept), b"", b"")
             verified, steps = check_claims(token, asked, signer, Instant(kept.time, self._leeway))
@@ -133,12 +136,17 @@ class Replay:
         verdict = self._by_use(kept, user, asked, signer, verified.claims)
         if verdict.is_refused:
             verdict = verdict._replace(passed=verdict.passed + len(steps))
+        unknown = [
+            name
+            for name, field in asked_for
+            if not application.reports(field) and not self._has_passed(kept, application, name)
+        ]
         is_user_unknown = application.fieldmap.username in unknown and verdict.reason in _OF_USER
         if unknown and (verdict.reason == ACCEPTED or is_user_unknown):
             detail = Message(
                 "%(name)s asks for values of claims that are not kept: %(claims)s",
                 name=application.name,
-                claims=", ".join(unknown),
+                claims=", ".join(dict.fromkeys(unknown)),
             )
             rules = frozenset((application.name, name, _rule(application, name)) for name in unknown)
             return Verdict(UNKNOWN, application.name, detail, open=rules)
@@ -174,7 +182,18 @@ class Replay:
         steps = verification.steps
         return Verdict(verification.reason, application.name, steps[-1].detail, len(steps))
 
-    def _without(self, application: Application, unknown: Sequence[str], kept: KeptSignIn) -> Application:
+    def _has_passed(self, kept: KeptSignIn, application: Application, name: str) -> bool:
+        """Return whether a token passed the rule about a claim, whose value is not kept, when it was accepted."""
+        present = self._present.get(fold(application.name))
+        return (
+            present is not None
+            and fold(kept.application) == fold(application.name)
+            and present.last_modified_date < kept.time * 1000
+            and present.report is None
+            and _rule(present, name) == _rule(application, name)
+        )
+
+    def _without(self, application: Application, unknown: Collection[str], kept: KeptSignIn) -> Application:
         """Return the application without its rules about claims that are not kept."""
         if not unknown:
             return application
@@ -205,19 +224,14 @@ def _receives(application: Application, kept: KeptSignIn) -> bool:
     return kept.token_name is None or (application.enable and application.token_name == kept.token_name)
 
 
-def _unknown_claims(kept: KeptSignIn, application: Application) -> Sequence[str]:
-    """Return the claims that the application's rules ask for and of which only the name is kept."""
-    return [name for name in _asked(application) if not _is_known(kept, name)]
-
-
-def _asked(application: Application) -> Collection[str]:
-    asked = dict.fromkeys(application.require or ())
-    if not application.accepts_any_audience:
-        asked["aud"] = None
+def _asked(application: Application) -> Iterator[tuple[str, str]]:
+    """Yield the claims that the application's rules ask for, each with the field that has the rule."""
+    yield from ((name, "require") for name in application.require or ())
+    if application.audience and not application.accepts_any_audience:
+        yield "aud", "audience"
     if application.issuer is not None:
-        asked["iss"] = None
-    asked[application.fieldmap.username] = None
-    return asked
+        yield "iss", "issuer"
+    yield application.fieldmap.username, "fieldmap"
 
 
 def _rule(application: Application, name: str) -> str:
@@ -228,7 +242,7 @@ def _rule(application: Application, name: str) -> str:
     return repr((values, audience, issuer, application.fieldmap.username == name))
 
 
-def _is_known(kept: KeptSignIn, name: str) -> bool:
+def _is_kept(kept: KeptSignIn, name: str) -> bool:
     if name == kept.username_claim or name in kept.values or name in kept.times or name in kept.missing:
         return True
     # A value inside of a kept one is known too.
