@@ -9,7 +9,16 @@ from typing import NamedTuple
 from datafor_token.audit.events import Origin
 from datafor_token.errors import RecordDamaged, StoreUnavailable
 from datafor_token.rehearsal.fingerprints import Fingerprints
-from datafor_token.rehearsal.records import COLLECTION, DAY, KeptSignIn, UserRecord, claims_of, kept_days, token_of
+from datafor_token.rehearsal.records import (
+    COLLECTION,
+    DAY,
+    KeptSignIn,
+    UserRecord,
+    claims_of,
+    kept_days,
+    remove_record,
+    token_of,
+)
 from datafor_token.store.background import BackgroundWriter
 from datafor_token.store.base import Document, Store
 from datafor_token.tokens.networks import ClientSource
@@ -136,7 +145,8 @@ class SignInHistory(BackgroundWriter):
         self.flush(_WAIT)
         if self._waiting:
             self.wake()
-        days = range(int(since // DAY), kept_days(self._clock(), self.days).stop)
+        present = kept_days(self._clock(), self.days)
+        days = range(max(int(since // DAY), present.start), present.stop)
         for _, document in self._store.documents(COLLECTION):
             try:
                 if isinstance(document, RecordDamaged):
@@ -157,8 +167,7 @@ class SignInHistory(BackgroundWriter):
         for place, noted in self._waiting.copy().items():
             if fold(noted.kept.user) == fold(user):
                 self._waiting.pop(place, None)
-        with contextlib.suppress(StoreUnavailable):
-            self._store.delete(COLLECTION, user)
+        remove_record(self._store, user)
 
     def store_noted(self, ends: float | None) -> bool:
         """Store the sign-ins in memory, with one write for each user."""

@@ -1,17 +1,20 @@
 """Kept sign-ins: what is kept of an accepted token or one-time link, and the records of the users who signed in."""
 
 import dataclasses
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datafor_token.applications import policy
 from datafor_token.applications.rules import TIME_CLAIMS
-from datafor_token.errors import RecordDamaged
-from datafor_token.store.base import Document
+from datafor_token.errors import RecordDamaged, StoreUnavailable
+from datafor_token.store.base import Document, Store
 from datafor_token.tokens.identifiers import revocation_names, short
 from datafor_token.tokens.verifier import VerifiedToken
-from datafor_token.validation import claims, strict_json
+from datafor_token.validation import claims, logs, strict_json
+
+log = logging.getLogger(__name__)
 
 COLLECTION = "sign_ins"
 FORMAT = 1
@@ -263,3 +266,13 @@ class UserRecord:
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             raise RecordDamaged(reason=f"{COLLECTION}/{name}: created, sign_ins or left_out is not valid") from None
         return cls(name, created, {one.place: one for one in found}, left_out)
+
+
+def remove_record(store: Store, name: str) -> None:
+    """Remove the sign-ins of a user, best effort. No store deletes a record that is no document: that is logged."""
+    try:
+        store.delete(COLLECTION, name)
+    except RecordDamaged as error:
+        log.warning(logs.event("record damaged", reason=error.reason))
+    except StoreUnavailable:
+        return

@@ -1,13 +1,12 @@
 """Removal of kept sign-ins: those of days that are over, and those of users who do not exist."""
 
-import contextlib
 import logging
 import random
 import threading
 from collections.abc import Callable
 
 from datafor_token.errors import RecordDamaged, StoreUnavailable
-from datafor_token.rehearsal.records import COLLECTION, DAY, UserRecord, kept_days
+from datafor_token.rehearsal.records import COLLECTION, DAY, UserRecord, kept_days, remove_record
 from datafor_token.store.base import Document, Store
 from datafor_token.users import users as user_records
 from datafor_token.users.users import Users
@@ -53,8 +52,7 @@ class SignInRetention:
         present = {fold(name) for name in self._store.names(user_records.COLLECTION)} if self._days else ()
         for name in stored:
             if fold(name) not in present:
-                with contextlib.suppress(StoreUnavailable):
-                    self._store.delete(COLLECTION, name)
+                remove_record(self._store, name)
 
     def remove_old(self, pause: threading.Event) -> None:
         """On the first call of a day (UTC), sweep, and remove the days that are over, best effort."""
