@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -22,6 +24,7 @@ from tests.support import (
     STRONG_SECRET,
     Clock,
     application,
+    basic,
     key_for,
     only_key,
     private_pem,
@@ -47,8 +50,8 @@ def everything_stored(settings: Settings) -> bytes:
 def spellings(data: bytes) -> Iterator[bytes]:
     """Yield the bytes as they are, in hex and in Base64, each cut where a part of it would still help."""
     yield data
-    yield data.hex()[:24].encode()
-    yield data.hex()[:24].upper().encode()
+    yield data.hex()[:12].encode()
+    yield data.hex()[:12].upper().encode()
     yield base64.b64encode(data)[:16]
     yield base64.urlsafe_b64encode(data)[:16]
 
@@ -78,11 +81,23 @@ def private_parts(key: Any) -> Iterator[bytes]:
         yield key.private_bytes_raw()
 
 
+def keyless(text: str) -> Iterator[bytes]:
+    """Yield hashes of a text, also keyed with what anybody can guess."""
+    for name in ("md5", "sha1", "sha256", "sha384", "sha512"):
+        yield hashlib.new(name, text.encode()).digest()
+        for key in ("ERP", "admin", "HS256", "fingerprints", "datafor_token", text):
+            yield hmac.digest(key.encode(), text.encode(), name)
+
+
 class Traces(NamedTuple):
-    """The tokens that were used, other texts that must stay unknown, the key of the tokens, and their private key."""
+    """The tokens that were used, other texts that must stay unknown, the key of the tokens, and their private key.
+
+    ``random`` are those texts that are too long to be guessed: cookies and tickets, which are stored as hashes.
+    """
 
     tokens: list[str]
     texts: list[str]
+    random: list[str]
     key: Key
     private: Any
 
@@ -132,15 +147,34 @@ def use_everything(services: Services, caller: Caller, clock: Clock, algorithm: 
     links = [caller.post("link", {"username": user}).json["url"] for user in ("live", "linked")]
     assert caller.get(links[0], headers={}).status_code == 303
     login = caller.post(LOGIN, {"username": "admin", "password": ADMIN_PASSWORD}, headers={})
-    texts = [
-        ADMIN_PASSWORD,
-        PASSWORD,
-        CLAIM,
-        login.json["jsessionid"],
-        *(link.partition("ticket=")[2] for link in links),
-    ]
+    random = [login.json["jsessionid"], *(link.partition("ticket=")[2] for link in links)]
+    texts = [ADMIN_PASSWORD, PASSWORD, CLAIM, *random]
     texts += [BEFORE, secret] if private is None else []
-    return Traces(list(tokens.values()), texts, only_key(algorithm, secret), private)
+    refuse_everything(caller, [*tokens.values(), *(text for text in texts if text != CLAIM)])
+    services.history.flush()
+    # What was only counted.
+    services.audit.finish()
+    return Traces(list(tokens.values()), texts, random, only_key(algorithm, secret), private)
+
+
+def refuse_everything(caller: Caller, texts: list[str]) -> None:
+    """Send each text in place of each other one: as token, ticket, cookie, name and password."""
+    for number, text in enumerate(texts):
+        altered = f"{text[:-1]}{'A' if text[-1] != 'A' else 'B'}"
+        for header in (f"Bearer {altered}", f"Basic {altered}", altered):
+            caller.get("/auth/check", {"Authorization": header})
+        for name, password in ((text, "x"), (f"user{number}", altered)):
+            address = {"REMOTE_ADDR": f"192.0.2.{number}"}
+            caller.get("issued", basic(name, password), environ_overrides=address)
+            caller.post(LOGIN, {"username": name, "password": password}, headers={}, environ_overrides=address)
+        for parameter in ("token", "ticket", "next"):
+            caller.get(f"/auth/enter?{parameter}={quote(altered)}", headers={})
+        caller.get("/auth/check", {"Cookie": f"datafor_gate={altered}; JSESSIONID={altered}"})
+        caller.post("explain", {"token": altered})
+        caller.post("introspect", {"token": text[: len(text) // 2]})
+    for number in range(100):
+        # A flood: most of it is only counted.
+        caller.get("/auth/check", {"Authorization": f"Bearer {texts[0][: -1 - number]}"})
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -151,13 +185,19 @@ def test_nothing_of_a_token_or_secret(
     used = use_everything(app.extensions["datafor_token"], caller, clock, algorithm)
     stored = everything_stored(settings)
     # The search looks at the right place.
-    assert all(word in stored for word in (b"tokens_cut_off", b"token_revoked", b"hmac-", b"sign_in_refused"))
-    searched = [text.encode() for text in (*used.texts, *used.tokens)]
+    assert all(
+        word in stored
+        for word in (b"tokens_cut_off", b"token_revoked", b"hmac-", b"sign_in_refused", b"username_claim")
+    )
+    # Of each text its beginning: some were altered before they were sent.
+    searched = [text[:16].encode() for text in (*used.texts, *used.tokens)]
     for token in used.tokens:
         signature = token.rpartition(".")[2]
-        searched += [part.encode() for part in token.split(".")[1:]]
+        searched += [part[:24].encode() for part in token.split(".")[1:]]
         searched += spellings(base64.urlsafe_b64decode(signature + "=="))
         searched += [spelling for digest in digests(token, used.key) for spelling in spellings(digest)]
+    guessable = [text for text in used.texts if text not in used.random]
+    searched += [spelling for text in guessable for digest in keyless(text) for spelling in spellings(digest)]
     if used.private is not None:
         searched += [spelling for part in private_parts(used.private) for spelling in spellings(part)]
     assert [one for one in searched if one in stored] == []

@@ -98,12 +98,10 @@ def test_names_of_claims(services: Services, caller: Caller, settings: Settings,
     assert set(found.claims) == {"aud", "exp"}
     stored = Record(settings.data_dir, records.COLLECTION, "lena").read_text()
     assert not any(name in stored for name in names)
-    wanted = application(secret=STRONG_SECRET, audience="*", require={"dept": "x"})
-    caller.post("update", {**wanted, "report": ["require"]})
     present = services.registry.get("ERP")
     assert present is not None
-    enforced = dataclasses.replace(present, report=None)
-    assert services.rehearsals.rehearse({"ERP": enforced}).unknown == 1
+    changed = dataclasses.replace(present, require={"dept": ("x",)})
+    assert services.rehearsals.rehearse({"ERP": changed}).unknown == 1
 
 
 @pytest.mark.parametrize("kind", [INSIDE, INSIDE.split(".")[0], "x" * 200, "a type"])
