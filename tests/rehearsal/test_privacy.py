@@ -1,4 +1,4 @@
-"""What is kept of a token: no part of it, and no value that no rule mentions."""
+"""Kept members of a token: no part of the token, and no value that no rule mentions."""
 
 import base64
 import dataclasses

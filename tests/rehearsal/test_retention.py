@@ -100,7 +100,7 @@ def test_midnight(services: Services, caller: Caller, clock: Clock) -> None:
 
 
 def test_deleted_in_another_worker(services: Services, caller: Caller, other: Flask, settings: Settings) -> None:
-    """What a worker has noted of a user who was deleted in another one is not stored."""
+    """Notes of a worker about a user who was deleted in another one are not stored."""
     sign_in(Caller(other.test_client()), signed())
     assert caller.post(DELETE, {"username": "lena"}).status_code == 200
     flushed(other)

@@ -81,7 +81,7 @@ class Use(NamedTuple):
 
     @property
     def sign_in(self) -> tuple[str, int, str]:
-        """What counts once: the token, the day, and the address."""
+        """The token, the day, and the address: with the same ones, it counts once."""
         return self.key, int(self.time // DAY), self.address
 
 
