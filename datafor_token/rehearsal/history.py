@@ -113,7 +113,7 @@ class SignInHistory(BackgroundWriter):
     def _warn_of_loss(self) -> None:
         if not self._is_losing:
             self._is_losing = True
-            log.warning(logs.event("sign-ins not kept", number_waiting=len(self._waiting)))
+            log.warning(logs.event("sign-ins not kept", number=len(self._waiting)))
 
     def _kept(
         self, token: VerifiedToken, client: ClientSource, now: float, origin: Origin, *, is_late: bool

@@ -42,7 +42,7 @@ CASES: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("token verify x", "", 2, ("Did you mean `datafor-token token explain`?",)),
     ("token create ERP", "", 2, ("Did you mean `datafor-token token generate`?",)),
     ("audit list", "", 2, ("Did you mean `datafor-token audit show`?",)),
-    ("settings set LEEWAY 5", "", 2, ("Choose from: check, example, show",)),
+    ("settings set LEEWAY 5", "", 2, ("Choose from: check, example, rehearse, show",)),
     # Arguments.
     ("user add", "", 2, ("Missing argument 'NAME'", "Example: datafor-token user add lena")),
     ("user show", "", 2, ("Missing argument 'NAME'", "Example: datafor-token user show lena")),
