@@ -25,7 +25,7 @@ FOR_USERS = {
 }  # fmt: skip
 FOR_ANYONE = {"sign_in", "sign_in_now", "sign_out", "switch_language", "switch_theme", "asset", "not_found"}
 # What changes while pages are read.
-_VOLATILE = ("sessions", "activity")
+_VOLATILE = ("sessions", "activity", "sign_ins")
 # JSON, so that a field can have any type; the last ones are texts for every kind of field.
 HOSTILE: list[Any] = [
     5, [5, None, ["x"]], {"a": {"b": 5}}, "\x00\n<script>%(name)s %s {{7*7}}\u202e", "9" * 40,

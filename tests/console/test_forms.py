@@ -38,7 +38,7 @@ LABELS = {
     "networks": "Networks",
     "users": "Accepted users",
     **{
-        f"report[{name}]": f"{label} rule"
+        f"report[{name}]": f"Only report: {label}"
         for name, label in {
             "token_types": "Token types",
             "audience": "Audience",
