@@ -1,4 +1,4 @@
-"""Rehearsals on pages: which sign-ins of the last days a change would have refused, shown before it is made.
+"""Rehearsals on pages: which sign-ins of the last days a change would have refused, shown before it is stored.
 
 A form is rehearsed when its button "Rehearse" or "Save" is pressed. A question shows its rehearsal at once if that is
 quick, else after its button "Rehearse".

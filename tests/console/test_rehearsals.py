@@ -72,7 +72,7 @@ def test_a_change_that_would_have_refused_somebody(app: Flask, used: Client) -> 
 
 
 def test_another_change_after_a_rehearsal(app: Flask, used: Client) -> None:
-    """What was changed after a rehearsal is rehearsed again."""
+    """A form that was changed after its rehearsal is rehearsed again."""
     page = send(used, "trust", issuer="https://id.example.com")
     page = send(used, "trust", page, issuer="https://other.example.com")
     assert REFUSED in page
