@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,8 +24,6 @@ _LONGEST, _LONGEST_OF_ALL = 512, 1024  # characters of a kept value, and of all 
 _LONGEST_NAMES = 1024  # characters of the names of all claims, as JSON
 _LATEST = 1e11  # seconds since 1970; int() of a larger number may fail
 _OTHER_TYPE = "(not kept)"
-# The header of each token is Base64 of a JSON object, which begins with "{" and white space or a quote.
-_TOKEN = re.compile(r"(?<![A-Za-z0-9_-])e[wy][A-Za-z0-9_-]{8}|[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{20,}")
 _ALWAYS = ("aud", "iss")  # claims whose values are kept, whatever the policy names
 
 
@@ -156,11 +153,11 @@ def claims_of(token: VerifiedToken) -> dict[str, Any]:
             kept[name] = value
             left -= length
     names = tuple(token.claims)
-    may_be_kept = len(strict_json.compact(names)) <= _LONGEST_NAMES and not any(map(_looks_like_token, names))
+    may_be_kept = len(strict_json.compact(names)) <= _LONGEST_NAMES and not any(map(claims.may_be_token, names))
     return {
         # A type that no policy can name is refused by every one.
         "typ": token.typ
-        if policy.is_type(policy.plain_type(token.typ)) and not _looks_like_token(token.typ)
+        if policy.is_type(policy.plain_type(token.typ)) and not claims.may_be_token(token.typ)
         else _OTHER_TYPE,
         "times": {name: token.claims[name] for name in TIME_CLAIMS if name in token.claims},
         "claims": names if may_be_kept else tuple(name for name in names if name in _ALWAYS or name in TIME_CLAIMS),
@@ -174,12 +171,7 @@ def claims_of(token: VerifiedToken) -> dict[str, Any]:
 def _kept_length(value: Any) -> int | None:
     """Return the characters of a value that is kept, as JSON, or ``None``."""
     text = strict_json.compact(value)
-    return len(text) if len(text) <= _LONGEST and not _looks_like_token(text) else None
-
-
-def _looks_like_token(text: str) -> bool:
-    """Return whether a text may have a token or a part of one inside."""
-    return _TOKEN.search(text) is not None
+    return len(text) if len(text) <= _LONGEST and not claims.may_be_token(text) else None
 
 
 def token_of(token: VerifiedToken) -> str:

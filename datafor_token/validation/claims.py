@@ -1,10 +1,13 @@
 """Claims of a token, found by name or by JSON Pointer (RFC 6901)."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 MISSING: Final = object()  # a claim can be null
+# The header of each token is Base64 of a JSON object, which begins with "{" and white space or a quote.
+_TOKEN = re.compile(r"(?<![A-Za-z0-9_-])e[wy][A-Za-z0-9_-]{8}|[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{20,}")
 
 
 def find(claims: Mapping[str, Any], name: str) -> Any:
@@ -39,3 +42,8 @@ def show(value: object) -> str:
     """Return a short text that shows the value of a claim, in a sentence of ``explain``."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def may_be_token(text: str) -> bool:
+    """Return whether a text may have a token or a part of one inside: then it is not stored."""
+    return _TOKEN.search(text) is not None
