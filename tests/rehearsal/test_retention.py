@@ -99,13 +99,20 @@ def test_midnight(services: Services, caller: Caller, clock: Clock) -> None:
     assert sorted(one.time for one in kept(services)) == [midnight - 2, midnight]
 
 
-def test_deleted_in_another_worker(services: Services, caller: Caller, other: Flask, settings: Settings) -> None:
-    """Notes of a worker about a user who was deleted in another one are not stored."""
-    sign_in(Caller(other.test_client()), signed())
-    assert caller.post(DELETE, {"username": "lena"}).status_code == 200
-    flushed(other)
-    assert kept(services) == []
-    assert not stored_record(settings).exists()
+def test_deleted_in_another_worker(
+    services: Services, caller: Caller, other: Flask, settings: Settings, clock: Clock
+) -> None:
+    """A worker does not store what it noted of a user who is deleted since, or created again."""
+    for is_created_again in (False, True):
+        clock.advance(60)
+        sign_in(Caller(other.test_client()), signed(nonce=is_created_again, iat=clock.now))
+        assert caller.post(DELETE, {"username": "lena"}).status_code == 200
+        clock.advance(1)
+        if is_created_again:
+            services.accounts.add("lena", None)
+        flushed(other)
+        assert kept(services) == []
+        assert not stored_record(settings).exists()
 
 
 class Deleting:
