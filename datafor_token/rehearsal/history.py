@@ -119,8 +119,6 @@ class SignInHistory(BackgroundWriter):
         self, token: VerifiedToken, client: ClientSource, now: float, origin: Origin, *, is_late: bool
     ) -> KeptSignIn:
         application, found = token.application, client()
-        # The service makes one-time links, and has no rules about their claims.
-        of_claims = _NO_CLAIMS if token.identifier is None else claims_of(token)
         return KeptSignIn(
             user=token.username,
             application=application.name,
@@ -134,7 +132,8 @@ class SignInHistory(BackgroundWriter):
             time=now,
             late=now if is_late else None,
             request_id=origin.request_id,
-            **of_claims,
+            # The service creates one-time links, and has no rules about their claims.
+            **({} if token.identifier is None else claims_of(token)),
         )
 
     def every(self, since: float) -> Iterator[UserRecord]:
@@ -217,6 +216,3 @@ class SignInHistory(BackgroundWriter):
     def forget_noted(self) -> None:
         """Forget the sign-ins in memory."""
         self._waiting, self._noted = {}, set()
-
-
-_NO_CLAIMS = {"typ": "", "times": {}, "claims": (), "further": False, "username_claim": "", "values": {}, "missing": ()}

@@ -47,20 +47,20 @@ class KeptSignIn:
     algorithm: str
     key: str
     token: str
-    is_link: bool
-    token_name: str | None
-    address: str
-    is_known: bool
+    is_link: bool = False
+    token_name: str | None = None
+    address: str = ""
+    is_known: bool = False
     time: float
-    late: float | None
-    request_id: str | None
-    typ: str
-    times: Mapping[str, float]
-    claims: Sequence[str]
-    further: bool
-    username_claim: str
-    values: Mapping[str, Any]
-    missing: Sequence[str]
+    late: float | None = None
+    request_id: str | None = None
+    typ: str = ""
+    times: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    claims: Sequence[str] = ()
+    further: bool = False
+    username_claim: str = ""
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    missing: Sequence[str] = ()
 
     @property
     def day(self) -> int:
@@ -90,11 +90,11 @@ class KeptSignIn:
 
     @classmethod
     def from_document(cls, user: str, document: Mapping[str, Any]) -> "KeptSignIn":
-        """Read an object of the record of a user; raise ``ValueError``."""
-        members = {**_EMPTY, **document, "user": user}
-        if not members.keys() == _TYPES.keys() or not all(fits(members[name]) for name, fits in _TYPES.items()):
-            raise ValueError("a sign-in has an invalid value")
-        return cls(**members)
+        """Read an object of the record of a user; raise ``TypeError``."""
+        found = cls(**{**document, "user": user})
+        if not all(fits(getattr(found, name)) for name, fits in _TYPES.items()):
+            raise TypeError("a sign-in has an invalid value")
+        return found
 
 
 def _is_text(value: object) -> bool:
@@ -123,14 +123,6 @@ _TYPES: Mapping[str, Callable[[object], bool]] = {
     "values": lambda value: isinstance(value, dict),
     **dict.fromkeys(("claims", "missing"), _are_names),
 }
-_EMPTY: Mapping[str, Any] = {
-    **dict.fromkeys(("is_link", "is_known", "further"), False),
-    **dict.fromkeys(("token_name", "request_id", "late")),
-    **dict.fromkeys(("typ", "username_claim", "address"), ""),
-    **dict.fromkeys(("claims", "missing"), ()),
-    "times": {},
-    "values": {},
-}
 
 
 def kept_days(now: float, days: int) -> range:
@@ -153,12 +145,11 @@ def claims_of(token: VerifiedToken) -> dict[str, Any]:
             kept[name] = value
             left -= length
     names = tuple(token.claims)
-    may_be_kept = len(strict_json.compact(names)) <= _LONGEST_NAMES and not any(map(claims.may_be_token, names))
+    may_be_kept = len(strict_json.compact(names)) <= _LONGEST_NAMES and not any(map(_looks_like_token, names))
+    can_be_named = policy.is_type(policy.plain_type(token.typ)) and not _looks_like_token(token.typ)
     return {
         # A type that no policy can name is refused by every one.
-        "typ": token.typ
-        if policy.is_type(policy.plain_type(token.typ)) and not claims.may_be_token(token.typ)
-        else _OTHER_TYPE,
+        "typ": token.typ if can_be_named else _OTHER_TYPE,
         "times": {name: token.claims[name] for name in TIME_CLAIMS if name in token.claims},
         "claims": names if may_be_kept else tuple(name for name in names if name in _ALWAYS or name in TIME_CLAIMS),
         "further": not may_be_kept,
