@@ -73,7 +73,7 @@ class SignInHistory(BackgroundWriter):
         self._clock = clock
         self._origin = origin
         self._day = 0
-        self._noted: set[tuple[str, str | None]] = set()
+        self._noted: set[tuple[str, str | None, bool]] = set()
         self._waiting: dict[tuple[str, int, str], _Noted] = {}
         self._is_losing = False
 
@@ -85,7 +85,8 @@ class SignInHistory(BackgroundWriter):
         if now // DAY != self._day:
             self._day, self._noted = int(now // DAY), set()
         origin = self._origin()
-        noted = token_of(token), origin.address
+        # In the URL, fewer applications may accept it.
+        noted = token_of(token), origin.address, origin.way == "url"
         is_late = now >= token.expires
         if noted in self._noted and not is_late:
             return

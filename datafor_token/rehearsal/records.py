@@ -32,7 +32,7 @@ class KeptSignIn:
     """A sign-in that an application accepted: a token on one day (UTC) from one address, or a one-time link.
 
     ``key`` is a keyed fingerprint of the key that signed it, ``token`` the keyed identifier. ``token_name`` is the URL
-    parameter, if it came in one. ``time`` is the first use, ``late`` the last one after the token's ``exp``, which the
+    parameter, if it ever came in one. ``time`` is the first use, ``late`` the last one after the token's ``exp``, which the
     leeway allowed; both are in seconds since 1970. ``is_known`` is false if ``address`` may be that of a proxy.
     ``request_id`` is that of the first request.
 
@@ -78,9 +78,11 @@ class KeptSignIn:
         return short(self.token)
 
     def merge(self, other: "KeptSignIn") -> "KeptSignIn":
-        """Return the first of two uses at one ``place``, with the later of their late uses."""
+        """Return the first of two uses at one ``place``, with the later of their late uses, and a URL parameter."""
         late = max((one for one in (self.late, other.late) if one is not None), default=None)
-        return dataclasses.replace(min(self, other, key=lambda one: one.time), late=late)
+        # Rules that refuse the token outside of the URL refuse it there too.
+        token_name = other.token_name if self.token_name is None else self.token_name
+        return dataclasses.replace(min(self, other, key=lambda one: one.time), late=late, token_name=token_name)
 
     def to_document(self) -> dict[str, Any]:
         """Return its object in the record, without the user."""

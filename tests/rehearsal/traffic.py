@@ -225,10 +225,11 @@ class Week:
         if turn % 4 == 1:
             uses.append((begins + DAY, way, INSIDE))
         if expires < begins + 1000:
-            # Within the leeway; no session begins with a token that has expired.
+            # Within the leeway.
             uses = [(begins, "bearer", INSIDE), (expires + 10, "bearer" if turn % 2 else "header", INSIDE)]
         for time, used, address in uses:
-            if time < expires + 20:
+            # No session begins with a token that has expired, though the leeway allows one.
+            if time < expires + (20 if used in ("bearer", "header") else 0):
                 self._use(user, Use(text, text, used, BY_NAME[name]["token_name"], address, time))
 
     def _token(self, user: str, kind: str, turn: int) -> tuple[str, str, float]:

@@ -1,0 +1,155 @@
+"""``python -m tests.bench.rehearsals [postgresql]``: how long a rehearsal takes, and what the kept sign-ins weigh.
+
+500 and 20,000 users sign in once on each of 14 days, with a token of one of three applications.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datafor_token import create_app
+from datafor_token.operations.services import Services
+from datafor_token.rehearsal.records import COLLECTION, DAY, KeptSignIn, UserRecord
+from datafor_token.settings import Settings
+from datafor_token.users.users import User
+from datafor_token.web.services import services_of
+from tests.handmade_tokens import NOW
+from tests.store.postgres import Postgres
+from tests.support import ADMIN_PASSWORD, API, STRONG_SECRET, Clock, application, basic
+
+_USERS, _DAYS, _ROUNDS = (500, 20_000), 14, 5
+_NAMES = ("ERP", "CRM", "Portal")
+_CHANGES: dict[str, dict[str, Any]] = {
+    "networks, nobody": {"networks": ["10.0.0.0/8"]},
+    "networks, all of ERP": {"networks": ["192.0.2.0/24"]},
+    "require": {"require": {"dept": "sales"}},
+}
+
+
+def main() -> None:
+    """Print the median time of each rehearsal, and the bytes of a sign-in."""
+    is_postgresql = sys.argv[1:] == ["postgresql"]
+    database = Postgres(safe=False, trusting=True).make().start() if is_postgresql else None
+    say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {'PostgreSQL' if database else 'files'}")
+    try:
+        for number in _USERS:
+            if database is not None:
+                database.ask("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            with tempfile.TemporaryDirectory() as folder:
+                _measure(number, Path(folder), "file" if database is None else database.url())
+    finally:
+        if database is not None:
+            database.remove()
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _measure(number: int, folder: Path, store: str) -> None:
+    services = _services(folder, store)
+    written = sum(len(str(document)) for document in _write(services, number))
+    say(f"{number:6} users, {number * _DAYS} sign-ins: {written / number / _DAYS:.0f} bytes each")
+    read = _median(lambda: sum(1 for _ in services.history.every(0)))
+    say(f"{number:6} users: {read:7.3f} s to read the records")
+    for what, changes in _CHANGES.items():
+        fields = {**_fields("ERP"), **changes, "dry_run": "1"}
+
+        def rehearse(fields: dict[str, Any] = fields) -> dict[str, Any]:
+            found: dict[str, Any] = client.post(f"{API}/update", json=fields, headers=basic()).get_json()["rehearsal"]
+            return found
+
+        client = _app(services).test_client()
+        found = rehearse()
+        say(f"{number:6} users: {_median(rehearse):7.3f} s {what}: {found['refused']} of {found['sign_ins']} refused")
+    client = _app(services).test_client()
+    body = {"leeway": 5}
+    taken = _median(lambda: client.post(f"{API}/rehearse", json=body, headers=basic()))
+    say(f"{number:6} users: {taken:7.3f} s LEEWAY, all applications")
+
+
+_APPS: dict[int, Any] = {}
+
+
+def _app(services: Services) -> Any:
+    return _APPS[id(services)]
+
+
+def _median(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(_ROUNDS):
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def _fields(name: str) -> dict[str, Any]:
+    # Each application has a secret of its own.
+    return application(name=name, secret=f"{name}{STRONG_SECRET}", inituser="1", audience=["erp"], token_types=["JWT"])
+
+
+def _services(folder: Path, store: str) -> Services:
+    os.environ["DATAFOR_TOKEN_ADMIN_PASSWORD"] = ADMIN_PASSWORD
+    (folder / "config").mkdir()
+    settings = Settings(config_dir=folder / "config", data_dir=folder / "data", store=store, log_level="ERROR")
+    app = create_app(settings, clock=Clock(NOW + _DAYS * DAY))
+    for name in _NAMES:
+        assert app.test_client().post(f"{API}/update", json=_fields(name), headers=basic()).status_code == 200
+    services = services_of(app)
+    assert services is not None
+    _APPS[id(services)] = app
+    return services
+
+
+def _write(services: Services, number: int) -> list[Any]:
+    """Write users and their sign-ins, as the service stores them, and return the records of sign-ins."""
+    documents = []
+    keys = {}
+    for name in _NAMES:
+        found = services.registry.get(name)
+        keys[name] = services.rehearsals._fingerprints.present(next(found.accepted_signers(0)).key)
+    for index in range(number):
+        user = User(name=f"user{index}", application=_NAMES[index % 3], created_date=1)
+        services.store.put("users", user.to_document())
+        document = _record(user, _NAMES[index % 3], keys[_NAMES[index % 3]], index).to_document()
+        services.store.put(COLLECTION, document)
+        documents.append(document)
+    return documents
+
+
+def _record(user: User, name: str, key: str, index: int) -> UserRecord:
+    sign_ins = [
+        KeptSignIn(
+            user=user.name,
+            application=name,
+            algorithm="HS256",
+            key=key,
+            token=f"hmac-{index:032x}{day:032x}",
+            is_link=False,
+            token_name=None,
+            address=f"10.{index // 65536}.{index // 256 % 256}.{index % 256}",
+            is_known=True,
+            time=NOW + day * DAY + index % 40_000,
+            late=None,
+            request_id=f"{index:016x}{day:016x}",
+            typ="JWT",
+            times={"iat": NOW + day * DAY, "exp": NOW + day * DAY + 50_000},
+            claims=("loginname", "iat", "exp", "aud", "iss", "name", "email"),
+            username_claim="loginname",
+            values={"aud": "erp", "iss": "https://portal.example.com"},
+            missing=(),
+        )
+        for day in range(_DAYS)
+    ]
+    return UserRecord(user.name, {one.place: one for one in sign_ins})
+
+
+if __name__ == "__main__":
+    main()
