@@ -32,7 +32,7 @@ class KeptSignIn:
     """A sign-in that an application accepted: a token on one day (UTC) from one address, or a one-time link.
 
     ``key`` is a keyed fingerprint of the key that signed it, ``token`` the keyed identifier. ``token_name`` is the URL
-    parameter, if it ever came in one. ``time`` is the first use, ``late`` the last one after the token's ``exp``, which the
+    parameter, if it came in one. ``time`` is the first use, ``late`` the last one after the token's ``exp``, which the
     leeway allowed; both are in seconds since 1970. ``is_known`` is false if ``address`` may be that of a proxy.
     ``request_id`` is that of the first request.
 
@@ -147,8 +147,8 @@ def claims_of(token: VerifiedToken) -> dict[str, Any]:
             kept[name] = value
             left -= length
     names = tuple(token.claims)
-    may_be_kept = len(strict_json.compact(names)) <= _LONGEST_NAMES and not any(map(_looks_like_token, names))
-    can_be_named = policy.is_type(policy.plain_type(token.typ)) and not _looks_like_token(token.typ)
+    may_be_kept = len(strict_json.compact(names)) <= _LONGEST_NAMES and not any(map(claims.may_be_token, names))
+    can_be_named = policy.is_type(policy.plain_type(token.typ)) and not claims.may_be_token(token.typ)
     return {
         # A type that no policy can name is refused by every one.
         "typ": token.typ if can_be_named else _OTHER_TYPE,

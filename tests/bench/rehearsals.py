@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flask.testing import FlaskClient
+
 from datafor_token import create_app
 from datafor_token.operations.services import Services
 from datafor_token.rehearsal.records import COLLECTION, DAY, KeptSignIn, UserRecord
@@ -60,12 +62,12 @@ def _measure(number: int, folder: Path, store: str) -> None:
     say(f"{number:6} users: {read:7.3f} s to read the records")
     for what, changes in _CHANGES.items():
         fields = {**_fields("ERP"), **changes, "dry_run": "1"}
+        client = _app(services).test_client()
 
-        def rehearse(fields: dict[str, Any] = fields) -> dict[str, Any]:
+        def rehearse(fields: dict[str, Any] = fields, client: FlaskClient = client) -> dict[str, Any]:
             found: dict[str, Any] = client.post(f"{API}/update", json=fields, headers=basic()).get_json()["rehearsal"]
             return found
 
-        client = _app(services).test_client()
         found = rehearse()
         say(f"{number:6} users: {_median(rehearse):7.3f} s {what}: {found['refused']} of {found['sign_ins']} refused")
     client = _app(services).test_client()
@@ -148,7 +150,7 @@ def _record(user: User, name: str, key: str, index: int) -> UserRecord:
         )
         for day in range(_DAYS)
     ]
-    return UserRecord(user.name, {one.place: one for one in sign_ins})
+    return UserRecord(user.name, user.created_date, {one.place: one for one in sign_ins})
 
 
 if __name__ == "__main__":

@@ -189,7 +189,9 @@ def test_the_end_of_a_grace_period(app: Flask, used: Client) -> None:
     assert REFUSED in used.get(path).text
     page = used.post(path, {**fields_of(used.get(path).text), "rehearse": "1"}, page=path).text
     assert REFUSED in page
-    assert stored(app, "ERP").previous.until
+    previous = stored(app, "ERP").previous
+    assert previous is not None
+    assert previous.until
 
 
 def test_other_keys(app: Flask, used: Client) -> None:
