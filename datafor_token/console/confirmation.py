@@ -60,7 +60,7 @@ def ask(question: Question, error: DataforTokenError | None = None, **values: ob
         action=action,
         wrong=wrong,
         rehearsals=shown,
-        can_rehearse=trials is not None and not shown,
+        can_rehearse=trials is not None and (not shown or question.template),
         **values,
     )
 
