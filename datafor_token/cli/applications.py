@@ -33,7 +33,7 @@ from datafor_token.printable import printable_json, printable_toml
 
 if TYPE_CHECKING:
     from datafor_token.applications.record import Application
-    from datafor_token.applications.registry import Preview
+    from datafor_token.applications.registry import Build, Preview
     from datafor_token.operations.declared import Step
 
 application = Commands(
@@ -63,6 +63,15 @@ def _report(name: str, what: str, warnings: Sequence[str] = (), secret: str | No
     else:
         again = f"get another secret with `datafor-token application rotate {found.name}`"
         done_once(sentence, again, result=secret, secret=secret, **members)
+
+
+def _change(name: str, build: "Build", what: str, dry_run: DryRun | None = None) -> None:
+    """Change an application, or try it; ``build`` is as for ``Registry.modify``, ``what`` the result."""
+    if dry_run:
+        _try(services().registry.preview_change(name, build), dry_run)
+        return
+    saved, warnings = services().registry.modify(name, build)
+    _report(saved.name, what, warnings)
 
 
 def _try(preview: "Preview", dry_run: DryRun, action: str = "change") -> None:
@@ -209,15 +218,7 @@ def set_fields(name: str, file: Any, *, new_secret: bool, dry_run: DryRun | None
         if wants_secret
         else {}
     )
-
-    def build(before: dict[str, Any]) -> dict[str, Any]:
-        return _wanted(changed({**before, **keys}, given))
-
-    if dry_run:
-        _try(services().registry.preview_change(name, build), dry_run)
-        return
-    saved, warnings = services().registry.modify(name, build)
-    _report(saved.name, "was changed", warnings)
+    _change(name, lambda before: _wanted(changed({**before, **keys}, given)), "was changed", dry_run)
 
 
 @application.command("enable")
@@ -227,8 +228,7 @@ def enable(name: str) -> None:
 
     Example: datafor-token application enable ERP
     """
-    saved, warnings = services().registry.modify(name, lambda before: _wanted({**before, "enable": "1"}))
-    _report(saved.name, "is enabled", warnings)
+    _change(name, lambda before: _wanted({**before, "enable": "1"}), "is enabled")
 
 
 @application.command("disable")
@@ -239,15 +239,7 @@ def disable(name: str, *, dry_run: DryRun | None) -> None:
 
     Example: datafor-token application disable ERP
     """
-
-    def build(before: dict[str, Any]) -> dict[str, Any]:
-        return _wanted({**before, "enable": "0"})
-
-    if dry_run:
-        _try(services().registry.preview_change(name, build), dry_run)
-        return
-    saved, warnings = services().registry.modify(name, build)
-    _report(saved.name, "is disabled", warnings)
+    _change(name, lambda before: _wanted({**before, "enable": "0"}), "is disabled", dry_run)
 
 
 @application.command("rotate")
