@@ -1,5 +1,6 @@
 """Services of an open installation, for requests and commands."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -206,9 +207,6 @@ def _build(
         personal_tokens.uses.note(token)
         history.note(token, client)
 
-    def signin_with(wanted: Settings) -> SignIn:
-        return SignIn(registry, users, revocations, cut_offs, key_sets, clock, wanted)
-
     reports = Reports(
         settings.data_dir,
         clock,
@@ -218,19 +216,8 @@ def _build(
         metrics.would_be_refused,
         metrics.limit_failed,
     )
-    signin = SignIn(
-        registry,
-        users,
-        revocations,
-        cut_offs,
-        key_sets,
-        clock,
-        settings,
-        lambda hit: metrics.cache("tokens", hit=hit),
-        used,
-        assertion_keys.has,
-        reports.note,
-    )
+    signin_with = functools.partial(SignIn, registry, users, revocations, cut_offs, key_sets, clock)
+    signin = signin_with(settings, lambda hit: metrics.cache("tokens", hit=hit), used, assertion_keys.has, reports.note)
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)
     sessions = Sessions("api", store, users, clock, lifetimes)
 

@@ -72,10 +72,10 @@ class SignInRetention:
         try:
             if isinstance(document, RecordDamaged):
                 raise document
-            found, rest = UserRecord.from_document(document), self._rest(document)
+            rest = self._rest(document)
             if rest.is_empty:
                 self._store.delete(COLLECTION, name, self._check_empty)
-            elif rest != found:
+            elif rest != UserRecord.from_document(document):
                 self._store.update(COLLECTION, name, self._changed, wait=1.0)
         except RecordDamaged as error:
             log.warning(logs.event("record damaged", reason=error.reason))
