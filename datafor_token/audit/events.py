@@ -55,14 +55,14 @@ class Explanation(NamedTuple):
 
     Refusals of the same ``variant`` have the same steps, but for their times. ``steps`` returns them as
     ``recorded_steps`` does. ``closer`` is set if no key signed the token: anybody can send any number of such tokens.
-    It returns what a search for the cause found for this token alone, or None. ``token`` tells the token from others
-    of the variant, in memory only.
+    It returns what a search for the cause found for this token alone, or None. ``text_hash`` distinguishes the token
+    from others of the variant, in memory only.
     """
 
     variant: str
     steps: Callable[[], Sequence[Mapping[str, Any]]]
     closer: Callable[[], Sequence[Mapping[str, Any]] | None] | None = None
-    token: int | None = None
+    text_hash: int | None = None
 
 
 class Event(NamedTuple):

@@ -48,15 +48,14 @@ class Repeated:
     """Count of a repeated refusal. Times are in seconds since 1970.
 
     ``token`` is that of the first refusal, as long as the others are of the same; ``closer`` what was found for it.
-    ``explained`` is ``Explanation.token`` of the first, ``is_mixed`` whether another one follows.
+    ``text_hash`` is that of the first, None once a refusal of another token follows.
     ``requests`` are the identifiers of the first requests that were counted; those of the others begin with ``prefix``.
     """
 
     refusal: Refusal
     token: str | None = None
     closer: Sequence[Mapping[str, Any]] | None = None
-    explained: int | None = None
-    is_mixed: bool = False
+    text_hash: int | None = None
     count: int = 0
     first: float = 0.0
     last: float = 0.0
@@ -67,7 +66,7 @@ class Repeated:
     @property
     def steps(self) -> Sequence[Mapping[str, Any]] | None:
         """The steps of all of them, those of the first one that was counted; None if they have different ones."""
-        return self.closer if self.closer and not self.is_mixed else self.common
+        return self.common if self.text_hash is None else self.closer or self.common
 
     def add(self, now: float, event: Event, origin: Origin, *, is_same: bool) -> None:
         """Count a further refusal; ``is_same``: its steps are those of the others."""
@@ -78,8 +77,8 @@ class Repeated:
         self.count += 1
         if self.token != event.token:
             self.token = None
-        if event.explanation is None or event.explanation.token != self.explained:
-            self.is_mixed = True
+        if event.explanation is None or event.explanation.text_hash != self.text_hash:
+            self.text_hash = None
         if origin.request_id is None:
             return
         if len(self.requests) < _MOST_REQUESTS:
@@ -128,7 +127,9 @@ class Repeats:
             kind = self._kind(refusal)
             found = self._found.get(kind)
             if found is None:
-                first = self._found[kind] = Repeated(kind, event.token, explained=None if why is None else why.token)
+                first = self._found[kind] = Repeated(
+                    kind, event.token, text_hash=None if why is None else why.text_hash
+                )
             else:
                 first = None
                 # A wider kind without a variant has refusals of other users, to whom these steps do not apply.

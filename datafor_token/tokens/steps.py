@@ -8,8 +8,7 @@ from datafor_token.applications.signing import Signer
 from datafor_token.errors import Message
 from datafor_token.printable import printable
 from datafor_token.providers.key_sets import ProviderKeys, Status
-from datafor_token.tokens import verifier
-from datafor_token.tokens.verifier import Step, Token, failed, passed
+from datafor_token.tokens.verifier import Step, Token, failed, fitting, passed
 from datafor_token.validation import times
 
 
@@ -57,7 +56,7 @@ def _expectations(entries: Sequence[IndexEntry]) -> Message:
 
 def provided_keys(token: Token, entries: Iterable[IndexEntry]) -> Sequence[tuple[IndexEntry, ProviderKeys]]:
     """Return the applications with keys of the provider that the token names as its issuer, and these keys."""
-    pairs = [(entry, entry.key) for entry in verifier.fitting(token, entries)]
+    pairs = [(entry, entry.key) for entry in fitting(token, entries)]
     issuer = token.claims.get("iss")
     return [(entry, keys) for entry, keys in pairs if isinstance(keys, ProviderKeys) and keys.place.issuer == issuer]
 
