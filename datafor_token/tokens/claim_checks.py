@@ -28,7 +28,7 @@ def check_type(token: Token, application: Application, _: Instant) -> Step | Non
     if policy.plain_type(kind) not in map(policy.plain_type, accepted):
         detail = Message(
             "the header's typ is %(type)s; %(name)s accepts %(types)s",
-            type=kind[:64],
+            type=claims.show_text(kind),
             name=application.name,
             types=", ".join(accepted),
         )
@@ -201,7 +201,7 @@ def check_username(token: Token, application: Application, _: Instant) -> Step:
     """Check that the claim that names the user holds a user name."""
     claim = application.fieldmap.username
     if claims.find(token.claims, claim) is claims.MISSING:
-        others = ", ".join(sorted(name[:64] for name in token.claims)[:10]) or Message("no claim at all")
+        others = ", ".join(sorted(map(claims.show_text, token.claims))[:10]) or Message("no claim at all")
         detail = Message("the claim is called %(claim)s, the token has %(others)s", claim=claim, others=others)
         raise Refused("username", "no_username", detail)
     try:

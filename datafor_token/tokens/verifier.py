@@ -172,7 +172,7 @@ class VerifiedToken:
         claim = self.claims["aud"]
         values = claim if isinstance(claim, list) else [claim]
         texts = [value if isinstance(value, str) else strict_json.compact(value) for value in values[:_MOST_AUDIENCES]]
-        return [text[:_LONGEST_AUDIENCE] for text in texts]
+        return [text[:_LONGEST_AUDIENCE] for text in texts if not claims.may_be_token(text)]
 
 
 def read(text: str, *, explain: bool = False) -> Token:

@@ -5,9 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from datafor_token.errors import Message
+
 MISSING: Final = object()  # a claim can be null
 # The header of each token is Base64 of a JSON object, which begins with "{" and white space or a quote.
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_-])e[wy][A-Za-z0-9_-]{8}|[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{20,}")
+_A_TOKEN = Message("(not shown, as it may be a token)")
 
 
 def find(claims: Mapping[str, Any], name: str) -> Any:
@@ -39,9 +42,16 @@ def outermost(name: str) -> tuple[str, ...]:
 
 
 def show(value: object) -> str:
-    """Return a short text that shows the value of a claim, in a sentence of ``explain``."""
+    """Return a short text that shows the value of a claim, in a sentence of ``explain``, the log and the audit log."""
     text = json.dumps(value, ensure_ascii=False)
+    if may_be_token(text):
+        return _A_TOKEN
     return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def show_text(text: str) -> str:
+    """Return the begin of a text of a token, such as its type or the name of a claim, as ``show`` does for values."""
+    return _A_TOKEN if may_be_token(text) else text[:64]
 
 
 def may_be_token(text: str) -> bool:

@@ -142,6 +142,33 @@ def test_what_nobody_proved_is_not_recorded(
         assert shown[0]["steps"][0]["detail"] == "the token can be read; its alg is (not recorded)"
 
 
+@pytest.mark.parametrize("report", [[], ["audience", "issuer", "require", "token_types"]], ids=["enforced", "reported"])
+def test_a_token_inside_of_a_token(
+    app: Flask, settings: Settings, caller: Caller, log: io.StringIO, report: list[str]
+) -> None:
+    """No value, type or name of a claim that may be a token is recorded, logged or shown, although a key signed it."""
+    inner = token({"exp": NOW})
+    caller.post("update", application(**TIGHT, report=report))
+    tokens = [
+        token(claims(**{**FITTING, **changes}), header={"typ": kind, "alg": "HS256"})
+        for changes, kind in (
+            ({"aud": inner}, "JWT"),
+            ({"iss": inner}, "JWT"),
+            ({"tid": [inner]}, "JWT"),
+            ({}, inner),
+            ({"loginname": None, inner: "lena"}, "JWT"),
+        )
+    ]
+    shown = []
+    for text in tokens:
+        caller.get("/auth/check", bearer(text))
+        shown.append(caller.post("explain", {"token": text}).json["steps"])
+    counted(app)
+    for part_of_it in inner.split("."):
+        for text in (audit_text(settings.data_dir), log.getvalue(), json.dumps(shown)):
+            assert part_of_it[:12] not in text
+
+
 def test_searches_are_bounded(caller: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cause is searched for at most once a second, and only for the first refusal of a kind."""
     searched: list[object] = []
