@@ -244,7 +244,9 @@ def _build(
         activity=opened.activity,
         history=history,
         sign_in_retention=SignInRetention(store, users, clock, settings.rehearsal_days),
-        rehearsals=Rehearsals(history, registry, signin_with, users, revocations, fingerprints, settings, clock),
+        rehearsals=Rehearsals(
+            history, registry, signin_with, users, revocations, cut_offs, fingerprints, settings, clock
+        ),
         sinks=opened.sinks,
         retention=opened.retention,
         readiness=Readiness(store, audit, clock),

@@ -12,11 +12,13 @@ from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.records import (
     COLLECTION,
     DAY,
+    Circumstances,
     KeptSignIn,
     UserRecord,
     claims_of,
     kept_days,
     remove_record,
+    times_of,
     token_of,
 )
 from datafor_token.store.background import BackgroundWriter
@@ -120,21 +122,26 @@ class SignInHistory(BackgroundWriter):
         self, token: VerifiedToken, client: ClientSource, now: float, origin: Origin, *, is_late: bool
     ) -> KeptSignIn:
         application, found = token.application, client()
-        return KeptSignIn(
-            user=token.username,
+        is_link = token.identifier is None
+        circumstances = Circumstances(
             application=application.name,
             algorithm=application.algorithm,
             key=self._fingerprints.present(token.signer.key),
-            token=token_of(token),
-            is_link=token.identifier is None,
+            is_link=is_link,
             token_name=application.token_name if origin.way == "url" else None,
-            address=found.address,
             is_known=found.unknown is None,
+            # The service makes one-time links, and has no rules about their claims.
+            **({} if is_link else claims_of(token)),
+        )
+        return KeptSignIn(
+            user=token.username,
+            circumstances=circumstances,
+            token=token_of(token),
+            address=found.address,
             time=now,
             late=now if is_late else None,
             request_id=origin.request_id,
-            # The service creates one-time links, and has no rules about their claims.
-            **({} if token.identifier is None else claims_of(token)),
+            times={} if is_link else times_of(token),
         )
 
     def every(self, since: float) -> Iterator[UserRecord]:

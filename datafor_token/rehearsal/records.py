@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from datafor_token.applications import policy
 from datafor_token.applications.rules import TIME_CLAIMS
@@ -28,39 +28,70 @@ _ALWAYS = ("aud", "iss")  # claims whose values are kept, whatever the policy na
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KeptSignIn:
-    """A sign-in that an application accepted: a token on one day (UTC) from one address, or a one-time link.
+class Circumstances:
+    """What many sign-ins of a user have in common: the application, the key, and what is kept of the claims.
 
-    ``key`` is a keyed fingerprint of the key that signed it, ``token`` the keyed identifier. ``token_name`` is the URL
-    parameter, if it came in one. ``time`` is the first use, ``late`` the last one after the token's ``exp``, which the
-    leeway allowed; both are in seconds since 1970. ``is_known`` is false if ``address`` may be that of a proxy.
-    ``request_id`` is that of the first request.
+    ``key`` is a keyed fingerprint of the key that signed the token. ``token_name`` is the URL parameter, if the token
+    ever came in one. ``is_known`` is false if the client's address may be that of a proxy.
 
-    The rest is empty for a one-time link, which has no claims: ``typ``, the times by claim, the names of the claims,
-    the one that named the user, and the ``values`` of those that the policy named at the time; ``missing`` are those of
-    them that the token did not have. A value or name that is long, or looks like a token, is not kept; ``further``: the
-    token had claims whose names are not kept.
+    The rest is empty for a one-time link, which has no claims: ``typ``, the names of the ``claims``, the one that named
+    the user, and the ``values`` of those that the policy named at the time; ``missing`` are those of them that the
+    token did not have. A value or name that is long, or looks like a token, is not kept; ``further``: the token had
+    claims whose names are not kept.
     """
 
-    user: str
     application: str
     algorithm: str
     key: str
-    token: str
     is_link: bool = False
     token_name: str | None = None
-    address: str = ""
     is_known: bool = False
-    time: float
-    late: float | None = None
-    request_id: str | None = None
     typ: str = ""
-    times: Mapping[str, float] = dataclasses.field(default_factory=dict)
     claims: Sequence[str] = ()
     further: bool = False
     username_claim: str = ""
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     missing: Sequence[str] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        """Return its object in the record, without empty members."""
+        members = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in members.items() if value not in (None, False, (), {}, "")}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Circumstances":
+        """Read an object of a record; raise ``TypeError`` or ``ValueError``."""
+        if not all(_TYPES[name](value) for name, value in document.items() if name in _TYPES):
+            raise ValueError("the circumstances of a sign-in have an invalid value")
+        return cls(**document)
+
+    def merge(self, other: "Circumstances") -> "Circumstances":
+        """Return them with what is known of another use of the same token on the same day from the same address."""
+        if self == other:
+            return self
+        # Rules that refuse the token outside of the URL refuse it there too.
+        token_name = other.token_name if self.token_name is None else self.token_name
+        values = {**other.values, **self.values}
+        missing = tuple(dict.fromkeys((*self.missing, *other.missing)))
+        return dataclasses.replace(self, token_name=token_name, values=values, missing=missing)
+
+
+class KeptSignIn(NamedTuple):
+    """A sign-in that an application accepted: a token on one day (UTC) from one address, or a one-time link.
+
+    ``token`` is the keyed identifier. ``time`` is the first use, ``late`` the last one after the token's ``exp``, which
+    the leeway allowed; both are in seconds since 1970. ``times`` are the times in the token by claim.
+    ``request_id`` is that of the first request.
+    """
+
+    user: str
+    circumstances: Circumstances
+    token: str
+    address: str
+    time: float
+    late: float | None
+    request_id: str | None
+    times: Mapping[str, float]
 
     @property
     def day(self) -> int:
@@ -70,7 +101,7 @@ class KeptSignIn:
     @property
     def place(self) -> tuple[str, int, str]:
         """The token, the day and the address: with another one, it is another sign-in."""
-        return self.token, self.day, self.address
+        return self.token, int(self.time // DAY), self.address
 
     @property
     def shown_token(self) -> str:
@@ -78,25 +109,50 @@ class KeptSignIn:
         return short(self.token)
 
     def merge(self, other: "KeptSignIn") -> "KeptSignIn":
-        """Return the first of two uses at one ``place``, with the later of their late uses, and a URL parameter."""
+        """Return the first of two uses at one ``place``, with the later of their late uses, as one."""
+        first, second = sorted((self, other), key=lambda one: one.time)
         late = max((one for one in (self.late, other.late) if one is not None), default=None)
-        # Rules that refuse the token outside of the URL refuse it there too.
-        token_name = other.token_name if self.token_name is None else self.token_name
-        return dataclasses.replace(min(self, other, key=lambda one: one.time), late=late, token_name=token_name)
+        return first._replace(late=late, circumstances=first.circumstances.merge(second.circumstances))
 
-    def to_document(self) -> dict[str, Any]:
-        """Return its object in the record, without the user."""
-        members = dataclasses.asdict(self)
+    def to_document(self, number: int) -> dict[str, Any]:
+        """Return its object in the record, without the user; ``number`` is that of its circumstances."""
+        members = {**self._asdict(), "circumstances": number}
         del members["user"]
-        return {name: value for name, value in members.items() if value not in (None, False, (), {}, "")}
+        return {name: value for name, value in members.items() if value not in (None, {}, "")}
 
     @classmethod
-    def from_document(cls, user: str, document: Mapping[str, Any]) -> "KeptSignIn":
-        """Read an object of the record of a user; raise ``TypeError``."""
-        found = cls(**{**document, "user": user})
-        if not all(fits(getattr(found, name)) for name, fits in _TYPES.items()):
-            raise TypeError("a sign-in has an invalid value")
-        return found
+    def from_document(cls, user: str, known: Sequence[Circumstances], document: Mapping[str, Any]) -> "KeptSignIn":
+        """Read an object of the record of a user, whose circumstances are among ``known``.
+
+        Raises ``IndexError``, ``KeyError``, ``TypeError`` or ``ValueError``.
+        """
+        get = document.get
+        number, token, address, time = (
+            document["circumstances"],
+            document["token"],
+            get("address", ""),
+            document["time"],
+        )
+        late, request_id, times = get("late"), get("request_id"), get("times", _NO_TIMES)
+        # A rehearsal reads hundreds of thousands.
+        if not (
+            type(number) is int
+            and number >= 0
+            and isinstance(token, str)
+            and isinstance(address, str)
+            and _is_time(time)
+            and (late is None or _is_time(late))
+            and (request_id is None or isinstance(request_id, str))
+            and isinstance(times, dict)
+            and all(map(_is_time, times.values()))
+            and document.keys() <= _MEMBERS
+        ):
+            raise ValueError("a sign-in has an invalid value")
+        return cls(user, known[number], token, address, time, late, request_id, times)
+
+
+_MEMBERS = frozenset(KeptSignIn._fields) - {"user"}
+_NO_TIMES: Mapping[str, float] = {}
 
 
 def _is_text(value: object) -> bool:
@@ -116,12 +172,9 @@ def _are_names(value: object) -> bool:
 
 
 _TYPES: Mapping[str, Callable[[object], bool]] = {
-    **dict.fromkeys(("user", "application", "algorithm", "key", "token", "address", "typ", "username_claim"), _is_text),
+    **dict.fromkeys(("application", "algorithm", "key", "typ", "username_claim"), _is_text),
     **dict.fromkeys(("is_link", "is_known", "further"), _is_flag),
-    **dict.fromkeys(("token_name", "request_id"), lambda value: value is None or _is_text(value)),
-    "time": _is_time,
-    "late": lambda value: value is None or _is_time(value),
-    "times": lambda value: isinstance(value, dict) and all(map(_is_time, value.values())),
+    "token_name": lambda value: value is None or _is_text(value),
     "values": lambda value: isinstance(value, dict),
     **dict.fromkeys(("claims", "missing"), _are_names),
 }
@@ -134,7 +187,7 @@ def kept_days(now: float, days: int) -> range:
 
 
 def claims_of(token: VerifiedToken) -> dict[str, Any]:
-    """Return what is kept of the claims of a token: the members of ``KeptSignIn`` that a link does not have."""
+    """Return what is kept of the claims of a token: the members of ``Circumstances`` that a link does not have."""
     application = token.application
     kept: dict[str, Any] = {}
     missing = []
@@ -151,14 +204,20 @@ def claims_of(token: VerifiedToken) -> dict[str, Any]:
     can_be_named = policy.is_type(policy.plain_type(token.typ)) and not claims.may_be_token(token.typ)
     return {
         # A type that no policy can name is refused by every one.
-        "typ": token.typ if can_be_named else _OTHER_TYPE,
-        "times": {name: token.claims[name] for name in TIME_CLAIMS if name in token.claims},
+        "typ": token.typ
+        if policy.is_type(policy.plain_type(token.typ)) and not _looks_like_token(token.typ)
+        else _OTHER_TYPE,
         "claims": names if may_be_kept else tuple(name for name in names if name in _ALWAYS or name in TIME_CLAIMS),
         "further": not may_be_kept,
         "username_claim": application.fieldmap.username,
         "values": kept,
         "missing": tuple(missing),
     }
+
+
+def times_of(token: VerifiedToken) -> Mapping[str, float]:
+    """Return the times in a token by claim."""
+    return {name: token.claims[name] for name in TIME_CLAIMS if name in token.claims}
 
 
 def _kept_length(value: Any) -> int | None:
@@ -214,6 +273,8 @@ class UserRecord:
 
     def within(self, days: range) -> "UserRecord":
         """Return the record with only these days."""
+        if all(one.day in days for one in self.sign_ins.values()) and all(day in days for day in self.left_out):
+            return self
         return dataclasses.replace(
             self,
             sign_ins={place: one for place, one in self.sign_ins.items() if one.day in days},
@@ -226,12 +287,22 @@ class UserRecord:
         return not self.sign_ins and not self.left_out
 
     def to_document(self) -> Document:
-        """Return the record as it is stored."""
+        """Return the record as it is stored: circumstances only once, and their numbers in the sign-ins."""
+        circumstances: list[dict[str, Any]] = []
+        numbers: dict[str, int] = {}
+        sign_ins = []
+        for one in self.sign_ins.values():
+            document = one.circumstances.to_document()
+            number = numbers.setdefault(strict_json.compact(document), len(circumstances))
+            if number == len(circumstances):
+                circumstances.append(document)
+            sign_ins.append(one.to_document(number))
         return {
             "format": FORMAT,
             "name": self.name,
             "created": self.created,
-            "sign_ins": [one.to_document() for one in self.sign_ins.values()],
+            "circumstances": circumstances,
+            "sign_ins": sign_ins,
             "left_out": {str(day): number for day, number in self.left_out.items()},
         }
 
@@ -243,12 +314,13 @@ class UserRecord:
         if type(version) is not int or version > FORMAT:
             raise RecordDamaged(reason=f"{COLLECTION}/{name}: a newer version of this service wrote the record")
         try:
-            found = [KeptSignIn.from_document(name, one) for one in document["sign_ins"]]
+            known = [Circumstances.from_document(one) for one in document["circumstances"]]
+            found = [KeptSignIn.from_document(name, known, one) for one in document["sign_ins"]]
             left_out = {int(day): int(number) for day, number in document["left_out"].items()}
             created = document["created"]
             if type(created) is not int or not all(map(_is_time, (*left_out, *left_out.values()))):
                 raise ValueError
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
             raise RecordDamaged(reason=f"{COLLECTION}/{name}: created, sign_ins or left_out is not valid") from None
         return cls(name, created, {one.place: one for one in found}, left_out)
 

@@ -14,6 +14,7 @@ from datafor_token.rehearsal.history import SignInHistory
 from datafor_token.rehearsal.records import DAY, KeptSignIn
 from datafor_token.rehearsal.replay import ACCEPTED, Replay, Verdict
 from datafor_token.settings import Settings
+from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users.users import User, Users
@@ -107,6 +108,7 @@ class Rehearsals:
         signin_with: Callable[[Settings], SignIn],
         users: Users,
         revocations: Revocations,
+        cut_offs: CutOffs,
         fingerprints: Fingerprints,
         settings: Settings,
         clock: Callable[[], float],
@@ -116,6 +118,7 @@ class Rehearsals:
         self._signin_with = signin_with
         self._users = users
         self._revocations = revocations
+        self._cut_offs = cut_offs
         self._fingerprints = fingerprints
         self._settings = settings
         self._clock = clock
@@ -141,7 +144,9 @@ class Rehearsals:
 
         def replay_by(applications: Sequence[Application], wanted: Settings) -> Replay:
             signin = self._signin_with(wanted)
-            return Replay(applications, present, signin, revoked, self._fingerprints, now, wanted.leeway)
+            return Replay(
+                applications, present, signin, revoked, self._cut_offs, self._fingerprints, now, wanted.leeway
+            )
 
         before, replay = replay_by(present, self._settings), replay_by(after, settings or self._settings)
         concerned = None if settings is not None or not altered else altered.keys()
@@ -173,7 +178,7 @@ class Rehearsals:
 
 def _concerns(kept: KeptSignIn, user: User | None, before: Replay, names: Collection[str]) -> bool:
     """Return whether a sign-in was accepted by one of the applications of these names, or would be now."""
-    if fold(kept.application) in names:
+    if fold(kept.circumstances.application) in names:
         return True
     # Applications may have the same key.
     return before.may_accept(kept, names) and fold(before.verdict(kept, user).application) in names

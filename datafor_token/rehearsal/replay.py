@@ -1,11 +1,13 @@
 """Replay of kept sign-ins: would these rules have accepted it? The checks are those of a real sign-in."""
 
+import bisect
 import dataclasses
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from datafor_token.applications import policy
 from datafor_token.applications.record import Application
+from datafor_token.applications.rules import TIME_CLAIMS
 from datafor_token.applications.signing import Signer
 from datafor_token.crypto.keys import Key
 from datafor_token.errors import Message
@@ -13,6 +15,7 @@ from datafor_token.providers.key_sets import ProviderKeys
 from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.records import KeptSignIn, revocations_of
 from datafor_token.tokens.claim_checks import check_claims, check_times
+from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.networks import Client
 from datafor_token.tokens.signin import SignIn
 from datafor_token.tokens.verifier import Instant, Refused, Token, VerifiedToken
@@ -64,6 +67,7 @@ class Replay:
         present: Iterable[Application],
         signin: SignIn,
         revoked: Collection[str],
+        cut_offs: CutOffs,
         fingerprints: Fingerprints,
         now: float,
         leeway: float,
@@ -71,12 +75,20 @@ class Replay:
         self._signin = signin
         self._present = {fold(one.name): one for one in present}
         self._revoked = revoked
+        self._cut_offs = cut_offs
         self._leeway = leeway
+        # Of one user. Its key has the identity of an object that the record of the user keeps alive.
+        self._cached: dict[Hashable, Verdict] = {}
+        self._user: User | None = None
         self._by_key: dict[tuple[str, str], list[tuple[Application, Signer]]] = {}
         # Those of which no key is known now, by algorithm.
         self._without_keys: dict[str, list[tuple[Application, Signer]]] = {}
         self._relaxed: dict[Hashable, Application] = {}
         ordered = sorted(applications, key=lambda one: fold(one.name))
+        self._limits_networks = any(one.networks is not None for one in ordered)
+        self._limits_lifetime = any(one.max_lifetime is not None for one in ordered)
+        self._asks_for_times = any(name in TIME_CLAIMS for one in ordered for name, _ in _asked(one))
+        self._changed = sorted(one.last_modified_date for one in self._present.values())
         self._token_names = {one.token_name for one in ordered if one.enable}
         # With the parameter of an enabled application, or None for all.
         self._algorithms: set[tuple[str | None, str]] = {(None, one.algorithm) for one in ordered}
@@ -92,42 +104,82 @@ class Replay:
 
     def may_accept(self, kept: KeptSignIn, names: Collection[str]) -> bool:
         """Return whether one of the applications of these names, which are folded, has the key of a sign-in."""
-        return any(fold(one.name) in names for one, _ in self._by_key.get((kept.algorithm, kept.key), ()))
+        return any(
+            fold(one.name) in names
+            for one, _ in self._by_key.get((kept.circumstances.algorithm, kept.circumstances.key), ())
+        )
 
     def verdict(self, kept: KeptSignIn, user: User | None) -> Verdict:
         """Return the verdict on a sign-in of a user: that of the first application that accepts it, as for a token.
 
-        If none does, return the refusal of the application whose checks it passes furthest.
+        If none does, return the refusal of the application whose checks it passes furthest. Call it for one user after
+        the other: verdicts are cached, as most sign-ins of a user differ only in their times.
         """
-        if kept.token_name is not None and kept.token_name not in self._token_names:
-            detail = Message("no enabled application has the token_name %(name)s", name=kept.token_name)
-            return Verdict("token_name", kept.application, detail)
+        if user is None or user is not self._user:
+            self._user = user
+            self._cached.clear()
+        key = self._key(kept)
+        found = None if key is None else self._cached.get(key)
+        if found is None:
+            found = self._verdict(kept, user)
+            if key is not None and not self._is_cut_off(kept):
+                self._cached[key] = found
+        return found
+
+    def _key(self, kept: KeptSignIn) -> Hashable | None:
+        """Return what the verdict on a sign-in depends on beside its user, or ``None`` if also on its own times."""
+        times, time = kept.times, kept.time
+        expires, issued = times.get("exp"), times.get("iat")
+        begins = max(times.get("nbf", 0), issued or 0)
+        if (
+            expires is None
+            or kept.late is not None
+            or not begins - self._leeway <= time < expires + self._leeway
+            or self._asks_for_times
+            or (self._revoked and any(name in self._revoked for name in revocations_of(kept)))
+        ):
+            return None
+        lifetime = None if issued is None else expires - issued if self._limits_lifetime else 0
+        changes = bisect.bisect_left(self._changed, time * 1000)
+        return id(kept.circumstances), kept.address if self._limits_networks else "", lifetime, changes
+
+    def _is_cut_off(self, kept: KeptSignIn) -> bool:
+        """Return whether a cut-off may refuse a sign-in, depending on when its token was issued."""
+        candidates = self._by_key.get((kept.circumstances.algorithm, kept.circumstances.key), ())
+        return any(self._cut_offs.concerning(kept.user, one.name) for one, _ in candidates)
+
+    def _verdict(self, kept: KeptSignIn, user: User | None) -> Verdict:
+        if kept.circumstances.token_name is not None and kept.circumstances.token_name not in self._token_names:
+            detail = Message("no enabled application has the token_name %(name)s", name=kept.circumstances.token_name)
+            return Verdict("token_name", kept.circumstances.application, detail)
         verdicts = [
             self._by_application(kept, user, application, signer)
-            for application, signer in self._by_key.get((kept.algorithm, kept.key), ())
+            for application, signer in self._by_key.get((kept.circumstances.algorithm, kept.circumstances.key), ())
             if _receives(application, kept)
         ]
         verdicts += [
             self._by_unknown_key(kept, user, application, signer)
-            for application, signer in self._without_keys.get(kept.algorithm, ())
+            for application, signer in self._without_keys.get(kept.circumstances.algorithm, ())
             if _receives(application, kept)
         ]
         if not verdicts:
-            if (kept.token_name, kept.algorithm) in self._algorithms:
-                return Verdict("signature", kept.application, _CHANGED_KEY)
-            return Verdict("algorithm", kept.application, _CHANGED_ALGORITHM)
+            if (kept.circumstances.token_name, kept.circumstances.algorithm) in self._algorithms:
+                return Verdict("signature", kept.circumstances.application, _CHANGED_KEY)
+            return Verdict("algorithm", kept.circumstances.application, _CHANGED_ALGORITHM)
         found = min(verdicts, key=_order)
         if found.reason != UNKNOWN or len(verdicts) == 1:
             return found
         return found._replace(open=frozenset().union(*(verdict.open for verdict in verdicts)))
 
     def _by_application(self, kept: KeptSignIn, user: User | None, application: Application, signer: Signer) -> Verdict:
-        if kept.is_link:
+        if kept.circumstances.is_link:
             return self._by_use(kept, user, application, signer, {})
         asked_for = [(name, field) for name, field in _asked(application) if not _is_kept(kept, name)]
         asked = self._without(application, dict.fromkeys(name for name, _ in asked_for), kept)
         try:
-            token = Token({"alg": kept.algorithm, "typ": kept.typ}, _claims_of(kept), b"", b"")
+            token = Token(
+                {"alg": kept.circumstances.algorithm, "typ": kept.circumstances.typ}, _claims_of(kept), b"", b""
+            )
             verified, steps = check_claims(token, asked, signer, Instant(kept.time, self._leeway))
             if kept.late is not None:
                 check_times(token, asked, Instant(kept.late, self._leeway))
@@ -171,11 +223,11 @@ class Replay:
         """Return the verdict of the checks at each use, which do not depend on the claims."""
         expires = float(kept.times.get("exp", kept.time))
         # A link was created shortly before it was redeemed: a cut-off between them would have refused it.
-        issued = kept.time if kept.is_link else kept.times.get("iat")
+        issued = kept.time if kept.circumstances.is_link else kept.times.get("iat")
         # Without those that do not exist, of which each would be looked up in the store.
         revocations = tuple(name for name in revocations_of(kept) if name in self._revoked)
         token = VerifiedToken(application, kept.user, expires, found, signer, kept.token, issued, revocations)
-        client = Client(kept.address, None if kept.is_known else _NO_ADDRESS)
+        client = Client(kept.address, None if kept.circumstances.is_known else _NO_ADDRESS)
         verification = self._signin.authenticate(token, client=lambda: client, create=False, user=user)
         if verification.reason is None:
             return Verdict(ACCEPTED, application.name)
@@ -187,7 +239,7 @@ class Replay:
         present = self._present.get(fold(application.name))
         return (
             present is not None
-            and fold(kept.application) == fold(application.name)
+            and fold(kept.circumstances.application) == fold(application.name)
             and present.last_modified_date < kept.time * 1000
             and present.report is None
             and _rule(present, name) == _rule(application, name)
@@ -197,7 +249,7 @@ class Replay:
         """Return the application without its rules about claims that are not kept."""
         if not unknown:
             return application
-        key = application.name, (*unknown, kept.username_claim)
+        key = application.name, (*unknown, kept.circumstances.username_claim)
         if key not in self._relaxed:
             changes: dict[str, Any] = {}
             required = {name: values for name, values in (application.require or {}).items() if name not in unknown}
@@ -207,7 +259,9 @@ class Replay:
             if "iss" in unknown:
                 changes["issuer"] = None
             if application.fieldmap.username in unknown:
-                changes["fieldmap"] = dataclasses.replace(application.fieldmap, username=kept.username_claim)
+                changes["fieldmap"] = dataclasses.replace(
+                    application.fieldmap, username=kept.circumstances.username_claim
+                )
             self._relaxed[key] = dataclasses.replace(application, **changes)
         return self._relaxed[key]
 
@@ -219,9 +273,11 @@ def _order(verdict: Verdict) -> tuple[int, int]:
 
 def _receives(application: Application, kept: KeptSignIn) -> bool:
     """Return whether an application could receive a token that came in this way; a link is one application's."""
-    if kept.is_link:
-        return fold(application.name) == fold(kept.application)
-    return kept.token_name is None or (application.enable and application.token_name == kept.token_name)
+    if kept.circumstances.is_link:
+        return fold(application.name) == fold(kept.circumstances.application)
+    return kept.circumstances.token_name is None or (
+        application.enable and application.token_name == kept.circumstances.token_name
+    )
 
 
 def _asked(application: Application) -> Iterator[tuple[str, str]]:
@@ -243,16 +299,22 @@ def _rule(application: Application, name: str) -> str:
 
 
 def _is_kept(kept: KeptSignIn, name: str) -> bool:
-    if name == kept.username_claim or name in kept.values or name in kept.times or name in kept.missing:
+    if (
+        name == kept.circumstances.username_claim
+        or name in kept.circumstances.values
+        or name in kept.times
+        or name in kept.circumstances.missing
+    ):
         return True
     # A value inside of a kept one is known too.
-    known = (kept.username_claim, *kept.values, *kept.times)
+    known = (kept.circumstances.username_claim, *kept.circumstances.values, *kept.times)
     return all(
-        outermost in known or not (kept.further or outermost in kept.claims) for outermost in claims.outermost(name)
+        outermost in known or not (kept.circumstances.further or outermost in kept.circumstances.claims)
+        for outermost in claims.outermost(name)
     )
 
 
 def _claims_of(kept: KeptSignIn) -> Mapping[str, Any]:
     """Return claims in which each known one is found under the name or JSON Pointer that a rule asks for."""
-    names = dict.fromkeys(kept.claims, _NOT_KEPT)
-    return {**names, kept.username_claim: kept.user, **kept.times, **kept.values}
+    names = dict.fromkeys(kept.circumstances.claims, _NOT_KEPT)
+    return {**names, kept.circumstances.username_claim: kept.user, **kept.times, **kept.circumstances.values}

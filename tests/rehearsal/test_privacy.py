@@ -13,7 +13,7 @@ from flask import Flask
 
 from datafor_token.operations.services import Services
 from datafor_token.rehearsal import records
-from datafor_token.rehearsal.records import KeptSignIn
+from datafor_token.rehearsal.records import Circumstances
 from datafor_token.settings import Settings
 from datafor_token.web.services import services_of
 from tests.conftest import Caller
@@ -35,14 +35,14 @@ def services(app: Flask) -> Services:
 
 def kept_of(
     services: Services, caller: Caller, claims: dict[str, Any], *, header: dict[str, str] | None = None, **rules: Any
-) -> KeptSignIn:
+) -> Circumstances:
     """Sign in with a token of these claims; return what is stored of it."""
     assert caller.post("update", application(secret=STRONG_SECRET, audience="*", **rules)).status_code == 200
     text = token({"loginname": "lena", "exp": NOW + 3600, **claims}, STRONG_SECRET, header or HEADER)
     assert caller.get(DETAIL, {"Authorization": f"Bearer {text}"}).status_code == 200
     (record,) = services.history.every(0)
     (found,) = record.sign_ins.values()
-    return found
+    return found.circumstances
 
 
 def test_values_of_other_claims(services: Services, caller: Caller, settings: Settings) -> None:
@@ -145,9 +145,9 @@ def test_no_guess_can_be_checked(services: Services, caller: Caller, settings: S
     assert caller.get(DETAIL, {"Authorization": f"Bearer {text}"}).status_code == 200
     services.history.flush()
     stored = Record(settings.data_dir, records.COLLECTION, "lena").read_text()
-    (one,) = json.loads(stored)["sign_ins"]
-    assert one["key"]
-    assert one["token"]
+    document = json.loads(stored)
+    assert document["circumstances"][0]["key"]
+    assert document["sign_ins"][0]["token"]
     signed, _, signature = text.rpartition(".")
     searched = [text, signed, signature, *text.split("."), STRONG_SECRET]
     for guess in guesses([STRONG_SECRET, settings.data_dir.name], [text, signed, signature, *text.split(".")]):

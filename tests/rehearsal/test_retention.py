@@ -17,7 +17,7 @@ from datafor_token.operations.services import Services
 from datafor_token.rehearsal import history, records
 from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.history import SignInHistory
-from datafor_token.rehearsal.records import DAY, KeptSignIn, UserRecord
+from datafor_token.rehearsal.records import DAY, Circumstances, KeptSignIn, UserRecord
 from datafor_token.settings import Settings
 from datafor_token.store.base import Change, Document
 from datafor_token.store.files.store import FileStore
@@ -225,10 +225,9 @@ def test_a_clock_that_was_ahead(services: Services, caller: Caller, clock: Clock
 
 def sign_ins(number: int, day: int = 0) -> Iterator[KeptSignIn]:
     for one in range(number):
-        yield KeptSignIn.from_document(
-            "lena",
-            {"application": "ERP", "algorithm": "HS256", "key": "k", "token": str(one), "time": NOW + day * DAY},
-        )
+        known = [Circumstances(application="ERP", algorithm="HS256", key="k")]
+        stored = {"circumstances": 0, "token": str(one), "time": NOW + day * DAY}
+        yield KeptSignIn.from_document("lena", known, stored)
 
 
 def test_many_in_a_day(services: Services, caller: Caller) -> None:
@@ -301,17 +300,22 @@ def damaged(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         {"exp": "x"},
         [["x"]],
     )
-    (one,) = document["sign_ins"]
+    (one,), (circumstances,) = document["sign_ins"], document["circumstances"]
     for name, value in itertools.product(document, values):
         if name != "name":
             yield {**document, name: value}
-    for name, value in itertools.product((*one, "late", "missing", "further", "unknown"), values):
+    for name, value in itertools.product((*one, "late", "unknown"), values):
         yield {**document, "sign_ins": [{**one, name: value}]}
+    for name, value in itertools.product((*circumstances, "missing", "further", "unknown"), values):
+        yield {**document, "circumstances": [{**circumstances, name: value}]}
     for name in document:
         if name != "name":
             yield {member: value for member, value in document.items() if member != name}
     for name in one:
         yield {**document, "sign_ins": [{member: value for member, value in one.items() if member != name}]}
+    for name in circumstances:
+        rest = {member: value for member, value in circumstances.items() if member != name}
+        yield {**document, "circumstances": [rest]}
 
 
 @pytest.mark.file_store  # one file is written a thousand times faster than a row

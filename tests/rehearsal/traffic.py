@@ -354,6 +354,8 @@ class Copy:
                 reason = "" if use.way == "link" else "token_name" if found is None else str(found.reason)
                 application = found.application.name if found and found.application else ""
                 refusal = Refusal(self._week.users[use.key], use.address, reason, application)
-                refused.setdefault(use.sign_in, refusal)
+                # Of several uses, that in the URL decides.
+                if use.sign_in not in refused or use.way in ("url", "gate", "enter"):
+                    refused[use.sign_in] = refusal
         self._week.clock.now = NOW + 7 * DAY
         return refused
