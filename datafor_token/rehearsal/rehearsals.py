@@ -149,14 +149,14 @@ class Rehearsals:
             )
 
         before, replay = replay_by(present, self._settings), replay_by(after, settings or self._settings)
-        concerned = None if settings is not None or not altered else altered.keys()
+        concerned = None if settings is not None or not altered else _Concerned(altered.keys(), before)
         tally = _Tally()
         for record in self._history.every(now - min(days or self._history.days, self._history.days) * DAY):
             user = self._users.get(record.name)
             tally.not_kept += sum(record.left_out.values())
             for kept in record.sign_ins.values():
                 tally.begin(kept)
-                if concerned is None or _concerns(kept, user, before, concerned):
+                if concerned is None or concerned.has(kept, user):
                     verdict = replay.verdict(kept, user)
                     tally.count(kept, verdict, verdict if verdict.reason == ACCEPTED else before.verdict(kept, user))
         return tally.result(now)
@@ -176,12 +176,25 @@ class Rehearsals:
         return self.rehearse(changed, settings, days).to_response() if kept else None
 
 
-def _concerns(kept: KeptSignIn, user: User | None, before: Replay, names: Collection[str]) -> bool:
-    """Return whether a sign-in was accepted by one of the applications of these names, or would be now."""
-    if fold(kept.circumstances.application) in names:
-        return True
-    # Applications may have the same key.
-    return before.may_accept(kept, names) and fold(before.verdict(kept, user).application) in names
+class _Concerned:
+    """Which sign-ins were accepted by one of the applications of these names, which are folded, or would be now."""
+
+    def __init__(self, names: Collection[str], before: Replay) -> None:
+        self._names = names
+        self._before = before
+        # By the name of the application and the key of a sign-in: there are few, and many sign-ins.
+        self._known: dict[tuple[str, str, str], tuple[bool, bool]] = {}
+
+    def has(self, kept: KeptSignIn, user: User | None) -> bool:
+        """Return whether a sign-in of a user is among them."""
+        about = kept.circumstances
+        key = about.application, about.algorithm, about.key
+        if key not in self._known:
+            # Applications may have the same key.
+            is_named = fold(about.application) in self._names
+            self._known[key] = is_named, self._before.may_accept(kept, self._names)
+        is_named, may_accept = self._known[key]
+        return is_named or (may_accept and fold(self._before.verdict(kept, user).application) in self._names)
 
 
 class _Tally:
@@ -210,8 +223,10 @@ class _Tally:
         elif verdict.is_refused and present.reason == ACCEPTED:
             self._users[kept.user] += 1
             self._sources[kept.address] += 1
-            rule = self._rules.setdefault((verdict.reason, verdict.application), _RuleTally())
-            rule.count(kept, verdict)
+            key = verdict.reason, verdict.application
+            if key not in self._rules:
+                self._rules[key] = _RuleTally()
+            self._rules[key].count(kept, verdict)
         elif verdict != present:
             # The present rules may refuse it too. Where the same is not known of both, the change refuses nothing.
             self._unknown[(verdict if present.reason == ACCEPTED else present).detail] += 1
