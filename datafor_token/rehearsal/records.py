@@ -204,9 +204,7 @@ def claims_of(token: VerifiedToken) -> dict[str, Any]:
     can_be_named = policy.is_type(policy.plain_type(token.typ)) and not claims.may_be_token(token.typ)
     return {
         # A type that no policy can name is refused by every one.
-        "typ": token.typ
-        if policy.is_type(policy.plain_type(token.typ)) and not _looks_like_token(token.typ)
-        else _OTHER_TYPE,
+        "typ": token.typ if can_be_named else _OTHER_TYPE,
         "claims": names if may_be_kept else tuple(name for name in names if name in _ALWAYS or name in TIME_CLAIMS),
         "further": not may_be_kept,
         "username_claim": application.fieldmap.username,

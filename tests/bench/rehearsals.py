@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask.testing import FlaskClient
-
 from datafor_token import create_app
 from datafor_token.operations.services import Services
 from datafor_token.rehearsal.records import COLLECTION, DAY, Circumstances, KeptSignIn, UserRecord
