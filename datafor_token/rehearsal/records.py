@@ -29,7 +29,7 @@ _ALWAYS = ("aud", "iss")  # claims whose values are kept, whatever the policy na
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """What many sign-ins of a user have in common: the application, the key, and what is kept of the claims.
+    """Circumstances that many sign-ins of a user share: the application, the key, and what is kept of the claims.
 
     ``key`` is a keyed fingerprint of the key that signed the token. ``token_name`` is the URL parameter, if the token
     ever came in one. ``is_known`` is false if the client's address may be that of a proxy.
