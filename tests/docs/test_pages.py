@@ -1,5 +1,6 @@
 """The helpers that read and run the documentation."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,14 @@ def test_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (tmp_path / "late").exists()
     with pytest.raises(AssertionError, match="is not in the block"):
         pages.shell("true", tmp_path, replace={"gone": ""})
+
+
+@pytest.mark.parametrize("page", pages.all_pages())
+def test_rows_have_the_cells_of_their_heading(page: str) -> None:
+    """Each row of a table has as many cells as its heading: it is in the table to which it belongs."""
+    tables = re.findall(r"(?:^\|.*\n)+", pages.without_code(page), re.MULTILINE)
+    wrong = []
+    for heading, *rows in map(str.splitlines, tables):
+        # A pipe in a cell is escaped.
+        wrong += [row for row in rows if row.count("|") - row.count(r"\|") != heading.count("|")]
+    assert wrong == []
