@@ -3,12 +3,13 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from datafor_token.applications.policy import REPORTABLE
 from datafor_token.applications.rules import DEFAULT_GRACE
 from datafor_token.cli.application_options import changed, field_options, is_given, shown
 from datafor_token.cli.groups import Commands
@@ -94,13 +95,24 @@ def _report_dry_run(
     rehearse = services().rehearsals.response
     found = rehearse({step.name: step.application for step in steps}, days=dry_run.days)
     lines = [f"{len(steps) or 'nothing'} would be changed", *(lines_of(found) if steps else ())]
+    lines += _advice(steps, found)
     members: dict[str, Any] = {"changes": _members(steps), "dry_run": True, "rehearsal": found}
     if after_grace is not None:
         members["after_grace"] = rehearse({after_grace.name: after_grace}, days=dry_run.days)
-        lines += lines_of(members["after_grace"], "after the grace period, ")
+        lines += lines_of(members["after_grace"], "after the grace period, without the new secret, ")
     for step in steps:
         _print(step)
     report(*lines, warnings=warnings, **members)
+
+
+def _advice(steps: "Sequence[Step]", rehearsal: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield which fields to report first, if their changed rules would or may have refused somebody."""
+    if rehearsal is not None and not rehearsal["refused"] and not rehearsal["unknown"]:
+        return
+    changed = [(step.changes, step.application.report or ()) for step in steps if step.application is not None]
+    fields = [one for one in REPORTABLE if any(one in changes and one not in report for changes, report in changed)]
+    if fields:
+        yield f"to watch first whom these rules would refuse, name their fields in report: {', '.join(fields)}"
 
 
 def _members(steps: "Sequence[Step]") -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datafor_token.audit.changes import Change
 
 audit = Commands("audit", help="Search the audit log. Example: datafor-token audit show --since 24h --user lena")
-_DETAILS = ("reason", "audience", "outcome", "count", "first", "tokens_before", "expires", "iat", "jti")
+_DETAILS = ("rule", "reason", "audience", "outcome", "count", "first", "tokens_before", "expires", "iat", "jti")
 
 
 @audit.command("show")
@@ -89,9 +89,13 @@ def import_events(folder: Path | None) -> None:
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:
     from datafor_token.audit.changes import changes_of
+    from datafor_token.audit.events import REFUSALS
 
     changed = [_shown(change) for change in changes_of(event)]
     details = {name: event[name] for name in _DETAILS if name in event}
+    if event["event"] in REFUSALS and event.get("request_id"):
+        # What `token explain --request` takes.
+        details["request"] = event["request_id"]
     return {
         "time": event["time"],
         "event": event["event"],

@@ -37,12 +37,12 @@ def dry_run_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def lines_of(rehearsal: Mapping[str, Any] | None, when: str = "") -> Iterator[str]:
     """Yield the lines that show a rehearsal, as in responses. ``when``: of which state, if there are several."""
     if rehearsal is None:
-        yield "no sign-ins are kept for a rehearsal: set REHEARSAL_DAYS"
+        yield "not rehearsed, as no sign-ins are kept: set REHEARSAL_DAYS, and rehearse some days later"
         return
     since = times.show(rehearsal["since"] / 1000)
     refused, checked = rehearsal["refused"], rehearsal["sign_ins"]
     if not checked:
-        yield f"{when}no sign-ins to check since {since}"
+        yield f"{when}no sign-in is kept that the change concerns: whom it refuses is not known"
     else:
         yield f"{when}{refused} of {checked} sign-ins since {since} would have been refused"
     for rule in rehearsal["rules"]:

@@ -111,9 +111,9 @@ class PastRefusals:
             ) from None
         if event is None:
             raise NotFound(
-                "no refusal in the audit log has this reference: the request had no credential, its session had ended,"
-                " its error was another one, or this node's audit log no longer has it; a repeated refusal is found"
-                " within a minute, and the service's log has a line for each request"
+                "no refusal in the audit log has this reference: the request was accepted, it had no credential, its"
+                " session had ended, its error was another one, or this node's audit log no longer has it; a repeated"
+                " refusal can take a minute to be found, and the service's log has a line for each request"
             )
         target, user = event["target"], event["target"].get("user")
         return PastRefusal(

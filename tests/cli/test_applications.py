@@ -145,7 +145,8 @@ def test_dry_run_and_prune(shell: Shell, caller: Caller, tmp_path: Path) -> None
     output = shell.done("application", "apply", str(file), "--prune", "--dry-run")
     assert output.splitlines() == [
         "change ERP", "    secret: ************ -> ************", "    expire: 86400 -> 60",
-        "create New", "delete Old", "3 would be changed", "no sign-ins to check since 2024-08-06T07:31:56Z",
+        "create New", "delete Old", "3 would be changed",
+        "no sign-in is kept that the change concerns: whom it refuses is not known",
     ]  # fmt: skip
     assert [one["name"] for one in caller.get("list").json["data"]] == ["ERP", "Old"]
     assert "give --yes" in shell.refused("application", "apply", str(file), "--prune")

@@ -54,7 +54,7 @@ def test_a_dry_run(filled: Shell, caller: Caller, arguments: Sequence[str], step
     ]  # fmt: skip
     assert rest[3].startswith("    ")
     assert f" from 127.0.0.1 at {SINCE}, request " in rest[3]
-    assert rest[-2:] == ["  users: lena, otto", "  addresses: 127.0.0.1"]
+    assert rest[7:9] == ["  users: lena, otto", "  addresses: 127.0.0.1"]
     assert caller.get("content?name=ERP").json == before
     document = json.loads(filled.done("application", *arguments, "--dry-run", "--json"))
     assert (document["dry_run"], document["rehearsal"]["refused"]) == (True, 2)
@@ -88,13 +88,31 @@ def test_after_the_grace_period(filled: Shell) -> None:
         "rotate ERP", "    secret: ************ -> ************", "1 would be changed",
         f"0 of 2 sign-ins since {SINCE} would have been refused",
     ]  # fmt: skip
-    assert output[4] == f"after the grace period, 2 of 2 sign-ins since {SINCE} would have been refused"
+    assert (
+        output[4]
+        == f"after the grace period, without the new secret, 2 of 2 sign-ins since {SINCE} would have been refused"
+    )
+
+
+def test_advice(filled: Shell, caller: Caller) -> None:
+    """A dry run of rules that refuse somebody, or may, says how to watch them first; other dry runs do not."""
+    advice = "to watch first whom these rules would refuse, name their fields in report: "
+    rules = ("application", "set", "ERP", "--dry-run", "--audience", "crm", "--require")
+    assert filled.done(*rules, "azp=portal").splitlines()[-1] == f"{advice}audience, require"
+    assert filled.done(*rules, "azp=portal", "--report", "audience").splitlines()[-1] == f"{advice}require"
+    assert sign_in(caller, "mia", dept="sales") == 200
+    may_refuse = ("application", "set", "ERP", "--dry-run", "--require", "dept=sales", "--report", "audience")
+    assert "not known of 1 sign-ins" in filled.done(*may_refuse)
+    assert filled.done(*may_refuse).splitlines()[-1] == f"{advice}require"
+    for harmless in (("set", "ERP", "--audience", "erp"), ("disable", "ERP"), ("delete", "ERP")):
+        assert advice not in filled.done("application", *harmless, "--dry-run")
 
 
 def test_days(filled: Shell, clock: Clock) -> None:
     """With --days, only the sign-ins of these days are rehearsed; without --dry-run, nothing is done."""
     clock.advance(3 * 86400)
-    assert "no sign-ins to check" in filled.done("application", "disable", "ERP", "--dry-run", "--days", "1")
+    nothing = "no sign-in is kept that the change concerns: whom it refuses is not known"
+    assert nothing in filled.done("application", "disable", "ERP", "--dry-run", "--days", "1")
     assert "2 of 2 sign-ins" in filled.done("application", "disable", "ERP", "--dry-run", "--days", "5")
     assert "days can be at most 14" in filled.refused("application", "disable", "ERP", "--dry-run", "--days", "15")
     for command in (("disable", "ERP"), ("delete", "ERP", "--yes"), ("set", "ERP", "--expire", "5"), ("rotate", "ERP")):
@@ -109,7 +127,7 @@ def test_settings(filled: Shell, caller: Caller) -> None:
     assert sign_in(caller, "admin", iat=NOW + 20) == 200
     output = filled.done("settings", "rehearse", "TOKENS_MAY_ADMINISTER=false", "leeway=5.5").splitlines()
     assert output[:3] == [
-        "TOKENS_MAY_ADMINISTER: true -> false", "LEEWAY: 30.0 -> 5.5",
+        "TOKENS_MAY_ADMINISTER: true -> false", "LEEWAY: 30 -> 5.5",
         f"1 of 3 sign-ins since {SINCE} would have been refused",
     ]  # fmt: skip
     assert "  users: admin" in output
@@ -152,4 +170,6 @@ def test_lines() -> None:
         "  users: lena and 101 more", "  addresses: 192.0.2.7", "  not known of 3 sign-ins:", "    dept is not kept",
         "  refused by the present rules too: 4", "  not kept, as there were too many on one day: 5",
     ]  # fmt: skip
-    assert list(lines_of(None)) == ["no sign-ins are kept for a rehearsal: set REHEARSAL_DAYS"]
+    assert list(lines_of(None)) == [
+        "not rehearsed, as no sign-ins are kept: set REHEARSAL_DAYS, and rehearse some days later"
+    ]

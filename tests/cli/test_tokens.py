@@ -97,6 +97,8 @@ def test_explain_a_request(shell: Shell, caller: Caller) -> None:
     del response["success"]
     assert json.loads(shell.done("token", "explain", "--request", request_id, "--json")) == response
     assert "no refusal in the audit log has this reference" in shell.refused("token", "explain", "--request", "0" * 32)
+    # Without the reference: the table of the audit log has it.
+    assert f"reason=expired, request={request_id}" in shell.done("audit", "show", "--event", "sign_in_refused")
     assert "must be the 32 hex digits" in shell.refused("token", "explain", "--request", "x")
     for more in ("x", "--application=ERP"):
         said = shell.refused("token", "explain", more, "--request", request_id, code=2)

@@ -128,7 +128,7 @@ def test_an_unknown_reference(caller: Caller) -> None:
     for path in ("/auth/check", "/healthz"):
         response = caller.post("explain", {"request_id": reference(caller.get(path, {}))})
         assert response.status_code == 404
-        assert response.json["msg"].startswith(f"{NOT_FOUND}: the request had no credential, its session had ended")
+        assert response.json["msg"].startswith(f"{NOT_FOUND}: the request was accepted, it had no credential, its ses")
     # A request of another event, and a token with these digits.
     changed = reference(caller.post("update", application(name="CRM")))
     assert caller.post("explain", {"request_id": changed}).status_code == 404
