@@ -26,7 +26,7 @@ def dry_run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def checked(*args: Any, dry_run: bool, days: int | None, **kwargs: Any) -> Any:
         if days is not None and not dry_run:
-            # The change would be made, which somebody who asks about days does not expect.
+            # Somebody who asks about days does not expect a change.
             raise click.UsageError("Give --days together with --dry-run", click.get_current_context())
         return function(*args, dry_run=DryRun(days) if dry_run else None, **kwargs)
 

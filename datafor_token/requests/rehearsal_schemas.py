@@ -52,7 +52,7 @@ class DryRunSchema(CallSchema):
     @validates_schema
     def _check_days(self, values: dict[str, Any], **_: Any) -> None:
         if "days" in values and not values["dry_run"]:
-            # The change would be made, which somebody who asks about days does not expect.
+            # Somebody who asks about days does not expect a change.
             raise ValidationError({"days": [Message("can only be given with dry_run")]})
 
 

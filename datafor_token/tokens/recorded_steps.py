@@ -29,12 +29,7 @@ Recorded = Mapping[str, Any]
 
 def explanation(steps: Sequence[Step], variant: str) -> Explanation:
     """Return the explanation with these steps, all of whose values somebody proved or are our own."""
-    return Explanation(variant, lambda: recorded_steps(steps))
-
-
-def recorded_steps(steps: Sequence[Step]) -> list[Recorded]:
-    """Return steps for the audit log."""
-    return [_recorded_step(step, None) for step in steps]
+    return Explanation(variant, lambda: [_recorded_step(step, None) for step in steps])
 
 
 class RefusedTokens:

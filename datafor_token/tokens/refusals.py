@@ -167,7 +167,7 @@ def _is_about(event: Mapping[str, Any], request_id: str) -> bool:
 
 
 def _step_of_reason(event: Mapping[str, Any]) -> Step:
-    """Return a step with what the reason of a refusal tells."""
+    """Return a step with the sentence for the reason of a refusal."""
     table = _OF_TOKENS if event.get("way") in _WAYS_OF_TOKENS else _OF_PASSWORDS
     reason = str(event.get("reason"))
     name, detail = table.get(reason) or _OF_TOKENS.get(reason) or _NO_DETAILS

@@ -205,9 +205,8 @@ def _find_gate_session() -> GateSession | None:
     """
     newest, refusal = None, None
     request = current()
-    before = request.way
-    # Of the events about the session.
-    request.way = "gate"
+    # Events about the session, such as ``rule_reported``, have this way.
+    before, request.way = request.way, "gate"
     for cookie in gate_cookies()[:_MOST_GATE_COOKIES]:
         try:
             session = services().gate.find(cookie, proxies.client)

@@ -17,7 +17,7 @@ from datafor_token.web.services import services
 def fields_of_body(schema: CallSchema) -> dict[str, Any]:
     """Return the checked fields of the request body.
 
-    A dry run that is wanted in the URL is refused: the change would be made, as parameters there are not read.
+    Refuses ``dry_run`` in the URL, whose parameters are not read: the change would be stored.
     """
     if DRY_RUN in schema.fields and DRY_RUN.encode() in current().query_string:
         raise InvalidInput.of(DRY_RUN, "must be in the body of the request, not in its URL")

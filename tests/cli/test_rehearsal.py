@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,15 +12,9 @@ from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, claims, token
 from tests.support import STRONG_SECRET, Clock, application
+from tests.web.api.test_rehearsals import BASE, DETAIL, sign_in
 
-DETAIL = "/plugin/datafor-modeler/api/user/detail"
-BASE = application(secret=STRONG_SECRET, audience="*")
 SINCE = "2024-08-06T07:31:56Z"
-
-
-def sign_in(caller: Caller, user: str, **changes: Any) -> int:
-    text = token(claims(loginname=user, exp=NOW + 3600, aud="erp", **changes), STRONG_SECRET)
-    return int(caller.get(DETAIL, {"Authorization": f"Bearer {text}"}).status_code)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ class TargetObject(Schema):
 
 
 class RecordedStepObject(Schema):
-    """A check of a refused token, or one that is only reported. `token/explain` puts the sentence together."""
+    """A check of a refused token, or one that is only reported. `token/explain` composes the sentence."""
 
     step = text()
     ok = fields.Boolean(required=True)
