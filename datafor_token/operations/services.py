@@ -21,6 +21,7 @@ from datafor_token.errors import StoreUnavailable
 from datafor_token.gate.assertion_keys import AssertionKeys
 from datafor_token.gate.assertions import Assertions
 from datafor_token.gate.gate import Gate
+from datafor_token.limits.keyed_counts import KeyedCounts
 from datafor_token.metrics.counters import Metrics
 from datafor_token.operations.audit_logs import Retention
 from datafor_token.operations.clock import ServiceClock
@@ -189,14 +190,12 @@ def _build(
     registry = Registry(store, sealer, audit, clock, settings, key_sets.wake)
     revocations = Revocations(store, audit, clock, settings.leeway, identifiers)
     cut_offs = CutOffs(store, audit, clock, settings.leeway, registry)
-    limit = IssueLimit(
-        settings.data_dir,
-        clock,
-        keyring.derive("issue limit"),
-        settings.ratelimit_storage_uri,
-        metrics.rate_refused,
-        metrics.limit_failed,
-    )
+
+    def counts(event: str, folder: str, purpose: str) -> KeyedCounts:
+        key, shared = keyring.derive(purpose), settings.ratelimit_storage_uri
+        return KeyedCounts(event, settings.data_dir / folder, shared, key, clock, metrics.limit_failed)
+
+    limit = IssueLimit(counts("issued tokens are counted alone", "rates", "issue limit"), metrics.rate_refused)
     issuer = Issuer(registry, users, audit, clock, identifiers, cut_offs, limit)
     personal_tokens = PersonalTokens(store, issuer, revocations, cut_offs, audit, clock, limit)
     assertion_keys = AssertionKeys(store, keyring, audit, clock)
@@ -207,15 +206,8 @@ def _build(
         personal_tokens.uses.note(token)
         history.note(token, client)
 
-    reports = Reports(
-        settings.data_dir,
-        clock,
-        keyring.derive("reported rules"),
-        settings.ratelimit_storage_uri,
-        audit,
-        metrics.would_be_refused,
-        metrics.limit_failed,
-    )
+    recorded = counts("reported rules are recorded alone", "reports", "reported rules")
+    reports = Reports(recorded, clock, audit, metrics.would_be_refused)
     signin_with = functools.partial(SignIn, registry, users, revocations, cut_offs, key_sets, clock)
     signin = signin_with(settings, lambda hit: metrics.cache("tokens", hit=hit), used, assertion_keys.has, reports.note)
     lifetimes = (settings.session_hours * 3600, settings.session_idle_minutes * 60)

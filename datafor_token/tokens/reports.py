@@ -4,28 +4,22 @@ The metric counts every use. The audit log has one event for each user, applicat
 workers, and with the setting ``RATELIMIT_STORAGE_URI`` over all nodes that share the Redis.
 """
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from datafor_token.applications.record import Application
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import Message
 from datafor_token.fifo_cache import FifoCache
-from datafor_token.limits.sliding_counts import LocalCounts, RedisCounts, SlidingCounts
-from datafor_token.limits.storages import Storages
+from datafor_token.limits.keyed_counts import KeyedCounts
 from datafor_token.tokens import identifiers
 from datafor_token.tokens.recorded_steps import explanation
 from datafor_token.tokens.verification import Verification
 from datafor_token.tokens.verifier import Step, only_reported
 from datafor_token.validation.names import fold
 
-FOLDER = "reports"
 _DAY = 86400
-_DIGEST = 16  # bytes
 _MOST = 16_384  # that this process knows to be recorded today: at most 4 MB of memory
 # The step and the reason of the refusals by the claims of a token.
 _OF_CLAIMS: Mapping[str, tuple[str, str]] = {
@@ -40,34 +34,18 @@ _OF_CLAIMS: Mapping[str, tuple[str, str]] = {
 class Reports:
     """Counts and records the would-be refusals of accepted tokens. ``clock`` returns seconds since 1970.
 
-    ``key`` is a secret of this installation, so that several can share a Redis. ``shared`` is its URI, or empty; raises
-    ``StartError`` for another URI. ``count`` is called with the application and the rule of each, and ``failed`` with
-    the storage that failed (see ``Storages``): events are recorded without it, possibly several times a day.
+    ``counts`` are those of recorded events: without their storages, events are recorded possibly several times a day.
+    ``count`` is called with the application and the rule of each would-be refusal.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
-        self,
-        data_dir: Path,
-        clock: Callable[[], float],
-        key: bytes,
-        shared: str,
-        audit: Audit,
-        count: Callable[[str, str], None],
-        failed: Callable[[str], None] = lambda _: None,
+    def __init__(
+        self, counts: KeyedCounts, clock: Callable[[], float], audit: Audit, count: Callable[[str, str], None]
     ) -> None:
+        self._counts = counts
         self._clock = clock
-        self._key = key
         self._audit = audit
         self._count = count
         self._known: FifoCache[tuple[str, str, str], int] = FifoCache(_MOST)
-        self._storages: Storages[SlidingCounts] = Storages(
-            "reported rules are recorded alone",
-            data_dir / FOLDER,
-            shared,
-            lambda tables: LocalCounts(tables, clock),
-            RedisCounts,
-            failed,
-        )
 
     def note(self, verification: Verification) -> None:
         """Count the would-be refusals of an accepted token, and record those that are the first of the day."""
@@ -86,9 +64,7 @@ class Reports:
         if self._known.get(known) == day:
             return False
         self._known.put(known, day)
-        text = json.dumps([day, *known])
-        key = hmac.digest(self._key, text.encode(), hashlib.sha256)[:_DIGEST].hex()
-        return self._storages.use(lambda counts: counts.add(key, 1, _DAY)) is None
+        return self._counts.add(json.dumps([day, *known]), 1, _DAY) is None
 
 
 def _event(application: Application, step: Step, verification: Verification) -> Event:
