@@ -50,6 +50,13 @@ def stored_record(settings: Settings, name: str = "lena") -> Record:
     return Record(settings.data_dir, records.COLLECTION, name)
 
 
+def remove_old(services: Services) -> None:
+    """Remove what is over, as the thread does on each day, without its pauses."""
+    pause = threading.Event()
+    pause.set()
+    services.sign_in_retention.remove_old(pause)
+
+
 @pytest.fixture
 def services(app: Flask, caller: Caller) -> Services:
     """Return the services of an installation with an application."""
@@ -201,12 +208,10 @@ def test_days_that_are_over(services: Services, caller: Caller, clock: Clock, se
     assert len(kept(services)) == 2
     clock.advance(DAY)
     assert [one.day for one in kept(services)] == [NOW // DAY + 4]
-    pause = threading.Event()
-    pause.set()
-    services.sign_in_retention.remove_old(pause)
+    remove_old(services)
     assert len(json.loads(stored_record(settings).read_text())["sign_ins"]) == 1
     clock.advance(4 * DAY)
-    services.sign_in_retention.remove_old(pause)
+    remove_old(services)
     assert not stored_record(settings).exists()
 
 
@@ -217,9 +222,7 @@ def test_a_clock_that_was_ahead(services: Services, caller: Caller, clock: Clock
     services.history.flush()
     clock.advance(-400 * DAY)
     assert kept(services) == []
-    pause = threading.Event()
-    pause.set()
-    services.sign_in_retention.remove_old(pause)
+    remove_old(services)
     assert not stored_record(settings).exists()
 
 
@@ -326,15 +329,13 @@ def test_damaged_records(services: Services, caller: Caller, settings: Settings)
         sign_in(caller, signed(user, dept="a", aud="b", iat=NOW))
     services.history.flush()
     record = stored_record(settings)
-    pause = threading.Event()
-    pause.set()
     number = 0
     for document in damaged(json.loads(record.read_text())):
         record.write_text(json.dumps(document))
         for changed in ({}, {"ERP": None}):
             assert services.rehearsals.rehearse(changed).sign_ins in (1, 2), document
         services.sweep()
-        services.sign_in_retention.remove_old(pause)
+        remove_old(services)
         number += 1
         if not record.exists():
             record.write_text(json.dumps(document))
