@@ -297,10 +297,14 @@ class Server:
 
     def both_workers(self) -> list[int]:
         """Wait until both workers exist and serve, and return them; gunicorn listens before it forks them."""
-        self._wait_for_workers()
-        assert len(self.workers()) >= 2, self.output
-        time.sleep(1)
-        return self.workers()
+        before: list[int] = []
+        # A worker that a test has killed exists for a moment, and handles signals.
+        while len(before) < 2 or before != self.workers():
+            self._wait_for_workers()
+            assert self.process.poll() is None, self.output
+            before = self.workers()
+            time.sleep(1)
+        return before
 
     def _wait_for_workers(self) -> None:
         """Wait until both workers handle signals, or the server has ended; not for ever for one that has fewer."""
