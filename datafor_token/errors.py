@@ -233,7 +233,7 @@ class TooManyTokens(DataforTokenError):
 
 
 class Overloaded(DataforTokenError):
-    """503: too many passwords are being checked."""
+    """503: too many passwords are being checked, or another long computation has not ended."""
 
     status = 503
     message = "too many sign-ins at once"

@@ -1,14 +1,17 @@
 """Rehearsals: which sign-ins of the last days a change of applications or settings would have refused."""
 
 import collections
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from datafor_token import blocking
 from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
-from datafor_token.errors import InvalidInput, Message
+from datafor_token.errors import InvalidInput, Message, Overloaded
 from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.history import SignInHistory
 from datafor_token.rehearsal.records import DAY, KeptSignIn
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _EXAMPLES = 3  # of each rule
 _SHOWN = 100  # users and addresses in a response
+_LONGEST_WAIT = 20.0  # seconds for another rehearsal of this process to end
 _Text = TypeVar("_Text", bound=str)
 
 
@@ -122,6 +126,7 @@ class Rehearsals:
         self._fingerprints = fingerprints
         self._settings = settings
         self._clock = clock
+        self._running = threading.Lock()
 
     @property
     def enabled(self) -> bool:
@@ -134,8 +139,27 @@ class Rehearsals:
         """Replay the sign-ins of the last ``days`` (by default all that are kept) by changed rules.
 
         ``changed`` has each changed application by its name, ``None`` for a deleted one; ``settings`` are those that
-        would be in force. Without any, the sign-ins of all applications are checked. Raises ``StoreUnavailable``.
+        would be in force. Without any, the sign-ins of all applications are checked. Raises ``StoreUnavailable``, and
+        ``Overloaded`` if another rehearsal of this process does not end soon.
         """
+        with self._turn():
+            return self._replayed(changed, settings, days)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until no other rehearsal runs: several at once would take the processor from all other requests."""
+        if not self._running.acquire(blocking=False):
+            with blocking.waiting():
+                if not self._running.acquire(timeout=_LONGEST_WAIT):
+                    raise Overloaded("another rehearsal has not ended yet: try again later")
+        try:
+            yield
+        finally:
+            self._running.release()
+
+    def _replayed(
+        self, changed: Mapping[str, Application | None], settings: Settings | None, days: int | None
+    ) -> Rehearsal:
         present, _ = self._registry.all_applications()
         by_name: dict[str, Application | None] = {fold(one.name): one for one in present}
         altered = {fold(name): application for name, application in changed.items()}
@@ -166,7 +190,7 @@ class Rehearsals:
     ) -> dict[str, Any] | None:
         """Rehearse as ``rehearse`` does, and return the result as in responses; None if no sign-ins are kept.
 
-        Raises ``InvalidInput`` for more days than are kept.
+        Raises ``InvalidInput`` for more days than are kept, and what ``rehearse`` raises.
         """
         kept = self._history.days
         if days is not None and not kept:

@@ -1,6 +1,9 @@
 """A rehearsal's numbers are those of the change itself."""
 
 import dataclasses
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
@@ -8,6 +11,7 @@ from flask import Flask
 
 from datafor_token.applications.record import Application
 from datafor_token.operations.services import Services
+from datafor_token.rehearsal.records import UserRecord
 from datafor_token.rehearsal.rehearsals import Rehearsal
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import ApplicationSchema
@@ -206,3 +210,29 @@ def test_a_deleted_user(services: Services, caller: Caller, clock: Clock) -> Non
     assert "user0" not in {record.name for record in services.history.every(0)}
     services.history.flush()
     assert services.store.get("sign_ins", "user0") is None
+
+
+def test_one_at_a_time(services: Services, caller: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process runs one rehearsal at a time: another one waits, and is 503 if that takes too long."""
+    caller.post("update", application(**BASE))
+    replay(caller, clock, traffic())
+    every = services.history.every
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(since: float) -> Iterator[UserRecord]:
+        begun.set()
+        assert may_end.wait(60)
+        yield from every(since)
+
+    monkeypatch.setattr(services.history, "every", slow)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(caller.post, "rehearse", {"leeway": 0})
+        assert begun.wait(60)
+        with monkeypatch.context() as soon:
+            soon.setattr("datafor_token.rehearsal.rehearsals._LONGEST_WAIT", 0.01)
+            refused = caller.post("update", {**application(**BASE), "dry_run": "1"})
+        second = threads.submit(caller.post, "rehearse", {"leeway": 0})
+        may_end.set()
+        assert first.result(60).json["rehearsal"]["refused"] == second.result(60).json["rehearsal"]["refused"] > 0
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert refused.json["msg"] == "another rehearsal has not ended yet: try again later"
