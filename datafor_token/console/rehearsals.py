@@ -13,7 +13,7 @@ from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Preview
 from datafor_token.console import application_edits, guard
 from datafor_token.console.language import sentence
-from datafor_token.errors import StoreUnavailable
+from datafor_token.errors import Overloaded, StoreUnavailable
 from datafor_token.rehearsal.records import COLLECTION, DAY
 from datafor_token.rehearsal.rehearsals import Rehearsal
 from datafor_token.web.current import current
@@ -77,10 +77,10 @@ def are_quick(number: int = 1) -> bool:
 
 
 def show(trial: Trial) -> Shown:
-    """Rehearse a change. An outage does not hinder the change: it is reported instead of the result."""
+    """Rehearse a change. What hinders the rehearsal does not hinder the change: it is reported instead."""
     try:
         return Shown(trial.title, services().rehearsals.rehearse(trial.changed))
-    except StoreUnavailable as error:
+    except (Overloaded, StoreUnavailable) as error:
         return Shown(trial.title, None, sentence(error.message))
 
 

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from datafor_token.console import rehearsals
-from datafor_token.errors import StoreUnavailable
+from datafor_token.errors import DataforTokenError, Overloaded, StoreUnavailable
 from datafor_token.web.services import services_of
 from tests.console.client import Client, Page, api, flashes
 from tests.console.test_forms import browser_fields, client, stored
@@ -235,11 +235,14 @@ def test_a_rule_that_cannot_be_enforced(app: Flask, client: Client) -> None:
     assert client.post("applications/ERP/report", {"field": "expire"}).status_code == 404
 
 
-def test_an_outage_of_the_kept_sign_ins(app: Flask, used: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change that cannot be rehearsed can still be made: the page says that it is not known whom it refuses."""
+@pytest.mark.parametrize("error", [StoreUnavailable, Overloaded])
+def test_without_the_result(
+    app: Flask, used: Client, monkeypatch: pytest.MonkeyPatch, error: type[DataforTokenError]
+) -> None:
+    """A change that cannot be rehearsed now can still be saved: the page says that it is not known whom it refuses."""
 
     def fail(*_: object) -> object:
-        raise StoreUnavailable
+        raise error
 
     services = services_of(app)
     assert services is not None
