@@ -3,9 +3,7 @@
 import collections
 import contextlib
 import dataclasses
-import logging
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from datafor_token import blocking
@@ -22,8 +20,6 @@ from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.signin import SignIn
 from datafor_token.users.users import User, Users
 from datafor_token.validation.names import fold
-
-log = logging.getLogger(__name__)
 
 _EXAMPLES = 3  # of each rule
 _SHOWN = 100  # users and addresses in a response
@@ -175,7 +171,7 @@ class Rehearsals:
         before, replay = replay_by(present, self._settings), replay_by(after, settings or self._settings)
         concerned = None if settings is not None or not altered else _Concerned(altered.keys(), before)
         tally = _Tally()
-        for record in self._history.every(now - min(days or self._history.days, self._history.days) * DAY):
+        for record in self._history.every(now - (days or self._history.days) * DAY):
             user = self._users.get(record.name)
             tally.not_kept += sum(record.left_out.values())
             for kept in record.sign_ins.values():
