@@ -130,7 +130,7 @@ class SignInHistory(BackgroundWriter):
             is_link=is_link,
             token_name=application.token_name if origin.way == "url" else None,
             is_known=found.unknown is None,
-            # The service makes one-time links, and has no rules about their claims.
+            # The service creates one-time links, and has no rules about their claims.
             **({} if is_link else claims_of(token)),
         )
         return KeptSignIn(

@@ -60,8 +60,8 @@ class Circumstances:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Circumstances":
-        """Read an object of a record; raise ``TypeError`` or ``ValueError``."""
-        if not all(_TYPES[name](value) for name, value in document.items() if name in _TYPES):
+        """Read an object of a record; raise ``AttributeError``, ``KeyError``, ``TypeError`` or ``ValueError``."""
+        if not all(_TYPES[name](value) for name, value in document.items()):
             raise ValueError("the circumstances of a sign-in have an invalid value")
         return cls(**document)
 
@@ -127,13 +127,9 @@ class KeptSignIn(NamedTuple):
         Raises ``IndexError``, ``KeyError``, ``TypeError`` or ``ValueError``.
         """
         get = document.get
-        number, token, address, time = (
-            document["circumstances"],
-            document["token"],
-            get("address", ""),
-            document["time"],
-        )
-        late, request_id, times = get("late"), get("request_id"), get("times", _NO_TIMES)
+        number, token, time = document["circumstances"], document["token"], document["time"]
+        address, late, request_id = get("address", ""), get("late"), get("request_id")
+        times = get("times", _NO_TIMES)
         # A rehearsal reads hundreds of thousands.
         if not (
             type(number) is int

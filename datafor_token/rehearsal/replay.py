@@ -2,7 +2,7 @@
 
 import bisect
 import dataclasses
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from datafor_token.applications import policy
@@ -104,10 +104,7 @@ class Replay:
 
     def may_accept(self, kept: KeptSignIn, names: Collection[str]) -> bool:
         """Return whether one of the applications of these names, which are folded, has the key of a sign-in."""
-        return any(
-            fold(one.name) in names
-            for one, _ in self._by_key.get((kept.circumstances.algorithm, kept.circumstances.key), ())
-        )
+        return any(fold(one.name) in names for one, _ in self._with_key(kept))
 
     def verdict(self, kept: KeptSignIn, user: User | None) -> Verdict:
         """Return the verdict on a sign-in of a user: that of the first application that accepts it, as for a token.
@@ -145,41 +142,44 @@ class Replay:
 
     def _is_cut_off(self, kept: KeptSignIn) -> bool:
         """Return whether a cut-off may refuse a sign-in, depending on when its token was issued."""
-        candidates = self._by_key.get((kept.circumstances.algorithm, kept.circumstances.key), ())
-        return any(self._cut_offs.concerning(kept.user, one.name) for one, _ in candidates)
+        return any(self._cut_offs.concerning(kept.user, one.name) for one, _ in self._with_key(kept))
+
+    def _with_key(self, kept: KeptSignIn) -> Sequence[tuple[Application, Signer]]:
+        """Return the applications that have the key of a sign-in."""
+        return self._by_key.get((kept.circumstances.algorithm, kept.circumstances.key), ())
 
     def _verdict(self, kept: KeptSignIn, user: User | None) -> Verdict:
-        if kept.circumstances.token_name is not None and kept.circumstances.token_name not in self._token_names:
-            detail = Message("no enabled application has the token_name %(name)s", name=kept.circumstances.token_name)
-            return Verdict("token_name", kept.circumstances.application, detail)
+        about = kept.circumstances
+        if about.token_name is not None and about.token_name not in self._token_names:
+            detail = Message("no enabled application has the token_name %(name)s", name=about.token_name)
+            return Verdict("token_name", about.application, detail)
         verdicts = [
             self._by_application(kept, user, application, signer)
-            for application, signer in self._by_key.get((kept.circumstances.algorithm, kept.circumstances.key), ())
+            for application, signer in self._with_key(kept)
             if _receives(application, kept)
         ]
         verdicts += [
             self._by_unknown_key(kept, user, application, signer)
-            for application, signer in self._without_keys.get(kept.circumstances.algorithm, ())
+            for application, signer in self._without_keys.get(about.algorithm, ())
             if _receives(application, kept)
         ]
         if not verdicts:
-            if (kept.circumstances.token_name, kept.circumstances.algorithm) in self._algorithms:
-                return Verdict("signature", kept.circumstances.application, _CHANGED_KEY)
-            return Verdict("algorithm", kept.circumstances.application, _CHANGED_ALGORITHM)
+            if (about.token_name, about.algorithm) in self._algorithms:
+                return Verdict("signature", about.application, _CHANGED_KEY)
+            return Verdict("algorithm", about.application, _CHANGED_ALGORITHM)
         found = min(verdicts, key=_order)
         if found.reason != UNKNOWN or len(verdicts) == 1:
             return found
         return found._replace(open=frozenset().union(*(verdict.open for verdict in verdicts)))
 
     def _by_application(self, kept: KeptSignIn, user: User | None, application: Application, signer: Signer) -> Verdict:
-        if kept.circumstances.is_link:
+        about = kept.circumstances
+        if about.is_link:
             return self._by_use(kept, user, application, signer, {})
         asked_for = [(name, field) for name, field in _asked(application) if not _is_kept(kept, name)]
         asked = self._without(application, dict.fromkeys(name for name, _ in asked_for), kept)
         try:
-            token = Token(
-                {"alg": kept.circumstances.algorithm, "typ": kept.circumstances.typ}, _claims_of(kept), b"", b""
-            )
+            token = Token({"alg": about.algorithm, "typ": about.typ}, _claims_of(kept), b"", b"")
             verified, steps = check_claims(token, asked, signer, Instant(kept.time, self._leeway))
             if kept.late is not None:
                 check_times(token, asked, Instant(kept.late, self._leeway))
@@ -273,11 +273,10 @@ def _order(verdict: Verdict) -> tuple[int, int]:
 
 def _receives(application: Application, kept: KeptSignIn) -> bool:
     """Return whether an application could receive a token that came in this way; a link is one application's."""
-    if kept.circumstances.is_link:
-        return fold(application.name) == fold(kept.circumstances.application)
-    return kept.circumstances.token_name is None or (
-        application.enable and application.token_name == kept.circumstances.token_name
-    )
+    about = kept.circumstances
+    if about.is_link:
+        return fold(application.name) == fold(about.application)
+    return about.token_name is None or (application.enable and application.token_name == about.token_name)
 
 
 def _asked(application: Application) -> Iterator[tuple[str, str]]:
@@ -299,22 +298,17 @@ def _rule(application: Application, name: str) -> str:
 
 
 def _is_kept(kept: KeptSignIn, name: str) -> bool:
-    if (
-        name == kept.circumstances.username_claim
-        or name in kept.circumstances.values
-        or name in kept.times
-        or name in kept.circumstances.missing
-    ):
+    about = kept.circumstances
+    known = (about.username_claim, *about.values, *kept.times)
+    if name in known or name in about.missing:
         return True
     # A value inside of a kept one is known too.
-    known = (kept.circumstances.username_claim, *kept.circumstances.values, *kept.times)
-    return all(
-        outermost in known or not (kept.circumstances.further or outermost in kept.circumstances.claims)
-        for outermost in claims.outermost(name)
-    )
+    return all(one in known or not (about.further or one in about.claims) for one in claims.outermost(name))
 
 
 def _claims_of(kept: KeptSignIn) -> Mapping[str, Any]:
     """Return claims in which each known one is found under the name or JSON Pointer that a rule asks for."""
-    names = dict.fromkeys(kept.circumstances.claims, _NOT_KEPT)
-    return {**names, kept.circumstances.username_claim: kept.user, **kept.times, **kept.circumstances.values}
+    about = kept.circumstances
+    return {
+        **dict.fromkeys(about.claims, _NOT_KEPT), about.username_claim: kept.user, **kept.times, **about.values
+    }  # fmt: skip

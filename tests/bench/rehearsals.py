@@ -14,8 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
+
 from datafor_token import create_app
 from datafor_token.operations.services import Services
+from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.records import COLLECTION, DAY, Circumstances, KeptSignIn, UserRecord
 from datafor_token.settings import Settings
 from datafor_token.users.users import User
@@ -64,12 +67,14 @@ def say(text: str) -> None:
 
 
 def _measure(number: int, folder: Path, store: str) -> None:
-    services = _services(folder, store)
+    app = _app(folder, store)
+    services = services_of(app)
+    assert services is not None
     written = sum(len(json.dumps(document)) for document in _write(services, number))
     say(f"{number:6} users, {number * _DAYS} sign-ins: {written / number / _DAYS:.0f} bytes each")
     read = _median(lambda: sum(1 for _ in services.history.every(0)))
     say(f"{number:6} users: {read:7.3f} s to read the records")
-    client = _app(services).test_client()
+    client = app.test_client()
 
     def rehearse(call: str, fields: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = client.post(f"{API}/{call}", json=fields, headers=basic()).get_json()["rehearsal"]
@@ -79,13 +84,6 @@ def _measure(number: int, folder: Path, store: str) -> None:
         found = rehearse(call, fields)
         taken = _median(functools.partial(rehearse, call, fields))
         say(f"{number:6} users: {taken:7.3f} s {what}: {found['refused']} of {found['sign_ins']} refused")
-
-
-_APPS: dict[int, Any] = {}
-
-
-def _app(services: Services) -> Any:
-    return _APPS[id(services)]
 
 
 def _median(call: Callable[[], object]) -> float:
@@ -98,26 +96,22 @@ def _median(call: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def _services(folder: Path, store: str) -> Services:
+def _app(folder: Path, store: str) -> Flask:
     os.environ["DATAFOR_TOKEN_ADMIN_PASSWORD"] = ADMIN_PASSWORD
     (folder / "config").mkdir()
     settings = Settings(config_dir=folder / "config", data_dir=folder / "data", store=store, log_level="ERROR")
     app = create_app(settings, clock=Clock(NOW + (_DAYS - 1) * DAY + 50_000))
     for name in _NAMES:
         assert app.test_client().post(f"{API}/update", json=_fields(name), headers=basic()).status_code == 200
-    services = services_of(app)
-    assert services is not None
-    _APPS[id(services)] = app
-    return services
+    return app
 
 
 def _write(services: Services, number: int) -> list[Any]:
     """Write users and their sign-ins, as the service stores them, and return the records of sign-ins."""
     documents = []
-    keys = {}
-    for name in _NAMES:
-        found = services.registry.get(name)
-        keys[name] = services.rehearsals._fingerprints.present(next(found.accepted_signers(0)).key)
+    fingerprints = Fingerprints(services.keyring.derive_all("fingerprints"))
+    signers = {name: next(services.registry.get(name).accepted_signers(0)) for name in _NAMES}
+    keys = {name: fingerprints.present(signer.key) for name, signer in signers.items()}
     for index in range(number):
         user = User(name=f"user{index}", application=_NAMES[index % 3], created_date=1)
         services.store.put("users", user.to_document())
