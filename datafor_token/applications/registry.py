@@ -244,10 +244,6 @@ class Registry:
         if self.get(name).previous_secret(self._clock()) is not None:
             self._update(name, change)
 
-    def preview_end_of_grace(self, name: str) -> Preview:
-        """Return the application without its grace period; raise ``NotFound``, but store nothing."""
-        return self._preview(name, lambda stored: without_grace(_existing(stored), self._milliseconds()))
-
     def delete(self, name: str) -> None:
         """Remove the application; ignore a name that does not exist, and leave a damaged record alone."""
         with contextlib.suppress(NotFound), self._audit.change() as record:

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Preview
 from datafor_token.applications.rules import DEFAULT_GRACE
+from datafor_token.applications.update import without_grace
 from datafor_token.console import (
     application_form,
     application_keys,
@@ -111,7 +112,7 @@ def ask_end_grace(name: str) -> ResponseReturnValue:
     """Ask before the grace period of the previous secret ends."""
     found = application_tabs.find(name)
     previous = found.previous
-    ended = services().registry.preview_end_of_grace(found.name).application
+    ended = without_grace(found, found.last_modified_date)
     used = previous is not None and previous.last_used is not None
     return confirmation.ask(
         confirmation.Question(

@@ -53,10 +53,6 @@ CHANGES: dict[str, Change] = {
         lambda registry: registry.preview_rotation("ERP", OTHER, 60),
         lambda registry: registry.rotate("ERP", OTHER, 60),
     ),
-    "end of the grace period": (
-        lambda registry: registry.preview_end_of_grace("ERP"),
-        lambda registry: registry.end_grace("ERP", registry.get("ERP").previous.until),  # type: ignore[union-attr]
-    ),
 }
 
 
@@ -72,7 +68,7 @@ def test_a_preview_is_what_the_change_stores(app: Flask, services: Services, clo
     assert everything(services) == before
     assert found.stored is not None
     assert found.stored.to_document() == services.registry.get("ERP").to_document()
-    assert found.changes or change in ("rotate", "end of the grace period")
+    assert found.changes
     make(services.registry)
     assert found.application == services.registry.get("ERP")
     assert everything(services) != before
@@ -125,8 +121,6 @@ def test_errors_are_those_of_the_change(app: Flask, services: Services, settings
         registry.preview_change("CRM", lambda _: wanted())
     with pytest.raises(NotFound):
         registry.preview_rotation("CRM", None, 60)
-    with pytest.raises(NotFound):
-        registry.preview_end_of_grace("CRM")
     Record(settings.data_dir, "applications", "bad").write_text('{"name": "bad"}')
     with pytest.raises(RecordDamaged):
         registry.preview_deletion(["ERP", "bad"])
