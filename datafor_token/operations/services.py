@@ -222,6 +222,7 @@ def _build(
     gate = Gate(store, gate_sessions, signin, cut_offs, audit, clock, keyring.derive_all("gate sessions"), limit)
     issued = IssuedTokens(audit, revocations, cut_offs, clock)
     session_list = SessionList(store, users, audit, sessions, gate.accepts)
+    accounts = Accounts(store, users, audit, clock, settings, cut_off=end_tokens, deleted=history.remove)
     return Services(
         settings=settings,
         node=Node.of(settings, keyring),
@@ -237,14 +238,14 @@ def _build(
         history=history,
         sign_in_retention=SignInRetention(store, users, clock, settings.rehearsal_days),
         rehearsals=Rehearsals(
-            history, registry, signin_with, users, revocations, cut_offs, fingerprints, settings, clock
+            history, registry, signin_with, accounts, revocations, cut_offs, fingerprints, settings, clock
         ),
         sinks=opened.sinks,
         retention=opened.retention,
         readiness=Readiness(store, audit, clock),
         draining=Draining(settings.data_dir),
         users=users,
-        accounts=Accounts(store, users, audit, clock, settings, cut_off=end_tokens, deleted=history.remove),
+        accounts=accounts,
         revocations=revocations,
         cut_offs=cut_offs,
         issued=issued,

@@ -19,7 +19,8 @@ from datafor_token.settings import Settings
 from datafor_token.tokens.cut_offs import CutOffs
 from datafor_token.tokens.revocations import Revocations
 from datafor_token.tokens.signin import SignIn
-from datafor_token.users.users import User, Users
+from datafor_token.users.accounts import Accounts
+from datafor_token.users.users import User
 from datafor_token.validation.names import fold
 
 _EXAMPLES = 3  # of each rule
@@ -107,7 +108,7 @@ class Rehearsals:
         history: SignInHistory,
         registry: Registry,
         signin_with: Callable[[Settings], SignIn],
-        users: Users,
+        accounts: Accounts,
         revocations: Revocations,
         cut_offs: CutOffs,
         fingerprints: Fingerprints,
@@ -117,7 +118,7 @@ class Rehearsals:
         self._history = history
         self._registry = registry
         self._signin_with = signin_with
-        self._users = users
+        self._accounts = accounts
         self._revocations = revocations
         self._cut_offs = cut_offs
         self._fingerprints = fingerprints
@@ -171,9 +172,11 @@ class Rehearsals:
 
         before, replay = replay_by(present, self._settings), replay_by(after, settings or self._settings)
         concerned = None if settings is not None or not altered else _Concerned(altered.keys(), before)
+        # All at once: of each user alone, a database would be asked.
+        users = {fold(user.name): user for user in self._accounts.all()[0]}
         tally = _Tally()
         for record in self._history.every(now - (days or self._history.days) * DAY):
-            user = self._users.get(record.name)
+            user = users.get(fold(record.name))
             tally.not_kept += sum(record.left_out.values())
             for kept in record.sign_ins.values():
                 tally.begin(kept)

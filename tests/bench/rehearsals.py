@@ -24,6 +24,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.users import User
 from datafor_token.web.services import services_of
 from tests.handmade_tokens import NOW
+from tests.processes import run_command
 from tests.store.postgres import Postgres
 from tests.support import ADMIN_PASSWORD, API, STRONG_SECRET, Clock, application, basic
 
@@ -55,6 +56,8 @@ def main() -> None:
             if database is not None:
                 database.ask("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
             with tempfile.TemporaryDirectory() as folder:
+                if database is not None:
+                    run_command(Path(folder), "store", "init", DATAFOR_TOKEN_STORE=database.url())
                 _measure(number, Path(folder), "file" if database is None else database.url())
     finally:
         if database is not None:
