@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 _MOST_NOTED = 50_000  # tokens and addresses of a day in the memory of a worker: about 10 MB
 _MOST_WAITING = 5_000  # sign-ins that are not stored yet; in an outage further ones are lost
 _WAIT = 1.0  # seconds that a write waits for other writers
+# Seconds between writes. A user with a new token for each request has a record that takes 50 ms: with 200 of them, the
+# writes would take a core. So a pause is longer than the writes before it, up to the limit.
+_SHORTEST_PAUSE, _LONGEST_PAUSE, _TIMES = 5.0, 300.0, 20
 
 
 class _Noted(NamedTuple):
@@ -56,7 +59,7 @@ class SignInHistory(BackgroundWriter):
     lost: no sign-in fails for it. Methods that read raise ``StoreUnavailable`` in an outage.
     """
 
-    seconds = 5.0
+    seconds = _SHORTEST_PAUSE
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a separate collaborator
         self,
@@ -178,6 +181,7 @@ class SignInHistory(BackgroundWriter):
 
     def store_noted(self, ends: float | None) -> bool:
         """Store the sign-ins in memory, with one write for each user."""
+        begun = time.monotonic()
         of_users: dict[str, list[_Noted]] = {}
         # A rehearsal may take them too.
         with contextlib.suppress(KeyError):
@@ -196,6 +200,7 @@ class SignInHistory(BackgroundWriter):
         finally:
             for one in (one for noted in of_users.values() for one in noted):
                 self._wait(one)
+            self.seconds = min(max(_SHORTEST_PAUSE, (time.monotonic() - begun) * _TIMES), _LONGEST_PAUSE)
         return True
 
     def _add(self, noted: list[_Noted]) -> None:

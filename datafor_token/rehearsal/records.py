@@ -284,12 +284,17 @@ class UserRecord:
         """Return the record as it is stored: circumstances only once, and their numbers in the sign-ins."""
         circumstances: list[dict[str, Any]] = []
         numbers: dict[str, int] = {}
+        # By identity too: those that were read from a record are the same objects.
+        known: dict[int, int] = {}
         sign_ins = []
         for one in self.sign_ins.values():
-            document = one.circumstances.to_document()
-            number = numbers.setdefault(strict_json.compact(document), len(circumstances))
-            if number == len(circumstances):
-                circumstances.append(document)
+            number = known.get(id(one.circumstances))
+            if number is None:
+                document = one.circumstances.to_document()
+                number = numbers.setdefault(strict_json.compact(document), len(circumstances))
+                if number == len(circumstances):
+                    circumstances.append(document)
+                known[id(one.circumstances)] = number
             sign_ins.append(one.to_document(number))
         return {
             "format": FORMAT,

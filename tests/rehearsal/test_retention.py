@@ -366,3 +366,17 @@ def test_a_damaged_record_stays(
 def test_no_part_of_a_backup() -> None:
     """A backup has no sign-ins."""
     assert records.COLLECTION not in backup.COLLECTIONS
+
+
+def test_writes_that_take_long(services: Services, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a write that takes long, the next one is later: the writes do not take the time of requests."""
+    update = services.store.update
+
+    def slow(*arguments: Any, **options: Any) -> Document:
+        threading.Event().wait(0.5)
+        return update(*arguments, **options)
+
+    sign_in(caller, signed())
+    monkeypatch.setattr(services.store, "update", slow)
+    services.history.flush()
+    assert services.history.seconds >= 10
