@@ -147,10 +147,11 @@ class SignInHistory(BackgroundWriter):
             times={} if is_link else times_of(token),
         )
 
-    def every(self, since: float) -> Iterator[UserRecord]:
+    def every(self, since: float, damaged: Callable[[], object] = lambda: None) -> Iterator[UserRecord]:
         """Yield the records of all users, with the days since a time (seconds since 1970).
 
-        Sign-ins of other workers in the last seconds may be missing, and those of damaged records are.
+        Sign-ins of other workers in the last seconds may be missing. ``damaged`` is called for each record that cannot
+        be read, which is left out.
         """
         self.flush(_WAIT)
         if self._waiting:
@@ -165,6 +166,7 @@ class SignInHistory(BackgroundWriter):
                 user = self._users.get(record.name)
             except RecordDamaged as error:
                 log.warning(logs.event("record damaged", reason=error.reason))
+                damaged()
                 continue
             if user is not None and user.created_date == record.created:
                 yield record.within(days)

@@ -26,6 +26,7 @@ from datafor_token.validation.names import fold
 _EXAMPLES = 3  # of each rule
 _SHOWN = 100  # users and addresses in a response
 _LONGEST_WAIT = 20.0  # seconds for another rehearsal of this process to end
+_DAMAGED = Message("the kept sign-ins of a user cannot be read: datafor-token store check names the record")
 _Text = TypeVar("_Text", bound=str)
 
 
@@ -67,8 +68,8 @@ class Rehearsal:
     A sign-in is a token on one day (UTC) from one address, or a one-time link. ``sign_ins`` of them were checked, those
     that the change concerns; ``refused`` were accepted by the present rules and would not be by the changed ones, which
     concerns the ``users`` and addresses in ``sources``, those with the most sign-ins first. Of ``unknown`` it is not
-    known, for the reasons ``unknown_because``. ``already_refused`` are refused by the present rules too. ``not_kept``
-    were beyond the number that is kept of a user and day.
+    known, for the reasons ``unknown_because``; a damaged record counts as one of them. ``already_refused`` are refused
+    by the present rules too. ``not_kept`` were beyond the number that is kept of a user and day.
     """
 
     since: int
@@ -175,8 +176,9 @@ class Rehearsals:
         # All at once: of each user alone, a database would be asked.
         users = {fold(user.name): user for user in self._accounts.all()[0]}
         tally = _Tally()
-        for record in self._history.every(now - (days or self._history.days) * DAY):
-            user = users.get(fold(record.name))
+        since = now - (days or self._history.days) * DAY
+        for record in self._history.every(since, tally.count_damaged):
+            user = self._users.get(record.name)
             tally.not_kept += sum(record.left_out.values())
             for kept in record.sign_ins.values():
                 tally.begin(kept)
@@ -254,6 +256,10 @@ class _Tally:
         elif verdict != present:
             # The present rules may refuse it too. Where the same is not known of both, the change refuses nothing.
             self._unknown[(verdict if present.reason == ACCEPTED else present).detail] += 1
+
+    def count_damaged(self) -> None:
+        """Count the sign-ins of a record that cannot be read as one of which nothing is known."""
+        self._unknown[_DAMAGED] += 1
 
     def result(self, now: float) -> Rehearsal:
         """Return the numbers; ``now`` is in seconds since 1970."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -219,10 +219,10 @@ def test_one_at_a_time(services: Services, caller: Caller, clock: Clock, monkeyp
     every = services.history.every
     begun, may_end = threading.Event(), threading.Event()
 
-    def slow(since: float) -> Iterator[UserRecord]:
+    def slow(since: float, damaged: Callable[[], object]) -> Iterator[UserRecord]:
         begun.set()
         assert may_end.wait(60)
-        yield from every(since)
+        yield from every(since, damaged)
 
     monkeypatch.setattr(services.history, "every", slow)
     with ThreadPoolExecutor(2) as threads:

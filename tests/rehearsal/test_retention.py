@@ -342,6 +342,18 @@ def test_damaged_records(services: Services, caller: Caller, settings: Settings)
     assert number > 300
 
 
+def test_a_damaged_record_is_not_known(services: Services, caller: Caller, settings: Settings) -> None:
+    """A record that cannot be read counts as unknown: a rehearsal never says that its user would be accepted."""
+    for user in ("lena", "mona"):
+        sign_in(caller, signed(user))
+    services.history.flush()
+    assert services.rehearsals.rehearse({}).unknown == 0
+    stored_record(settings).write_text("{")
+    found = services.rehearsals.rehearse({})
+    assert (found.sign_ins, found.refused, found.unknown) == (1, 0, 1)
+    assert "datafor-token store check names the record" in found.unknown_because[0]
+
+
 def test_a_damaged_record_stays(
     services: Services, caller: Caller, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
