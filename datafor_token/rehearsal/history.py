@@ -25,7 +25,7 @@ from datafor_token.store.background import BackgroundWriter
 from datafor_token.store.base import Document, Store
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.verifier import VerifiedToken
-from datafor_token.users.users import Users
+from datafor_token.users.users import User, Users
 from datafor_token.validation import logs
 from datafor_token.validation.names import fold
 
@@ -147,8 +147,10 @@ class SignInHistory(BackgroundWriter):
             times={} if is_link else times_of(token),
         )
 
-    def every(self, since: float, damaged: Callable[[], object] = lambda: None) -> Iterator[UserRecord]:
-        """Yield the records of all users, with the days since a time (seconds since 1970).
+    def every(
+        self, since: float, find: Callable[[str], User | None], damaged: Callable[[], object] = lambda: None
+    ) -> Iterator[UserRecord]:
+        """Yield the records of all users that ``find`` returns by name, with the days since a time (s since 1970).
 
         Sign-ins of other workers in the last seconds may be missing. ``damaged`` is called for each record that cannot
         be read, which is left out.
@@ -163,7 +165,7 @@ class SignInHistory(BackgroundWriter):
                 if isinstance(document, RecordDamaged):
                     raise document
                 record = UserRecord.from_document(document)
-                user = self._users.get(record.name)
+                user = find(record.name)
             except RecordDamaged as error:
                 log.warning(logs.event("record damaged", reason=error.reason))
                 damaged()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from datafor_token import blocking
 from datafor_token.applications.record import Application
 from datafor_token.applications.registry import Registry
-from datafor_token.errors import InvalidInput, Message, Overloaded
+from datafor_token.errors import InvalidInput, Message, Overloaded, RecordDamaged
 from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.history import SignInHistory
 from datafor_token.rehearsal.records import DAY, KeptSignIn
@@ -173,12 +173,10 @@ class Rehearsals:
 
         before, replay = replay_by(present, self._settings), replay_by(after, settings or self._settings)
         concerned = None if settings is not None or not altered else _Concerned(altered.keys(), before)
-        # All at once: of each user alone, a database would be asked.
-        users = {fold(user.name): user for user in self._accounts.all()[0]}
         tally = _Tally()
-        since = now - (days or self._history.days) * DAY
-        for record in self._history.every(since, tally.count_damaged):
-            user = self._users.get(record.name)
+        since, find = now - (days or self._history.days) * DAY, self._find_user()
+        for record in self._history.every(since, find, tally.count_damaged):
+            user = find(record.name)
             tally.not_kept += sum(record.left_out.values())
             for kept in record.sign_ins.values():
                 tally.begin(kept)
@@ -186,6 +184,18 @@ class Rehearsals:
                     verdict = replay.verdict(kept, user)
                     tally.count(kept, verdict, verdict if verdict.reason == ACCEPTED else before.verdict(kept, user))
         return tally.result(now)
+
+    def _find_user(self) -> Callable[[str], User | None]:
+        """Return a function that returns a user by name, without asking the store: all are read at once here."""
+        found, damaged = self._accounts.all()
+        users, unread = {fold(user.name): user for user in found}, set(map(fold, damaged))
+
+        def find(name: str) -> User | None:
+            if fold(name) in unread:
+                raise RecordDamaged(reason=f"users/{name}: the record cannot be read")
+            return users.get(fold(name))
+
+        return find
 
     def response(
         self, changed: Mapping[str, Application | None], settings: Settings | None = None, days: int | None = None

@@ -75,7 +75,7 @@ def _measure(number: int, folder: Path, store: str) -> None:
     assert services is not None
     written = sum(len(json.dumps(document)) for document in _write(services, number))
     say(f"{number:6} users, {number * _DAYS} sign-ins: {written / number / _DAYS:.0f} bytes each")
-    read = _median(lambda: sum(1 for _ in services.history.every(0)))
+    read = _median(lambda: sum(1 for _ in services.history.every(0, services.users.get)))
     say(f"{number:6} users: {read:7.3f} s to read the records")
     client = app.test_client()
 

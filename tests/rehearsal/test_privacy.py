@@ -40,7 +40,7 @@ def kept_of(
     assert caller.post("update", application(secret=STRONG_SECRET, audience="*", **rules)).status_code == 200
     text = token({"loginname": "lena", "exp": NOW + 3600, **claims}, STRONG_SECRET, header or HEADER)
     assert caller.get(DETAIL, {"Authorization": f"Bearer {text}"}).status_code == 200
-    (record,) = services.history.every(0)
+    (record,) = services.history.every(0, services.users.get)
     (found,) = record.sign_ins.values()
     return found.circumstances
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -207,7 +207,7 @@ def test_a_deleted_user(services: Services, caller: Caller, clock: Clock) -> Non
     replay(caller, clock, traffic()[:1])
     caller.post("/plugin/datafor-modeler/api/user/delete", {"username": "user0"})
     assert services.store.get("sign_ins", "user0") is None
-    assert "user0" not in {record.name for record in services.history.every(0)}
+    assert "user0" not in {record.name for record in services.history.every(0, services.users.get)}
     services.history.flush()
     assert services.store.get("sign_ins", "user0") is None
 
@@ -219,10 +219,10 @@ def test_one_at_a_time(services: Services, caller: Caller, clock: Clock, monkeyp
     every = services.history.every
     begun, may_end = threading.Event(), threading.Event()
 
-    def slow(since: float, damaged: Callable[[], object]) -> Iterator[UserRecord]:
+    def slow(*arguments: Any) -> Iterator[UserRecord]:
         begun.set()
         assert may_end.wait(60)
-        yield from every(since, damaged)
+        yield from every(*arguments)
 
     monkeypatch.setattr(services.history, "every", slow)
     with ThreadPoolExecutor(2) as threads:

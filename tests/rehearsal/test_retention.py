@@ -43,7 +43,7 @@ def sign_in(caller: Caller, text: str, address: str = "10.0.0.7", status: int = 
 
 
 def kept(services: Services) -> list[KeptSignIn]:
-    return [one for record in services.history.every(0) for one in record.sign_ins.values()]
+    return [one for record in services.history.every(0, services.users.get) for one in record.sign_ins.values()]
 
 
 def stored_record(settings: Settings, name: str = "lena") -> Record:
