@@ -1,5 +1,6 @@
 """History of sign-ins: noted in memory, once per token, day and address, and stored in the background."""
 
+import collections
 import contextlib
 import logging
 import time
@@ -12,6 +13,7 @@ from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.records import (
     COLLECTION,
     DAY,
+    MOST,
     Circumstances,
     KeptSignIn,
     UserRecord,
@@ -40,16 +42,26 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE, _TIMES = 5.0, 300.0, 20
 
 
 class _Noted(NamedTuple):
-    """A sign-in that is not stored yet, and the ``created_date`` of its user."""
+    """A sign-in that is not stored yet, and the ``created_date`` of its user.
+
+    With ``number``, it stands for so many of the user and day that are only counted.
+    """
 
     kept: KeptSignIn
     created: int
+    number: int = 0
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """The place of the sign-in, or one for all of the user and day that are only counted."""
+        return ("", self.kept.day, fold(self.kept.user)) if self.number else self.kept.place
 
     def merge(self, other: "_Noted") -> "_Noted":
         """Return both as one; of two users of one name, only the later one's."""
         if self.created != other.created:
             return max(self, other, key=lambda one: one.created)
-        return _Noted(self.kept.merge(other.kept), self.created)
+        kept = self.kept if self.number else self.kept.merge(other.kept)
+        return _Noted(kept, self.created, self.number + other.number)
 
 
 class SignInHistory(BackgroundWriter):
@@ -79,6 +91,8 @@ class SignInHistory(BackgroundWriter):
         self._origin = origin
         self._day = 0
         self._noted: set[tuple[str, str | None, bool]] = set()
+        # Of this day, by user and ``created_date``.
+        self._numbers: collections.Counter[tuple[str, int]] = collections.Counter()
         self._waiting: dict[tuple[str, int, str], _Noted] = {}
         self._is_losing = False
 
@@ -88,15 +102,13 @@ class SignInHistory(BackgroundWriter):
             return
         now = self._clock()
         if now // DAY != self._day:
-            self._day, self._noted = int(now // DAY), set()
+            self._day = int(now // DAY)
+            self._forget_day()
         origin = self._origin()
         # In the URL, fewer applications may accept it.
         noted = token_of(token), origin.address, origin.way == "url"
         is_late = now >= token.expires
         if noted in self._noted and not is_late:
-            return
-        if len(self._waiting) >= _MOST_WAITING:
-            self._warn_of_loss()
             return
         try:
             user = self._users.get(token.username)
@@ -106,15 +118,24 @@ class SignInHistory(BackgroundWriter):
             return
         if len(self._noted) >= _MOST_NOTED:
             # They are stored again, which changes nothing.
-            self._noted.clear()
-        self._noted.add(noted)
+            self._forget_day()
+        is_new = self._noted.isdisjoint(((*noted[:2], True), (*noted[:2], False)))
+        of_user = fold(user.name), user.created_date
+        # Of one user no more are kept: further ones must not take the place of those of other users.
+        is_left_out = is_new and self._numbers[of_user] >= MOST
         kept = self._kept(token, client, now, origin, is_late=is_late)
-        self._wait(_Noted(kept, user.created_date))
+        one = _Noted(kept, user.created_date, int(is_left_out))
+        if one.place not in self._waiting and len(self._waiting) >= _MOST_WAITING:
+            self._warn_of_loss()
+            return
+        self._noted.add(noted)
+        self._numbers[of_user] += is_new
+        self._wait(one)
         self.wake()
 
     def _wait(self, noted: _Noted) -> None:
-        before = self._waiting.get(noted.kept.place)
-        self._waiting[noted.kept.place] = noted if before is None else before.merge(noted)
+        before = self._waiting.get(noted.place)
+        self._waiting[noted.place] = noted if before is None else before.merge(noted)
 
     def _warn_of_loss(self) -> None:
         if not self._is_losing:
@@ -215,15 +236,17 @@ class SignInHistory(BackgroundWriter):
             self._store.delete(COLLECTION, noted[0].kept.user)
             return
         name, created = user.name, user.created_date
-        added = [one.kept for one in noted if one.created == created]
+        added = [one for one in noted if one.created == created]
         if not added:
             return
+        kept = [one.kept for one in added if not one.number]
+        left_out = {one.kept.day: one.number for one in added if one.number}
 
         def change(document: Document | None) -> Document:
             stored = UserRecord(name, created) if document is None else UserRecord.from_document(document)
             if stored.created != created:
                 stored = UserRecord(name, created)
-            return stored.add(added).within(kept_days(self._clock(), self.days)).to_document()
+            return stored.add(kept, left_out).within(kept_days(self._clock(), self.days)).to_document()
 
         self._store.update(COLLECTION, name, change, wait=_WAIT)
         # The deletion of a user is followed by that of the sign-ins: one of both sees the other's change.
@@ -232,4 +255,9 @@ class SignInHistory(BackgroundWriter):
 
     def forget_noted(self) -> None:
         """Forget the sign-ins in memory."""
-        self._waiting, self._noted = {}, set()
+        self._waiting = {}
+        self._forget_day()
+
+    def _forget_day(self) -> None:
+        self._noted = set()
+        self._numbers.clear()

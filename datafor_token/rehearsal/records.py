@@ -1,5 +1,6 @@
 """Kept sign-ins: what is kept of an accepted token or one-time link, and the records of the users who signed in."""
 
+import collections
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -242,9 +243,13 @@ class UserRecord:
     sign_ins: Mapping[tuple[str, int, str], KeptSignIn] = dataclasses.field(default_factory=dict)
     left_out: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
-    def add(self, added: Sequence[KeptSignIn]) -> "UserRecord":
-        """Return the record with more sign-ins; those over ``MOST`` of a day, or ``MOST_OF_USER``, are only counted."""
-        sign_ins, left_out = dict(self.sign_ins), dict(self.left_out)
+    def add(self, added: Sequence[KeptSignIn], further: Mapping[int, int] | None = None) -> "UserRecord":
+        """Return the record with more sign-ins; those over ``MOST`` of a day, or ``MOST_OF_USER``, are only counted.
+
+        So are the ``further`` ones, whose number is given by day.
+        """
+        sign_ins, left_out = dict(self.sign_ins), collections.Counter(self.left_out)
+        left_out.update(further)
         of_day: dict[int, int] = {}
         for _, day, _ in sign_ins:
             of_day[day] = of_day.get(day, 0) + 1
@@ -256,11 +261,11 @@ class UserRecord:
                 sign_ins[place] = one
                 of_day[one.day] = of_day.get(one.day, 0) + 1
             else:
-                left_out[one.day] = left_out.get(one.day, 0) + 1
+                left_out[one.day] += 1
         while len(sign_ins) > MOST_OF_USER:
             oldest = min(one.day for one in sign_ins.values())
             places = [place for place, one in sign_ins.items() if one.day == oldest]
-            left_out[oldest] = left_out.get(oldest, 0) + len(places)
+            left_out[oldest] += len(places)
             for place in places:
                 del sign_ins[place]
         return dataclasses.replace(self, sign_ins=sign_ins, left_out=left_out)

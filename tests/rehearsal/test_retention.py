@@ -392,3 +392,21 @@ def test_writes_that_take_long(services: Services, caller: Caller, monkeypatch: 
     monkeypatch.setattr(services.store, "update", slow)
     services.history.flush()
     assert services.history.seconds >= 10
+
+
+def test_a_user_with_very_many(services: Services, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with a new token for each request does not take the place of others before the next write."""
+    monkeypatch.setattr(history, "MOST", 3)
+    monkeypatch.setattr(records, "MOST", 3)
+    monkeypatch.setattr(history, "_MOST_WAITING", 6)
+    for number in range(20):
+        sign_in(caller, signed(nonce=number))
+    for user in ("otto", "mia"):
+        sign_in(caller, signed(user))
+    # The same tokens again.
+    for number in range(20):
+        sign_in(caller, signed(nonce=number))
+    rehearsal = services.rehearsals.rehearse({})
+    assert (rehearsal.sign_ins, rehearsal.not_kept) == (3 + 2, 17)
+    sign_in(caller, signed(nonce=20))
+    assert services.rehearsals.rehearse({}).not_kept == 18
