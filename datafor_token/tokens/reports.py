@@ -11,7 +11,6 @@ from datafor_token.applications.record import Application
 from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.log import Audit
 from datafor_token.errors import Message
-from datafor_token.fifo_cache import FifoCache
 from datafor_token.limits.keyed_counts import KeyedCounts
 from datafor_token.tokens import identifiers
 from datafor_token.tokens.recorded_steps import explanation
@@ -20,7 +19,9 @@ from datafor_token.tokens.verifier import Step, only_reported
 from datafor_token.validation.names import fold
 
 _DAY = 86400
-_MOST = 16_384  # that this process knows to be recorded today: at most 4 MB of memory
+# Events of today that this process knows: at most 15 MB of memory. Further ones are only counted in the metric, as each
+# use would be recorded again. The shared counts have 32,000: of further ones, each process records one.
+_MOST = 200_000
 # The step and the reason of the refusals by the claims of a token.
 _OF_CLAIMS: Mapping[str, tuple[str, str]] = {
     "token_types": ("header", "header"),
@@ -45,7 +46,8 @@ class Reports:
         self._clock = clock
         self._audit = audit
         self._count = count
-        self._known: FifoCache[tuple[str, str, str], int] = FifoCache(_MOST)
+        self._day = 0
+        self._known: set[int] = set()
 
     def note(self, verification: Verification) -> None:
         """Count the would-be refusals of an accepted token, and record those that are the first of the day."""
@@ -60,11 +62,16 @@ class Reports:
 
     def _is_first(self, application: str, rule: str, user: str) -> bool:
         """Return whether this is the first of the day for a user, application and rule."""
-        known, day = (application, rule, user), int(self._clock()) // _DAY
-        if self._known.get(known) == day:
+        day = int(self._clock()) // _DAY
+        if day != self._day:
+            self._day, self._known = day, set()
+        of = application, rule, user
+        # A hash of 64 bits, of which nobody outside of this process knows the key.
+        known = hash(of)
+        if known in self._known or len(self._known) >= _MOST:
             return False
-        self._known.put(known, day)
-        return self._counts.add(json.dumps([day, *known]), 1, _DAY) is None
+        self._known.add(known)
+        return self._counts.add(json.dumps([day, *of]), 1, _DAY) is None
 
 
 def _event(application: Application, step: Step, verification: Verification) -> Event:

@@ -148,6 +148,19 @@ def test_once_a_day(
     assert status(other, texts[0]) == 200
 
 
+def test_very_many_users(app: Flask, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker records each once a day also if the shared counts forget it, and from its limit on none any more."""
+    monkeypatch.setattr("datafor_token.limits.tables._MOST_KEYS", 0)
+    monkeypatch.setattr("datafor_token.tokens.reports._MOST", 3)
+    store(caller, "issuer")
+    for user in "abcd":
+        put_user(app, user, application="ERP")
+    texts = [signed(iss="other", loginname=user) for user in "abcd"]
+    for text in texts * 2:
+        assert status(app, text) == 200
+    assert [event["target"]["user"] for event in recorded(caller)] == ["a", "b", "c"]
+
+
 def test_sessions(app: Flask, caller: Caller, clock: Clock) -> None:
     """A session is reported as its token is, on each day of its use, and ends when the rule is enforced."""
     clock.advance(-NOW % DAY - 60)
