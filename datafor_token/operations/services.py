@@ -60,7 +60,7 @@ from datafor_token.users.passwords import Passwords
 from datafor_token.users.session_list import SessionList
 from datafor_token.users.session_notes import SessionNotes
 from datafor_token.users.sessions import Sessions
-from datafor_token.users.users import Users
+from datafor_token.users.users import User, Users
 from datafor_token.validation import logs
 
 log = logging.getLogger(__name__)
@@ -202,9 +202,9 @@ def _build(
     fingerprints = Fingerprints(keyring.derive_all("fingerprints"))
     history = SignInHistory(store, users, fingerprints, clock, origin, settings.rehearsal_days)
 
-    def used(token: VerifiedToken, client: ClientSource) -> None:
+    def used(token: VerifiedToken, client: ClientSource, user: User) -> None:
         personal_tokens.uses.note(token)
-        history.note(token, client)
+        history.note(token, client, user)
 
     recorded = counts("reported rules are recorded alone", "reports", "reported rules")
     reports = Reports(recorded, clock, audit, metrics.would_be_refused)

@@ -96,8 +96,8 @@ class SignInHistory(BackgroundWriter):
         self._waiting: dict[tuple[str, int, str], _Noted] = {}
         self._is_losing = False
 
-    def note(self, token: VerifiedToken, client: ClientSource) -> None:
-        """Note that a token or one-time link signs in now, unless it did so today from the same address."""
+    def note(self, token: VerifiedToken, client: ClientSource, user: User) -> None:
+        """Note that a token or one-time link signs in a user now, unless it did so today from the same address."""
         if not self.days:
             return
         now = self._clock()
@@ -109,12 +109,6 @@ class SignInHistory(BackgroundWriter):
         noted = token_of(token), origin.address, origin.way == "url"
         is_late = now >= token.expires
         if noted in self._noted and not is_late:
-            return
-        try:
-            user = self._users.get(token.username)
-        except StoreUnavailable:
-            return
-        if user is None:
             return
         if len(self._noted) >= _MOST_NOTED:
             # They are stored again, which changes nothing.

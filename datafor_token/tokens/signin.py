@@ -36,7 +36,7 @@ class SignIn:
     """Verifies tokens and signs their users in. ``clock`` returns seconds since 1970.
 
     ``looked_up`` is called with whether a token was found in the cache, ``used`` with each token or one-time link that
-    signs in, and its client. ``accepted`` is called with each accepted use by a client, also of a session, of an
+    signs in, its client and user. ``accepted`` is called with each accepted use by a client, also of a session, of an
     application that only reports some rules. ``signs_identities`` returns whether a ``kid`` is of a key of this
     service's own. Every method raises ``StoreUnavailable`` in an outage.
     """
@@ -51,7 +51,7 @@ class SignIn:
         clock: Callable[[], float],
         settings: Settings,
         looked_up: Callable[[bool], None] = lambda _: None,
-        used: Callable[[VerifiedToken, ClientSource], None] = lambda *_: None,
+        used: Callable[[VerifiedToken, ClientSource, User], None] = lambda *_: None,
         signs_identities: Callable[[str], bool] = lambda _: False,
         accepted: Callable[[Verification], None] = lambda _: None,
     ) -> None:
@@ -178,8 +178,8 @@ class SignIn:
             )
         if create and token.signer.is_previous:
             self.registry.note_previous_use(application)
-        if create and client is not None:
-            self._used(token, client)
+        if create and client is not None and user is not None:
+            self._used(token, client, user)
         verification = Verification(
             None, done + last, application, token, user, token.username, token.identifier, candidates=(token,)
         )

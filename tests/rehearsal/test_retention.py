@@ -144,9 +144,10 @@ def test_deleted_during_the_write(services: Services, caller: Caller, settings: 
     # Not a store by its type, but by its methods.
     store: Any = Deleting(services)
     slow = SignInHistory(store, services.users, Fingerprints([b"key"]), services.clock, lambda: origin, 14)
-    verified = services.signin.verify(signed()).token
-    assert verified is not None
-    slow.note(verified, lambda: Client("10.0.0.7"))
+    verified = services.signin.verify(signed())
+    assert verified.token is not None
+    assert verified.user is not None
+    slow.note(verified.token, lambda: Client("10.0.0.7"), verified.user)
     slow.flush()
     slow.stop()
     assert services.users.get("lena") is None
