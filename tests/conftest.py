@@ -122,18 +122,18 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(autouse=True)
-def _no_connection_is_left() -> Iterator[None]:
+def _nothing_works_on() -> Iterator[None]:
     yield
+    # A writer would write to a folder or a database that is gone, again and again, during other tests.
+    for writer in list(background.WRITERS):
+        writer.stop()
     if KIND != "file":
         from datafor_token.store.sql.engine import close_all
 
+        # They have a connection while they fetch or rotate keys, or probe; all of them end soon.
         for thread in threading.enumerate():
-            # They have a connection while they fetch or rotate keys, or probe; all of them end soon.
             if thread.name in ("key sets", "fetch keys", "gate keys", "probe"):
                 thread.join(20)
-        # A writer of a command that the test ran would open a connection later, which nothing closes.
-        for writer in list(background.WRITERS):
-            writer.stop()
         close_all()
 
 

@@ -40,7 +40,7 @@ class Retention:
     def start(self) -> None:
         """Delete old events now and once an hour, in a thread of this process."""
         if self._days and not isinstance(self._log, AuditLog):
-            threading.Thread(target=self._run, name="audit-retention", daemon=True).start()
+            threading.Thread(target=self._run, name="audit retention", daemon=True).start()
 
     def _run(self) -> None:
         pause = threading.Event()

@@ -208,7 +208,7 @@ def _exchange(
     # A copy of the socket, to shut down the connection below TLS, whose objects are not for two threads.
     with socket(fileno=os.dup(connection.sock.fileno())) as copy:
         timer = threading.Timer(_left(end), _shut_down, [copy])
-        timer.daemon = True
+        timer.name, timer.daemon = "provider timeout", True
         timer.start()
         try:
             connection.request(

@@ -75,7 +75,7 @@ class _Threads:
 
     def _start(self) -> None:
         # At a stop, gunicorn waits for requests as long as graceful_timeout. A longer one must not prevent the end.
-        threading.Thread(target=self._serve, daemon=True).start()
+        threading.Thread(target=self._serve, name="requests", daemon=True).start()
 
     def _serve(self) -> None:
         blocking.replace_with(self._replaced)
@@ -107,7 +107,7 @@ class _Threads:
             self._stalled = now
             with self._lock:
                 self._extra += 1
-            threading.Thread(target=self._serve_extra, daemon=True).start()
+            threading.Thread(target=self._serve_extra, name="requests", daemon=True).start()
 
     def _serve_extra(self) -> None:
         """Serve until no request waits. The surplus is left to the other threads: this one ends anyway."""

@@ -109,4 +109,4 @@ def test_retention_is_off_by_default(tmp_path: Path, days: int) -> None:
     """No thread deletes events unless AUDIT_DAYS is set and the log is in a database."""
     store, _ = store_in(tmp_path)
     Retention(AuditLog(tmp_path) if days else store.line_log, days).start()
-    assert "audit-retention" not in {thread.name for thread in threading.enumerate()}
+    assert "audit retention" not in {thread.name for thread in threading.enumerate()}

@@ -452,14 +452,14 @@ class TestRefetch:
     def test_in_a_command(self, settings: Settings, store: Store, clock: Clock, provider: Provider) -> None:
         """If ``watch`` was not called, as in a command, nothing is fetched and no thread starts."""
         sets = KeySets(store, clock, settings)
-        before = threading.active_count()
+        before = _threads("fetch keys")
         assert not refetch(sets, provider)
         sets.wake()
         sets.refresh()
         sets.sweep()
         assert source(sets, provider).current is None
         assert provider.seen == []
-        assert threading.active_count() == before
+        assert not _threads("fetch keys") - before
 
 
 class TestOutage:
@@ -589,8 +589,8 @@ class TestThread:
         woken.set()
 
 
-def _threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "key sets"}
+def _threads(*others: str) -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name in ("key sets", *others)}
 
 
 def _until(condition: Callable[[], bool]) -> None:

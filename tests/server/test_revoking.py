@@ -128,6 +128,7 @@ def test_a_restart_between(tmp_path: Path, how: signal.Signals) -> None:
     by_jti, kept = token(claims("jack", jti="7"), secret), token(claims("anna", iat=issued_at), secret)
     texts = (cut, by_id, by_jti, kept)
     entered = [server.request("GET", f"/auth/enter?token={text}&next=/", headers={}) for text in texts]
+    assert [one.status for one in entered] == [303] * 4, [one.body for one in entered]
     cookies = [one.headers["Set-Cookie"].partition(";")[0] for one in entered]
     revoke(server, user="lena", before="now")
     revoke(server, id=identifier)

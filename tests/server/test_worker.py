@@ -262,6 +262,11 @@ class Slow:
         self.done.put(True)
 
 
+def serving() -> int:
+    """Return the number of threads that serve requests: others of the process belong to other tests."""
+    return sum(thread.name == "requests" for thread in threading.enumerate())
+
+
 def take(number: int, them: "queue.SimpleQueue[bool]") -> None:
     for _ in range(number):
         them.get(timeout=30)
@@ -270,7 +275,7 @@ def take(number: int, them: "queue.SimpleQueue[bool]") -> None:
 def test_waiting_requests_delay_no_others() -> None:
     """While requests wait, as many threads as before serve others; after the wait, no thread is left over."""
     slow, over, entered = Slow(), threading.Event(), queue.SimpleQueue[bool]()
-    before = threading.active_count()
+    before = serving()
     threads = worker._Threads(slow, 2)  # type: ignore[arg-type]
 
     def ask(number: int, request: Callable[[], object]) -> None:
@@ -293,17 +298,17 @@ def test_waiting_requests_delay_no_others() -> None:
     # Surplus threads end after the next requests.
     ask(20, lambda: time.sleep(0.001))
     take(20, slow.done)
-    while threading.active_count() > before + 2:
+    while serving() > before + 2:
         time.sleep(0.01)
     threads.shutdown(wait=False)
-    while threading.active_count() > before:
+    while serving() > before:
         time.sleep(0.01)
 
 
 def test_a_replacement_is_used_again() -> None:
     """Requests that wait one after the other do not leave one thread over each."""
     slow = Slow()
-    before = threading.active_count()
+    before = serving()
     threads = worker._Threads(slow, 1)  # type: ignore[arg-type]
 
     def wait() -> None:
@@ -313,14 +318,16 @@ def test_a_replacement_is_used_again() -> None:
     for _ in range(50):
         threads.waiting.put(wait)
         slow.done.get(timeout=30)
-    assert threading.active_count() <= before + 2
+    assert serving() <= before + 2
     threads.shutdown(wait=False)
+    while serving() > before:
+        time.sleep(0.01)
 
 
 def test_hanging_threads_get_help() -> None:
     """While all threads hang and requests wait, one more thread at a time serves, up to a limit; it ends afterwards."""
     slow, over, hanging = Slow(), threading.Event(), queue.SimpleQueue[bool]()
-    before = threading.active_count()
+    before = serving()
     threads = worker._Threads(slow, 2)  # type: ignore[arg-type]
 
     def hang() -> None:
@@ -338,10 +345,10 @@ def test_hanging_threads_get_help() -> None:
         threads.waiting.put(hang)
     take(2, hanging)
     relieve()
-    assert threading.active_count() == before + 2
+    assert serving() == before + 2
     threads.waiting.put(lambda: None)
     threads.relieve()
-    assert threading.active_count() == before + 2
+    assert serving() == before + 2
     relieve()
     take(1, slow.done)
     for _ in range(worker._MOST_EXTRA + 3):
@@ -351,21 +358,21 @@ def test_hanging_threads_get_help() -> None:
         threads._taken = -1.0
         threads.relieve()
     take(worker._MOST_EXTRA, hanging)
-    assert threading.active_count() <= before + 2 + worker._MOST_EXTRA
+    assert serving() <= before + 2 + worker._MOST_EXTRA
     assert threads.waiting.qsize() == 3
     over.set()
     take(2 + worker._MOST_EXTRA + 3, slow.done)
-    while threading.active_count() > before + 2:
+    while serving() > before + 2:
         time.sleep(0.01)
     threads.shutdown(wait=False)
-    while threading.active_count() > before:
+    while serving() > before:
         time.sleep(0.01)
 
 
 def test_an_extra_thread_leaves_as_many_threads_as_before() -> None:
     """Extra threads whose requests free their thread, as a sign-in does, leave no thread over, and none too few."""
     slow, over, hanging = Slow(), threading.Event(), queue.SimpleQueue[bool]()
-    before = threading.active_count()
+    before = serving()
     threads = worker._Threads(slow, 1)  # type: ignore[arg-type]
 
     def hang() -> None:
@@ -389,10 +396,10 @@ def test_an_extra_thread_leaves_as_many_threads_as_before() -> None:
     for _ in range(20):
         threads.waiting.put(lambda: time.sleep(0.001))
     take(20, slow.done)
-    while threading.active_count() != before + 1:
+    while serving() != before + 1:
         time.sleep(0.01)
     threads.shutdown(wait=False)
-    while threading.active_count() > before:
+    while serving() > before:
         time.sleep(0.01)
 
 
