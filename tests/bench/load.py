@@ -101,6 +101,8 @@ class Wrk:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Before wrk has a handler of its own, the signal of ``stop`` would end it without a result.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509 - no threads
         )
 
     def stop(self) -> Round:
