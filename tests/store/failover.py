@@ -24,6 +24,8 @@ class Switch:
         self.port = free_port()
         self.sent = 0  # messages of clients
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        # No connection to a former target begins after its connections were broken.
+        self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -33,9 +35,10 @@ class Switch:
 
     def cut(self) -> None:
         """Break all connections."""
-        while self._pairs:
-            for end in self._pairs.pop():
-                _close(end)
+        with self._lock:
+            while self._pairs:
+                for end in self._pairs.pop():
+                    _close(end)
 
     def close(self) -> None:
         """Stop listening, and break all connections."""
@@ -46,17 +49,21 @@ class Switch:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                target = self.target
                 try:
-                    if target is None:
-                        raise OSError
-                    server = socket.create_connection(("127.0.0.1", target.port))
+                    with self._lock:
+                        server = self._connected()
+                        self._pairs.append((client, server))
                 except OSError:
                     _close(client)
                     continue
-                self._pairs.append((client, server))
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._forward, args=ends, daemon=True).start()
+
+    def _connected(self) -> socket.socket:
+        """Return a new connection to the target; raise ``OSError``."""
+        if (target := self.target) is None:
+            raise ConnectionRefusedError
+        return socket.create_connection(("127.0.0.1", target.port))
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
