@@ -100,10 +100,9 @@ class Transactions:
             if self.companion is not None:
                 self.companion.write_along(connection)
             attempt.committing = True
-            with cancelling(connection, time_left() * _SHARE):
-                connection.commit()
+            is_on_standby = _commit(connection)
             self._committed()
-            if has_warned(connection):
+            if not is_on_standby:
                 raise MaybeStored(reason=f"a change of {collection} is stored, but not on a standby")
         return result
 
@@ -122,14 +121,18 @@ class Transactions:
                     # Wait until that transaction has ended, either way.
                     row = connection.execute(GENERATION.with_for_update(), {"c": collection}).one_or_none()
                     n, last = (0, "") if row is None else (row.n, row.write_id)
-                    if attempt.write_id == last or n <= attempt.n:
-                        return attempt.write_id == last
-                    mine = sa.select(records.c.name).where(
-                        records.c.collection == collection, records.c.write_id == attempt.write_id
-                    )
-                    if connection.execute(mine).first() is not None:
+                    if attempt.write_id != last:
+                        if n <= attempt.n:
+                            return False
+                        mine = sa.select(records.c.name).where(
+                            records.c.collection == collection, records.c.write_id == attempt.write_id
+                        )
+                        if connection.execute(mine).first() is None:
+                            # Replaced or deleted since then, if it was stored at all.
+                            raise unknown
+                    # The lock of the row makes this commit wait for the standby, too.
+                    if _commit(connection):
                         return True
-                    # Replaced or deleted since then, if it was stored at all.
                     raise unknown
             except DBAPIError:
                 time.sleep(_PAUSE)
@@ -139,6 +142,13 @@ class Transactions:
                 # A migration has begun, which lets no server in.
                 break
         raise unknown
+
+
+def _commit(connection: sa.Connection) -> bool:
+    """Commit, and return whether the synchronous standby, if there is one, has confirmed it in time."""
+    with cancelling(connection, time_left() * _SHARE):
+        connection.commit()
+    return not has_warned(connection)
 
 
 @dataclasses.dataclass

@@ -5,6 +5,7 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -115,7 +116,7 @@ def test_nothing_is_left_of_a_probe(postgres: Postgres, postgres_url: str) -> No
     assert [postgres.ask(f"TABLE {name}", database) for name in TABLES] == before
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def without_standby() -> Iterator[Postgres]:
     """Run a server whose synchronous standby is away."""
     server = Postgres(safe=False).make().start(synchronous_commit="on")
@@ -151,6 +152,20 @@ def test_a_write_without_a_standby_ends(without_standby: Postgres) -> None:
     assert "is stored, but not on a standby" in str(caught.value.reason)
     assert waiting(without_standby) == []
     assert store.get("users", "lena") == {"name": "lena"}
+
+
+def test_a_write_that_is_looked_up_waits_for_the_standby(without_standby: Postgres) -> None:
+    """A write whose connection broke while it waited for the standby is 'may be stored', although it is found."""
+    store = opened(without_standby.url(), timeout=3)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(store.put, "users", {"name": "mia"})
+        while not (found := waiting(without_standby)):
+            time.sleep(0.02)
+        without_standby.ask(f"SELECT pg_terminate_backend({found[0][0]})")
+        with pytest.raises(MaybeStored):
+            written.result()
+    assert waiting(without_standby) == []
+    assert store.get("users", "mia") == {"name": "mia"}
 
 
 def test_a_server_that_hangs_is_an_outage(
