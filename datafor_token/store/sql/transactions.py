@@ -134,10 +134,8 @@ class Transactions:
                     if _commit(connection):
                         return True
                     raise unknown
-            except DBAPIError:
+            except (DBAPIError, Fenced):
                 time.sleep(_PAUSE)
-            except Fenced:
-                continue
             except StoreUnavailable:
                 # A migration has begun, which lets no server in.
                 break

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from datafor_token.errors import StoreUnavailable
+from datafor_token.errors import MaybeStored, StoreUnavailable
 from datafor_token.store.sql import schema
 from datafor_token.store.sql import server as sql_server
 from datafor_token.store.sql.clock import DatabaseClock
@@ -105,6 +105,24 @@ def test_a_former_primary_is_refused(postgres_url: str) -> None:
             work()
         assert "fencing: a host of the database is on timeline 1" in str(caught.value.reason)
     assert [name for name, _ in opened(postgres_url).documents("users")] == ["lena"]
+
+
+@pytest.mark.sql
+def test_a_former_primary_is_not_asked_without_pause(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write whose response was lost is looked up at most ten times a second where only a former primary responds."""
+    store = opened(postgres_url, timeout=1)
+    store.put("users", {"name": "lena"})
+    borrowed = Borrowed(store)
+
+    def lost(connection: sa.Connection) -> None:
+        store._server._timelines.check(0x10)
+        connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
+        connection.exec_driver_sql("SELECT 1")
+
+    monkeypatch.setattr(sa.Connection, "commit", lost)
+    with pytest.raises(MaybeStored):
+        store.put("users", {"name": "mia"})
+    assert borrowed.number <= 12
 
 
 @pytest.mark.sql
