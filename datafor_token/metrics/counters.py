@@ -99,77 +99,60 @@ class Metrics:
             atexit.register(values.close_all_multiprocess_files)
         self._registry = CollectorRegistry()
         self._registry.register(self._gauges)
-        families = {
+        self._families = {
             row.name: _Family(row, self._registry, files, self._lost) for row in TABLE.values() if row.kind != "gauge"
         }
-        self._requests = families["requests_total"]
-        self._durations = families["request_duration_seconds"]
-        self._tokens = families["tokens_issued_total"]
-        self._rate_refusals = families["rate_refusals_total"]
-        self._sign_ins = families["sign_ins_total"]
-        self._would_be_refusals = families["would_be_refusals_total"]
-        self._operations = families["store_operations_total"]
-        self._failures = families["store_failures_total"]
-        self._waits = families["lock_wait_seconds"]
-        self._lookups = families["cache_lookups_total"]
-        self._key_fetches = families["key_set_fetches_total"]
-        self._changes = families["changes_total"]
-        self._unrecorded = families["audit_unrecorded_total"]
-        self._sink_sent = families["audit_sink_sent_total"]
-        self._sink_failures = families["audit_sink_failures_total"]
-        self._sink_lost = families["audit_sink_lost_total"]
-        self._limit_failures = families["limit_failures_total"]
         self._applications: set[str] | None = None
         for collection in collections:
             for kind in KINDS.values():
                 # A series that began with its first failure would show no increase.
-                self._failures.count(collection, kind, amount=0)
+                self._families["store_failures_total"].count(collection, kind, amount=0)
         for storage in STORAGES:
-            self._limit_failures.count(storage, amount=0)
+            self._families["limit_failures_total"].count(storage, amount=0)
         if self._fault:
             log.error(logs.event("metrics are not counted", reason=self._fault))
 
     def request(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count a request; ``route`` is the template of its URL, None if it has none."""
         template = route or NO_ROUTE
-        self._requests.count(template, method if method in METHODS else OTHER, str(status))
-        self._durations.observe(seconds, template)
+        self._families["requests_total"].count(template, method if method in METHODS else OTHER, str(status))
+        self._families["request_duration_seconds"].observe(seconds, template)
 
     def token_issued(self, application: str) -> None:
         """Count a token that was issued for a stored application."""
-        self._tokens.count(application if self._is_known(application) else OTHER)
+        self._families["tokens_issued_total"].count(application if self._is_known(application) else OTHER)
 
     def rate_refused(self, application: str) -> None:
         """Count a token or link that was refused, since the rate of a stored application was reached."""
-        self._rate_refusals.count(application if self._is_known(application) else OTHER)
+        self._families["rate_refusals_total"].count(application if self._is_known(application) else OTHER)
 
     def signed_in(self, way: str, outcome: str) -> None:
         """Count a sign-in, accepted or refused, by one of ``WAYS`` and one of ``OUTCOMES``."""
-        self._sign_ins.count(way if way in WAYS else OTHER, outcome if outcome in OUTCOMES else OTHER)
+        self._families["sign_ins_total"].count(way if way in WAYS else OTHER, outcome if outcome in OUTCOMES else OTHER)
 
     def would_be_refused(self, application: str, rule: str) -> None:
         """Count what a rule of a stored application would have refused; ``rule`` is one of ``policy.REPORTABLE``."""
-        self._would_be_refusals.count(application if self._is_known(application) else OTHER, rule)
+        self._families["would_be_refusals_total"].count(application if self._is_known(application) else OTHER, rule)
 
     def store_operation(self, operation: str, collection: str) -> None:
         """Count an operation of the store."""
-        self._operations.count(operation, collection)
+        self._families["store_operations_total"].count(operation, collection)
 
     def store_failure(self, collection: str, kind: str) -> None:
         """Count a failed operation of the store."""
-        self._failures.count(collection, kind)
+        self._families["store_failures_total"].count(collection, kind)
 
     def lock_waited(self, seconds: float) -> None:
         """Count how long a writer waited until it got its lock or gave up."""
-        self._waits.observe(seconds)
+        self._families["lock_wait_seconds"].observe(seconds)
 
     def cache(self, name: str, *, hit: bool) -> None:
         """Count a lookup in the cache ``name``."""
-        self._lookups.count(name, "hit" if hit else "miss")
+        self._families["cache_lookups_total"].count(name, "hit" if hit else "miss")
 
     def keys_fetched(self, result: str) -> None:
         """Count an attempt to fetch keys; ``result`` is ``fetched`` or ``failed``."""
-        self._key_fetches.count(result)
+        self._families["key_set_fetches_total"].count(result)
 
     def audit_event(self, event: Event, way: str | None) -> None:
         """Count the events that have a metric: a token was issued, a sign-in was refused."""
@@ -180,27 +163,27 @@ class Metrics:
 
     def changed(self, event: Event) -> None:
         """Count a change that was stored."""
-        self._changes.count(event.kind)
+        self._families["changes_total"].count(event.kind)
 
     def audit_unrecorded(self) -> None:
         """Count an event that could not be written to the audit log."""
-        self._unrecorded.count()
+        self._families["audit_unrecorded_total"].count()
 
     def limit_failed(self, storage: str) -> None:
         """Count that a count for a limit failed in a storage, one of ``STORAGES``."""
-        self._limit_failures.count(storage)
+        self._families["limit_failures_total"].count(storage)
 
     def sink_sent(self, sink: str) -> None:
         """Count an event that was sent to a sink."""
-        self._sink_sent.count(sink)
+        self._families["audit_sink_sent_total"].count(sink)
 
     def sink_failed(self, sink: str) -> None:
         """Count an attempt to send an event that failed."""
-        self._sink_failures.count(sink)
+        self._families["audit_sink_failures_total"].count(sink)
 
     def sink_lost(self, sink: str) -> None:
         """Count an event that a sink will never get."""
-        self._sink_lost.count(sink)
+        self._families["audit_sink_lost_total"].count(sink)
 
     def add_gauge(self, name: str, read: _Read) -> None:
         """Add a gauge of the table, whose values by their labels are read at each exposition.

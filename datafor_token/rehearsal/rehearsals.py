@@ -242,7 +242,7 @@ class _Tally:
         self._sign_ins = self._already_refused = 0
         self._users: collections.Counter[str] = collections.Counter()
         self._sources: collections.Counter[str] = collections.Counter()
-        self._rules: dict[tuple[str, str], _RuleTally] = {}
+        self._rules: collections.defaultdict[tuple[str, str], _RuleTally] = collections.defaultdict(_RuleTally)
         self._unknown: collections.Counter[Message] = collections.Counter()
 
     def begin(self, kept: KeptSignIn) -> None:
@@ -259,10 +259,7 @@ class _Tally:
         elif verdict.is_refused and present.reason == ACCEPTED:
             self._users[kept.user] += 1
             self._sources[kept.address] += 1
-            key = verdict.reason, verdict.application
-            if key not in self._rules:
-                self._rules[key] = _RuleTally()
-            self._rules[key].count(kept, verdict)
+            self._rules[verdict.reason, verdict.application].count(kept, verdict)
         elif verdict != present:
             # The present rules may refuse it too. Where the same is not known of both, the change refuses nothing.
             self._unknown[(verdict if present.reason == ACCEPTED else present).detail] += 1
