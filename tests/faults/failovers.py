@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.faults.tracing import Outcome
 from tests.store.failover import Replicated, replicated
@@ -115,10 +116,7 @@ class _Site:
             time.sleep(_PAUSE)
             name = f"app{client}-{self.epoch}-{number % 3}"
             self.sent[name] = number
-            if (
-                self._post(number % _NODES, "update", application(name=name, secret=STRONG_SECRET, expire=number))
-                == 200
-            ):
+            if self._post(number % _NODES, "update", _other(name, expire=number)) == 200:
                 self.acknowledged[name] = number
 
     def _revoke(self) -> None:
@@ -156,7 +154,7 @@ class _Site:
         """Wait until each node acknowledges a write, and a token was revoked."""
         until, revoked = time.monotonic() + _LONGEST, len(self.revoked)
         for number, node in enumerate(self.nodes):
-            while self._post(number, "update", application(name="Serves", secret=STRONG_SECRET)) != 200:
+            while self._post(number, "update", _other("Serves")) != 200:
                 assert time.monotonic() < until, node.output[-3000:]
                 time.sleep(0.05)
         while len(self.revoked) < revoked + 2:
@@ -269,6 +267,11 @@ _EVENTS: tuple[_Event, ...] = (
     node_killed,
     workers_killed,
 )
+
+
+def _other(name: str, **changes: Any) -> dict[str, Any]:
+    """Return an application with a secret of its own: a revoked token is verified with each one that has its secret."""
+    return application(name=name, secret=f"{STRONG_SECRET}-{name}", **changes)
 
 
 def _made(folder: Path) -> Path:
