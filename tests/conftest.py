@@ -19,6 +19,7 @@ from playwright.sync_api import Playwright, sync_playwright
 from werkzeug.test import TestResponse
 
 from datafor_token import create_app
+from datafor_token.audit import repeats
 from datafor_token.settings import Settings
 from datafor_token.store import background
 from datafor_token.web.services import services_of
@@ -121,18 +122,25 @@ def playwright() -> Iterator[Playwright]:
         yield found
 
 
+_HAVE_CONNECTIONS = ("key sets", "fetch keys", "gate keys", "probe", "background writer", "repeated refusals")
+
+
 @pytest.fixture(autouse=True)
 def _nothing_works_on() -> Iterator[None]:
     yield
-    # A writer would write to a folder or a database that is gone, again and again, during other tests.
+    # A writer would write to a folder or a database that is gone, again and again, during other tests; so would the
+    # timer of repeated refusals, a minute after the first one.
     for writer in list(background.WRITERS):
         writer.stop()
+    for refusals in list(repeats._all):
+        with refusals._lock:
+            refusals._take(0.0)
     if KIND != "file":
         from datafor_token.store.sql.engine import close_all
 
-        # They have a connection while they fetch or rotate keys, or probe; all of them end soon.
+        # They have a connection while they fetch or rotate keys, probe, or write; all of them end soon.
         for thread in threading.enumerate():
-            if thread.name in ("key sets", "fetch keys", "gate keys", "probe"):
+            if thread.name in _HAVE_CONNECTIONS:
                 thread.join(20)
         close_all()
 

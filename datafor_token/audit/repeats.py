@@ -176,7 +176,7 @@ class Repeats:
     def _start_timer(self) -> None:
         if self._timer is None:
             self._timer = threading.Timer(_SECONDS, self.finish)
-            self._timer.daemon = True
+            self._timer.name, self._timer.daemon = "repeated refusals", True
             self._timer.start()
 
 

@@ -72,7 +72,7 @@ def read_ahead(app: object) -> None:
         services.sign_in_retention.start()
 
     timer = threading.Timer(_DELAY, read)
-    timer.daemon = True
+    timer.name, timer.daemon = "read ahead", True
     timer.start()
 
 

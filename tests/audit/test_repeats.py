@@ -171,11 +171,12 @@ def test_a_count_is_recorded_without_a_further_refusal(refused: Refused, monkeyp
     """After a minute without a further refusal, the count is recorded."""
     monkeypatch.setattr(repeats, "_SECONDS", 0.05)
     monkeypatch.setattr(refused.audit._repeats, "_clock", lambda: 5.0)
-    for _ in range(3):
+    # A third one could come after the minute that the second one begins.
+    for _ in range(2):
         refused.note()
     while len(refused.lines()) < 2:
         time.sleep(0.01)
-    assert [line.get("count") for line in refused.lines()] == [None, 2]
+    assert [line.get("count") for line in refused.lines()] == [None, 1]
 
 
 def test_a_log_that_cannot_be_written_stops_no_count(refused: Refused, clock: Clock) -> None:

@@ -175,9 +175,9 @@ class TestRedis:
     def test_an_event_is_allowed_again(self, redis: Redis) -> None:
         """After the wait, the next event is allowed."""
         node = self.node(redis)
-        assert allowed(node, 3, most=3, seconds=1) == 3
-        wait = node.add("ERP", 3, 1)
-        assert wait is not None
+        # On a busy machine four calls can take longer than a second.
+        while (wait := node.add("ERP", 3, 1)) is None:
+            pass
         assert 0 < wait <= 1 + 1 / PARTS
         time.sleep(wait + 0.01)
         assert node.add("ERP", 3, 1) is None

@@ -200,7 +200,7 @@ def test_each_worker_reads_the_applications_when_it_starts(tmp_path: Path) -> No
                 break
             time.sleep(0.05)
         else:
-            pytest.fail("not both workers have read them")
+            pytest.fail(f"not both workers have read them: {found and found[0]}\n{server.output}")
     finally:
         server.stop()
 
