@@ -250,13 +250,18 @@ class Registry:
             record(Event(kind=Kind.APPLICATION_DELETED, application=self.get(name).name))
             self._store.delete(COLLECTION, name)
 
-    def preview_deletion(self, names: Iterable[str]) -> Sequence[str]:
-        """Return the names of the applications that ``delete`` would remove; raise its errors, but remove nothing."""
-        found = []
+    def preview_deletion(self, names: Iterable[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the names of the applications that ``delete`` would remove, and those that do not exist.
+
+        Raise the errors of ``delete``, but remove nothing.
+        """
+        found, missing = [], []
         for name in names:
-            with contextlib.suppress(NotFound):
+            try:
                 found.append(self.get(name).name)
-        return found
+            except NotFound:
+                missing.append(name)
+        return found, missing
 
     def note_previous_use(self, application: Application) -> None:
         """Store that the previous secret was used just now, accurate to a minute; only log a failure."""

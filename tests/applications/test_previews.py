@@ -127,8 +127,8 @@ def test_errors_are_those_of_the_change(app: Flask, services: Services, settings
 
 
 def test_a_deletion(app: Flask, services: Services) -> None:
-    """The preview of a deletion names the applications that exist, as they are spelled, and deletes none."""
+    """The preview of a deletion deletes none, and names those that exist, as they are spelled, and the others."""
     api(app, "update", application())
     before = everything(services)
-    assert services.registry.preview_deletion(["erp", "nobody"]) == ["ERP"]
+    assert services.registry.preview_deletion(["erp", "nobody"]) == (["ERP"], ["nobody"])
     assert everything(services) == before

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from datafor_token.applications.registry import Preview
-from datafor_token.errors import Conflict, NotFound
+from datafor_token.errors import Conflict, Message, NotFound
 from datafor_token.requests.schemas import DeleteSchema, NameSchema, NamesSchema, RotateSchema, UpdateSchema
 from datafor_token.web.api.paths import MODELER
 from datafor_token.web.api.rehearsals import tried
@@ -85,7 +85,10 @@ def delete_batch(fields: dict[str, Any]) -> Response:
 
 def _delete(names: Sequence[str], fields: Mapping[str, Any]) -> Response:
     if fields["dry_run"]:
-        return tried(fields.get("days"), dict.fromkeys(services().registry.preview_deletion(names)))
+        found, missing = services().registry.preview_deletion(names)
+        # A mistyped name would refuse nobody, and look like an application that nobody uses.
+        warnings = [Message("application '%(name)s' does not exist", name=name) for name in missing]
+        return tried(fields.get("days"), dict.fromkeys(found), **_if_any(warnings=warnings))
     for name in names:
         services().registry.delete(name)
     return success(msg="success")

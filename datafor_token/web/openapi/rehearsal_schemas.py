@@ -133,7 +133,9 @@ class UpdateResponse(_ChangeResponse):
 
 
 class DeleteResponse(_ChangeResponse):
-    """The applications were deleted, or did not exist."""
+    """The applications were deleted, or did not exist: the `warnings` of a dry run name those that do not."""
+
+    warnings = fields.List(fields.String())
 
 
 class RotateResponse(SuccessResponse):

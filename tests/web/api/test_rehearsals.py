@@ -90,6 +90,15 @@ def test_all_forms_of_a_body(caller: Caller) -> None:
     assert caller.get("content?name=ERP").status_code == 200
 
 
+@pytest.mark.usefixtures("_sign_ins")
+def test_unknown_names(caller: Caller) -> None:
+    """The dry run of a deletion warns of each name that does not exist, and only of these."""
+    assert "warnings" not in caller.post("delete", {"name": "erp", "dry_run": "1"}).json
+    for call, names in (("delete", "ERQ"), ("deleteBatch", ["ERQ", "ERP"])):
+        found = caller.post(call, {"name": names, "dry_run": "1"}).json
+        assert found["warnings"] == ["application 'ERQ' does not exist"]
+
+
 @pytest.mark.parametrize(
     ("call", "body", "message"),
     [
