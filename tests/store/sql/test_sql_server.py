@@ -124,12 +124,15 @@ def test_a_reason_says_what_to_do(words: str) -> None:
     assert (bool(cause), colon, len(advice.split()) > 1) == (True, ": ", True)
 
 
-@pytest.mark.parametrize("saying", ["starting up", "shutting down"])
-def test_a_starting_host_is_reported_before_one_that_is_down(saying: str) -> None:
-    """With one host down, the reason is that the other is starting up or shutting down."""
+@pytest.mark.parametrize(
+    ("saying", "wanted"), [("starting up", "try again in a moment"), ("shutting down", "start it again")]
+)
+def test_a_starting_host_is_reported_before_one_that_is_down(saying: str, wanted: str) -> None:
+    """With one host down, the reason is that the other is starting up or shutting down, with what to do."""
     words = ("connection failed: Connection refused", f"connection failed: FATAL:  the database system is {saying}")
     for first, last in (words, words[::-1]):
-        assert explained(psycopg.OperationalError(f"{last}\nMultiple ...\n- {first}\n- {last}")) == f"it is {saying}"
+        error = psycopg.OperationalError(f"{last}\nMultiple ...\n- {first}\n- {last}")
+        assert explained(error) == f"it is {saying}: {wanted}"
 
 
 @pytest.mark.parametrize(
