@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from datafor_token.store.sql import schema
 from datafor_token.store.sql.engine import Database, close_all
@@ -25,6 +26,22 @@ def prepared(url: str) -> str:
     schema.create(database)
     database.close()
     return url
+
+
+def lose_response(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> "itertools.count[int]":
+    """Break the connection at the next commit, after it or before it. Return the number of commits."""
+    commit, times = sa.Connection.commit, itertools.count()
+
+    def lost(connection: sa.Connection) -> None:
+        if next(times) == 0:
+            if committed:
+                commit(connection)
+            connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
+            connection.exec_driver_sql("SELECT 1")
+        commit(connection)
+
+    monkeypatch.setattr(sa.Connection, "commit", lost)
+    return times
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from datafor_token.store.sql.engine import Database
 from datafor_token.store.sql.store import SqlStore
 from datafor_token.validation.logs import timestamp
 from tests.audit.test_filters import line
-from tests.store.conftest import opened
+from tests.store.conftest import lose_response, opened
 from tests.support import Clock
 
 NAMES = ["lena", "L\u00c9NA", "\u738b", 'a"b', "karl"]
@@ -460,17 +460,7 @@ def test_a_row_edited_by_hand(store: SqlStore) -> None:
 def test_a_lost_response_to_a_commit(postgres_url: str, monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
     """A change whose commit got no response has its line once, whether it was committed or is done again."""
     store = opened(postgres_url)
-    commit, times = sa.Connection.commit, itertools.count()
-
-    def lost(connection: sa.Connection) -> None:
-        if next(times) == 0:
-            if committed:
-                commit(connection)
-            connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
-            connection.exec_driver_sql("SELECT 1")
-        commit(connection)
-
-    monkeypatch.setattr(sa.Connection, "commit", lost)
+    lose_response(monkeypatch, committed=committed)
     with audit_of(store.line_log).change() as record:
         record(ADDED)
         store.put("users", LENA)

@@ -20,13 +20,6 @@ pytestmark = [pytest.mark.sql, pytest.mark.slow]
 Node = Callable[..., Server]
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    server = Postgres(safe=False).make().start()
-    yield server
-    server.remove()
-
-
 @pytest.fixture
 def node(tmp_path: Path, postgres: Postgres) -> Iterator[Node]:
     """Return a function that starts a node with settings, all on one database."""

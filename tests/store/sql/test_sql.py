@@ -20,7 +20,7 @@ from datafor_token.store.sql.engine import Database
 from datafor_token.store.sql.rows import key_of
 from datafor_token.store.sql.store import SqlStore
 from datafor_token.validation.names import fold
-from tests.store.conftest import opened
+from tests.store.conftest import lose_response, opened
 from tests.store.contract import Factory, StoreContract, is_writable
 from tests.store.postgres import Postgres
 from tests.support import free_port
@@ -239,22 +239,12 @@ def test_a_lost_response_to_a_commit_is_looked_up(
     """A commit whose response is lost is applied once, whether it was committed or not."""
     store = opened(postgres_url)
     store.put("users", {"name": "lena", "value": 0})
-    commit, times = sa.Connection.commit, itertools.count()
-
-    def lost(connection: sa.Connection) -> None:
-        if next(times) == 0:
-            if committed:
-                commit(connection)
-            connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
-            connection.exec_driver_sql("SELECT 1")
-        commit(connection)
-
-    monkeypatch.setattr(sa.Connection, "commit", lost)
+    commits = lose_response(monkeypatch, committed=committed)
     written = store.update("users", "lena", lambda found: {"name": "lena", "value": (found or {})["value"] + 1})
     assert written == {"name": "lena", "value": 1}
     assert store.get("users", "lena") == written
     # The write, and either the look at it, which waits for a standby as well, or the second try.
-    assert next(times) == 2
+    assert next(commits) == 2
 
 
 def test_an_unknown_result_is_maybe_stored(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
