@@ -20,10 +20,12 @@ from werkzeug.test import TestResponse
 
 from datafor_token import create_app
 from datafor_token.audit import repeats
+from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store import background
 from datafor_token.web.services import services_of
 from tests import flask_apps
+from tests.redis_server import Redis
 from tests.stores import KIND, MEMORY, url_for
 from tests.support import ADMIN_PASSWORD, API, CHROMIUM, Clock, Server, basic, need
 
@@ -166,6 +168,13 @@ def _applications_are_used_again(request: pytest.FixtureRequest, monkeypatch: py
     flask_apps.end_test()
 
 
+def services_in(app: Flask) -> Services:
+    """Return the services of an application, as a worker has it."""
+    found = services_of(app)
+    assert found is not None
+    return found
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -192,8 +201,7 @@ def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> It
         monkeypatch.setattr("datafor_token.store.sql.probing._LONGEST", 60.0)
     app = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
     yield app
-    services = services_of(app)
-    assert services is not None
+    services = services_in(app)
     services.key_sets.stop()
     services.personal_tokens.uses.stop()
     services.activity.stop()
@@ -201,6 +209,18 @@ def app(settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> It
     services.sinks.stop()
     # Otherwise it would be recorded during another test, whose log would have a line about it.
     services.audit.finish()
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    return services_in(app)
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    server = Redis().start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from datafor_token.audit.events import Event, Kind
 from datafor_token.errors import MaybeStored, StoreUnavailable
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
-from datafor_token.web.services import services_of
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW
 from tests.stores import Record, unavailable
@@ -22,13 +21,6 @@ DETAIL = "/plugin/datafor-modeler/api/user/detail"
 HOUR = 3_600_000
 THIS = NOW // 3600 * HOUR
 ISSUED = Event(Kind.TOKEN_GENERATED, "ERP", "lena")
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found = services_of(app)
-    assert found is not None
-    return found
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from datafor_token.activity import last_uses
 from datafor_token.activity.activity import Activity
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
-from datafor_token.web.services import services_of
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, services_in
 from tests.handmade_tokens import NOW
 from tests.processes import run_command
 from tests.stores import Record, records_in, unavailable
@@ -21,13 +20,6 @@ from tests.web.api.test_gate import check, enter, gate_of, signed, ticket_of
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 LOGIN = "/plugin/datafor/api/extension/auth/login"
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found = services_of(app)
-    assert found is not None
-    return found
 
 
 @pytest.fixture
@@ -60,17 +52,13 @@ def by_known_token(app: Flask, caller: Caller) -> None:
     """A token that a worker knows has no line in the audit log."""
     header = {"Authorization": f"Bearer {signed()}"}
     assert caller.get(DETAIL, header).status_code == 200
-    services = services_of(app)
-    assert services is not None
-    services.activity.forget_noted()
+    services_in(app).activity.forget_noted()
     assert caller.get(DETAIL, header).status_code == 200
 
 
 def by_session_of_the_gate(app: Flask, caller: Caller) -> None:
     cookie = gate_of(check(app, f"/?token={signed()}"))
-    services = services_of(app)
-    assert services is not None
-    services.activity.forget_noted()
+    services_in(app).activity.forget_noted()
     assert check(app, Cookie=cookie).status_code == 200
 
 
@@ -259,8 +247,7 @@ class TestSince:
         """It is that of the first start, after later ones too."""
         assert services.last_uses.since == NOW * 1000
         clock.advance(86400)
-        again = services_of(create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY))
-        assert again is not None
+        again = services_in(create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY))
         assert again.last_uses.since == NOW * 1000
         again.key_sets.stop()
 

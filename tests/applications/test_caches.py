@@ -13,11 +13,10 @@ from flask import Flask
 from datafor_token import create_app
 from datafor_token.applications.record import COLLECTION
 from datafor_token.crypto import keys
-from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store.cache import RecordCache, RecordIndex
 from datafor_token.store.files.store import FileStore
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, services_in
 from tests.handmade_tokens import claims, token
 from tests.store.contract import settle
 from tests.stores import Record
@@ -41,12 +40,6 @@ def other(app: Flask, settings: Settings, clock: Clock) -> Caller:
     """Another process on the same records."""
     assert app
     return Caller(create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY).test_client(use_cookies=False))
-
-
-def bundle(app: Flask) -> Services:
-    found = app.extensions["datafor_token"]
-    assert isinstance(found, Services)
-    return found
 
 
 def write(path: Path, text: str, by: str) -> None:
@@ -139,7 +132,7 @@ def test_a_changed_user(app: Flask, caller: Caller, other: Caller, settings: Set
     """A disabled user is refused at the next call."""
     ways = warm(caller, issued(caller))
     if by == "another process":
-        bundle(other.client.application).accounts.change("lena", enabled=False)
+        services_in(other.client.application).accounts.change("lena", enabled=False)
     else:
         path = settings.data_dir / "users" / "lena.json"
         write(path, json.dumps({**json.loads(path.read_text()), "enabled": False}), by)
@@ -212,9 +205,9 @@ def test_two_writes_within_a_tick(tmp_path: Path) -> None:
 
 def test_bounds(app: Flask, caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No cache holds more than its bound, and an evicted entry is loaded again."""
-    verified = bundle(app).signin.cache._tokens
+    verified = services_in(app).signin.cache._tokens
     monkeypatch.setattr(verified, "most", 5)
-    absent = bundle(app).revocations._absent
+    absent = services_in(app).revocations._absent
     monkeypatch.setattr(absent, "most", 5)
     issued(caller)
     tokens = [caller.post("generate", {"username": f"user{number}"}).json["token"] for number in range(12)]
@@ -318,7 +311,7 @@ def test_a_write_costs_one_scan_of_many_records(tmp_path: Path, monkeypatch: pyt
 def test_an_index_entry_is_small(app: Flask, caller: Caller) -> None:
     """An index entry has the members that verify tokens and that lists are searched by, and no others."""
     caller.post("update", application(secret=STRONG_SECRET, initpwd="the-first-password"))
-    entry = bundle(app).registry.index().entries[0]
+    entry = services_in(app).registry.index().entries[0]
     kept = {name: getattr(entry, name) for name in entry.__slots__}
     assert kept.pop("key").verify(b"message", hmac.digest(STRONG_SECRET.encode(), b"message", "sha256"))
     assert kept == {
@@ -347,7 +340,7 @@ def test_an_application_that_is_deleted_while_it_is_listed(
     for name, algorithm in (("First", "ES256"), ("Second", "EdDSA")):
         caller.post("update", application(name=name, algorithm=algorithm, secret=public_pem(key_for(algorithm))))
     caller.post("update", application(name="Own", secret=STRONG_SECRET, self_service="1"))
-    registry = bundle(app).registry
+    registry = services_in(app).registry
     before = registry.index()
     caller.post("deleteBatch", ["First", "Own"])
     monkeypatch.setattr(registry, "index", lambda **_: before)

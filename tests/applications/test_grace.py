@@ -5,19 +5,14 @@ from flask import Flask
 
 from datafor_token.audit.filters import Filter
 from datafor_token.errors import Conflict, NotFound
-from datafor_token.operations.services import Services
+from tests.conftest import services_in
 from tests.console.client import api
 from tests.support import STRONG_SECRET, Clock, application
 
 
-def services_of(app: Flask) -> Services:
-    found: Services = app.extensions["datafor_token"]
-    return found
-
-
 def test_it_ends_at_once(app: Flask) -> None:
     """The old secret is refused at once; the event names the grace period, and neither secret."""
-    services = services_of(app)
+    services = services_in(app)
     api(app, "update", application(secret=STRONG_SECRET))
     old = api(app, "generate", {"name": "ERP", "username": "admin"})["token"]
     api(app, "rotate", {"name": "ERP", "secret": STRONG_SECRET[::-1], "grace": 3600})
@@ -34,7 +29,7 @@ def test_it_ends_at_once(app: Flask) -> None:
 
 def test_only_that_of_the_known_rotation(app: Flask, clock: Clock) -> None:
     """The grace period of a later rotation does not end, and one that is over changes nothing."""
-    registry = services_of(app).registry
+    registry = services_in(app).registry
     api(app, "update", application(secret=STRONG_SECRET))
     registry.end_grace("ERP", 0)
     api(app, "rotate", {"name": "ERP", "grace": 60})

@@ -14,6 +14,7 @@ from datafor_token.operations.services import Services
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.settings import Settings
+from tests.conftest import services_in
 from tests.console.client import api
 from tests.stores import Record
 from tests.support import STRONG_SECRET, Clock, application
@@ -23,7 +24,7 @@ SECRET, OTHER = STRONG_SECRET, STRONG_SECRET[::-1]
 
 @pytest.fixture
 def services(app: Flask) -> Services:
-    found: Services = app.extensions["datafor_token"]
+    found = services_in(app)
     found.registry.logs_warnings = False
     return found
 

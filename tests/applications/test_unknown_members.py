@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from datafor_token import create_app
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.handmade_tokens import claims, token
 from tests.service import NEW, OLD, Service
 from tests.stores import Record
@@ -200,7 +200,7 @@ def test_the_use_of_a_session(service: Service) -> None:
     cookie = (
         caller.get(f"/auth/enter?token={token(claims())}&next=/", headers={}).headers["Set-Cookie"].partition(";")[0]
     )
-    (name,) = caller.client.application.extensions["datafor_token"].store.names("sessions")
+    (name,) = services_in(caller.client.application).store.names("sessions")
     record = Record(service.settings.data_dir, "sessions", name)
     add_unknown(record)
     service.clock.advance(120)
@@ -233,7 +233,7 @@ def test_a_backup(service: Service, tmp_path: Path, keys: tuple[str, ...]) -> No
     caller.post("rotate", {"name": "ERP", "secret": "another"})
     caller.post("revoke", {"token": token(claims(), secret="another")})
     data = service.settings.data_dir
-    (revocation,) = caller.client.application.extensions["datafor_token"].store.names("revocations")
+    (revocation,) = services_in(caller.client.application).store.names("revocations")
     records = [
         Record(data, "applications", "erp"),
         Record(data, "users", "admin"),
@@ -268,7 +268,8 @@ def test_a_migration(service: Service, tmp_path: Path) -> None:
     (service.settings.data_dir).rename(tmp_path / "old")
     other = Service(_with_store(service, f"sqlite:///{tmp_path}/records.db"), service.clock)
     other.start(OLD)
-    found = other.app.extensions["datafor_token"].store.get("applications", "ERP")
+    found = services_in(other.app).store.get("applications", "ERP")
+    assert found is not None
     assert list(found.items()) == list(before.items())
 
 

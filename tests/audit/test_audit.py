@@ -25,13 +25,11 @@ from datafor_token.audit.events import Event, Kind
 from datafor_token.audit.filters import Filter
 from datafor_token.audit.reader import newest_first
 from datafor_token.errors import AuditUnavailable, InvalidInput
-from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store.files.locking import exclusive
 from datafor_token.validation.names import fold
-from datafor_token.web.services import services_of
 from tests.commands import invoke
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.handmade_tokens import NOW, claims
 from tests.handmade_tokens import token as handmade
 from tests.support import (
@@ -51,15 +49,9 @@ OTHER_SECRET = "Qm3-rT8yUiOp_aS5dFgHjKlZxCvBnM1qWeRtY2uIoP4"
 PASSWORD = "lenas-Password-marked-secret"
 
 
-def bundle(app: Flask) -> Services:
-    found = app.extensions["datafor_token"]
-    assert isinstance(found, Services)
-    return found
-
-
 def events(app: Flask, **wanted: Any) -> list[dict[str, Any]]:
     """Return the events that a filter finds, oldest first."""
-    return list(reversed(bundle(app).audit.page(Filter(**wanted), 1000).events))
+    return list(reversed(services_in(app).audit.page(Filter(**wanted), 1000).events))
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -102,9 +94,7 @@ def everything(app: Flask, caller: Caller, tmp_path: Path) -> dict[str, str]:
     command(app, "store", "restore", str(file), "--yes")
     command(app, "store", "check", "--repair")
     command(app, "store", "rekey")
-    found = services_of(app)
-    assert found is not None
-    found.assertion_keys.maintain()
+    services_in(app).assertion_keys.maintain()
     caller.post("delete", {"name": "ERP"})
     return {
         "tokens": f"{token} {later} {old} {personal} {url.partition('=')[2]}",
@@ -275,7 +265,7 @@ def test_only_a_file_is_the_log(tmp_path: Path, clock: Clock, kind: str) -> None
 @pytest.mark.file_store
 def test_only_the_owner_reads_it(app: Flask, settings: Settings) -> None:
     """The log has the mode of all files of the data folder."""
-    assert bundle(app).audit.page(Filter()).events
+    assert services_in(app).audit.page(Filter()).events
     assert (settings.data_dir / "audit.log").stat().st_mode & 0o777 == 0o600
 
 

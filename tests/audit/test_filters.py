@@ -20,8 +20,8 @@ from datafor_token.metrics.counters import Metrics
 from datafor_token.requests.audit_schema import AuditSchema
 from datafor_token.requests.forms import Body
 from datafor_token.validation.logs import timestamp
-from tests.audit.test_audit import bundle, users_of
-from tests.conftest import Caller
+from tests.audit.test_audit import users_of
+from tests.conftest import Caller, services_in
 from tests.support import STRONG_SECRET, Clock, application, audit_in
 
 TOKEN = "5ff2b8c59c1f0a6f7a3f1f27f6f2a1d4"
@@ -323,7 +323,7 @@ def test_the_call(app: Flask, caller: Caller) -> None:
     caller.post("update", application(secret=STRONG_SECRET))
     token = caller.post("generate", {"username": "lena"}).json["token"]
     caller.post("generate", {"username": "otto"})
-    event = bundle(app).audit.page(Filter(event="token_generated", user="lena")).events[0]
+    event = services_in(app).audit.page(Filter(event="token_generated", user="lena")).events[0]
     identifier = event["target"]["token"]
     assert token not in str(event)
     for query in (

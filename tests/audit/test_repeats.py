@@ -22,7 +22,7 @@ from datafor_token.metrics.counters import Metrics
 from datafor_token.settings import Settings
 from datafor_token.web.services import services
 from tests.commands import invoke
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.log_lines import read
 from tests.support import ADMIN_PASSWORD, Clock, Server, basic
 
@@ -83,7 +83,7 @@ def test_one_line_for_the_first_refusal_and_one_with_a_count(
     assert counted["target"] == first["target"]
     assert next_one["request_id"] is not None
     # Each is counted as a metric, and logged as one request with its reason.
-    metrics = app.extensions["datafor_token"].metrics.exposition("")[0].decode()
+    metrics = services_in(app).metrics.exposition("")[0].decode()
     refusals = [line for line in metrics.splitlines() if line.startswith("datafor_token_sign_ins_total{")]
     assert sum(float(line.rpartition(" ")[2]) for line in refusals) == 41
     logged = [(line["event"], line["status"], line["reason"], line["way"]) for line in read(log.getvalue())]

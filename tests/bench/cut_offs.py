@@ -15,11 +15,11 @@ from pathlib import Path
 from datafor_token import create_app
 from datafor_token.settings import Settings
 from datafor_token.tokens.cut_offs import COLLECTION, CutOff
-from datafor_token.web.services import services_of
 from tests.bench.inside import prepared
 from tests.bench.load import Request
 from tests.bench.policies import claims
 from tests.bench.records import bearer
+from tests.conftest import services_in
 from tests.handmade_tokens import token
 from tests.support import ADMIN_PASSWORD, API, STRONG_SECRET, application, basic
 
@@ -57,8 +57,7 @@ def _service(folder: Path, number: int) -> Callable[[], object]:
     app = create_app(Settings(config_dir=folder / "config", data_dir=folder / "data", log_level="ERROR"))
     fields = application(name="ERP", secret=STRONG_SECRET)
     assert app.test_client().post(f"{API}/update", json=fields, headers=basic()).status_code == 200
-    services = services_of(app)
-    assert services is not None
+    services = services_in(app)
     if number:
         one = services.cut_offs.set("other", None, None)
         for index in range(1, number):

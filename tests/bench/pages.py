@@ -23,9 +23,8 @@ from datafor_token import create_app
 from datafor_token.settings import Settings
 from datafor_token.validation import logs
 from datafor_token.validation.strict_json import compact
-from datafor_token.web.services import services_of
 from tests.bench.records import Records, name_of
-from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, services_in
 from tests.console.client import Client
 from tests.support import ADMIN_PASSWORD
 
@@ -104,8 +103,7 @@ def _service(folder: Path, size: int, lines: int) -> Flask:
     _write_log(all_of_it / "data" / "audit.log", size, lines)
     settings = Settings(config_dir=all_of_it / "config", data_dir=all_of_it / "data", log_level="ERROR")
     app = create_app(settings, hasher=CHEAP_FOR_TESTS_ONLY)
-    services = services_of(app)
-    assert services is not None
+    services = services_in(app)
     for number in range(size):
         services.activity.accepted(f"person-{number:06d}", name_of(number))
     services.activity.flush()

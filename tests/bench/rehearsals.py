@@ -22,7 +22,7 @@ from datafor_token.rehearsal.fingerprints import Fingerprints
 from datafor_token.rehearsal.records import COLLECTION, DAY, Circumstances, KeptSignIn, UserRecord
 from datafor_token.settings import Settings
 from datafor_token.users.users import User
-from datafor_token.web.services import services_of
+from tests.conftest import services_in
 from tests.handmade_tokens import NOW
 from tests.processes import run_command
 from tests.store.postgres import Postgres
@@ -71,8 +71,7 @@ def say(text: str) -> None:
 
 def _measure(number: int, folder: Path, store: str) -> None:
     app = _app(folder, store)
-    services = services_of(app)
-    assert services is not None
+    services = services_in(app)
     written = sum(len(json.dumps(document)) for document in _write(services, number))
     say(f"{number:6} users, {number * _DAYS} sign-ins: {written / number / _DAYS:.0f} bytes each")
     read = _median(lambda: sum(1 for _ in services.history.every(0, services.users.get)))

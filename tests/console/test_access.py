@@ -11,6 +11,7 @@ from datafor_token.errors import StoreUnavailable
 from datafor_token.settings import Settings
 from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.web.services import services
+from tests.conftest import services_in
 from tests.console.client import Client, Page, api, flashes
 from tests.stores import records_in
 from tests.support import STRONG_SECRET, Clock, application
@@ -314,7 +315,7 @@ def test_sessions_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
 
 def test_the_last_use_of_a_user(app: Flask, lena: Client, admin: Client) -> None:
     """The page of a user has their creation and, as the list of users, their last use."""
-    app.extensions["datafor_token"].activity.flush()
+    services_in(app).activity.flush()
     assert '"2024-08-06T07:31:56Z"' in fact(admin, "Last use")
     assert "2024-08-06" in fact(admin, "Created by")
     assert "never" in fact(admin, "Last use", "paul")

@@ -11,6 +11,7 @@ from datafor_token.applications.policy import REPORTABLE
 from datafor_token.applications.record import DEFAULTS, MASK, Application
 from datafor_token.requests.schemas import ApplicationSchema
 from datafor_token.web.services import services
+from tests.conftest import services_in
 from tests.console.client import Client, Page, api
 from tests.support import STRONG_SECRET, application
 
@@ -144,7 +145,7 @@ def client(app: Flask) -> Client:
 
 def stored(app: Flask, name: str) -> Application:
     """Return an application as it is stored."""
-    found: Application = app.extensions["datafor_token"].registry.get(name)
+    found: Application = services_in(app).registry.get(name)
     return found
 
 

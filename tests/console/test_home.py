@@ -2,7 +2,6 @@
 
 import re
 from html import unescape
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -13,7 +12,7 @@ from datafor_token.errors import AuditUnavailable
 from datafor_token.operations.milestones import BACKUP, GATE_SIGN_IN
 from datafor_token.settings import Settings, table
 from datafor_token.store.files.store import FileStore
-from datafor_token.web.services import services_of
+from tests.conftest import services_in
 from tests.console.client import Client, api
 from tests.docs.pages import anchors
 from tests.stores import Record, unavailable
@@ -27,10 +26,6 @@ def client(app: Flask) -> Client:
     browser = Client(app)
     assert browser.sign_in().status_code == 303
     return browser
-
-
-def services(app: Flask) -> Any:
-    return services_of(app)
 
 
 def section(text: str, heading: str) -> str:
@@ -51,7 +46,7 @@ def without_first_steps(client: Client) -> None:
 
 def test_others_have_their_own_page(app: Flask) -> None:
     """A user who is not an Administrator is led to the own page, and sees neither home nor settings."""
-    services(app).accounts.add("lena", ADMIN_PASSWORD)
+    services_in(app).accounts.add("lena", ADMIN_PASSWORD)
     browser = Client(app)
     browser.sign_in("lena")
     assert browser.get("").headers["Location"] == "/console/me"
@@ -68,8 +63,8 @@ def test_the_former_path(client: Client) -> None:
 
 def test_everything_in_order(app: Flask, client: Client) -> None:
     """Without a finding, the checklist is one sentence."""
-    services(app).milestones.reach(BACKUP)
-    settings = services(app).settings
+    services_in(app).milestones.reach(BACKUP)
+    settings = services_in(app).settings
     object.__setattr__(settings, "public_url", "https://localhost")
     without_first_steps(client)
     assert section(client.get("").text, "checklist").endswith("Everything is in order.")
@@ -131,13 +126,13 @@ def test_the_first_steps(app: Flask, client: Client, settings: Settings) -> None
     assert done() == ["Change the first password"]
     api(app, "update", application(secret=STRONG_SECRET, audience=["*"]))
     assert "Register the first application" in done()
-    services(app).milestones.reach(BACKUP)
-    services(app).milestones.reach(GATE_SIGN_IN)
+    services_in(app).milestones.reach(BACKUP)
+    services_in(app).milestones.reach(GATE_SIGN_IN)
     assert "Sign in to a protected application" in done()
-    assert ("Write a backup" in done()) is isinstance(services(app).store, FileStore)
+    assert ("Write a backup" in done()) is isinstance(services_in(app).store, FileStore)
     note_use(app)
     assert "Issue a token, and sign in with it" in done()
-    object.__setattr__(services(app).settings, "public_url", "https://intra.example")
+    object.__setattr__(services_in(app).settings, "public_url", "https://intra.example")
     assert 'id="first-steps"' not in client.get("").text
     api(app, "delete", {"name": "ERP"})
     assert 'id="first-steps"' not in client.get("").text
@@ -146,7 +141,7 @@ def test_the_first_steps(app: Flask, client: Client, settings: Settings) -> None
 def note_use(app: Flask) -> None:
     """Issue a token, and let the service store that the application was used."""
     api(app, "generate", {"name": "ERP"})
-    assert services(app).activity.store_noted(None)
+    assert services_in(app).activity.store_noted(None)
 
 
 def test_open_steps_are_not_asked_for_twice(client: Client) -> None:
@@ -212,12 +207,12 @@ def test_a_quiet_day(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_facts(app: Flask, client: Client) -> None:
     """The facts have the counts, the last backup with its command, and the folders."""
     api(app, "update", application(secret=STRONG_SECRET, audience=["*"]))
-    services(app).milestones.reach(BACKUP, "datafor-token store backup /b.gz")
+    services_in(app).milestones.reach(BACKUP, "datafor-token store backup /b.gz")
     shown = section(client.get("").text, "facts")
     assert "Applications 1 Users 1 Sessions 1" in shown
-    if isinstance(services(app).store, FileStore):
+    if isinstance(services_in(app).store, FileStore):
         assert "Last backup 2024-08-06 07:31 UTC datafor-token store backup /b.gz" in shown
-    assert str(services(app).settings.data_dir) in shown
+    assert str(services_in(app).settings.data_dir) in shown
 
 
 def test_an_outage(client: Client, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

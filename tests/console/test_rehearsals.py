@@ -9,7 +9,7 @@ from flask import Flask
 
 from datafor_token.console import rehearsals
 from datafor_token.errors import DataforTokenError, Overloaded, StoreUnavailable
-from datafor_token.web.services import services_of
+from tests.conftest import services_in
 from tests.console.client import Client, Page, api, flashes
 from tests.console.test_forms import browser_fields, client, stored
 from tests.handmade_tokens import claims, token
@@ -244,9 +244,7 @@ def test_without_the_result(
     def fail(*_: object) -> object:
         raise error
 
-    services = services_of(app)
-    assert services is not None
-    monkeypatch.setattr(services.rehearsals, "rehearse", fail)
+    monkeypatch.setattr(services_in(app).rehearsals, "rehearse", fail)
     assert "Not rehearsed: " in used.get("applications/ERP/disable").text
     page = send(used, "trust", issuer="https://id.example.com")
     assert "Not rehearsed: " in page
@@ -256,9 +254,7 @@ def test_without_the_result(
 
 def test_switched_off(app: Flask, used: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without kept sign-ins, no page offers a rehearsal, and forms are saved at once."""
-    services = services_of(app)
-    assert services is not None
-    monkeypatch.setattr(services.history, "days", 0)
+    monkeypatch.setattr(services_in(app).history, "days", 0)
     for path in ("trust", "settings", "disable", "delete", "rotate", "keys"):
         assert 'name="rehearse"' not in used.get(f"applications/ERP/{path}").text
     send(used, "trust", issuer="https://id.example.com")

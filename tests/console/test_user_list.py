@@ -11,6 +11,7 @@ from datafor_token.console import pages
 from datafor_token.errors import StoreUnavailable
 from datafor_token.users.users import User
 from datafor_token.web.services import services
+from tests.conftest import services_in
 from tests.console.client import Client, Page, api
 from tests.console.test_user_pages import add, exists, follow, notices, stored, undo
 from tests.support import STRONG_SECRET, Clock, application
@@ -89,7 +90,7 @@ def test_the_last_use(app: Flask, admin: Client, clock: Clock) -> None:
         token = api(app, "generate", {"name": "ERP", "username": name})["token"]
         headers = {"Authorization": f"Bearer {token}"}
         app.test_client().get("/plugin/datafor-modeler/api/user/detail", headers=headers)
-        app.extensions["datafor_token"].activity.flush()
+        services_in(app).activity.flush()
     clock.advance(600)
     assert [name for name in listed(admin, "sort=-used") if name != "admin"][:2] == ["otto", "zoe"]
     assert "2024-08-06 07:44 UTC" in admin.get("users?q=zoe").text
@@ -168,7 +169,7 @@ def test_some_that_fail(app: Flask, admin: Client) -> None:
 
 def test_the_rest_in_an_outage(app: Flask, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the store fails meanwhile, the question comes back, and the next page tells what was done before."""
-    accounts = app.extensions["datafor_token"].accounts
+    accounts = services_in(app).accounts
     change = accounts.change
 
     def fail(name: str, **members: Any) -> User:

@@ -10,6 +10,7 @@ from flask import Flask
 from datafor_token.errors import StoreUnavailable
 from datafor_token.users.users import User
 from datafor_token.web.services import services
+from tests.conftest import services_in
 from tests.console.client import Client, Page, api
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, application, basic
 
@@ -256,7 +257,7 @@ def test_undo_after_another_change(app: Flask, admin: Client) -> None:
 def test_a_change_at_the_same_moment(app: Flask, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change between the look at the record and the write is not overwritten."""
     add(app, dept="IT")
-    accounts = app.extensions["datafor_token"].accounts
+    accounts = services_in(app).accounts
     check = accounts.check
 
     def check_while_another_saves(*arguments: Any) -> None:
@@ -394,7 +395,7 @@ def test_a_token_of_a_user(app: Flask, admin: Client) -> None:
 def test_an_audit_log_that_cannot_be_read(app: Flask, admin: Client) -> None:
     """Every tab says that the audit log cannot be read, and shows all else."""
     add(app)
-    log = app.extensions["datafor_token"].settings.data_dir / "audit.log"
+    log = services_in(app).settings.data_dir / "audit.log"
     log.unlink()
     log.mkdir()
     for path in ("user", "user/tokens", "user/history"):
@@ -457,7 +458,7 @@ def test_an_outage(app: Flask, admin: Client, monkeypatch: pytest.MonkeyPatch, f
     def fail(*_: Any, **__: Any) -> None:
         raise StoreUnavailable
 
-    found = app.extensions["datafor_token"]
+    found = services_in(app)
     for owner, method in ((found.accounts, "change"), (found.users, "create"), (found.cut_offs, "set")):
         monkeypatch.setattr(owner, method, fail)
     response = admin.post(path, {**typed})

@@ -17,7 +17,7 @@ from datafor_token.operations.installation import COLLECTIONS
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.tokens import identifiers
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.stores import KIND, audit_text, records_in
 from tests.support import (
     ADMIN_PASSWORD,
@@ -182,7 +182,7 @@ def test_nothing_of_a_token_or_secret(
     app: Flask, caller: Caller, settings: Settings, clock: Clock, algorithm: str
 ) -> None:
     """After tokens were issued, used, refused and revoked in every way, data has none of them and no hash of them."""
-    used = use_everything(app.extensions["datafor_token"], caller, clock, algorithm)
+    used = use_everything(services_in(app), caller, clock, algorithm)
     stored = everything_stored(settings)
     # The search looks at the right place.
     assert all(

@@ -15,9 +15,9 @@ import pytest
 from tests.audit.test_filters import line
 from tests.handmade_tokens import token
 from tests.lifecycle.host import ME, Host, block, blocks_without_test, signs_in, user_of
+from tests.redis_server import Redis
 from tests.store.postgres import Postgres, binaries
 from tests.support import ADMIN_PASSWORD, API, STRONG_SECRET, Server, application, basic, free_port, need, wait_for
-from tests.users.test_throttle import Redis
 
 pytestmark = [pytest.mark.file_store, pytest.mark.slow, pytest.mark.sql]
 
@@ -36,13 +36,6 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres(safe=False).make().start()
     yield server
     server.remove()
-
-
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    server = Redis().start()
-    yield server
-    server.stop()
 
 
 class Cluster:

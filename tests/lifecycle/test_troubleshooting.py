@@ -22,7 +22,7 @@ from datafor_token.settings import Settings
 from datafor_token.users.passwords import Passwords
 from datafor_token.users.users import User
 from datafor_token.web.services import services
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, Reply
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, Reply, services_in
 from tests.docs import pages
 from tests.handmade_tokens import NOW, claims, token
 from tests.lifecycle.host import ME, Host, block, blocks_without_test, signs_in
@@ -389,10 +389,10 @@ def test_further_reasons_of_503(app: Flask, caller: Caller, log: io.StringIO, tm
         reason = without_the_audit_table(tmp_path)
     else:
         if cause == "draining":
-            app.extensions["datafor_token"].draining.begin()
+            services_in(app).draining.begin()
             response = caller.get("/readyz")
         else:
-            of_another_key(caller, app.extensions["datafor_token"].settings)
+            of_another_key(caller, services_in(app).settings)
             bearer = {"Authorization": f"Bearer {token(claims(), STRONG_SECRET)}"}
             ask: dict[str, Callable[[], Any]] = {
                 "missing key": lambda: caller.post("generate", {"name": "ERP", "username": "lena"}),

@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,13 @@ from datafor_token.limits import tables
 from datafor_token.limits.redis_scripts import Redis as RedisClient
 from datafor_token.limits.sliding_counts import PARTS, LocalCounts, RedisCounts
 from datafor_token.limits.tables import FileTables, MemoryTables
+from tests.redis_server import Redis
 from tests.support import Clock
-from tests.users.test_throttle import Redis
 
 
 @pytest.fixture(params=["memory", "files"])
 def counts(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> LocalCounts:
     return LocalCounts(MemoryTables() if request.param == "memory" else FileTables(tmp_path), clock)
-
-
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    server = Redis().start()
-    yield server
-    server.stop()
 
 
 def allowed(counts: LocalCounts | RedisCounts, times: int, most: int = 5, seconds: int = 60, key: str = "ERP") -> int:

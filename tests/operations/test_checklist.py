@@ -21,8 +21,7 @@ from datafor_token.operations.readiness import NotReady
 from datafor_token.operations.services import Services
 from datafor_token.providers.key_sets import KeySets, Status
 from datafor_token.settings import Settings
-from datafor_token.web.services import services_of
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.docs.pages import anchors
 from tests.stores import Record, unavailable
 from tests.support import ROOT, STRONG_SECRET, Clock, application
@@ -35,8 +34,7 @@ POLICY = {"jwks_uri": "https://id.example/keys", "issuer": "https://id.example",
 @pytest.fixture
 def services(app: Flask) -> Services:
     """Return the services of an installation in which everything is in order."""
-    found = services_of(app)
-    assert found is not None
+    found = services_in(app)
     found.milestones.reach(BACKUP)
     return with_settings(found, public_url=PUBLIC)
 

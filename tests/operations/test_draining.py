@@ -10,7 +10,7 @@ from flask import Flask
 from datafor_token.operations import draining
 from datafor_token.settings import Settings
 from tests.commands import invoke
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.processes import run_command
 from tests.support import API, Server
 
@@ -40,7 +40,7 @@ def test_draining_wins_over_an_outage(app: Flask, caller: Caller, monkeypatch: p
     def fail(_: object) -> None:
         pytest.fail("the store was probed")
 
-    services = app.extensions["datafor_token"]
+    services = services_in(app)
     monkeypatch.setattr(type(services.readiness), "unwritable", fail)
     services.draining.begin()
     assert caller.get("/readyz").json["draining"] is True
@@ -48,7 +48,7 @@ def test_draining_wins_over_an_outage(app: Flask, caller: Caller, monkeypatch: p
 
 def test_a_probe_of_a_drained_node_is_no_error(app: Flask, caller: Caller, caplog: pytest.LogCaptureFixture) -> None:
     """The log has the probes of load balancers while a node drains as information: nobody is to look after them."""
-    app.extensions["datafor_token"].draining.begin()
+    services_in(app).draining.begin()
     caplog.set_level(logging.INFO)
     caplog.clear()
     assert caller.get("/readyz").status_code == 503

@@ -13,19 +13,11 @@ from datafor_token.operations.checklist import Look
 from datafor_token.operations.milestones import BACKUP, FIRST_STEPS_OVER, GATE_SIGN_IN, Milestone
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
-from datafor_token.web.services import services_of
 from tests.cli.shell import Shell
 from tests.conftest import Caller
 from tests.handmade_tokens import claims, token
 from tests.stores import Record, unavailable
 from tests.support import STRONG_SECRET, Clock, application
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found = services_of(app)
-    assert found is not None
-    return found
 
 
 def test_a_milestone(services: Services, clock: Clock) -> None:

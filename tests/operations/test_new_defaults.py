@@ -10,22 +10,15 @@ from flask import Flask
 
 from datafor_token import create_app
 from datafor_token.operations.new_defaults import Finding, find
-from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.tokens.verifier import VerifiedToken
 from tests.cli.shell import Shell
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, services_in
 from tests.handmade_tokens import claims, token
 from tests.support import STRONG_SECRET, Clock, application, basic
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 DAY = 86400
-
-
-def services(app: Flask) -> Services:
-    found = app.extensions["datafor_token"]
-    assert isinstance(found, Services)
-    return found
 
 
 def sign_in(caller: Caller, name: str, **more: Any) -> None:
@@ -145,7 +138,7 @@ def test_audiences(app: Flask, caller: Caller, settings: Settings) -> None:
         sign_in_event(audience=["e"], way="basic"),
         sign_in_event(audience=["f"], event="sign_in_refused"),
     ]
-    applications, _ = services(app).registry.all_applications()
+    applications, _ = services_in(app).registry.all_applications()
     (one,) = find(events, applications, [], settings)
     assert (one.kind, one.audiences, one.count) == ("audience", ["a", "b", "c"], 3)
 
@@ -154,7 +147,7 @@ def test_audiences(app: Flask, caller: Caller, settings: Settings) -> None:
 def test_a_damaged_line(app: Flask, caller: Caller, settings: Settings, value: Any) -> None:
     """Members of another type than the service writes do not stop the search."""
     caller.post("update", application())
-    applications, _ = services(app).registry.all_applications()
+    applications, _ = services_in(app).registry.all_applications()
     events = [sign_in_event(audience=value), sign_in_event(target={"application": value, "user": value})]
     found: list[Finding] = find(events, applications, [], settings)
     assert [one.audiences for one in found] == [[]]
@@ -176,7 +169,7 @@ def test_a_damaged_line(app: Flask, caller: Caller, settings: Settings, value: A
 def test_the_audience_in_the_log(app: Flask, caller: Caller, aud: Any, noted: list[str]) -> None:
     """The audit log has the aud of a token as text of bounded length, whatever its type is, and nothing without it."""
     caller.post("update", application())
-    erp = services(app).registry.get("ERP")
+    erp = services_in(app).registry.get("ERP")
     signed = VerifiedToken(erp, "lena", 0, {"aud": aud}, next(erp.accepted_signers(0)), None)
     assert signed.unnamed_audiences == noted
     assert dataclasses.replace(signed, claims={}).unnamed_audiences is None

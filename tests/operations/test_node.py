@@ -14,7 +14,6 @@ from datafor_token.operations.clock import ServiceClock, check_clock
 from datafor_token.operations.node import Node
 from datafor_token.settings import Settings
 from datafor_token.store.files.store import FileStore
-from datafor_token.web.services import services_of
 from tests.metrics.test_metrics import samples
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -52,8 +51,6 @@ def test_the_keys_are_named() -> None:
 
 def test_readyz_describes_the_node(app: Flask, settings: Settings) -> None:
     """/readyz and the metrics show name, version and fingerprints of the node to METRICS_ALLOW, and to no others."""
-    services = services_of(app)
-    assert services is not None
     found = app.test_client().get("/readyz").get_json()
     assert found.keys() - {"success", "readable", "writable"} == DESCRIBED
     assert (found["node"], found["version"]) == (settings.node_name, __version__)

@@ -9,8 +9,7 @@ from flask import Flask
 from datafor_token.crypto.keys import Key
 from datafor_token.providers.client import Client
 from datafor_token.web import hooks
-from datafor_token.web.services import services_of
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.handmade_tokens import NOW, base64url, part
 from tests.providers.idp import Provider, jwk, jwk_set
 from tests.support import application, private_key
@@ -32,18 +31,14 @@ def add(caller: Caller, provider: Provider, **changes: object) -> None:
 @pytest.fixture(autouse=True)
 def trusted(app: Flask, client: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the service trust the private CA."""
-    services = services_of(app)
-    assert services is not None
-    monkeypatch.setattr(services.key_sets, "_client", client)
+    monkeypatch.setattr(services_in(app).key_sets, "_client", client)
     provider.pages["/jwks"] = jwk_set(jwk("ES256", "one"))
 
 
 def test_a_token_of_a_provider(app: Flask, caller: Caller, provider: Provider) -> None:
     """A token that is signed with a key of the provider signs in, whatever its kid; one of another key does not."""
     add(caller, provider)
-    services = services_of(app)
-    assert services is not None
-    services.key_sets.refresh()
+    services_in(app).key_sets.refresh()
     for kid, kind, status in (("one", "ES256", 200), ("two", "ES256", 200), ("one", "ES256-other", 401)):
         response = caller.get(
             "/plugin/datafor-modeler/api/user/detail", headers={"Authorization": f"Bearer {token(kid, kind)}"}
@@ -55,8 +50,7 @@ def test_only_enabled_applications(app: Flask, caller: Caller, provider: Provide
     """The keys of a disabled application are not fetched, neither in the background nor for a token."""
     add(caller, provider, enable="0")
     add(caller, provider, name="Other", jwks_uri=provider.url("/other"), issuer="other")
-    services = services_of(app)
-    assert services is not None
+    services = services_in(app)
     services.key_sets.refresh()
     url = "/plugin/datafor-modeler/api/user/detail"
     assert caller.get(url, headers={"Authorization": f"Bearer {token('two', 'ES256-other')}"}).status_code == 401
@@ -67,8 +61,7 @@ def test_only_enabled_applications(app: Flask, caller: Caller, provider: Provide
 
 def test_the_thread(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker starts the thread when it has read the applications."""
-    services = services_of(app)
-    assert services is not None
+    services = services_in(app)
     started = threading.Event()
     monkeypatch.setattr(services.key_sets, "start", started.set)
     monkeypatch.setattr(hooks, "_DELAY", 0)
@@ -78,6 +71,4 @@ def test_the_thread(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_master(app: Flask) -> None:
     """Creating the application, as gunicorn's master does, starts no thread."""
-    services = services_of(app)
-    assert services is not None
-    assert services.key_sets._thread is None
+    assert services_in(app).key_sets._thread is None

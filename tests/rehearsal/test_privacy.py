@@ -9,13 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from flask import Flask
 
 from datafor_token.operations.services import Services
 from datafor_token.rehearsal import records
 from datafor_token.rehearsal.records import Circumstances
 from datafor_token.settings import Settings
-from datafor_token.web.services import services_of
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, token
 from tests.stores import Record
@@ -24,13 +22,6 @@ from tests.support import STRONG_SECRET, application
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 INSIDE = token({"loginname": "inside", "exp": NOW + 60}, STRONG_SECRET)
 HEADER = {"typ": "JWT", "alg": "HS256"}
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found = services_of(app)
-    assert found is not None
-    return found
 
 
 def kept_of(

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
-from flask import Flask
 
 from datafor_token.applications.record import Application
 from datafor_token.operations.services import Services
@@ -15,7 +14,6 @@ from datafor_token.rehearsal.records import UserRecord
 from datafor_token.rehearsal.rehearsals import Rehearsal
 from datafor_token.requests.forms import Body
 from datafor_token.requests.schemas import ApplicationSchema
-from datafor_token.web.services import services_of
 from tests.conftest import Caller
 from tests.handmade_tokens import NOW, SHARED_HEADER, token
 from tests.support import STRONG_SECRET, Clock, application
@@ -76,13 +74,6 @@ def traffic() -> list[Use]:
             uses.append(Use(text, OUTSIDE, NOW + 60))
     late = token(claims("late", exp=NOW + 100), STRONG_SECRET)
     return [*uses, Use(late, INSIDE, NOW), Use(late, INSIDE, NOW + 110)]
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found = services_of(app)
-    assert found is not None
-    return found
 
 
 def replay(caller: Caller, clock: Clock, uses: list[Use]) -> int:

@@ -23,8 +23,7 @@ from datafor_token.store.base import Change, Document
 from datafor_token.store.files.store import FileStore
 from datafor_token.tokens.networks import Client
 from datafor_token.users.users import COLLECTION as USERS
-from datafor_token.web.services import services_of
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, services_in
 from tests.handmade_tokens import NOW, token
 from tests.stores import Record, records_in, unavailable
 from tests.support import STRONG_SECRET, Clock, application
@@ -60,8 +59,7 @@ def remove_old(services: Services) -> None:
 @pytest.fixture
 def services(app: Flask, caller: Caller) -> Services:
     """Return the services of an installation with an application."""
-    found = services_of(app)
-    assert found is not None
+    found = services_in(app)
     assert caller.post("update", application(secret=STRONG_SECRET)).status_code == 200
     return found
 
@@ -72,16 +70,14 @@ def other(services: Services, settings: Settings, clock: Clock) -> Iterator[Flas
     del services
     app = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
     yield app
-    found = services_of(app)
-    assert found is not None
+    found = services_in(app)
     found.activity.stop()
     found.history.stop()
     found.audit.finish()
 
 
 def flushed(app: Flask) -> Services:
-    found = services_of(app)
-    assert found is not None
+    found = services_in(app)
     found.history.flush()
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from datafor_token.settings import Settings
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.rehearsal.traffic import (
     BY_NAME,
     DAY,
@@ -18,7 +18,6 @@ from tests.rehearsal.traffic import (
     Copy,
     Refusal,
     Week,
-    services_in,
 )
 from tests.support import ADMIN_PASSWORD, Clock, key_for, public_pem
 

@@ -17,15 +17,13 @@ from flask.testing import FlaskClient
 
 from datafor_token import create_app
 from datafor_token.gate.gate import TICKETS
-from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store.base import Document
 from datafor_token.tokens.networks import ClientSource
 from datafor_token.tokens.verification import Verification
 from datafor_token.users.sessions import record_name
-from datafor_token.web.services import services_of
 from tests.commands import invoke
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, services_in
 from tests.handmade_tokens import NOW, part, token
 from tests.stores import KIND, url_for
 from tests.support import STRONG_SECRET, Clock, application, basic, key_for, public_pem
@@ -104,13 +102,6 @@ def signed_elsewhere(claims: dict[str, Any], typ: str = "at+jwt") -> str:
 def open_at(settings: Settings, clock: Clock) -> Flask:
     """Return a worker on the store of the settings."""
     return create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
-
-
-def services_in(app: Flask) -> Services:
-    """Return the services of a worker."""
-    found = services_of(app)
-    assert found is not None
-    return found
 
 
 def copy(settings: Settings, folder: Path) -> Settings:

@@ -20,7 +20,6 @@ from datafor_token.settings import Settings
 from datafor_token.sinks import queue as queues
 from datafor_token.sinks.sinks import FOLDER, Sinks
 from datafor_token.store.files.locking import hold
-from datafor_token.web.services import services_of
 from tests.commands import invoke
 from tests.conftest import Caller
 from tests.processes import run_command
@@ -46,13 +45,6 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def settings(settings: Settings, receiver: Receiver) -> Settings:
     return dataclasses.replace(settings, audit_sink=(receiver.url,), audit_webhook_secret=SECRET)
-
-
-@pytest.fixture
-def services(app: Flask) -> Services:
-    found = services_of(app)
-    assert found is not None
-    return found
 
 
 def test_by_default_there_is_none(settings: Settings) -> None:

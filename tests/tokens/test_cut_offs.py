@@ -17,8 +17,7 @@ from datafor_token.errors import InvalidInput, JustRevoked, RecordDamaged
 from datafor_token.settings import Settings
 from datafor_token.store.files.store import FileStore
 from datafor_token.tokens.cut_offs import COLLECTION, CutOff, CutOffs
-from datafor_token.web.services import services_of
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.handmade_tokens import NOW, token
 from tests.stores import Record, records_in
 from tests.support import SAMPLE_APPLICATION, Clock, application, audit_in, token_parts
@@ -252,8 +251,7 @@ def test_old_ones_are_removed(app: Flask, caller: Caller, clock: Clock, settings
     """A cut-off is removed a day after no token from before can be valid, ten years after its time."""
     caller.post("update", SAMPLE_APPLICATION)
     cut(caller, user="lena")
-    services = services_of(app)
-    assert services is not None
+    services = services_in(app)
     for seconds, left in ((LONGEST_EXPIRE + LEEWAY + 86400 - 1, 1), (1, 0)):
         clock.advance(seconds)
         services.cut_offs.sweep()

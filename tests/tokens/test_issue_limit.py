@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from tests.cli.shell import Shell
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.console.client import Client
 from tests.metrics.test_metrics import count, samples
+from tests.redis_server import Redis
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application
-from tests.users.test_throttle import Redis
 
 SENTENCE = "too many tokens: application ERP issues at most 3/minute; try again in 61 seconds"
 
@@ -181,13 +181,6 @@ def _stuck(folder: str) -> Callable[..., bool]:
         return f"/{folder}/" not in str(Path(f"/proc/self/fd/{descriptor}").readlink()) and real(descriptor, *arguments)
 
     return try_lock
-
-
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    server = Redis().start()
-    yield server
-    server.stop()
 
 
 def test_nodes_count_together(

@@ -16,23 +16,16 @@ from flask import Flask
 from datafor_token import create_app
 from datafor_token.audit import search
 from datafor_token.audit.events import Origin
-from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.validation import logs
 from datafor_token.validation.names import fold
 from datafor_token.validation.strict_json import compact
 from tests.audit.test_audit import configured
 from tests.commands import invoke
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, services_in
 from tests.handmade_tokens import NOW
 from tests.service import NEW, OLD, Service
 from tests.support import API, STRONG_SECRET, Clock, Server, application, need
-
-
-def services(app: Flask) -> Services:
-    found = app.extensions["datafor_token"]
-    assert isinstance(found, Services)
-    return found
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -130,9 +123,9 @@ def test_statuses(app: Flask, caller: Caller, clock: Clock) -> None:
 
     assert set(statuses().values()) == {"active"}
     caller.post("revoke", {"token": tokens["text"]})
-    services(app).revocations.add_identifier(ids["identifier"])
+    services_in(app).revocations.add_identifier(ids["identifier"])
     clock.advance(1)
-    services(app).cut_offs.set("CUT", None, None)
+    services_in(app).cut_offs.set("CUT", None, None)
     revoked = {"text": "revoked", "identifier": "revoked", "cut": "revoked"}
     assert statuses() == {**revoked, "short": "active", "alive": "active"}
     # The list says what a sign-in would find.
@@ -151,7 +144,7 @@ def test_a_token_from_after_a_cut_off_is_active(app: Flask, caller: Caller, cloc
     caller.post("generate", {"username": "lena"})
     caller.post("generate", {"username": "otto"})
     clock.advance(5)
-    services(app).cut_offs.set("lena", "erp", None)
+    services_in(app).cut_offs.set("lena", "erp", None)
     clock.advance(1)
     later = caller.post("generate", {"username": "lena"}).json["token"]
     found = [(token["user"], token["status"]) for token in listed(caller)]
@@ -182,7 +175,7 @@ def every_kind_of_line() -> Iterator[dict[str, Any]]:
 def test_each_filter(app: Flask, caller: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A filter finds exactly the tokens that the whole list shows with its value, whatever their names."""
     write(settings, *every_kind_of_line())
-    found = services(app)
+    found = services_in(app)
     for number in (0, 17, 101):
         found.revocations.add_identifier(f"{number:032x}", NOW + 1000)
     found.revocations.add_jti("CRM", "one")
@@ -343,7 +336,7 @@ def test_pages_over_rotated_files(app: Flask, settings: Settings, clock: Clock) 
             case 2:
                 restarted = create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY)
                 caller = Caller(restarted.test_client())
-                services(restarted).key_sets.stop()
+                services_in(restarted).key_sets.stop()
     assert seen == [f"user{number}" for number in reversed(range(12))]
 
 
@@ -376,7 +369,7 @@ def test_the_key_of_the_service_changes(service: Service) -> None:
     service.run("store", "rekey")
     assert listed(caller) == before
     caller.post("revoke", {"token": tokens[0]})
-    found = service.app.extensions["datafor_token"]
+    found = services_in(service.app)
     found.revocations.add_identifier(before[0]["id"])
     assert [token["status"] for token in listed(caller)] == ["revoked", "revoked"]
     for token in tokens:

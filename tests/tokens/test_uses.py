@@ -18,8 +18,7 @@ from datafor_token.tokens import uses
 from datafor_token.tokens.personal import PersonalTokens
 from datafor_token.tokens.uses import Use, Uses
 from datafor_token.tokens.verifier import VerifiedToken
-from datafor_token.web.services import services_of
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.handmade_tokens import token as handmade
 from tests.stores import Record, unavailable
 from tests.support import STRONG_SECRET, Clock, application, basic
@@ -165,9 +164,7 @@ class TestInTheService:
 
     @pytest.fixture
     def tokens(self, app: Flask) -> PersonalTokens:
-        services = services_of(app)
-        assert services is not None
-        return services.personal_tokens
+        return services_in(app).personal_tokens
 
     @pytest.fixture
     def lena(self, caller: Caller, clock: Clock) -> dict[str, str]:

@@ -4,10 +4,8 @@ import contextlib
 import io
 import json
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +21,8 @@ from datafor_token.store.opening import create_tables
 from datafor_token.users import throttle
 from datafor_token.users.throttle import Throttle
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
-from tests.support import ADMIN_PASSWORD, Clock, Server, basic, free_port, need, wait_for
+from tests.redis_server import Redis
+from tests.support import ADMIN_PASSWORD, Clock, Server, basic
 
 LOGIN = "/plugin/datafor/api/extension/auth/login"
 
@@ -239,37 +238,6 @@ def test_a_damaged_file_is_ignored(counter: Throttle, tmp_path: Path) -> None:
     ):
         path.write_text(content)
         fail(counter, 1)
-
-
-class Redis:
-    """A real Redis on a free port."""
-
-    def __init__(self) -> None:
-        need("redis-server")
-        self.uri = f"redis://127.0.0.1:{free_port()}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> "Redis":
-        port = self.uri.rpartition(":")[2]
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"],
-            stdout=subprocess.DEVNULL,
-        )
-        wait_for(int(port))
-        return self
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    server = Redis().start()
-    yield server
-    server.stop()
 
 
 def host(folder: Path, redis: Redis) -> Throttle:

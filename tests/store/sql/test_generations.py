@@ -14,7 +14,7 @@ from datafor_token.errors import StoreUnavailable
 from datafor_token.settings import Settings
 from datafor_token.store.base import Document
 from datafor_token.store.sql.store import SqlStore
-from tests.conftest import CHEAP_FOR_TESTS_ONLY
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, services_in
 from tests.store.conftest import opened
 from tests.support import ADMIN_PASSWORD, API, STRONG_SECRET, Clock, application, basic
 
@@ -183,7 +183,7 @@ def node(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 
 def store_of(app: Flask) -> SqlStore:
-    found = app.extensions["datafor_token"].store
+    found = services_in(app).store
     assert isinstance(found, SqlStore)
     return found
 

@@ -19,11 +19,10 @@ from datafor_token.crypto import pem
 from datafor_token.crypto.keys import new_key_pair
 from datafor_token.errors import StoreUnavailable
 from datafor_token.operations.installation import Opener
-from datafor_token.operations.services import Services, open_services
+from datafor_token.operations.services import open_services
 from datafor_token.settings import Settings
-from datafor_token.web.services import services_of
 from tests.commands import invoke
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, services_in
 from tests.handmade_tokens import claims, token
 from tests.log_lines import read
 from tests.service import NEW, OLD, Service
@@ -56,12 +55,6 @@ def signs(app: Flask) -> str:
     return str(token_parts(found.headers[HEADER])[0]["kid"])
 
 
-def services(app: Flask) -> Services:
-    found = services_of(app)
-    assert found is not None
-    return found
-
-
 def record(settings: Settings) -> Record:
     return Record(settings.data_dir, "instance", "gate_keys")
 
@@ -92,7 +85,7 @@ class TestRotation:
         shown = [(times[0], times[-1]) for times in published.values()]
         assert shown[:2] == [(0, 31), (29, 61)]
         # A key that is no longer published is not stored either.
-        assert len(json.loads(record(services(app).settings).read_text())["keys"]) == len(kids(app))
+        assert len(json.loads(record(services_in(app).settings).read_text())["keys"]) == len(kids(app))
         events = rotations(caller)
         assert [event["after"]["kid"] for event in events] == list(published)
         assert [event.get("before", {}).get("kid") for event in events] == [None, *list(published)[:-1]]
@@ -159,7 +152,7 @@ class TestRotation:
         apps = [app, *(create_app(settings, clock=clock, hasher=CHEAP_FOR_TESTS_ONLY) for _ in range(3))]
         clock.advance(29 * DAY)
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda one: services(one).assertion_keys.maintain(), apps))
+            list(pool.map(lambda one: services_in(one).assertion_keys.maintain(), apps))
         assert {tuple(kids(one)) for one in apps} == {tuple(kids(app))}
         assert len(kids(app)) == 2
 
@@ -224,7 +217,7 @@ class TestOutage:
             raise StoreUnavailable(reason="read-only")
 
         with monkeypatch.context() as read_only:
-            read_only.setattr(services(app).store, "update", refused)
+            read_only.setattr(services_in(app).store, "update", refused)
             for _ in range(5):
                 assert signs(app) == first
                 clock.advance(20)
@@ -255,7 +248,7 @@ class TestOutage:
         """In an outage of the store the known key signs, and is published."""
         kid = signs(app)
         with unavailable(settings.data_dir, "instance"):
-            keys = services(app).assertion_keys
+            keys = services_in(app).assertion_keys
             assert keys.signing().kid == kid
             assert [key.kid for key in keys.published()] == [kid]
 
@@ -305,7 +298,7 @@ class TestStorage:
     def test_it_is_encrypted(self, app: Flask, settings: Settings) -> None:
         """The record has no key in plain text, and its key is bound to its record."""
         stored = record(settings).read_text()
-        private = services(app).assertion_keys.signing().material.private_numbers().private_value
+        private = services_in(app).assertion_keys.signing().material.private_numbers().private_value
         assert "PRIVATE" not in stored
         assert base64.urlsafe_b64encode(private.to_bytes(32, "big"))[:20].decode() not in stored
         (key,) = json.loads(stored)["keys"]

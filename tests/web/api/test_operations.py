@@ -10,7 +10,7 @@ from flask import Flask
 from datafor_token.errors import StoreUnavailable
 from datafor_token.settings import Settings
 from datafor_token.store.files.store import FileStore
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.store.contract import settle
 from tests.stores import unavailable
 from tests.support import Clock, application
@@ -67,7 +67,7 @@ def test_many_probes_cost_one_a_second(app: Flask, clock: Clock, monkeypatch: py
         raise StoreUnavailable(reason="gone")
 
     client = app.test_client()
-    monkeypatch.setattr(type(app.extensions["datafor_token"].store), "check_readable", gone)
+    monkeypatch.setattr(type(services_in(app).store), "check_readable", gone)
     statuses = {client.get("/readyz").status_code for _ in range(5)}
     assert (statuses, len(probes)) == ({503}, 1)
     clock.advance(1)
@@ -91,7 +91,7 @@ def test_a_probe_that_hangs_holds_no_request(
         next(calls)
         go_on.wait()
 
-    monkeypatch.setattr(type(app.extensions["datafor_token"].store), probe, slow)
+    monkeypatch.setattr(type(services_in(app).store), probe, slow)
     client = app.test_client()
     with monkeypatch.context() as patch:
         patch.setattr("datafor_token.operations.readiness.LONGEST", 1)
@@ -115,7 +115,7 @@ def test_probes_do_not_discard_the_index_of_applications(
 ) -> None:
     """/readyz writes to no collection, so that the index of applications remains valid."""
     caller.post("update", application())
-    bundle = app.extensions["datafor_token"]
+    bundle = services_in(app)
     settle(lambda: bundle.store.stamp("applications"))
     registry = bundle.registry
     registry.index()

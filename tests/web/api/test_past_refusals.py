@@ -17,8 +17,8 @@ from datafor_token.audit.events import ACCESS_REASONS, REASONS, SIGN_IN_REASONS
 from datafor_token.settings import Settings
 from datafor_token.tokens import refusals
 from datafor_token.users.users import User
-from datafor_token.web.services import services, services_of
-from tests.conftest import Caller, Reply
+from datafor_token.web.services import services
+from tests.conftest import Caller, Reply, services_in
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import audit_text, unavailable
 from tests.support import API, Clock, HttpResponse, Server, application, basic
@@ -355,7 +355,7 @@ def test_repeated_refusals_are_found(
         clock.advance(1)
     assert "count" not in explained(caller, replies[0])
     assert caller.post("explain", {"request_id": reference(replies[1])}).status_code == 404
-    services_of(app).audit.finish()  # type: ignore[union-attr]
+    services_in(app).audit.finish()
     for reply in replies[1:]:
         found = explained(caller, reply)
         assert (found["reason"], found["count"], found["way"]) == ("expired", 5, "bearer")
@@ -378,7 +378,7 @@ def test_refusals_of_others_have_no_steps(
     for name in ("lena", "otto", "emil"):
         put_user(app, name, enabled=False)
         replies.append(caller.get("/auth/check", bearer(token(claims(loginname=name)))))
-    services_of(app).audit.finish()  # type: ignore[union-attr]
+    services_in(app).audit.finish()
     assert explained(caller, replies[0])["steps"][-1]["detail"] == "the user lena is disabled"
     for reply in replies[1:]:
         found = explained(caller, reply)
@@ -393,7 +393,7 @@ def test_a_flood_of_unmet_requirements_is_counted(app: Flask, caller: Caller, se
     text = token(claims())
     for _ in range(20):
         assert caller.get("/auth/check?role=Sales", bearer(text)).status_code == 403
-    services_of(app).audit.finish()  # type: ignore[union-attr]
+    services_in(app).audit.finish()
     lines = [json.loads(line) for line in audit_text(settings.data_dir).splitlines()]
     found = [line for line in lines if line["event"] == "access_refused"]
     assert [line.get("count") for line in found] == [None, 19]

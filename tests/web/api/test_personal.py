@@ -11,9 +11,8 @@ from flask import Flask
 from datafor_token.settings import Settings
 from datafor_token.tokens import personal
 from datafor_token.tokens.personal import PersonalTokens
-from datafor_token.web.services import services_of
 from tests.commands import invoke
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.stores import Record, records_in, unavailable
 from tests.support import STRONG_SECRET, Clock, application, basic, token_parts
 
@@ -32,9 +31,7 @@ def _people(app: Flask, caller: Caller) -> None:
 
 @pytest.fixture
 def tokens(app: Flask) -> PersonalTokens:
-    services = services_of(app)
-    assert services is not None
-    return services.personal_tokens
+    return services_in(app).personal_tokens
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -299,8 +296,7 @@ def test_a_damaged_record(app: Flask, caller: Caller, settings: Settings, change
     assert signs_in(caller, found["token"])
     issue(caller, OTTO)
     assert listed(caller, OTTO)[0]["status"] == "active"
-    services = services_of(app)
-    assert services is not None
+    services = services_in(app)
     services.personal_tokens.sweep()
     services.personal_tokens.uses.flush()
     assert record.read_text() == damaged
@@ -336,9 +332,7 @@ def test_a_rotated_secret(app: Flask, caller: Caller, clock: Clock) -> None:
     first, second = issue(caller), issue(caller)
     caller.post("rotate", {"name": "ERP", "grace": 600})
     assert signs_in(caller, first["token"])
-    services = services_of(app)
-    assert services is not None
-    services.personal_tokens.uses.flush()
+    services_in(app).personal_tokens.uses.flush()
     assert {one["jti"]: one["last_used_at"] for one in listed(caller)} == {
         first["jti"]: int(clock.now) * 1000, second["jti"]: None,
     }  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from datafor_token.settings import Settings
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.handmade_tokens import NOW
 from tests.providers.idp import Provider, running
 from tests.stores import Record, records_in
@@ -211,7 +211,7 @@ class TestProvider:
         publish(provider, jwk("b", other="-other"))
         clock.advance(601)
         with app.app_context():
-            app.extensions["datafor_token"].key_sets.refresh()
+            services_in(app).key_sets.refresh()
         assert (status(app, first), status(app, second)) == (401, 200)
 
     def test_keys_that_are_unknown_for_a_while(

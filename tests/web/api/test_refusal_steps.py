@@ -16,8 +16,7 @@ from datafor_token.audit import repeats
 from datafor_token.errors import StoreUnavailable
 from datafor_token.settings import Settings
 from datafor_token.tokens import signin
-from datafor_token.web.services import services_of
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.handmade_tokens import NOW, claims, part, token
 from tests.log_lines import read
 from tests.processes import run_command
@@ -45,7 +44,7 @@ def refuse(caller: Caller, text: str, query: str = "") -> Any:
 
 def counted(app: Flask) -> None:
     """Write the counts of this minute."""
-    services_of(app).audit.finish()  # type: ignore[union-attr]
+    services_in(app).audit.finish()
 
 
 TIGHT = {
@@ -275,7 +274,7 @@ def test_variants_are_bounded(app: Flask, caller: Caller, monkeypatch: pytest.Mo
     for number in range(300):
         refuse(caller, "x" * (8193 + number))
         refuse(caller, token(claims(), header={"alg": f"x{number}", "kid": f"{number}"}))
-    found = services_of(app).audit._repeats._found  # type: ignore[union-attr]
+    found = services_in(app).audit._repeats._found
     assert len(found) == 2
 
 

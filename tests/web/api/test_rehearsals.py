@@ -12,8 +12,7 @@ from datafor_token.audit.filters import Filter
 from datafor_token.errors import RuleError
 from datafor_token.requests.rehearsal_schemas import MOST_DAYS, SETTINGS
 from datafor_token.settings import Settings, table
-from datafor_token.web.services import services_of
-from tests.conftest import Caller
+from tests.conftest import Caller, services_in
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record
 from tests.support import STRONG_SECRET, Clock, application, key_for, public_pem
@@ -49,8 +48,7 @@ def _sign_ins(caller: Caller) -> None:
 
 
 def everything(app: Flask) -> Any:
-    found = services_of(app)
-    assert found is not None
+    found = services_in(app)
     documents = {one: list(found.store.documents(one)) for one in found.store.collections if one != "sign_ins"}
     return documents, found.audit.page(Filter(), 1000).events
 

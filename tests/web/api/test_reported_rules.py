@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,9 +15,9 @@ from datafor_token.settings import Settings
 from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
 from tests.handmade_tokens import NOW, SHARED_HEADER, claims, token
 from tests.metrics.test_metrics import count, samples
+from tests.redis_server import Redis
 from tests.stores import records_in
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application
-from tests.users.test_throttle import Redis
 from tests.web.api.test_gate import check, enter, gate_of, put_user, ticket_of
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
@@ -301,13 +300,6 @@ def test_without_a_disk(app: Flask, caller: Caller, settings: Settings, log: io.
     assert [status(app, signed(iss="other")) for _ in range(2)] == [200] * 2
     assert (counted(app, "issuer"), len(recorded(caller))) == (2, 1)
     assert log.getvalue().count('event="reported rules are recorded alone" by=worker ') == 1
-
-
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    server = Redis().start()
-    yield server
-    server.stop()
 
 
 @pytest.mark.file_store
