@@ -24,9 +24,8 @@ class IndexEntry:
     """The part of an application that is cached for every application; it takes a third of the memory of the whole.
 
     ``claim`` holds the user name. ``expire`` and ``last_expiry`` are as in ``Application``, and ``changed`` is its
-    ``last_modified_date``. ``previous`` is the key of
-    the secret before the last rotation, and ``previous_until`` the end of its grace period in milliseconds since 1970
-    (0: it is not accepted).
+    ``last_modified_date``. ``previous`` is the key of the secret before the last rotation, and ``previous_until`` the
+    end of its grace period in milliseconds since 1970 (0: it is not accepted).
     """
 
     name: str
@@ -75,7 +74,7 @@ class IndexEntry:
 class UnreadableEntry:
     """An application whose record cannot be read, such as one that is encrypted with a key that this node lacks.
 
-    ``reason`` is why. The other members are as in ``IndexEntry``, and None where the record does not tell.
+    ``reason`` is why. The other members are as in ``IndexEntry``, and None where the record does not state it.
     """
 
     name: str
@@ -88,7 +87,7 @@ class UnreadableEntry:
 
     @classmethod
     def of(cls, document: Mapping[str, Any], error: RecordDamaged) -> "UnreadableEntry":
-        """Return the entry of a document that is no valid application: what its valid members tell."""
+        """Return the entry of a document that is no valid application: what its valid members state."""
         entry = cls(name=str(document.get("name")), reason=error.reason)
         try:
             rules.record_format(document.get("format", PLAIN_FORMAT), FORMAT)

@@ -53,10 +53,10 @@ REFUSALS = (Kind.SIGN_IN_REFUSED, Kind.ACCESS_REFUSED)
 class Explanation(NamedTuple):
     """The steps of a refusal, which are composed only if a line has them.
 
-    Refusals of the same ``variant`` have the same steps, but for their times. ``steps`` returns them for
-    a line of the log. ``closer`` is set if no key signed the token: anybody can send any number of such tokens.
-    It returns what a search for the cause found for this token alone, or None. ``text_hash`` distinguishes the token
-    from others of the variant, in memory only.
+    Refusals of the same ``variant`` have the same steps, but for their times. ``steps`` returns them for a line of the
+    log. ``closer`` is set if no key signed the token: anybody can send any number of such tokens. It returns what a
+    search for the cause found for this token alone, or None. ``text_hash`` distinguishes the token from others of the
+    variant, in memory only.
     """
 
     variant: str

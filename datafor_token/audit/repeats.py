@@ -48,8 +48,9 @@ class Repeated:
     """Count of a repeated refusal. Times are in seconds since 1970.
 
     ``token`` is that of the first refusal, as long as the others are of the same; ``closer`` what was found for it.
-    ``text_hash`` is that of the first, None once a refusal of another token follows.
-    ``requests`` are the identifiers of the first requests that were counted; those of the others begin with ``prefix``.
+    ``text_hash`` is that of the first, None once a refusal of another token follows. ``requests`` are the identifiers
+    of the first requests that were counted; those of the others begin with ``prefix``. ``common`` are the steps of the
+    first one that was counted, None if the others may have different ones.
     """
 
     refusal: Refusal

@@ -224,8 +224,7 @@ class SignIn:
         """Read a token, then run all checks for each application of ``entries`` that signed it, until one accepts it.
 
         If none does, return the refusal of the application whose checks it passes furthest; of several, the first by
-        name.
-        ``everyone`` are the applications among whose keys near misses are searched; ``None``: do not search.
+        name. ``everyone`` are the applications among whose keys near misses are searched; ``None``: do not search.
         """
         try:
             token = verifier.read(text, explain=everyone is not None)

@@ -20,7 +20,7 @@ cookie then costs one more indexed read, of the version of one record, and a req
 another. Documents are read only if their version has changed.
 
 **A lost response is looked up.** If the connection breaks during a commit, the row of the collection is locked again,
-which waits for the end of that transaction. Its identifier then tells whether the write was committed. The lookup is
+which waits for the end of that transaction. Its identifier then shows whether the write was committed. The lookup is
 committed as well, and so waits for a synchronous standby: a transaction whose wait for it was broken off is visible.
 """
 
