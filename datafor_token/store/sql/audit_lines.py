@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from datafor_token.errors import AuditUnavailable, StoreUnavailable
 from datafor_token.store.lines import Entry, LimitReached, Place, milliseconds_of, take, without_node
 from datafor_token.store.sql import probing
-from datafor_token.store.sql.engine import Database, deadline
+from datafor_token.store.sql.engine import Database, commit, deadline
 from datafor_token.store.sql.errors import explained, outage
 from datafor_token.store.sql.schema import audit_lines as table
 from datafor_token.store.sql.server import Server
@@ -265,7 +265,10 @@ class AuditLines:
             # Refuses a former primary.
             self._server.generations(connection)
             result = work(connection)
-            connection.commit()
+            if not commit(connection):
+                raise StoreUnavailable(
+                    reason="no synchronous standby of the database confirms what is written: start it"
+                )
             return result
 
     def _read(self, question: sa.Select[Any]) -> Sequence[Any]:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from datafor_token.errors import StoreNotReady, StoreUnavailable
-from datafor_token.store.sql.engine import Database, deadline, encoding_of
+from datafor_token.store.sql.engine import Database, commit, deadline, encoding_of
 from datafor_token.store.sql.errors import outage
 
 VERSION = 1
@@ -63,7 +63,8 @@ def create(database: Database) -> bool:
             try:
                 if version is None:
                     connection.execute(versions.insert().values(id=1, version=VERSION))
-                connection.commit()
+                if not commit(connection):
+                    raise StoreUnavailable(reason="no synchronous standby has the tables that were created: start it")
             except IntegrityError:
                 # Another process created them first.
                 return False

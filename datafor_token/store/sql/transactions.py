@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from datafor_token.errors import LockTimeout, MaybeStored, StoreUnavailable
 from datafor_token.store.sql.breaker import Breaker
-from datafor_token.store.sql.engine import Database, cancelling, deadline, has_warned, time_left
+from datafor_token.store.sql.engine import Database, commit, deadline, time_left
 from datafor_token.store.sql.errors import explained, is_lock, is_read_only, state
 from datafor_token.store.sql.fencing import Fenced
 from datafor_token.store.sql.rows import GENERATION
@@ -24,7 +24,6 @@ _Result = TypeVar("_Result")
 _MOST_TRIES = 10
 _AGAIN = frozenset({"40001", "40P01"})  # serialization failure, deadlock: nothing was stored
 _CANCELLED = "57014"  # by the time limit of a statement
-_SHARE = 0.9  # of the remaining time for a commit; in the rest, the server confirms that it no longer waits
 _PAUSE = 0.1  # seconds between two looks at a database that does not respond
 
 
@@ -100,7 +99,7 @@ class Transactions:
             if self.companion is not None:
                 self.companion.write_along(connection)
             attempt.committing = True
-            is_on_standby = _commit(connection)
+            is_on_standby = commit(connection)
             self._committed()
             if not is_on_standby:
                 raise MaybeStored(reason=f"a change of {collection} is stored, but not on a standby")
@@ -131,7 +130,7 @@ class Transactions:
                             # Replaced or deleted since then, if it was stored at all.
                             raise unknown
                     # The lock of the row makes this commit wait for the standby, too.
-                    if _commit(connection):
+                    if commit(connection):
                         return True
                     raise unknown
             except (DBAPIError, Fenced):
@@ -140,13 +139,6 @@ class Transactions:
                 # A migration has begun, which lets no server in.
                 break
         raise unknown
-
-
-def _commit(connection: sa.Connection) -> bool:
-    """Commit, and return whether the synchronous standby, if there is one, has confirmed it in time."""
-    with cancelling(connection, time_left() * _SHARE):
-        connection.commit()
-    return not has_warned(connection)
 
 
 @dataclasses.dataclass

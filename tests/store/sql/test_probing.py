@@ -34,7 +34,7 @@ def transaction(url: str, statement: str) -> Iterator[None]:
         connection.rollback()
 
 
-def reason(probe: Callable[[], None]) -> str:
+def reason(probe: Callable[[], object]) -> str:
     """Return the reason why a probe fails."""
     with pytest.raises(StoreUnavailable) as caught:
         probe()
@@ -152,6 +152,20 @@ def test_a_write_without_a_standby_ends(without_standby: Postgres) -> None:
     assert "is stored, but not on a standby" in str(caught.value.reason)
     assert waiting(without_standby) == []
     assert store.get("users", "lena") == {"name": "lena"}
+
+
+def test_no_other_commit_without_a_standby_stays(without_standby: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables and imported lines that no standby confirms are an outage, and leave no connection behind."""
+    monkeypatch.setattr("datafor_token.store.sql.schema._LONGEST_INIT", 2)
+    lines = opened(without_standby.url(), timeout=2).line_log
+    line = b'{"time":"2026-11-30T03:13:13.570Z","event":"sign_in"}\n'
+    works: list[Callable[[], object]] = [
+        lambda: prepared(without_standby.url("template1")),
+        lambda: lines.add_missing([line]),
+    ]
+    for work in works:
+        assert "no synchronous standby" in reason(work)
+        assert waiting(without_standby) == []
 
 
 def test_a_write_that_is_looked_up_waits_for_the_standby(without_standby: Postgres) -> None:
