@@ -21,7 +21,7 @@ another. Documents are read only if their version has changed.
 
 **A lost response is looked up.** If the connection breaks during a commit, the row of the collection is locked again,
 which waits for the end of that transaction. Its identifier then shows whether the write was committed. The lookup is
-committed as well, and so waits for a synchronous standby: a transaction whose wait for it was broken off is visible.
+committed as well, and so waits for a synchronous standby: a transaction whose wait for it has ended early is visible.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
