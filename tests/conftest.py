@@ -160,8 +160,11 @@ def _no_gunicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datafor_token.metrics.files.share", lambda _: None)
 
 
+# Ends before ``_nothing_works_on``, which waits for threads that this one ends.
 @pytest.fixture(autouse=True)
-def _applications_are_used_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _applications_are_used_again(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _nothing_works_on: None
+) -> Iterator[None]:
     if request.node.get_closest_marker("own_app") is None:
         monkeypatch.setattr("datafor_token.factory.without_services", flask_apps.without_services)
     yield

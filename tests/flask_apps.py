@@ -11,6 +11,7 @@ from flask import Flask
 
 from datafor_token import factory
 from datafor_token.settings import Settings
+from datafor_token.web.services import services_of
 
 _Key = tuple[Settings, bool]
 _create = factory.without_services
@@ -24,6 +25,10 @@ class _Lent:
         self._extensions, self._config = dict(self.app.extensions), dict(self.app.config)
 
     def restore(self) -> None:
+        services = services_of(self.app)
+        if services is not None:
+            # Otherwise its thread runs during all later tests, each of which would wait for it if a database is used.
+            services.key_sets.stop()
         for members, before in ((self.app.extensions, self._extensions), (self.app.config, self._config)):
             members.clear()
             members.update(before)
