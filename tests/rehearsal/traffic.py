@@ -324,11 +324,13 @@ class Copy:
     def restore(self) -> None:
         """Undo all changes of what decides about sign-ins."""
         for collection, documents in self._records.items():
-            for document in self._documents(collection):
+            present = self._documents(collection)
+            for document in present:
                 if document not in documents:
                     self._services.store.delete(collection, document["name"])
             for document in documents:
-                self._services.store.put(collection, document)
+                if document not in present:
+                    self._services.store.put(collection, document)
 
     def replay(self) -> dict[tuple[str, int, str], Refusal]:
         """Use the tokens and links of the week again, each at its time; return the sign-ins that are refused."""
