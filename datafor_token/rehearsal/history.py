@@ -37,8 +37,9 @@ _MOST_NOTED = 50_000  # tokens and addresses of a day in the memory of a worker:
 _MOST_WAITING = 5_000  # sign-ins that are not stored yet; in an outage further ones are lost
 _WAIT = 1.0  # seconds that a write waits for other writers
 # Seconds between writes. A user with a new token for each request has a record that takes 50 ms: with 200 of them, the
-# writes would take a core. So a pause is longer than the writes before it, up to the limit.
-_SHORTEST_PAUSE, _LONGEST_PAUSE, _TIMES = 5.0, 300.0, 20
+# writes would take a core. So a pause is longer than the writes before it, up to the limit, at which these writes take
+# a seventh of a core: a rehearsal in another worker does not know what waits, and a crash loses it.
+_SHORTEST_PAUSE, _LONGEST_PAUSE, _TIMES = 5.0, 60.0, 20
 
 
 class _Noted(NamedTuple):
