@@ -1,6 +1,7 @@
 """Two applications on two hosts behind each shipped proxy: the part for one is repeated as the file says."""
 
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.proxies.sites import CONSOLE, FILES, REPORTS, SETTINGS, Proxy, config
 from tests.proxies.variants import with_options
 from tests.support import API, STRONG_SECRET, Server, application, basic, free_port
 
+pytestmark = pytest.mark.proxy
 SALES = "sales.intra.example"
 PAGE = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html,*/*;q=0.8"}
 
@@ -47,8 +49,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 def both(request: pytest.FixtureRequest, pair: Pair) -> Iterator[Proxy]:
     """The proxy with both applications; Sales requires a role."""
     name, port = request.param, free_port()
-    folder = pair.folder / name
-    folder.mkdir()
+    # A worker that takes over tests of another starts the proxy once more.
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=pair.folder))
     first, second = (
         configured(name, folder, port, pair.service.port, one.server_port) for one in (pair.reports, pair.sales)
     )
