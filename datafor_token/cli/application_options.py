@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from datafor_token.applications.policy import REPORTABLE
 from datafor_token.cli.parameters import Seconds
 from datafor_token.crypto.algorithms import ALGORITHMS
 from datafor_token.errors import RuleError
@@ -158,8 +159,8 @@ _POLICY_OPTIONS: Sequence[tuple[str, str, str, dict[str, Any]]] = (
     (
         "--report",
         "report",
-        "Field whose rule refuses nothing, and is only reported, such as issuer.",
-        {"multiple": True},
+        "Field whose rule refuses nothing, and is only reported.",
+        {"multiple": True, "type": _ClearableChoice(REPORTABLE)},
     ),
     ("--rate", "rate", "How many tokens are issued at most, such as 600/minute.", {}),
 )

@@ -91,6 +91,7 @@ CASES: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("application set ERP --max-lifetime 1h", "", 2, ("'1h' is not a number of seconds, such as 86400",)),
     ("application set ERP --users all", "", 2, ("'all' is not one of 'any', 'own'",)),
     ("application set ERP --sync type", "", 2, ("'type' is not one of 'name', 'email', 'roles'",)),
+    ("application set ERP --report issuer,users", "", 2, ("'issuer,users' is not one of 'token_types', 'audience'",)),
     ("application set ERP --audiences x", "", 2, ("Did you mean --audience?",)),
     ("application set ERP --jwks-uri https://x/ --new-secret", "", 2, ("Give either --new-secret or --jwks-uri",)),
     ("application add New --jwks-uri https://x/ --secret-file empty", "", 2, ("either --secret-file or --jwks-uri",)),
