@@ -2,7 +2,7 @@
 
 import click
 
-from datafor_token.cli.failures import Failed
+from datafor_token.cli.failures import Unavailable
 from datafor_token.cli.groups import Command
 from datafor_token.cli.options import common_options
 from datafor_token.cli.output import done
@@ -23,7 +23,7 @@ def drain(*, end: bool) -> None:
 
     folder = current_settings().data_dir
     if not folder.is_dir():
-        raise Failed(f"the data folder {folder} does not exist: name that of the server with --data")
+        raise Unavailable(f"the data folder {folder} does not exist: name that of the server with --data")
     draining = Draining(folder)
     if end:
         draining.end()

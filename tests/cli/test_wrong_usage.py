@@ -161,6 +161,7 @@ CASES: list[tuple[str, str, int, tuple[str, ...]]] = [
 ]
 OF_FOLDERS = [
     ("--data nowhere user list", 3, "/nowhere does not exist: name the data folder of the service with --data"),
+    ("--data nowhere drain", 3, "/nowhere does not exist: name that of the server with --data"),
     ("--data folder user list", 3, "/folder has no records of this service: name the data folder"),
     ("user --data binary list", 2, "Directory 'binary' is a file"),
     ("user list --config binary", 2, "Directory 'binary' is a file"),
