@@ -65,7 +65,7 @@ class RehearsalObject(Schema):
                         "time": 1797210000000,
                         "request_id": "04c23cac046804ff6120f6b2a8e605ed",
                         "token": "da33cf2444e25b6c7d8e9fa0b1c2d3e4",
-                        "detail": "aud is crm: ERP accepts only erp",
+                        "detail": 'aud is "crm"; ERP accepts "erp"',
                     }
                 ],
             }
