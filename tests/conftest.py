@@ -23,6 +23,7 @@ from datafor_token.audit import repeats
 from datafor_token.operations.services import Services
 from datafor_token.settings import Settings
 from datafor_token.store import background
+from datafor_token.users.users import User
 from datafor_token.web.services import services_of
 from tests import flask_apps
 from tests.redis_server import Redis
@@ -176,6 +177,10 @@ def services_in(app: Flask) -> Services:
     found = services_of(app)
     assert found is not None
     return found
+
+
+def put_user(app: Flask, name: str, **members: Any) -> None:
+    services_in(app).store.put("users", User(name=name, **members).to_document())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from datafor_token.users.users import User
 from datafor_token.validation import names
 from datafor_token.web.services import services
 from tests.cli.shell import Shell
-from tests.conftest import Caller
+from tests.conftest import Caller, put_user
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record
 from tests.support import (
@@ -208,11 +208,6 @@ def test_a_newer_record_is_damaged(app: Flask, caller: Caller, settings: Setting
 
 
 # --- roles ---
-
-
-def put_user(app: Flask, name: str, **members: Any) -> None:
-    with app.app_context():
-        services().store.put("users", User(name=name, **members).to_document())
 
 
 BLANKS = [

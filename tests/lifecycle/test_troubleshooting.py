@@ -20,9 +20,7 @@ from datafor_token import create_app
 from datafor_token.errors import AuditUnavailable, Overloaded
 from datafor_token.settings import Settings
 from datafor_token.users.passwords import Passwords
-from datafor_token.users.users import User
-from datafor_token.web.services import services
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, Reply, services_in
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, Reply, put_user, services_in
 from tests.docs import pages
 from tests.handmade_tokens import NOW, claims, token
 from tests.lifecycle.host import ME, Host, block, blocks_without_test, signs_in
@@ -130,11 +128,6 @@ def test_the_sentences_about_a_password(host: Host) -> None:
     assert matches(missing, host.refused("datafor-token --data nowhere user passwd admin"))
     assert matches(empty, host.refused("mkdir empty; datafor-token --data empty user passwd admin"))
     assert matches(short, host.refused("echo x | datafor-token user passwd admin"))
-
-
-def put_user(app: Flask, name: str, **members: Any) -> None:
-    with app.app_context():
-        services().store.put("users", User(name=name, **members).to_document())
 
 
 def bearer(text: str) -> dict[str, str]:

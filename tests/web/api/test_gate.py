@@ -12,9 +12,8 @@ from werkzeug.test import TestResponse
 
 from datafor_token import create_app
 from datafor_token.settings import Settings
-from datafor_token.users.users import User
 from datafor_token.web.services import services
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, put_user
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import records_in, unavailable
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application, basic, key_for, private_pem, public_pem
@@ -46,11 +45,6 @@ def gate_of(response: TestResponse) -> str:
 
 def identity(response: TestResponse) -> list[str]:
     return [response.headers[name].encode("latin-1").decode() for name in IDENTITY]
-
-
-def put_user(app: Flask, name: str, **members: Any) -> None:
-    with app.app_context():
-        services().store.put("users", User(name=name, **members).to_document())
 
 
 @pytest.mark.parametrize("header", ["X-Original-URI", "X-Original-URL", "X-Forwarded-Uri"])

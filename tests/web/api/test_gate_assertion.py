@@ -18,7 +18,7 @@ from datafor_token.errors import StartError
 from datafor_token.settings import Settings
 from datafor_token.settings_sources import load_settings
 from tests.commands import invoke
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, put_user
 from tests.providers.idp import Provider, response, running
 from tests.support import (
     ADMIN_PASSWORD,
@@ -32,7 +32,7 @@ from tests.support import (
     public_pem,
     token_parts,
 )
-from tests.web.api.test_gate import check, gate_of, put_user, signed
+from tests.web.api.test_gate import check, gate_of, signed
 
 PUBLIC_URL = "https://intra.example"
 HEADER = "X-Datafor-Assertion"

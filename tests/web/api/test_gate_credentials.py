@@ -8,9 +8,9 @@ from flask import Flask
 
 from datafor_token.audit.filters import Filter
 from datafor_token.web.services import services
-from tests.conftest import Caller
+from tests.conftest import Caller, put_user
 from tests.support import STRONG_SECRET, application, basic
-from tests.web.api.test_gate import IDENTITY, check, enter, gate_of, identity, put_user, signed
+from tests.web.api.test_gate import IDENTITY, check, enter, gate_of, identity, signed
 
 IGNORE, NAMED = "?ignore_authorization=1", "?header=X-Api-Token"
 PAGE = {"Accept": "text/html"}

@@ -12,11 +12,11 @@ from werkzeug.test import TestResponse
 from datafor_token.gate import forwarded
 from datafor_token.web.api.gate_texts import TEXTS
 from datafor_token.web.services import services
-from tests.conftest import Caller
+from tests.conftest import Caller, put_user
 from tests.log_lines import read
 from tests.stores import unavailable
 from tests.support import STRONG_SECRET, Clock, application
-from tests.web.api.test_gate import check, enter, gate_of, put_user, signed, ticket_of
+from tests.web.api.test_gate import check, enter, gate_of, signed, ticket_of
 from tests.web.api.test_who_is_who import HTML, leave, session_of, with_settings
 
 PORTAL = "https://portal.example/in"

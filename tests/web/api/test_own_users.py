@@ -6,11 +6,11 @@ import pytest
 from flask import Flask
 
 from datafor_token.settings import Settings
-from tests.conftest import Caller
+from tests.conftest import Caller, put_user
 from tests.handmade_tokens import claims, token
 from tests.stores import records_in
 from tests.support import STRONG_SECRET, application
-from tests.web.api.test_gate import check, enter, gate_of, put_user
+from tests.web.api.test_gate import check, enter, gate_of
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 SECRETS = {"ERP": STRONG_SECRET, "CRM": STRONG_SECRET[::-1]}

@@ -16,9 +16,8 @@ from datafor_token.audit import repeats
 from datafor_token.audit.events import ACCESS_REASONS, REASONS, SIGN_IN_REASONS
 from datafor_token.settings import Settings
 from datafor_token.tokens import refusals
-from datafor_token.users.users import User
 from datafor_token.web.services import services
-from tests.conftest import Caller, Reply, services_in
+from tests.conftest import Caller, Reply, put_user, services_in
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import audit_text, unavailable
 from tests.support import API, Clock, HttpResponse, Server, application, basic
@@ -54,11 +53,6 @@ def explained(caller: Caller, response: TestResponse | Reply) -> dict[str, Any]:
     members: dict[str, Any] = found.json
     assert (members.pop("success"), members.pop("accepted")) == (True, False)
     return members
-
-
-def put_user(app: Flask, name: str, **members: Any) -> None:
-    with app.app_context():
-        services().store.put("users", User(name=name, **members).to_document())
 
 
 def test_an_expired_token(app: Flask, caller: Caller) -> None:

@@ -10,12 +10,12 @@ import pytest
 from flask import Flask
 
 from datafor_token.settings import Settings
-from tests.conftest import Caller, services_in
+from tests.conftest import Caller, put_user, services_in
 from tests.handmade_tokens import NOW
 from tests.providers.idp import Provider, running
 from tests.stores import Record, records_in
 from tests.support import STRONG_SECRET, Clock, application, key_for, public_pem
-from tests.web.api.test_gate import check, enter, gate_of, put_user, signed, ticket_of
+from tests.web.api.test_gate import check, enter, gate_of, signed, ticket_of
 from tests.web.api.test_provider_keys import jwk, publish, register, token
 
 # Keeps all rules of POLICIES.

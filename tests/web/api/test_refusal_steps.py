@@ -16,13 +16,13 @@ from datafor_token.audit import repeats
 from datafor_token.errors import StoreUnavailable
 from datafor_token.settings import Settings
 from datafor_token.tokens import signin
-from tests.conftest import Caller, services_in
+from tests.conftest import Caller, put_user, services_in
 from tests.handmade_tokens import NOW, claims, part, token
 from tests.log_lines import read
 from tests.processes import run_command
 from tests.stores import audit_text
 from tests.support import API, Clock, Server, application, basic
-from tests.web.api.test_past_refusals import EXPIRED, bearer, explained, put_user, reference
+from tests.web.api.test_past_refusals import EXPIRED, bearer, explained, reference
 
 SHARED = application(name="CRM", secret="secret-of-the-crm", algorithm="HS512")
 

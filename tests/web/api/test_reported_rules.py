@@ -12,13 +12,13 @@ from datafor_token import create_app
 from datafor_token.applications.policy import REPORTABLE
 from datafor_token.limits.storages import Storages
 from datafor_token.settings import Settings
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, put_user
 from tests.handmade_tokens import NOW, SHARED_HEADER, claims, token
 from tests.metrics.test_metrics import count, samples
 from tests.redis_server import Redis
 from tests.stores import records_in
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application
-from tests.web.api.test_gate import check, enter, gate_of, put_user, ticket_of
+from tests.web.api.test_gate import check, enter, gate_of, ticket_of
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 DAY = 86400

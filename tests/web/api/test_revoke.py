@@ -11,13 +11,13 @@ from flask import Flask
 
 from datafor_token.settings import Settings
 from datafor_token.web.services import services
-from tests.conftest import Caller
+from tests.conftest import Caller, put_user
 from tests.console.client import Client
 from tests.handmade_tokens import NOW, claims, token
 from tests.service import NEW, OLD, Service
 from tests.stores import Record, records_in, unavailable
 from tests.support import SAMPLE_APPLICATION, STRONG_SECRET, Clock, application, basic
-from tests.web.api.test_gate import check, enter, gate_of, put_user
+from tests.web.api.test_gate import check, enter, gate_of
 
 DETAIL = "/plugin/datafor-modeler/api/user/detail"
 CHECK = "/auth/check"

@@ -7,9 +7,7 @@ import pytest
 from flask import Flask
 
 from datafor_token.settings import Settings
-from datafor_token.users.users import User
-from datafor_token.web.services import services
-from tests.conftest import Caller, Reply
+from tests.conftest import Caller, Reply, put_user
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import Record, records_in
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, application, basic, key_for, public_pem
@@ -24,11 +22,6 @@ def _applications(caller: Caller) -> None:
 
 def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
-
-
-def put_user(app: Flask, name: str, **members: Any) -> None:
-    with app.app_context():
-        services().store.put("users", User(name=name, **members).to_document())
 
 
 def user_names(settings: Settings) -> list[str]:

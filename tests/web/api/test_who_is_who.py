@@ -13,11 +13,11 @@ from datafor_token import create_app
 from datafor_token.settings import Settings
 from datafor_token.tokens.networks import Client
 from datafor_token.web.services import services
-from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller
+from tests.conftest import CHEAP_FOR_TESTS_ONLY, Caller, put_user
 from tests.handmade_tokens import NOW, claims, token
 from tests.stores import records_in, unavailable
 from tests.support import ADMIN_PASSWORD, STRONG_SECRET, Clock, application
-from tests.web.api.test_gate import check, enter, gate_of, identity, put_user, signed, ticket_of
+from tests.web.api.test_gate import check, enter, gate_of, identity, signed, ticket_of
 
 EXTENSION = "/plugin/datafor/api/extension"
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
