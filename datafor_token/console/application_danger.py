@@ -67,7 +67,7 @@ def _disabling(found: Application) -> Question:
         gettext("Disable %(name)s") % {"name": found.name},
         pages.link_to("application", name=found.name),
         services().impact.of_application(found.name),
-        trials=[Trial("", {found.name: disabled(found)})],
+        trials=[Trial({found.name: disabled(found)})],
     )
 
 
@@ -139,7 +139,7 @@ def _deletion(found: Application) -> Question:
         pages.link_to("application_danger", name=found.name),
         services().impact.of_application(found.name),
         typed=found.name,
-        trials=[Trial("", {found.name: None})],
+        trials=[Trial({found.name: None})],
     )
 
 

@@ -82,7 +82,7 @@ def _without_report(before: Mapping[str, Any], field: str) -> dict[str, Any]:
 
 def _trial(found: Application, field: str) -> Trial:
     left = tuple(one for one in found.report or () if one != field)
-    return Trial("", {found.name: dataclasses.replace(found, report=left or None)})
+    return Trial({found.name: dataclasses.replace(found, report=left or None)})
 
 
 def _enforcing(found: Application, field: str) -> Question:

@@ -100,10 +100,10 @@ def rotate_application(name: str) -> ResponseReturnValue:
 def _trials_of_rotation(preview: Preview) -> Sequence[Trial]:
     name, later = preview.application.name, preview.after_grace
     if later is None:
-        return [Trial("", {name: preview.application})]
+        return [Trial({name: preview.application})]
     return [
-        Trial(gettext("At once"), {name: preview.application}),
-        Trial(gettext("After the grace period, without the new secret"), {name: later}),
+        Trial({name: preview.application}, gettext("At once")),
+        Trial({name: later}, gettext("After the grace period, without the new secret")),
     ]
 
 
@@ -130,7 +130,7 @@ def ask_end_grace(name: str) -> ResponseReturnValue:
             pages.link_to("application_secret", name=found.name),
             services().impact.of_application(found.name),
             fields={"until": str(previous.until if previous is not None else 0)},
-            trials=[Trial("", {found.name: ended})],
+            trials=[Trial({found.name: ended})],
         )
     )
 
@@ -175,7 +175,7 @@ def change_keys(name: str) -> ResponseReturnValue:
     try:
         if rehearsals.are_wanted():
             preview = services().registry.preview_change(found.name, build)
-            return _keys(found, FormState(typed), trials=[Trial("", {found.name: preview.application})])
+            return _keys(found, FormState(typed), trials=[Trial({found.name: preview.application})])
         services().registry.modify(found.name, build)
     except ChangedMeanwhile as error:
         current = application_tabs.find(name)

@@ -34,8 +34,8 @@ Changed = Mapping[str, Application | None]
 class Trial(NamedTuple):
     """Change to rehearse, as ``Rehearsals.rehearse`` takes it; the title is empty if it is the only one of a page."""
 
-    title: str
     changed: Changed
+    title: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ def of_form(preview: Preview, values: Mapping[str, Any]) -> Sequence[Shown]:
     """
     if not are_possible() or (not are_wanted() and not _has_to_be_rehearsed(preview, values)):
         return ()
-    shown = show(Trial("", {preview.application.name: preview.application}))
+    shown = show(Trial({preview.application.name: preview.application}))
     return () if shown.is_harmless and not are_wanted() else (shown,)
 
 

@@ -108,5 +108,5 @@ def _question(records: Records, action: str, names: Sequence[str], back: str) ->
         affected=names,
         fields={"name": names, "action": action, "back": back},
         typed=str(number) if action == "delete" else "",
-        trials=None if records.changed is None or action == "enable" else [Trial("", records.changed(action, names))],
+        trials=None if records.changed is None or action == "enable" else [Trial(records.changed(action, names))],
     )
