@@ -32,7 +32,7 @@ from datafor_token.audit.writer import AuditLog
 from datafor_token.crypto.at_rest import Keyring
 from datafor_token.crypto.keys import Key, verification_key
 from datafor_token.metrics.counters import Metrics
-from tests.stores import Record, url_for
+from tests.stores import KIND, Record, url_for
 
 ROOT = Path(__file__).resolve().parent.parent
 API = "/plugin/datafor-modeler/api/token"
@@ -226,6 +226,8 @@ class Server:
             "DATAFOR_TOKEN_CONFIG_DIR": str(self.config_dir),
             "DATAFOR_TOKEN_DATA_DIR": str(self.data_dir),
             "DATAFOR_TOKEN_STORE": url_for(self.data_dir),
+            # On a busy machine, all that a request asks a database can take longer than the default.
+            "DATAFOR_TOKEN_STORE_TIMEOUT": "" if KIND == "file" else "30",
             "DATAFOR_TOKEN_BIND": "127.0.0.1:0",
             "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "PYTHONWARNINGS": "error",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -426,8 +427,12 @@ def test_healthz_while_all_threads_hang(tmp_path: Path) -> None:
 def test_many_refusals_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many refused requests, a limited number is delayed, and only where another thread can serve meanwhile."""
     replaced: list[bool] = []
-    monkeypatch.setattr(time, "sleep", lambda seconds: replaced.append(0.5 <= seconds <= 1.5))
-    monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    # Of this module only: threads of other tests wait too.
+    clock = SimpleNamespace(
+        sleep=lambda seconds: replaced.append(0.5 <= seconds <= 1.5),
+        monotonic=lambda: 7.0,
+    )
+    monkeypatch.setattr(blocking, "time", clock)
     monkeypatch.setattr(blocking, "_allowance", blocking._Allowance())
 
     @contextlib.contextmanager
@@ -449,7 +454,7 @@ def test_many_refusals_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
         with blocking._pauses:
             blocking.slow_down(1)
         assert replaced == [True, True]
-        monkeypatch.setattr(time, "monotonic", lambda: 8.0)
+        clock.monotonic = lambda: 8.0
         for _ in range(blocking._FREE_PER_SECOND):
             blocking.slow_down(1)
         assert replaced == [True, True]
