@@ -1,10 +1,12 @@
 """Reader of the audit log: its lines, newest first, also of rotated and compressed files."""
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
 import re
+import stat
 import tempfile
 import time
 import zlib
@@ -14,7 +16,7 @@ from typing import IO, NamedTuple
 
 from datafor_token.errors import AuditUnavailable, StoreUnavailable
 from datafor_token.store.files.disk import outage
-from datafor_token.store.lines import LimitReached, Place, time_of
+from datafor_token.store.lines import Incomplete, LimitReached, Place, time_of
 from datafor_token.validation import logs
 
 log = logging.getLogger(__name__)
@@ -102,13 +104,19 @@ def lines_with(folder: Path, text: bytes, most: int | None = None) -> Iterator[b
 
 
 def oldest_first(folder: Path) -> Iterator[bytes]:
-    """Yield all complete lines with their ends, oldest first."""
-    with _reading(), _opened(folder) as files:
+    """Yield all complete lines with their ends, oldest first.
+
+    Raises ``Incomplete`` after them if a file is damaged or cannot be read.
+    """
+    unread: set[str] = set()
+    with _reading(), _opened(folder, unread) as files:
         for file in reversed(files):
             rest = b""
             for piece in file.blocks(None):
                 *lines, rest = (rest + piece).split(b"\n")
                 yield from (line + b"\n" for line in lines)
+    if unread:
+        raise Incomplete(sorted(unread))
 
 
 def _lines_of(block: bytes, text: bytes) -> Iterator[bytes]:
@@ -120,14 +128,21 @@ def _lines_of(block: bytes, text: bytes) -> Iterator[bytes]:
 
 
 class _File:
-    """A file of the log, compressed or not; decompressed when it is read."""
+    """A file of the log, compressed or not; decompressed when it is read.
 
-    def __init__(self, path: Path) -> None:
+    Its name is added to ``unread`` if it turns out to be damaged.
+    """
+
+    def __init__(self, path: Path, unread: set[str]) -> None:
         self._path = path
-        self._raw: IO[bytes] = os.fdopen(
-            os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
-        )
-        self.inode = os.fstat(self._raw.fileno()).st_ino
+        self._unread = unread
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        self._raw: IO[bytes] = os.fdopen(descriptor, "rb")
+        self.inode = status.st_ino
         head = self._head()
         self.first_line = head.partition(b"\n")[0]
         # The first line never changes once it is complete.
@@ -189,12 +204,16 @@ class _File:
         """Decompress the file, as far as that is possible if it was cut off."""
         self._raw.seek(0)
         unpacking = zlib.decompressobj(wbits=31)
-        while data := unpacking.unconsumed_tail or self._raw.read(_BLOCK):
+        while data := unpacking.unconsumed_tail or unpacking.unused_data or self._raw.read(_BLOCK):
+            if unpacking.eof:
+                # Compressed files that were joined are a compressed file (RFC 1952, 2.2).
+                unpacking = zlib.decompressobj(wbits=31)
             try:
                 yield unpacking.decompress(data, size)
             except zlib.error:
                 break
         if not unpacking.eof:
+            self._unread.add(self._path.name)
             log.warning(logs.event("a file of the audit log is damaged", file=self._path.name))
 
 
@@ -208,14 +227,19 @@ def _reading() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[list[_File]]:
-    """Open the files of the log, newest first; list them again if one was renamed meanwhile and could be missed."""
+def _opened(folder: Path, unread: set[str] | None = None) -> Iterator[list[_File]]:
+    """Open the files of the log, newest first; list them again if one was renamed meanwhile and could be missed.
+
+    Names of files that are damaged or cannot be read are added to ``unread``.
+    """
+    unread = set() if unread is None else unread
     for turn in range(_TRIES):
         time.sleep(_PAUSE if turn else 0)
+        unread.clear()
         before = _listed(folder)
         with contextlib.ExitStack() as stack:
             try:
-                files = [_file(folder / name, before[name], stack) for name in before]
+                files = [_file(folder / name, before[name], stack, unread) for name in before]
             except FileNotFoundError:
                 continue
             if _listed(folder) == before:
@@ -225,21 +249,20 @@ def _opened(folder: Path) -> Iterator[list[_File]]:
     raise AuditUnavailable("storage is unavailable", reason="the files of the audit log are renamed too often")
 
 
-def _file(path: Path, inode: int, stack: contextlib.ExitStack) -> _File | None:
+def _file(path: Path, inode: int, stack: contextlib.ExitStack, unread: set[str]) -> _File | None:
     """Open a file on the stack; return None if it cannot be read, so that the other files still can.
 
     Raises ``FileNotFoundError`` if it is no longer the file that was listed.
     """
     try:
-        file = stack.enter_context(_File(path))
+        file = stack.enter_context(_File(path, unread))
     except FileNotFoundError:
         raise
     except OSError as error:
         if path.name == FILE:
             raise
-        log.warning(
-            logs.event("a file of the audit log cannot be read", file=path.name, reason=os.strerror(error.errno or 0))
-        )
+        unread.add(path.name)
+        log.warning(logs.event("a file of the audit log cannot be read", file=path.name, reason=error.strerror))
         return None
     if file.inode != inode:
         raise FileNotFoundError

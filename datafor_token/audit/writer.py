@@ -22,7 +22,7 @@ from datafor_token.errors import AuditUnavailable, LockTimeout, StoreUnavailable
 from datafor_token.store.files import probing
 from datafor_token.store.files.disk import match_owner
 from datafor_token.store.files.locking import lock
-from datafor_token.store.lines import Entry, Place, milliseconds_of, take, without_node
+from datafor_token.store.lines import Entry, Incomplete, Place, milliseconds_of, take, without_node
 from datafor_token.validation import logs
 
 _LONGEST_WAIT = 1.0  # seconds; each writer holds the lock for some microseconds
@@ -114,12 +114,14 @@ class AuditLog:
         return reader.lines_with(self.folder, text, most)
 
     def oldest_first(self) -> Iterator[bytes]:
-        """Yield all lines, oldest first."""
+        """Yield all lines, oldest first; see ``reader.oldest_first``."""
         return reader.oldest_first(self.folder)
 
     def add_missing(self, lines: Iterable[bytes]) -> int:
         """Append the lines that no file has yet, whatever their node. The hashes of all present ones are in memory."""
-        present = collections.Counter(map(_hash_without_node, self.oldest_first()))
+        present: collections.Counter[bytes] = collections.Counter()
+        with contextlib.suppress(Incomplete):
+            present.update(map(_hash_without_node, self.oldest_first()))
         number = 0
         missing = (line for line in lines if not take(present, _hash_without_node(line)))
         while batch := list(itertools.islice(missing, _ADDED)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from datafor_token.cli.failures import Failed
 from datafor_token.cli.groups import Commands
 from datafor_token.cli.output import done, note, show, wants_json
 from datafor_token.cli.parameters import Number, application_name, user_name
@@ -64,6 +65,8 @@ def import_events(folder: Path | None) -> None:
     """Add the events of audit.log files to the audit log in the database, also of rotated and compressed ones.
 
     FOLDER has the files; by default it is the data folder. An event that the database has already is not added again.
+    If a file is damaged, the command adds the events that can be read, and fails.
+
     Run it once on each node that had an audit log of its own, then move the files aside. Events without the name of a
     node get that of this one (NODE).
 
@@ -84,7 +87,10 @@ def import_events(folder: Path | None) -> None:
     if not any(folder.glob(f"{FILE}*")):
         note(f"{folder} has no {FILE}: name the folder with the files if they were moved")
     skipped = f"; lines that are no events: {copied.skipped}" if copied.skipped else ""
-    done(f"{what} added to the audit log in the database{skipped}", added=copied.added, skipped=copied.skipped)
+    sentence = f"{what} added to the audit log in the database{skipped}"
+    if copied.fault:
+        raise Failed(sentence, copied.fault)
+    done(sentence, added=copied.added, skipped=copied.skipped)
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def migrate(to: str) -> None:
 
     Example: datafor-token store migrate --to postgresql+psycopg://datafor@db.example/datafor
     """
-    from datafor_token.audit.copying import copy
+    from datafor_token.audit.copying import Copied, copy
     from datafor_token.operations import migration
     from datafor_token.operations.audit_logs import audit_log_of
     from datafor_token.operations.installation import Opener
@@ -68,12 +68,12 @@ def migrate(to: str) -> None:
     if faults:
         raise Unavailable(*faults, "Nothing was copied: these records cannot be read")
     target, settings = _target(to), current_settings()
-    events = 0
+    events = Copied(0, 0)
 
     def copy_log() -> None:
         nonlocal events
         source_log, target_log = audit_log_of(store, settings), audit_log_of(target, settings)
-        events = copy(source_log, target_log, settings.node_name).added
+        events = copy(source_log, target_log, settings.node_name)
 
     outcome = migration.migrate(store, target, services().store.collections, services().keyring, _progress, copy_log)
     if outcome.changed:
@@ -81,14 +81,16 @@ def migrate(to: str) -> None:
             *(f"{collection}/{name}: changed during the copy" for collection, name in outcome.changed[:_MOST_NAMED]),
             f"records changed during the copy ({len(outcome.changed)}): stop the service and run this command again",
         )
+    if events.fault:
+        raise Failed(f"both stores have equal records, and {events.added} events were copied", events.fault)
     setting = 'STORE = "file"' if to == FILE else "STORE"
     done(
         f"both stores are equal (records: {outcome.records}, written: {outcome.written}, removed: {outcome.removed};"
-        f" events: {events}); now set {setting} and start the service",
+        f" events: {events.added}); now set {setting} and start the service",
         records=outcome.records,
         written=outcome.written,
         removed=outcome.removed,
-        events=events,
+        events=events.added,
     )
 
 

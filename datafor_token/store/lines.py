@@ -72,6 +72,14 @@ class LimitReached(Exception):
     """The log has more bytes than a search may read."""
 
 
+class Incomplete(Exception):
+    """Lines are missing, since some ``files`` of the log are damaged or cannot be read."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.files = files
+        super().__init__(", ".join(files))
+
+
 @dataclasses.dataclass(eq=False)
 class Entry:
     """A line of a change. One that ``is_dropped`` was replaced when a transaction was tried again."""
@@ -116,7 +124,10 @@ class LineLog(Protocol):
         """
 
     def oldest_first(self) -> Iterator[bytes]:
-        """Yield all complete lines, oldest first."""
+        """Yield all complete lines, oldest first.
+
+        Raises ``Incomplete`` after them if a part of the log cannot be read.
+        """
 
     def add_missing(self, lines: Iterable[bytes]) -> int:
         """Add the lines that the log does not have yet, whatever their node, and return their number.

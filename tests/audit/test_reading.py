@@ -1,5 +1,8 @@
 """The search reads blocks of lines, and finds the same as one that reads line by line."""
 
+import contextlib
+import gzip
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +15,7 @@ from datafor_token.audit import reader, search
 from datafor_token.audit.filters import Filter, FilteredEvents
 from datafor_token.audit.reader import Lines, newest_first
 from datafor_token.audit.search import Page
+from datafor_token.audit.writer import AuditLog
 from datafor_token.store.lines import Place, time_of
 from datafor_token.validation.logs import timestamp
 from datafor_token.validation.names import fold
@@ -161,3 +165,36 @@ def test_a_block_without_the_text_is_not_split(tmp_path: Path, monkeypatch: pyte
 def test_ideographs_are_written_in_one_way() -> None:
     """Folding leaves the characters whose escape sequences are compared with a name as they are."""
     assert all(fold(chr(code)) == chr(code) for code in range(0x4000, 0xA000))
+
+
+def test_joined_files(tmp_path: Path) -> None:
+    """Compressed files that were joined are read to the end of the last one."""
+    lines = [line(time=timestamp(number)) for number in range(3)]
+    (tmp_path / "audit.log.1.gz").write_bytes(b"".join(map(gzip.compress, lines)))
+    assert list(AuditLog(tmp_path).oldest_first()) == lines
+    assert len(audit_in(tmp_path, Clock()).page(Filter()).events) == 3
+
+
+def test_no_regular_file(tmp_path: Path) -> None:
+    """What has the name of a rotated file and is none is passed over, and does not stay open."""
+    folder, pipe = tmp_path / "audit.log.1", tmp_path / "audit.log.2"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    write(tmp_path, *events_at([1.0], ["lena"]))
+    try:
+        assert len(audit_in(tmp_path, Clock()).page(Filter()).events) == 1
+        assert opened(pipe) == 1
+        assert opened(folder) == 0
+    finally:
+        os.close(writer)
+
+
+def opened(path: Path) -> int:
+    """Return how many descriptors of this process are those of a file."""
+    number = 0
+    for link in Path("/proc/self/fd").iterdir():
+        # One of another thread may be closed meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            number += link.readlink() == path
+    return number

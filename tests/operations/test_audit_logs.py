@@ -67,6 +67,32 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert copy(store.line_log, AuditLog(tmp_path), "node-a") == Copied(0, 0)
 
 
+def test_a_damaged_file(tmp_path: Path) -> None:
+    """A copy of damaged files adds what can be read, and the commands name the files and fail until they are aside."""
+    source = tmp_path / "data"
+    first_start(environment(tmp_path))
+    last = [line(time=timestamp(number), event="user_made", actor=f"name {number}") for number in range(1000)]
+    packed = gzip.compress(b"".join(last))
+    damaged = {"audit.log.1.gz": packed[: len(packed) // 2], "audit.log.2.gz": b"", "audit.log.3.gz": b"no gzip\n"}
+    for name, content in damaged.items():
+        (source / name).write_bytes(content)
+    (source / "audit.log.4").mkdir()
+    store, _ = store_in(tmp_path)
+    copied = copy(AuditLog(source), store.line_log, "node-a")
+    assert 0 < copied.added < 1000
+    assert copied.unread == [*damaged, "audit.log.4"]
+    to = f"sqlite:///{tmp_path}/other.db"
+    for command, url in (("store", "migrate", "--to", to), "file"), (("audit", "import", str(source)), to):
+        done = shell(tmp_path, *command, store=url)
+        assert (done.returncode, "could be read: repair or move aside these" in done.stderr) == (1, True), done.stderr
+        assert all(name in done.stderr for name in copied.unread)
+    for name in damaged:
+        (source / name).unlink()
+    assert shell(tmp_path, "store", "migrate", "--to", to).returncode == 1
+    (source / "audit.log.4").rmdir()
+    assert shell(tmp_path, "store", "migrate", "--to", to).returncode == 0
+
+
 def test_import(tmp_path: Path) -> None:
     """The command adds the events of a folder once, names a folder without files, and refuses a log in files."""
     folder = tmp_path / "of node b"
