@@ -226,11 +226,11 @@ class Server:
             "DATAFOR_TOKEN_CONFIG_DIR": str(self.config_dir),
             "DATAFOR_TOKEN_DATA_DIR": str(self.data_dir),
             "DATAFOR_TOKEN_STORE": url_for(self.data_dir),
-            # On a busy machine, all that a request asks a database can take longer than the default.
-            "DATAFOR_TOKEN_STORE_TIMEOUT": "" if KIND == "file" else "30",
             "DATAFOR_TOKEN_BIND": "127.0.0.1:0",
             "DATAFOR_TOKEN_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "PYTHONWARNINGS": "error",
+            # On a busy machine, all that a request asks a database can take longer than the default.
+            **({} if KIND == "file" else {"DATAFOR_TOKEN_STORE_TIMEOUT": "30"}),
             **environ,
         }
         # What an interpreter or a library reads when it starts needs an interpreter.
