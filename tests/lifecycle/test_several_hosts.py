@@ -76,20 +76,12 @@ class Cluster:
             self.nodes.pop().stop()
 
 
-@pytest.fixture
-def cluster(postgres: Postgres, tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(postgres, tmp_path)
-    postgres.ask(made.role)
-    postgres.ask(made.database)
-    yield made
-    made.stop()
-    postgres.ask("DROP DATABASE datafor WITH (FORCE)")
-    postgres.ask("DROP ROLE datafor")
-
-
-@pytest.fixture
-def one(cluster: Cluster) -> Host:
-    """Return a host whose records were moved to PostgreSQL as the page says."""
+@pytest.fixture(scope="module")
+def moved(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """Return a host whose records were moved to PostgreSQL as the page says; the tests copy it and its database."""
+    cluster = Cluster(postgres, tmp_path_factory.mktemp("moved"))
+    postgres.ask(cluster.role)
+    postgres.ask(cluster.database)
     host = Host(cluster.folder / "a")
     host.first_start()
     host.done("datafor-token application add ERP --random-secret --inituser 1")
@@ -99,7 +91,24 @@ def one(cluster: Cluster) -> Host:
     cluster.set(host, page("password@db1.example/", "toml"))
     assert host.done(page("chmod 600")).endswith("All records are valid\n")
     host.done(page("mv data/applications"))
+    postgres.ask("ALTER DATABASE datafor RENAME TO moved")
     return host
+
+
+@pytest.fixture
+def cluster(moved: Host, postgres: Postgres, tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(postgres, tmp_path)
+    postgres.ask(made.database.replace("TEMPLATE template0", "TEMPLATE moved"))
+    shutil.copytree(moved.folder, tmp_path / "a")
+    yield made
+    made.stop()
+    postgres.ask("DROP DATABASE datafor WITH (FORCE)")
+
+
+@pytest.fixture
+def one(cluster: Cluster) -> Host:
+    """Return a host whose records were moved to PostgreSQL as the page says."""
+    return Host(cluster.folder / "a")
 
 
 def second_node(cluster: Cluster, one: Host) -> Host:
