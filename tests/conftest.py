@@ -125,7 +125,7 @@ def playwright() -> Iterator[Playwright]:
         yield found
 
 
-_HAVE_CONNECTIONS = ("key sets", "fetch keys", "gate keys", "probe", "background writer", "repeated refusals")
+_HAVE_CONNECTIONS = ("key sets", "fetch keys", "gate keys", "probe", "background write", "repeated refusals")
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ class BackgroundWriter(abc.ABC):
                 if self._timer is None:
                     # Without a reference to this object, which would keep the store alive.
                     self._timer = threading.Timer(self.seconds, _flush, [weakref.ref(self)])
-                    self._timer.name, self._timer.daemon = "background writer", True
+                    self._timer.daemon = True
                     self._timer.start()
 
     def flush(self, seconds: float | None = None) -> None:
@@ -76,6 +76,7 @@ WRITERS: "weakref.WeakSet[BackgroundWriter]" = weakref.WeakSet()
 def _flush(writer: "weakref.ref[BackgroundWriter]") -> None:
     found = writer()
     if found is not None:
+        threading.current_thread().name = "background write"
         found.flush()
 
 
