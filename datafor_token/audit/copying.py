@@ -24,7 +24,7 @@ class Copied(NamedTuple):
         if not self.unread:
             return None
         files = ", ".join(self.unread)
-        return f"not all events of {files} could be read: repair or move aside these files, then run this command again"
+        return f"not all events of {files} could be read: repair, unpack or move aside these files, then run this again"
 
 
 def copy(source: LineLog, target: LineLog, node: str) -> Copied:

@@ -106,10 +106,11 @@ def lines_with(folder: Path, text: bytes, most: int | None = None) -> Iterator[b
 def oldest_first(folder: Path) -> Iterator[bytes]:
     """Yield all complete lines with their ends, oldest first.
 
-    Raises ``Incomplete`` after them if a file is damaged or cannot be read.
+    Raises ``Incomplete`` after them if a file is damaged or cannot be read, as one that is compressed in another way.
     """
     unread: set[str] = set()
     with _reading(), _opened(folder, unread) as files:
+        unread.update(path.name for path in folder.glob(f"{FILE}?*") if not _ROTATED.fullmatch(path.name))
         for file in reversed(files):
             rest = b""
             for piece in file.blocks(None):

@@ -68,29 +68,29 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:
-    """A copy of damaged files adds what can be read, and the commands name the files and fail until they are aside."""
+    """A copy of damaged files adds what can be read, and the commands name the files and fail."""
     source = tmp_path / "data"
     first_start(environment(tmp_path))
     last = [line(time=timestamp(number), event="user_made", actor=f"name {number}") for number in range(1000)]
     packed = gzip.compress(b"".join(last))
-    damaged = {"audit.log.1.gz": packed[: len(packed) // 2], "audit.log.2.gz": b"", "audit.log.3.gz": b"no gzip\n"}
+    damaged = {
+        "audit.log.1.gz": packed[: len(packed) // 2],
+        "audit.log.2.gz": b"",
+        "audit.log.3.gz": b"no gzip\n",
+        "audit.log.5.zst": b"",
+    }
     for name, content in damaged.items():
         (source / name).write_bytes(content)
     (source / "audit.log.4").mkdir()
     store, _ = store_in(tmp_path)
     copied = copy(AuditLog(source), store.line_log, "node-a")
     assert 0 < copied.added < 1000
-    assert copied.unread == [*damaged, "audit.log.4"]
+    assert copied.unread == sorted([*damaged, "audit.log.4"])
     to = f"sqlite:///{tmp_path}/other.db"
     for command, url in (("store", "migrate", "--to", to), "file"), (("audit", "import", str(source)), to):
         done = shell(tmp_path, *command, store=url)
-        assert (done.returncode, "could be read: repair or move aside these" in done.stderr) == (1, True), done.stderr
+        assert (done.returncode, "could be read: repair, unpack or" in done.stderr) == (1, True), done.stderr
         assert all(name in done.stderr for name in copied.unread)
-    for name in damaged:
-        (source / name).unlink()
-    assert shell(tmp_path, "store", "migrate", "--to", to).returncode == 1
-    (source / "audit.log.4").rmdir()
-    assert shell(tmp_path, "store", "migrate", "--to", to).returncode == 0
 
 
 def test_import(tmp_path: Path) -> None:
