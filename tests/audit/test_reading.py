@@ -176,7 +176,7 @@ def test_joined_files(tmp_path: Path) -> None:
 
 
 def test_no_regular_file(tmp_path: Path) -> None:
-    """What has the name of a rotated file and is none is passed over, and does not stay open."""
+    """A folder or pipe with the name of a rotated file is passed over, and does not stay open."""
     folder, pipe = tmp_path / "audit.log.1", tmp_path / "audit.log.2"
     folder.mkdir()
     os.mkfifo(pipe)
