@@ -426,5 +426,5 @@ def test_every_block_has_a_test() -> None:
 
 
 def test_a_standby() -> None:
-    """The setting for a standby is the one of the tests of a failover."""
-    assert "?target_session_attrs=read-write" in page("db2.example", "toml")
+    """The setting for a standby is that of the test in which one takes over: both hosts, and no parameter."""
+    assert page("db2.example", "toml").endswith('@db1.example,db2.example/datafor"\n')

@@ -345,7 +345,7 @@ def test_the_standby_takes_over(tmp_path: Path, own_postgres: Postgres) -> None:
         own_postgres.stop()
         # From here on, a write is acknowledged after the standby has it.
         own_postgres.start(synchronous_standby_names="standby")
-        url = own_postgres.url("postgres", standby, query="?target_session_attrs=read-write")
+        url = own_postgres.url("postgres", standby)
         with site(tmp_path, url) as (front, running):
             with Ledger(lambda: front) as ledger:
                 ledger.wait_for_more()
