@@ -51,7 +51,7 @@ test-rest: $(VENV)/test-installed
 
 # With each other version of Python on this machine, the tests that depend on the interpreter: commands, start and stop,
 # the log, the worker, tokens, the package. Random values are a quarter of those of `make test`.
-INTERPRETER_TESTS := tests/cli tests/package/test_wheel.py tests/package/test_installed.py tests/operations/test_first_start.py \
+INTERPRETER_TESTS := tests/cli --ignore=tests/cli/test_backup.py tests/package/test_wheel.py tests/package/test_installed.py tests/operations/test_first_start.py \
 	tests/server/test_server.py tests/server/test_worker.py tests/validation/test_logs.py tests/validation/test_names.py \
 	tests/tokens/test_issuer.py tests/tokens/test_verifier.py tests/test_settings.py
 OTHER_PYTHONS = .ci/pythons | grep -v "^$(call VERSION,.venv/bin/python) "

@@ -238,6 +238,14 @@ def command(folder: Path, line: str, shell: str) -> subprocess.CompletedProcess[
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a service with one user, for commands that change nothing."""
+    folder: Path = tmp_path_factory.mktemp("unchanged")
+    first_start(environment(folder))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.file_store
 @pytest.mark.parametrize(
@@ -262,10 +270,9 @@ def command(folder: Path, line: str, shell: str) -> subprocess.CompletedProcess[
         ("application apply $'\\xff'", "{}", 2, "", "does not exist"),
     ],
 )
-def test_from_cron(tmp_path: Path, line: str, shell: str, code: int | None, out: str, message: str) -> None:
+def test_from_cron(unchanged: Path, line: str, shell: str, code: int | None, out: str, message: str) -> None:
     """With an empty environment and closed or full streams, a command works or ends with a sentence."""
-    first_start(environment(tmp_path))
-    done = command(tmp_path, line, shell)
+    done = command(unchanged, line, shell)
     assert done.returncode in ((0, 1) if code is None else (code,)), done.stderr
     assert (out in done.stdout, message in done.stderr) == (True, True), done.stderr
     assert len(done.stderr.splitlines()) <= 2, done.stderr
