@@ -96,6 +96,6 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_a_wrong_folder(tmp_path: Path) -> None:
     """A data folder that does not exist is named, and not created."""
     done = run_command(tmp_path, "drain")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == f"the data folder {tmp_path}/data does not exist: name that of the server with --data\n"
     assert not list(tmp_path.iterdir())
