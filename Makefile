@@ -26,7 +26,7 @@ wheel: $(BIN)/python
 # The packages for a database as store (settings STORE and RATELIMIT_STORAGE_URI).
 sql: $(VENV)/sql-installed
 
-# The quick tests, in about 4 minutes on two cores; they need Python and make only. `make test TESTS="tests/cli -k help"`
+# The quick tests, in under 5 minutes on two cores; they need Python and make only. `make test TESTS="tests/cli -k help"`
 # runs those instead, whatever their markers, in one process.
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(or $(WORKERS),3) --dist worksteal
